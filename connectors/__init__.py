@@ -1,0 +1,1 @@
+"""What touches the world: the bus, files, venue formats, key custody."""

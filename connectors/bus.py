@@ -1,0 +1,110 @@
+"""The bus: partitioned, append-only, offset-addressed topics with headers (DESIGN §2).
+
+One small protocol, so that dataflows do not know what carries their records. A reader may be in another process while a
+writer runs; a partition has one writer at a time, and a writer's records are there, in order, once ``flush`` returns.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from seawall.schemas.errors import UsageError
+from seawall.schemas.records import Stored
+
+if TYPE_CHECKING:
+    from seawall.connectors.engine import JournalSource, RecordSink
+
+TOPICS = (
+    "signals",
+    "journal",
+    "exposures",
+    "alerts",
+    "breaches",
+    "commands",
+    "audit",
+    "acknowledgements",
+    "rejects",
+    "forecasts",
+    "checkpoints",
+    "state",
+    "snapshots",
+)
+READ_RECORDS_MAX = 1000
+READ_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Writer(Protocol):
+    """Appends to partitions that nobody else writes meanwhile."""
+
+    def append(self, topic: str, partition: int, key: str, value: bytes, headers: dict[str, str]) -> None:
+        """Take one record; it may stay in memory until ``flush``."""
+
+    def flush(self) -> None:
+        """Make everything appended durable, all or nothing; raises BusError when it cannot."""
+
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last record, those not flushed yet included."""
+
+    def close(self) -> None:
+        """Let the partitions go; what was not flushed is not written."""
+
+
+class Bus(Protocol):
+    """Topics to read and write."""
+
+    def topics(self) -> list[str]:
+        """Return the topics that have records, sorted."""
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the partitions of a topic that have records, sorted."""
+
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last durable record, 0 where there is none."""
+
+    def read(
+        self, topic: str, partition: int, offset: int, records_max: int = READ_RECORDS_MAX, bytes_max: int = READ_BYTES_MAX
+    ) -> list[Stored]:
+        """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
+
+    def writer(self, partitions: Iterable[tuple[str, int]]) -> Writer:
+        """Become the writer of partitions; raises PartitionLocked where somebody else is."""
+
+    def close(self) -> None:
+        """Let go of all resources."""
+
+
+def open_bus(url: str, base: Path) -> Bus:
+    """Return the bus that ``url`` names.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:PATH``, relative to ``base``.
+    base
+        The folder of the configuration.
+
+    Raises
+    ------
+    UsageError
+        The URL names no bus that this version has.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite" and rest:
+        from seawall.connectors.sqlite_bus import SqliteBus
+
+        return SqliteBus(base / rest)
+    raise UsageError(f'bus = "{url}" names no bus of this version; use "sqlite:seawall.db"')
+
+
+def source(url: str, topic: str, partitions: int | None = None, **options: Any) -> "JournalSource":
+    """Return a Bytewax source of ``(partition, value)`` that remembers its offsets in the recovery store."""
+    from seawall.connectors.engine import JournalSource
+
+    return JournalSource(url, topic, partitions, **options)
+
+
+def sink(url: str, topic: str | None = None, partitions: int | None = None) -> "RecordSink":
+    """Return a Bytewax sink that writes each record once, whatever is replayed; without a topic, of all topics."""
+    from seawall.connectors.engine import RecordSink
+
+    return RecordSink(url, topic, partitions)

@@ -1,0 +1,238 @@
+"""The bus as Bytewax sources and sinks: nothing lost, nothing twice.
+
+The source's snapshot is the next offset; the engine keeps it together with the state of the same epoch. The sink reads
+its partition back: what a replay produces again is compared with what stands and dropped, so the record count in
+``seawall-n`` decides, never an offset or a clock (DESIGN §2).
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from seawall.connectors.bus import Bus, Writer, open_bus
+from seawall.schemas.errors import BusError, Divergence, Gap
+from seawall.schemas.records import Record, Stored
+from seawall.schemas.slices import decode_slice
+
+BATCH_RECORDS = 128
+POLL = timedelta(milliseconds=5)
+DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects")
+COMPARED = ("seawall-id", "seawall-n", "dsse")
+ENDS = b'"end":true'
+
+
+class Bundle(Protocol):
+    """All records of one slice by topic."""
+
+    records: dict[str, list[Record]]
+
+
+def shard_count(bus: Bus) -> int:
+    """Return the number of shards that the journal on a bus was written with.
+
+    Raises
+    ------
+    BusError
+        The journal is empty.
+    """
+    first = bus.read("journal", 0, 0, 1)
+    if not first:
+        raise BusError("the journal is empty: run `sequence` first, or give the number of partitions")
+    configuration = decode_slice(first[0].value).configuration or {}
+    return int(configuration["shards"])
+
+
+class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
+    """Reads a topic, partition by partition, as ``(partition, value)``.
+
+    Parameters
+    ----------
+    url
+        The bus; relative paths are relative to ``base``.
+    topic
+        The topic, mostly ``journal``.
+    partitions
+        Their number; None asks the journal.
+    base
+        The folder that relative paths start from.
+    finished
+        Tells that no more records will come; None: a partition ends after a record with ``"end": true``.
+    follow
+        Never end.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        topic: str,
+        partitions: int | None = None,
+        base: Path = Path(),
+        finished: Callable[[], bool] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        follow: bool = False,
+    ) -> None:
+        self._url, self._topic, self._base = url, topic, base
+        self._partitions = partitions
+        self._finished, self._stopped, self._follow = finished, stopped, follow
+        self.seconds: dict[int, float] = {}
+
+    def list_parts(self) -> list[str]:
+        """Return the partitions as text."""
+        count = self._partitions or shard_count(open_bus(self._url, self._base))
+        return [str(partition) for partition in range(count)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Partition":
+        """Return a reader that starts where the recovered state stands."""
+        bus = open_bus(self._url, self._base)
+        return _Partition(self, bus, self._topic, int(for_part), resume_state or 0)
+
+    def over(self, last: bytes) -> bool:
+        """Tell whether a partition that has no more records is done; ``last`` is its last value."""
+        if self._finished is not None:
+            return self._finished()
+        return not self._follow and ENDS in last
+
+    def stop(self) -> bool:
+        """Tell whether everything is to stop."""
+        return self._stopped()
+
+
+class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
+    def __init__(self, source: JournalSource, bus: Bus, topic: str, partition: int, offset: int) -> None:
+        end = bus.end(topic, partition)
+        if offset > end:
+            text = f"the recovery store stands at offset {offset} of {topic}/{partition}, which ends at {end}"
+            raise BusError(f"{text}: they do not join; move the folder recovery away to replay the journal")
+        self._source, self._bus, self._topic, self._key = source, bus, topic, str(partition)
+        self._partition, self._offset = partition, offset
+        self._awake: datetime | None = None
+        self._last = bus.read(topic, partition, offset - 1, 1)[0].value if offset else b""
+
+    def next_batch(self) -> list[tuple[str, bytes]]:
+        """Return the next records; none at the end of what there is."""
+        if self._source.stop():
+            raise StopIteration
+        done = self._source.over(self._last)
+        found = self._bus.read(self._topic, self._partition, self._offset, BATCH_RECORDS)
+        self._source.seconds[id(self)] = 0.0
+        if not found:
+            if done:
+                raise StopIteration
+            self._awake = datetime.now(UTC) + POLL
+            return []
+        self._awake = None
+        self._offset += len(found)
+        self._last = found[-1].value
+        return [(self._key, record.value) for record in found]
+
+    def next_awake(self) -> datetime | None:
+        """Return when to look again."""
+        return self._awake
+
+    def snapshot(self) -> int:
+        """Return the offset of the next record."""
+        return self._offset
+
+    def close(self) -> None:
+        """Let go of the bus."""
+        self._bus.close()
+
+
+class RecordSink(FixedPartitionedSink[Any, None]):
+    """Writes records once: appends what is new, compares and drops what stands.
+
+    Items are ``(partition, records)``, where ``records`` is a list for a sink of one topic, or a bundle with ``records``
+    by topic for a sink of all (``topic`` None).
+
+    Raises
+    ------
+    PartitionLocked
+        Another process writes here.
+    Divergence, Gap
+        What stands on the topic is not what the journal gives; both are named.
+    """
+
+    def __init__(self, url: str, topic: str | None = None, partitions: int | None = None, base: Path = Path()) -> None:
+        self._url, self._base = url, base
+        self._topics = DERIVED if topic is None else (topic,)
+        self._one = topic
+        self._partitions = partitions
+
+    def list_parts(self) -> list[str]:
+        """Return the partitions as text: one per shard and that of the second operator."""
+        count = self._partitions or shard_count(open_bus(self._url, self._base)) + 1
+        return [str(partition) for partition in range(count)]
+
+    def part_fn(self, item_key: str) -> int:
+        """Return the partition of an item: its key names it."""
+        return int(item_key)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_SinkPartition":
+        """Become the writer of one partition of each topic."""
+        return _SinkPartition(open_bus(self._url, self._base), self._topics, int(for_part), self._one)
+
+
+class _SinkPartition(StatefulSinkPartition[Any, None]):
+    def __init__(self, bus: Bus, topics: tuple[str, ...], partition: int, one: str | None) -> None:
+        self._writer = bus.writer([(topic, partition) for topic in topics])
+        self._appenders = {topic: Appender(bus, self._writer, topic, partition) for topic in topics}
+        self._one = one
+
+    def write_batch(self, items: list[Any]) -> None:
+        """Write the records of some slices in one transaction."""
+        for item in items:
+            for topic, records in ((self._one, item),) if self._one else item.records.items():
+                append = self._appenders[topic].append
+                for record in records:
+                    append(record)
+        self._writer.flush()
+
+    def snapshot(self) -> None:
+        """Return nothing: the topic itself says what stands on it."""
+        return
+
+    def close(self) -> None:
+        """Let the partitions go."""
+        self._writer.close()
+
+
+class Appender:
+    """Appends to one partition what does not stand there yet; compares what does."""
+
+    def __init__(self, bus: Bus, writer: Writer, topic: str, partition: int) -> None:
+        self._bus, self._writer, self._topic, self._partition = bus, writer, topic, partition
+        self._end = writer.end(topic, partition)
+        self._stood = self._end
+        self._ahead: list[Stored] = []
+
+    def append(self, record: Record) -> None:
+        """Append a record, or compare it with the one that stands in its place."""
+        if record.n == self._end:
+            self._writer.append(self._topic, self._partition, record.key, record.value, record.headers())
+            self._end += 1
+        elif record.n < self._stood:
+            self._compare(record)
+        else:
+            text = f"record {record.id} of {self._topic}/{self._partition} is number {record.n}, but {self._end} stand"
+            raise Gap(f"{text}: records are missing; move the folder recovery away to replay the journal")
+
+    def _compare(self, record: Record) -> None:
+        if not self._ahead or self._ahead[0].offset != record.n:
+            self._ahead = self._bus.read(self._topic, self._partition, record.n, 500)
+        stored = self._ahead.pop(0)
+        wanted = record.headers()
+        same = stored.key == record.key and stored.value == record.value
+        if not same or any(stored.headers.get(name, "") != wanted.get(name, "") for name in COMPARED):
+            where = f"offset {stored.offset} of {self._topic}/{self._partition}"
+            text = f"{where} holds {stored.headers.get('seawall-id')}, which differs from record {record.id}"
+            raise Divergence(f"{text} that the journal gives; run `seawall verify` to see which is wrong")
+
+
+def worker_seconds() -> float:
+    """Return the processor seconds of the calling thread."""
+    return time.thread_time()

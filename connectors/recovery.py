@@ -1,0 +1,51 @@
+"""The recovery store: made whole or not at all, and set aside when it cannot be trusted.
+
+Losing it loses nothing: the journal is replayed from its start and every record that stands is compared and dropped.
+"""
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+from bytewax.recovery import RecoveryConfig, init_db_dir
+
+TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
+
+
+def open_recovery(folder: Path) -> RecoveryConfig:
+    """Return the recovery configuration of a folder; what is missing is made, what is unsound is set aside first."""
+    if folder.exists() and not is_sound(folder):
+        set_aside(folder)
+    if not folder.exists():
+        fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700, parents=True)
+        init_db_dir(fresh, 1)
+        fresh.rename(folder)
+    return RecoveryConfig(folder)
+
+
+def is_sound(folder: Path) -> bool:
+    """Tell whether a store can be read: whole tables, and an execution that committed."""
+    file = folder / "part-0.sqlite3"
+    if not file.is_file():
+        return False
+    try:
+        with sqlite3.connect(file, timeout=30) as store:
+            names = {row[0] for row in store.execute("select name from sqlite_master where type = 'table'")}
+            sound = names >= TABLES and store.execute("pragma quick_check").fetchone() == ("ok",)
+            return sound and bool(store.execute("select count(*) from parts").fetchone()[0])
+    except sqlite3.Error:
+        return False
+    finally:
+        store.close()
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a store so that it stays for inspection; return its new name."""
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.unsound-{number}")).exists():
+        number += 1
+    folder.rename(target)
+    return target

@@ -1,0 +1,1 @@
+"""What runs: the dataflows that wire operators and connectors."""

@@ -1,0 +1,54 @@
+"""``risk``: the journal in; exposures, alerts, breaches, commands, audit and rejects out.
+
+Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflows.risk:flow('desk.toml')"``.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from seawall import operators as sw
+from seawall.connectors.engine import JournalSource, RecordSink
+from seawall.connectors.keys import open_signer
+from seawall.connectors.bus import open_bus
+from seawall.connectors.signatures import CommandSigner
+from seawall.schemas.configuration import Configuration, load_configuration
+
+
+def flow(path: str) -> Dataflow:
+    """Return the dataflow of a configuration file, for ``bytewax.run``."""
+    configuration = load_configuration(Path(path))
+    return build(configuration, None, lambda: False)
+
+
+def build(
+    configuration: Configuration, finished: Callable[[], bool] | None, stopped: Callable[[], bool]
+) -> Dataflow:
+    """Wire the risk operators between the journal and the topics that they write.
+
+    Parameters
+    ----------
+    configuration
+        The run's configuration.
+    finished
+        Tells that the journal is complete; None: it is where a slice says so, and never with live topics.
+    stopped
+        Tells that the run is to stop now.
+    """
+    base, shards = configuration.directory, configuration.shards
+    bus = open_bus(configuration.bus, base)
+    signer = CommandSigner(open_signer(configuration.signer, base), bus)
+    journal = JournalSource(
+        configuration.bus, "journal", shards, base, finished, stopped, follow=bool(configuration.topics)
+    )
+    dataflow = Dataflow("risk")
+    slices = op.input("journal", dataflow, journal)
+    exposure = sw.aggregate_exposure("exposure", slices)
+    breaches = sw.enforce_limits("limits", exposure)
+    plan = sw.plan_mitigation("mitigation", breaches)
+    signed = sw.sign_commands("sign", plan, signer)
+    by_partition = op.map("partition", signed.records, lambda item: (str(item[1].partition), item[1]))
+    op.output("records", by_partition, RecordSink(configuration.bus, None, shards + 1, base))
+    return dataflow

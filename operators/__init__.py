@@ -1,0 +1,35 @@
+"""Seawall operators for Bytewax dataflows: ``import seawall.operators as sw``.
+
+Each stands in a module of its own and is imported at first use, so that ``seawall.operators.core`` loads where no
+engine is installed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seawall.operators.audit import record_audit
+    from seawall.operators.exposure import aggregate_exposure
+    from seawall.operators.limits import enforce_limits
+    from seawall.operators.mitigation import plan_mitigation
+    from seawall.operators.signing import sign_commands
+
+__all__ = ["aggregate_exposure", "enforce_limits", "plan_mitigation", "record_audit", "sign_commands"]
+
+_WHERE = {
+    "aggregate_exposure": "exposure",
+    "enforce_limits": "limits",
+    "plan_mitigation": "mitigation",
+    "record_audit": "audit",
+    "sign_commands": "signing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

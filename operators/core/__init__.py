@@ -1,0 +1,1 @@
+"""What decides: pure steps without engine, I/O or clock."""

@@ -1,0 +1,64 @@
+"""Growing columns: numpy arrays of one length that grow together and keep the order in which rows came.
+
+The order of rows decides the order of floating-point sums, so it is part of the state: rows are appended, and removed
+only by :meth:`Columns.keep`, which preserves order. Both are functions of the journal alone.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+GROW_MIN = 64
+
+
+class Columns:
+    """Named arrays with ``size`` rows in use.
+
+    Parameters
+    ----------
+    fields
+        Name and numpy dtype of each column. Reading ``columns["name"]`` gives a view of the rows in use.
+    """
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        self._data: dict[str, NDArray[Any]] = {name: np.zeros(GROW_MIN, dtype) for name, dtype in fields.items()}
+        self._views: dict[str, NDArray[Any]] = {}
+        self.size = 0
+        self._see()
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._views[name]
+
+    def append(self, count: int, **values: Any) -> int:
+        """Add ``count`` rows (columns that are not given are zero); return the index of the first."""
+        first, size = self.size, self.size + count
+        for name, array in self._data.items():
+            if size > len(array):
+                larger = np.zeros(max(size, 2 * len(array)), array.dtype)
+                larger[:first] = array[:first]
+                self._data[name] = array = larger
+            array[first:size] = values.get(name, 0)
+        self.size = size
+        self._see()
+        return first
+
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        """Remove the rows where ``mask`` is false; the others keep their order."""
+        kept = {name: view[mask] for name, view in self._views.items()}
+        self.size = int(np.count_nonzero(mask))
+        for name, values in kept.items():
+            self._data[name][: self.size] = values
+        self._see()
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of the rows in use."""
+        return {name: view.copy() for name, view in self._views.items()}
+
+    def restore(self, columns: dict[str, NDArray[Any]]) -> None:
+        """Take the rows of a snapshot."""
+        self.size = 0
+        self.append(len(next(iter(columns.values()))), **columns)
+
+    def _see(self) -> None:
+        self._views = {name: array[: self.size] for name, array in self._data.items()}

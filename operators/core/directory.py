@@ -1,0 +1,216 @@
+"""The directory of one shard: who and what the journal's reference records describe.
+
+Every shard receives every reference record. Instruments and assets are numbered in order of first mention, accounts by
+their ordinal in the journal (``schemas/slices.py``) and, where the shard owns them, by a local index; netting sets and
+counterparties by a local index in order of first use. The log of applied records is the state: replaying it gives the
+same numbers again.
+"""
+
+import zlib
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.schemas import events as ev
+
+F8 = NDArray[np.float64]
+Reference = ev.Asset | ev.Instrument | ev.Schedule | ev.Counterparty | ev.NettingSet | ev.Account
+_LOG: msgspec.json.Decoder[list[Reference]] = msgspec.json.Decoder(list[Reference])
+
+
+def shard_of(counterparty: str, shards: int) -> int:
+    """Return the shard of a counterparty (CONTRACT §3): the CRC-32 of its id, modulo ``shards``."""
+    return zlib.crc32(counterparty.encode()) % shards
+
+
+class Directory:
+    """Reference data of one shard, with the columns that valuation gathers from.
+
+    Parameters
+    ----------
+    shard, shards
+        Which accounts are this shard's own.
+    currency
+        The reporting currency; asset number 0.
+    """
+
+    def __init__(self, shard: int, shards: int, currency: str) -> None:
+        self.shard, self.shards, self.currency = shard, shards, currency
+        self.assets: dict[str, int] = {}
+        self.asset_records: dict[str, ev.Asset] = {}
+        self.haircuts: list[float] = []
+        self.instruments: dict[str, int] = {}
+        self.instrument_records: list[ev.Instrument] = []
+        self.accounts: dict[str, int] = {}
+        self.account_records: list[ev.Account] = []
+        self.local: list[int] = []
+        self.own: list[int] = []
+        self.own_names: list[str] = []
+        self.netting_sets: dict[str, int] = {}
+        self.netting_set_records: dict[str, ev.NettingSet] = {}
+        self.counterparties: dict[str, int] = {}
+        self.counterparty_records: dict[str, ev.Counterparty] = {}
+        self.venues: dict[str, int] = {}
+        self.owners: list[tuple[str, ...]] = []
+        self.named: dict[int, tuple[str, str, str]] = {}
+        self._log: list[Reference] = []
+        self._latest: dict[tuple[str, str], Reference] = {}
+        self._encoded: bytes | None = None
+        self._arrays: dict[str, NDArray[Any]] | None = None
+        self.asset(currency)
+
+    # --- applying ---------------------------------------------------------------------------------------------------
+
+    def apply(self, record: Reference) -> bool:
+        """Take one reference record; return whether it said anything new."""
+        key = (type(record).__name__, _name(record))
+        if self._latest.get(key) == record:
+            return False
+        self._latest[key] = record
+        self._log.append(record)
+        self._encoded = self._arrays = None
+        match record:
+            case ev.Asset():
+                self.haircuts[self.asset(record.asset)] = float(record.haircut)
+                self.asset_records[record.asset] = record
+            case ev.Instrument():
+                self._apply_instrument(record)
+            case ev.Counterparty():
+                self.counterparty_records[record.counterparty] = record
+            case ev.NettingSet():
+                self.netting_set_records[record.netting_set] = record
+            case ev.Account():
+                self._apply_account(record)
+            case _:
+                pass
+        return True
+
+    def asset(self, name: str) -> int:
+        """Return an asset's number; an asset that is first named gets the next."""
+        number = self.assets.get(name)
+        if number is None:
+            number = self.assets[name] = len(self.assets)
+            self.haircuts.append(0.0)
+        return number
+
+    def forget_arrays(self) -> None:
+        """Build the columns anew at their next use: an asset was named outside a reference record."""
+        self._arrays = None
+
+    def venue(self, name: str) -> int:
+        """Return a venue's number, from 0; a venue that is first named gets the next."""
+        return self.venues.setdefault(name, len(self.venues))
+
+    def _apply_instrument(self, record: ev.Instrument) -> None:
+        for name in (record.base, record.quote, record.settlement):
+            self.asset(name)
+        number = self.instruments.setdefault(record.instrument, len(self.instruments))
+        if number == len(self.instrument_records):
+            self.instrument_records.append(record)
+        self.instrument_records[number] = record
+
+    def _apply_account(self, record: ev.Account) -> None:
+        number = self.accounts.setdefault(record.account, len(self.accounts))
+        if number == len(self.account_records):
+            self.account_records.append(record)
+            self.local.append(-1)
+        self.account_records[number] = record
+        if shard_of(record.counterparty, self.shards) != self.shard:
+            return
+        if self.local[number] < 0:
+            self.local[number] = len(self.own)
+            self.own.append(number)
+            self.own_names.append(record.account)
+            self.owners.append(())
+        netting_set = record.netting_set or record.account
+        self.netting_sets.setdefault(netting_set, len(self.netting_sets))
+        self.counterparties.setdefault(record.counterparty, len(self.counterparties))
+        scopes = (f"netting_set:{netting_set}", f"counterparty:{record.counterparty}")
+        self.owners[self.local[number]] = (*scopes, f"venue:{record.venue}") if record.venue else scopes
+        self.named[number] = (record.account, netting_set, record.counterparty)
+        if record.venue:
+            self.venue(record.venue)
+
+    # --- columns ----------------------------------------------------------------------------------------------------
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Columns over instruments (``size``, ``inverse``, ``spot``, ``initial``, ``maintenance``, ``settlement``,
+        ``base``, ``quote``, ``underlying``) and own accounts (``sign``, ``principal``, ``netting_set``,
+        ``counterparty``, ``venue``, ``client``), and ``netting_set_counterparty``, ``enforceable``, ``haircut``.
+        """
+        if self._arrays is None:
+            self._arrays = {**self._instrument_arrays(), **self._account_arrays()}
+        return self._arrays
+
+    def _instrument_arrays(self) -> dict[str, NDArray[Any]]:
+        records = self.instrument_records
+        underlyings: dict[str, int] = {}
+        underlying = [underlyings.setdefault(r.underlying or r.base, len(underlyings)) for r in records]
+        self.underlyings = underlyings
+        return {
+            "size": np.array([float(r.quantity_increment) * float(r.contract_size) for r in records]),
+            "inverse": np.array([r.inverse for r in records], dtype=bool),
+            "spot": np.array([r.kind == "spot" for r in records], dtype=bool),
+            "initial": np.array([float(r.initial_margin_rate or 0) for r in records]),
+            "maintenance": np.array([float(r.maintenance_margin_rate or 0) for r in records]),
+            "settlement": np.array([self.assets[r.settlement] for r in records], dtype=np.int64),
+            "base": np.array([self.assets[r.base] for r in records], dtype=np.int64),
+            "quote": np.array([self.assets[r.quote] for r in records], dtype=np.int64),
+            "underlying": np.array(underlying, dtype=np.int64),
+        }
+
+    def _account_arrays(self) -> dict[str, NDArray[Any]]:
+        own = [self.account_records[number] for number in self.own]
+        sets = [self.netting_sets[a.netting_set or a.account] for a in own]
+        counterparties = [self.counterparties[a.counterparty] for a in own]
+        owner = np.zeros(len(self.netting_sets), dtype=np.int64)
+        owner[sets] = counterparties
+        terms = [self.netting_set_records.get(name) for name in self.netting_sets]
+        return {
+            "local": np.array(self.local, dtype=np.int64),
+            "sign": np.array([1.0 if a.holder == "house" else -1.0 for a in own]),
+            "client": np.array([a.holder != "house" for a in own], dtype=bool),
+            "principal": np.array([0.0 if a.capacity == "agency" else 1.0 for a in own]),
+            "netting_set": np.array(sets, dtype=np.int64),
+            "counterparty": np.array(counterparties, dtype=np.int64),
+            "venue": np.array([self.venues[a.venue] if a.venue else -1 for a in own], dtype=np.int64),
+            "netting_set_counterparty": owner,
+            "enforceable": np.array([t is None or t.enforceable for t in terms], dtype=bool),
+            "haircut": np.array(self.haircuts),
+        }
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the log of records, encoded once per change, and the order of assets and venues."""
+        if self._encoded is None:
+            self._encoded = msgspec.json.encode(self._log)
+        return {"log": self._encoded, "assets": list(self.assets), "venues": list(self.venues)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Replay the log of a snapshot."""
+        for name in state["assets"]:
+            self.asset(name)
+        for name in state["venues"]:
+            self.venue(name)
+        for record in _LOG.decode(state["log"]):
+            self.apply(record)
+
+
+def _name(record: Reference) -> str:
+    match record:
+        case ev.Asset():
+            return record.asset
+        case ev.Instrument():
+            return record.instrument
+        case ev.Schedule():
+            return f"{record.venue} {record.instrument}"
+        case ev.Counterparty():
+            return record.counterparty
+        case ev.NettingSet():
+            return record.netting_set
+        case ev.Account():
+            return record.account

@@ -1,0 +1,237 @@
+"""Exposure: one slice of the journal in, the measures of every scope of the shard out.
+
+Procedure, once per slice
+-------------------------
+1. Take configuration and reference records.
+2. Take marks, opening reports, transfers and fills; what cannot be taken becomes a reject with its original bytes.
+3. Revalue the whole book with a few vector operations, once, at ``as_of``.
+4. Write the rows that moved by more than ``exposure_change_min``.
+
+Sums run in the order of rows (``bincount``), which is part of the state, so results do not depend on how slices are
+batched, on the host or on the numpy version (DESIGN §1).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core import fills, rows
+from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, News, Table
+from seawall.operators.core.ledger import Ledger
+from seawall.operators.core.snapshot import pack, unpack
+from seawall.schemas import events as ev
+from seawall.schemas.errors import invariant
+from seawall.schemas.measures import ACCOUNT, COUNTERPARTY, NETTING_SET, RATIO_MAX
+from seawall.schemas.slices import Slice
+
+F8 = NDArray[np.float64]
+SCHEMA = "exposure/1"
+
+
+class ExposureState:
+    """The exposure operator of one shard: ``step(slice, digest) -> Frame``.
+
+    Parameters
+    ----------
+    shard
+        The shard, also the partition of its records. Everything else comes from the journal's first slice.
+    """
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.seq = -1
+        self.configuration: dict[str, Any] = {}
+        self.ledger: Ledger | None = None
+        self._second_fills: list[str] = []
+        self._second_news: list[list[str]] = []
+        self._second_configuration: dict[str, Any] | None = None
+        self._writer = rows.RowWriter(shard)
+
+    def step(self, piece: Slice, digest: str) -> Frame:
+        """Apply one slice.
+
+        Parameters
+        ----------
+        piece
+            The slice whose ``seq`` follows the last one taken.
+        digest
+            SHA-256 (hex) of its bytes, for the audit.
+
+        Raises
+        ------
+        InvariantError
+            The slice is not the next one of this shard.
+        """
+        invariant(piece.shard == self.shard, f"shard {self.shard} was given a slice of shard {piece.shard}")
+        invariant(piece.seq == self.seq + 1, f"shard {self.shard} stands at slice {self.seq} and was given {piece.seq}")
+        self.seq = piece.seq
+        if piece.configuration is not None:
+            self._configure(piece.configuration)
+            self._second_configuration = piece.configuration
+        invariant(self.ledger is not None, "the journal's first slice carries no configuration")
+        ledger = self.ledger
+        assert ledger is not None
+        out = self._writer.begin(piece)
+        fills.apply_slice(ledger, piece, out)
+        if piece.fills is not None:
+            self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
+        decides = not piece.more
+        changed = ledger.take_changed() if decides else False
+        tables = self._tables(ledger, changed) if decides else {}
+        if decides and changed:
+            out.exposures(tables, ledger.stale(piece.as_of_us), float(self.configuration["exposure_change_min"]))
+        frame = self._frame(piece, digest, tables, changed, out)
+        if frame.second:
+            self._second_fills, self._second_news, self._second_configuration = [], [], None
+        return frame
+
+    def _configure(self, configuration: dict[str, Any]) -> None:
+        if self.ledger is None:
+            self.ledger = Ledger(self.shard, configuration)
+        self.ledger.configure(configuration)
+        self.configuration = configuration
+
+    def _frame(
+        self, piece: Slice, digest: str, tables: dict[str, Table], changed: bool, out: rows.SliceRecords
+    ) -> Frame:
+        ledger = self.ledger
+        assert ledger is not None
+        decides = not piece.more
+        heard = [_news(event) for event in piece.events if isinstance(event, ev.VenueStatus | ev.Notice)]
+        # Every shard hears of venues and notices; shard 0 tells the second operator, alerts are told by their own.
+        self._second_news += [list(item) for item in (heard if self.shard == 0 else []) + out.news]
+        return Frame(
+            key=str(self.shard),
+            partition=self.shard,
+            seq=piece.seq,
+            as_of_us=piece.as_of_us,
+            cut_us=piece.cut_us,
+            decides=decides,
+            inputs=[[piece.seq, digest]],
+            configuration=piece.configuration,
+            tables=tables,
+            changed=changed,
+            second=piece.second and decides,
+            positions=ledger.open_count > 0 if decides else None,
+            owners=ledger.directory.owners,
+            causes=None if piece.fills is None else Causes(piece.fills.id, piece.fills.account, ledger.directory.named),
+            news=heard + out.news,
+            records=out.records,
+            decisions=out.decisions,
+            partial=self._partial(ledger, piece, digest) if piece.second and decides else None,
+        )
+
+    def _tables(self, ledger: Ledger, changed: bool) -> dict[str, Table]:
+        if changed or ledger.tables is None:
+            ledger.tables = measure(ledger)
+        return ledger.tables
+
+    def _partial(self, ledger: Ledger, piece: Slice, digest: str) -> dict[str, Any]:
+        """Return what the second operator needs of this shard at the end of a second."""
+        tables = ledger.tables
+        assert tables is not None
+        ledger.refresh_wide()
+        return {
+            "shard": self.shard,
+            "seq": piece.seq,
+            "as_of_us": piece.as_of_us,
+            "cut_us": piece.cut_us,
+            "configuration": self._second_configuration,
+            "news": list(self._second_news),
+            "firm": ledger.wide["firm"],
+            "group": ledger.wide["group"],
+            "underlying": ledger.wide["underlying"],
+            "venue": ledger.wide["venue"],
+            "fills": list(self._second_fills),
+            "digest": digest,
+        }
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Return the whole state as bytes (arrays copied)."""
+        ledger = self.ledger
+        return pack(
+            SCHEMA,
+            {
+                "shard": self.shard,
+                "seq": self.seq,
+                "configuration": self.configuration,
+                "ledger": None if ledger is None else ledger.snapshot(),
+                "second": [self._second_fills, self._second_news, self._second_configuration],
+                "writer": self._writer.snapshot(),
+            },
+        )
+
+    @classmethod
+    def restore(cls, data: bytes) -> "ExposureState":
+        """Return the state of a snapshot.
+
+        Raises
+        ------
+        SnapshotError
+            The bytes are damaged or of another version.
+        """
+        state = unpack(SCHEMA, data)
+        self = cls(state["shard"])
+        self.seq, self.configuration = state["seq"], state["configuration"]
+        if state["ledger"] is not None:
+            self.ledger = Ledger(self.shard, self.configuration)
+            self.ledger.restore(state["ledger"])
+        self._second_fills, self._second_news, self._second_configuration = state["second"]
+        self._writer.restore(state["writer"])
+        return self
+
+
+def measure(ledger: Ledger) -> dict[str, Table]:
+    """Revalue the book and return the tables ``account``, ``netting_set`` and ``counterparty``."""
+    book = ledger.value()
+    arrays = ledger.directory.arrays
+    equity, gross, net = book["equity"], book["gross"], book["net"]
+    initial, maintenance = book["initial"], book["maintenance"]
+    account = np.stack(
+        [equity, gross, net, book["unrealised"], initial, maintenance, ratio(maintenance, equity), ratio(gross, equity)]
+    )
+    ours = arrays["sign"] * equity
+    held = np.where(arrays["client"], book["collateral"], 0.0)
+    sets = len(ledger.directory.netting_sets)
+    netted = np.maximum(np.bincount(arrays["netting_set"], ours, sets), 0.0)
+    if not arrays["enforceable"].all():
+        alone = np.bincount(arrays["netting_set"], np.maximum(ours, 0.0), sets)
+        netted = np.where(arrays["enforceable"], netted, alone)
+    set_held = np.bincount(arrays["netting_set"], held, sets)
+    owner, count = arrays["netting_set_counterparty"], len(ledger.directory.counterparties)
+    of = arrays["counterparty"]
+    signed = arrays["sign"]
+    counterparty = np.stack(
+        [
+            np.bincount(owner, netted, count),
+            np.bincount(owner, set_held, count),
+            np.bincount(of, book["robust_gross"], count),
+            np.bincount(of, signed * book["robust_net"], count),
+            np.bincount(of, signed * arrays["principal"] * book["pnl"], count),
+        ]
+    )
+    names = ledger.directory
+    return {
+        "account": Table(names.own_names, ACCOUNT, account),
+        "netting_set": Table(list(names.netting_sets), NETTING_SET, np.stack([netted, set_held])),
+        "counterparty": Table(list(names.counterparties), COUNTERPARTY, counterparty),
+    }
+
+
+def ratio(numerator: F8, equity: F8) -> F8:
+    """Return ``numerator / equity`` by CONTRACT §3: 0 where the numerator is 0, 1,000,000 at most and where equity is
+    not positive.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        quotient = np.minimum(numerator / equity, RATIO_MAX)
+    return np.where(numerator > 0, np.where(equity > 0, quotient, RATIO_MAX), 0.0)
+
+
+def _news(event: ev.VenueStatus | ev.Notice) -> News:
+    if isinstance(event, ev.VenueStatus):
+        return News("venue_status", event.venue, event.status, f"venue_status:{event.venue}:{event.event_time_us}")
+    return News("notice", event.subject, event.kind, f"notice:{event.notice_id}")
+

@@ -1,0 +1,331 @@
+"""Applying a slice to the ledger: reference records, marks, reports, transfers, fills, expiries, in that order.
+
+A fill or transfer whose id is remembered changes nothing: with the same content it is audited as ``REPEATED``, with other
+content it is rejected (CONTRACT §3). A bust undoes the fill it names at that fill's price and fee, a correction undoes
+it and applies the new one.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from seawall.operators.core.book import VECTOR_MIN
+from seawall.operators.core.frames import News
+from seawall.operators.core.ledger import Ledger
+from seawall.schemas import events as ev
+from seawall.schemas.errors import Reason
+from seawall.schemas.slices import Fills, Slice, Transfers
+
+EARNED = frozenset({"funding", "fee", "interest"})
+Content = tuple[Any, ...]
+
+
+class Out(Protocol):
+    """Where the outcome of a slice is written (``rows.SliceRecords``)."""
+
+    def reject(self, kind: str, at: int, reason: Reason, detail: str) -> None:
+        """Write a reject with the original bytes of row ``at`` of the slice's fills or transfers."""
+
+    def decide(self, kind: str, body: dict[str, Any]) -> None:
+        """Note a decision for the audit."""
+
+    def alert(self, kind: str, scope: str, severity: int, text: str) -> None:
+        """Write an alert."""
+
+    news: list[News]
+
+
+def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
+    """Apply one slice to the ledger; what cannot be applied goes to ``out``."""
+    if piece.reference:
+        _apply_reference(ledger, piece.reference, out)
+    if piece.marks is not None:
+        ledger.marks.apply(piece.marks)
+        ledger.touch()
+    if piece.events:
+        _apply_events(ledger, piece.events, out)
+    if piece.transfers is not None:
+        _apply_transfers(ledger, piece.transfers, out)
+    if piece.fills is not None:
+        _apply_fills(ledger, piece.fills, out)
+    if ledger.expiring:
+        _expire(ledger, piece.as_of_us, out)
+    ledger.positions.compact()
+
+
+def _apply_reference(ledger: Ledger, records: list[Any], out: Out) -> None:
+    for record in records:
+        if not ledger.directory.apply(record):
+            continue
+        ledger.touch()
+        if isinstance(record, ev.Instrument) and record.expiry_us:
+            ledger.expiring[ledger.directory.instruments[record.instrument]] = record.expiry_us
+        if getattr(record, "status", "active") == "closed":
+            _report_closed(ledger, record, out)
+    ledger.grow()
+    ledger.marks.refresh()
+
+
+def _report_closed(ledger: Ledger, record: Any, out: Out) -> None:
+    """Alert when something is closed that still has positions (CONTRACT §2)."""
+    ledger.grow()
+    rows, directory = ledger.positions.rows, ledger.directory
+    open_rows = rows["units"] != 0
+    if isinstance(record, ev.Instrument):
+        held = bool((open_rows & (rows["instrument"] == directory.instruments[record.instrument])).any())
+        scope = f"instrument:{record.instrument}"
+    elif isinstance(record, ev.Account | ev.Counterparty | ev.NettingSet):
+        kind = {ev.Account: "account", ev.Counterparty: "counterparty", ev.NettingSet: "netting_set"}[type(record)]
+        name = getattr(record, kind)
+        own = [directory.account_records[number] for number in directory.own]
+        members = [i for i, a in enumerate(own) if (getattr(a, kind) or a.account) == name]
+        held = any(ledger.open_count[i] for i in members)
+        scope = f"{kind}:{name}"
+    else:
+        return
+    if held:
+        out.alert("closed_with_positions", scope, 2, f"{scope} was closed and still has positions")
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+def _apply_events(ledger: Ledger, events: list[Any], out: Out) -> None:
+    directory = ledger.directory
+    for event in events:
+        match event:
+            case ev.PositionReport() | ev.BalanceReport():
+                local = directory.local[directory.accounts[event.account]]
+                if local >= 0:
+                    _apply_report(ledger, event, local, out)
+            case ev.Funding():
+                _apply_funding(ledger, event)
+            case ev.Acknowledgement():
+                out.decide("acknowledgement", {"command_id": event.command_id, "outcome": event.outcome})
+            case _:
+                pass
+
+
+def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, local: int, out: Out) -> None:
+    """An opening report sets the book before anything moved; a venue's report is compared with it."""
+    kind = event.kind
+    if kind == "opening" and ledger.active[local]:
+        text = f"an opening report for {event.account} came after its first fill or transfer and was not applied"
+        out.alert("late_opening", f"account:{event.account}", 2, text)
+        return
+    if isinstance(event, ev.PositionReport):
+        _apply_position_report(ledger, event, local, out)
+        return
+    key = local << 20 | ledger.directory.asset(event.asset)
+    held, reported = ledger.balances.amount(key), float(event.amount)
+    if kind == "opening":
+        ledger.balances.add(key, reported - held)
+        ledger.contributed[local] += (reported - held) * _price(ledger, key & 0xFFFFF)
+        ledger.touch()
+    elif abs(held - reported) > 1e-9 * max(abs(held), abs(reported), 1.0):
+        _report_difference(out, "balance", event.account, event.asset, held, reported)
+
+
+def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int, out: Out) -> None:
+    number = ledger.directory.instruments[event.instrument]
+    size, unit = ledger.directory.instrument_records[number], float(event.quantity)
+    reported = round(unit / float(size.quantity_increment))
+    slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
+    held = int(ledger.positions.rows["units"][slot])
+    if event.kind != "opening":
+        if held != reported:
+            _report_difference(out, "position", event.account, event.instrument, held, reported)
+        return
+    price = float(event.entry_price) if event.entry_price else 0.0
+    ledger.positions.rows["units"][slot] = reported
+    ledger.positions.rows["cost"][slot] = reported * unit_value(ledger, number, price) if price else 0.0
+    ledger.open_count[local] += (reported != 0) - (held != 0)
+    ledger.touch()
+
+
+def _report_difference(out: Out, what: str, account: str, item: str, ours: float, theirs: float) -> None:
+    text = f"the venue reports a {what} of {theirs} in {item} for {account}, our book has {ours}"
+    out.alert("report_mismatch", f"account:{account}", 2, text)
+
+
+def _apply_funding(ledger: Ledger, event: ev.Funding) -> None:
+    """Book a settled funding payment for accounts that book it themselves: longs pay a positive rate."""
+    if event.kind != "settled":
+        return
+    directory, rows = ledger.directory, ledger.positions.rows
+    number = directory.instruments[event.instrument]
+    unit, worth = ledger.marks.unit_values()
+    for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
+        local = int(rows["account"][slot])
+        account = directory.account_records[directory.own[local]]
+        at = int(rows["mark"][slot])
+        if account.books_funding and account.venue in ("", event.venue) and worth[at]:
+            notional = int(rows["units"][slot]) * abs(float(unit[at] / worth[at]))
+            key = local << 20 | int(directory.arrays["settlement"][number])
+            ledger.balances.add(key, -notional * float(event.rate))
+            ledger.touch()
+
+
+def _expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
+    """Turn positions in expired instruments into cash at their settlement mark, once it is known."""
+    for number, expiry_us in list(ledger.expiring.items()):
+        price = ledger.marks.settlements.get(number)
+        if expiry_us > as_of_us or price is None:
+            continue
+        del ledger.expiring[number]
+        rows = ledger.positions.rows
+        value = unit_value(ledger, number, price)
+        settlement = int(ledger.directory.arrays["settlement"][number])
+        for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
+            local = int(rows["account"][slot])
+            realised = ledger.positions.fill(slot, -int(rows["units"][slot]), value)
+            ledger.balances.add(local << 20 | settlement, realised)
+            ledger.open_count[local] -= 1
+            ledger.touch()
+        name = ledger.directory.instrument_records[number].instrument
+        out.decide("settled", {"instrument": name, "price": price})
+
+
+# --- transfers ------------------------------------------------------------------------------------------------------
+
+
+def _apply_transfers(ledger: Ledger, transfers: Transfers, out: Out) -> None:
+    directory = ledger.directory
+    for at, (name, account, asset, amount) in enumerate(
+        zip(transfers.id, transfers.account, transfers.asset, transfers.amount, strict=True)
+    ):
+        content = (account, asset, amount)
+        if name in ledger.transfers:
+            _repeated(out, "transfer", at, name, ledger.transfers.original(name) == content)
+            continue
+        ledger.transfers.add([name], ([account], [asset], [amount]))
+        local = directory.local[account]
+        number = directory.asset(asset)
+        if number >= len(ledger.marks.asset_prices):
+            ledger.marks.refresh()
+            directory.forget_arrays()
+        ledger.balances.add(local << 20 | number, amount)
+        if not transfers.purpose or transfers.purpose[at] not in EARNED:
+            ledger.contributed[local] += amount * _price(ledger, number)
+        ledger.active[local] = True
+        ledger.touch()
+
+
+def _price(ledger: Ledger, asset: int) -> float:
+    ledger.marks.unit_values()
+    price = float(ledger.marks.asset_prices[asset])
+    return price if price == price else 0.0
+
+
+def _repeated(out: Out, kind: str, at: int, name: str, same: bool) -> None:
+    if same:
+        out.decide("repeated", {"record": kind, "id": name, "rule": "REPEATED"})
+    else:
+        out.reject(kind, at, Reason.ID_MUST_NOT_BE_REUSED, f"{kind} id {name} was used before with other content")
+
+
+# --- fills ----------------------------------------------------------------------------------------------------------
+
+
+def unit_value(ledger: Ledger, instrument: int, price: float) -> float:
+    """Return the value of one unit of a position at a price, in the settlement asset."""
+    arrays = ledger.directory.arrays
+    size = float(arrays["size"][instrument])
+    return -size / price if arrays["inverse"][instrument] else size * price
+
+
+def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
+    ledger.touch()
+    count = len(fills.id)
+    plain = not fills.action and count >= VECTOR_MIN and not ledger.fills.known(fills.id)
+    if plain:
+        instruments = np.array(fills.instrument, dtype=np.int64)
+        if not ledger.directory.arrays["spot"][instruments].any():
+            _apply_many(ledger, fills, instruments)
+            return
+    for at in range(count):
+        _apply_fill(ledger, fills, at, out)
+
+
+def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> None:
+    """Apply fills of derivatives whose ids are new, as arrays."""
+    arrays, directory = ledger.directory.arrays, ledger.directory
+    count = len(fills.id)
+    fee = fills.fee or [0.0] * count
+    fee_asset = fills.fee_asset or [""] * count
+    ledger.fills.add(
+        fills.id, (fills.account, fills.instrument, fills.quantity, fills.price, fee, fee_asset, [""] * count)
+    )
+    accounts = arrays["local"][fills.account]
+    units, price = np.array(fills.quantity, dtype=np.int64), np.array(fills.price)
+    size = arrays["size"][instruments]
+    values = np.where(arrays["inverse"][instruments], -size / price, size * price)
+    venue = arrays["venue"][accounts]
+    marks = ledger.marks.across()[instruments]
+    for at in np.flatnonzero(venue >= 0).tolist() if (venue >= 0).any() else ():
+        marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
+    slots = ledger.positions.slots(accounts, instruments, marks)
+    distinct = np.unique(slots)
+    before = ledger.positions.rows["units"][distinct] != 0
+    realised = ledger.positions.fill_many(slots, units, values)
+    after = ledger.positions.rows["units"][distinct] != 0
+    owner = ledger.positions.rows["account"][distinct]
+    np.add.at(ledger.open_count, owner, after.astype(np.int64) - before)
+    ledger.active[accounts] = True
+    settlement = arrays["settlement"][instruments]
+    keys = ((accounts << 20) | settlement).tolist()
+    ledger.balances.add_many(keys, realised)
+    if fills.fee:
+        assets = [directory.asset(name) if name else int(s) for name, s in zip(fee_asset, settlement, strict=True)]
+        keys = [int(a) << 20 | asset for a, asset in zip(accounts, assets, strict=True)]
+        ledger.balances.add_many(keys, -np.array(fee))
+
+
+def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: Out) -> None:
+    """Apply one fill, repetition, bust or correction."""
+    action = fills.action[at] if fills.action else "new"
+    ref = fills.ref[at] if fills.ref else ""
+    name = fills.id[at]
+    fee, fee_asset = fills.fee[at] if fills.fee else 0.0, fills.fee_asset[at] if fills.fee_asset else ""
+    content = (fills.account[at], fills.instrument[at], fills.quantity[at], fills.price[at], fee, fee_asset)
+    remembered = (*content, "" if action == "new" else f"{action}:{ref}")
+    if name in ledger.fills:
+        _repeated(out, "fill", at, name, ledger.fills.original(name) == remembered)
+        return
+    if action != "new":
+        known = ledger.fills.content(ref)
+        if known is None:
+            out.reject("fill", at, Reason.FILL_MUST_BE_KNOWN, f"{action} {name} names the fill {ref}, not remembered")
+            return
+        if action == "bust" and known[:4] != content[:4]:
+            text = f"bust {name} does not repeat account, instrument, side, quantity and price of fill {ref}"
+            out.reject("fill", at, Reason.FIELDS_MUST_GO_TOGETHER, text)
+            return
+        _move(ledger, known, -1)
+        ledger.fills.amend(ref, None if action == "bust" else remembered[:6])
+        out.decide(action, {"id": name, "ref": ref})
+    ledger.fills.add([name], tuple([value] for value in remembered))
+    if action != "bust":
+        _move(ledger, content, 1)
+
+
+def _move(ledger: Ledger, content: Content, direction: int) -> None:
+    """Move position and balances by a fill (``direction`` 1) or by its reversal (-1)."""
+    account, number, quantity, price, fee, fee_asset = content[:6]
+    directory, arrays = ledger.directory, ledger.directory.arrays
+    local, units = directory.local[account], direction * quantity
+    settlement = int(arrays["settlement"][number])
+    ledger.active[local] = True
+    if arrays["spot"][number]:
+        amount = units * float(arrays["size"][number])
+        ledger.balances.add(local << 20 | int(arrays["base"][number]), amount)
+        ledger.balances.add(local << 20 | int(arrays["quote"][number]), -(amount * price))
+    else:
+        slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
+        held = int(ledger.positions.rows["units"][slot])
+        realised = ledger.positions.fill(slot, units, unit_value(ledger, number, price))
+        ledger.open_count[local] += (held + units != 0) - (held != 0)
+        ledger.balances.add(local << 20 | settlement, realised)
+    if fee:
+        asset = directory.asset(fee_asset) if fee_asset else settlement
+        ledger.balances.add(local << 20 | asset, -direction * fee)

@@ -1,0 +1,115 @@
+"""What travels between the risk operators: one frame per slice, and what each operator adds to it.
+
+Every operator takes the item of the one before and returns a new one that holds it; nothing is changed in place, so any
+of them may be forked, skipped or used alone.
+"""
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.schemas.records import Record
+
+CAUSES_MAX = 10
+
+
+class Table(NamedTuple):
+    """Measures of one kind of scope.
+
+    ``values`` has shape (measures, scopes); ``names`` may have grown since, its first ``values.shape[1]`` are meant.
+    """
+
+    names: list[str]
+    measures: tuple[str, ...]
+    values: NDArray[np.float64]
+
+
+class News(NamedTuple):
+    """Something to decide about that is not a measure: a venue's status, a notice, an alert."""
+
+    kind: str
+    subject: str
+    state: str
+    evidence: str
+
+
+class Decision(NamedTuple):
+    """One entry for the audit: what was decided, and the causes that the record itself does not carry."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+class Causes:
+    """The fills of one slice by scope, found only when a breach asks."""
+
+    def __init__(self, ids: list[str], accounts: list[int], names: dict[int, tuple[str, str, str]]) -> None:
+        self._ids, self._accounts, self._names = ids, accounts, names
+
+    def of(self, kind: str, name: str) -> list[str]:
+        """Return up to ``CAUSES_MAX`` fills that moved a scope in this slice, as ``fill:<id>``."""
+        place = {"account": 0, "netting_set": 1, "counterparty": 2}.get(kind)
+        if place is None:
+            return [f"fill:{fill}" for fill in self._ids[:CAUSES_MAX]]
+        found = (
+            fill for fill, account in zip(self._ids, self._accounts, strict=True) if self._names[account][place] == name
+        )
+        return [f"fill:{fill}" for fill in islice(found, CAUSES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The measures of one slice of a shard (or of one second across shards) and the records that came with them."""
+
+    key: str
+    partition: int
+    seq: int
+    as_of_us: int
+    cut_us: int
+    decides: bool
+    inputs: list[Any]
+    configuration: dict[str, Any] | None
+    tables: dict[str, Table]
+    changed: bool
+    second: bool = False
+    positions: NDArray[np.bool_] | None = None
+    owners: list[tuple[str, ...]] = field(default_factory=list)
+    causes: "Causes | None" = None
+    news: list[News] = field(default_factory=list)
+    records: dict[str, list[Record]] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+    partial: dict[str, Any] | None = None
+
+
+class Enforced(NamedTuple):
+    """A frame and the breaches found in it: values of the ``breaches`` topic, and their records."""
+
+    frame: Frame
+    breaches: list[dict[str, Any]]
+    records: list[Record]
+
+
+class Planned(NamedTuple):
+    """An enforced frame and the commands decided for it: payload bytes with target keys, not yet signed."""
+
+    enforced: Enforced
+    commands: list[Record]
+
+
+class Signed(NamedTuple):
+    """A planned frame whose commands carry their signatures."""
+
+    planned: Planned
+    commands: list[Record]
+
+
+class Audited(NamedTuple):
+    """All records of one slice by topic, the audit records last."""
+
+    key: str
+    partition: int
+    seq: int
+    records: dict[str, list[Record]]

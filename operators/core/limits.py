@@ -1,0 +1,228 @@
+"""Limits: compare measures with their levels, once per slice, and report every change of level.
+
+A limit is scope x measure x direction with the levels warning, soft and hard. A scope enters a level as soon as its
+measure reaches it. It leaves a level only below ``level x exit_ratio`` (direction below: above ``level / exit_ratio``),
+and only after it stayed there for ``dwell_s`` of event time (hysteresis, so that a limit does not flap). An account with
+a position that no limit covers is in hard breach of ``default-deny`` (CONTRACT §6).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from seawall.operators.core.frames import Enforced, Frame, Table
+from seawall.operators.core.rows import Numbering
+from seawall.operators.core.snapshot import pack, unpack
+from seawall.schemas.measures import MEASURES, SHARD_SCOPES
+from seawall.schemas.records import Record
+
+F8 = NDArray[np.float64]
+SCHEMA = "limits/1"
+LEVELS = ("none", "warning", "soft", "hard")
+NEVER = -1
+COVERING = ("account", "netting_set", "counterparty")
+DEFAULT_DENY = {
+    "id": "default-deny",
+    "scope": "account:*",
+    "measure": "uncovered_position",
+    "direction": "above",
+    "hard": 1.0,
+    "exit_ratio": 1.0,
+    "dwell_s": 0,
+}
+
+
+@dataclass(slots=True)
+class Standing:
+    """Where the scopes of one limit stand: ``level`` 0..3, and since when they have been fit to leave it."""
+
+    level: NDArray[np.int8]
+    leaving_us: NDArray[np.int64]
+
+
+class Limit:
+    """One limit, with its bounds oriented so that larger is worse."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.id: str = document["id"]
+        self.kind, _, self.name = document["scope"].partition(":")
+        self.name = self.name or self.kind
+        self.measure: str = document["measure"]
+        self.below = document.get("direction", "above") == "below"
+        self.bounds = [document.get(level) for level in LEVELS[1:]]
+        orient = -1.0 if self.below else 1.0
+        ratio = float(document.get("exit_ratio", 1.0))
+        self.dwell_us = int(float(document.get("dwell_s", 0)) * 1_000_000)
+        self.enter = np.array([np.inf if b is None else orient * float(b) for b in self.bounds])
+        leave = [None if b is None else (float(b) / ratio if self.below else float(b) * ratio) for b in self.bounds]
+        self.leave = np.array([np.inf if b is None else orient * b for b in leave])
+        self.lowest = float(self.enter.min())
+
+    def oriented(self, table: Table) -> F8:
+        """Return the measure with larger meaning worse."""
+        values = table.values[table.measures.index(self.measure)]
+        return -values if self.below else values
+
+    def utilisation(self, value: float, bound: float) -> float:
+        """Return value over bound (direction below: bound over value), at most 1,000,000."""
+        above, under = (bound, value) if self.below else (value, bound)
+        return min(above / under, 1_000_000.0) if under > 0 else (1_000_000.0 if above > 0 else 0.0)
+
+
+class LimitsState:
+    """The limits operator of one key (a shard, or ``all``): ``step(frame) -> Enforced``."""
+
+    def __init__(self, key: str, partition: int) -> None:
+        self.key = key
+        self.numbering = Numbering(partition)
+        self.version = 0
+        self.limits: list[Limit] = []
+        self._documents: list[dict[str, Any]] = []
+        self._standing: dict[str, Standing] = {}
+        self._covers_all = False
+
+    def step(self, frame: Frame) -> Enforced:
+        """Evaluate all limits on one frame."""
+        if frame.configuration is not None:
+            self._configure(frame.configuration["limits"])
+        breaches: list[dict[str, Any]] = []
+        if frame.decides:
+            for limit in self.limits:
+                breaches += self._evaluate(limit, frame)
+        records = [self._record(frame.seq, at, breach) for at, breach in enumerate(breaches)]
+        return Enforced(frame, breaches, records)
+
+    def _configure(self, section: dict[str, Any]) -> None:
+        self.version = section["version"]
+        kinds = SHARD_SCOPES if self.key != "all" else set(MEASURES) - set(SHARD_SCOPES)
+        documents = section["limits"]
+        self._documents = documents
+        self.limits = [Limit(d) for d in documents if d["scope"].partition(":")[0] in kinds]
+        if self.key != "all":
+            self.limits.append(Limit(DEFAULT_DENY))
+        kept = {limit.id for limit in self.limits}
+        self._standing = {name: standing for name, standing in self._standing.items() if name in kept}
+        self._covers_all = any(d["scope"] in ("account:*", "counterparty:*", "netting_set:*", "firm") for d in documents)
+
+    # --- one limit --------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, limit: Limit, frame: Frame) -> list[dict[str, Any]]:
+        table = self._uncovered(frame) if limit.id == "default-deny" else frame.tables.get(limit.kind)
+        if table is None:
+            return []
+        values = limit.oriented(table)
+        standing = self._standing.get(limit.id)
+        if standing is None or len(standing.level) < len(values):
+            standing = self._standing[limit.id] = _grown(standing, len(values))
+        only = slice(None)
+        if limit.name not in ("*", "firm"):
+            try:
+                at = table.names.index(limit.name, 0, len(values))
+            except ValueError:
+                return []
+            only = slice(at, at + 1)
+        values = values[only]
+        if not standing.level[only].any() and not (values >= limit.lowest).any():
+            return []
+        before = standing.level[only].copy()
+        _move(limit, values, standing, only, frame.as_of_us)
+        moved = np.flatnonzero(standing.level[only] != before)
+        first = only.start or 0
+        return [
+            self._breach(limit, frame, table, first + at, int(before[at]), int(standing.level[only][at]))
+            for at in moved.tolist()
+        ]
+
+    def _uncovered(self, frame: Frame) -> Table | None:
+        """Return the measure of ``default-deny``: 1 for accounts that hold a position and that no limit covers."""
+        if self._covers_all or frame.positions is None:
+            return None
+        scopes = {d["scope"] for d in self._documents}
+        names = frame.tables["account"].names
+        bare = [
+            float(not ({f"account:{names[i]}", *frame.owners[i]} & scopes)) for i in range(len(frame.positions))
+        ]
+        return Table(names, ("uncovered_position",), (frame.positions * np.array(bare)).reshape(1, -1))
+
+    def _breach(
+        self, limit: Limit, frame: Frame, table: Table, at: int, before: int, level: int
+    ) -> dict[str, Any]:
+        name = table.names[at]
+        scope = "firm" if limit.kind == "firm" else f"{limit.kind}:{name}"
+        bound = float(limit.bounds[max(before, level) - 1])
+        value = float(table.values[table.measures.index(limit.measure), at])
+        causes = frame.causes.of(limit.kind, name) if frame.causes is not None else []
+        marks = [f"journal:{frame.key}:{frame.seq}"] if frame.key != "all" else [f"second:{frame.as_of_us}"]
+        return {
+            "shard": frame.partition if frame.key != "all" else "all",
+            "seq": frame.seq,
+            "as_of_us": frame.as_of_us,
+            "limit": limit.id,
+            "version": self.version,
+            "scope": scope,
+            "measure": limit.measure,
+            "value": value,
+            "bound": bound,
+            "utilisation": limit.utilisation(value, bound),
+            "level": LEVELS[level],
+            "previous_level": LEVELS[before],
+            "cause": "active" if causes else "passive",
+            "evidence": marks + causes,
+        }
+
+    def _record(self, seq: int, at: int, breach: dict[str, Any]) -> Record:
+        return self.numbering.record("breaches", seq, at, breach["scope"], orjson.dumps(breach))
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Return the whole state as bytes."""
+        standing = {k: [s.level.copy(), s.leaving_us.copy()] for k, s in self._standing.items()}
+        section = {"version": self.version, "limits": self._documents}
+        counts = dict(self.numbering.counts)
+        partition = self.numbering.partition
+        state = {"key": self.key, "partition": partition, "counts": counts, "section": section, "standing": standing}
+        return pack(SCHEMA, state)
+
+    @classmethod
+    def restore(cls, data: bytes) -> "LimitsState":
+        """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
+        state = unpack(SCHEMA, data)
+        self = cls(state["key"], state["partition"])
+        self._configure(state["section"])
+        self.numbering.counts = state["counts"]
+        self._standing = {k: Standing(level, leaving) for k, (level, leaving) in state["standing"].items()}
+        return self
+
+
+def _grown(standing: Standing | None, count: int) -> Standing:
+    """Return room for ``count`` scopes, the new ones at no level."""
+    grown = Standing(np.zeros(count, dtype=np.int8), np.full(count, NEVER, dtype=np.int64))
+    if standing is not None:
+        grown.level[: len(standing.level)] = standing.level
+        grown.leaving_us[: len(standing.level)] = standing.leaving_us
+    return grown
+
+
+def _move(limit: Limit, values: F8, standing: Standing, only: slice, as_of_us: int) -> None:
+    """Move the scopes of a limit to their new levels.
+
+    1. The entered level is the highest whose bound is reached; the held level the highest whose exit bound still is.
+    2. Up at once. Down, to the higher of the two, after ``dwell_us`` below the exit bound.
+    """
+    level, leaving = standing.level[only], standing.leaving_us[only]
+    entered = np.zeros(len(values), dtype=np.int8)
+    held = np.zeros(len(values), dtype=np.int8)
+    for number, (enter, leave) in enumerate(zip(limit.enter, limit.leave, strict=True), start=1):
+        entered[values >= enter] = number
+        held[values >= leave] = number
+    up = entered > level
+    target = np.maximum(entered, np.minimum(held, level))
+    down = ~up & (target < level)
+    started = np.where(leaving == NEVER, as_of_us, leaving)
+    due = down & (as_of_us - started >= limit.dwell_us)
+    standing.leaving_us[only] = np.where(down & ~due, started, NEVER)
+    standing.level[only] = np.where(up, entered, np.where(due, target, level))

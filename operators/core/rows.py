@@ -1,0 +1,138 @@
+"""Records of one slice: ``exposures`` rows that moved, ``alerts`` and ``rejects``, with their ids and counts."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from seawall.operators.core.frames import Decision, News, Table
+from seawall.schemas.errors import Reason
+from seawall.schemas.measures import RATIOS, SHARD_SCOPES
+from seawall.schemas.records import Record
+from seawall.schemas.slices import Slice
+
+ROWS_MAX = 1000  # rows of a record: about 300 bytes each, far below the 512 KiB of the bus
+PLURAL = {"account": "accounts", "netting_set": "netting_sets", "counterparty": "counterparties"}
+
+
+class Numbering:
+    """Ids and counts of the records of one partition: ``<partition>-<seq>-<n>`` and how many came before."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.counts: dict[str, int] = {}
+
+    def record(self, topic: str, seq: int, at: int, key: str, value: bytes) -> Record:
+        """Return the record that is number ``at`` of its slice and topic."""
+        n = self.counts.get(topic, 0)
+        self.counts[topic] = n + 1
+        return Record(key, value, f"{self.partition}-{seq}-{at}", n)
+
+
+class RowWriter:
+    """Writes what a shard says, slice by slice; its state is what was written last."""
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.numbering = Numbering(shard)
+        self._last: dict[str, NDArray[np.float64]] = {
+            kind: np.zeros((len(measures), 0)) for kind, measures in SHARD_SCOPES.items()
+        }
+        self._floors = {
+            kind: np.array([[0.01 if m in RATIOS else 1.0] for m in measures])
+            for kind, measures in SHARD_SCOPES.items()
+        }
+
+    def begin(self, piece: Slice) -> "SliceRecords":
+        """Return an empty set of records for one slice."""
+        return SliceRecords(self, piece)
+
+    def moved(self, kind: str, table: Table, change_min: float) -> NDArray[np.int64]:
+        """Return the scopes of which any measure moved by more than ``change_min``, and take them as written."""
+        last, values = self._last[kind], table.values
+        if last.shape[1] < values.shape[1]:
+            last = np.concatenate([last, np.zeros((len(last), values.shape[1] - last.shape[1]))], axis=1)
+            self._last[kind] = last
+        if change_min:
+            differs = np.abs(values - last) > change_min * np.maximum(np.abs(last), self._floors[kind])
+        else:
+            differs = values != last
+        moved = np.flatnonzero(differs.any(axis=0))
+        last[:, moved] = values[:, moved]
+        return moved
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state: counts and what was written last."""
+        return {"counts": dict(self.numbering.counts), "last": {k: v.copy() for k, v in self._last.items()}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot."""
+        self.numbering.counts = dict(state["counts"])
+        self._last = state["last"]
+
+
+class SliceRecords:
+    """The records, audit decisions and news of one slice, in order."""
+
+    def __init__(self, writer: RowWriter, piece: Slice) -> None:
+        self._writer, self._piece = writer, piece
+        self.records: dict[str, list[Record]] = {}
+        self.decisions: list[Decision] = []
+        self.news: list[News] = []
+        self._head = {"shard": piece.shard, "seq": piece.seq, "as_of_us": piece.as_of_us}
+
+    def exposures(self, tables: dict[str, Table], stale: list[str], change_min: float) -> None:
+        """Write the rows that moved; ``stale`` names the instruments whose old mark was used."""
+        groups = {kind: self._rows(kind, tables[kind], change_min) for kind in PLURAL}
+        total = sum(map(len, groups.values()))
+        for first in range(0, total, ROWS_MAX):
+            value: dict[str, Any] = dict(self._head)
+            skip, room = first, ROWS_MAX
+            for kind, found in groups.items():
+                value[PLURAL[kind]] = part = found[skip : skip + room] if room else []
+                skip, room = max(0, skip - len(found)), room - len(part)
+            if stale:
+                value["stale"] = stale
+            self._add("exposures", str(self._writer.shard), orjson.dumps(value))
+
+    def alert(self, kind: str, scope: str, severity: int, text: str) -> None:
+        """Write an alert of a rule: score 1, no contributions."""
+        value = {
+            **self._head,
+            "kind": kind,
+            "scope": scope,
+            "score": 1.0,
+            "severity": severity,
+            "text": text,
+            "contributions": {},
+        }
+        self.news.append(News("alert", scope, kind, self._next_id("alerts")))
+        self._add("alerts", scope, orjson.dumps(value))
+
+    def reject(self, kind: str, at: int, reason: Reason, detail: str) -> None:
+        """Write a reject with the original bytes of a fill or transfer of this slice."""
+        source = {"topic": "journal", "partition": self._writer.shard, "offset": self._piece.seq, kind: at}
+        original = self._piece.originals.get(f"{kind}:{at}", "")
+        value = {"reason": reason.value, "detail": detail, "source": source, "original": original}
+        self._add("rejects", str(self._writer.shard), orjson.dumps(value))
+
+    def decide(self, kind: str, body: dict[str, Any]) -> None:
+        """Note a decision for the audit."""
+        self.decisions.append(Decision(kind, body))
+
+    def _rows(self, kind: str, table: Table, change_min: float) -> list[dict[str, Any]]:
+        moved = self._writer.moved(kind, table, change_min)
+        if not len(moved):
+            return []
+        keys = (kind, *table.measures)
+        names = [table.names[i] for i in moved.tolist()]
+        columns = [names, *table.values[:, moved].tolist()]
+        return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def _next_id(self, topic: str) -> str:
+        return f"{self._writer.shard}-{self._piece.seq}-{len(self.records.get(topic, ()))}"
+
+    def _add(self, topic: str, key: str, value: bytes) -> None:
+        records = self.records.setdefault(topic, [])
+        records.append(self._writer.numbering.record(topic, self._piece.seq, len(records), key, value))

@@ -1,0 +1,38 @@
+"""``enforce_limits``: frames in, frames with their breaches out."""
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+
+from seawall.operators._coat import StepLogic
+from seawall.operators.core.frames import Enforced, Frame
+from seawall.operators.core.limits import LimitsState
+
+
+@operator
+def enforce_limits(step_id: str, up: KeyedStream[Frame]) -> KeyedStream[Enforced]:
+    """Compare every measure with its limits, once per frame; report each change of level.
+
+    Limits arrive with the journal's ``configuration`` events, inside the frames.
+
+    Parameters
+    ----------
+    step_id
+        Unique id of the step; it names the state in the recovery store, so it must not change.
+    up
+        Frames of ``aggregate_exposure``, keyed by shard or ``all``.
+
+    Returns
+    -------
+    KeyedStream[Enforced]
+        Each frame with its breaches, as values and as records of the ``breaches`` topic.
+    """
+    return op.stateful_batch("levels", up, lambda resume: StepLogic(resume, _make, LimitsState.restore, _step))
+
+
+def _make(frame: Frame) -> LimitsState:
+    return LimitsState(frame.key, frame.partition)
+
+
+def _step(state: LimitsState, frame: Frame) -> list[Enforced]:
+    return [state.step(frame)]

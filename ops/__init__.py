@@ -1,0 +1,1 @@
+"""How it is run and watched: command line, verification, demo, deployment."""

@@ -1,0 +1,1 @@
+"""What travels: events, slices, decisions, commands, audit records, errors and their encoding."""

@@ -1,0 +1,231 @@
+"""Configuration: what stands in the files, checked, and what of it the journal records (CONTRACT §6, DESIGN §1).
+
+A key or name that does not exist is an error that names the nearest one that does. Everything that decides becomes part
+of the journal through :func:`journaled`; paths, the bus and the signer do not, so that nothing in a topic depends on
+where a run lies.
+"""
+
+import hashlib
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+import seawall
+from seawall.schemas.errors import UsageError
+from seawall.schemas.events import IDENTIFIER_PATTERN
+from seawall.schemas.playbook import read_playbook
+from seawall.schemas.tables import Field, Table, check_table, number_in, one_of, text_like
+from seawall.schemas.thresholds import read_limits
+
+RUN_FILE = "run.toml"
+SHARDS_MAX = 4096
+ENVIRONMENTS = ("dev", "test", "prod")
+UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer")
+HOT = ("reporting_currency", "exposure_change_min", "mark_max_age_s", "fill_memory")
+
+
+def _slice_ms(value: Any) -> str:
+    return "" if value > 0 and 1000 % value == 0 else "must divide 1000"
+
+
+_IDENTIFIER = text_like(IDENTIFIER_PATTERN)
+_TOP: Table = {
+    "bus": Field("text", "sqlite:seawall.db"),
+    "environment": Field("text", "dev", one_of(*ENVIRONMENTS)),
+    "issuer": Field("text", "risk/dev", _IDENTIFIER),
+    "shards": Field("integer", 4, number_in(1, SHARDS_MAX)),
+    "slice_ms": Field("integer", 100, _slice_ms),
+    "reporting_currency": Field("text", "USD", _IDENTIFIER),
+    "exposure_change_min": Field("number", 0.001, number_in(0, 1)),
+    "mark_max_age_s": Field("number", 60, number_in(0, 1e9)),
+    "fill_memory": Field("integer", 100_000, number_in(0, 10_000_000)),
+    "inputs": Field("table", {}),
+    "limits": Field("table", {}),
+    "mitigation": Field("table", {}),
+    "keys": Field("table", {}),
+}
+_INPUTS: Table = {
+    "events": Field("texts", []),
+    "topics": Field("texts", []),
+    "wait_ms": Field("integer", 0, number_in(0, 60_000)),
+}
+_LIMITS: Table = {"file": Field("text", ""), "documents": Field("texts", [])}
+_MITIGATION: Table = {"playbook": Field("text", "")}
+_KEYS: Table = {"signer": Field("text", "file:keys/dev.pem")}
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked configuration.
+
+    Attributes
+    ----------
+    path, directory
+        The file, and the folder that relative paths count from.
+    events, topics
+        Bounded files in merge order, as written, and live topics; ``sources`` names each file in the journal.
+    wait_ms
+        How long after the end of an interval the live sequencer waits for stragglers before it cuts.
+    limits, playbook
+        What the files say, defaults filled in.
+    limits_file, playbook_file
+        Where they stand, None when there are none.
+    """
+
+    path: Path
+    directory: Path
+    bus: str
+    environment: str
+    issuer: str
+    shards: int
+    slice_ms: int
+    reporting_currency: str
+    exposure_change_min: float
+    mark_max_age_s: float
+    fill_memory: int
+    events: tuple[str, ...]
+    sources: tuple[str, ...]
+    topics: tuple[str, ...]
+    wait_ms: int
+    limits_file: Path | None
+    playbook_file: Path | None
+    limits: list[dict[str, Any]]
+    playbook: list[dict[str, Any]]
+    signer: str
+
+
+def load_configuration(path: str | Path) -> Configuration:
+    """Read and check a configuration and the files that it names.
+
+    Raises
+    ------
+    UsageError
+        Naming the file, what is wrong there, and the nearest valid name.
+    """
+    path = Path(path)
+    top = check_table(read_toml(path), _TOP, path.name)
+    inputs, limits, mitigation, keys = (
+        check_table(top.pop(section), table, f"{path.name} [{section}]")
+        for section, table in (("inputs", _INPUTS), ("limits", _LIMITS), ("mitigation", _MITIGATION), ("keys", _KEYS))
+    )
+    if limits["documents"] or (limits["file"] and top["environment"] == "prod"):
+        raise UsageError(
+            f"{path.name} [limits]: signed limit documents are not supported yet; use file and a non-prod environment"
+        )
+    directory = path.absolute().parent
+    limits_file = directory / limits["file"] if limits["file"] else None
+    playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None
+    rules = [] if limits_file is None else load_limits(limits_file)
+    return Configuration(
+        path=path.absolute(),
+        directory=directory,
+        **top,
+        events=tuple(inputs["events"]),
+        sources=source_names(inputs["events"], path.name),
+        topics=tuple(inputs["topics"]),
+        wait_ms=inputs["wait_ms"] or top["slice_ms"],
+        limits_file=limits_file,
+        playbook_file=playbook_file,
+        limits=rules,
+        playbook=[] if playbook_file is None else load_playbook(playbook_file, [rule["id"] for rule in rules]),
+        signer=keys["signer"],
+    )
+
+
+def load_limits(path: str | Path) -> list[dict[str, Any]]:
+    """Read a limits file: one plain dict per limit, defaults filled in, absent levels left out."""
+    return read_limits(read_toml(Path(path)), Path(path).name)
+
+
+def load_playbook(path: str | Path, limits: list[str] | None = None) -> list[dict[str, Any]]:
+    """Read a playbook: one plain dict per rule; with ``limits``, check that the limits it names are among them."""
+    return read_playbook(read_toml(Path(path)), Path(path).name, limits)
+
+
+def where(path: str | Path) -> Configuration:
+    """Return the configuration that WHERE of the command line names: a run directory or a configuration file."""
+    path = Path(path)
+    if not path.is_dir():
+        return load_configuration(path)
+    if not (path / RUN_FILE).exists():
+        raise UsageError(f"{path} holds no {RUN_FILE}: name a run directory or a configuration file")
+    return load_configuration(path / RUN_FILE)
+
+
+def journaled(configuration: Configuration, previous: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the configuration event that the journal needs next, or None when nothing changed since ``previous``.
+
+    Raises
+    ------
+    UsageError
+        When something changed that never may.
+    """
+    body = {name: getattr(configuration, name) for name in (*UNCHANGEABLE, *HOT)}
+    for name in UNCHANGEABLE if previous is not None else ():
+        if previous is not None and previous[name] != body[name]:
+            raise UsageError(
+                f"{configuration.path.name}: {name} is {body[name]!r} but the journal was begun with "
+                f"{previous[name]!r}; set it back or begin another journal"
+            )
+    last = previous or {}
+    event = {
+        "version": last.get("version", 0) + 1,
+        "code": seawall.__version__,
+        **body,
+        "limits": _versioned("limits", configuration.limits, last.get("limits")),
+        "playbook": _versioned("rules", configuration.playbook, last.get("playbook")),
+    }
+    return None if {**event, "version": last.get("version")} == last else event
+
+
+def content_sha256(content: Any) -> str:
+    """Return SHA-256 of the canonical JSON (sorted keys, no spaces) of a document."""
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+
+
+def source_names(events: list[str], file: str = "inputs") -> tuple[str, ...]:
+    """Return what the journal calls each file: the shortest end of its path that no other shares.
+
+    Examples
+    --------
+    >>> source_names(["../data/marks.jsonl", "a/fills.jsonl", "b/fills.jsonl"])
+    ('marks.jsonl', 'a/fills.jsonl', 'b/fills.jsonl')
+    """
+    parts = [PurePosixPath(event).parts for event in events]
+    names = []
+    for mine in parts:
+        others = [other for other in parts if other is not mine]
+        for length in range(1, len(mine) + 1):
+            if all(other[-length:] != mine[-length:] for other in others):
+                break
+        else:
+            raise UsageError(f"{file}: {'/'.join(mine)} stands twice in events; list each file once")
+        names.append("/".join(mine[-length:]))
+    return tuple(names)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    UsageError
+        Absent, unreadable or no TOML; in one line.
+    """
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist; name an existing file") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+
+
+def _versioned(name: str, content: list[dict[str, Any]], previous: dict[str, Any] | None) -> dict[str, Any]:
+    digest = content_sha256(content)
+    before = previous or {"version": 0, "sha256": ""}
+    return {"version": before["version"] + (digest != before["sha256"]), "sha256": digest, name: content}

@@ -1,0 +1,147 @@
+"""DSSE v1.0.2, detached: the value on a topic stays plain JSON, its envelope travels in the header ``dsse``.
+
+Signed bytes are ``PAE(payloadType, value)``. The algorithm belongs to the key, never to the message; the key id is only
+a hint for finding the key; a threshold counts distinct keys. Keys are JWKs, their ids RFC 7638 thumbprints.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import orjson
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from seawall.schemas.errors import VerificationError
+
+COMMAND_TYPE = "application/vnd.seawall.command.v1+json"
+COMMAND_BYTES_MAX = 4096
+ENVELOPE_BYTES_MAX = 16 * 1024
+SIGNATURES_MAX = 16
+
+
+class Signer(Protocol):
+    """A private key, wherever it lies."""
+
+    keyid: str
+    alg: str
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of a message."""
+
+    def public_jwk(self) -> dict[str, str]:
+        """Return the public key as a JWK with its ``kid``."""
+
+
+def pae(payload_type: str, body: bytes) -> bytes:
+    """Return DSSE's pre-authentication encoding of a typed body."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(body), body)
+
+
+def sign(signer: Signer, payload_type: str, value: bytes) -> str:
+    """Return the detached envelope of a value, as the text of the header ``dsse``."""
+    signature = base64.b64encode(signer.sign(pae(payload_type, value))).decode()
+    envelope = {"payloadType": payload_type, "signatures": [{"keyid": signer.keyid, "sig": signature}]}
+    return orjson.dumps(envelope).decode()
+
+
+def verify(value: bytes, envelope: str, keys: Mapping[str, Ed25519PublicKey], payload_type: str, threshold: int = 1) -> bytes:
+    """Return ``value`` when ``threshold`` distinct known keys signed exactly these bytes as ``payload_type``.
+
+    Parameters
+    ----------
+    keys
+        Public keys by key id, of those that may sign this type.
+
+    Raises
+    ------
+    VerificationError
+        The envelope is malformed, of another type, or too few of its signatures are good.
+    """
+    signatures = _signatures(envelope, payload_type)
+    message = pae(payload_type, value)
+    good: set[str] = set()
+    for keyid, signature in signatures:
+        key = keys.get(keyid)
+        if key is None:
+            continue
+        try:
+            key.verify(signature, message)
+        except InvalidSignature as error:
+            raise VerificationError(f"the signature by key {keyid} does not fit the value") from error
+        good.add(keyid)
+    if len(good) < threshold:
+        raise VerificationError(f"{len(good)} of {threshold} needed signatures are by known keys")
+    return value
+
+
+def _signatures(envelope: str, payload_type: str) -> list[tuple[str, bytes]]:
+    """Return (key id, signature) of each signature of an envelope of the type that is wanted."""
+    if len(envelope) > ENVELOPE_BYTES_MAX:
+        raise VerificationError(f"the envelope exceeds {ENVELOPE_BYTES_MAX} bytes")
+    try:
+        content: Any = orjson.loads(envelope)
+        kind, entries = content["payloadType"], content["signatures"]
+        if kind != payload_type:
+            raise VerificationError(f"the envelope is for {kind!r}, not {payload_type!r}")
+        if not 0 < len(entries) <= SIGNATURES_MAX:
+            raise VerificationError(f"the envelope holds {len(entries)} signatures, 1 to {SIGNATURES_MAX} are allowed")
+        return [(str(entry.get("keyid", "")), _decode_base64(entry["sig"])) for entry in entries]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise VerificationError(f"the envelope is malformed: {type(error).__name__}: {error}") from error
+
+
+def _decode_base64(text: str) -> bytes:
+    """Decode standard or URL-safe base64, canonical only."""
+    standard = text.replace("-", "+").replace("_", "/")
+    try:
+        raw = base64.b64decode(standard, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from error
+    if base64.b64encode(raw).decode() != standard:
+        raise ValueError("base64 with stray bits or padding")
+    return raw
+
+
+# --- keys as JWK ----------------------------------------------------------------------------------------------------
+
+
+def b64url(raw: bytes) -> str:
+    """Return URL-safe base64 without padding (RFC 7515 §2)."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def thumbprint(jwk: Mapping[str, str]) -> str:
+    """Return the RFC 7638 thumbprint of a JWK: SHA-256 over its required members in lexical order."""
+    members = {"OKP": ("crv", "kty", "x"), "EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}[jwk["kty"]]
+    return b64url(hashlib.sha256(orjson.dumps({name: jwk[name] for name in members})).digest())
+
+
+def public_jwk(raw: bytes) -> dict[str, str]:
+    """Return the JWK of a raw Ed25519 public key (RFC 8037), with ``kid``, ``alg`` and ``use``."""
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": b64url(raw)}
+    return {**jwk, "kid": thumbprint(jwk), "alg": "Ed25519", "use": "sig"}
+
+
+def public_keys(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
+    """Return the Ed25519 keys of a JWKS by key id.
+
+    Raises
+    ------
+    VerificationError
+        A key is malformed, or its ``kid`` is not its thumbprint.
+    """
+    found = {}
+    for jwk in jwks.get("keys", ()):
+        try:
+            raw = base64.urlsafe_b64decode(jwk["x"] + "=" * (-len(jwk["x"]) % 4))
+            key, kid = Ed25519PublicKey.from_public_bytes(raw), thumbprint(jwk)
+        except (KeyError, TypeError, ValueError) as error:
+            raise VerificationError(f"a public key is malformed: {error}") from error
+        if jwk.get("kid", kid) != kid:
+            raise VerificationError(f"key {jwk['kid']} does not have its own thumbprint {kid} as id")
+        found[kid] = key
+    return found
