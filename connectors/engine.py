@@ -174,11 +174,15 @@ class RecordSink(FixedPartitionedSink[Any, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_SinkPartition":
         """Become the writer of one partition of each topic."""
-        return _SinkPartition(open_bus(self._url, self._base), self._topics, int(for_part), self._one)
+        bus = open_bus(self._url, self._base)
+        partition, last = int(for_part), len(self.list_parts()) - 1
+        # The last partition of rejects is the sequencer's (DESIGN §2).
+        topics = [topic for topic in self._topics if topic != "rejects" or partition < last]
+        return _SinkPartition(bus, topics, partition, self._one)
 
 
 class _SinkPartition(StatefulSinkPartition[Any, None]):
-    def __init__(self, bus: Bus, topics: tuple[str, ...], partition: int, one: str | None) -> None:
+    def __init__(self, bus: Bus, topics: list[str], partition: int, one: str | None) -> None:
         self._writer = bus.writer([(topic, partition) for topic in topics])
         self._appenders = {topic: Appender(bus, self._writer, topic, partition) for topic in topics}
         self._one = one

@@ -21,9 +21,11 @@ from seawall.schemas.thresholds import read_limits
 
 RUN_FILE = "run.toml"
 SHARDS_MAX = 4096
+SOURCES_MAX = 400  # each slice carries a position per source
+CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
 ENVIRONMENTS = ("dev", "test", "prod")
-UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer")
-HOT = ("reporting_currency", "exposure_change_min", "mark_max_age_s", "fill_memory")
+UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
+HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory")
 
 
 def _slice_ms(value: Any) -> str:
@@ -47,7 +49,7 @@ _TOP: Table = {
     "keys": Field("table", {}),
 }
 _INPUTS: Table = {
-    "events": Field("texts", []),
+    "events": Field("texts", [], lambda value: "" if len(value) <= SOURCES_MAX else f"must name at most {SOURCES_MAX}"),
     "topics": Field("texts", []),
     "wait_ms": Field("integer", 0, number_in(0, 60_000)),
 }
@@ -176,6 +178,10 @@ def journaled(configuration: Configuration, previous: dict[str, Any] | None) -> 
         "limits": _versioned("limits", configuration.limits, last.get("limits")),
         "playbook": _versioned("rules", configuration.playbook, last.get("playbook")),
     }
+    if len(msgspec.json.encode(event)) > CONFIGURATION_BYTES_MAX:
+        raise UsageError(
+            f"{configuration.path.name}: limits and playbook exceed {CONFIGURATION_BYTES_MAX} bytes; use * scopes"
+        )
     return None if {**event, "version": last.get("version")} == last else event
 
 

@@ -6,7 +6,7 @@ from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.measures import MEASURES
 from seawall.schemas.tables import ABSENT, Field, Table, check_table, nearest, number_in, one_of, text_like
-from seawall.schemas.thresholds import LEVELS, check_scope
+from seawall.schemas.thresholds import LEVELS
 
 RULES_MAX = 1_000
 COMMANDS = (
@@ -106,9 +106,7 @@ def _command(table: dict[str, Any], place: str) -> dict[str, Any]:
         raise UsageError(f"{place}: there is no kind {kind!r}; did you mean {nearest(kind, COMMANDS)!r}?")
     if kind in PERMISSIVE:
         raise UsageError(f"{place}: {kind} loosens, which takes people; a rule may only restrict")
-    if ":" in target:
-        check_scope(target, place)
-    elif target not in MEASURES:
+    if target not in MEASURES:
         raise UsageError(f"{place}: there is no target {target!r}; did you mean {nearest(target, MEASURES)!r}?")
     return command
 
@@ -117,6 +115,5 @@ def _check_limit(rule: dict[str, Any], file: str, limits: list[str] | None) -> N
     named = rule["when"].get("limit")
     if limits is None or named is None or named in limits or named == "default-deny":
         return
-    raise UsageError(
-        f"{file} [[rule]] {rule['id']}: there is no limit {named!r}; did you mean {nearest(named, [*limits, 'default-deny'])!r}?"
-    )
+    close = nearest(named, [*limits, "default-deny"])
+    raise UsageError(f"{file} [[rule]] {rule['id']}: there is no limit {named!r}; did you mean {close!r}?")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.columns import Columns
+from seawall.operators.core.index import ABSENT, Index
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -25,37 +26,36 @@ COMPACT_MIN = 1024
 
 
 class Balances:
-    """Amounts per (account, asset), float64, rows in order of first use."""
+    """Amounts per (account, asset), float64, rows in order of first use; a key is ``account << 20 | asset``."""
 
     def __init__(self) -> None:
-        self.rows = Columns({"account": "i4", "asset": "i4", "amount": "f8"})
-        self._index: dict[int, int] = {}
+        self.rows = Columns({"account": "i8", "asset": "i8", "amount": "f8"})
+        self._index = Index()
 
-    def slots(self, keys: list[int]) -> list[int]:
-        """Return the row of each key ``account << 20 | asset``; rows not there yet are made."""
-        get = self._index.get
-        found = [get(key, -1) for key in keys]
-        if min(found, default=0) < 0:
-            for key in keys:
-                if key not in self._index:
-                    self._index[key] = self.rows.append(1, account=key >> 20, asset=key & 0xFFFFF)
-            found = [self._index[key] for key in keys]
-        return found
+    def slot(self, key: int) -> int:
+        """Return the row of a key, made where there is none."""
+        slot = self._index.find_one(key)
+        if slot == ABSENT:
+            slot = self.rows.append(1, account=key >> 20, asset=key & 0xFFFFF)
+            self._index.put(np.array([key]), np.array([slot]))
+        return slot
 
     def add(self, key: int, amount: float) -> None:
         """Add ``amount`` to one balance."""
-        slot = self.slots([key])[0]  # first: it may add a row, which makes new columns
+        slot = self.slot(key)  # first: it may add a row, which makes new columns
         self.rows["amount"][slot] += amount
 
-    def add_many(self, keys: list[int], amounts: F8) -> None:
+    def add_many(self, keys: I8, amounts: F8) -> None:
         """Add amounts in order, key by key."""
-        slots = self.slots(keys)
+        slots = self._index.find(keys)
+        for at in np.flatnonzero(slots == ABSENT).tolist():
+            slots[at] = self.slot(int(keys[at]))
         np.add.at(self.rows["amount"], slots, amounts)
 
     def amount(self, key: int) -> float:
         """Return one balance, 0 where there is none."""
-        slot = self._index.get(key)
-        return 0.0 if slot is None else float(self.rows["amount"][slot])
+        slot = self._index.find_one(key)
+        return 0.0 if slot == ABSENT else float(self.rows["amount"][slot])
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays."""
@@ -64,31 +64,41 @@ class Balances:
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         self.rows.restore(state)
-        keys = (self.rows["account"].astype(np.int64) << 20) | self.rows["asset"]
-        self._index = dict(zip(keys.tolist(), range(self.rows.size), strict=True))
+        self._index = Index()
+        self._index.put((self.rows["account"] << 20) | self.rows["asset"], np.arange(self.rows.size))
 
 
 class Positions:
     """Open positions per (account, instrument): units, entry cost and the mark they are margined at."""
 
     def __init__(self) -> None:
-        self.rows = Columns({"account": "i4", "instrument": "i4", "mark": "i4", "units": "i8", "cost": "f8"})
-        self._index: dict[int, int] = {}
+        self.rows = Columns(
+            {"account": "i8", "instrument": "i8", "mark": "i8", "units": "i8", "cost": "f8", "bin": "i8", "size": "f8"}
+        )
+        self._index = Index()
+        self.bins_of: I8 = np.zeros(0, dtype=np.int64)
+        self.bins = 1
 
     def slot(self, account: int, instrument: int, mark: int) -> int:
         """Return the row of a position, made where there is none."""
         key = account << 24 | instrument
-        slot = self._index.get(key)
-        if slot is None:
-            slot = self._index[key] = self.rows.append(1, account=account, instrument=instrument, mark=mark)
+        slot = self._index.find_one(key)
+        if slot == ABSENT:
+            at = account * self.bins + int(self.bins_of[instrument])
+            slot = self.rows.append(1, account=account, instrument=instrument, mark=mark, bin=at)
+            self._index.put(np.array([key]), np.array([slot]))
         return slot
+
+    def classify(self, bins_of: I8, bins: int) -> None:
+        """Take the margin class of every instrument, of ``bins``: ``bin`` is then ``account x bins + class``."""
+        if bins != self.bins or not np.array_equal(bins_of[: len(self.bins_of)], self.bins_of):
+            self.rows["bin"][:] = self.rows["account"] * bins + bins_of[self.rows["instrument"]]
+        self.bins_of, self.bins = bins_of, bins
 
     def slots(self, accounts: I8, instruments: I8, marks: I8) -> I8:
         """Return the rows of many positions; ``marks`` are used for the rows that are made."""
-        keys = ((accounts << 24) | instruments).tolist()
-        get = self._index.get
-        found = np.fromiter((get(key, -1) for key in keys), np.int64, len(keys))
-        for at in np.flatnonzero(found < 0).tolist():
+        found = self._index.find((accounts << 24) | instruments)
+        for at in np.flatnonzero(found == ABSENT).tolist():
             found[at] = self.slot(int(accounts[at]), int(instruments[at]), int(marks[at]))
         return found
 
@@ -104,29 +114,38 @@ class Positions:
             realised, cost = -units * value - released, cost - released
         else:
             realised, cost = held * value - cost, after * value
-        rows["units"][slot], rows["cost"][slot] = after, cost
+        self.set(slot, after, cost)
         return realised
 
-    def fill_many(self, slots: I8, units: I8, values: F8) -> F8:
-        """Apply fills in order; return what each realised. Repeated positions are taken in rounds."""
-        realised = np.zeros(len(slots))
+    def set(self, slot: int, units: int, cost: float) -> None:
+        """Set a position to ``units`` at an entry cost."""
+        rows = self.rows
+        rows["units"][slot], rows["cost"][slot], rows["size"][slot] = units, cost, units
+
+    def fill_many(self, slots: I8, units: I8, values: F8) -> tuple[F8, I8]:
+        """Apply fills in order; return what each realised, and +1 where it opened a position, -1 where it closed one.
+
+        Fills on one position are taken in rounds, a few of them as arrays and the rest one by one.
+        """
+        realised, opened = np.zeros(len(slots)), np.zeros(len(slots), dtype=np.int64)
         left = np.arange(len(slots))
         for _ in range(ROUNDS_MAX):
-            if not len(left):
-                return realised
-            _, first = np.unique(slots[left], return_index=True)
+            first = np.unique(slots[left], return_index=True)[1]
             if len(first) == len(left):
-                realised[left] = self._round(slots[left], units[left], values[left])
-                return realised
+                realised[left], opened[left] = self._round(slots[left], units[left], values[left])
+                return realised, opened
             first.sort()
             now = left[first]
-            realised[now] = self._round(slots[now], units[now], values[now])
+            realised[now], opened[now] = self._round(slots[now], units[now], values[now])
             left = np.delete(left, first)
         for at in left.tolist():
-            realised[at] = self.fill(int(slots[at]), int(units[at]), float(values[at]))
-        return realised
+            slot = int(slots[at])
+            held = int(self.rows["units"][slot])
+            realised[at] = self.fill(slot, int(units[at]), float(values[at]))
+            opened[at] = (held + int(units[at]) != 0) - (held != 0)
+        return realised, opened
 
-    def _round(self, slots: I8, units: I8, values: F8) -> F8:
+    def _round(self, slots: I8, units: I8, values: F8) -> tuple[F8, I8]:
         """Apply fills on distinct positions with the formulas of :meth:`fill`, elementwise."""
         held, cost = self.rows["units"][slots], self.rows["cost"][slots]
         after = held + units
@@ -135,8 +154,8 @@ class Positions:
         released = cost * (-units / np.where(held == 0, 1, held))
         realised = np.where(opens, 0.0, np.where(part, -units * values - released, held * values - cost))
         self.rows["cost"][slots] = np.where(opens, cost + units * values, np.where(part, cost - released, after * values))
-        self.rows["units"][slots] = after
-        return realised
+        self.rows["units"][slots] = self.rows["size"][slots] = after
+        return realised, (after != 0).astype(np.int64) - (held != 0)
 
     def compact(self) -> None:
         """Drop closed positions once they are more than half of the rows."""
@@ -158,5 +177,5 @@ class Positions:
         self._reindex()
 
     def _reindex(self) -> None:
-        keys = (self.rows["account"].astype(np.int64) << 24) | self.rows["instrument"]
-        self._index = dict(zip(keys.tolist(), range(self.rows.size), strict=True))
+        self._index = Index()
+        self._index.put((self.rows["account"] << 24) | self.rows["instrument"], np.arange(self.rows.size))

@@ -137,8 +137,8 @@ class Directory:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Columns over instruments (``size``, ``inverse``, ``spot``, ``initial``, ``maintenance``, ``settlement``,
-        ``base``, ``quote``, ``underlying``) and own accounts (``sign``, ``principal``, ``netting_set``,
+        """Columns over instruments (``size``, ``inverse``, ``spot``, margin ``class`` with
+        ``class_initial`` and ``class_maintenance`` rates, ``settlement``, ``base``, ``quote``, ``underlying``) and own accounts (``sign``, ``principal``, ``netting_set``,
         ``counterparty``, ``venue``, ``client``), and ``netting_set_counterparty``, ``enforceable``, ``haircut``.
         """
         if self._arrays is None:
@@ -148,14 +148,19 @@ class Directory:
     def _instrument_arrays(self) -> dict[str, NDArray[Any]]:
         records = self.instrument_records
         underlyings: dict[str, int] = {}
+        classes: dict[tuple[float, float], int] = {}
+        rates = [(float(r.initial_margin_rate or 0), float(r.maintenance_margin_rate or 0)) for r in records]
+        margin_class = [classes.setdefault(pair, len(classes)) for pair in rates]
+        pairs = list(classes) or [(0.0, 0.0)]
         underlying = [underlyings.setdefault(r.underlying or r.base, len(underlyings)) for r in records]
         self.underlyings = underlyings
         return {
             "size": np.array([float(r.quantity_increment) * float(r.contract_size) for r in records]),
             "inverse": np.array([r.inverse for r in records], dtype=bool),
             "spot": np.array([r.kind == "spot" for r in records], dtype=bool),
-            "initial": np.array([float(r.initial_margin_rate or 0) for r in records]),
-            "maintenance": np.array([float(r.maintenance_margin_rate or 0) for r in records]),
+            "class": np.array(margin_class, dtype=np.int64),
+            "class_initial": np.array([pair[0] for pair in pairs]),
+            "class_maintenance": np.array([pair[1] for pair in pairs]),
             "settlement": np.array([self.assets[r.settlement] for r in records], dtype=np.int64),
             "base": np.array([self.assets[r.base] for r in records], dtype=np.int64),
             "quote": np.array([self.assets[r.quote] for r in records], dtype=np.int64),

@@ -137,8 +137,7 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
             _report_difference(out, "position", event.account, event.instrument, held, reported)
         return
     price = float(event.entry_price) if event.entry_price else 0.0
-    ledger.positions.rows["units"][slot] = reported
-    ledger.positions.rows["cost"][slot] = reported * unit_value(ledger, number, price) if price else 0.0
+    ledger.positions.set(slot, reported, reported * unit_value(ledger, number, price) if price else 0.0)
     ledger.open_count[local] += (reported != 0) - (held != 0)
     ledger.touch()
 
@@ -198,7 +197,7 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, out: Out) -> None:
         if name in ledger.transfers:
             _repeated(out, "transfer", at, name, ledger.transfers.original(name) == content)
             continue
-        ledger.transfers.add([name], ([account], [asset], [amount]))
+        ledger.transfers.add(name, content)
         local = directory.local[account]
         number = directory.asset(asset)
         if number >= len(ledger.marks.asset_prices):
@@ -237,25 +236,23 @@ def unit_value(ledger: Ledger, instrument: int, price: float) -> float:
 def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
     ledger.touch()
     count = len(fills.id)
-    plain = not fills.action and count >= VECTOR_MIN and not ledger.fills.known(fills.id)
-    if plain:
+    if not fills.action and count >= VECTOR_MIN:
         instruments = np.array(fills.instrument, dtype=np.int64)
-        if not ledger.directory.arrays["spot"][instruments].any():
-            _apply_many(ledger, fills, instruments)
+        if not ledger.directory.arrays["spot"][instruments].any() and _apply_many(ledger, fills, instruments):
             return
     for at in range(count):
         _apply_fill(ledger, fills, at, out)
 
 
-def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> None:
-    """Apply fills of derivatives whose ids are new, as arrays."""
+def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
+    """Apply fills of derivatives as arrays; do nothing and return False unless all their ids are new."""
     arrays, directory = ledger.directory.arrays, ledger.directory
     count = len(fills.id)
     fee = fills.fee or [0.0] * count
     fee_asset = fills.fee_asset or [""] * count
-    ledger.fills.add(
-        fills.id, (fills.account, fills.instrument, fills.quantity, fills.price, fee, fee_asset, [""] * count)
-    )
+    columns = (fills.account, fills.instrument, fills.quantity, fills.price, fee, fee_asset, [""] * count)
+    if not ledger.fills.add_new(fills.id, columns):
+        return False
     accounts = arrays["local"][fills.account]
     units, price = np.array(fills.quantity, dtype=np.int64), np.array(fills.price)
     size = arrays["size"][instruments]
@@ -265,20 +262,15 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> None:
     for at in np.flatnonzero(venue >= 0).tolist() if (venue >= 0).any() else ():
         marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
     slots = ledger.positions.slots(accounts, instruments, marks)
-    distinct = np.unique(slots)
-    before = ledger.positions.rows["units"][distinct] != 0
-    realised = ledger.positions.fill_many(slots, units, values)
-    after = ledger.positions.rows["units"][distinct] != 0
-    owner = ledger.positions.rows["account"][distinct]
-    np.add.at(ledger.open_count, owner, after.astype(np.int64) - before)
+    realised, opened = ledger.positions.fill_many(slots, units, values)
+    np.add.at(ledger.open_count, accounts, opened)
     ledger.active[accounts] = True
     settlement = arrays["settlement"][instruments]
-    keys = ((accounts << 20) | settlement).tolist()
-    ledger.balances.add_many(keys, realised)
+    ledger.balances.add_many((accounts << 20) | settlement, realised)
     if fills.fee:
         assets = [directory.asset(name) if name else int(s) for name, s in zip(fee_asset, settlement, strict=True)]
-        keys = [int(a) << 20 | asset for a, asset in zip(accounts, assets, strict=True)]
-        ledger.balances.add_many(keys, -np.array(fee))
+        ledger.balances.add_many((accounts << 20) | np.array(assets), -np.array(fee))
+    return True
 
 
 def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: Out) -> None:
@@ -304,7 +296,7 @@ def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: Out) -> None:
         _move(ledger, known, -1)
         ledger.fills.amend(ref, None if action == "bust" else remembered[:6])
         out.decide(action, {"id": name, "ref": ref})
-    ledger.fills.add([name], tuple([value] for value in remembered))
+    ledger.fills.add(name, remembered)
     if action != "bust":
         _move(ledger, content, 1)
 

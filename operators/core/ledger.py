@@ -33,7 +33,7 @@ class Ledger:
         self.tables: dict[str, Table] | None = None
         self.wide: dict[str, dict[str, list[float]]] = {}
         self._changed = self._wide_stale = False
-        self._position_values: tuple[F8, F8] = (np.zeros(0), np.zeros(0))
+        self._position_values: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self.mark_age_us_max = 0
 
     def configure(self, configuration: dict[str, Any]) -> None:
@@ -58,6 +58,8 @@ class Ledger:
             self.open_count = np.append(self.open_count, np.zeros(more, dtype=np.int64))
             self.contributed = np.append(self.contributed, np.zeros(more))
             self.active = np.append(self.active, np.zeros(more, dtype=bool))
+        arrays = self.directory.arrays
+        self.positions.classify(arrays["class"], len(arrays["class_initial"]))
 
     def mark_row(self, account: int, instrument: int) -> int:
         """Return the mark row at which an own account's position is margined: its venue's, or the one across."""
@@ -78,23 +80,25 @@ class Ledger:
         arrays, rows = self.directory.arrays, self.positions.rows
         count = len(self.directory.own)
         unit, worth = self.marks.unit_values()
-        account, instrument, units, cost = rows["account"], rows["instrument"], rows["units"], rows["cost"]
-        at = rows["mark"]
-        held = units * unit[at]
-        open_value = held - cost * worth[at]
-        gross = np.abs(held)
-        net = np.where(arrays["inverse"][instrument], -held, held) if arrays["inverse"].any() else held
+        account, at, cost = rows["account"], rows["mark"], rows["cost"]
+        held = rows["size"] * unit[at]
+        spent = cost if (worth == 1.0).all() else cost * worth[at]
+        linear = not arrays["inverse"].any()
+        net = held if linear else np.where(arrays["inverse"][rows["instrument"]], -held, held)
+        worths = np.bincount(account, held, count)
+        # One sum per margin class serves gross notional and both margins.
+        gross = np.bincount(rows["bin"], np.abs(held), count * self.positions.bins).reshape(count, self.positions.bins)
         book = {
-            "unrealised": np.bincount(account, open_value, count),
-            "gross": np.bincount(account, gross, count),
-            "net": np.bincount(account, net, count),
-            "initial": np.bincount(account, gross * arrays["initial"][instrument], count),
-            "maintenance": np.bincount(account, gross * arrays["maintenance"][instrument], count),
+            "unrealised": worths - np.bincount(account, spent, count),
+            "net": worths if linear else np.bincount(account, net, count),
+            "gross": _across(gross, np.ones(self.positions.bins)),
+            "initial": _across(gross, arrays["class_initial"]),
+            "maintenance": _across(gross, arrays["class_maintenance"]),
         }
         self._value_balances(book, count)
         book["equity"] = book["collateral"] + book["unrealised"]
         book["pnl"] = book["balances"] + book["unrealised"] - self.contributed
-        self._value_robust(book, net, open_value, count)
+        self._value_robust(book, net, held, spent, count)
         return book
 
     def _value_balances(self, book: dict[str, F8], count: int) -> None:
@@ -107,20 +111,20 @@ class Ledger:
         lent = np.where(worth > 0, worth * (1.0 - haircut), worth)
         book["collateral"] = np.bincount(rows["account"], lent, count)
 
-    def _value_robust(self, book: dict[str, F8], net: F8, open_value: F8, count: int) -> None:
+    def _value_robust(self, book: dict[str, F8], net: F8, held: F8, spent: F8, count: int) -> None:
         """Value at the marks across venues, which above the account decide (CONTRACT §3)."""
         rows = self.positions.rows
         if not self.marks.own_priced():
             book["robust_gross"], book["robust_net"] = book["gross"], book["net"]
-            self._position_values = (net, open_value)
+            self._position_values = (net, held, spent)
             return
         unit, worth = self.marks.unit_values()
         at = self.marks.across()[rows["instrument"]]
-        held = rows["units"] * unit[at]
+        held = rows["size"] * unit[at]
         net = np.where(self.directory.arrays["inverse"][rows["instrument"]], -held, held)
         book["robust_gross"] = np.bincount(rows["account"], np.abs(held), count)
         book["robust_net"] = np.bincount(rows["account"], net, count)
-        self._position_values = (net, held - rows["cost"] * worth[at])
+        self._position_values = (net, held, rows["cost"] * worth[at])
 
     def refresh_wide(self) -> None:
         """Sum what the second operator needs: firm, groups, underlyings and venues, as ``name -> measures``."""
@@ -137,10 +141,10 @@ class Ledger:
             if record is not None and record.group:
                 row = self.wide["group"].setdefault(record.group, [0.0] * len(cp))
                 self.wide["group"][record.group] = [a + float(b) for a, b in zip(row, cp[:, number], strict=True)]
-        net, open_value = self._position_values
+        net, held, spent = self._position_values
         rows = self.positions.rows
         signed = arrays["sign"][rows["account"]]
-        columns = (np.abs(net), signed * net, signed * arrays["principal"][rows["account"]] * open_value)
+        columns = (np.abs(net), signed * net, signed * arrays["principal"][rows["account"]] * (held - spent))
         if not len(net):
             return
         self._sum_wide("underlying", list(directory.underlyings), arrays["underlying"][rows["instrument"]], columns)
@@ -194,6 +198,8 @@ class Ledger:
         self.balances.restore(state["balances"])
         self.fills.restore(state["fills"])
         self.transfers.restore(state["transfers"])
+        arrays = self.directory.arrays
+        self.positions.classify(arrays["class"], len(arrays["class_initial"]))
         self.open_count, self.contributed = state["open_count"], state["contributed"]
         self.active = state["active"]
         self.expiring = {int(k): int(v) for k, v in state["expiring"]}
@@ -201,3 +207,11 @@ class Ledger:
         self._changed = state["changed"]
         self._wide_stale = True
         self.tables = None
+
+
+def _across(gross: F8, rates: F8) -> F8:
+    """Return the sum over margin classes of gross notional times a rate, class by class in order."""
+    total = gross[:, 0] * rates[0]
+    for at in range(1, len(rates)):
+        total = total + gross[:, at] * rates[at]
+    return total

@@ -39,6 +39,8 @@ class RowWriter:
         self._last: dict[str, NDArray[np.float64]] = {
             kind: np.zeros((len(measures), 0)) for kind, measures in SHARD_SCOPES.items()
         }
+        self._bounds: dict[str, NDArray[np.float64]] = {}  # derived from what was written last
+        self._change_min = -1.0
         self._floors = {
             kind: np.array([[0.01 if m in RATIOS else 1.0] for m in measures])
             for kind, measures in SHARD_SCOPES.items()
@@ -54,12 +56,18 @@ class RowWriter:
         if last.shape[1] < values.shape[1]:
             last = np.concatenate([last, np.zeros((len(last), values.shape[1] - last.shape[1]))], axis=1)
             self._last[kind] = last
-        if change_min:
-            differs = np.abs(values - last) > change_min * np.maximum(np.abs(last), self._floors[kind])
-        else:
-            differs = values != last
-        moved = np.flatnonzero(differs.any(axis=0))
-        last[:, moved] = values[:, moved]
+        if not change_min:
+            moved = np.flatnonzero((values != last).any(axis=0))
+            last[:, moved] = values[:, moved]
+            return moved
+        bound = self._bounds.get(kind)
+        if bound is None or bound.shape != last.shape or change_min != self._change_min:
+            self._bounds[kind] = bound = change_min * np.maximum(np.abs(last), self._floors[kind])
+            self._change_min = change_min
+        moved = np.flatnonzero((np.abs(values - last) > bound).any(axis=0))
+        now = values[:, moved]
+        last[:, moved] = now
+        bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind])
         return moved
 
     def snapshot(self) -> dict[str, Any]:
@@ -70,6 +78,7 @@ class RowWriter:
         """Take the state of a snapshot."""
         self.numbering.counts = dict(state["counts"])
         self._last = state["last"]
+        self._bounds = {}
 
 
 class SliceRecords:

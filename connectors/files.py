@@ -1,0 +1,155 @@
+"""Bounded files: the lines of ``.jsonl`` and ``.jsonl.gz``, with the place of each, resumable at any line.
+
+A line is what stands between two line feeds; the last one needs none. Empty lines are counted and skipped. A line over
+256 KiB is never held whole: its first 64 KiB, its length and its SHA-256 are kept, so memory is bounded by the chunk.
+Offsets count uncompressed bytes.
+"""
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from seawall.schemas.errors import UsageError
+
+CHUNK_BYTES = 1 << 18
+LINE_BYTES_MAX = 256 * 1024
+HEAD_BYTES = 64 * 1024
+
+
+class Oversize(NamedTuple):
+    """A line over the limit: its first bytes, its length and the SHA-256 of all of it."""
+
+    head: bytes
+    bytes: int
+    sha256: str
+
+
+Line = tuple[int, int, bytes | Oversize]
+"""Number from 1, offset of the byte after it, content without the line feed."""
+
+
+class Lines:
+    """Reads a file's lines in chunks.
+
+    Parameters
+    ----------
+    path
+        A file; one that ends in ``.gz`` is decompressed.
+    line, offset
+        Where to begin: the number of the next line and the offset of its first byte.
+
+    Raises
+    ------
+    UsageError
+        The path is no readable file, or is shorter than ``offset``.
+    """
+
+    def __init__(self, path: Path, line: int = 1, offset: int = 0) -> None:
+        self._path = path
+        self._line, self._offset = line, offset
+        self._rest = b""
+        self._long: tuple[bytes, int, hashlib._Hash] | None = None
+        try:
+            self._file = _open(path)
+            self._seek()
+        except FileNotFoundError:
+            raise UsageError(f"{path} does not exist; correct [inputs] events") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._unreadable(error) from None
+
+    def read(self) -> list[Line]:
+        """Return the lines of the next chunk, empty lines left out; an empty list only at the end of the file."""
+        while True:
+            chunk = self._chunk()
+            if not chunk:
+                return self._last()
+            lines = self._split(chunk)
+            if lines:
+                return lines
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _seek(self) -> None:
+        """Go to the offset; a line that ended with the file is over even where a line feed was appended since."""
+        if self._offset == 0:
+            return
+        self._file.seek(self._offset - 1)
+        before = self._file.read(1)
+        if not before:
+            raise UsageError(
+                f"{self._path} is shorter than what was read from it before; restore it, inputs may only grow"
+            )
+        if before != b"\n":
+            following = self._file.read(1)
+            if following == b"\n":
+                self._offset += 1
+            else:
+                self._rest = following
+
+    def _chunk(self) -> bytes:
+        try:
+            return self._file.read(CHUNK_BYTES)
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> UsageError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return UsageError(f"{self._path} cannot be read: {reason}; correct [inputs] events")
+
+    def _split(self, chunk: bytes) -> list[Line]:
+        lines: list[Line] = []
+        if self._long is not None:
+            chunk = self._skip(chunk, lines)
+        *whole, self._rest = (self._rest + chunk).split(b"\n")
+        number, offset = self._line, self._offset
+        for content in whole:
+            offset += len(content) + 1
+            if content and (content[0] > 32 or content.strip()):
+                lines.append((number, offset, content if len(content) <= LINE_BYTES_MAX else _oversize(content)))
+            number += 1
+        self._line, self._offset = number, offset
+        if len(self._rest) > LINE_BYTES_MAX:
+            self._long = (self._rest[:HEAD_BYTES], len(self._rest), hashlib.sha256(self._rest))
+            self._rest = b""
+        return lines
+
+    def _skip(self, chunk: bytes, lines: list[Line]) -> bytes:
+        """Take the next part of a long line; return what follows its end."""
+        head, length, digest = self._long  # type: ignore[misc]
+        part, feed, rest = chunk.partition(b"\n")
+        digest.update(part)
+        self._long = (head, length + len(part), digest)
+        if feed:
+            self._finish_long(lines, 1)
+        return rest
+
+    def _finish_long(self, lines: list[Line], feed: int) -> None:
+        head, length, digest = self._long  # type: ignore[misc]
+        self._long = None
+        self._offset += length + feed
+        lines.append((self._line, self._offset, Oversize(head, length, digest.hexdigest())))
+        self._line += 1
+
+    def _last(self) -> list[Line]:
+        """Return the line that no line feed ends, if there is one."""
+        lines: list[Line] = []
+        if self._long is not None:
+            self._finish_long(lines, 0)
+        elif self._rest.strip():
+            content, self._rest = self._rest, b""
+            self._offset += len(content)
+            lines.append((self._line, self._offset, content if len(content) <= LINE_BYTES_MAX else _oversize(content)))
+            self._line += 1
+        return lines
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _oversize(content: bytes) -> Oversize:
+    return Oversize(content[:HEAD_BYTES], len(content), hashlib.sha256(content).hexdigest())

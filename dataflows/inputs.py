@@ -1,0 +1,136 @@
+"""Sources of the sequencer: bounded files and live topics, as records with their effective times.
+
+A record counts at the highest event time seen so far in its source, so what is consumed is always a prefix of the
+source. A record that cannot be decoded stands, rejected, at the time its source has reached, and moves no time; nor
+does one from more than 24 hours after the clock at reading.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from seawall.connectors.bus import Bus
+from seawall.connectors.files import Lines, Oversize
+from seawall.operators.core.rejects import Place, RejectRecord, reject_oversize, reject_record
+from seawall.operators.core.sequence import Item
+from seawall.schemas.decode import decode_event
+from seawall.schemas.errors import Reason, Rejected
+from seawall.schemas.events import NO_TIME, Event
+
+FUTURE_US_MAX = 24 * 3600 * 1_000_000
+RECORD_BYTES_MAX = 256 * 1024
+HEAD_BYTES = 64 * 1024
+POLL_RECORDS = 1000
+
+Clock = Callable[[], int]
+"""Microseconds since the epoch."""
+
+
+class FileSource:
+    """The records of one bounded file.
+
+    Parameters
+    ----------
+    number, place
+        Its place in the merge, and what the journal calls it.
+    lines
+        The reader, at the position to begin from.
+    high_us
+        Highest event time before that position, -1 where there is none.
+    clock
+        Read once per chunk.
+    """
+
+    def __init__(self, number: int, place: Place, lines: Lines, high_us: int, clock: Clock) -> None:
+        self.number, self.place = number, place
+        self._lines, self._high_us, self._clock = lines, high_us, clock
+
+    def items(self) -> Iterator[Item]:
+        """Yield the records in order of lines."""
+        source, high = self.number, self._high_us
+        for lines in iter(self._lines.read, []):
+            latest = self._clock() + FUTURE_US_MAX
+            for number, offset, content in lines:
+                try:
+                    event, raw = self._decoded(number, content, latest)
+                except Rejected as rejected:
+                    raw = content if isinstance(content, bytes) else content.head
+                    refused = self._refused(number, content, rejected)
+                    yield (high, source, number, offset, 0, refused, raw)
+                    continue
+                time_us = event.event_time_us
+                if time_us >= high:
+                    high = time_us
+                    yield (high, source, number, offset, 0, event, raw)
+                else:
+                    yield (high, source, number, offset, int(time_us != NO_TIME), event, raw)
+
+    def first_time(self) -> int:
+        """Return the event time of the first record that has one, -1 where none has; uses the source up."""
+        return next((item[0] for item in self.items() if item[0] != NO_TIME), NO_TIME)
+
+    def _decoded(self, number: int, content: bytes | Oversize, latest: int) -> tuple[Event, bytes]:
+        if not isinstance(content, bytes):
+            raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, "")
+        event = decode_event(content)
+        check_future(event, latest)
+        return event, content
+
+    def _refused(self, number: int, content: bytes | Oversize, rejected: Rejected) -> RejectRecord:
+        if isinstance(content, bytes):
+            return reject_record(self.place, number, rejected, content)
+        return reject_oversize(self.place, number, *content)
+
+
+class TopicSource:
+    """The records of one partition of a live topic.
+
+    Parameters
+    ----------
+    number, place
+        Its number among the sources, and its topic and partition.
+    bus
+        Where the topic is.
+    offset, high_us
+        The next record, and the highest event time before it.
+    """
+
+    def __init__(self, number: int, place: Place, bus: Bus, offset: int, high_us: int) -> None:
+        self.number, self.place = number, place
+        self._bus, self._offset, self._high_us = bus, offset, high_us
+
+    def poll(self, now_us: int) -> list[Item]:
+        """Return what has arrived, at most ``POLL_RECORDS``; no effective time lies after ``now_us``."""
+        items: list[Item] = []
+        for stored in self._bus.read(self.place.name, self.place.partition, self._offset, POLL_RECORDS):
+            items.append(self._item(stored.offset, stored.value, now_us))
+            self._offset = stored.offset + 1
+        return items
+
+    def _item(self, offset: int, value: bytes, now_us: int) -> Item:
+        event: Event | RejectRecord
+        late = 0
+        try:
+            if len(value) > RECORD_BYTES_MAX:
+                raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {len(value)} bytes")
+            event = decode_event(value)
+            check_future(event, now_us + FUTURE_US_MAX)
+            if event.event_time_us != NO_TIME:
+                late = int(event.event_time_us < self._high_us)
+                self._high_us = max(self._high_us, min(event.event_time_us, now_us))
+        except Rejected as rejected:
+            event = self._refused(offset, value, rejected)
+        high = self._high_us if self._high_us != NO_TIME else now_us
+        return (high, self.number, offset, 0, late, event, value)
+
+    def _refused(self, offset: int, value: bytes, rejected: Rejected) -> RejectRecord:
+        if len(value) <= RECORD_BYTES_MAX:
+            return reject_record(self.place, offset, rejected, value)
+        return reject_oversize(self.place, offset, value[:HEAD_BYTES], len(value), hashlib.sha256(value).hexdigest())
+
+
+def check_future(event: Event, latest_us: int) -> None:
+    """Refuse a record from after ``latest_us``."""
+    if event.event_time_us > latest_us:
+        raise Rejected(
+            Reason.EVENT_TIME_MUST_NOT_BE_IN_THE_FUTURE, f"event_time_us {event.event_time_us} is over 24 h from now"
+        )

@@ -1,0 +1,291 @@
+"""``sequence``: raw records in; the journal and the rejects out.
+
+The only dataflow that looks at clocks and at arrival order; it writes down what it chose (DESIGN §1). With bounded
+inputs not even it chooses: the journal is a function of the bytes of inputs and configuration, wherever a run was killed.
+
+1. On start, fold the journal: directory, ordinals, ids, positions, the last tick.
+2. Merge the files from there by (effective time, place in ``events``, line), cut, and write whole steps.
+3. Then follow the live topics, cutting by the clock.
+
+Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflows.sequence:flow('desk.toml')"``.
+"""
+
+import heapq
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.files import Lines
+from seawall.dataflows.inputs import Clock, FileSource, TopicSource
+from seawall.operators.core.rejects import Place
+from seawall.operators.core.sequence import Item, Slicer
+from seawall.operators.core.standing import Standing
+from seawall.schemas.configuration import Configuration, journaled, load_configuration
+from seawall.schemas.errors import BusError, UsageError
+from seawall.schemas.events import NO_TIME
+
+if TYPE_CHECKING:
+    from bytewax.dataflow import Dataflow
+
+BATCH = 1000
+FLUSH_SECONDS_MAX = 0.2
+FLUSH_BYTES_MAX = 2 * 1024 * 1024
+IDLE_SECONDS = 0.005
+DISCOVER_SECONDS = 1.0
+READ_RECORDS = 5000
+PENDING_MAX = 1_000_000
+
+
+def wall_clock() -> int:
+    """Return microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Sequencer:
+    """Writes the journal of one configuration.
+
+    Parameters
+    ----------
+    configuration
+        What to read and how to cut it.
+    bus
+        Where journal and rejects stand, and live topics.
+    clock
+        Microseconds since the epoch; with bounded inputs it decides only what lies in the future.
+
+    Raises
+    ------
+    UsageError
+        An input cannot be read, or the configuration changed what never may.
+    PartitionLocked
+        Another sequencer of this journal is alive.
+
+    Notes
+    -----
+    Each flush is one transaction of whole steps over all shards, so after a crash all shards stand at the same tick.
+    """
+
+    def __init__(self, configuration: Configuration, bus: Bus, clock: Clock = wall_clock) -> None:
+        self._configuration, self._bus, self._clock = configuration, bus, clock
+        self._shards = configuration.shards
+        written = [("journal", shard) for shard in range(self._shards)]
+        self._writer = bus.writer([*written, ("rejects", self._shards)])
+        try:
+            self.standing = fold(bus, self._shards)
+            event = journaled(configuration, self.standing.configuration)
+            self._files = self._open_files()
+            self._places = [Place(name) for name in configuration.sources]
+            self._topics: list[TopicSource] = []
+            first = NO_TIME if self.standing.as_of_us else self._first_time()
+            self._slicer = Slicer(self.standing, event, self._places, configuration.slice_ms * 1000, first)
+        except BaseException:
+            self._writer.close()
+            raise
+        self._merged: Iterator[Item] | None = merge([source.items() for source in self._files])
+        self._pending: list[list[Item]] = []
+        self._cut_us = 0
+        self._unflushed, self._flushed_at = 0, time.monotonic()
+        self._discovered_at = -DISCOVER_SECONDS
+        self.slices = 0
+
+    @property
+    def events(self) -> int:
+        """Records taken, rejected ones left out."""
+        return self._slicer.records - self._slicer.rejected
+
+    @property
+    def rejected(self) -> int:
+        """Records rejected."""
+        return self._slicer.rejected
+
+    @property
+    def late(self) -> int:
+        """Records earlier than their predecessors, or than an interval that was cut."""
+        return self._slicer.late
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until bounded inputs end or ``stop`` is set; flush and let the journal go."""
+        try:
+            while not stop.is_set() and self.step():
+                if self._merged is None and not any(self._pending):
+                    stop.wait(IDLE_SECONDS)
+            self._flush()
+        finally:
+            self.close()
+
+    def step(self) -> bool:
+        """Do a bounded amount of work; return False when bounded inputs are finished and there are no live ones."""
+        if self._merged is None:
+            self._follow()
+            return True
+        taken = 0
+        add = self._slicer.add
+        for item in islice(self._merged, BATCH):
+            add(item)
+            taken += 1
+        if taken == BATCH:
+            self._append()
+            self._flush_if_due()
+            return True
+        self._merged = None
+        live = bool(self._configuration.topics)
+        if not live:
+            self._slicer.finish()
+        self._append()
+        self._flush()
+        return live
+
+    def close(self) -> None:
+        """Let the journal go; what was not flushed is not written."""
+        self._writer.close()
+
+    # --- bounded files ----------------------------------------------------------------------------------------------
+
+    def _open_files(self) -> list[FileSource]:
+        configuration = self._configuration
+        sources = []
+        for number, (path, name) in enumerate(zip(configuration.events, configuration.sources, strict=True)):
+            line, offset, high = self.standing.positions.get(name, [1, 0, NO_TIME])
+            lines = Lines(configuration.directory / path, line, offset)
+            sources.append(FileSource(number, Place(name), lines, high, self._clock))
+        return sources
+
+    def _first_time(self) -> int:
+        """Return the first event time of all inputs, the clock where only live ones can tell."""
+        times = []
+        for source, path in zip(self._files, self._configuration.events, strict=True):
+            lines = Lines(self._configuration.directory / path)
+            times.append(FileSource(source.number, source.place, lines, NO_TIME, self._clock).first_time())
+            lines.close()
+        found = [first for first in times if first != NO_TIME]
+        if not found and self._configuration.topics:
+            return self._clock()
+        return min(found, default=0)
+
+    # --- live topics ------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Read what has arrived and cut what is due.
+
+        1. Poll every partition. One that gave a full batch may have more: nothing after its last record is cut yet.
+        2. What lies before the cut goes in, in order of (effective time, source, offset).
+        3. When all partitions are caught up, the clock cuts, even in silence.
+        """
+        self._discover()
+        now = self._clock()
+        slice_us = self._configuration.slice_ms * 1000
+        due = (now - self._configuration.wait_ms * 1000) // slice_us * slice_us
+        limit = due
+        for source, pending in zip(self._topics, self._pending, strict=True):
+            arrived = source.poll(now) if len(pending) < PENDING_MAX else []
+            pending.extend(arrived)
+            if len(arrived) >= BATCH:
+                limit = min(limit, pending[-1][0])
+        self._take(limit)
+        if limit == due and due > self._cut_us:
+            self._slicer.cut(due, now)
+            self._cut_us = due
+        self._append()
+        if self._unflushed:
+            self._flush()
+
+    def _take(self, limit_us: int) -> None:
+        taken: list[Item] = []
+        for pending in self._pending:
+            count = next((at for at, item in enumerate(pending) if item[0] >= limit_us), len(pending))
+            taken += pending[:count]
+            del pending[:count]
+        taken.sort(key=lambda item: item[:3])
+        for item in taken:
+            self._slicer.add(item)
+
+    def _discover(self) -> None:
+        """Find partitions that appeared since the last look."""
+        if time.monotonic() - self._discovered_at < DISCOVER_SECONDS:
+            return
+        self._discovered_at = time.monotonic()
+        known = {source.place for source in self._topics}
+        for topic in self._configuration.topics:
+            for partition in self._bus.partitions(topic):
+                place = Place(topic, partition)
+                if place not in known:
+                    offset, _, high = self.standing.positions.get(place.key, [0, 0, NO_TIME])
+                    self._topics.append(TopicSource(self._slicer.add_place(place), place, self._bus, offset, high))
+                    self._pending.append([])
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def _append(self) -> None:
+        """Give the finished steps to the writer."""
+        append, rejects = self._writer.append, self._shards
+        for slices, refused in self._slicer.steps:
+            for record in refused:
+                number = str(self._writer.end("rejects", rejects))
+                append("rejects", rejects, "sequence", record.value, {"seawall-id": record.id, "seawall-n": number})
+                self._unflushed += len(record.value)
+            for shard, seq, value in slices:
+                number = str(seq)
+                append("journal", shard, str(shard), value, {"seawall-id": f"{shard}-{seq}-0", "seawall-n": number})
+                self._unflushed += len(value)
+            self.slices += len(slices)
+        self._slicer.steps.clear()
+
+    def _flush_if_due(self) -> None:
+        if self._unflushed >= FLUSH_BYTES_MAX or time.monotonic() - self._flushed_at >= FLUSH_SECONDS_MAX:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._unflushed:
+            self._writer.flush()
+        self._unflushed, self._flushed_at = 0, time.monotonic()
+
+
+def merge(sources: list[Iterator[Item]]) -> Iterator[Item]:
+    """Merge sources by (effective time, number of the source); each is in order itself."""
+    return sources[0] if len(sources) == 1 else heapq.merge(*sources)
+
+
+def fold(bus: Bus, shards: int) -> Standing:
+    """Return where the journal stands.
+
+    Raises
+    ------
+    UsageError
+        The journal has more shards than the configuration.
+    BusError
+        A slice is missing or cannot be read.
+    """
+    partitions = bus.partitions("journal")
+    if partitions and partitions[-1] >= shards:
+        raise UsageError(f"shards is {shards} but the journal has partition {partitions[-1]}; set shards back")
+    standing = Standing(shards)
+    for shard in range(shards):
+        for value in _values(bus, shard):
+            try:
+                standing.apply(shard, value)
+            except msgspec.MsgspecError as error:
+                raise BusError(
+                    f"journal partition {shard} offset {standing.seqs[shard]} is no slice: {error}"
+                ) from None
+    return standing
+
+
+def flow(path: str) -> "Dataflow":
+    """Return the dataflow of a configuration file, for ``bytewax.run``."""
+    from seawall.dataflows.driver import build
+
+    configuration = load_configuration(path)
+    return build(configuration, lambda: Sequencer(configuration, open_bus(configuration.bus, configuration.directory)))
+
+
+def _values(bus: Bus, shard: int) -> Iterable[bytes]:
+    offset = 0
+    while records := bus.read("journal", shard, offset, READ_RECORDS):
+        for record in records:
+            yield record.value
+        offset = records[-1].offset + 1

@@ -1,0 +1,82 @@
+"""An index from 64-bit keys to row numbers, looked up a thousand at a time.
+
+Open addressing with linear probing in two arrays. A dict of a hundred thousand entries costs 0.4 us per look-up, almost
+all of it cache misses; here a batch costs a few gathers. The order of insertion never shows: look-ups return what was put.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+I8 = NDArray[np.int64]
+ABSENT = -1
+_EMPTY = -(1 << 63)  # no key has this value: keys are non-negative or hashes shifted away from it
+_FIBONACCI = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio (Knuth, TAOCP 3, §6.4)
+_SIZE_MIN = 1 << 8
+
+
+class Index:
+    """Keys (int64, distinct) and the row number of each."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._allocate(_SIZE_MIN)
+
+    def find(self, keys: I8) -> I8:
+        """Return the row of each key, ``ABSENT`` where there is none."""
+        at = self._home(keys)
+        there = self._keys[at]
+        found = np.where(there == keys, self._rows[at], ABSENT)
+        left = np.flatnonzero((there != keys) & (there != _EMPTY))
+        keys, at = keys[left], (at[left] + 1) & self._mask
+        while len(left):
+            there = self._keys[at]
+            hit = there == keys
+            found[left[hit]] = self._rows[at[hit]]
+            going = ~hit & (there != _EMPTY)
+            left, keys, at = left[going], keys[going], (at[going] + 1) & self._mask
+        return found
+
+    def find_one(self, key: int) -> int:
+        """Return the row of one key, ``ABSENT`` where there is none."""
+        at = (((key & 0xFFFFFFFFFFFFFFFF) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF) >> self._shift
+        while True:
+            there = self._keys.item(at)
+            if there == key:
+                return self._rows.item(at)
+            if there == _EMPTY:
+                return ABSENT
+            at = (at + 1) & self._mask
+
+    def put(self, keys: I8, rows: I8) -> None:
+        """Add keys that are not there yet and are distinct."""
+        self._reserve(len(keys))
+        self.count += len(keys)
+        at = self._home(keys)
+        while len(keys):
+            free = self._keys[at] == _EMPTY
+            self._keys[at[free]] = keys[free]  # of several at one place the last stays; the others probe on
+            won = self._keys[at] == keys
+            self._rows[at[won]] = rows[won]
+            keys, rows, at = keys[~won], rows[~won], (at[~won] + 1) & self._mask
+
+    def _reserve(self, more: int) -> None:
+        if 3 * (self.count + more) <= len(self._keys):
+            return
+        used = self._keys != _EMPTY
+        keys, rows = self._keys[used], self._rows[used]
+        size = len(self._keys)
+        while 2 * (self.count + more) > size // 2:
+            size *= 2
+        self._allocate(size)
+        self.count = 0
+        self.put(keys, rows)
+
+    def _allocate(self, size: int) -> None:
+        self._keys = np.full(size, _EMPTY, dtype=np.int64)
+        self._rows = np.zeros(size, dtype=np.int64)
+        self._mask = size - 1
+        self._shift = 64 - (size.bit_length() - 1)
+
+    def _home(self, keys: I8) -> I8:
+        spread = keys.view(np.uint64) * _FIBONACCI
+        return (spread >> np.uint64(self._shift)).view(np.int64)

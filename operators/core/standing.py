@@ -1,0 +1,130 @@
+"""Where a journal stands: the fold that gives the sequencer its state back.
+
+Every shard's slices are applied in order of ``seq``. The directory comes from shard 0, because every shard carries
+every reference record; source positions only ever advance, so the furthest one of any slice holds.
+"""
+
+from typing import Any
+
+import msgspec
+
+from seawall.operators.core.admission import Admission
+from seawall.schemas.errors import Gap
+from seawall.schemas.slices import Reference
+
+REMEMBERED_MORE = 2_000
+"""Risk forgets whole chunks of ids, so it may know up to this many beyond ``fill_memory``; so must the sequencer."""
+
+
+class Remembered:
+    """The last ids of one shard, of fills or of transfers."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._ids
+
+    def add(self, name: str, count_max: int) -> None:
+        """Remember an id, and forget the oldest beyond ``count_max``."""
+        self._ids[name] = None
+        while len(self._ids) > count_max:
+            del self._ids[next(iter(self._ids))]
+
+
+class _Ids(msgspec.Struct):
+    id: list[str]
+
+
+class _Folded(msgspec.Struct):
+    """The fields of a slice that the fold needs."""
+
+    seq: int
+    as_of_us: int
+    more: bool = False
+    second: bool = False
+    end: bool = False
+    configuration: dict[str, Any] | None = None
+    reference: list[Reference] = []
+    fills: _Ids | None = None
+    transfers: _Ids | None = None
+    sources: dict[str, list[int]] = {}
+
+
+_decoder: msgspec.json.Decoder[_Folded] = msgspec.json.Decoder(_Folded)
+
+
+class Standing:
+    """State of the sequencer between two ticks.
+
+    Attributes
+    ----------
+    seqs
+        Next ``seq`` per shard.
+    as_of_us
+        The last tick, or the one that is still open; 0 where there is none.
+    open
+        Shards whose last slice of the tick said ``more``.
+    second_open
+        The last tick was not the last of its second.
+    ended
+        The last tick ended a bounded run.
+    configuration
+        The last configuration event.
+    positions
+        Per source ``[next line or offset, next byte, highest event time]``.
+    """
+
+    def __init__(self, shards: int) -> None:
+        self.admission = Admission(shards)
+        self.seqs = [0] * shards
+        self.as_of_us = 0
+        self.open: set[int] = set()
+        self.second_open = False
+        self.ended = False
+        self.configuration: dict[str, Any] | None = None
+        self.positions: dict[str, list[int]] = {}
+        self.fills = [Remembered() for _ in range(shards)]
+        self.transfers = [Remembered() for _ in range(shards)]
+
+    @property
+    def ids_max(self) -> int:
+        """How many ids per shard are remembered."""
+        return int(self.configuration["fill_memory"]) + REMEMBERED_MORE if self.configuration else REMEMBERED_MORE
+
+    def apply(self, shard: int, value: bytes) -> None:
+        """Take the next slice of a shard, shard 0 first.
+
+        Raises
+        ------
+        Gap
+            The slice is not the next one.
+        msgspec.DecodeError
+            The value is no slice.
+        """
+        found = _decoder.decode(value)
+        if found.seq != self.seqs[shard]:
+            raise Gap(f"journal partition {shard}: slice {found.seq} stands where {self.seqs[shard]} belongs")
+        self.seqs[shard] += 1
+        if found.configuration is not None:
+            self.configuration = found.configuration
+        for record in found.reference if shard == 0 else ():
+            self.admission.apply(record)
+        self._remember(shard, found)
+        for name, position in found.sources.items():
+            if position > self.positions.get(name, []):
+                self.positions[name] = position
+        if found.more:
+            self.open.add(shard)
+        else:
+            self.open.discard(shard)
+        if found.as_of_us > self.as_of_us or (found.as_of_us == self.as_of_us and not found.more):
+            self.as_of_us = found.as_of_us
+            self.ended = found.end
+            if not found.more:
+                self.second_open = not found.second
+
+    def _remember(self, shard: int, found: _Folded) -> None:
+        for ids, memory in ((found.fills, self.fills[shard]), (found.transfers, self.transfers[shard])):
+            for name in ids.id if ids is not None else ():
+                memory.add(name, self.ids_max)

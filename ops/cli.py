@@ -1,0 +1,267 @@
+"""The command line (CONTRACT §5): thin commands over ``ops``; exit 0 good, 1 a negative finding, 2 bad usage or input."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+import seawall
+from seawall.schemas.errors import SeawallError, UsageError
+
+app = typer.Typer(
+    name="seawall",
+    help="Streaming counterparty risk: exposures, limits, signed mitigation commands and provable audit records.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+keys_app = typer.Typer(help="Make, show and export signing keys.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
+Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
+DATAFLOW_NAMES = ("sequence", "risk")
+
+
+def main() -> None:
+    """Run the command line; errors are one line on standard error."""
+    os.environ["RUST_BACKTRACE"] = "0"  # the engine's own frames tell a user nothing; ours are chained to the error
+    try:
+        app(standalone_mode=False)
+    except SeawallError as error:
+        _say(f"seawall: {error}")
+        sys.exit(error.exit_code)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is None:
+            raise
+        _say(f"seawall: {usage()}; see seawall --help")
+        sys.exit(2)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(seawall.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """Streaming counterparty risk: exposures, limits, signed mitigation commands and provable audit records."""
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The configuration file.")],
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run this dataflow only; may be repeated.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Bytewax workers per process.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of the risk dataflow.")] = 1,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 2 when any record was rejected.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the dataflows on the configured bus; bounded inputs end, live ones run until stopped.
+
+    Example: seawall run desk.toml --workers 2
+    """
+    from seawall.ops import run as runner
+    from seawall.schemas.configuration import where
+
+    for name in only or ():
+        if name not in DATAFLOW_NAMES:
+            raise UsageError(f"--only {name}: there is no such dataflow; choose from {', '.join(DATAFLOW_NAMES)}")
+    outcome = runner.run(where(config), only or (), workers, processes)
+    if as_json:
+        print(outcome.to_json())
+    else:
+        for name, totals in outcome.dataflows.items():
+            _say(f"{name}: {totals.slices:,} slices, {totals.events:,} events, {totals.seconds:.1f} CPU seconds")
+    if outcome.rejected:
+        _say(f"{outcome.rejected} records rejected in all; see them with: seawall dump {config} rejects")
+        if strict:
+            raise typer.Exit(2)
+
+
+@app.command()
+def dump(where: Where, topic: Annotated[str, typer.Argument(help="journal, exposures, commands, audit, …")]) -> None:
+    """Print the records of a topic as JSON lines, ordered by partition and offset.
+
+    Example: seawall dump desk.toml commands
+    """
+    from seawall.connectors.bus import TOPICS
+    from seawall.ops.replay import read_all
+
+    configuration, bus = _open(where)
+    if topic not in (*TOPICS, *configuration.topics):
+        raise UsageError(f"there is no topic {topic}; choose from {', '.join(TOPICS)}")
+    write = sys.stdout.buffer.write
+    for partition in bus.partitions(topic):
+        for stored in read_all(bus, topic, partition):
+            line: dict[str, Any] = {
+                "partition": partition,
+                "offset": stored.offset,
+                "key": stored.key,
+                "headers": stored.headers,
+            }
+            try:
+                line["value"] = stored.value.decode()
+            except UnicodeDecodeError:
+                import base64
+
+                line["value_base64"] = base64.b64encode(stored.value).decode()
+            write(orjson.dumps(line) + b"\n")
+
+
+@app.command()
+def verify(where: Where, as_json: Json = False) -> None:
+    """Verify every signature, chain, id sequence and hash; say exactly what is wrong and where.
+
+    Example: seawall verify ./run
+    """
+    from seawall.connectors import keys
+    from seawall.ops.verify import verify as check
+
+    configuration, bus = _open(where)
+    public = keys.public_keys(_key_file(configuration))
+    _report(check(bus, public, configuration.environment, configuration.issuer), as_json, "verified")
+
+
+@app.command()
+def replay(where: Where, as_json: Json = False) -> None:
+    """Derive all outputs again from the journal and compare them byte for byte.
+
+    Example: seawall replay ./run
+    """
+    from seawall.connectors import keys
+    from seawall.ops.replay import replay as derive
+
+    configuration, bus = _open(where)
+    report, slices, seconds = derive(bus, keys.public_keys(_key_file(configuration)), configuration.shards)
+    rejected = sum(bus.end("rejects", partition) for partition in bus.partitions("rejects"))
+    if as_json:
+        totals = {"slices": slices, "events": sum(report.records.values()), "seconds": seconds}
+        print(json.dumps({"dataflows": {"risk": totals}, "rejected": rejected}))
+    _report(report, False, "replayed", sys.stderr if as_json else sys.stdout)
+
+
+def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
+    """Print a report; leave with 1 where it is not good."""
+    out = out or sys.stdout
+    findings = [*report.findings, *report.behind]
+    if as_json:
+        listed = [finding._asdict() for finding in findings]
+        print(json.dumps({"good": report.good, "records": report.records, "findings": listed}), file=out)
+    else:
+        for finding in findings:
+            print(finding, file=out)
+        total = sum(report.records.values())
+        if report.good:
+            counts = ", ".join(f"{count:,} {topic}" for topic, count in sorted(report.records.items()))
+            print(f"{done}: {total:,} records, nothing changed, removed, added or swapped ({counts})", file=out)
+        elif not report.findings:
+            print("outputs are behind the journal: unfinished or cut; run again to finish", file=out)
+        else:
+            print(f"{len(report.findings)} findings in {total:,} records: do not trust this run", file=out)
+    if not report.good:
+        raise typer.Exit(1)
+
+
+@keys_app.command("new")
+def keys_new(path: Annotated[Path, typer.Argument(help="The file to make, such as keys/dev.pem.")]) -> None:
+    """Generate an Ed25519 key, readable by you only; its public half goes beside it.
+
+    Example: seawall keys new keys/dev.pem
+    """
+    from seawall.connectors.keys import new_key
+
+    print(new_key(path).keyid)
+
+
+@keys_app.command("show")
+def keys_show(where: Where) -> None:
+    """Show the ids and algorithms of a run's public keys.
+
+    Example: seawall keys show desk.toml
+    """
+    from seawall.connectors.keys import public_jwks
+    from seawall.schemas.configuration import where as find
+
+    for jwk in public_jwks(_key_file(find(where)))["keys"]:
+        print(f"{jwk['kid']}  {jwk['alg']}")
+
+
+@keys_app.command("export")
+def keys_export(where: Where) -> None:
+    """Print the public keys as one JWKS: all that a foreign verifier needs.
+
+    Example: seawall keys export desk.toml > keys.json
+    """
+    from seawall.connectors.keys import public_jwks
+    from seawall.schemas.configuration import where as find
+
+    print(json.dumps(public_jwks(_key_file(find(where))), indent=2))
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path | None, typer.Option("--dir", help="Where to run; a new folder by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
+) -> None:
+    """Rehearse a simulated crisis on the embedded bus, then verify it and show that tampering is found.
+
+    Example: seawall demo --dir ./demo
+    """
+    from seawall.ops.demo import demo as rehearse
+
+    raise typer.Exit(rehearse(directory, seed))
+
+
+@app.command()
+def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
+    """Check this machine and, with WHERE, a configuration: versions, keys, files, bus, recovery store.
+
+    Example: seawall doctor desk.toml
+    """
+    from seawall.ops.doctor import examine
+
+    checks = examine(where)
+    if as_json:
+        print(json.dumps([check._asdict() for check in checks]))
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check.good else 'FAIL'} {check.name}: {check.detail}")
+    if not all(check.good for check in checks):
+        raise typer.Exit(1)
+
+
+def _open(where: Path) -> tuple[Any, Any]:
+    """Return the configuration and the bus of WHERE; a run that has not begun has no bus."""
+    from seawall.connectors.bus import open_bus
+    from seawall.schemas.configuration import where as find
+
+    configuration = find(where)
+    scheme, _, rest = configuration.bus.partition(":")
+    if scheme == "sqlite" and not (configuration.directory / rest).exists():
+        raise UsageError(f"{configuration.directory / rest} does not exist; run it first: seawall run {where}")
+    return configuration, open_bus(configuration.bus, configuration.directory)
+
+
+def _key_file(configuration: Any) -> Path:
+    from seawall.connectors.keys import key_path
+
+    path = key_path(configuration.signer, configuration.directory)
+    if path is None:
+        raise UsageError(f"the public keys of {configuration.signer} are not known here")
+    return path

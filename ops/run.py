@@ -1,0 +1,310 @@
+"""``seawall run``: the dataflows of a configuration, in one process or several.
+
+1. Check keys, input files and the recovery store; make what a first run needs.
+2. ``sequence`` runs in a thread; ``risk`` on Bytewax, in the main thread or in worker processes.
+3. Bounded inputs end; live ones run until SIGTERM or SIGINT, which stop at a final snapshot.
+"""
+
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.keys import key_path, new_key, open_signer
+from seawall.schemas.configuration import RUN_FILE, Configuration
+from seawall.schemas.errors import SeawallError, SnapshotError, UsageError
+
+log = logging.getLogger("seawall")
+EPOCH = timedelta(seconds=1)
+DATAFLOWS = ("sequence", "risk")
+RECOVERY = "recovery"
+
+
+@dataclass
+class Totals:
+    """What one dataflow did: ``seconds`` are processor seconds of its workers."""
+
+    slices: int = 0
+    events: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """What a run did, by dataflow; and how many records were rejected in all."""
+
+    dataflows: dict[str, Totals] = field(default_factory=dict)
+    rejected: int = 0
+
+    def to_json(self) -> str:
+        """Return the object of CONTRACT §5."""
+        return json.dumps(asdict(self))
+
+
+class Stop:
+    """Set once, by a signal or a failure: every part of the run looks at it."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.error: BaseException | None = None
+
+    def on_signal(self) -> None:
+        """Stop cleanly on SIGTERM and SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.event.set())
+
+    def fail(self, error: BaseException) -> None:
+        """Stop because of an error; the first one counts."""
+        self.error = self.error or error
+        self.event.set()
+
+
+def prepare(configuration: Configuration) -> Bus:
+    """Make what a first run needs: the development key and ``run.toml``; return the bus.
+
+    Raises
+    ------
+    UsageError
+        There is no key, and none may be made here: not ``dev``, or the topics have records already.
+    """
+    bus = open_bus(configuration.bus, configuration.directory)
+    key = key_path(configuration.signer, configuration.directory)
+    if key is not None and not key.exists() and not key.is_symlink():
+        if configuration.environment != "dev":
+            raise UsageError(f"the key {key} does not exist; keys of {configuration.environment} are never made here")
+        if bus.topics():
+            raise UsageError(f"the key {key} does not exist, but its run has records; bring the key back")
+        new_key(key)
+    open_signer(configuration.signer, configuration.directory)
+    saved = configuration.directory / RUN_FILE
+    if configuration.path != saved:
+        saved.write_bytes(configuration.path.read_bytes())
+    return bus
+
+
+def run(
+    configuration: Configuration, only: Iterable[str] = (), workers: int = 1, processes: int = 1, quiet: bool = True
+) -> Outcome:
+    """Run dataflows until their inputs end or a signal stops them.
+
+    Parameters
+    ----------
+    only
+        Names of dataflows; none means all.
+    workers, processes
+        Bytewax workers per process, and processes, of ``risk``.
+
+    Raises
+    ------
+    SeawallError
+        Bad usage, or the world failed; restarting continues where it stopped.
+    """
+    wanted = tuple(only) or DATAFLOWS
+    bus = prepare(configuration)
+    stop, outcome = Stop(), Outcome()
+    stop.on_signal()
+    sequenced = threading.Event()
+    thread = None
+    if "sequence" in wanted:
+        thread = threading.Thread(target=_sequence, args=(configuration, bus, stop, sequenced, outcome), name="sequence")
+        if "risk" not in wanted:
+            _sequence(configuration, bus, stop, sequenced, outcome)
+            thread = None
+        else:
+            thread.start()
+    try:
+        if "risk" in wanted:
+            alone = "sequence" not in wanted
+            totals = outcome.dataflows.setdefault("risk", Totals())
+            if processes > 1:
+                _risk_processes(configuration, stop, None if alone else sequenced, workers, processes, totals)
+            else:
+                _risk_here(configuration, stop, None if alone else sequenced, workers, totals)
+    except BaseException as error:
+        stop.fail(error)
+        raise
+    finally:
+        if thread is not None:
+            thread.join()
+    if stop.error is not None:
+        raise stop.error
+    outcome.rejected = sum(bus.end("rejects", partition) for partition in bus.partitions("rejects"))
+    _count(bus, configuration, outcome)
+    return outcome
+
+
+def _count(bus: Bus, configuration: Configuration, outcome: Outcome) -> None:
+    if "risk" in outcome.dataflows:
+        outcome.dataflows["risk"].slices = sum(bus.end("journal", shard) for shard in range(configuration.shards))
+        if "sequence" in outcome.dataflows:
+            outcome.dataflows["risk"].events = outcome.dataflows["sequence"].events
+
+
+def _sequence(configuration: Configuration, bus: Bus, stop: Stop, done: threading.Event, outcome: Outcome) -> None:
+    from seawall.dataflows.sequence import Sequencer
+
+    started = time.thread_time()
+    try:
+        sequencer = Sequencer(configuration, bus)
+        sequencer.run(stop.event)
+        totals = Totals(sequencer.slices, sequencer.events, round(time.thread_time() - started, 3))
+        outcome.dataflows["sequence"] = totals
+        if not stop.event.is_set():
+            done.set()
+    except BaseException as error:
+        stop.fail(error)
+        if threading.current_thread() is threading.main_thread():
+            raise
+
+
+# --- risk -------------------------------------------------------------------------------------------------------------
+
+
+def _risk_here(
+    configuration: Configuration, stop: Stop, sequenced: threading.Event | None, workers: int, totals: Totals
+) -> None:
+    """Run risk in this process; a recovery store that cannot be read is set aside once and the journal replayed."""
+    from seawall.connectors.recovery import set_aside
+
+    folder = configuration.directory / RECOVERY
+    for attempt in (1, 2):
+        try:
+            _bytewax(configuration, stop, sequenced, workers, totals, [], 0)
+            return
+        except SnapshotError as error:
+            if attempt == 2:
+                raise
+            log.warning("%s; it is kept as %s and the journal is replayed", error, set_aside(folder).name)
+
+
+def _bytewax(
+    configuration: Configuration,
+    stop: Stop,
+    sequenced: threading.Event | None,
+    workers: int,
+    totals: Totals,
+    addresses: list[str],
+    process: int,
+) -> None:
+    from bytewax.run import cli_main
+    from seawall.connectors.recovery import open_recovery
+    from seawall.dataflows.risk import build
+    from seawall.operators._coat import failures
+
+    finished: Callable[[], bool] | None = None if sequenced is None else sequenced.is_set
+    recovery = open_recovery(configuration.directory / RECOVERY)
+    flow = build(configuration, finished, stop.event.is_set)
+    before = time.process_time() - time.thread_time()
+    own = time.thread_time()
+    try:
+        cli_main(
+            flow,
+            workers_per_process=workers,
+            process_id=process if addresses else None,
+            addresses=addresses or None,
+            epoch_interval=EPOCH,
+            recovery_config=recovery,
+        )
+    except BaseException as error:
+        stop.event.set()
+        known = _known(error, failures)
+        if known is None:
+            raise
+        raise known from error
+    finally:
+        totals.seconds = round(time.thread_time() - own, 3) if workers == 1 else round(time.process_time() - before, 3)
+
+
+def _known(error: BaseException, failures: list[BaseException]) -> SeawallError | None:
+    """Return the error of ours behind one that the engine raised, from its chain or from what operators noted."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, SeawallError):
+            return chain
+        chain = chain.__cause__ or chain.__context__
+    return next((failure for failure in failures if isinstance(failure, SeawallError)), None)
+
+
+def _risk_processes(
+    configuration: Configuration,
+    stop: Stop,
+    sequenced: threading.Event | None,
+    workers: int,
+    processes: int,
+    totals: Totals,
+) -> None:
+    """Run risk in processes of this process group; they hear by their standard input that the journal is complete."""
+    from seawall.connectors.recovery import open_recovery
+
+    open_recovery(configuration.directory / RECOVERY)
+    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-m", "seawall.ops.worker", str(configuration.path), str(number), addresses, str(workers)]
+            + ([] if sequenced is None else ["--told"]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(processes)
+    ]
+    _attend(children, stop, sequenced)
+    for child in children:
+        assert child.stdout is not None
+        line = child.stdout.read().strip()
+        totals.seconds += float(line) if line else 0.0
+    failed = [child.returncode for child in children if child.returncode]
+    if failed and stop.error is None:
+        raise SeawallError(f"a worker process ended with exit {failed[0]}; see above, and run again to continue")
+
+
+def _attend(children: list["subprocess.Popen[str]"], stop: Stop, sequenced: threading.Event | None) -> None:
+    """Pass on the end of the journal and signals; when one process dies, the others are ended."""
+    told = stopping = False
+    while any(child.poll() is None for child in children):
+        if sequenced is not None and sequenced.is_set() and not told:
+            told = True
+            _tell(children, "end\n")
+        if stop.event.is_set() and not stopping:
+            stopping = True
+            _tell(children, "stop\n")
+        if any(child.poll() for child in children):
+            deadline = time.monotonic() + 10
+            while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            for child in children:
+                child.kill()
+        time.sleep(0.01)
+
+
+def _tell(children: list["subprocess.Popen[str]"], line: str) -> None:
+    for child in children:
+        assert child.stdin is not None
+        try:
+            child.stdin.write(line)
+            child.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for entry in sockets:
+        entry.bind(("127.0.0.1", 0))
+    ports = [entry.getsockname()[1] for entry in sockets]
+    for entry in sockets:
+        entry.close()
+    return ports
+
+
+
+

@@ -1,0 +1,43 @@
+"""A worker process of ``risk``, started by ``seawall run --processes N``.
+
+Its standard input tells it that the journal is complete (``end``) or that it is to stop (``stop``, or the input closes:
+the parent is gone). Its standard output is the processor seconds it took.
+"""
+
+import signal
+import sys
+import threading
+
+from seawall.ops.run import Stop, Totals, _bytewax
+from seawall.schemas.configuration import load_configuration
+from seawall.schemas.errors import SeawallError
+
+
+def main() -> int:
+    """Run one worker process; return its exit code."""
+    path, number, addresses, workers = sys.argv[1:5]
+    stop, totals = Stop(), Totals()
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    sequenced = threading.Event() if "--told" in sys.argv else None
+    threading.Thread(target=_listen, args=(stop, sequenced), daemon=True).start()
+    try:
+        _bytewax(load_configuration(path), stop, sequenced, int(workers), totals, addresses.split(";"), int(number))
+    except SeawallError as error:
+        print(f"seawall: {error}", file=sys.stderr)
+        return error.exit_code
+    print(totals.seconds)
+    return 0
+
+
+def _listen(stop: Stop, sequenced: threading.Event | None) -> None:
+    for line in sys.stdin:
+        if line.strip() == "end" and sequenced is not None:
+            sequenced.set()
+        elif line.strip() == "stop":
+            stop.event.set()
+    stop.event.set() if sequenced is None or not sequenced.is_set() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""The layout (DESIGN §3): few folders, one import package mapped onto them, imports that go one way, a pure core."""
+
+import ast
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TOP_LEVEL = {"schemas", "operators", "connectors", "dataflows", "ops", "tests", "pyproject.toml", "README.md"}
+HIDDEN = {".ci", ".gitignore", ".git"}
+MADE_BY_TOOLS = {"build", "dist", "bytewax_seawall.egg-info"}
+PACKAGES = {
+    "seawall": "ops/package",
+    "seawall.connectors": "connectors",
+    "seawall.dataflows": "dataflows",
+    "seawall.operators": "operators",
+    "seawall.operators.core": "operators/core",
+    "seawall.ops": "ops",
+    "seawall.schemas": "schemas",
+}
+# Who may import whom, besides itself.
+MAY_IMPORT = {
+    "schemas": set(),
+    "operators.core": {"schemas"},
+    "operators": {"schemas", "operators.core"},
+    "connectors": {"schemas"},
+    "dataflows": {"schemas", "operators.core", "operators", "connectors"},
+    "ops": {"schemas", "operators.core", "operators", "connectors", "dataflows"},
+}
+# What the pure core must not see: engines, input and output, clocks, chance.
+IMPURE = {
+    "bytewax", "confluent_kafka", "prometheus_client", "rich", "typer",
+    "asyncio", "io", "multiprocessing", "os", "pathlib", "random", "secrets", "shutil", "signal", "socket",
+    "sqlite3", "subprocess", "tempfile", "threading", "time", "urllib", "uuid",
+}  # fmt: skip
+
+
+def top_level_names() -> set[str]:
+    """Return the names at the top level, without what tools leave there."""
+    return {path.name for path in ROOT.iterdir()} - MADE_BY_TOOLS
+
+
+def room_of(module: str) -> str:
+    """Return the room of ``seawall.x.y``: the longest of ``MAY_IMPORT`` that it lies in; empty for seawall itself."""
+    name = module.removeprefix("seawall").removeprefix(".")
+    return max((room for room in MAY_IMPORT if f"{name}.".startswith(f"{room}.")), key=len, default="")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yield the name and path of every module of the package."""
+    for package, folder in PACKAGES.items():
+        for path in sorted((ROOT / folder).glob("*.py")):
+            yield (package if path.stem == "__init__" else f"{package}.{path.stem}"), path
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and full name of everything that a file imports, wherever it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; write seawall. in full"
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def test_the_top_level_holds_the_rooms_and_nothing_else() -> None:
+    visible = {name for name in top_level_names() if not name.startswith(".") and not name.startswith("__")}
+    assert visible - TOP_LEVEL == set()
+    assert {path.name for path in ROOT.iterdir() if path.is_dir()} >= {name for name in TOP_LEVEL if "." not in name}
+
+
+def test_git_knows_no_other_name_at_the_top_level() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode or not listed.stdout:
+        pytest.skip("not a git checkout with files")
+    assert {name.partition("/")[0] for name in listed.stdout.split("\0") if name} <= TOP_LEVEL | HIDDEN
+
+
+def test_the_packages_listed_are_the_folders_that_hold_modules() -> None:
+    mapping = PROJECT["tool"]["setuptools"]["package-dir"]
+    listed = set(PROJECT["tool"]["setuptools"]["packages"])
+    assert listed == set(PACKAGES)
+    assert {name: folder for name, folder in PACKAGES.items() if name != "seawall.operators.core"} == mapping
+    rooms = ("schemas", "operators", "connectors", "dataflows", "ops")
+    found = {path.parent for room in rooms for path in (ROOT / room).rglob("*.py")}
+    unlisted = {folder.relative_to(ROOT).as_posix() for folder in found} - set(PACKAGES.values())
+    # Programs that are run from a checkout and not part of the package.
+    assert {name for name in unlisted if not name.startswith("ops/benchmarks")} == set()
+
+
+@pytest.mark.parametrize("folder", PACKAGES.values())
+def test_every_package_has_an_init_file(folder: str) -> None:
+    assert (ROOT / folder / "__init__.py").exists()
+
+
+def test_imports_go_one_way() -> None:
+    wrong, seen = [], 0
+    for module, path in modules():
+        here = room_of(module)
+        for line, name in imported(path):
+            if name.split(".")[0] != "seawall" or not here:
+                continue
+            seen += 1
+            there = room_of(name)
+            if there and there != here and there not in MAY_IMPORT[here]:
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {here} imports {name}")
+    assert wrong == []
+    assert seen > 20
+
+
+def test_the_core_sees_no_engine_no_input_or_output_no_clock_and_no_chance() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for module, path in modules()
+        if room_of(module) == "operators.core"
+        for line, name in imported(path)
+        if name.split(".")[0] in IMPURE or name.startswith("numpy.random")
+    ]
+    assert wrong == []
+
+
+def test_the_core_opens_nothing_and_asks_nobody_for_the_time() -> None:
+    wrong = []
+    for module, path in modules():
+        if room_of(module) != "operators.core":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if name in ("now", "utcnow", "today", "open", "print", "input", "exec", "eval"):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name}()")
+    assert wrong == []
+
+
+def test_schemas_connectors_and_the_core_load_without_bytewax_and_river() -> None:
+    names = [name for name, _ in modules() if room_of(name) in ("schemas", "operators.core")]
+    names += ["seawall.operators", "seawall.connectors", "seawall.connectors.bus"]
+    code = "import sys, importlib\nsys.modules['bytewax'] = sys.modules['river'] = None\n"
+    code += f"for name in {names!r}:\n    importlib.import_module(name)\n"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Build the wheel from a copy (a build leaves files behind) and return the names in it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in TOP_LEVEL - {"tests"}:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        source.mkdir(exist_ok=True)
+        copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
+    if _setuptools_fits():
+        command.insert(4, "--no-build-isolation")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (path,) = folder.glob("bytewax_seawall-*.whl")
+    return zipfile.ZipFile(path).namelist()
+
+
+def _setuptools_fits() -> bool:
+    try:
+        return int(importlib.metadata.version("setuptools").split(".")[0]) >= 77
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def test_an_install_puts_only_seawall_into_site_packages(wheel: list[str]) -> None:
+    assert {name.partition("/")[0].partition("-")[0] for name in wheel} == {"seawall", "bytewax_seawall"}
+
+
+def test_the_wheel_holds_every_module_and_the_type_marker_and_no_other_file(wheel: list[str]) -> None:
+    expected = {f"{package.replace('.', '/')}/{path.name}" for package, folder in PACKAGES.items()
+                for path in (ROOT / folder).glob("*.py")}  # fmt: skip
+    packaged = {name for name in wheel if name.startswith("seawall/")}
+    assert expected - packaged == set()
+    extra = packaged - expected
+    assert "seawall/py.typed" in extra
+    assert {name for name in extra if name.endswith(".py")} == set()
