@@ -62,7 +62,12 @@ class Bus(Protocol):
         """Return the offset after the last durable record, 0 where there is none."""
 
     def read(
-        self, topic: str, partition: int, offset: int, records_max: int = READ_RECORDS_MAX, bytes_max: int = READ_BYTES_MAX
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        records_max: int = READ_RECORDS_MAX,
+        bytes_max: int = READ_BYTES_MAX,
     ) -> list[Stored]:
         """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
 

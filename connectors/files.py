@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import zlib
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from seawall.schemas.errors import UsageError
 
@@ -148,7 +148,9 @@ class Lines:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
 
 
 def _oversize(content: bytes) -> Oversize:

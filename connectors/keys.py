@@ -4,8 +4,10 @@
 is all that a verifier needs.
 """
 
+import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import orjson
@@ -16,6 +18,7 @@ from seawall.schemas import dsse
 from seawall.schemas.errors import UsageError
 
 PUBLIC = "public.jwks.json"
+KEY_BYTES_MAX = 64 * 1024
 
 
 class FileSigner:
@@ -73,12 +76,7 @@ def new_key(path: Path) -> FileSigner:
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
+    partial = _written_aside(path, pem)
     try:
         os.link(partial, path)
     except FileExistsError as error:
@@ -93,12 +91,12 @@ def new_key(path: Path) -> FileSigner:
 def publish(path: Path, signer: FileSigner) -> None:
     """Add a public key to ``public.jwks.json`` beside its private half."""
     target = path.with_name(PUBLIC)
-    keys = {jwk["kid"]: jwk for jwk in (orjson.loads(target.read_bytes())["keys"] if target.exists() else ())}
-    if signer.keyid in keys:
+    keys = _read_jwks(target)["keys"] if target.exists() else []
+    if any(jwk.get("kid") == signer.keyid for jwk in keys):
         return
-    keys[signer.keyid] = signer.public_jwk()
-    partial = target.with_name(f".{PUBLIC}.{os.getpid()}")
-    partial.write_bytes(orjson.dumps({"keys": list(keys.values())}, option=orjson.OPT_INDENT_2) + b"\n")
+    text = orjson.dumps({"keys": [*keys, signer.public_jwk()]}, option=orjson.OPT_INDENT_2) + b"\n"
+    partial = _written_aside(target, text)
+    partial.chmod(0o644)
     partial.replace(target)
 
 
@@ -108,12 +106,11 @@ def public_jwks(path: Path) -> dict[str, list[dict[str, str]]]:
     Raises
     ------
     UsageError
-        There is neither.
+        There is neither, or the file is no JWKS.
     """
     target = path.with_name(PUBLIC)
     if target.exists():
-        found: dict[str, list[dict[str, str]]] = orjson.loads(target.read_bytes())
-        return found
+        return _read_jwks(target)
     if path.exists():
         return {"keys": [FileSigner(path).public_jwk()]}
     raise UsageError(f"no public keys: {target} does not exist; copy it from where the run was made")
@@ -128,17 +125,57 @@ def _raw(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
-def _load(path: Path) -> Ed25519PrivateKey:
+def _written_aside(path: Path, content: bytes) -> Path:
+    """Return a new file of mode 0600 beside ``path``, on disk; its name is new even where process ids repeat."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(name)
+
+
+def _read_jwks(path: Path) -> dict[str, list[dict[str, str]]]:
     try:
-        state = path.lstat()
+        found = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{path} is not JSON ({error}); copy it anew from where the run was made") from error
+    keys = found.get("keys") if isinstance(found, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
+        raise UsageError(f'{path} is no JWKS, an object with a list "keys"; copy it anew from where the run was made')
+    return {"keys": keys}
+
+
+def _read_private(path: Path) -> bytes:
+    """Return the bytes of the very file whose owner and mode were found good, without following a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise UsageError(f"the key file {path} does not exist; make one with: seawall keys new {path}") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"the key {path} is a symbolic link; point the signer at the file itself") from error
+        raise UsageError(f"the key file {path} cannot be read ({error.strerror}); check owner and mode") from error
+    try:
+        _check_custody(path, os.fstat(descriptor))
+        return os.read(descriptor, KEY_BYTES_MAX)
+    finally:
+        os.close(descriptor)
+
+
+def _check_custody(path: Path, state: os.stat_result) -> None:
     if not stat.S_ISREG(state.st_mode):
         raise UsageError(f"the key {path} is not a regular file; point the signer at the file itself")
+    if state.st_uid not in {0, os.geteuid()}:
+        raise UsageError(f"the key file {path} belongs to another user; run: chown {os.geteuid()} {path}")
     if state.st_mode & 0o077:
         raise UsageError(f"the key file {path} can be read by others; run: chmod 600 {path}")
+
+
+def _load(path: Path) -> Ed25519PrivateKey:
+    raw = _read_private(path)
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(raw, password=None)
     except (ValueError, TypeError) as error:
         raise UsageError(f"the key file {path} holds no unencrypted PKCS#8 key ({error})") from error
     if not isinstance(key, Ed25519PrivateKey):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from seawall.connectors.bus import Bus
 from seawall.connectors.files import Lines, Oversize
 from seawall.operators.core.rejects import Place, RejectRecord, reject_oversize, reject_record
-from seawall.operators.core.sequence import Item
+from seawall.operators.core.ticks import Item
 from seawall.schemas.decode import decode_event
 from seawall.schemas.errors import Reason, Rejected
 from seawall.schemas.events import NO_TIME, Event
@@ -98,10 +98,10 @@ class TopicSource:
         self.number, self.place = number, place
         self._bus, self._offset, self._high_us = bus, offset, high_us
 
-    def poll(self, now_us: int) -> list[Item]:
-        """Return what has arrived, at most ``POLL_RECORDS``; no effective time lies after ``now_us``."""
+    def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
+        """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
         items: list[Item] = []
-        for stored in self._bus.read(self.place.name, self.place.partition, self._offset, POLL_RECORDS):
+        for stored in self._bus.read(self.place.name, self.place.partition, self._offset, records_max):
             items.append(self._item(stored.offset, stored.value, now_us))
             self._offset = stored.offset + 1
         return items

@@ -10,9 +10,9 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from seawall import operators as sw
+from seawall.connectors.bus import open_bus
 from seawall.connectors.engine import JournalSource, RecordSink
 from seawall.connectors.keys import open_signer
-from seawall.connectors.bus import open_bus
 from seawall.connectors.signatures import CommandSigner
 from seawall.schemas.configuration import Configuration, load_configuration
 
@@ -23,9 +23,7 @@ def flow(path: str) -> Dataflow:
     return build(configuration, None, lambda: False)
 
 
-def build(
-    configuration: Configuration, finished: Callable[[], bool] | None, stopped: Callable[[], bool]
-) -> Dataflow:
+def build(configuration: Configuration, finished: Callable[[], bool] | None, stopped: Callable[[], bool]) -> Dataflow:
     """Wire the risk operators between the journal and the topics that they write.
 
     Parameters

@@ -1,7 +1,7 @@
 """``sequence``: raw records in; the journal and the rejects out.
 
 The only dataflow that looks at clocks and at arrival order; it writes down what it chose (DESIGN §1). With bounded
-inputs not even it chooses: the journal is a function of the bytes of inputs and configuration, wherever a run was killed.
+inputs not even it chooses: the journal is a function of the bytes of inputs and configuration, wherever it was killed.
 
 1. On start, fold the journal: directory, ordinals, ids, positions, the last tick.
 2. Merge the files from there by (effective time, place in ``events``, line), cut, and write whole steps.
@@ -21,10 +21,11 @@ import msgspec
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.files import Lines
-from seawall.dataflows.inputs import Clock, FileSource, TopicSource
+from seawall.dataflows.inputs import POLL_RECORDS, Clock, FileSource, TopicSource
 from seawall.operators.core.rejects import Place
-from seawall.operators.core.sequence import Item, Slicer
+from seawall.operators.core.sequence import Slicer
 from seawall.operators.core.standing import Standing
+from seawall.operators.core.ticks import Item
 from seawall.schemas.configuration import Configuration, journaled, load_configuration
 from seawall.schemas.errors import BusError, UsageError
 from seawall.schemas.events import NO_TIME
@@ -89,6 +90,7 @@ class Sequencer:
         self._merged: Iterator[Item] | None = merge([source.items() for source in self._files])
         self._pending: list[list[Item]] = []
         self._cut_us = 0
+        self._idle = False
         self._unflushed, self._flushed_at = 0, time.monotonic()
         self._discovered_at = -DISCOVER_SECONDS
         self.slices = 0
@@ -112,7 +114,7 @@ class Sequencer:
         """Work until bounded inputs end or ``stop`` is set; flush and let the journal go."""
         try:
             while not stop.is_set() and self.step():
-                if self._merged is None and not any(self._pending):
+                if self._idle:
                     stop.wait(IDLE_SECONDS)
             self._flush()
         finally:
@@ -156,7 +158,7 @@ class Sequencer:
         return sources
 
     def _first_time(self) -> int:
-        """Return the first event time of all inputs, the clock where only live ones can tell."""
+        """Return the first event time of all files; where none has one, that of the live topics, or the clock."""
         times = []
         for source, path in zip(self._files, self._configuration.events, strict=True):
             lines = Lines(self._configuration.directory / path)
@@ -164,7 +166,10 @@ class Sequencer:
             lines.close()
         found = [first for first in times if first != NO_TIME]
         if not found and self._configuration.topics:
-            return self._clock()
+            now = self._clock()
+            places = [Place(topic, p) for topic in self._configuration.topics for p in self._bus.partitions(topic)]
+            waiting = [TopicSource(0, place, self._bus, 0, NO_TIME).poll(now, 1) for place in places]
+            return min((items[0][0] for items in waiting if items), default=now)
         return min(found, default=0)
 
     # --- live topics ------------------------------------------------------------------------------------------------
@@ -180,11 +185,12 @@ class Sequencer:
         now = self._clock()
         slice_us = self._configuration.slice_ms * 1000
         due = (now - self._configuration.wait_ms * 1000) // slice_us * slice_us
-        limit = due
+        limit, self._idle = due, True
         for source, pending in zip(self._topics, self._pending, strict=True):
             arrived = source.poll(now) if len(pending) < PENDING_MAX else []
             pending.extend(arrived)
-            if len(arrived) >= BATCH:
+            self._idle = self._idle and not arrived
+            if len(arrived) >= POLL_RECORDS:
                 limit = min(limit, pending[-1][0])
         self._take(limit)
         if limit == due and due > self._cut_us:

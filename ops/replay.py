@@ -73,7 +73,9 @@ def _compare(
 ) -> None:
     topic, partition = place
     if stored is None:
-        report.behind.append(Finding(topic, partition, None, f"record {record.id} is missing: unfinished or cut"))
+        if not any((found.topic, found.partition) == place for found in report.behind):
+            what = f"ends before record {record.id}: unfinished or cut"
+            report.behind.append(Finding(topic, partition, None, what))
         return
     report.records[topic] = report.records.get(topic, 0) + 1
     headers = {name: text for name, text in stored.headers.items() if name != "dsse"}

@@ -260,8 +260,8 @@ def _risk_processes(
     _attend(children, stop, sequenced)
     for child in children:
         assert child.stdout is not None
-        line = child.stdout.read().strip()
-        totals.seconds += float(line) if line else 0.0
+        lines = child.stdout.read().split()  # the engine prints its own notes before
+        totals.seconds += float(lines[-1]) if lines and not child.returncode else 0.0
     failed = [child.returncode for child in children if child.returncode]
     if failed and stop.error is None:
         raise SeawallError(f"a worker process ended with exit {failed[0]}; see above, and run again to continue")

@@ -48,7 +48,9 @@ def sign(signer: Signer, payload_type: str, value: bytes) -> str:
     return orjson.dumps(envelope).decode()
 
 
-def verify(value: bytes, envelope: str, keys: Mapping[str, Ed25519PublicKey], payload_type: str, threshold: int = 1) -> bytes:
+def verify(
+    value: bytes, envelope: str, keys: Mapping[str, Ed25519PublicKey], payload_type: str, threshold: int = 1
+) -> bytes:
     """Return ``value`` when ``threshold`` distinct known keys signed exactly these bytes as ``payload_type``.
 
     Parameters
@@ -134,14 +136,30 @@ def public_keys(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
     VerificationError
         A key is malformed, or its ``kid`` is not its thumbprint.
     """
+    listed = jwks.get("keys") if isinstance(jwks, Mapping) else None
+    if not isinstance(listed, list):
+        raise VerificationError('a key set is an object with a list "keys"')
     found = {}
-    for jwk in jwks.get("keys", ()):
+    for jwk in listed:
         try:
-            raw = base64.urlsafe_b64decode(jwk["x"] + "=" * (-len(jwk["x"]) % 4))
-            key, kid = Ed25519PublicKey.from_public_bytes(raw), thumbprint(jwk)
+            key, kid = _public_key(jwk), thumbprint(jwk)
         except (KeyError, TypeError, ValueError) as error:
             raise VerificationError(f"a public key is malformed: {error}") from error
         if jwk.get("kid", kid) != kid:
             raise VerificationError(f"key {jwk['kid']} does not have its own thumbprint {kid} as id")
         found[kid] = key
     return found
+
+
+def _public_key(jwk: Mapping[str, str]) -> Ed25519PublicKey:
+    """Return the key of a JWK that says it is Ed25519.
+
+    The 32 bytes of an X25519 or P-256 key would load as well, and a second spelling of the same bytes has another
+    thumbprint: one person's key would count twice towards a threshold.
+    """
+    if (jwk["kty"], jwk["crv"]) != ("OKP", "Ed25519") or jwk.get("alg", "Ed25519") not in {"Ed25519", "EdDSA"}:
+        raise ValueError("only Ed25519 keys (kty OKP) are known")
+    raw = base64.urlsafe_b64decode(jwk["x"] + "=" * (-len(jwk["x"]) % 4))
+    if b64url(raw) != jwk["x"]:
+        raise ValueError("x is not canonical base64url")
+    return Ed25519PublicKey.from_public_bytes(raw)

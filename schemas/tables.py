@@ -56,9 +56,8 @@ def nearest(word: str, valid: Iterable[str]) -> str:
 
 def one_of(*words: str) -> Rule:
     """Return the rule that a text is one of ``words``."""
-    return lambda value: (
-        "" if value in words else f"must be one of {', '.join(words)}; nearest: {nearest(value, words)}"
-    )
+    listed = ", ".join(words)
+    return lambda value: "" if value in words else f"must be one of {listed}; did you mean {nearest(value, words)!r}?"
 
 
 def number_in(low: float, high: float) -> Rule:

@@ -104,8 +104,8 @@ def test_all_that_happens_to_a_desk_happens(accepted: Records) -> None:
     kinds = Counter(record["type"] for record in accepted)
     assert kinds.keys() >= {
         "asset", "instrument", "schedule", "counterparty", "netting_set", "account", "mark", "quote", "depth",
-        "funding", "open_interest", "liquidation", "venue_status", "notice", "fill", "order", "collateral", "obligation",
-        "position_report", "balance_report",
+        "funding", "open_interest", "liquidation", "venue_status", "notice", "fill", "order", "collateral",
+        "obligation", "position_report", "balance_report",
     }  # fmt: skip
     states = {(r["venue"], r["status"]) for r in accepted if r["type"] == "venue_status"}
     assert {("binance", "degraded"), ("binance", "withdrawals_blocked"), ("binance", "up")} <= states

@@ -37,7 +37,7 @@ class Balances:
         slot = self._index.find_one(key)
         if slot == ABSENT:
             slot = self.rows.append(1, account=key >> 20, asset=key & 0xFFFFF)
-            self._index.put(np.array([key]), np.array([slot]))
+            self._index.put_one(key, slot)
         return slot
 
     def add(self, key: int, amount: float) -> None:
@@ -84,9 +84,9 @@ class Positions:
         key = account << 24 | instrument
         slot = self._index.find_one(key)
         if slot == ABSENT:
-            at = account * self.bins + int(self.bins_of[instrument])
+            at = account * self.bins + self.bins_of.item(instrument)
             slot = self.rows.append(1, account=account, instrument=instrument, mark=mark, bin=at)
-            self._index.put(np.array([key]), np.array([slot]))
+            self._index.put_one(key, slot)
         return slot
 
     def classify(self, bins_of: I8, bins: int) -> None:
@@ -105,7 +105,7 @@ class Positions:
     def fill(self, slot: int, units: int, value: float) -> float:
         """Apply one fill of ``units`` (signed) at ``value`` per unit; return what it realised, in settlement units."""
         rows = self.rows
-        held, cost = int(rows["units"][slot]), float(rows["cost"][slot])
+        held, cost = rows["units"].item(slot), rows["cost"].item(slot)
         after = held + units
         if held == 0 or (held > 0) == (units > 0):
             realised, cost = 0.0, cost + units * value

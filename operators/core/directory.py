@@ -53,6 +53,12 @@ class Directory:
         self.counterparties: dict[str, int] = {}
         self.counterparty_records: dict[str, ev.Counterparty] = {}
         self.venues: dict[str, int] = {}
+        self.groups: dict[str, int] = {}
+        self.underlyings: dict[str, int] = {}
+        self.netting_set_names: list[str] = []
+        self.counterparty_names: list[str] = []
+        self.has_inverse = self.has_haircut = False
+        self.all_enforceable = True
         self.owners: list[tuple[str, ...]] = []
         self.named: dict[int, tuple[str, str, str]] = {}
         self._log: list[Reference] = []
@@ -79,6 +85,8 @@ class Directory:
                 self._apply_instrument(record)
             case ev.Counterparty():
                 self.counterparty_records[record.counterparty] = record
+                if record.group:
+                    self.groups.setdefault(record.group, len(self.groups))
             case ev.NettingSet():
                 self.netting_set_records[record.netting_set] = record
             case ev.Account():
@@ -117,6 +125,8 @@ class Directory:
             self.account_records.append(record)
             self.local.append(-1)
         self.account_records[number] = record
+        if record.venue:
+            self.venue(record.venue)  # also for accounts of other shards: all shards number venues alike
         if shard_of(record.counterparty, self.shards) != self.shard:
             return
         if self.local[number] < 0:
@@ -125,21 +135,23 @@ class Directory:
             self.own_names.append(record.account)
             self.owners.append(())
         netting_set = record.netting_set or record.account
-        self.netting_sets.setdefault(netting_set, len(self.netting_sets))
-        self.counterparties.setdefault(record.counterparty, len(self.counterparties))
+        if netting_set not in self.netting_sets:
+            self.netting_sets[netting_set] = len(self.netting_sets)
+            self.netting_set_names.append(netting_set)
+        if record.counterparty not in self.counterparties:
+            self.counterparties[record.counterparty] = len(self.counterparties)
+            self.counterparty_names.append(record.counterparty)
         scopes = (f"netting_set:{netting_set}", f"counterparty:{record.counterparty}")
         self.owners[self.local[number]] = (*scopes, f"venue:{record.venue}") if record.venue else scopes
         self.named[number] = (record.account, netting_set, record.counterparty)
-        if record.venue:
-            self.venue(record.venue)
 
     # --- columns ----------------------------------------------------------------------------------------------------
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Columns over instruments (``size``, ``inverse``, ``spot``, margin ``class`` with
-        ``class_initial`` and ``class_maintenance`` rates, ``settlement``, ``base``, ``quote``, ``underlying``) and own accounts (``sign``, ``principal``, ``netting_set``,
-        ``counterparty``, ``venue``, ``client``), and ``netting_set_counterparty``, ``enforceable``, ``haircut``.
+        ``class_initial`` and ``class_maintenance`` rates, ``settlement``, ``base``, ``quote``, ``underlying``) and own accounts (``sign``, ``stake`` (sign, 0 for agency),
+        ``netting_set``, ``counterparty``, ``venue``, ``client``), and ``netting_set_counterparty``, ``enforceable``, ``haircut``.
         """
         if self._arrays is None:
             self._arrays = {**self._instrument_arrays(), **self._account_arrays()}
@@ -147,13 +159,13 @@ class Directory:
 
     def _instrument_arrays(self) -> dict[str, NDArray[Any]]:
         records = self.instrument_records
-        underlyings: dict[str, int] = {}
+        underlyings = self.underlyings
         classes: dict[tuple[float, float], int] = {}
         rates = [(float(r.initial_margin_rate or 0), float(r.maintenance_margin_rate or 0)) for r in records]
         margin_class = [classes.setdefault(pair, len(classes)) for pair in rates]
         pairs = list(classes) or [(0.0, 0.0)]
         underlying = [underlyings.setdefault(r.underlying or r.base, len(underlyings)) for r in records]
-        self.underlyings = underlyings
+        self.has_inverse = any(r.inverse for r in records)
         return {
             "size": np.array([float(r.quantity_increment) * float(r.contract_size) for r in records]),
             "inverse": np.array([r.inverse for r in records], dtype=bool),
@@ -174,14 +186,22 @@ class Directory:
         owner = np.zeros(len(self.netting_sets), dtype=np.int64)
         owner[sets] = counterparties
         terms = [self.netting_set_records.get(name) for name in self.netting_sets]
+        groups = [self.counterparty_records.get(name) for name in self.counterparties]
+        sign = np.array([1.0 if a.holder == "house" else -1.0 for a in own])
+        principal = np.array([0.0 if a.capacity == "agency" else 1.0 for a in own])
+        venue = np.array([self.venues[a.venue] if a.venue else -1 for a in own], dtype=np.int64)
+        self.has_haircut = any(self.haircuts)
+        self.all_enforceable = all(t is None or t.enforceable for t in terms)
         return {
             "local": np.array(self.local, dtype=np.int64),
-            "sign": np.array([1.0 if a.holder == "house" else -1.0 for a in own]),
-            "client": np.array([a.holder != "house" for a in own], dtype=bool),
-            "principal": np.array([0.0 if a.capacity == "agency" else 1.0 for a in own]),
+            "sign": sign,
+            "stake": sign * principal,
+            "client": np.array([float(a.holder != "house") for a in own]),
             "netting_set": np.array(sets, dtype=np.int64),
             "counterparty": np.array(counterparties, dtype=np.int64),
-            "venue": np.array([self.venues[a.venue] if a.venue else -1 for a in own], dtype=np.int64),
+            "venue": venue,
+            "venue_or_none": np.where(venue < 0, len(self.venues), venue),
+            "group": np.array([self.groups.get(g.group if g else "", len(self.groups)) for g in groups], dtype=np.int64),
             "netting_set_counterparty": owner,
             "enforceable": np.array([t is None or t.enforceable for t in terms], dtype=bool),
             "haircut": np.array(self.haircuts),

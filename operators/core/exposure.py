@@ -13,19 +13,14 @@ batched, on the host or on the numpy version (DESIGN §1).
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seawall.operators.core import fills, rows
 from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, News, Table
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
-from seawall.schemas.measures import ACCOUNT, COUNTERPARTY, NETTING_SET, RATIO_MAX
 from seawall.schemas.slices import Slice
 
-F8 = NDArray[np.float64]
 SCHEMA = "exposure/1"
 
 
@@ -78,7 +73,7 @@ class ExposureState:
             self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
         decides = not piece.more
         changed = ledger.take_changed() if decides else False
-        tables = self._tables(ledger, changed) if decides else {}
+        tables = (ledger.measure() if changed or not ledger.tables else ledger.tables) if decides else {}
         if decides and changed:
             out.exposures(tables, ledger.stale(piece.as_of_us), float(self.configuration["exposure_change_min"]))
         frame = self._frame(piece, digest, tables, changed, out)
@@ -122,16 +117,8 @@ class ExposureState:
             partial=self._partial(ledger, piece, digest) if piece.second and decides else None,
         )
 
-    def _tables(self, ledger: Ledger, changed: bool) -> dict[str, Table]:
-        if changed or ledger.tables is None:
-            ledger.tables = measure(ledger)
-        return ledger.tables
-
     def _partial(self, ledger: Ledger, piece: Slice, digest: str) -> dict[str, Any]:
         """Return what the second operator needs of this shard at the end of a second."""
-        tables = ledger.tables
-        assert tables is not None
-        ledger.refresh_wide()
         return {
             "shard": self.shard,
             "seq": piece.seq,
@@ -139,10 +126,10 @@ class ExposureState:
             "cut_us": piece.cut_us,
             "configuration": self._second_configuration,
             "news": list(self._second_news),
-            "firm": ledger.wide["firm"],
-            "group": ledger.wide["group"],
-            "underlying": ledger.wide["underlying"],
-            "venue": ledger.wide["venue"],
+            "wide": ledger.wide,
+            "names": [list(names) for names in (ledger.directory.groups, ledger.directory.underlyings, ledger.directory.venues)]
+            if self.shard == 0
+            else None,
             "fills": list(self._second_fills),
             "digest": digest,
         }
@@ -182,52 +169,6 @@ class ExposureState:
         self._second_fills, self._second_news, self._second_configuration = state["second"]
         self._writer.restore(state["writer"])
         return self
-
-
-def measure(ledger: Ledger) -> dict[str, Table]:
-    """Revalue the book and return the tables ``account``, ``netting_set`` and ``counterparty``."""
-    book = ledger.value()
-    arrays = ledger.directory.arrays
-    equity, gross, net = book["equity"], book["gross"], book["net"]
-    initial, maintenance = book["initial"], book["maintenance"]
-    account = np.stack(
-        [equity, gross, net, book["unrealised"], initial, maintenance, ratio(maintenance, equity), ratio(gross, equity)]
-    )
-    ours = arrays["sign"] * equity
-    held = np.where(arrays["client"], book["collateral"], 0.0)
-    sets = len(ledger.directory.netting_sets)
-    netted = np.maximum(np.bincount(arrays["netting_set"], ours, sets), 0.0)
-    if not arrays["enforceable"].all():
-        alone = np.bincount(arrays["netting_set"], np.maximum(ours, 0.0), sets)
-        netted = np.where(arrays["enforceable"], netted, alone)
-    set_held = np.bincount(arrays["netting_set"], held, sets)
-    owner, count = arrays["netting_set_counterparty"], len(ledger.directory.counterparties)
-    of = arrays["counterparty"]
-    signed = arrays["sign"]
-    counterparty = np.stack(
-        [
-            np.bincount(owner, netted, count),
-            np.bincount(owner, set_held, count),
-            np.bincount(of, book["robust_gross"], count),
-            np.bincount(of, signed * book["robust_net"], count),
-            np.bincount(of, signed * arrays["principal"] * book["pnl"], count),
-        ]
-    )
-    names = ledger.directory
-    return {
-        "account": Table(names.own_names, ACCOUNT, account),
-        "netting_set": Table(list(names.netting_sets), NETTING_SET, np.stack([netted, set_held])),
-        "counterparty": Table(list(names.counterparties), COUNTERPARTY, counterparty),
-    }
-
-
-def ratio(numerator: F8, equity: F8) -> F8:
-    """Return ``numerator / equity`` by CONTRACT §3: 0 where the numerator is 0, 1,000,000 at most and where equity is
-    not positive.
-    """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        quotient = np.minimum(numerator / equity, RATIO_MAX)
-    return np.where(numerator > 0, np.where(equity > 0, quotient, RATIO_MAX), 0.0)
 
 
 def _news(event: ev.VenueStatus | ev.Notice) -> News:

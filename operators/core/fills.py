@@ -41,7 +41,7 @@ def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
         _apply_reference(ledger, piece.reference, out)
     if piece.marks is not None:
         ledger.marks.apply(piece.marks)
-        ledger.touch()
+        ledger.touch_marks(piece.marks.instrument)
     if piece.events:
         _apply_events(ledger, piece.events, out)
     if piece.transfers is not None:
@@ -138,7 +138,7 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
         return
     price = float(event.entry_price) if event.entry_price else 0.0
     ledger.positions.set(slot, reported, reported * unit_value(ledger, number, price) if price else 0.0)
-    ledger.open_count[local] += (reported != 0) - (held != 0)
+    ledger.count_one(local, int(ledger.positions.rows["mark"][slot]), (reported != 0) - (held != 0))
     ledger.touch()
 
 
@@ -153,7 +153,8 @@ def _apply_funding(ledger: Ledger, event: ev.Funding) -> None:
         return
     directory, rows = ledger.directory, ledger.positions.rows
     number = directory.instruments[event.instrument]
-    unit, worth = ledger.marks.unit_values()
+    ledger.marks.price()
+    unit, worth = ledger.marks.unit, ledger.marks.worth
     for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
         local = int(rows["account"][slot])
         account = directory.account_records[directory.own[local]]
@@ -179,7 +180,7 @@ def _expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
             local = int(rows["account"][slot])
             realised = ledger.positions.fill(slot, -int(rows["units"][slot]), value)
             ledger.balances.add(local << 20 | settlement, realised)
-            ledger.open_count[local] -= 1
+            ledger.count_one(local, int(rows["mark"][slot]), -1)
             ledger.touch()
         name = ledger.directory.instrument_records[number].instrument
         out.decide("settled", {"instrument": name, "price": price})
@@ -211,9 +212,8 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, out: Out) -> None:
 
 
 def _price(ledger: Ledger, asset: int) -> float:
-    ledger.marks.unit_values()
-    price = float(ledger.marks.asset_prices[asset])
-    return price if price == price else 0.0
+    ledger.marks.price()
+    return float(ledger.marks.asset_worth[asset])
 
 
 def _repeated(out: Out, kind: str, at: int, name: str, same: bool) -> None:
@@ -229,8 +229,8 @@ def _repeated(out: Out, kind: str, at: int, name: str, same: bool) -> None:
 def unit_value(ledger: Ledger, instrument: int, price: float) -> float:
     """Return the value of one unit of a position at a price, in the settlement asset."""
     arrays = ledger.directory.arrays
-    size = float(arrays["size"][instrument])
-    return -size / price if arrays["inverse"][instrument] else size * price
+    size: float = arrays["size"].item(instrument)
+    return -size / price if arrays["inverse"].item(instrument) else size * price
 
 
 def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
@@ -263,7 +263,7 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
         marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
     slots = ledger.positions.slots(accounts, instruments, marks)
     realised, opened = ledger.positions.fill_many(slots, units, values)
-    np.add.at(ledger.open_count, accounts, opened)
+    ledger.count_open(accounts, ledger.positions.rows["mark"][slots], opened)
     ledger.active[accounts] = True
     settlement = arrays["settlement"][instruments]
     ledger.balances.add_many((accounts << 20) | settlement, realised)
@@ -306,17 +306,18 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
     account, number, quantity, price, fee, fee_asset = content[:6]
     directory, arrays = ledger.directory, ledger.directory.arrays
     local, units = directory.local[account], direction * quantity
-    settlement = int(arrays["settlement"][number])
+    settlement = arrays["settlement"].item(number)
     ledger.active[local] = True
-    if arrays["spot"][number]:
-        amount = units * float(arrays["size"][number])
+    if arrays["spot"].item(number):
+        amount = units * arrays["size"].item(number)
         ledger.balances.add(local << 20 | int(arrays["base"][number]), amount)
         ledger.balances.add(local << 20 | int(arrays["quote"][number]), -(amount * price))
     else:
         slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
-        held = int(ledger.positions.rows["units"][slot])
+        rows = ledger.positions.rows
+        held, mark = rows["units"].item(slot), rows["mark"].item(slot)
         realised = ledger.positions.fill(slot, units, unit_value(ledger, number, price))
-        ledger.open_count[local] += (held + units != 0) - (held != 0)
+        ledger.count_one(local, mark, (held + units != 0) - (held != 0))
         ledger.balances.add(local << 20 | settlement, realised)
     if fee:
         asset = directory.asset(fee_asset) if fee_asset else settlement

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from seawall.operators.core.frames import Frame, News, Table
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
-from seawall.schemas.measures import RATIOS, WIDE_SCOPES
+from seawall.schemas.measures import WIDE_SCOPES
 
 SCHEMA = "firm/1"
 KEY = "all"
@@ -27,7 +28,8 @@ class FirmState:
         self.seq = -1
         self.configuration: dict[str, Any] = {}
         self._pending: dict[int, list[dict[str, Any]]] = {}
-        self._last: dict[str, list[float]] = {}
+        self._last: dict[str, NDArray[np.float64]] = {}
+        self._whole: NDArray[np.float64] | None = None  # all values of the last second, to see at once that none moved
         self._numbering = Numbering(-1)
 
     def step(self, partial: dict[str, Any]) -> list[Frame]:
@@ -52,7 +54,7 @@ class FirmState:
         if changed is not None:
             self.configuration = changed
         invariant([p["shard"] for p in parts] == list(range(len(parts))), "a second holds each shard once")
-        tables = {kind: _sum(kind, parts) for kind in WIDE_SCOPES}
+        tables = _tables(parts)
         head = parts[0]
         records = self._exposures(tables, head["as_of_us"])
         fills = [fill for part in parts for fill in part["fills"]]
@@ -76,6 +78,10 @@ class FirmState:
     def _exposures(self, tables: dict[str, Table], as_of_us: int) -> list[Any]:
         """Return the record of what moved, in the form of CONTRACT §4; none where nothing did."""
         change_min = float(self.configuration["exposure_change_min"])
+        whole = np.concatenate([tables[kind].values.ravel() for kind in WIDE_SCOPES])
+        if self._whole is not None and np.array_equal(whole, self._whole):
+            return []
+        self._whole = whole
         value: dict[str, Any] = {"shard": KEY, "seq": self.seq, "as_of_us": as_of_us}
         value |= {"accounts": [], "netting_sets": [], "counterparties": []}
         firm = self._moved("firm", tables["firm"], change_min)
@@ -89,14 +95,17 @@ class FirmState:
         return [self._numbering.record("exposures", self.seq, 0, KEY, orjson.dumps(value))]
 
     def _moved(self, kind: str, table: Table, change_min: float) -> list[dict[str, Any]]:
-        rows = []
-        for name, values in zip(table.names, table.values.T.tolist(), strict=True):
-            last = self._last.get(f"{kind}:{name}", [0.0] * len(values))
-            pairs = zip(table.measures, values, last, strict=True)
-            if any(abs(v - w) > change_min * max(abs(w), 0.01 if m in RATIOS else 1.0) for m, v, w in pairs):
-                self._last[f"{kind}:{name}"] = values
-                rows.append({kind: name, **dict(zip(table.measures, values, strict=True))})
-        return rows
+        last, values = self._last.get(kind), table.values
+        if last is None or last.shape != values.shape:
+            grown = np.zeros(values.shape)
+            if last is not None:
+                grown[:, : last.shape[1]] = last
+            self._last[kind] = last = grown
+        moved = (np.abs(values - last) > change_min * np.maximum(np.abs(last), 1.0)).any(axis=0).nonzero()[0]
+        last[:, moved] = values[:, moved]
+        keys = (kind, *table.measures)
+        found = [[table.names[i], *values[:, i].tolist()] for i in moved.tolist()]
+        return [dict(zip(keys, row, strict=True)) for row in found]
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""
@@ -104,7 +113,7 @@ class FirmState:
             "seq": self.seq,
             "configuration": self.configuration,
             "pending": [[k, v] for k, v in sorted(self._pending.items())],
-            "last": self._last,
+            "last": {kind: values.copy() for kind, values in self._last.items()},
             "counts": self._numbering.counts,
             "partition": self._numbering.partition,
         }
@@ -132,14 +141,15 @@ class _SecondCauses:
         return self._fills
 
 
-def _sum(kind: str, parts: list[dict[str, Any]]) -> Table:
-    """Add the sums of all shards, in order of shard; names in order of first mention."""
-    total: dict[str, list[float]] = {}
-    for part in parts:
-        for name, values in part[kind].items():
-            have = total.get(name)
-            total[name] = list(values) if have is None else [a + b for a, b in zip(have, values, strict=True)]
-    measures = WIDE_SCOPES[kind]
-    if not total:
-        return Table([], measures, np.zeros((len(measures), 0)))
-    return Table(list(total), measures, np.array(list(total.values())).T)
+def _tables(parts: list[dict[str, Any]]) -> dict[str, Table]:
+    """Add the sums of all shards, in order of shard; every shard numbers groups, underlyings and venues alike."""
+    names = dict(zip(("group", "underlying", "venue"), parts[0]["names"], strict=True))
+    tables = {}
+    for kind, measures in WIDE_SCOPES.items():
+        total = np.zeros(len(measures)) if kind == "firm" else np.zeros((len(measures), len(names[kind])))
+        for part in parts:
+            sums = part["wide"].get(kind)
+            if sums is not None:
+                total[..., : sums.shape[-1]] += sums
+        tables[kind] = Table(names.get(kind, ["firm"]), measures, total.reshape(len(measures), -1))
+    return tables

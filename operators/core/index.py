@@ -47,6 +47,15 @@ class Index:
                 return ABSENT
             at = (at + 1) & self._mask
 
+    def put_one(self, key: int, row: int) -> None:
+        """Add one key that is not there yet."""
+        self._reserve(1)
+        self.count += 1
+        at = (((key & 0xFFFFFFFFFFFFFFFF) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF) >> self._shift
+        while self._keys.item(at) != _EMPTY:
+            at = (at + 1) & self._mask
+        self._keys[at], self._rows[at] = key, row
+
     def put(self, keys: I8, rows: I8) -> None:
         """Add keys that are not there yet and are distinct."""
         self._reserve(len(keys))

@@ -7,6 +7,7 @@ too large for the bus.
 """
 
 import hashlib
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -28,7 +29,9 @@ Row = tuple[Any, ...]
 _encode = msgspec.json.Encoder().encode
 _FILL_DEFAULTS = (0.0, "", "", "order", "new", "", "", "")
 _TRANSFER_DEFAULTS = ("deposit", False, "")
+_FILL_ABSENT = ("0", *_FILL_DEFAULTS[1:])
 _FILL_OPTIONAL = ("fee", "fee_asset", "venue", "source", "action", "ref", "strategy", "trader")
+_fill_fields = attrgetter("fee", "fee_asset", "venue", "source", "action", "ref_fill_id", "strategy", "trader")
 _TRANSFER_OPTIONAL = ("purpose", "segregated", "held_by")
 
 
@@ -221,10 +224,8 @@ def transfers_of(rows: list[Row]) -> Transfers:
 
 def fill_options(event: ev.Fill) -> Row | None:
     """Return the optional columns of a fill, None when all have their defaults."""
-    texts = (event.fee_asset, event.venue, event.source, event.action, event.ref_fill_id, event.strategy, event.trader)
-    if texts == _FILL_DEFAULTS[1:] and event.fee == "0":
-        return None
-    return (float(event.fee), *texts)
+    fee, *texts = options = _fill_fields(event)
+    return None if options == _FILL_ABSENT else (float(fee), *texts)
 
 
 def transfer_options(event: ev.Collateral) -> Row | None:

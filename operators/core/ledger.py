@@ -1,4 +1,8 @@
-"""The ledger of one shard: directory, marks, positions, balances and the memory of fills, and their valuation."""
+"""The ledger of one shard: directory, marks, positions, balances and the memory of fills, and their valuation.
+
+Valuation is a fixed number of vector operations over the book, whatever its size, and nothing at all where nothing that
+is held has moved.
+"""
 
 from typing import Any
 
@@ -10,14 +14,17 @@ from seawall.operators.core.directory import Directory
 from seawall.operators.core.frames import Table
 from seawall.operators.core.marks import ACROSS, Marks
 from seawall.operators.core.memory import Memory
+from seawall.schemas.measures import ACCOUNT, COUNTERPARTY, NETTING_SET, RATIO_MAX
 
 F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
 FILL_COLUMNS = 7  # account, instrument, units, price, fee, fee asset, action and reference
 TRANSFER_COLUMNS = 3  # account, asset, amount
+WIDE = ("firm", "group", "underlying", "venue")
 
 
 class Ledger:
-    """The book of one shard. Operators change it through :mod:`fills`; :meth:`value` revalues all of it."""
+    """The book of one shard. :mod:`fills` changes it; :meth:`measure` revalues all of it."""
 
     def __init__(self, shard: int, configuration: dict[str, Any]) -> None:
         self.directory = Directory(shard, configuration["shards"], configuration["reporting_currency"])
@@ -25,34 +32,46 @@ class Ledger:
         self.positions, self.balances = Positions(), Balances()
         self.fills = Memory(configuration["fill_memory"], FILL_COLUMNS)
         self.transfers = Memory(configuration["fill_memory"], TRANSFER_COLUMNS)
-        self.open_count = np.zeros(0, dtype=np.int64)
-        self.contributed = np.zeros(0)
-        self.active = np.zeros(0, dtype=bool)
+        self.open_count: I8 = np.zeros(0, dtype=np.int64)
+        self.open_at: I8 = np.zeros(0, dtype=np.int64)
+        self.contributed: F8 = np.zeros(0)
+        self.active: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self.expiring: dict[int, int] = {}
-        self.reported: dict[str, list[str]] = {}
-        self.tables: dict[str, Table] | None = None
-        self.wide: dict[str, dict[str, list[float]]] = {}
-        self._changed = self._wide_stale = False
-        self._position_values: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
+        self.tables: dict[str, Table] = {}
+        self.wide: dict[str, F8] = {}
         self.mark_age_us_max = 0
+        self._changed = True
+        self._robust: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
 
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take what may change between configurations."""
         self.fills.size_max = self.transfers.size_max = configuration["fill_memory"]
         self.mark_age_us_max = int(configuration["mark_max_age_s"] * 1_000_000)
 
+    # --- what changed -----------------------------------------------------------------------------------------------
+
     def touch(self) -> None:
         """Note that something that the measures depend on has changed."""
         self._changed = True
 
+    def touch_marks(self, instruments: list[int]) -> None:
+        """Note that marks came: a change, unless nothing held here is valued at them."""
+        if self._changed or len(instruments) > 8:
+            self._changed = True
+            return
+        spot, open_at = self.directory.arrays["spot"], self.open_at
+        for instrument in instruments:
+            rows = self.marks.rows_of(instrument)
+            if spot.item(instrument) or any(row < len(open_at) and open_at.item(row) for row in rows):
+                self._changed = True
+
     def take_changed(self) -> bool:
         """Tell whether anything changed since the last call."""
         changed, self._changed = self._changed, False
-        self._wide_stale = self._wide_stale or changed
         return changed
 
     def grow(self) -> None:
-        """Make room for accounts that the directory has just learned."""
+        """Make room for what the directory has just learned."""
         more = len(self.directory.own) - len(self.open_count)
         if more > 0:
             self.open_count = np.append(self.open_count, np.zeros(more, dtype=np.int64))
@@ -61,119 +80,153 @@ class Ledger:
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
 
+    def count_one(self, account: int, mark: int, opened: int) -> None:
+        """Count a position opened (1) or closed (-1) in an account and at a mark row."""
+        if opened:
+            self._room(mark)
+            self.open_count[account] += opened
+            self.open_at[mark] += opened
+
+    def count_open(self, accounts: I8, marks: I8, opened: I8) -> None:
+        """Count many positions opened and closed."""
+        self._room(self.marks.rows.size - 1)
+        np.add.at(self.open_count, accounts, opened)
+        np.add.at(self.open_at, marks, opened)
+
+    def _room(self, mark: int) -> None:
+        if mark >= len(self.open_at):
+            self.open_at = np.append(self.open_at, np.zeros(mark + 64 - len(self.open_at), dtype=np.int64))
+
     def mark_row(self, account: int, instrument: int) -> int:
         """Return the mark row at which an own account's position is margined: its venue's, or the one across."""
-        venue = int(self.directory.arrays["venue"][account])
+        venue = self.directory.arrays["venue"].item(account)
         return self.marks.row(instrument, venue if venue >= 0 else ACROSS)
-
-    # --- valuation --------------------------------------------------------------------------------------------------
-
-    def value(self) -> dict[str, F8]:
-        """Revalue the book; all values in the reporting currency, per own account.
-
-        Returns
-        -------
-        dict
-            ``equity gross net unrealised initial maintenance collateral pnl`` at the marks that margin the account,
-            ``robust_gross robust_net`` at the marks across venues.
-        """
-        arrays, rows = self.directory.arrays, self.positions.rows
-        count = len(self.directory.own)
-        unit, worth = self.marks.unit_values()
-        account, at, cost = rows["account"], rows["mark"], rows["cost"]
-        held = rows["size"] * unit[at]
-        spent = cost if (worth == 1.0).all() else cost * worth[at]
-        linear = not arrays["inverse"].any()
-        net = held if linear else np.where(arrays["inverse"][rows["instrument"]], -held, held)
-        worths = np.bincount(account, held, count)
-        # One sum per margin class serves gross notional and both margins.
-        gross = np.bincount(rows["bin"], np.abs(held), count * self.positions.bins).reshape(count, self.positions.bins)
-        book = {
-            "unrealised": worths - np.bincount(account, spent, count),
-            "net": worths if linear else np.bincount(account, net, count),
-            "gross": _across(gross, np.ones(self.positions.bins)),
-            "initial": _across(gross, arrays["class_initial"]),
-            "maintenance": _across(gross, arrays["class_maintenance"]),
-        }
-        self._value_balances(book, count)
-        book["equity"] = book["collateral"] + book["unrealised"]
-        book["pnl"] = book["balances"] + book["unrealised"] - self.contributed
-        self._value_robust(book, net, held, spent, count)
-        return book
-
-    def _value_balances(self, book: dict[str, F8], count: int) -> None:
-        rows = self.balances.rows
-        asset, amount = rows["asset"], rows["amount"]
-        prices = np.nan_to_num(self.marks.asset_prices, nan=0.0)
-        worth = amount * prices[asset]
-        haircut = self.directory.arrays["haircut"][asset]
-        book["balances"] = np.bincount(rows["account"], worth, count)
-        lent = np.where(worth > 0, worth * (1.0 - haircut), worth)
-        book["collateral"] = np.bincount(rows["account"], lent, count)
-
-    def _value_robust(self, book: dict[str, F8], net: F8, held: F8, spent: F8, count: int) -> None:
-        """Value at the marks across venues, which above the account decide (CONTRACT §3)."""
-        rows = self.positions.rows
-        if not self.marks.own_priced():
-            book["robust_gross"], book["robust_net"] = book["gross"], book["net"]
-            self._position_values = (net, held, spent)
-            return
-        unit, worth = self.marks.unit_values()
-        at = self.marks.across()[rows["instrument"]]
-        held = rows["size"] * unit[at]
-        net = np.where(self.directory.arrays["inverse"][rows["instrument"]], -held, held)
-        book["robust_gross"] = np.bincount(rows["account"], np.abs(held), count)
-        book["robust_net"] = np.bincount(rows["account"], net, count)
-        self._position_values = (net, held, rows["cost"] * worth[at])
-
-    def refresh_wide(self) -> None:
-        """Sum what the second operator needs: firm, groups, underlyings and venues, as ``name -> measures``."""
-        if not self._wide_stale and self.wide:
-            return
-        self._wide_stale = False
-        assert self.tables is not None
-        arrays, directory = self.directory.arrays, self.directory
-        cp = self.tables["counterparty"].values
-        firm = [float(np.cumsum(row)[-1]) if len(row) else 0.0 for row in (cp[2], cp[3], cp[4], cp[0])]
-        self.wide = {"firm": {"firm": firm}, "group": {}, "underlying": {}, "venue": {}}
-        for name, number in directory.counterparties.items():
-            record = directory.counterparty_records.get(name)
-            if record is not None and record.group:
-                row = self.wide["group"].setdefault(record.group, [0.0] * len(cp))
-                self.wide["group"][record.group] = [a + float(b) for a, b in zip(row, cp[:, number], strict=True)]
-        net, held, spent = self._position_values
-        rows = self.positions.rows
-        signed = arrays["sign"][rows["account"]]
-        columns = (np.abs(net), signed * net, signed * arrays["principal"][rows["account"]] * (held - spent))
-        if not len(net):
-            return
-        self._sum_wide("underlying", list(directory.underlyings), arrays["underlying"][rows["instrument"]], columns)
-        venue = arrays["venue"][rows["account"]]
-        self._sum_wide("venue", list(directory.venues), np.where(venue < 0, len(directory.venues), venue), columns)
-
-    def _sum_wide(self, kind: str, names: list[str], of: NDArray[np.int64], columns: tuple[F8, F8, F8]) -> None:
-        sums = [np.bincount(of, column, len(names)).tolist() for column in columns]
-        self.wide[kind] = {name: [s[i] for s in sums] for i, name in enumerate(names) if any(s[i] for s in sums)}
 
     def stale(self, as_of_us: int) -> list[str]:
         """Return the instruments held here whose mark is older than ``mark_max_age_s``, in order of number."""
         rows = self.marks.rows
-        limit = as_of_us - self.mark_age_us_max
-        if not (rows["time_us"] < limit).any():
-            return []
-        held = self.positions.rows["mark"][self.positions.rows["units"] != 0]
-        old = np.bincount(held, minlength=rows.size)[: rows.size] > 0
-        old &= rows["time_us"] < limit
-        if not old.any():
-            return []
-        numbers = np.unique(rows["instrument"][old]).tolist()
-        return [self.directory.instrument_records[number].instrument for number in numbers]
+        size = min(rows.size, len(self.open_at))
+        old = (self.open_at[:size] > 0) & (rows["time_us"][:size] < as_of_us - self.mark_age_us_max)
+        found = rows["instrument"][:size][old].tolist()
+        return [self.directory.instrument_records[number].instrument for number in sorted(set(found))]
+
+    # --- valuation --------------------------------------------------------------------------------------------------
+
+    def measure(self) -> dict[str, Table]:
+        """Revalue the book at ``as_of``; return the tables ``account``, ``netting_set`` and ``counterparty``.
+
+        Values are in the reporting currency (ratios: plain numbers). Also sums what the second operator needs into
+        ``wide``.
+        """
+        self.marks.price()
+        arrays, directory = self.directory.arrays, self.directory
+        count = len(directory.own)
+        account = np.empty((len(ACCOUNT), count))
+        gross, net = self._value_positions(account, count)
+        collateral, worth = self._value_balances(count)
+        account[0] = collateral + account[3]
+        _ratios(account)
+        pnl = worth + account[3] - self.contributed
+        counterparty = np.empty((len(COUNTERPARTY), len(directory.counterparties)))
+        netting_set = np.empty((len(NETTING_SET), len(directory.netting_sets)))
+        self._aggregate(arrays, account[0], collateral, gross, net, pnl, netting_set, counterparty)
+        self.tables = {
+            "account": Table(directory.own_names, ACCOUNT, account),
+            "netting_set": Table(directory.netting_set_names, NETTING_SET, netting_set),
+            "counterparty": Table(directory.counterparty_names, COUNTERPARTY, counterparty),
+        }
+        self._sum_wide(arrays, counterparty, gross, arrays["sign"] * net, arrays["stake"] * pnl)
+        return self.tables
+
+    def _value_positions(self, account: F8, count: int) -> tuple[F8, F8]:
+        """Fill the rows of positions of ``account``; return gross and net notional at the marks across venues."""
+        arrays, rows, marks, bins = self.directory.arrays, self.positions.rows, self.marks, self.positions.bins
+        owner, at = rows["account"], rows["mark"]
+        held = rows["size"] * marks.unit[at]
+        spent = rows["cost"] if marks.at_par else rows["cost"] * marks.worth[at]
+        worths = np.bincount(owner, held, count)
+        net, signed = worths, held
+        if self.directory.has_inverse:
+            signed = np.where(arrays["inverse"][rows["instrument"]], -held, held)
+            net = np.bincount(owner, signed, count)
+        # One sum per margin class serves gross notional and both margins.
+        gross = np.bincount(rows["bin"], np.abs(held), count * bins).reshape(count, bins)
+        account[2] = net
+        account[3] = worths - np.bincount(owner, spent, count)
+        _across(gross, arrays["class_initial"], account[4])
+        _across(gross, arrays["class_maintenance"], account[5])
+        _across(gross, None, account[1])
+        self._robust = (signed, held, spent)
+        if not marks.venue_priced:
+            return account[1], net
+        at = marks.across()[rows["instrument"]]
+        held = rows["size"] * marks.unit[at]
+        signed = np.where(arrays["inverse"][rows["instrument"]], -held, held)
+        self._robust = (signed, held, rows["cost"] * marks.worth[at])
+        return np.bincount(owner, np.abs(held), count), np.bincount(owner, signed, count)
+
+    def _value_balances(self, count: int) -> tuple[F8, F8]:
+        """Return the collateral of every account (after haircuts) and the worth of its balances (before)."""
+        rows, directory = self.balances.rows, self.directory
+        asset, owner = rows["asset"], rows["account"]
+        worth = rows["amount"] * self.marks.asset_worth[asset]
+        total = np.bincount(owner, worth, count)
+        if not directory.has_haircut:
+            return total, total
+        lent = np.where(worth > 0, worth * (1.0 - directory.arrays["haircut"][asset]), worth)
+        return np.bincount(owner, lent, count), total
+
+    def _aggregate(
+        self,
+        arrays: dict[str, Any],
+        equity: F8,
+        collateral: F8,
+        gross: F8,
+        net: F8,
+        pnl: F8,
+        netting_set: F8,
+        counterparty: F8,
+    ) -> None:
+        """Fill the tables above the account, signed from our side (CONTRACT §3)."""
+        sets, count = netting_set.shape[1], counterparty.shape[1]
+        ours = arrays["sign"] * equity
+        netted = np.maximum(np.bincount(arrays["netting_set"], ours, sets), 0.0)
+        if not self.directory.all_enforceable:
+            alone = np.bincount(arrays["netting_set"], np.maximum(ours, 0.0), sets)
+            netted = np.where(arrays["enforceable"], netted, alone)
+        netting_set[0] = netted
+        netting_set[1] = np.bincount(arrays["netting_set"], arrays["client"] * collateral, sets)
+        owner, of = arrays["netting_set_counterparty"], arrays["counterparty"]
+        counterparty[0] = np.bincount(owner, netted, count)
+        counterparty[1] = np.bincount(owner, netting_set[1], count)
+        counterparty[2] = np.bincount(of, gross, count)
+        counterparty[3] = np.bincount(of, arrays["sign"] * net, count)
+        counterparty[4] = np.bincount(of, arrays["stake"] * pnl, count)
+
+    def _sum_wide(self, arrays: dict[str, Any], counterparty: F8, gross: F8, net: F8, pnl: F8) -> None:
+        """Sum firm, groups, underlyings and venues; numbers are those of the directory, equal in all shards."""
+        directory = self.directory
+        self.wide = {
+            "firm": _totals(counterparty[[2, 3, 4, 0]]),
+            "underlying": self._by_underlying(arrays),
+            "venue": _by(arrays["venue_or_none"], (gross, net, pnl), len(directory.venues)),
+            "group": np.zeros((len(COUNTERPARTY), len(directory.groups))),
+        }
+        if directory.groups:
+            group = arrays["group"]
+            self.wide["group"] = _by(group, tuple(counterparty), len(directory.groups))
+
+    def _by_underlying(self, arrays: dict[str, Any]) -> F8:
+        signed, held, spent = self._robust
+        rows, count = self.positions.rows, len(self.directory.underlyings)
+        of = arrays["underlying"][rows["instrument"]]
+        sign, stake = arrays["sign"][rows["account"]], arrays["stake"][rows["account"]]
+        return _by(of, (np.abs(signed), sign * signed, stake * (held - spent)), count)
 
     # --- state ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state for :func:`snapshot.pack`."""
-        tables = self.tables
+        """Return the state for :func:`snapshot.pack`; what the book is valued at is computed again."""
         return {
             "directory": self.directory.snapshot(),
             "marks": self.marks.snapshot(),
@@ -182,16 +235,15 @@ class Ledger:
             "fills": self.fills.snapshot(),
             "transfers": self.transfers.snapshot(),
             "open_count": self.open_count.copy(),
+            "open_at": self.open_at.copy(),
             "contributed": self.contributed.copy(),
             "active": self.active.copy(),
             "expiring": [[k, v] for k, v in self.expiring.items()],
-            "reported": self.reported,
             "changed": self._changed,
-            "valued": tables is not None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take the state of a snapshot. Measures are computed again: they are a function of the rest."""
+        """Take the state of a snapshot."""
         self.directory.restore(state["directory"])
         self.marks.restore(state["marks"])
         self.positions.restore(state["positions"])
@@ -200,18 +252,39 @@ class Ledger:
         self.transfers.restore(state["transfers"])
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
-        self.open_count, self.contributed = state["open_count"], state["contributed"]
-        self.active = state["active"]
+        self.open_count, self.open_at = state["open_count"], state["open_at"]
+        self.contributed, self.active = state["contributed"], state["active"]
         self.expiring = {int(k): int(v) for k, v in state["expiring"]}
-        self.reported = state["reported"]
         self._changed = state["changed"]
-        self._wide_stale = True
-        self.tables = None
 
 
-def _across(gross: F8, rates: F8) -> F8:
-    """Return the sum over margin classes of gross notional times a rate, class by class in order."""
-    total = gross[:, 0] * rates[0]
-    for at in range(1, len(rates)):
-        total = total + gross[:, at] * rates[at]
-    return total
+def _ratios(account: F8) -> None:
+    """Fill margin ratio and leverage by CONTRACT §3: 0 without positions, 1,000,000 at most and without equity."""
+    equity = account[0]
+    has_equity = equity > 0
+    safe = np.where(has_equity, equity, 1.0)
+    for ratio, over in ((6, 5), (7, 1)):
+        part = account[over]
+        quotient = np.where(has_equity, np.minimum(part / safe, RATIO_MAX), RATIO_MAX)
+        account[ratio] = np.where(part > 0, quotient, 0.0)
+
+
+def _across(gross: F8, rates: F8 | None, out: F8) -> None:
+    """Sum over margin classes of gross notional times a rate (1 where there is none), class by class in order."""
+    out[:] = gross[:, 0] if rates is None else gross[:, 0] * rates[0]
+    for at in range(1, gross.shape[1]):
+        out += gross[:, at] if rates is None else gross[:, at] * rates[at]
+
+
+def _by(of: I8, columns: tuple[F8, ...], count: int) -> F8:
+    """Return the sum of each column by number, shape (columns, count); numbers from ``count`` on are left out."""
+    sums = np.empty((len(columns), count))
+    for at, column in enumerate(columns):
+        sums[at] = np.bincount(of, column, count)[:count]
+    return sums
+
+
+def _totals(rows: F8) -> F8:
+    """Return the sum of each row, first to last."""
+    totals: F8 = rows.cumsum(axis=1)[:, -1] if rows.shape[1] else np.zeros(len(rows))
+    return totals

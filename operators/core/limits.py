@@ -125,15 +125,15 @@ class LimitsState:
                 return []
             only = slice(at, at + 1)
         values = values[only]
-        if not standing.level[only].any() and not (values >= limit.lowest).any():
+        at = ((standing.level[only] > 0) | (values >= limit.lowest)).nonzero()[0]
+        if not len(at):
             return []
-        before = standing.level[only].copy()
-        _move(limit, values, standing, only, frame.as_of_us)
-        moved = np.flatnonzero(standing.level[only] != before)
+        before, after = _move(limit, values[at], standing, at + (only.start or 0), frame.as_of_us)
         first = only.start or 0
         return [
-            self._breach(limit, frame, table, first + at, int(before[at]), int(standing.level[only][at]))
-            for at in moved.tolist()
+            self._breach(limit, frame, table, first + place, was, now)
+            for place, was, now in zip(at.tolist(), before, after, strict=True)
+            if was != now
         ]
 
     def _uncovered(self, frame: Frame) -> Table | None:
@@ -207,22 +207,28 @@ def _grown(standing: Standing | None, count: int) -> Standing:
     return grown
 
 
-def _move(limit: Limit, values: F8, standing: Standing, only: slice, as_of_us: int) -> None:
-    """Move the scopes of a limit to their new levels.
+def _move(
+    limit: Limit, values: F8, standing: Standing, at: NDArray[np.int64], as_of_us: int
+) -> tuple[list[int], list[int]]:
+    """Move the scopes ``at`` of a limit, which have a level or reach one; return their levels before and after.
 
     1. The entered level is the highest whose bound is reached; the held level the highest whose exit bound still is.
     2. Up at once. Down, to the higher of the two, after ``dwell_us`` below the exit bound.
     """
-    level, leaving = standing.level[only], standing.leaving_us[only]
-    entered = np.zeros(len(values), dtype=np.int8)
-    held = np.zeros(len(values), dtype=np.int8)
-    for number, (enter, leave) in enumerate(zip(limit.enter, limit.leave, strict=True), start=1):
-        entered[values >= enter] = number
-        held[values >= leave] = number
-    up = entered > level
-    target = np.maximum(entered, np.minimum(held, level))
-    down = ~up & (target < level)
-    started = np.where(leaving == NEVER, as_of_us, leaving)
-    due = down & (as_of_us - started >= limit.dwell_us)
-    standing.leaving_us[only] = np.where(down & ~due, started, NEVER)
-    standing.level[only] = np.where(up, entered, np.where(due, target, level))
+    levels, leavings = standing.level[at].tolist(), standing.leaving_us[at].tolist()
+    entered, held = _reached(limit.enter, values), _reached(limit.leave, values)
+    after = []
+    for place, level, leaving, up, stay in zip(at.tolist(), levels, leavings, entered, held, strict=True):
+        target = max(up, min(stay, level))
+        started = as_of_us if leaving == NEVER else leaving
+        due = target < level and as_of_us - started >= limit.dwell_us
+        standing.leaving_us[place] = started if target < level and not due else NEVER
+        standing.level[place] = now = target if target > level or due else level
+        after.append(now)
+    return levels, after
+
+
+def _reached(bounds: F8, values: F8) -> list[int]:
+    """Return the highest level, 1 to 3, whose bound each value reaches; 0 for none."""
+    warning, soft, hard = bounds.tolist()
+    return [3 if v >= hard else 2 if v >= soft else 1 if v >= warning else 0 for v in values.tolist()]

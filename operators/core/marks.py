@@ -16,21 +16,40 @@ from seawall.operators.core.directory import Directory
 from seawall.schemas.slices import Marks as MarkColumns
 
 F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
 STANDING = {"mark": 4, "mid": 3, "index": 2, "last": 1}
 ACROSS = -1
+VECTOR_MIN = 8
 
 
 class Marks:
-    """Mark rows of one shard and the prices derived from them."""
+    """Mark rows of one shard and the prices derived from them.
+
+    Attributes
+    ----------
+    unit, worth
+        Per mark row: the value of one unit of a position, and the worth of its settlement asset, both in the reporting
+        currency and both 0 where the row has no price or its settlement asset is unpriced. Valid after ``price()``.
+    asset_prices
+        Per asset, in the reporting currency; NaN where unpriced. ``asset_worth`` has 0 there.
+    at_par
+        All settlement assets are worth exactly 1.
+    """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self.rows = Columns({"instrument": "i8", "venue": "i8", "price": "f8", "time_us": "i8", "standing": "i4"})
+        self.rows = Columns({"instrument": "i8", "venue": "i8", "price": "f8", "time_us": "i8", "standing": "i8"})
         self._index: dict[tuple[int, int], int] = {}
-        self._across = np.zeros(0, dtype=np.int64)
+        self._of: list[list[int]] = []
+        self._across: I8 = np.zeros(0, dtype=np.int64)
         self.settlements: dict[int, float] = {}
         self.asset_prices: F8 = np.zeros(0)
-        self._priced: tuple[F8, F8] | None = None
+        self.asset_worth: F8 = np.zeros(0)
+        self.unit: F8 = np.zeros(0)
+        self.worth: F8 = np.zeros(0)
+        self.at_par = False
+        self.venue_priced = False
+        self._fresh = False
 
     def row(self, instrument: int, venue: int = ACROSS) -> int:
         """Return the mark row of an instrument at a venue (or across venues), made without a price where new."""
@@ -38,21 +57,29 @@ class Marks:
         if row is None:
             row = self.rows.append(1, instrument=instrument, venue=venue, price=np.nan)
             self._index[instrument, venue] = row
-            self._priced = None
+            while len(self._of) <= instrument:
+                self._of.append([])
+            self._of[instrument].append(row)
+            self._fresh = False
         return row
 
-    def across(self) -> NDArray[np.int64]:
+    def across(self) -> I8:
         """Return the row across venues of every instrument, by number."""
         known = len(self._directory.instrument_records)
         if len(self._across) != known:
             self._across = np.array([self.row(i) for i in range(known)], dtype=np.int64)
         return self._across
 
+    def rows_of(self, instrument: int) -> list[int]:
+        """Return all mark rows of an instrument."""
+        return self._of[instrument] if instrument < len(self._of) else []
+
     def apply(self, marks: MarkColumns) -> None:
         """Take the marks of a slice, at most one per (instrument, kind, venue)."""
-        self._priced = None
-        if not marks.kind and not marks.venue:
-            rows = self.across()[marks.instrument]
+        across = self.across()
+        if not marks.kind and not marks.venue and len(marks.price) >= VECTOR_MIN:
+            self._fresh = False
+            rows = across[marks.instrument]
             self.rows["price"][rows] = marks.price
             self.rows["time_us"][rows] = marks.time_us
             self.rows["standing"][rows] = STANDING["mark"]
@@ -71,37 +98,56 @@ class Marks:
         targets = [self.row(instrument)]
         if venue:
             targets.append(self.row(instrument, self._directory.venue(venue)))
+            self.venue_priced = True
+        standing, rows = STANDING[kind], self.rows
         for row in targets:
-            if STANDING[kind] >= self.rows["standing"][row]:
-                self.rows["price"][row] = price
-                self.rows["time_us"][row] = time_us
-                self.rows["standing"][row] = STANDING[kind]
+            if standing >= rows["standing"].item(row):
+                rows["price"][row] = price
+                rows["time_us"][row] = time_us
+                rows["standing"][row] = standing
+        if self._fresh:
+            self._reprice(instrument)
 
     def refresh(self) -> None:
         """Forget derived prices: the directory changed."""
-        self._priced = None
+        self._fresh = False
 
-    def unit_values(self) -> tuple[F8, F8]:
-        """Return, per mark row, the value of one unit and the worth of its settlement asset, both in the reporting
-        currency. Both are 0 where the row has no price or its settlement asset is unpriced.
-        """
-        if self._priced is None:
-            across = self.across()
-            arrays = self._directory.arrays
-            instrument, price = self.rows["instrument"], self.rows["price"]
-            price = np.where(np.isnan(price), price[across[instrument]], price)
-            self._price_assets(arrays)
-            worth = self.asset_prices[arrays["settlement"][instrument]]
-            marked = ~np.isnan(price) & ~np.isnan(worth)
-            size = arrays["size"][instrument]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                value = np.where(arrays["inverse"][instrument], -size / price, size * price) * worth
-            self._priced = np.where(marked, value, 0.0), np.where(marked, worth, 0.0)
-        return self._priced
+    def price(self) -> None:
+        """Make ``unit``, ``worth`` and the asset prices those of the marks as they stand."""
+        if self._fresh:
+            return
+        across, arrays = self.across(), self._directory.arrays
+        instrument, price = self.rows["instrument"], self.rows["price"]
+        price = np.where(np.isnan(price), price[across[instrument]], price)
+        self._price_assets(arrays)
+        worth = self.asset_prices[arrays["settlement"][instrument]]
+        marked = ~np.isnan(price) & ~np.isnan(worth)
+        size = arrays["size"][instrument]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = np.where(arrays["inverse"][instrument], -size / price, size * price) * worth
+        self.unit, self.worth = np.where(marked, value, 0.0), np.where(marked, worth, 0.0)
+        self.at_par = bool((self.worth == 1.0).all())
+        self._fresh = True
 
-    def own_priced(self) -> bool:
-        """Tell whether any venue has a mark of its own."""
-        return bool(np.any((self.rows["venue"] >= 0) & ~np.isnan(self.rows["price"])))
+    def _reprice(self, instrument: int) -> None:
+        """Do what ``price`` does for the rows of one instrument; a spot instrument prices assets, so all of them."""
+        arrays = self._directory.arrays
+        if arrays["spot"].item(instrument):
+            self._fresh = False
+            return
+        worth = self.asset_prices.item(arrays["settlement"].item(instrument))
+        size, prices = arrays["size"].item(instrument), self.rows["price"]
+        across = prices.item(self._across.item(instrument))
+        for row in self._of[instrument]:
+            price = prices.item(row)
+            price = across if price != price else price
+            marked = price == price and worth == worth
+            value = -size / price if arrays["inverse"].item(instrument) else size * price
+            self.unit[row] = value * worth if marked else 0.0
+            self.worth[row] = worth if marked else 0.0
+            self.at_par = self.at_par and worth == 1.0 and marked
+        if not self.at_par:
+            self.at_par = bool((self.worth == 1.0).all())
 
     def _price_assets(self, arrays: dict[str, Any]) -> None:
         """Price every asset; NaN where it is unpriced."""
@@ -110,9 +156,9 @@ class Marks:
         edges = []
         across = self.across()
         for number in np.flatnonzero(arrays["spot"]).tolist():
-            price = float(self.rows["price"][across[number]])
+            price = self.rows["price"].item(across.item(number))
             if price == price:  # not NaN
-                edges.append((int(arrays["base"][number]), int(arrays["quote"][number]), price))
+                edges.append((arrays["base"].item(number), arrays["quote"].item(number), price))
         for _ in range(2):  # direct, then through one intermediate asset
             known = prices.copy()
             for base, quote, price in edges:
@@ -121,15 +167,21 @@ class Marks:
                 if np.isnan(prices[quote]) and not np.isnan(known[base]):
                     prices[quote] = known[base] / price
         self.asset_prices = prices
+        self.asset_worth = np.where(np.isnan(prices), 0.0, prices)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays and plain values."""
-        return {"rows": self.rows.snapshot(), "settlements": [[k, v] for k, v in self.settlements.items()]}
+        pairs = [[k, v] for k, v in self.settlements.items()]
+        return {"rows": self.rows.snapshot(), "venue_priced": self.venue_priced, "settlements": pairs}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         self.rows.restore(state["rows"])
         pairs = zip(self.rows["instrument"].tolist(), self.rows["venue"].tolist(), strict=True)
         self._index = {pair: row for row, pair in enumerate(pairs)}
+        self._of = [[] for _ in range(len(self._directory.instrument_records))]
+        for row, instrument in enumerate(self.rows["instrument"].tolist()):
+            self._of[instrument].append(row)
+        self.venue_priced = state["venue_priced"]
         self.settlements = {int(k): float(v) for k, v in state["settlements"]}
-        self._priced = None
+        self._fresh = False

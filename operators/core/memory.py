@@ -72,7 +72,7 @@ class Memory:
         if self._index.find_one(key) != ABSENT:
             self._rebuild()  # drops ids forgotten meanwhile, of which this may be one
         if self._index.find_one(key) == ABSENT:
-            self._index.put(np.array([key]), np.array([self._end()]))
+            self._index.put_one(key, self._end())
         else:
             self._collided[name] = self._end()
         self._append([name], tuple([value] for value in content))

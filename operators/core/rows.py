@@ -57,14 +57,14 @@ class RowWriter:
             last = np.concatenate([last, np.zeros((len(last), values.shape[1] - last.shape[1]))], axis=1)
             self._last[kind] = last
         if not change_min:
-            moved = np.flatnonzero((values != last).any(axis=0))
+            moved = (values != last).any(axis=0).nonzero()[0]
             last[:, moved] = values[:, moved]
             return moved
         bound = self._bounds.get(kind)
         if bound is None or bound.shape != last.shape or change_min != self._change_min:
             self._bounds[kind] = bound = change_min * np.maximum(np.abs(last), self._floors[kind])
             self._change_min = change_min
-        moved = np.flatnonzero((np.abs(values - last) > bound).any(axis=0))
+        moved = (np.abs(values - last) > bound).any(axis=0).nonzero()[0]
         now = values[:, moved]
         last[:, moved] = now
         bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind])

@@ -71,6 +71,8 @@ class Standing:
         The last tick ended a bounded run.
     configuration
         The last configuration event.
+    ids_max
+        How many ids per shard are remembered.
     positions
         Per source ``[next line or offset, next byte, highest event time]``.
     """
@@ -82,15 +84,16 @@ class Standing:
         self.open: set[int] = set()
         self.second_open = False
         self.ended = False
+        self.ids_max = REMEMBERED_MORE
         self.configuration: dict[str, Any] | None = None
         self.positions: dict[str, list[int]] = {}
         self.fills = [Remembered() for _ in range(shards)]
         self.transfers = [Remembered() for _ in range(shards)]
 
-    @property
-    def ids_max(self) -> int:
-        """How many ids per shard are remembered."""
-        return int(self.configuration["fill_memory"]) + REMEMBERED_MORE if self.configuration else REMEMBERED_MORE
+    def configure(self, configuration: dict[str, Any]) -> None:
+        """Take a change of configuration."""
+        self.configuration = configuration
+        self.ids_max = int(configuration["fill_memory"]) + REMEMBERED_MORE
 
     def apply(self, shard: int, value: bytes) -> None:
         """Take the next slice of a shard, shard 0 first.
@@ -107,7 +110,7 @@ class Standing:
             raise Gap(f"journal partition {shard}: slice {found.seq} stands where {self.seqs[shard]} belongs")
         self.seqs[shard] += 1
         if found.configuration is not None:
-            self.configuration = found.configuration
+            self.configure(found.configuration)
         for record in found.reference if shard == 0 else ():
             self.admission.apply(record)
         self._remember(shard, found)

@@ -1,0 +1,228 @@
+"""What the texts and integers of an input record must be, by the aliases of ``schemas/events.py``."""
+
+import re
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, NamedTuple, NoReturn, get_args, get_type_hints
+
+import msgspec
+
+from seawall.schemas import events as ev
+from seawall.schemas.decimals import PATTERN as DECIMAL_PATTERN
+from seawall.schemas.decimals import malformed
+from seawall.schemas.errors import Reason, Rejected
+
+TIME_MAX_US = (1 << 63) - 1
+KNOWN_IDENTIFIERS_MAX = 200_000
+CLASSES: dict[str, type[Any]] = {cls.__struct_config__.tag: cls for cls in get_args(ev.Event)}
+
+_identifier = re.compile(ev.IDENTIFIER_PATTERN).fullmatch
+_decimal = re.compile(DECIMAL_PATTERN).fullmatch
+_unsigned = re.compile(DECIMAL_PATTERN.removeprefix("-?")).fullmatch
+_positive = re.compile("(?=.*[1-9])" + DECIMAL_PATTERN.removeprefix("-?")).fullmatch
+_good: set[str] = set()  # identifiers that matched: most come again
+
+
+def check_event(event: ev.Event) -> None:
+    """Check the texts and integers of a record against their aliases, and fields that go together."""
+    plain = _PLAIN.get(type(event))
+    if plain is not None and plain(event):
+        return
+    rules = _RULES[type(event)]
+    if rules.optional is not None and rules.optional(event) != rules.defaults:
+        for name, check in rules.checks_optional:
+            value = getattr(event, name)
+            if value:
+                check(name, value)
+    for name, check in rules.checks_required:
+        check(name, getattr(event, name))
+    if rules.together is not None:
+        rules.together(event)
+
+
+# --- checks by alias --------------------------------------------------------------------------------------------------
+
+
+def _check_identifier(name: str, value: str) -> None:
+    if value not in _good:
+        if _identifier(value) is None:
+            raise Rejected(Reason.IDENTIFIER_MUST_MATCH_THE_CHARSET, f"{name} does not match {ev.IDENTIFIER_PATTERN}")
+        if len(_good) >= KNOWN_IDENTIFIERS_MAX:
+            _good.clear()
+        _good.add(value)
+
+
+def _check_new_identifier(name: str, value: str) -> None:
+    if _identifier(value) is None:
+        raise Rejected(Reason.IDENTIFIER_MUST_MATCH_THE_CHARSET, f"{name} does not match {ev.IDENTIFIER_PATTERN}")
+
+
+def _check_amount(name: str, value: str) -> None:
+    if _decimal(value) is None:
+        _refuse_decimal(name, value, Reason.DECIMAL_MUST_BE_WELL_FORMED)
+
+
+def _check_price(name: str, value: str) -> None:
+    if _unsigned(value) is None or float(value) <= 0.0:
+        _refuse_decimal(name, value, Reason.PRICE_MUST_BE_POSITIVE)
+
+
+def _check_quantity(name: str, value: str) -> None:
+    if _unsigned(value) is None or float(value) <= 0.0:
+        _refuse_decimal(name, value, Reason.QUANTITY_MUST_BE_POSITIVE)
+
+
+def _check_non_negative(name: str, value: str) -> None:
+    if _unsigned(value) is None:
+        _refuse_decimal(name, value, Reason.AMOUNT_MUST_NOT_BE_NEGATIVE)
+
+
+def _check_fraction(name: str, value: str) -> None:
+    if _unsigned(value) is None or float(value) > 1.0:
+        _refuse_decimal(name, value, Reason.FIELD_MUST_BE_IN_ITS_RANGE)
+
+
+def _refuse_decimal(name: str, value: str, reason: Reason) -> NoReturn:
+    """Raise ``reason`` for a decimal of the wrong sign or range, or say that it is none."""
+    if _decimal(value) is None:
+        rejected = malformed(value)
+        raise Rejected(rejected.reason, f"{name}: {rejected.detail}")
+    raise Rejected(reason, f"{name} is {value}")
+
+
+def _check_time(name: str, value: int) -> None:
+    if not 0 <= value <= TIME_MAX_US and (value != ev.NO_TIME or name != "event_time_us"):
+        reason = Reason.EVENT_TIME_MUST_NOT_BE_NEGATIVE if value < 0 else Reason.FIELD_MUST_BE_IN_ITS_RANGE
+        raise Rejected(reason, f"{name} is {value}")
+
+
+def _check_count(name: str, value: int) -> None:
+    if not 1 <= value <= TIME_MAX_US:
+        raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, f"{name} is {value}")
+
+
+def _check_severity(name: str, value: int) -> None:
+    if not 0 <= value <= 3:
+        raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, f"{name} is {value}, not 0 to 3")
+
+
+def _check_tiers(name: str, value: list[ev.Tier]) -> None:
+    for tier in value:
+        for field in ("notional_from", "initial_margin_rate", "maintenance_margin_rate", "deduction"):
+            _check_non_negative(f"{name}.{field}", getattr(tier, field))
+
+
+def _check_levels(name: str, value: list[tuple[str, str]]) -> None:
+    if len(value) > ev.LEVELS_MAX:
+        raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, f"{name} has {len(value)} levels, at most {ev.LEVELS_MAX}")
+    for price, size in value:
+        _check_price(name, price)
+        _check_non_negative(name, size)
+
+
+def _check_eligible(name: str, value: dict[str, str]) -> None:
+    for asset, haircut in value.items():
+        _check_identifier(name, asset)
+        _check_fraction(f"{name}.{asset}", haircut)
+
+
+def _check_instrument(event: ev.Instrument) -> None:
+    if event.kind == "option" and not (event.strike and event.option_type and event.expiry_us):
+        raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, "an option has strike, option_type and expiry_us")
+
+
+def _check_fill(event: ev.Fill) -> None:
+    if (event.action != "new") != bool(event.ref_fill_id):
+        raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, "a correct or bust has ref_fill_id, a new fill has none")
+
+
+Check = Callable[[str, Any], None]
+_CHECKS: list[tuple[Any, Check]] = [
+    (ev.Identifier, _check_identifier),
+    (ev.Amount, _check_amount),
+    (ev.Price, _check_price),
+    (ev.Quantity, _check_quantity),
+    (ev.Size, _check_non_negative),
+    (ev.NonNegative, _check_non_negative),
+    (ev.Fraction, _check_fraction),
+    (ev.Time, _check_time),
+    (ev.Count, _check_count),
+    (ev.Severity, _check_severity),
+    (list[ev.Tier], _check_tiers),
+    (list[tuple[ev.Price, ev.Size]], _check_levels),
+    (dict[ev.Identifier, ev.Fraction], _check_eligible),
+]
+_NEVER_REPEATED = frozenset({"fill_id", "transfer_id", "order_id", "notice_id", "obligation_id"})
+_TOGETHER: dict[type[Any], Callable[[Any], None]] = {
+    ev.Instrument: _check_instrument,
+    ev.Fill: _check_fill,
+}
+
+
+class _Rules(NamedTuple):
+    """The checks of one record type; ``optional`` reads all optional fields at once, to compare with ``defaults``."""
+
+    checks_required: list[tuple[str, Check]]
+    checks_optional: list[tuple[str, Check]]
+    optional: Callable[[Any], Any] | None
+    defaults: Any
+    together: Callable[[Any], None] | None
+
+
+def _rules(cls: type[Any]) -> _Rules:
+    hints = get_type_hints(cls, include_extras=True)
+    required: list[tuple[str, Check]] = []
+    optional: list[tuple[str, Check]] = []
+    defaults: list[Any] = []
+    for field in msgspec.structs.fields(cls):
+        check = _check_of(field.name, hints[field.name])
+        if check is not None and field.required:
+            required.append((field.name, check))
+        elif check is not None:
+            optional.append((field.name, check))
+            defaults.append(field.default if field.default is not msgspec.NODEFAULT else field.default_factory())
+    if not optional:
+        return _Rules(required, [], None, None, _TOGETHER.get(cls))
+    read = attrgetter(*(name for name, _ in optional))
+    return _Rules(required, optional, read, tuple(defaults) if len(defaults) > 1 else defaults[0], _TOGETHER.get(cls))
+
+
+def _check_of(name: str, hint: Any) -> Check | None:
+    if name in _NEVER_REPEATED:
+        return _check_new_identifier
+    return next((check for alias, check in _CHECKS if alias == hint), None)
+
+
+_RULES: dict[type[Any], _Rules] = {cls: _rules(cls) for cls in CLASSES.values()}
+
+
+_fill_options = attrgetter(*(name for name, _ in _RULES[ev.Fill].checks_optional))
+_fill_defaults = _RULES[ev.Fill].defaults
+
+
+def _is_plain_mark(event: ev.Mark) -> bool:
+    """Tell whether a mark keeps all rules, at a third of the cost; False says nothing."""
+    return (
+        event.instrument in _good
+        and _positive(event.price) is not None
+        and 0 <= event.event_time_us <= TIME_MAX_US
+        and (not event.venue or event.venue in _good)
+        and not event.implied_volatility
+    )
+
+
+def _is_plain_fill(event: ev.Fill) -> bool:
+    """Tell whether a fill keeps all rules and has no optional field; False says nothing."""
+    return (
+        event.account in _good
+        and event.instrument in _good
+        and _positive(event.quantity) is not None
+        and _positive(event.price) is not None
+        and _identifier(event.fill_id) is not None
+        and 0 <= event.event_time_us <= TIME_MAX_US
+        and _fill_options(event) == _fill_defaults
+        and event.action == "new"
+    )
+
+
+_PLAIN: dict[type[Any], Callable[[Any], bool]] = {ev.Mark: _is_plain_mark, ev.Fill: _is_plain_fill}
