@@ -15,6 +15,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from seawall.connectors.bus import Bus, Writer, open_bus
+from seawall.connectors.placement import engine_key
 from seawall.schemas.errors import BusError, Divergence, Gap
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import decode_slice
@@ -56,7 +57,7 @@ def shard_count(bus: Bus) -> int:
 
 
 class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
-    """Reads a topic, partition by partition, as ``(partition, value)``.
+    """Reads a topic, partition by partition, as ``(engine_key(partition), value)``.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         if offset > end:
             text = f"the recovery store stands at offset {offset} of {topic}/{partition}, which ends at {end}"
             raise BusError(f"{text}: they do not join; move the folder recovery away to replay the journal")
-        self._source, self._bus, self._topic, self._key = source, bus, topic, str(partition)
+        self._source, self._bus, self._topic, self._key = source, bus, topic, engine_key(partition)
         self._partition, self._offset = partition, offset
         self._awake: datetime | None = None
         self._asked, self._batch = time.monotonic(), BATCH_RECORDS

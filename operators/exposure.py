@@ -23,7 +23,7 @@ def aggregate_exposure(step_id: str, up: KeyedStream[bytes]) -> KeyedStream[Fram
     step_id
         Unique id of the step; it names the state in the recovery store, so it must not change.
     up
-        ``(shard, value)``: the records of the ``journal`` topic, in order per shard, keyed by the shard as text.
+        ``(key, value)``: the records of the ``journal`` topic, in order per shard; any key that is one per shard.
 
     Returns
     -------

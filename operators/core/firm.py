@@ -37,16 +37,13 @@ class FirmState:
         if partial["shard"] == 0 and partial["configuration"] is not None and not self.configuration:
             self.configuration = partial["configuration"]
             self._numbering.partition = self.configuration["shards"]
-        self._pending.setdefault(partial["as_of_us"], []).append(partial)
-        frames = []
-        while self.configuration and self._pending:
-            as_of_us = min(self._pending)
-            parts = self._pending[as_of_us]
-            if len(parts) < self.configuration["shards"]:
-                break
-            del self._pending[as_of_us]
-            frames.append(self._frame(sorted(parts, key=lambda part: int(part["shard"]))))
-        return frames
+        parts = self._pending.setdefault(partial["as_of_us"], [])
+        parts.append(partial)
+        # Each shard passes its seconds in order, so the last shard to pass one completes them in order too.
+        if not self.configuration or len(parts) < self.configuration["shards"]:
+            return []
+        del self._pending[partial["as_of_us"]]
+        return [self._frame(sorted(parts, key=lambda part: int(part["shard"])))]
 
     def _frame(self, parts: list[dict[str, Any]]) -> Frame:
         self.seq += 1
