@@ -126,7 +126,7 @@ class ExposureState:
             "cut_us": piece.cut_us,
             "configuration": self._second_configuration,
             "news": list(self._second_news),
-            "wide": ledger.wide,
+            "wide": ledger.wide(),
             "names": [list(names) for names in (ledger.directory.groups, ledger.directory.underlyings, ledger.directory.venues)]
             if self.shard == 0
             else None,

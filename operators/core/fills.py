@@ -16,6 +16,7 @@ from seawall.schemas import events as ev
 from seawall.schemas.errors import Reason
 from seawall.schemas.slices import Fills, Slice, Transfers
 
+COMPACT_EVERY = 64  # slices
 EARNED = frozenset({"funding", "fee", "interest"})
 Content = tuple[Any, ...]
 
@@ -50,7 +51,8 @@ def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
         _apply_fills(ledger, piece.fills, out)
     if ledger.expiring:
         _expire(ledger, piece.as_of_us, out)
-    ledger.positions.compact()
+    if piece.seq % COMPACT_EVERY == 0:
+        ledger.positions.compact()
 
 
 def _apply_reference(ledger: Ledger, records: list[Any], out: Out) -> None:
@@ -247,14 +249,11 @@ def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
 def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     """Apply fills of derivatives as arrays; do nothing and return False unless all their ids are new."""
     arrays, directory = ledger.directory.arrays, ledger.directory
-    count = len(fills.id)
-    fee = fills.fee or [0.0] * count
-    fee_asset = fills.fee_asset or [""] * count
-    columns = (fills.account, fills.instrument, fills.quantity, fills.price, fee, fee_asset, [""] * count)
+    named, units, price = np.array(fills.account), np.array(fills.quantity, dtype=np.int64), np.array(fills.price)
+    columns = (named, instruments, units, price, fills.fee or None, fills.fee_asset or None, None)
     if not ledger.fills.add_new(fills.id, columns):
         return False
-    accounts = arrays["local"][fills.account]
-    units, price = np.array(fills.quantity, dtype=np.int64), np.array(fills.price)
+    accounts = arrays["local"][named]
     size = arrays["size"][instruments]
     values = np.where(arrays["inverse"][instruments], -size / price, size * price)
     venue = arrays["venue"][accounts]
@@ -268,8 +267,11 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     settlement = arrays["settlement"][instruments]
     ledger.balances.add_many((accounts << 20) | settlement, realised)
     if fills.fee:
-        assets = [directory.asset(name) if name else int(s) for name, s in zip(fee_asset, settlement, strict=True)]
-        ledger.balances.add_many((accounts << 20) | np.array(assets), -np.array(fee))
+        assets = settlement
+        if fills.fee_asset:
+            pairs = zip(fills.fee_asset, settlement.tolist(), strict=True)
+            assets = np.array([directory.asset(name) if name else asset for name, asset in pairs])
+        ledger.balances.add_many((accounts << 20) | assets, -np.array(fills.fee))
     return True
 
 

@@ -56,6 +56,31 @@ class Index:
             at = (at + 1) & self._mask
         self._keys[at], self._rows[at] = key, row
 
+    def put_new(self, keys: I8, rows: I8) -> bool:
+        """Add keys, unless any is there or stands twice among them: then nothing, and False."""
+        self._reserve(len(keys))
+        at, placed = self._home(keys), []
+        while len(keys):
+            there = self._keys[at]
+            if (there == keys).any():
+                for places in placed:  # what this call has added is taken back
+                    self._keys[places] = _EMPTY
+                return False
+            free = there == _EMPTY
+            places, wanted = at[free], rows[free]
+            self._keys[places], self._rows[places] = keys[free], wanted
+            lost = self._rows[places] != wanted  # several at one place: the last one has it
+            placed.append(places[~lost])
+            if not lost.any():
+                keys, rows, at = keys[~free], rows[~free], (at[~free] + 1) & self._mask
+                continue
+            again = ~free
+            at = np.where(free, at, (at + 1) & self._mask)
+            again[np.flatnonzero(free)[lost]] = True
+            keys, rows, at = keys[again], rows[again], at[again]
+        self.count += sum(map(len, placed))
+        return True
+
     def put(self, keys: I8, rows: I8) -> None:
         """Add keys that are not there yet and are distinct."""
         self._reserve(len(keys))
@@ -74,7 +99,7 @@ class Index:
         used = self._keys != _EMPTY
         keys, rows = self._keys[used], self._rows[used]
         size = len(self._keys)
-        while 2 * (self.count + more) > size // 2:
+        while 6 * (self.count + more) > size:
             size *= 2
         self._allocate(size)
         self.count = 0

@@ -18,9 +18,8 @@ from seawall.schemas.measures import ACCOUNT, COUNTERPARTY, NETTING_SET, RATIO_M
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-FILL_COLUMNS = 7  # account, instrument, units, price, fee, fee asset, action and reference
-TRANSFER_COLUMNS = 3  # account, asset, amount
-WIDE = ("firm", "group", "underlying", "venue")
+FILL = (0, 0, 0, 0.0, 0.0, "", "")  # account, instrument, units, price, fee, fee asset, action and reference
+TRANSFER = (0, "", 0.0)  # account, asset, amount
 
 
 class Ledger:
@@ -30,17 +29,19 @@ class Ledger:
         self.directory = Directory(shard, configuration["shards"], configuration["reporting_currency"])
         self.marks = Marks(self.directory)
         self.positions, self.balances = Positions(), Balances()
-        self.fills = Memory(configuration["fill_memory"], FILL_COLUMNS)
-        self.transfers = Memory(configuration["fill_memory"], TRANSFER_COLUMNS)
+        self.fills = Memory(configuration["fill_memory"], FILL)
+        self.transfers = Memory(configuration["fill_memory"], TRANSFER)
         self.open_count: I8 = np.zeros(0, dtype=np.int64)
         self.open_at: I8 = np.zeros(0, dtype=np.int64)
         self.contributed: F8 = np.zeros(0)
         self.active: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self.expiring: dict[int, int] = {}
         self.tables: dict[str, Table] = {}
-        self.wide: dict[str, F8] = {}
+        self._wide: dict[str, F8] | None = None
+        self._account_sums: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self.mark_age_us_max = 0
         self._changed = True
+        self._held, self._spare = np.zeros(0), np.zeros(0)
         self._robust: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
 
     def configure(self, configuration: dict[str, Any]) -> None:
@@ -115,8 +116,7 @@ class Ledger:
     def measure(self) -> dict[str, Table]:
         """Revalue the book at ``as_of``; return the tables ``account``, ``netting_set`` and ``counterparty``.
 
-        Values are in the reporting currency (ratios: plain numbers). Also sums what the second operator needs into
-        ``wide``.
+        Values are in the reporting currency (ratios: plain numbers).
         """
         self.marks.price()
         arrays, directory = self.directory.arrays, self.directory
@@ -135,14 +135,17 @@ class Ledger:
             "netting_set": Table(directory.netting_set_names, NETTING_SET, netting_set),
             "counterparty": Table(directory.counterparty_names, COUNTERPARTY, counterparty),
         }
-        self._sum_wide(arrays, counterparty, gross, arrays["sign"] * net, arrays["stake"] * pnl)
+        self._wide = None
+        self._account_sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
         return self.tables
 
     def _value_positions(self, account: F8, count: int) -> tuple[F8, F8]:
         """Fill the rows of positions of ``account``; return gross and net notional at the marks across venues."""
         arrays, rows, marks, bins = self.directory.arrays, self.positions.rows, self.marks, self.positions.bins
         owner, at = rows["account"], rows["mark"]
-        held = rows["size"] * marks.unit[at]
+        held, scratch = self._scratch(len(owner))
+        np.take(marks.unit, at, out=held, mode="clip")
+        np.multiply(rows["size"], held, out=held)
         spent = rows["cost"] if marks.at_par else rows["cost"] * marks.worth[at]
         worths = np.bincount(owner, held, count)
         net, signed = worths, held
@@ -150,7 +153,7 @@ class Ledger:
             signed = np.where(arrays["inverse"][rows["instrument"]], -held, held)
             net = np.bincount(owner, signed, count)
         # One sum per margin class serves gross notional and both margins.
-        gross = np.bincount(rows["bin"], np.abs(held), count * bins).reshape(count, bins)
+        gross = np.bincount(rows["bin"], np.abs(held, out=scratch), count * bins).reshape(count, bins)
         account[2] = net
         account[3] = worths - np.bincount(owner, spent, count)
         _across(gross, arrays["class_initial"], account[4])
@@ -164,6 +167,12 @@ class Ledger:
         signed = np.where(arrays["inverse"][rows["instrument"]], -held, held)
         self._robust = (signed, held, rows["cost"] * marks.worth[at])
         return np.bincount(owner, np.abs(held), count), np.bincount(owner, signed, count)
+
+    def _scratch(self, size: int) -> tuple[F8, F8]:
+        """Return two arrays that live until the next valuation: fresh ones cost as much as the arithmetic."""
+        if len(self._held) < size:
+            self._held, self._spare = np.empty(2 * size), np.empty(2 * size)
+        return self._held[:size], self._spare[:size]
 
     def _value_balances(self, count: int) -> tuple[F8, F8]:
         """Return the collateral of every account (after haircuts) and the worth of its balances (before)."""
@@ -203,18 +212,23 @@ class Ledger:
         counterparty[3] = np.bincount(of, arrays["sign"] * net, count)
         counterparty[4] = np.bincount(of, arrays["stake"] * pnl, count)
 
-    def _sum_wide(self, arrays: dict[str, Any], counterparty: F8, gross: F8, net: F8, pnl: F8) -> None:
-        """Sum firm, groups, underlyings and venues; numbers are those of the directory, equal in all shards."""
-        directory = self.directory
-        self.wide = {
-            "firm": _totals(counterparty[[2, 3, 4, 0]]),
-            "underlying": self._by_underlying(arrays),
-            "venue": _by(arrays["venue_or_none"], (gross, net, pnl), len(directory.venues)),
-            "group": np.zeros((len(COUNTERPARTY), len(directory.groups))),
-        }
-        if directory.groups:
-            group = arrays["group"]
-            self.wide["group"] = _by(group, tuple(counterparty), len(directory.groups))
+    def wide(self) -> dict[str, F8]:
+        """Return the sums over firm, groups, underlyings and venues of the book as it was last measured.
+
+        Each has shape (measures, scopes); scopes are numbered as in the directory, alike in all shards.
+        """
+        if self._wide is None:
+            arrays, directory = self.directory.arrays, self.directory
+            counterparty = self.tables["counterparty"].values
+            self._wide = {
+                "firm": _totals(counterparty[[2, 3, 4, 0]]),
+                "underlying": self._by_underlying(arrays),
+                "venue": _by(arrays["venue_or_none"], self._account_sums, len(directory.venues)),
+                "group": np.zeros((len(COUNTERPARTY), 0)),
+            }
+            if directory.groups:
+                self._wide["group"] = _by(arrays["group"], tuple(counterparty), len(directory.groups))
+        return self._wide
 
     def _by_underlying(self, arrays: dict[str, Any]) -> F8:
         signed, held, spent = self._robust

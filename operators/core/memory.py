@@ -1,21 +1,23 @@
 """The memory of fills and transfers: the last ``fill_memory`` ids of a shard and what they said (CONTRACT §3).
 
-Ids lie in chunks of about a thousand. A full chunk is encoded once and its bytes are reused by every snapshot, so that a
-snapshot costs a copy and not a walk over the memory. Ids are found by the interpreter's own hash of their text: it differs
-between processes, so it is never stored, and what is found is compared with the text, so it never decides anything.
+Ids lie in chunks of about a thousand; a slice with more than ``WHOLE_MIN`` of them becomes a chunk as it is, without a
+copy. Ids are found by the interpreter's own hash of their text: it differs between processes, so it is never stored, and
+what is found is compared with the text, so it never decides anything.
 """
 
 from bisect import bisect_right
 from typing import Any
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from seawall.operators.core.index import ABSENT, Index
 
 CHUNK = 1000
+WHOLE_MIN = 256
 POSITIVE = (1 << 63) - 1
 Content = tuple[Any, ...]
+Column = list[Any] | NDArray[Any] | None
 
 
 class Memory:
@@ -24,16 +26,15 @@ class Memory:
     Parameters
     ----------
     size_max
-        Ids to remember. Whole chunks are forgotten, so up to ``CHUNK`` more may be known.
-    width
-        Number of content columns.
+        Ids to remember. Whole chunks are forgotten, so somewhat more may be known.
+    defaults
+        One per content column: what a column that is None says.
     """
 
-    def __init__(self, size_max: int, width: int) -> None:
-        self.size_max, self._width = size_max, width
+    def __init__(self, size_max: int, defaults: Content) -> None:
+        self.size_max, self._defaults = size_max, defaults
         self._starts: list[int] = [0]
-        self._chunks: list[list[list[Any]]] = [self._empty()]
-        self._encoded: list[bytes] = []
+        self._chunks: list[list[Any]] = [self._empty()]
         self._amended: dict[str, Content | None] = {}
         self._index = Index()
         self._collided: dict[str, int] = {}
@@ -54,16 +55,27 @@ class Memory:
             return None
         chunk = bisect_right(self._starts, place) - 1
         at = place - self._starts[chunk]
-        return tuple(column[at] for column in self._chunks[chunk][1:])
+        columns = zip(self._chunks[chunk][1:], self._defaults, strict=True)
+        return tuple(default if column is None else _item(column, at) for column, default in columns)
 
-    def add_new(self, names: list[str], columns: tuple[list[Any], ...]) -> bool:
-        """Remember ids with their content columns, unless any is known or stands twice: then nothing, and False."""
+    def add_new(self, names: list[str], columns: tuple[Column, ...]) -> bool:
+        """Remember ids with their content columns, unless any is known or stands twice: then nothing, and False.
+
+        A column is as long as ``names``, or None where every row has the default.
+        """
         hashes = np.fromiter(map(hash, names), np.int64, len(names)) & POSITIVE
-        if (self._index.find(hashes) != ABSENT).any() or len(set(names)) != len(names):
-            return False
         start = self._end()
-        self._index.put(hashes, np.arange(start, start + len(names)))
-        self._append(names, columns)
+        if not self._index.put_new(hashes, np.arange(start, start + len(names))):
+            return False
+        if len(names) >= WHOLE_MIN:
+            if self._chunks[-1][0]:
+                self._open(start)
+            self._chunks[-1] = [names, *columns]
+            self._open(self._end())
+        else:
+            for at, name in enumerate(names):
+                row = zip(columns, self._defaults, strict=True)
+                self._append(name, tuple(d if c is None else _item(c, at) for c, d in row))
         return True
 
     def add(self, name: str, content: Content) -> None:
@@ -75,25 +87,25 @@ class Memory:
             self._index.put_one(key, self._end())
         else:
             self._collided[name] = self._end()
-        self._append([name], tuple([value] for value in content))
+        self._append(name, content)
 
     def amend(self, name: str, content: Content | None) -> None:
         """Replace what an id stands for now (a correction), or undo it (a bust: None)."""
         self._amended[name] = content
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state as plain values and bytes."""
+        """Return the state as plain values and arrays."""
         return {
             "starts": list(self._starts),
-            "sealed": list(self._encoded),
-            "open": msgspec.msgpack.encode(self._chunks[-1]),
+            "chunks": [list(chunk) for chunk in self._chunks[:-1]],
+            "open": [list(column) for column in self._chunks[-1]],
             "amended": [[name, None if c is None else list(c)] for name, c in self._amended.items()],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
-        self._starts, self._encoded = list(state["starts"]), list(state["sealed"])
-        self._chunks = [msgspec.msgpack.decode(raw) for raw in [*self._encoded, state["open"]]]
+        self._starts = list(state["starts"])
+        self._chunks = [*state["chunks"], state["open"]]
         self._amended = {name: None if c is None else tuple(c) for name, c in state["amended"]}
         self._rebuild()
 
@@ -108,24 +120,23 @@ class Memory:
     def _end(self) -> int:
         return self._starts[-1] + len(self._chunks[-1][0])
 
-    def _append(self, names: list[str], columns: tuple[list[Any], ...]) -> None:
+    def _append(self, name: str, content: Content) -> None:
         chunk = self._chunks[-1]
-        chunk[0].extend(names)
-        for column, values in zip(chunk[1:], columns, strict=True):
-            column.extend(values)
+        chunk[0].append(name)
+        for column, value in zip(chunk[1:], content, strict=True):
+            column.append(value)
         if len(chunk[0]) >= CHUNK:
-            self._seal()
+            self._open(self._end())
 
-    def _seal(self) -> None:
-        end = self._end()
-        self._encoded.append(msgspec.msgpack.encode(self._chunks[-1]))
+    def _open(self, start: int) -> None:
+        """Open a new chunk at place ``start``; forget the oldest chunks that are no longer needed."""
         self._chunks.append(self._empty())
-        self._starts.append(end)
-        while len(self._starts) > 1 and end - self._starts[1] >= self.size_max:
+        self._starts.append(start)
+        while len(self._starts) > 1 and start - self._starts[1] >= self.size_max:
             for name in self._amended.keys() & set(self._chunks[0][0]):
                 del self._amended[name]
-            del self._chunks[0], self._starts[0], self._encoded[0]
-        if self._index.count > 2 * (end - self._starts[0]) + CHUNK:
+            del self._chunks[0], self._starts[0]
+        if self._index.count > 2 * (start - self._starts[0]) + CHUNK:
             self._rebuild()
 
     def _rebuild(self) -> None:
@@ -138,5 +149,9 @@ class Memory:
         twice = set(range(len(names))) - set(first.tolist()) if len(first) != len(names) else set()
         self._collided = {names[at]: at + self._starts[0] for at in twice}
 
-    def _empty(self) -> list[list[Any]]:
-        return [[] for _ in range(self._width + 1)]
+    def _empty(self) -> list[Any]:
+        return [[] for _ in range(len(self._defaults) + 1)]
+
+
+def _item(column: list[Any] | NDArray[Any], at: int) -> Any:
+    return column[at] if isinstance(column, list) else column.item(at)

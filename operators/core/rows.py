@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -14,6 +15,12 @@ from seawall.schemas.slices import Slice
 
 ROWS_MAX = 1000  # rows of a record: about 300 bytes each, far below the 512 KiB of the bus
 PLURAL = {"account": "accounts", "netting_set": "netting_sets", "counterparty": "counterparties"}
+
+# Rows as structs are made and encoded three times as fast as dicts.
+ROWS = {
+    kind: msgspec.defstruct(f"{kind}_row", [(kind, str), *((name, float) for name in measures)], gc=False)
+    for kind, measures in SHARD_SCOPES.items()
+}
 
 
 class Numbering:
@@ -103,7 +110,7 @@ class SliceRecords:
                 skip, room = max(0, skip - len(found)), room - len(part)
             if stale:
                 value["stale"] = stale
-            self._add("exposures", str(self._writer.shard), orjson.dumps(value))
+            self._add("exposures", str(self._writer.shard), msgspec.json.encode(value))
 
     def alert(self, kind: str, scope: str, severity: int, text: str) -> None:
         """Write an alert of a rule: score 1, no contributions."""
@@ -130,14 +137,12 @@ class SliceRecords:
         """Note a decision for the audit."""
         self.decisions.append(Decision(kind, body))
 
-    def _rows(self, kind: str, table: Table, change_min: float) -> list[dict[str, Any]]:
+    def _rows(self, kind: str, table: Table, change_min: float) -> list[msgspec.Struct]:
         moved = self._writer.moved(kind, table, change_min)
         if not len(moved):
             return []
-        keys = (kind, *table.measures)
         names = [table.names[i] for i in moved.tolist()]
-        columns = [names, *table.values[:, moved].tolist()]
-        return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        return list(map(ROWS[kind], names, *table.values[:, moved].tolist()))
 
     def _next_id(self, topic: str) -> str:
         return f"{self._writer.shard}-{self._piece.seq}-{len(self.records.get(topic, ()))}"
