@@ -2,7 +2,8 @@
 
 Ids lie in chunks of about a thousand; a slice with more than ``WHOLE_MIN`` of them becomes a chunk as it is, without a
 copy. Ids are found by the interpreter's own hash of their text: it differs between processes, so it is never stored, and
-what is found is compared with the text, so it never decides anything.
+what is found is compared with the text, so it never decides anything. The index has two generations: when the younger one
+is full it becomes the older, and what was older is forgotten whole, so nothing is ever removed one by one.
 """
 
 from bisect import bisect_right
@@ -36,7 +37,7 @@ class Memory:
         self._starts: list[int] = [0]
         self._chunks: list[list[Any]] = [self._empty()]
         self._amended: dict[str, Content | None] = {}
-        self._index = Index()
+        self._young, self._old, self._old_end = Index(), Index(), 0
         self._collided: dict[str, int] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -65,7 +66,9 @@ class Memory:
         """
         hashes = np.fromiter(map(hash, names), np.int64, len(names)) & POSITIVE
         start = self._end()
-        if not self._index.put_new(hashes, np.arange(start, start + len(names))):
+        if (self._old.find(hashes) >= self._starts[0]).any():
+            return False
+        if not self._young.put_new(hashes, np.arange(start, start + len(names))):
             return False
         if len(names) >= WHOLE_MIN:
             if self._chunks[-1][0]:
@@ -81,12 +84,10 @@ class Memory:
     def add(self, name: str, content: Content) -> None:
         """Remember one id that is not remembered yet."""
         key = hash(name) & POSITIVE
-        if self._index.find_one(key) != ABSENT:
-            self._rebuild()  # drops ids forgotten meanwhile, of which this may be one
-        if self._index.find_one(key) == ABSENT:
-            self._index.put_one(key, self._end())
+        if self._young.find_one(key) == ABSENT and self._old.find_one(key) < self._starts[0]:
+            self._young.put_one(key, self._end())
         else:
-            self._collided[name] = self._end()
+            self._collided[name] = self._end()  # another id has its hash
         self._append(name, content)
 
     def amend(self, name: str, content: Content | None) -> None:
@@ -110,11 +111,13 @@ class Memory:
         self._rebuild()
 
     def _place(self, name: str) -> int | None:
-        place = self._index.find_one(hash(name) & POSITIVE)
-        if place >= self._starts[0]:
-            chunk = bisect_right(self._starts, place) - 1
-            if self._chunks[chunk][0][place - self._starts[chunk]] == name:
-                return place
+        key = hash(name) & POSITIVE
+        for index in (self._young, self._old):
+            place = index.find_one(key)
+            if place >= self._starts[0]:
+                chunk = bisect_right(self._starts, place) - 1
+                if self._chunks[chunk][0][place - self._starts[chunk]] == name:
+                    return place
         return self._collided.get(name)
 
     def _end(self) -> int:
@@ -136,16 +139,17 @@ class Memory:
             for name in self._amended.keys() & set(self._chunks[0][0]):
                 del self._amended[name]
             del self._chunks[0], self._starts[0]
-        if self._index.count > 2 * (start - self._starts[0]) + CHUNK:
-            self._rebuild()
+        if self._young.count >= self.size_max and self._starts[0] >= self._old_end:
+            self._old, self._young, self._old_end = self._young, Index(), start
+            self._collided = {name: at for name, at in self._collided.items() if at >= self._starts[0]}
 
     def _rebuild(self) -> None:
         """Index what is remembered anew."""
         names = [name for chunk in self._chunks for name in chunk[0]]
         hashes = np.fromiter(map(hash, names), np.int64, len(names)) & POSITIVE
         distinct, first = np.unique(hashes, return_index=True)
-        self._index = Index()
-        self._index.put(distinct, first + self._starts[0])
+        self._young, self._old, self._old_end = Index(), Index(), 0
+        self._young.put(distinct, first + self._starts[0])
         twice = set(range(len(names))) - set(first.tolist()) if len(first) != len(names) else set()
         self._collided = {names[at]: at + self._starts[0] for at in twice}
 
