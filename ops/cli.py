@@ -229,6 +229,48 @@ def demo(
 
 
 @app.command()
+def detect(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A CSV with a header row.")],
+    time: Annotated[str, typer.Option("--time", help="The column of event times.")],
+    value: Annotated[list[str], typer.Option("--value", help="A column to judge; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write anomaly_score and alert per row.")],
+    plot: Annotated[Path | None, typer.Option("--plot", help="Where to draw a PNG; needs matplotlib.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Stream one CSV through the anomaly detector, causally, with constant default parameters.
+
+    Example: seawall detect cpu.csv --time timestamp --value value --out scores.csv
+    """
+    from seawall.ops.detect import detect_csv
+
+    found = detect_csv(file, time, value, out, plot)
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        _say(f"{found.rows} rows, {found.alerts} alerts, {found.invalid} rows without a finite value: {out}")
+
+
+@app.command()
+def saccr(file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A netting set; see ops/saccr.md.")]) -> None:
+    """Compute the SA-CCR exposure at default of a netting set, with every figure on the way, as JSON.
+
+    Example: seawall saccr netting_set.json
+    """
+    from seawall.operators.core.saccr.document import DocumentError, parse_json
+    from seawall.operators.core.saccr.saccr import exposure_at_default
+
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}; name an existing file") from error
+    try:
+        result = exposure_at_default(parse_json(text))
+    except DocumentError as error:
+        raise UsageError(f"{file.name}: {error}") from error
+    print(json.dumps(result, indent=2))
+
+
+@app.command()
 def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
     """Check this machine and, with WHERE, a configuration: versions, keys, files, bus, recovery store.
 

@@ -5,6 +5,7 @@
 3. Bounded inputs end; live ones run until SIGTERM or SIGINT, which stop at a final snapshot.
 """
 
+import gc
 import json
 import logging
 import signal
@@ -16,7 +17,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import key_path, new_key, open_signer
@@ -196,6 +196,7 @@ def _bytewax(
     process: int,
 ) -> None:
     from bytewax.run import cli_main
+
     from seawall.connectors.recovery import open_recovery
     from seawall.dataflows.risk import build
     from seawall.operators._coat import failures
@@ -203,6 +204,9 @@ def _bytewax(
     finished: Callable[[], bool] | None = None if sequenced is None else sequenced.is_set
     recovery = open_recovery(configuration.directory / RECOVERY)
     flow = build(configuration, finished, stop.event.is_set)
+    gc.collect()
+    gc.freeze()  # what is loaded stays; and the rows of a slice are no cycles to look for
+    gc.set_threshold(100_000, 50, 50)
     before = time.process_time() - time.thread_time()
     own = time.thread_time()
     try:

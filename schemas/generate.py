@@ -1,7 +1,7 @@
 """JSON Schemas of what travels, generated from the structs: ``python -m seawall.schemas.generate``.
 
-``json/input.json`` describes input records, ``json/slice.json`` a journal record. A test compares them with what stands
-beside this module.
+``json/input.json`` describes input records, ``json/slice.json`` a journal record, and one file each the records of the
+output topics, for subscribers in any language. A test compares them with what stands beside this module.
 """
 
 import json
@@ -12,6 +12,7 @@ import msgspec
 
 from seawall.schemas.decimals import PATTERN
 from seawall.schemas.events import Event
+from seawall.schemas.outputs import OUTPUTS
 from seawall.schemas.slices import Slice
 
 FOLDER = Path(__file__).resolve().parent / "json"
@@ -21,12 +22,30 @@ _DECIMAL = f"^{PATTERN}$"
 
 def documents() -> dict[str, str]:
     """Return the text of each schema by file name."""
-    return {"input.json": _document(Event, "Input record"), "slice.json": _document(Slice, "Slice")}
+    outputs = {f"{topic}.json": _open(topic, types) for topic, types in OUTPUTS.items()}
+    return {"input.json": _document(Event, "Input record"), "slice.json": _document(Slice, "Slice"), **outputs}
 
 
 def _document(kind: Any, title: str) -> str:
     schema = _tidied(msgspec.json.schema(kind))
     return json.dumps({"$schema": DIALECT, "title": title, **schema}, indent=1) + "\n"
+
+
+def _open(topic: str, types: tuple[object, ...]) -> str:
+    """Return the schema of an output topic, in which later versions may add fields."""
+    forms, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    schema = {"anyOf": list(forms)} if len(forms) > 1 else dict(forms[0])
+    body = {"$schema": DIALECT, "title": f"Record of the topic {topic}", **schema, "$defs": components}
+    return json.dumps(_extensible(body), indent=1) + "\n"
+
+
+def _extensible(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_extensible(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    closed = ("additionalProperties", False)
+    return {key: _extensible(value) for key, value in node.items() if (key, value) != closed}
 
 
 def _tidied(node: Any) -> Any:

@@ -169,11 +169,12 @@ class Positions:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays."""
-        return self.rows.snapshot()
+        return self.rows.snapshot(without=("size", "bin"))
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         self.rows.restore(state)
+        self.rows["size"][:] = self.rows["units"]
         self._reindex()
 
     def _reindex(self) -> None:

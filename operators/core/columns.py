@@ -51,9 +51,9 @@ class Columns:
             self._data[name][: self.size] = values
         self._see()
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """Return a copy of the rows in use."""
-        return {name: view.copy() for name, view in self._views.items()}
+    def snapshot(self, without: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
+        """Return a copy of the rows in use, without the columns that can be derived."""
+        return {name: view.copy() for name, view in self._views.items() if name not in without}
 
     def restore(self, columns: dict[str, NDArray[Any]]) -> None:
         """Take the rows of a snapshot."""

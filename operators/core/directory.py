@@ -210,9 +210,9 @@ class Directory:
     # --- state ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the log of records, encoded once per change, and the order of assets and venues."""
+        """Return the log of records, encoded once per change, compressed, and the order of assets and venues."""
         if self._encoded is None:
-            self._encoded = msgspec.json.encode(self._log)
+            self._encoded = zlib.compress(msgspec.json.encode(self._log), 1)
         return {"log": self._encoded, "assets": list(self.assets), "venues": list(self.venues)}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -221,7 +221,7 @@ class Directory:
             self.asset(name)
         for name in state["venues"]:
             self.venue(name)
-        for record in _LOG.decode(state["log"]):
+        for record in _LOG.decode(zlib.decompress(state["log"])):
             self.apply(record)
 
 

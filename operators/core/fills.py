@@ -202,10 +202,7 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, out: Out) -> None:
             continue
         ledger.transfers.add(name, content)
         local = directory.local[account]
-        number = directory.asset(asset)
-        if number >= len(ledger.marks.asset_prices):
-            ledger.marks.refresh()
-            directory.forget_arrays()
+        number = _asset(ledger, asset)
         ledger.balances.add(local << 20 | number, amount)
         if not transfers.purpose or transfers.purpose[at] not in EARNED:
             ledger.contributed[local] += amount * _price(ledger, number)
@@ -265,14 +262,28 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     ledger.count_open(accounts, ledger.positions.rows["mark"][slots], opened)
     ledger.active[accounts] = True
     settlement = arrays["settlement"][instruments]
-    ledger.balances.add_many((accounts << 20) | settlement, realised)
-    if fills.fee:
-        assets = settlement
-        if fills.fee_asset:
-            pairs = zip(fills.fee_asset, settlement.tolist(), strict=True)
-            assets = np.array([directory.asset(name) if name else asset for name, asset in pairs])
-        ledger.balances.add_many((accounts << 20) | assets, -np.array(fills.fee))
+    if not fills.fee:
+        ledger.balances.add_many((accounts << 20) | settlement, realised)
+        return True
+    fee, assets = np.array(fills.fee), settlement
+    if fills.fee_asset:
+        rows = zip(fills.fee_asset, fills.fee, settlement.tolist(), strict=True)
+        assets = np.array([_asset(ledger, name) if name and paid else asset for name, paid, asset in rows])
+    # Each fill's result, then its fee: the order of the scalar path, so that sums have the same bits.
+    keys = np.stack([(accounts << 20) | settlement, (accounts << 20) | assets], axis=1)
+    amounts = np.stack([realised, -fee], axis=1)
+    moved = np.stack([np.ones(len(fee), dtype=bool), fee != 0], axis=1)
+    ledger.balances.add_many(keys[moved], amounts[moved])
     return True
+
+
+def _asset(ledger: Ledger, name: str) -> int:
+    """Return the number of an asset, which nothing may have named before."""
+    number = ledger.directory.asset(name)
+    if number >= len(ledger.marks.asset_prices):
+        ledger.marks.refresh()
+        ledger.directory.forget_arrays()
+    return number
 
 
 def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: Out) -> None:
@@ -322,5 +333,5 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
         ledger.count_one(local, mark, (held + units != 0) - (held != 0))
         ledger.balances.add(local << 20 | settlement, realised)
     if fee:
-        asset = directory.asset(fee_asset) if fee_asset else settlement
+        asset = _asset(ledger, fee_asset) if fee_asset else settlement
         ledger.balances.add(local << 20 | asset, -direction * fee)

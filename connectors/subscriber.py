@@ -1,0 +1,214 @@
+"""A subscriber: receives signed commands and gives each its effect exactly once. Needs neither Bytewax nor a broker.
+
+Decides, with `acceptance` (steps 1 to 8) and `ordering` (9), and then
+
+10. writes the effect and the mark in one transaction, so that a crash leaves both or neither;
+11. returns a receipt, from which the caller acknowledges after the commit.
+
+Whoever consumes a topic calls `Subscriber.receive` per record, commits his offset after it returned, and may deliver
+any record again: a duplicate is acknowledged again and has no effect. Restrictive commands fail towards being applied,
+permissive ones towards being refused or held. When heartbeats stop, or an issuer contradicts itself, the
+subscriber enters its own safe state; it leaves the first by itself, the second only by `clear`.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+import msgspec
+
+from seawall.connectors.effects import Effects, Receipt
+from seawall.connectors.ledger import Ledger, SqliteLedger
+from seawall.operators.core.evidence.acceptance import HEADER, Policy, Refusal, Refused, accept
+from seawall.operators.core.evidence.documents import Command, Document, Heartbeat, State
+from seawall.operators.core.evidence.keyset import KeySet
+from seawall.operators.core.evidence.ordering import Outcome, advance, place, recall, released, remember, unheard
+from seawall.operators.core.evidence.rotation import rotate
+
+SILENCE, CONTRADICTION = "silence", "contradiction"
+T = TypeVar("T")
+
+
+class Subscriber(Generic[T]):
+    """One system that obeys commands.
+
+    Parameters
+    ----------
+    policy
+        Who we are and whom we obey.
+    keys
+        The pinned key set; `rotate` moves it on.
+    ledger, effects
+        Where marks are kept and what commands do; both in one database.
+    heartbeat_grace_us
+        How long after a heartbeat's expiry silence becomes the safe state.
+    """
+
+    def __init__(
+        self, policy: Policy, keys: KeySet, ledger: Ledger[T], effects: Effects[T], heartbeat_grace_us: int = 0
+    ) -> None:
+        self.policy, self.keys = policy, keys
+        self._ledger, self._effects, self._grace_us = ledger, effects, heartbeat_grace_us
+
+    def receive(self, value: bytes, headers: Iterable[tuple[str, bytes]], now_us: int) -> list[Receipt]:
+        """Take one record; return its receipt first, then those of held commands that it released.
+
+        Never raises for what the record holds: that is a receipt with a reason. What the database or an effect raises
+        passes through with nothing written, and the record is to be delivered again.
+        """
+        headers = list(headers)
+        try:
+            document = accept(value, headers, self.keys, self.policy, now_us)
+        except Refused as refused:
+            return [Receipt(Outcome.REFUSED, refused.document, refused.reason, refused.detail)]
+        with self._ledger.transaction() as transaction:
+            try:
+                if isinstance(document, Command):
+                    header = next(content for name, content in headers if name == HEADER)
+                    taken = self._take(transaction, document, value, header)
+                    return [taken, *self._release(transaction, document.iss, str(document.target), now_us)]
+                self._check_later(document)
+                if isinstance(document, State):
+                    return [Receipt(Outcome.APPLIED, document), *self._state(transaction, document, now_us)]
+                self._set_safe(transaction, SILENCE, False)
+                return [Receipt(Outcome.APPLIED, document)]
+            except Refused as refused:
+                if refused.reason is Refusal.EQUIVOCATION:
+                    self._set_safe(transaction, CONTRADICTION, True)
+                return [Receipt(Outcome.REFUSED, document, refused.reason, refused.detail)]
+
+    def watch(self, now_us: int) -> bool:
+        """Enter the safe state when an issuer's last heartbeat has expired; return whether any safe state holds.
+
+        Call it on a timer. An issuer never heard of is silent from the start.
+        """
+        with self._ledger.transaction() as transaction:
+            expiries = [self._ledger.latest(iss, Heartbeat.__name__)[1] for iss in self.policy.issuers]
+            if min(expiries, default=0) + self._grace_us < now_us:
+                self._set_safe(transaction, SILENCE, True)
+            return self._is_safe()
+
+    def clear(self) -> None:
+        """Leave the safe state that a contradiction brought: a person has looked into it."""
+        with self._ledger.transaction() as transaction:
+            self._set_safe(transaction, CONTRADICTION, False)
+
+    def rotate(self, envelope: bytes) -> None:
+        """Take the next key set, or raise `RotationError`; forget the issuers that it resets.
+
+        Keep the envelope where the next start finds it: a start pins the newest key set that it ever took.
+        """
+        following = rotate(self.keys, envelope)
+        before = self.keys.document.reset_seq
+        with self._ledger.transaction():
+            for issuer, count in following.document.reset_seq.items():
+                if count > before.get(issuer, 0):
+                    self._ledger.forget(issuer)
+        self.keys = following
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def _take(self, transaction: T, command: Command, value: bytes, header: bytes) -> Receipt:
+        """Give a received command its outcome."""
+        iss, target = command.iss, str(command.target)
+        mark = self._ledger.mark(iss, target)
+        seen = self._ledger.seen(iss, target, mark.head, remember(command, Outcome.REFUSED))
+        outcome = place(command, mark, seen, self.keys.epoch_floor(iss), self.policy.jump_max)
+        if outcome is Outcome.DUPLICATE:
+            first = next(other.outcome for other in seen if other.id == command.id)
+            return Receipt(outcome, command, first=first)
+        if outcome is Outcome.HELD:
+            self._ledger.hold(iss, target, command.id, value, header)
+        return self._write(transaction, command, outcome)
+
+    def _release(self, transaction: T, iss: str, target: str, now_us: int) -> Iterator[Receipt]:
+        """Give held commands their outcome for as long as one's turn has come."""
+        while True:
+            held = [(msgspec.json.decode(item[0], type=Command), item) for item in self._ledger.held(iss, target)]
+            command = released(self._ledger.mark(iss, target), [waiting for waiting, _ in held])
+            if command is None:
+                return
+            self._ledger.let_go(iss, target, command.id)
+            record = next(item for waiting, item in held if waiting is command)
+            yield self._settle(transaction, command, *record, now_us)
+
+    def _settle(self, transaction: T, command: Command, value: bytes, header: bytes, now_us: int) -> Receipt:
+        """Accept a held command anew: while it waited it may have expired, its key been revoked, or others come."""
+        iss, target = command.iss, str(command.target)
+        mark = self._ledger.mark(iss, target)
+        near = self._ledger.seen(iss, target, mark.head, remember(command, Outcome.HELD))
+        try:
+            accept(value, [(HEADER, header)], self.keys, self.policy, now_us)
+            others = [other for other in near if other.id != command.id]
+            outcome = place(command, mark, others, self.keys.epoch_floor(iss), self.policy.jump_max)
+        except Refused as refused:
+            receipt = self._write(transaction, command, Outcome.REFUSED)
+            return replace(receipt, reason=refused.reason, detail=refused.detail)
+        return self._write(transaction, command, outcome)
+
+    def _write(self, transaction: T, command: Command, outcome: Outcome) -> Receipt:
+        """Step 10: the effect, what was seen and the mark, all in this transaction."""
+        iss, target = command.iss, str(command.target)
+        if outcome is Outcome.APPLIED:
+            self._effects.apply(transaction, command)
+        self._ledger.note(iss, target, remember(command, outcome))
+        mark = self._ledger.mark(iss, target)
+        mark = advance(mark, (command.epoch, command.seq), self._ledger.seen(iss, target, mark.head))
+        self._ledger.set_mark(iss, target, mark)
+        return Receipt(outcome, command, gap=mark.position != mark.head)
+
+    # --- state and heartbeat ----------------------------------------------------------------------------------------
+
+    def _check_later(self, document: Document) -> None:
+        """Snapshots and heartbeats only move on: an older one would hide what happened since."""
+        last, _ = self._ledger.latest(document.iss, type(document).__name__)
+        if document.seq < last:
+            raise Refused(Refusal.STALE_SEQ, f"seq {document.seq}, the last was {last}", document)
+        self._ledger.set_latest(document.iss, type(document).__name__, document.seq, document.exp_us)
+
+    def _state(self, transaction: T, state: State, now_us: int) -> Iterator[Receipt]:
+        """Apply restrictions that never came, and close gaps. A snapshot never loosens: that takes people."""
+        for entry in state.targets:
+            iss, target = state.iss, str(entry.target)
+            mark, position = self._ledger.mark(iss, target), (entry.epoch, entry.seq)
+            if entry.epoch < self.keys.epoch_floor(iss) or position <= mark.head:
+                continue
+            seen = self._ledger.seen(iss, target, mark.head)
+            if any((other.epoch, other.seq) == position and other.id != entry.id for other in seen):
+                raise Refused(Refusal.EQUIVOCATION, f"{iss} to {target} at {position}: another command", state)
+            for missed in unheard(entry.in_force, mark, seen):
+                self._effects.restore(transaction, target, missed)
+                self._ledger.note(iss, target, recall(missed))
+            told = replace(mark, head_epoch=entry.epoch, head_seq=entry.seq, head_id=entry.id)
+            self._ledger.set_mark(iss, target, advance(told, position, seen))
+            yield from self._release(transaction, iss, target, now_us)
+
+    # --- safe state -------------------------------------------------------------------------------------------------
+
+    def _is_safe(self) -> bool:
+        return any(self._ledger.setting(why) for why in (SILENCE, CONTRADICTION))
+
+    def _set_safe(self, transaction: T, why: str, active: bool) -> None:
+        before = self._is_safe()
+        self._ledger.set_setting(why, "active" if active else "")
+        if self._is_safe() != before:
+            self._effects.set_safe_state(transaction, active, why)
+
+
+def sqlite_subscriber(
+    connection: sqlite3.Connection,
+    policy: Policy,
+    keys: KeySet,
+    effects: Effects[sqlite3.Connection],
+    grace_us: int = 0,
+) -> Subscriber[sqlite3.Connection]:
+    """Return a subscriber whose marks and effects share this SQLite connection (``isolation_level=None``)."""
+    return Subscriber(policy, keys, SqliteLedger(connection), effects, grace_us)
+
+
+def headers_of(items: Sequence[tuple[str, bytes | None]] | dict[str, str]) -> list[tuple[str, bytes]]:
+    """Return headers as `Subscriber.receive` takes them: from a broker's list, or from ``seawall dump``'s object."""
+    if isinstance(items, dict):
+        return [(name, text.encode()) for name, text in items.items()]
+    return [(name, content or b"") for name, content in items]

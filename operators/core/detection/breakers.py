@@ -1,0 +1,189 @@
+"""Circuit-breaker rules as trading venues run them: deterministic, in event time, with bounded state.
+
+* ``LookBackBand``, after CME's Dynamic Circuit Breaker: the price may not rise a set fraction above the lowest, nor
+  fall as far below the highest, price of the past hour. A trip pauses for two minutes, then the look-back restarts.
+* ``ReferenceBand``, after the US Limit Up-Limit Down plan: a band around the average of the past five minutes, 5 %
+  wide, that must be left for 15 seconds; a trip pauses for five minutes.
+* ``PremiumBand``, after OKX's price limits: a band around the index that follows the average premium of the contract
+  over five minutes, inside a hard band around the index alone.
+* ``Silence``: a feed without an update for too long is stale, and a stale reference is itself a reason to act.
+
+Each answers with the trip's reason, or None. Time that goes backwards and prices that are not above zero are ignored:
+such a row neither trips a rule nor moves its reference.
+
+References
+----------
+CME Group, "Dynamic Circuit Breakers"; SEC National Market System Plan to Address Extraordinary Market Volatility;
+OKX, "Price limit rules".
+"""
+
+from collections import deque
+
+from seawall.operators.core.detection.moments import total
+from seawall.operators.core.detection.samples import VALUE_MAX
+
+MINUTE_US = 60_000_000
+SECOND_US = 1_000_000
+
+
+class _Minutes:
+    """Lowest, highest, sum and count of values per minute, for a bounded number of minutes."""
+
+    def __init__(self, minutes_max: int) -> None:
+        self._minutes_max = minutes_max
+        self._buckets: deque[list[float]] = deque()  # minute, low, high, sum, count
+
+    def add(self, time_us: int, value: float) -> None:
+        minute = time_us // MINUTE_US
+        if self._buckets and self._buckets[-1][0] == minute:
+            last = self._buckets[-1]
+            last[1], last[2] = min(last[1], value), max(last[2], value)
+            last[3], last[4] = last[3] + value, last[4] + 1.0
+        else:
+            self._buckets.append([float(minute), value, value, value, 1.0])
+        self.forget(time_us)
+
+    def forget(self, time_us: int) -> None:
+        oldest = time_us // MINUTE_US - self._minutes_max
+        while self._buckets and self._buckets[0][0] <= oldest:
+            self._buckets.popleft()
+
+    def clear(self) -> None:
+        self._buckets.clear()
+
+    def low(self) -> float | None:
+        return min((bucket[1] for bucket in self._buckets), default=None)
+
+    def high(self) -> float | None:
+        return max((bucket[2] for bucket in self._buckets), default=None)
+
+    def mean(self) -> float | None:
+        """Average of the minutes' averages: a burst of prints does not outweigh the minutes around it."""
+        if not self._buckets:
+            return None
+        return total(bucket[3] / bucket[4] for bucket in self._buckets) / len(self._buckets)
+
+
+class LookBackBand:
+    """Trip when the price moves by ``fraction`` against the past ``look_back_minutes``.
+
+    Examples
+    --------
+    >>> band = LookBackBand(fraction=0.05)
+    >>> [band.check(minute * 60_000_000, price) for minute, price in enumerate((100.0, 98.0, 94.0, 93.0, 92.5))]
+    [None, None, 'price 94 is 6.0 % below its 60-minute high 100', None, None]
+    """
+
+    def __init__(self, fraction: float, look_back_minutes: int = 60, pause_us: int = 2 * MINUTE_US) -> None:
+        self._fraction, self._minutes, self._pause_us = fraction, look_back_minutes, pause_us
+        self._seen = _Minutes(look_back_minutes)
+        self._now_us = self._open_us = 0
+
+    def check(self, time_us: int, price: float) -> str | None:
+        """Take one price and say why it trips the rule, if it does."""
+        if time_us < self._now_us or not 0.0 < price <= VALUE_MAX:
+            return None
+        self._now_us = time_us
+        if time_us < self._open_us:
+            return None
+        self._seen.forget(time_us)
+        low, high = self._seen.low() or price, self._seen.high() or price
+        reason = None
+        if price <= high * (1.0 - self._fraction):
+            reason = (
+                f"price {price:g} is {100 - 100 * price / high:.1f} % below its {self._minutes}-minute high {high:g}"
+            )
+        elif price >= low * (1.0 + self._fraction):
+            reason = f"price {price:g} is {100 * price / low - 100:.1f} % above its {self._minutes}-minute low {low:g}"
+        if reason is not None:
+            self._seen.clear()
+            self._open_us = time_us + self._pause_us
+        self._seen.add(time_us, price)
+        return reason
+
+
+class ReferenceBand:
+    """Trip when the price stays outside ``fraction`` around its five-minute average for ``persistence_us``."""
+
+    def __init__(
+        self,
+        fraction: float = 0.05,
+        persistence_us: int = 15 * SECOND_US,
+        reference_minutes: int = 5,
+        pause_us: int = 5 * MINUTE_US,
+    ) -> None:
+        self._fraction, self._persistence_us, self._pause_us = fraction, persistence_us, pause_us
+        self._seen = _Minutes(reference_minutes)
+        self._now_us = self._open_us = 0
+        self._outside_since_us: int | None = None
+
+    def check(self, time_us: int, price: float) -> str | None:
+        """Take one price and say why it trips the rule, if it does."""
+        if time_us < self._now_us or not 0.0 < price <= VALUE_MAX:
+            return None
+        self._now_us = time_us
+        if time_us < self._open_us:
+            return None
+        reference = self._seen.mean()
+        if reference is None or abs(price - reference) <= self._fraction * reference:
+            self._outside_since_us = None
+            self._seen.add(time_us, price)
+            return None
+        if self._outside_since_us is None:
+            self._outside_since_us = time_us
+        outside_us = time_us - self._outside_since_us
+        if outside_us < self._persistence_us:
+            return None
+        self._outside_since_us, self._open_us = None, time_us + self._pause_us
+        self._seen.clear()
+        return (
+            f"price {price:g} was outside {100 * self._fraction:g} % of {reference:g} for {outside_us // SECOND_US} s"
+        )
+
+
+class PremiumBand:
+    """Trip when a derivative's price leaves the band around its index.
+
+    Upper limit: min(max(index, index × (1 + inner) + premium), index × (1 + outer)), and the lower one mirrored.
+    """
+
+    def __init__(self, inner: float = 0.02, outer: float = 0.05, premium_minutes: int = 5) -> None:
+        self._inner, self._outer = inner, outer
+        self._premiums = _Minutes(premium_minutes)
+        self._now_us = 0
+
+    def check(self, time_us: int, price: float, index: float) -> str | None:
+        """Take price and index of one moment and say why they trip the rule, if they do."""
+        if time_us < self._now_us or not (0.0 < price <= VALUE_MAX and 0.0 < index <= VALUE_MAX):
+            return None
+        self._now_us = time_us
+        premium = self._premiums.mean() or 0.0
+        upper = min(max(index, index * (1.0 + self._inner) + premium), index * (1.0 + self._outer))
+        lower = max(min(index, index * (1.0 - self._inner) + premium), index * (1.0 - self._outer))
+        self._premiums.add(time_us, price - index)
+        if price > upper:
+            return f"price {price:g} is above its limit {upper:g} at index {index:g}"
+        if price < lower:
+            return f"price {price:g} is below its limit {lower:g} at index {index:g}"
+        return None
+
+
+class Silence:
+    """Say once when a feed has been silent for ``silence_us``, and again only after it has spoken."""
+
+    def __init__(self, silence_us: int) -> None:
+        self._silence_us = silence_us
+        self._last_us: int | None = None
+        self._said = False
+
+    def update(self, time_us: int) -> None:
+        """Take the time of an update; an earlier one than the last changes nothing."""
+        if self._last_us is None or time_us > self._last_us:
+            self._last_us, self._said = time_us, False
+
+    def check(self, as_of_us: int) -> str | None:
+        """Judge the feed at ``as_of_us``."""
+        if self._last_us is None or self._said or as_of_us - self._last_us < self._silence_us:
+            return None
+        self._said = True
+        return f"no update for {(as_of_us - self._last_us) // SECOND_US} s"

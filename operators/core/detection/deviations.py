@@ -1,0 +1,118 @@
+"""The Gaussian detector done right, and the range breaker on an exponentially weighted residual.
+
+River's GaussianScorer says 1.0 of a constant stream's unchanged value and of everything beyond 8.3 standard
+deviations, and its windowed variance turns negative. Here the score is the rank of the largest squared z over the
+features, with robust moments: it is ordered however far out a value lies (to ten standard deviations), and a constant
+feature says 0 until it moves. Monotone in |z|, it is StandardAbsoluteDeviation as well.
+"""
+
+from typing import Self
+
+from seawall.operators.core.detection.flat import from_bytes, to_bytes
+from seawall.operators.core.detection.moments import WARM_ROWS, Moments, total
+from seawall.operators.core.detection.ranks import BINS, Ranks
+from seawall.operators.core.detection.samples import Sample, Score, State
+from seawall.operators.core.detection.views import NUMBERS, VIEWS, Column
+
+_DEVIATION_TAG = "deviat01"
+_BREAKER_TAG = "resbrk01"
+
+
+class Deviation:
+    """Rank of the largest squared z over the features.
+
+    Examples
+    --------
+    >>> from seawall.operators.core.detection.samples import observe
+    >>> detector = Deviation(("spread",))
+    >>> for row in range(300):
+    ...     score = observe(detector, Sample(None, (1.0 + row % 3,)))
+    >>> detector.score(Sample(None, (30.0,))).value
+    1.0
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._moments = [Moments() for _ in names]
+        self._ranks = Ranks()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features."""
+        return self._names
+
+    def score(self, sample: Sample) -> Score:
+        """Answer for one usable sample; changes nothing."""
+        squares = [moments.distance(value) for moments, value in zip(self._moments, sample.values, strict=True)]
+        if self._moments[0].count < WARM_ROWS:
+            return Score(0.0, State.WARMING, (), squares)
+        whole = total(squares)
+        shares = tuple(square / whole for square in squares) if whole > 0.0 else tuple(squares)
+        return Score(self._ranks.of(max(squares)), State.READY, shares, squares)
+
+    def learn(self, sample: Sample, score: Score) -> None:
+        """Take in a sample; the further out, the less."""
+        for moments, value, squared in zip(self._moments, sample.values, score.detail, strict=True):
+            moments.learn(value, squared)
+        self._ranks.learn(max(score.detail), score.value)
+
+    def fresh(self) -> Self:
+        """Make one that has seen nothing."""
+        return type(self)(self._names)
+
+    def snapshot(self) -> bytes:
+        """Encode the state."""
+        moments = [number for each in self._moments for number in (each.mean, each.variance, each.count)]
+        return to_bytes(_DEVIATION_TAG, [self._ranks.total, *self._ranks.counts, *moments])
+
+    def restore(self, data: bytes) -> None:
+        """Take over a state of the same features."""
+        numbers = from_bytes(_DEVIATION_TAG, data, 1 + BINS + 3 * len(self._names))
+        self._ranks.total, self._ranks.counts = numbers[0], numbers[1 : 1 + BINS]
+        rest = numbers[1 + BINS :]
+        self._moments = [Moments(*rest[at : at + 3]) for at in range(0, len(rest), 3)]
+
+
+class ResidualBreaker:
+    """How far the first value's distance from its slow mean leaves the range that it has had.
+
+    Parameters
+    ----------
+    names
+        One feature.
+    view
+        Which view of it: ``drift`` for the residual, ``level`` for the plain running range.
+    """
+
+    def __init__(self, names: tuple[str], view: str = "drift") -> None:
+        self._names = names
+        self._view = view
+        self._column = Column()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The feature."""
+        return self._names
+
+    def score(self, sample: Sample) -> Score:
+        """Answer for one usable sample; changes nothing."""
+        looks = self._column.look(sample.values[0], sample.time_us)
+        if self._column.count[0] < WARM_ROWS:
+            return Score(0.0, State.WARMING, (), looks)
+        return Score(looks.evidence[VIEWS.index(self._view)], State.READY, (1.0,), looks)
+
+    def learn(self, sample: Sample, score: Score) -> None:
+        """Widen the range by at most its own width."""
+        self._column.learn(sample.values[0], sample.time_us, score.detail)
+
+    def fresh(self) -> Self:
+        """Make one that has seen nothing."""
+        return type(self)((self._names[0],), self._view)
+
+    def snapshot(self) -> bytes:
+        """Encode the state."""
+        return to_bytes(_BREAKER_TAG, self._column.numbers())
+
+    def restore(self, data: bytes) -> None:
+        """Take over a state of the same view."""
+        self._column.take(from_bytes(_BREAKER_TAG, data, NUMBERS))

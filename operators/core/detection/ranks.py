@@ -1,0 +1,103 @@
+"""Rank calibration: the share of past values that lie below a new one, from a histogram of fixed size.
+
+Detectors differ in scale (HalfSpaceTrees: normal .960, far outlier .988), so a score is comparable between detectors
+and instruments only as a rank among its own past. Values are counted in logarithmic bins, four per doubling; past
+``TOTAL_MAX`` all counts are halved, so old regimes fade. Unusual values count a tenth: a crisis must not become the
+yardstick by which the next one is measured, but a lasting change must, in time.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from math import sqrt
+
+EDGE_LOWEST = 2.0**-10
+EDGES_PER_DOUBLING = 4
+DOUBLINGS = 17
+TOTAL_MAX = 200_000.0  # 20,000 ordinary rows
+UNUSUAL_RANK = 0.99
+ORDINARY_WEIGHT, UNUSUAL_WEIGHT = 10.0, 1.0  # whole numbers, so that their sums are exact in any order
+RECENT_MAX = 250
+
+
+def _edges() -> tuple[float, ...]:
+    half = sqrt(2.0)  # not a power: those may differ between hosts in the last bit
+    steps = (1.0, sqrt(half), half, half * sqrt(half))
+    return tuple(EDGE_LOWEST * 2**octave * step for octave in range(DOUBLINGS) for step in steps)
+
+
+EDGES = _edges()
+BINS = len(EDGES) + 1
+
+
+class Ranks:
+    """Histogram of past values, zero and above.
+
+    Examples
+    --------
+    >>> ranks = Ranks()
+    >>> for value in range(100):
+    ...     ranks.learn(float(value))
+    >>> ranks.of(1000.0), 0.4 < ranks.of(50.0) < 0.6
+    (1.0, True)
+    """
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0.0] * BINS
+        self.total = 0.0
+
+    def of(self, value: float) -> float:
+        """Return the share of the past below ``value``, interpolated inside its bin; 0 when there is no past."""
+        if self.total == 0.0:
+            return 0.0
+        index = bisect_right(EDGES, value)
+        below = sum(self.counts[:index])
+        if index == 0:
+            inside = value / EDGES[0]
+        elif index == len(EDGES):
+            inside = 1.0
+        else:
+            inside = (value - EDGES[index - 1]) / (EDGES[index] - EDGES[index - 1])
+        return min((below + inside * self.counts[index]) / self.total, 1.0)
+
+    def learn(self, value: float, rank: float = 0.0) -> None:
+        """Count ``value``, whose rank was ``rank``: a tenth when that was unusual."""
+        weight = UNUSUAL_WEIGHT if rank > UNUSUAL_RANK else ORDINARY_WEIGHT
+        self.counts[bisect_right(EDGES, value)] += weight
+        self.total += weight
+        if self.total > TOTAL_MAX:
+            self.counts = [count // 2.0 for count in self.counts]
+            self.total = sum(self.counts)
+
+
+class RecentRanks:
+    """Exact rank among the last ``RECENT_MAX`` values, for scores of any scale and sign.
+
+    Examples
+    --------
+    >>> ranks = RecentRanks()
+    >>> for value in (0.961, 0.960, 0.962, 0.960):
+    ...     ranks.learn(value)
+    >>> ranks.of(0.988), ranks.of(0.960)
+    (1.0, 0.25)
+    """
+
+    __slots__ = ("_sorted", "recent")
+
+    def __init__(self, recent: list[float] | None = None) -> None:
+        self.recent = deque(recent or [])
+        self._sorted = sorted(self.recent)
+
+    def of(self, value: float) -> float:
+        """Return the share of recent values below ``value``, ties counted half; 0 when there are none."""
+        if not self._sorted:
+            return 0.0
+        return (bisect_left(self._sorted, value) + bisect_right(self._sorted, value)) / (2 * len(self._sorted))
+
+    def learn(self, value: float) -> None:
+        """Count ``value`` and forget the oldest beyond the bound."""
+        self.recent.append(value)
+        insort(self._sorted, value)
+        if len(self.recent) > RECENT_MAX:
+            del self._sorted[bisect_left(self._sorted, self.recent.popleft())]

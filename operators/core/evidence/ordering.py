@@ -1,0 +1,160 @@
+"""Ordering: whether a genuine command may take effect now. Step 9 of a subscriber.
+
+Decides by what was seen of this issuer and target. Commands of one target form a chain: ``seq`` counts by one and
+``prev_id`` names the command before. The *head* is the last command up to which the chain is unbroken; the *mark* is
+the highest position seen.
+
+- a lower epoch: STALE_EPOCH. The same position with another id, or two successors of one command: EQUIVOCATION.
+- what restricts is applied at once, gap or not; when it arrives after a later command of its kind it is only noted, and
+  so reordering never ends in a looser state than order would have;
+- what loosens is applied only as the head's successor, held until then, and only noted when later commands are there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from seawall.operators.core.evidence.acceptance import Refusal, Refused
+from seawall.operators.core.evidence.documents import Command, InForce
+
+TRADING_MODE = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}  # one ladder: a higher rung holds all below it
+
+
+class Outcome(StrEnum):
+    """What becomes of a command."""
+
+    APPLIED = "applied"
+    HELD = "held"
+    SUPERSEDED = "superseded"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A command as the ledger remembers it."""
+
+    epoch: int
+    seq: int
+    id: str
+    prev_id: str | None
+    type: str
+    outcome: Outcome
+    supersedes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far an issuer's commands to one target have come. ``head_*`` is the end of the unbroken chain."""
+
+    epoch: int = 0
+    seq: int = 0
+    head_epoch: int = 0
+    head_seq: int = 0
+    head_id: str | None = None
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The highest (epoch, seq) seen."""
+        return self.epoch, self.seq
+
+    @property
+    def head(self) -> tuple[int, int]:
+        """The (epoch, seq) up to which nothing is missing."""
+        return self.head_epoch, self.head_seq
+
+
+def place(command: Command, mark: Mark, seen: Sequence[Seen], epoch_floor: int, jump_max: int) -> Outcome:
+    """Return what to do with a command; raise `Refused` for STALE_EPOCH, STALE_SEQ, JUMP_TOO_FAR or EQUIVOCATION.
+
+    Parameters
+    ----------
+    seen
+        What the ledger remembers of this issuer and target: all beyond the head, and whatever shares the command's
+        place, id or predecessor.
+    """
+    _check_equivocation(command, seen)
+    if any(other.id == command.id for other in seen):
+        return Outcome.DUPLICATE
+    if command.epoch < max(mark.epoch, epoch_floor):
+        raise Refused(Refusal.STALE_EPOCH, f"epoch {command.epoch}, at least {max(mark.epoch, epoch_floor)}", command)
+    base = max(mark.epoch, epoch_floor)
+    if command.epoch > base + jump_max or command.seq > mark.seq + jump_max:
+        raise Refused(Refusal.JUMP_TOO_FAR, f"from {mark.position} to {(command.epoch, command.seq)}", command)
+    healed = command.id == mark.head_id  # a state snapshot told of it before it came
+    if _place(command) <= mark.head and not healed:
+        raise Refused(Refusal.STALE_SEQ, f"seq {command.seq} lies before {mark.head_seq}", command)
+    if not (command.restrictive or healed or command.prev_id == mark.head_id):
+        return Outcome.HELD
+    later = [other for other in seen if other.outcome is Outcome.APPLIED and _place(other) > _place(command)]
+    return Outcome.SUPERSEDED if any(_overtakes(other, command) for other in later) else Outcome.APPLIED
+
+
+def advance(mark: Mark, position: tuple[int, int], seen: Sequence[Seen]) -> Mark:
+    """Return the mark once this position is known: the highest one, and the head as far as the chain now goes."""
+    epoch, seq = max(mark.position, position)
+    mark = replace(mark, epoch=epoch, seq=seq)
+    by_predecessor = {other.prev_id: other for other in seen if other.outcome is not Outcome.HELD}
+    while (following := by_predecessor.get(mark.head_id)) is not None:
+        if _place(following) <= mark.head:
+            break
+        mark = replace(mark, head_epoch=following.epoch, head_seq=following.seq, head_id=following.id)
+    return mark
+
+
+def released(mark: Mark, held: Sequence[Command]) -> Command | None:
+    """Return a held command whose turn has come, or has passed, if there is one."""
+    for command in held:
+        if mark.head_id in (command.prev_id, command.id) or _place(command) <= mark.head:
+            return command
+    return None
+
+
+def unheard(in_force: Sequence[InForce], mark: Mark, seen: Sequence[Seen]) -> list[InForce]:
+    """Return the restrictions of a state snapshot that never came here, nor anything later of their kind."""
+    applied = [other for other in seen if other.outcome is Outcome.APPLIED]
+
+    def came(item: InForce) -> bool:
+        return any(other.type == item.type and _place(other) >= _place(item) for other in applied)
+
+    return [item for item in in_force if item.restrictive and _place(item) > mark.head and not came(item)]
+
+
+def remember(command: Command, outcome: Outcome) -> Seen:
+    """Return what the ledger keeps of a command."""
+    ids = command.id, command.prev_id
+    return Seen(command.epoch, command.seq, *ids, command.type, outcome, command.supersedes)
+
+
+def recall(item: InForce) -> Seen:
+    """Return what the ledger keeps of a restriction that only a snapshot told of; its predecessor stays unknown."""
+    return Seen(item.epoch, item.seq, item.id, "", item.type, Outcome.APPLIED)
+
+
+def _check_equivocation(command: Command, seen: Sequence[Seen]) -> None:
+    tests: list[tuple[str, Callable[[Seen], bool]]] = [
+        ("another command stands at its place", lambda o: o.id != command.id and _place(o) == _place(command)),
+        ("its id stands at another place", lambda o: o.id == command.id and _place(o) != _place(command)),
+        ("its predecessor has another successor", lambda o: o.id != command.id and _before(o) == _before(command)),
+    ]
+    for text, test in tests:
+        if any(test(other) for other in seen):
+            raise Refused(
+                Refusal.EQUIVOCATION, f"{command.iss} to {command.target} at {_place(command)}: {text}", command
+            )
+
+
+def _overtakes(later: Seen, command: Command) -> bool:
+    """Return whether a later command makes this one without effect: it names it, or sets the same thing."""
+    if later.supersedes == command.id or not command.restrictive:
+        return True
+    rung, rung_later = TRADING_MODE.get(command.type, 0), TRADING_MODE.get(later.type, 0)
+    return rung <= rung_later if rung and rung_later else later.type == command.type
+
+
+def _place(item: Command | Seen | InForce) -> tuple[int, int]:
+    return item.epoch, item.seq
+
+
+def _before(item: Command | Seen) -> tuple[int, str | None]:
+    return item.epoch, item.prev_id

@@ -1,0 +1,190 @@
+"""Tiles: a transparency log as plain files that only ever grow.
+
+Decides where each hash and each record of a log stands: ``tile/<level>/<number>[.p/<width>]`` holds 256 hashes (or the
+width, where it is not full yet), ``tile/entries/<number>`` the records themselves, each after its length in two bytes.
+
+`LogEdge` is the sealer's state: the right edge of a growing log. Its snapshot describes the log at the last multiple of
+256 leaves, so that it stays small; after a restart the at most 255 records since are read again from the partition.
+
+References
+----------
+c2sp.org/tlog-tiles.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from seawall.operators.core.evidence.merkle import HASH_SIZE, CompactRange, HashAt, leaf_hash, node_hash, parents
+
+TILE_HEIGHT = 8
+TILE_WIDTH = 1 << TILE_HEIGHT
+ENTRY_BYTES_MAX = 65_535  # an entry's length is a uint16
+ENTRIES = "entries"
+_TILE_PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)((?:/x[0-9]{3})*/[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+
+File = tuple[str, bytes]
+"""A path below the log's root, and what stands there."""
+
+
+def tile_path(level: int | str, number: int, width: int = TILE_WIDTH) -> str:
+    """Return the path of a tile; ``level`` is a number, or `ENTRIES`.
+
+    Examples
+    --------
+    >>> tile_path(0, 1234067, 5)
+    'tile/0/x001/x234/067.p/5'
+    """
+    groups = [f"{number % 1000:03d}"]
+    while number := number // 1000:
+        groups.append(f"x{number % 1000:03d}")
+    partial = "" if width == TILE_WIDTH else f".p/{width}"
+    return f"tile/{level}/{'/'.join(reversed(groups))}{partial}"
+
+
+def parse_tile_path(path: str) -> tuple[int | str, int, int]:
+    """Return level, number and width; ``ValueError`` for any spelling but the canonical one."""
+    match = _TILE_PATH.fullmatch(path)
+    if match is None:
+        raise ValueError(f"not a tile path: {path!r}")
+    level: int | str = match[1] if match[1] == ENTRIES else int(match[1])
+    number = int(re.sub(r"[x/]", "", match[2]))
+    width = int(match[3]) if match[3] else TILE_WIDTH
+    if tile_path(level, number, width) != path or (isinstance(level, int) and level > 63) or width > TILE_WIDTH:
+        raise ValueError(f"not a canonical tile path: {path!r}")
+    return level, number, width
+
+
+def encode_bundle(entries: Iterable[bytes]) -> bytes:
+    """Return an entry bundle: each record after its length in two bytes."""
+    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+
+
+def decode_bundle(data: bytes) -> list[bytes]:
+    """Return the records of an entry bundle; ``ValueError`` when it is cut."""
+    entries, at = [], 0
+    while at < len(data):
+        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+        if at + 2 > len(data) or end > len(data):
+            raise ValueError("the entry bundle ends within a record")
+        entries.append(data[at + 2 : end])
+        at = end
+    return entries
+
+
+@dataclass(slots=True)
+class LogEdge:
+    """The right edge of a growing log: per level the hashes of the tile that is not full yet, and its entries."""
+
+    levels: list[list[bytes]] = field(default_factory=lambda: [[]])
+    entries: list[bytes] = field(default_factory=list)
+    full_tiles: int = 0
+
+    @property
+    def size(self) -> int:
+        """The number of records in the log."""
+        return self.full_tiles * TILE_WIDTH + len(self.levels[0])
+
+    def append(self, entry: bytes) -> Iterable[File]:
+        """Take one record; return the tiles that it completes, mostly none. Costs about 1.5 µs."""
+        if len(entry) > ENTRY_BYTES_MAX:
+            raise ValueError(f"a log entry is at most {ENTRY_BYTES_MAX} bytes, this one has {len(entry)}")
+        self.entries.append(entry)
+        hashes = self.levels[0]
+        hashes.append(leaf_hash(entry))
+        return self._complete() if len(hashes) == TILE_WIDTH else ()
+
+    def partial_tiles(self) -> Iterator[File]:
+        """Yield the tiles that are not full: with the full ones, all that a checkpoint at this size needs."""
+        leaves = self.size
+        for level, hashes in enumerate(self.levels):
+            number = leaves >> (TILE_HEIGHT * (level + 1))
+            if hashes:
+                yield tile_path(level, number, len(hashes)), b"".join(hashes)
+        if self.entries:
+            yield tile_path(ENTRIES, leaves >> TILE_HEIGHT, len(self.entries)), encode_bundle(self.entries)
+
+    def compact(self) -> CompactRange:
+        """Return the same tree as its perfect subtrees, which is all that a root needs."""
+        peaks = [_subtree(hashes[begin:end]) for hashes in reversed(self.levels) for begin, end in _runs(len(hashes))]
+        return CompactRange(self.size, peaks)
+
+    def root(self) -> bytes:
+        """Return the root of the log as it stands."""
+        return self.compact().root()
+
+    def snapshot(self) -> bytes:
+        """Return the state at the last multiple of 256 records; feed the later ones again after `restore`."""
+        upper = b"".join(len(hashes).to_bytes(2, "big") + b"".join(hashes) for hashes in self.levels[1:])
+        return self.full_tiles.to_bytes(8, "big") + upper
+
+    @classmethod
+    def restore(cls, snapshot: bytes) -> "LogEdge":
+        """Return the log of a snapshot, its size a multiple of 256; ``ValueError`` when the bytes are not one."""
+        edge, at = cls(full_tiles=int.from_bytes(snapshot[:8], "big")), 8
+        while at < len(snapshot):
+            end = at + 2 + HASH_SIZE * int.from_bytes(snapshot[at : at + 2], "big")
+            edge.levels.append([snapshot[i : i + HASH_SIZE] for i in range(at + 2, end, HASH_SIZE)])
+            at = end
+        widths = [edge.full_tiles >> (TILE_HEIGHT * i) & 0xFF for i in range(len(edge.levels) - 1)]
+        if at != max(len(snapshot), 8) or [len(hashes) for hashes in edge.levels[1:]] != widths:
+            raise ValueError("not a snapshot of a log")
+        return edge
+
+    def _complete(self) -> Iterator[File]:
+        """Return what is full now; the state moves on at once, so that nothing depends on who reads the result."""
+        number = self.full_tiles
+        files = [(tile_path(ENTRIES, number), encode_bundle(self.entries))]
+        self.entries, self.full_tiles, level = [], number + 1, 0
+        while len(self.levels[level]) == TILE_WIDTH:
+            hashes, self.levels[level] = self.levels[level], []
+            files.append((tile_path(level, number >> (TILE_HEIGHT * level)), b"".join(hashes)))
+            level += 1
+            if level == len(self.levels):
+                self.levels.append([])
+            self.levels[level].append(_subtree(hashes))
+        return iter(files)
+
+
+def tile_hashes(read: Callable[[str], bytes], size: int) -> HashAt:
+    """Answer for the perfect subtrees of a log of ``size`` records from its tiles.
+
+    Parameters
+    ----------
+    read
+        Returns the bytes at a path. Called once per tile; what it raises passes through.
+    """
+    tiles: dict[str, list[bytes]] = {}
+
+    def tile(level: int, number: int) -> list[bytes]:
+        width = min(TILE_WIDTH, (size >> (TILE_HEIGHT * level)) - number * TILE_WIDTH)
+        path = tile_path(level, number, width)
+        if path not in tiles:
+            data = read(path)
+            if len(data) != width * HASH_SIZE:
+                raise ValueError(f"{path} has {len(data)} bytes instead of {width * HASH_SIZE}")
+            tiles[path] = [data[i : i + HASH_SIZE] for i in range(0, len(data), HASH_SIZE)]
+        return tiles[path]
+
+    def hash_at(level: int, index: int) -> bytes:
+        height = level % TILE_HEIGHT
+        number, first = divmod(index << height, TILE_WIDTH)
+        return _subtree(tile(level // TILE_HEIGHT, number)[first : first + (1 << height)])
+
+    return hash_at
+
+
+def _subtree(hashes: Sequence[bytes]) -> bytes:
+    """Return the root of a perfect subtree."""
+    while len(hashes) > 2:
+        hashes = parents(hashes)
+    return node_hash(hashes[0], hashes[1]) if len(hashes) == 2 else hashes[0]
+
+
+def _runs(width: int) -> Iterator[tuple[int, int]]:
+    """Yield the perfect runs in a tile of this width, widest first."""
+    begin = 0
+    while begin < width:
+        end = begin + (1 << ((width - begin).bit_length() - 1))
+        yield begin, end
+        begin = end

@@ -1,0 +1,1 @@
+"""SA-CCR: exposure at default of a netting set (`ops/saccr.md`)."""

@@ -1,0 +1,1 @@
+"""Valuation and margin: deterministic arithmetic, options, margin models, collateral terms, limit scaling."""

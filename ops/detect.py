@@ -1,0 +1,161 @@
+"""``seawall detect``: stream one CSV through the composite detector, causally, in one pass, with constant parameters.
+
+One row out per row in, in the same order: the time column as it stood, ``anomaly_score``, ``alert``, ``state`` and, for
+alerts, ``explanation``. Nothing is read ahead: a file and its first half give the same first half. A row whose values
+are not all finite numbers is answered with state ``invalid`` and never learned; during warm-up (150 rows) the state is
+``warming``. In both the score is 0 because a column of numbers needs one: read the state.
+"""
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from seawall.operators.core.detection.alarms import Alarm, AlarmRule, explain
+from seawall.operators.core.detection.composite import ALERT_SCORE, UNUSUAL_SCORE, Composite
+from seawall.operators.core.detection.gates import Gated
+from seawall.operators.core.detection.samples import Sample, State, observe
+from seawall.schemas.errors import UsageError
+
+EPOCH_UNITS = ((1e14, 1), (1e11, 1_000), (0.0, 1_000_000))  # from this size on: microseconds, milliseconds, seconds
+EPOCH_MAX = 1e17
+HEAD_CHARS = 65_536  # how much of the header line is looked at to find the separator
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What one file came to."""
+
+    rows: int
+    invalid: int
+    alerts: int
+    out: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields for ``--json``."""
+        return asdict(self)
+
+
+def detect_csv(path: Path, time: str, values: Sequence[str], out: Path, plot: Path | None = None) -> Detection:
+    """Write score and alert for each row of a CSV (``.gz`` too; separated by comma, semicolon or tab).
+
+    Parameters
+    ----------
+    path, out
+        Input and output; the output appears under its name when it is complete.
+    time
+        Column of event times: ISO 8601 (UTC unless it says otherwise) or seconds, milliseconds or microseconds since
+        1970. A time that is none of these is passed through and the row is judged without its hour of day.
+    values
+        Columns that are judged together.
+    plot
+        Where to draw series, scores and alerts as a PNG; needs matplotlib.
+
+    Raises
+    ------
+    UsageError
+        The file or a column does not exist, or no row follows the header.
+    """
+    detector = Gated(Composite(tuple(values)), level=UNUSUAL_SCORE, hold=False)
+    alarm = Alarm(AlarmRule(level=ALERT_SCORE))
+    rows = invalid = alerts = 0
+    drawn: list[tuple[int, Sample, float, bool]] = []
+    with _read(path, time, values) as source, _replacing(out) as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow((time, "anomaly_score", "alert", "state", "explanation"))
+        for stamp, sample in source:
+            score = observe(detector, sample)
+            rings = alarm.rings(score)
+            why = explain(detector.names, score) if rings else ""
+            writer.writerow((stamp, repr(score.value), int(rings), score.state, why))
+            rows, invalid, alerts = rows + 1, invalid + (score.state is State.INVALID), alerts + rings
+            if plot is not None:
+                drawn.append((rows, sample, score.value, rings))
+        if rows == 0:
+            raise UsageError(f"{path} has no rows below its header")
+    if plot is not None:
+        from seawall.ops.detect_plot import draw
+
+        draw(plot, path.name, values, drawn)
+    return Detection(rows, invalid, alerts, str(out))
+
+
+def parse_time(text: str) -> int | None:
+    """Return microseconds since 1970 for an ISO 8601 or a numeric time, None for anything else.
+
+    Examples
+    --------
+    >>> parse_time("2021-05-19 13:00:00"), parse_time("1621429200000"), parse_time("noon")
+    (1621429200000000, 1621429200000000, None)
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return _parse_iso(text)
+    if not 0.0 <= number <= EPOCH_MAX:
+        return None
+    return int(number * next(unit for least, unit in EPOCH_UNITS if number >= least))
+
+
+def _parse_iso(text: str) -> int | None:
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    return int((when - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+@contextmanager
+def _read(path: Path, time: str, values: Sequence[str]) -> Iterator[Iterator[tuple[str, Sample]]]:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    with _open_text(path) as file:
+        try:
+            header_line = file.readline(HEAD_CHARS).lstrip("\ufeff")
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} cannot be read as text: {error}") from error
+        separator = max(",;\t", key=header_line.count)
+        header = next(csv.reader([header_line], delimiter=separator), [])
+        missing = [name for name in (time, *values) if name not in header]
+        if missing or not values:
+            raise UsageError(f"{path} has no column {', '.join(missing) or 'to judge'}; it has {', '.join(header)}")
+        yield _samples(csv.reader(file, delimiter=separator), header.index(time), [header.index(v) for v in values])
+
+
+def _samples(reader: Iterator[list[str]], time: int, values: Sequence[int]) -> Iterator[tuple[str, Sample]]:
+    for row in reader:
+        if row:
+            stamp = row[time] if time < len(row) else ""
+            numbers = tuple(_number(row[index]) if index < len(row) else float("nan") for index in values)
+            yield stamp, Sample(parse_time(stamp), numbers)
+
+
+def _open_text(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[IO[str]]:
+    if not out.parent.is_dir():
+        raise UsageError(f"there is no folder {out.parent} to write {out.name} into")
+    part = out.with_name(f".{out.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)

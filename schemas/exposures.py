@@ -1,0 +1,107 @@
+"""Records of the topic ``exposures`` as types (see ``outputs``); values of measures are float64 as JSON numbers."""
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+
+class Output(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Strict, so that the test finds a field that is written and not documented."""
+
+
+class AccountRow(Output):
+    """Measures of an account, signed from its holder's side."""
+
+    account: str
+    equity: float
+    gross_notional: float
+    net_notional: float
+    unrealised_pnl: float
+    initial_margin: float
+    maintenance_margin: float
+    margin_ratio: float
+    leverage: float
+
+
+class NettingSetRow(Output):
+    """Measures of a netting set, from our side."""
+
+    netting_set: str
+    current_exposure: float
+    collateral_held: float
+
+
+class CounterpartyRow(Output):
+    """Measures of a counterparty, from our side."""
+
+    counterparty: str
+    current_exposure: float
+    collateral_held: float
+    gross_notional: float
+    net_notional: float
+    pnl: float
+
+
+class GroupRow(Output):
+    """Measures of a group of counterparties."""
+
+    group: str
+    current_exposure: float
+    collateral_held: float
+    gross_notional: float
+    net_notional: float
+    pnl: float
+
+
+class UnderlyingRow(Output):
+    """Measures of an underlying, over all accounts."""
+
+    underlying: str
+    gross_notional: float
+    net_notional: float
+    pnl: float
+
+
+class VenueRow(Output):
+    """Measures of a venue."""
+
+    venue: str
+    gross_notional: float
+    net_notional: float
+    pnl: float
+
+
+class FirmRow(Output):
+    """Measures of the firm; empty where none moved."""
+
+    gross_notional: float | UnsetType = UNSET
+    net_notional: float | UnsetType = UNSET
+    pnl: float | UnsetType = UNSET
+    current_exposure: float | UnsetType = UNSET
+
+
+class Exposures(Output):
+    """Rows of one shard in which a measure moved; ``stale`` names held instruments whose mark is too old."""
+
+    shard: int
+    seq: int
+    as_of_us: int
+    accounts: list[AccountRow]
+    netting_sets: list[NettingSetRow]
+    counterparties: list[CounterpartyRow]
+    stale: list[str] | UnsetType = UNSET
+
+
+class WideExposures(Output):
+    """Rows of the scopes that span shards, once per second of event time; the first three lists are empty."""
+
+    shard: Literal["all"]
+    seq: int
+    as_of_us: int
+    accounts: list[AccountRow]
+    netting_sets: list[NettingSetRow]
+    counterparties: list[CounterpartyRow]
+    firm: FirmRow
+    groups: list[GroupRow]
+    underlyings: list[UnderlyingRow]
+    venues: list[VenueRow]

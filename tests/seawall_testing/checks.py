@@ -1,0 +1,212 @@
+"""One suite of properties that every core state must have, whatever it computes.
+
+A *subject* is a state with the items it is given. The checks know nothing of exposures or limits: a new operator is
+covered by adding its subject.
+"""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from seawall.operators._coat import StepLogic
+from seawall.operators.core.audit import AuditState
+from seawall.operators.core.exposure import ExposureState
+from seawall.operators.core.firm import FirmState
+from seawall.operators.core.frames import Audited, Enforced, Frame, Planned, Signed
+from seawall.operators.core.limits import LimitsState
+from seawall.operators.core.mitigation import MitigationState
+from seawall.schemas.errors import SnapshotError
+from seawall.schemas.slices import decode_slice, encode_slice
+from seawall_testing.ran import Ran
+
+
+@dataclass
+class Subject:
+    """A state: how it is made, restored and stepped, and the items of one key."""
+
+    name: str
+    make: Callable[[Any], Any]
+    restore: Callable[[bytes], Any]
+    step: Callable[[Any, Any], Any]
+    items: list[Any]
+
+    def run(self, items: Iterable[Any], state: Any = None) -> tuple[Any, list[Any]]:
+        """Return the state after some items, and the fingerprint of each output."""
+        found = []
+        for item in items:
+            if state is None:
+                state = self.make(item)
+            found.append(fingerprint(self.step(state, item)))
+        return state, found
+
+
+def fingerprint(item: Any) -> Any:
+    """Return what an output says, as plain values that compare by content."""
+    match item:
+        case Frame():
+            tables = {k: (t.names[: t.values.shape[1]], t.measures, t.values.tobytes()) for k, t in item.tables.items()}
+            head = (item.key, item.partition, item.seq, item.as_of_us, item.cut_us, item.decides, item.second)
+            tail = (item.inputs, item.configuration, item.news, item.decisions, item.records)
+            return (head, tables, deepcopy(tail), fingerprint(item.partial))
+        case Enforced():
+            return (fingerprint(item.frame), deepcopy(item.breaches), list(item.records))
+        case Planned():
+            return (fingerprint(item.enforced), list(item.commands))
+        case Signed():
+            return (fingerprint(item.planned), list(item.commands))
+        case Audited():
+            return (item.key, item.partition, item.seq, deepcopy(item.records))
+        case list() | tuple():
+            return [fingerprint(part) for part in item]
+        case dict():
+            return {key: fingerprint(part) for key, part in item.items()}
+        case _:
+            return item.tobytes() if hasattr(item, "tobytes") else item
+
+
+def subjects(ran: Ran, shards: int) -> list[Subject]:
+    """Return every core state as a subject, with the items that a run gave it."""
+    found = [_exposure(ran, shard) for shard in range(shards)]
+    partials = [frame.partial for frame in ran.frames if frame.partial is not None]
+    found.append(Subject("firm", lambda _: FirmState(), FirmState.restore, FirmState.step, partials))
+    for key in [*map(str, range(shards)), "all"]:
+        frames = [frame for frame in ran.frames if frame.key == key]
+        found += _deciders(key, frames)
+    return found
+
+
+def _exposure(ran: Ran, shard: int) -> Subject:
+    import hashlib
+
+    def step(state: ExposureState, value: bytes) -> Any:
+        return state.step(decode_slice(value), hashlib.sha256(value).hexdigest())
+
+    values = [encode_slice(piece) for piece in ran.slices if piece.shard == shard]
+    return Subject(f"exposure-{shard}", lambda _: ExposureState(shard), ExposureState.restore, step, values)
+
+
+def _deciders(key: str, frames: list[Frame]) -> list[Subject]:
+    partition = frames[0].partition
+    limits, mitigation = LimitsState(key, partition), MitigationState(key, partition)
+    enforced = [limits.step(frame) for frame in frames]
+    planned = [mitigation.step(item) for item in enforced]
+    signed = [Signed(item, item.commands) for item in planned]
+
+    def subject(name: str, kind: Any, items: list[Any]) -> Subject:
+        return Subject(f"{name}-{key}", lambda _: kind(key, partition), kind.restore, kind.step, items)
+
+    return [
+        subject("limits", LimitsState, frames),
+        subject("mitigation", MitigationState, enforced),
+        subject("audit", AuditState, signed),
+    ]
+
+
+# --- the checks -------------------------------------------------------------------------------------------------------
+
+
+def check_resume_equals_uninterrupted(subject: Subject) -> None:
+    """A state restored from its snapshot before every item gives the same outputs and the same snapshots."""
+    whole, wanted = None, []
+    resumed, found = None, []
+    for item in subject.items:
+        whole, output = subject.run([item], whole)
+        wanted += output
+        resumed, output = subject.run([item], None if resumed is None else subject.restore(resumed.snapshot()))
+        found += output
+        assert resumed.snapshot() == whole.snapshot()
+    assert found == wanted
+
+
+def check_resume_anywhere_and_run_on(subject: Subject) -> None:
+    """A state restored at any one place and then left alone ends as the uninterrupted one does."""
+    end, wanted = subject.run(subject.items)
+    for at in range(1, len(subject.items), max(1, len(subject.items) // 12)):
+        before, head = subject.run(subject.items[:at])
+        after, tail = subject.run(subject.items[at:], subject.restore(before.snapshot()))
+        assert head + tail == wanted
+        assert after.snapshot() == end.snapshot()
+
+
+def check_two_runs_are_equal(subject: Subject) -> None:
+    """The same items give the same outputs and the same state."""
+    one, first = subject.run(subject.items)
+    two, second = subject.run(subject.items)
+    assert first == second
+    assert one.snapshot() == two.snapshot()
+
+
+def check_a_snapshot_changes_nothing(subject: Subject) -> None:
+    """Taking snapshots has no effect, and what was taken does not change afterwards."""
+    state, wanted = subject.run(subject.items)
+    other, found, taken = None, [], []
+    for item in subject.items:
+        other, output = subject.run([item], other)
+        found += output
+        snapshot = other.snapshot()
+        taken.append((snapshot, bytes(bytearray(snapshot))))
+    assert found == wanted
+    assert all(snapshot == copy for snapshot, copy in taken)
+    assert other.snapshot() == state.snapshot()
+
+
+def check_batch_split_has_no_effect(subject: Subject) -> None:
+    """How items are batched changes neither outputs nor state."""
+
+    def step(state: Any, item: Any) -> list[Any]:
+        return [subject.step(state, item)]
+
+    ends = []
+    for size in (1, 3, 10, len(subject.items)):
+        logic = StepLogic(None, subject.make, subject.restore, step)
+        found: list[Any] = []
+        for at in range(0, len(subject.items), size):
+            outputs, discard = logic.on_batch(subject.items[at : at + size])
+            assert discard is False
+            found += fingerprint(outputs)
+        ends.append((found, logic.snapshot()))
+    assert all(end == ends[0] for end in ends)
+
+
+def check_items_are_not_changed(subject: Subject) -> None:
+    """What goes in is not changed, by its step or by any later one."""
+    before = fingerprint(subject.items)
+    subject.run(subject.items)
+    assert fingerprint(subject.items) == before
+
+
+def check_outputs_are_not_changed_later(subject: Subject) -> None:
+    """What came out stays as it was, whatever the state does next."""
+    state, outputs = None, []
+    for item in subject.items:
+        state = subject.make(item) if state is None else state
+        output = subject.step(state, item)
+        outputs.append((output, fingerprint(output)))
+    for output, at_once in outputs:
+        assert fingerprint(output) == at_once
+
+
+def check_a_damaged_snapshot_is_refused(subject: Subject) -> None:
+    """Bytes that were cut or flipped, or that another state wrote, raise SnapshotError and nothing else."""
+    state, _ = subject.run(subject.items)
+    good = state.snapshot()
+    bad = [b"", good[:5], good[:-1], good + b"\0", b"XXXX" + good[4:]]
+    bad += [good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :] for at in range(0, len(good), max(1, len(good) // 40))]
+    for data in bad:
+        with pytest.raises(SnapshotError):
+            subject.restore(data)
+
+
+CHECKS: list[Callable[[Subject], None]] = [
+    check_resume_equals_uninterrupted,
+    check_resume_anywhere_and_run_on,
+    check_two_runs_are_equal,
+    check_a_snapshot_changes_nothing,
+    check_batch_split_has_no_effect,
+    check_items_are_not_changed,
+    check_outputs_are_not_changed_later,
+    check_a_damaged_snapshot_is_refused,
+]

@@ -1,0 +1,140 @@
+"""Runs records through the sequencer and the core of risk, in memory, and keeps every frame and record to look at."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from seawall.operators.core.exposure import ExposureState
+from seawall.operators.core.firm import KEY, FirmState
+from seawall.operators.core.frames import Audited, Frame
+from seawall.operators.core.risk import Decider, Unsigned
+from seawall.schemas.records import Record
+from seawall.schemas.slices import Slice, decode_slice
+from seawall_testing.desk import Json, lines, sequence
+from seawall_testing.memory_bus import MemoryBus
+
+
+def toml_tables(name: str, tables: Iterable[Json]) -> str:
+    """Return dicts as TOML tables of one array."""
+    return "".join(
+        f"[[{name}]]\n" + "".join(f"{key} = {_inline(value)}\n" for key, value in table.items()) for table in tables
+    )
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_inline(part)}" for key, part in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return json.dumps(value)
+
+
+def write_configuration(
+    folder: Path,
+    files: dict[str, bytes],
+    limits: Iterable[Json] = (),
+    playbook: Iterable[Json] = (),
+    inputs: list[str] | None = None,
+    **top: Any,
+) -> Path:
+    """Write input files, limits, playbook and the configuration that names them; return the configuration's path."""
+    folder.mkdir(exist_ok=True, parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    (folder / "limits.toml").write_text(toml_tables("limit", limits))
+    (folder / "playbook.toml").write_text(toml_tables("rule", playbook))
+    settings = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
+    events = json.dumps(list(files) if inputs is None else inputs)
+    (folder / "desk.toml").write_text(
+        f"{settings}[inputs]\nevents = {events}\n"
+        "[limits]\nfile = 'limits.toml'\n[mitigation]\nplaybook = 'playbook.toml'\n"
+    )
+    return folder / "desk.toml"
+
+
+def merged(bus: Any, shards: int) -> list[bytes]:
+    """Return all journal values in order of ``as_of``, shard and seq."""
+    found: list[tuple[int, int, int, bytes]] = []
+    for shard in range(shards):
+        for stored in bus.read("journal", shard, 0, 1_000_000, 1 << 40):
+            found.append((decode_slice(stored.value).as_of_us, shard, stored.offset, stored.value))
+    return [value for *_, value in sorted(found, key=lambda item: item[:3])]
+
+
+class Ran:
+    """Everything that risk made of some journal values."""
+
+    def __init__(self, values: list[bytes], shards: int) -> None:
+        self.values = values
+        self.slices: list[Slice] = []
+        self.frames: list[Frame] = []
+        self.audited: list[Audited] = []
+        self.exposures = [ExposureState(shard) for shard in range(shards)]
+        self._deciders = [Decider(str(shard), shard, Unsigned()) for shard in range(shards)]
+        self._firm, self._firm_decider = FirmState(), Decider(KEY, shards, Unsigned())
+        for value in values:
+            self._step(value)
+
+    def _step(self, value: bytes) -> None:
+        piece = decode_slice(value)
+        self.slices.append(piece)
+        frame = self.exposures[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
+        self.frames.append(frame)
+        self.audited.append(self._deciders[piece.shard].step(frame))
+        for wide in self._firm.step(frame.partial) if frame.partial is not None else ():
+            self.frames.append(wide)
+            self.audited.append(self._firm_decider.step(wide))
+
+    def records(self, topic: str) -> list[Record]:
+        """Return all records of a topic, in the order in which they came."""
+        return [record for audited in self.audited for record in audited.records.get(topic, [])]
+
+    def topic(self, topic: str) -> list[Json]:
+        """Return the values of all records of a topic."""
+        return [json.loads(record.value) for record in self.records(topic)]
+
+    def audits(self, kind: str) -> list[Json]:
+        """Return the bodies of all audit records of a kind."""
+        return [record["body"] for record in self.topic("audit") if record["kind"] == kind]
+
+    def measures(self, scope: str, at_us: int | None = None) -> dict[str, float]:
+        """Return the measures of a scope as they stood last, or last at ``at_us``."""
+        kind, _, name = scope.partition(":")
+        for frame in reversed(self.frames):
+            table = frame.tables.get(kind)
+            if table is None or (at_us is not None and frame.as_of_us > at_us):
+                continue
+            if (name or kind) in table.names[: table.values.shape[1]]:
+                column = table.values[:, table.names.index(name or kind)].tolist()
+                return dict(zip(table.measures, column, strict=True))
+        raise LookupError(scope)
+
+    def breaches(self, limit: str | None = None) -> list[tuple[str, str, str]]:
+        """Return scope, level before and level after of every breach (of a limit)."""
+        return [
+            (b["scope"], b["previous_level"], b["level"])
+            for b in self.topic("breaches")
+            if limit is None or b["limit"] == limit
+        ]
+
+    def commands(self) -> list[tuple[str, str]]:
+        """Return kind and target of every command."""
+        return [(json.loads(r.value)["type"], r.key) for r in self.records("commands")]
+
+
+def run_core(
+    folder: Path,
+    *records: Json | list[Json] | bytes,
+    limits: Iterable[Json] = (),
+    playbook: Iterable[Json] = (),
+    shards: int = 1,
+    **top: Any,
+) -> Ran:
+    """Sequence records and run risk on the journal."""
+    bus = MemoryBus()
+    top = {"exposure_change_min": 0, **top}
+    path = write_configuration(folder, {"events.jsonl": lines(*records)}, limits, playbook, shards=shards, **top)
+    sequence(path, bus)
+    return Ran(merged(bus, shards), shards)

@@ -1,0 +1,56 @@
+"""Real runs of the command line in processes of their own, and what they leave on the bus."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from seawall.connectors.bus import open_bus
+
+CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
+Contents = dict[tuple[str, int], list[tuple[int, str, tuple[tuple[str, str], ...], bytes]]]
+
+
+def seawall(
+    *arguments: Any, cwd: Path | None = None, timeout: float = 120, env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command of the command line to its end."""
+    command = [*CLI, *map(str, arguments)]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+
+
+def contents(folder: Path, topics: Iterable[str] | None = None) -> Contents:
+    """Return every record of a run: offset, key, headers and value by topic and partition."""
+    bus = open_bus("sqlite:seawall.db", folder)
+    try:
+        return {
+            (topic, partition): [
+                (r.offset, r.key, tuple(r.headers.items()), r.value)
+                for r in bus.read(topic, partition, 0, 10_000_000, 1 << 40)
+            ]
+            for topic in (bus.topics() if topics is None else topics)
+            for partition in bus.partitions(topic)
+        }
+    finally:
+        bus.close()
+
+
+def differences(found: Contents, wanted: Contents) -> list[str]:
+    """Return where two runs differ, in a few words for a failing test."""
+    out = []
+    for place in sorted(set(found) | set(wanted)):
+        one, two = found.get(place, []), wanted.get(place, [])
+        if one != two:
+            at = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+            out.append(f"{place}: {len(one)} and {len(two)} records, first difference at {at}")
+    return out

@@ -1,0 +1,170 @@
+"""exp, log, power, erf and the normal distribution: right to a few last places, and the same bits everywhere."""
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from decimal import Decimal, localcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seawall.operators.core.valuation import arithmetic, normal
+
+ITEMS = 25_000
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
+
+FUNCTIONS = {
+    "exp": lambda x: arithmetic.exp(x * 50.0),
+    "log": lambda x: arithmetic.log(np.abs(x)),
+    "power": lambda x: arithmetic.power(np.abs(x), x * 3.0),
+    "erf": normal.erf,
+    "erfc": lambda x: normal.erfc(x * 2.0),
+    "normal_cdf": lambda x: normal.normal_cdf(x * 3.0),
+    "normal_density": lambda x: normal.normal_density(x * 3.0),
+}
+
+WORKER = """
+import sys
+import seawall.operators.core as core
+core.__path__.insert(0, sys.argv[1])
+sys.path.insert(0, sys.argv[2])
+import numpy as np
+from test_arithmetic import digest
+print(digest())
+"""
+
+
+def arguments() -> np.ndarray:
+    """25,000 numbers in (-12, 12) made of exact operations only, so that both processes start from the same bits."""
+    step = np.arange(ITEMS, dtype=np.float64)
+    return (step - ITEMS / 2) / (ITEMS / 2) * 12.0 + 1.0 / 7.0
+
+
+def digest() -> str:
+    x = arguments()
+    text = [
+        f"{name} {hashlib.sha256(np.ascontiguousarray(f(x)).tobytes()).hexdigest()}" for name, f in FUNCTIONS.items()
+    ]
+    return "\n".join(text)
+
+
+def error_in_last_places(value: float, reference: Decimal) -> float:
+    return abs(float((Decimal(value) - reference) / Decimal(math.ulp(float(reference)))))
+
+
+def erfc_reference(x: Decimal) -> Decimal:
+    """1 - erf(x) by its Taylor series, with digits enough for the cancellation; good to 90 digits below x = 9."""
+    with localcontext() as context:
+        context.prec = 190
+        term, total, n = x, x, 0
+        while abs(term) > Decimal(10) ** -180:
+            n += 1
+            term = -term * x * x / n
+            total += term / (2 * n + 1)
+        return 1 - 2 * total / PI.sqrt()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (arithmetic.exp(0.0), 1.0),
+        (arithmetic.exp(-0.0), 1.0),
+        (arithmetic.exp(-np.inf), 0.0),
+        (arithmetic.exp(709.782712893384), 1.7976931348622732e308),
+        (arithmetic.exp(709.8), np.inf),
+        (arithmetic.exp(-746.0), 0.0),
+        (arithmetic.exp(-745.0), 5e-324),
+        (arithmetic.log(1.0), 0.0),
+        (arithmetic.log(0.0), -np.inf),
+        (arithmetic.log(-1.0), np.nan),
+        (arithmetic.log(np.inf), np.inf),
+        (arithmetic.log(5e-324), -744.4400719213812),
+        (arithmetic.power(0.0, 0.0), 1.0),
+        (arithmetic.power(0.0, 2.0), 0.0),
+        (arithmetic.power(0.0, -1.0), np.inf),
+        (arithmetic.power(-1.0, 2.0), np.nan),
+        (arithmetic.power(1.0, np.nan), 1.0),
+        (arithmetic.power(2.0, 10.0), 1024.0),
+        (arithmetic.power(2.0, -1074.0), 5e-324),
+        (arithmetic.power(10.0, 308.0), 1e308),
+        (arithmetic.power(2.0, 1e300), np.inf),
+        (arithmetic.power(0.5, np.inf), 0.0),
+        (arithmetic.power(np.inf, -1.0), 0.0),
+        (normal.erf(np.inf), 1.0),
+        (normal.erf(-30.0), -1.0),
+        (normal.erfc(-np.inf), 2.0),
+        (normal.erfc(30.0), 0.0),
+        (normal.normal_cdf(0.0), 0.5),
+        (normal.normal_cdf(-1e200), 0.0),
+        (normal.normal_cdf(np.inf), 1.0),
+        (normal.normal_density(1e200), 0.0),
+    ],
+)
+def test_edges_are_those_of_the_functions(value: float, expected: float) -> None:
+    assert np.array_equal(value, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nan_stays_nan_and_infinities_do_not_warn(name: str) -> None:
+    with np.errstate(all="raise"):
+        result = FUNCTIONS[name](np.array([np.nan, 1.0]))
+    assert math.isnan(result[0]) and math.isfinite(result[1])
+
+
+@given(st.floats(-700.0, 700.0))
+def test_exp_is_within_one_unit_of_the_last_place(x: float) -> None:
+    with localcontext() as context:
+        context.prec = 50
+        assert error_in_last_places(float(arithmetic.exp(x)), Decimal(x).exp()) < 1.0
+
+
+@given(st.floats(1e-300, 1e300))
+def test_log_is_within_one_unit_of_the_last_place(x: float) -> None:
+    with localcontext() as context:
+        context.prec = 50
+        reference = Decimal(x).ln()
+        assert x == 1.0 or error_in_last_places(float(arithmetic.log(x)), reference) < 1.0
+
+
+@given(st.floats(1e-8, 1e8), st.floats(-35.0, 35.0))
+def test_power_is_within_one_unit_of_the_last_place(x: float, y: float) -> None:
+    with localcontext() as context:
+        context.prec = 50
+        reference = (Decimal(x).ln() * Decimal(y)).exp()
+        assert error_in_last_places(float(arithmetic.power(x, y)), reference) < 1.0
+
+
+@given(st.floats(-6.0, 8.0))
+def test_erf_erfc_and_the_normal_distribution_keep_relative_accuracy_in_the_tail(x: float) -> None:
+    with localcontext() as context:
+        context.prec = 60
+        assert error_in_last_places(float(normal.erfc(x)), erfc_reference(Decimal(x))) < 3.0
+        assert (
+            error_in_last_places(float(normal.normal_cdf(x)), erfc_reference(-Decimal(x) / Decimal(2).sqrt()) / 2) < 4.0
+        )
+        if abs(x) > 1e-300:
+            assert error_in_last_places(float(normal.erf(x)), 1 - erfc_reference(Decimal(x))) < 1.0 or abs(x) < 1e-30
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_scalar_gives_the_bits_of_the_same_value_inside_an_array(name: str) -> None:
+    x = arguments()[::997]
+    assert [float(FUNCTIONS[name](value)) for value in x] == FUNCTIONS[name](x).tolist()
+
+
+@pytest.mark.parametrize("disabled", ["every optional feature", "AVX512 only"])
+def test_the_bits_do_not_depend_on_the_features_of_the_processor(disabled: str) -> None:
+    found = np._core._multiarray_umath.__cpu_features__
+    optional = np._core._multiarray_umath.__cpu_dispatch__
+    names = [n for n in optional if found.get(n) and (disabled != "AVX512 only" or "512" in n or "V4" in n)]
+    here = [str(Path(arithmetic.__file__).parent), str(Path(__file__).parent)]
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(names)}
+    run = subprocess.run(
+        [sys.executable, "-c", WORKER, *here], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == digest()

@@ -1,0 +1,201 @@
+"""Every core state passes one suite of properties, and whole runs do not depend on how and where they ran.
+
+Resume equals uninterrupted; batch split, keys, workers, processes, hash seeds and CPU features have no effect; replay
+is byte-identical.
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from seawall.connectors import keys
+from seawall.connectors.bus import open_bus
+from seawall.operators.core.directory import shard_of
+from seawall.ops.replay import replay
+from seawall.schemas.slices import decode_slice
+from seawall_testing import crisis, digest
+from seawall_testing.checks import CHECKS, Subject, subjects
+from seawall_testing.ran import Ran, run_core
+from seawall_testing.runs import Contents, contents, differences, seawall
+
+SHARDS = 2
+NAMES = [f"{kind}-{key}" for key in ("0", "1", "all") for kind in ("exposure", "limits", "mitigation", "audit")]
+NAMES = ["firm" if name == "exposure-all" else name for name in NAMES]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("core")
+    return run_core(folder, *crisis.records(2), limits=crisis.LIMITS, playbook=crisis.PLAYBOOK, shards=SHARDS)
+
+
+@pytest.fixture(scope="module")
+def known(ran: Ran) -> dict[str, Subject]:
+    return {subject.name: subject for subject in subjects(ran, SHARDS)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_every_core_state(known: dict[str, Subject], name: str, check: Callable[[Subject], None]) -> None:
+    check(known[name])
+
+
+def test_every_state_of_risk_is_among_the_subjects(known: dict[str, Subject]) -> None:
+    assert set(known) == set(NAMES)
+    assert all(len(subject.items) > 2 for subject in known.values())
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_isolated(ran: Ran) -> None:
+    """A shard says the same whether the others are there or not, in whatever order their slices come between."""
+    for seed in range(3):
+        queues = {s: [v for v, p in zip(ran.values, ran.slices, strict=True) if p.shard == s] for s in range(SHARDS)}
+        rng, order = random.Random(seed), []
+        while any(queues.values()):
+            order.append(queues[rng.choice([shard for shard, queue in queues.items() if queue])].pop(0))
+        mixed = Ran(order, SHARDS)
+        for shard in (*range(SHARDS), SHARDS):
+            wanted = [audited for audited in ran.audited if audited.partition == shard]
+            assert [audited for audited in mixed.audited if audited.partition == shard] == wanted
+
+
+def test_a_shard_is_silent_about_accounts_of_others(ran: Ran) -> None:
+    for record in ran.topic("exposures"):
+        if record["shard"] == "all":
+            continue
+        for row in record["accounts"]:
+            party = row["account"] if row["account"] in crisis.CLIENTS else "hub"
+            assert shard_of(party, SHARDS) == record["shard"]
+
+
+def test_memory_is_bounded_by_what_is_remembered_and_held(tmp_path: Path) -> None:
+    """Ten times as many fills on the same positions leave a state of the same size."""
+
+    def size(count: int) -> int:
+        records = crisis.reference()
+        records += [
+            crisis.fill(crisis.T0 + at * 100, f"f{at:06}", quantity="1", side="sell" if at % 2 else "buy")
+            for at in range(count)
+        ]
+        found = run_core(tmp_path / str(count), *records, fill_memory=1000)
+        return len(found.exposures[0].snapshot())
+
+    assert size(40_000) < 1.1 * size(4_000)
+
+
+# --- processes, seeds and processors ----------------------------------------------------------------------------------
+
+
+def run_digest(**environment: str) -> tuple[str, int, int]:
+    tests = Path(__file__).parent
+    command = [sys.executable, "-m", "seawall_testing.digest"]
+    env = {**os.environ, "PYTHONPATH": str(tests), **environment}
+    done = subprocess.run(command, env=env, cwd=tests, capture_output=True, text=True, check=True, timeout=120)
+    text, count, positions = done.stdout.split()
+    return text, int(count), int(positions)
+
+
+@pytest.fixture(scope="module")
+def wanted() -> tuple[str, int, int]:
+    return digest.digest()
+
+
+def test_the_large_book_takes_the_vector_paths(wanted: tuple[str, int, int]) -> None:
+    _, count, positions = wanted
+    assert positions > 20_000
+    assert count > 100
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_hash_seeds_have_no_effect(wanted: tuple[str, int, int], seed: str) -> None:
+    assert run_digest(PYTHONHASHSEED=seed) == wanted
+
+
+def test_the_processors_features_have_no_effect(wanted: tuple[str, int, int]) -> None:
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    features = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
+    if not features:
+        pytest.skip("numpy dispatches to no feature of this processor")
+    assert run_digest(NPY_DISABLE_CPU_FEATURES=" ".join(features)) == wanted
+
+
+# --- whole runs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Contents]]:
+    path = crisis.write_crisis(tmp_path_factory.mktemp("run"), 3, shards=4)
+    done = seawall("run", path)
+    assert done.returncode == 0, done.stderr
+    yield path.parent, contents(path.parent)
+
+
+def twin(original: Path, folder: Path) -> Path:
+    """Return the configuration of a run of the same inputs and key in another folder."""
+    folder.mkdir()
+    for name in ("reference.jsonl", "book.jsonl", "marks.jsonl", "limits.toml", "playbook.toml", "desk.toml"):
+        shutil.copy(original / name, folder / name)
+    shutil.copytree(original / "keys", folder / "keys")
+    return folder / "desk.toml"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--workers", 2],
+        ["--processes", 2],
+        ["--processes", 2, "--workers", 2],
+    ],
+    ids=lambda options: " ".join(map(str, options)) or "again",
+)
+def test_workers_processes_and_folders_have_no_effect(
+    uninterrupted: tuple[Path, Contents], tmp_path: Path, options: list[object]
+) -> None:
+    original, wanted = uninterrupted
+    path = twin(original, tmp_path / "elsewhere")
+    done = seawall("run", path, *options, env={"PYTHONHASHSEED": "3"})
+    assert done.returncode == 0, done.stderr
+    assert differences(contents(path.parent), wanted) == []
+
+
+def test_sequence_and_risk_run_one_after_the_other_write_the_same(
+    uninterrupted: tuple[Path, Contents], tmp_path: Path
+) -> None:
+    original, wanted = uninterrupted
+    path = twin(original, tmp_path / "elsewhere")
+    for name in ("sequence", "risk"):
+        done = seawall("run", path, "--only", name)
+        assert done.returncode == 0, done.stderr
+    assert differences(contents(path.parent), wanted) == []
+
+
+def test_replay_equals_run(uninterrupted: tuple[Path, Contents]) -> None:
+    folder, found = uninterrupted
+    public = keys.public_keys(folder / "keys" / "dev.pem")
+    report, slices, _ = replay(open_bus("sqlite:seawall.db", folder), public, 4)
+    assert report.good, [str(finding) for finding in [*report.findings, *report.behind]]
+    assert slices == sum(len(records) for (topic, _), records in found.items() if topic == "journal")
+    derived = ("exposures", "alerts", "breaches", "commands", "audit")
+    assert {t: report.records[t] for t in derived} == {
+        t: sum(len(records) for (topic, _), records in found.items() if topic == t) for t in derived
+    }
+
+
+def test_a_run_holds_records_of_every_topic_that_risk_writes(uninterrupted: tuple[Path, Contents]) -> None:
+    topics = {topic for topic, _ in uninterrupted[1]}
+    assert topics == {"journal", "exposures", "alerts", "breaches", "commands", "audit", "rejects"}
+    ends = [decode_slice(records[-1][3]).end for (topic, _), records in uninterrupted[1].items() if topic == "journal"]
+    assert ends == [True] * 4
+    levels = {json.loads(r[3])["level"] for (t, _), rs in uninterrupted[1].items() if t == "breaches" for r in rs}
+    assert {"soft", "hard"} <= levels

@@ -1,0 +1,102 @@
+"""``seawall detect``: causal, one row out per row in, the same bytes each time, and it survives what feeds deliver."""
+
+import csv
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+
+from seawall.ops.detect import detect_csv, parse_time
+from seawall.schemas.errors import UsageError
+
+
+def lines(rows: int = 700) -> list[str]:
+    chance = random.Random(2)
+    spike = {600: 60.0}
+    text = ["when,price"]
+    for row in range(rows):
+        minute = row % 288 * 5
+        value = 100 + chance.gauss(0, 1) + spike.get(row, 0)
+        text.append(f"2021-05-{1 + row // 288:02d} {minute // 60:02d}:{minute % 60:02d}:00,{value}")
+    return text
+
+
+def run(folder: Path, text: list[str], name: str = "in.csv", **more) -> list[dict[str, str]]:
+    source, out = folder / name, folder / f"{name}.out"
+    source.write_text("\n".join(text) + "\n")
+    detect_csv(source, "when", ["price"], out, **more)
+    with out.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_row_gets_its_time_a_score_and_an_alert(tmp_path):
+    rows = run(tmp_path, lines())
+    assert [row["when"] for row in rows] == [line.split(",")[0] for line in lines()[1:]]
+    assert all(0.0 <= float(row["anomaly_score"]) <= 1.0 for row in rows)
+    assert rows[600]["alert"] == "1"
+    assert "price" in rows[600]["explanation"]
+    assert {row["state"] for row in rows[:150]} == {"warming"}
+
+
+def test_half_a_file_gives_the_first_half_of_the_output(tmp_path):
+    assert run(tmp_path, lines()[:400], "half.csv") == run(tmp_path, lines())[:399]
+
+
+def test_a_second_run_gives_the_same_bytes(tmp_path):
+    run(tmp_path, lines(), "a.csv")
+    run(tmp_path, lines(), "b.csv")
+    assert (tmp_path / "a.csv.out").read_bytes() == (tmp_path / "b.csv.out").read_bytes()
+
+
+def test_unreadable_values_are_invalid_rows_and_change_no_other_score(tmp_path):
+    text = lines()
+    dirty = [*text[:300], "2021-05-02 00:00:00,", "2021-05-02 00:00:00,nan", "noon,1e999", "2021-05-02", *text[300:]]
+    clean, rows = run(tmp_path, text), run(tmp_path, dirty, "dirty.csv")
+    assert [row["state"] for row in rows[299:303]] == ["invalid"] * 4
+    assert rows[:299] + rows[303:] == clean
+
+
+def test_semicolons_gzip_and_epoch_times_are_read(tmp_path):
+    source = tmp_path / "in.csv.gz"
+    text = ["t;a;b"] + [f"{1621429200000 + 60000 * row};{row % 7};{row % 5}" for row in range(300)]
+    with gzip.open(source, "wt") as file:
+        file.write("\n".join(text))
+    assert detect_csv(source, "t", ["a", "b"], tmp_path / "out.csv").rows == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "time_us"),
+    [
+        ("1621429200", 1621429200000000),
+        ("1621429200000", 1621429200000000),
+        ("1621429200000000", 1621429200000000),
+        ("2021-05-19T13:00:00Z", 1621429200000000),
+        ("2021-05-19 15:00:00+02:00", 1621429200000000),
+        ("", None),
+        ("-5", None),
+        ("nan", None),
+        ("1e300", None),
+    ],
+)
+def test_times_are_microseconds_or_none(text, time_us):
+    assert parse_time(text) == time_us
+
+
+def test_bad_usage_says_what_is_wrong_and_leaves_no_output(tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("when,price\n")
+    out = tmp_path / "out.csv"
+    with pytest.raises(UsageError, match="no column cost; it has when, price"):
+        detect_csv(source, "when", ["cost"], out)
+    with pytest.raises(UsageError, match="no rows"):
+        detect_csv(source, "when", ["price"], out)
+    with pytest.raises(UsageError, match="no file"):
+        detect_csv(tmp_path / "none.csv", "when", ["price"], out)
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_plot_is_a_png(tmp_path):
+    pytest.importorskip("matplotlib")
+    run(tmp_path, lines(), plot=tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"

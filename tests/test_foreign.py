@@ -1,0 +1,167 @@
+"""Verifiers that share no code with ours agree: Go, Java, Node, OpenSSL, golang.org/x/mod, securesystemslib."""
+
+import base64
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from seawall.operators.core.evidence import note, tlog
+from seawall.operators.core.evidence.documents import COMMAND
+from seawall.operators.core.evidence.tiles import LogEdge
+from seawall.schemas.dsse import pae
+from seawall_testing import signing
+from seawall_testing.signing import CHECKER, ISSUER, MAKER, STANDBY, command, encode, record
+
+FOREIGN = Path(__file__).parent / "foreign"
+VERIFIERS = {
+    "go": ["go", "run", "."],
+    "java": ["java", str(FOREIGN / "java" / "Verify.java")],
+    "node": ["node", str(FOREIGN / "node" / "verify.mjs")],
+}
+LOG = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+ORIGIN = "risk.example/audit/dev/audit/0"
+LOG_KEY = note.note_key(ORIGIN, LOG.public_key().public_bytes_raw())
+
+
+def need(tool: str) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"no {tool} on this machine")
+
+
+def dump_line(item) -> str:
+    value, headers = item
+    return json.dumps(
+        {"partition": 0, "offset": 0, "headers": {"dsse": headers[0][1].decode()}, "value": value.decode()}
+    )
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> tuple[Path, Path]:
+    """Ten commands, signed by Ed25519 and ES256 keys and one by both, with text beyond ASCII."""
+    signers = [[ISSUER], [STANDBY], [ISSUER, STANDBY]]
+    documents = [command("CANCEL_ORDERS", seq, reason={"text": 'naïve "€" 😀\n'}) for seq in range(1, 11)]
+    lines = [dump_line(record(document, *signers[at % 3])) for at, document in enumerate(documents)]
+    (tmp_path / "jwks.json").write_text(json.dumps(signing.keys().jwks()))
+    (tmp_path / "commands.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path / "jwks.json", tmp_path / "commands.jsonl"
+
+
+def run(name: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    need(VERIFIERS[name][0])
+    folder = FOREIGN / name
+    return subprocess.run(
+        [*VERIFIERS[name], *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", sorted(VERIFIERS))
+def test_another_language_verifies_all_commands(name, dump):
+    result = run(name, *dump)
+    assert (result.returncode, result.stdout) == (0, "10 commands verified\n"), result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(VERIFIERS))
+def test_another_language_finds_the_changed_lines(name, dump):
+    jwks, commands = dump
+    lines = commands.read_text().splitlines()
+    lines[2] = lines[2].replace("CANCEL_ORDERS", "HALT_TRADING_")
+    lines[4] = dump_line(record(command(), signing.Holder("mallory")))
+    other = signing.header(encode(command()), [STANDBY]).replace(STANDBY.kid.encode(), ISSUER.kid.encode())
+    lines[6] = dump_line((encode(command()), [("dsse", other)]))
+    commands.write_text("\n".join(lines) + "\n")
+    result = run(name, jwks, commands)
+    assert result.returncode == 1
+    assert [line.split()[1] for line in result.stdout.splitlines()[:3]] == ["3", "5", "7"]
+
+
+def test_openssl_verifies_one_command_with_no_code(tmp_path):
+    need("openssl")
+    value, headers = record(command())
+    sig = base64.b64decode(json.loads(headers[0][1])["signatures"][0]["sig"])
+    pem = ISSUER.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for changed, code in ((b"", 0), (b" ", 1)):
+        (tmp_path / "command.pae").write_bytes(pae(COMMAND, value) + changed)
+        (tmp_path / "command.sig").write_bytes(sig)
+        (tmp_path / "pub.pem").write_bytes(pem)
+        files = ["-inkey", "pub.pem", "-rawin", "-in", "command.pae", "-sigfile", "command.sig"]
+        result = subprocess.run(
+            ["openssl", "pkeyutl", "-verify", "-pubin", *files], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert result.returncode == code
+
+
+def test_securesystemslib_agrees_on_thresholds():
+    dsse = pytest.importorskip("securesystemslib.dsse")
+    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.signer import SSlibKey
+
+    value = encode(command("REINSTATE", 2))
+    envelope = dsse.Envelope.from_dict(json.loads(signing.envelope(value, [MAKER, CHECKER], COMMAND)))
+    keys = [
+        SSlibKey(holder.kid, "ed25519", "ed25519", {"public": holder.private.public_key().public_bytes_raw().hex()})
+        for holder in (MAKER, CHECKER, ISSUER)
+    ]
+    assert set(envelope.verify(keys, 2)) == {MAKER.kid, CHECKER.kid}
+    with pytest.raises(VerificationError):
+        envelope.verify(keys, 3)
+
+
+def write_log(folder: Path, count: int, checkpoints: tuple[int, ...]) -> list[Path]:
+    """Write a log's tiles and its checkpoint; return files with checkpoints at earlier sizes."""
+    edge, older = LogEdge(), []
+    for index in range(count):
+        if index in checkpoints:
+            older.append(folder / f"checkpoint.{index}")
+            older[-1].write_bytes(signed(edge))
+        write(folder, edge.append(f'{{"seq":{index}}}'.encode()))
+    write(folder, edge.partial_tiles())
+    (folder / "checkpoint").write_bytes(signed(edge))
+    return older
+
+
+def signed(edge: LogEdge) -> bytes:
+    return note.sign_note(tlog.Checkpoint(ORIGIN, edge.size, edge.root()).text(), LOG_KEY, LOG.sign).encode()
+
+
+def write(folder: Path, files) -> None:
+    for path, data in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+
+
+def run_go_tlog(folder: Path, older: list[Path]) -> subprocess.CompletedProcess[str]:
+    need("go")
+    arguments = ["go", "run", ".", LOG_KEY.vkey, str(folder), *map(str, older)]
+    result = subprocess.run(arguments, cwd=FOREIGN / "go_tlog", capture_output=True, text=True, check=False)
+    if "dial tcp" in result.stderr or "no required module" in result.stderr:
+        pytest.skip("golang.org/x/mod cannot be fetched here")
+    return result
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 700])
+def test_the_go_checksum_database_code_verifies_our_tiles_and_checkpoints(tmp_path, count):
+    older = write_log(tmp_path, count, (1, 200, 256, 300, 512))
+    result = run_go_tlog(tmp_path, older)
+    assert (result.returncode, result.stdout) == (0, f"{count} records, {len(older)} older checkpoints verified\n"), (
+        result.stderr
+    )
+
+
+def test_the_go_checksum_database_code_refuses_a_changed_record(tmp_path):
+    older = write_log(tmp_path, 300, (10,))
+    bundle = tmp_path / "tile/entries/000"
+    bundle.write_bytes(bundle.read_bytes().replace(b'{"seq":7}', b'{"seq":8}'))
+    assert run_go_tlog(tmp_path, older).returncode == 1
+
+
+def test_the_go_checksum_database_code_refuses_a_rewritten_log(tmp_path):
+    older = write_log(tmp_path, 300, (10,))
+    fork = LogEdge()
+    list(fork.append(b"another history"))
+    older[0].write_bytes(signed(fork))
+    assert run_go_tlog(tmp_path, older).returncode == 1

@@ -1,0 +1,119 @@
+"""The example subscriber: what its orders may do, and that a kill at any moment leaves each effect exactly once."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from seawall.connectors.subscriber import sqlite_subscriber
+from seawall.ops.order_gateway import OrderGateway, obey
+from seawall_testing import signing
+from seawall_testing.signing import ISSUER, MAKER, NOW_US, POLICY, ROOTS, command, people, record
+
+KILLS = int(os.environ.get("SEAWALL_KILLS", "12"))
+KINDS = ("CANCEL_ORDERS", "REDUCE_ONLY", "REROUTE", "REDUCE_POSITION", "HALT_TRADING")
+
+
+def dumped(document: dict, *signers: signing.Holder) -> str:
+    value, headers = record(document, *signers)
+    return json.dumps(
+        {"partition": 0, "offset": 0, "key": "k", "headers": {"dsse": headers[0][1].decode()}, "value": value.decode()}
+    )
+
+
+@pytest.fixture
+def gateway() -> OrderGateway:
+    return OrderGateway(sqlite3.connect(":memory:", isolation_level=None))
+
+
+def give(gateway: OrderGateway, *lines: str) -> list[str]:
+    subscriber = sqlite_subscriber(gateway._db, POLICY, signing.keys(), gateway)
+    return [item["outcome"] for item in obey(subscriber, lines, "oms", at_event=True)]
+
+
+def test_a_halt_cancels_and_refuses_until_people_reinstate(gateway):
+    desk = "desk:eq-eu"
+    assert gateway.place_order(desk, "xetra", reduces=False) == "working"
+    assert give(gateway, dumped(command("REDUCE_ONLY", 1))) == ["completed"]
+    assert gateway.place_order(desk, "xetra", reduces=False) == "refused: reduce only"
+    assert gateway.place_order(desk, "xetra", reduces=True) == "working"
+    assert give(gateway, dumped(command("HALT_TRADING", 2))) == ["completed"]
+    assert gateway.place_order(desk, "xetra", reduces=True) == "refused: halted"
+    assert gateway.place_order("desk:us", "xetra", reduces=False) == "working"
+    assert give(gateway, dumped(command("REDUCE_ONLY", 3))) == ["completed"]
+    assert gateway.place_order(desk, "xetra", reduces=True) == "refused: halted"
+    assert give(gateway, dumped(command("REINSTATE", 4), MAKER)) == ["rejected"]
+    assert give(gateway, dumped(command("REINSTATE", 4), *people())) == ["completed"]
+    assert gateway.place_order(desk, "xetra", reduces=False) == "working"
+    statuses = gateway._db.execute("SELECT status FROM gateway_order WHERE target = ?", (desk,)).fetchall()
+    assert statuses == [("cancelled",), ("cancelled",), ("working",)]
+
+
+def test_a_rerouted_desk_trades_elsewhere(gateway):
+    give(gateway, dumped(command("REROUTE", 1, action={"venue": "lse"})))
+    gateway.place_order("desk:eq-eu", "xetra", reduces=False)
+    assert gateway._db.execute("SELECT venue FROM gateway_order").fetchall() == [("lse",)]
+
+
+def test_silence_makes_everything_reduce_only(gateway):
+    subscriber = sqlite_subscriber(gateway._db, POLICY, signing.keys(), gateway)
+    subscriber.watch(NOW_US)
+    assert gateway.place_order("desk:any", "xetra", reduces=False) == "refused: reduce only"
+
+
+def test_a_forged_line_is_reported_and_not_obeyed(gateway, capsys):
+    assert give(gateway, dumped(command(), ISSUER).replace("eq-eu", "eq-us")) == []
+    assert "BAD_SIGNATURE" in capsys.readouterr().err
+
+
+def test_killed_at_any_moment_each_command_takes_effect_exactly_once(tmp_path: Path):
+    """The stream is delivered from its start after every kill, as a consumer without offsets would."""
+    commands = [command(KINDS[seq % 5], seq, target=f"desk:{desk}") for seq in range(1, 61) for desk in "abcd"]
+    stream = tmp_path / "commands.jsonl"
+    stream.write_text("".join(dumped(document) + "\n" for document in commands))
+    value = signing.encode(signing.keyset_document())
+    (tmp_path / "keyset.json").write_bytes(signing.envelope(value, ROOTS))
+    arguments = [
+        sys.executable, "-m", "seawall.ops.order_gateway", "--keyset", str(tmp_path / "keyset.json"),
+        "--pin", signing.keys().sha256, "--issuer", "risk/prod", "--environment", "prod",
+        "--database", str(tmp_path / "gateway.db"), "--at", "event",
+    ]  # fmt: skip
+    dice = random.Random(6)
+    for _ in range(KILLS):
+        acknowledged = run_and_kill(arguments, stream, dice.randrange(1, 2 * len(commands)))
+        done = effects(tmp_path)
+        assert set(done.values()) <= {1}
+        assert acknowledged <= set(done)
+    with stream.open() as lines:
+        assert subprocess.run(arguments, stdin=lines, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert effects(tmp_path) == Counter(document["id"] for document in commands)
+
+
+def run_and_kill(arguments: list[str], stream: Path, lines: int) -> set[str]:
+    """Kill -9 after some acknowledgements; return the commands that were acknowledged."""
+    acknowledged = set()
+    with stream.open() as source:
+        process = subprocess.Popen(arguments, stdin=source, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        acknowledged.add(json.loads(line)["command_id"])
+        lines -= 1
+        if lines <= 0:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    return acknowledged
+
+
+def effects(folder: Path) -> Counter[str]:
+    connection = sqlite3.connect(folder / "gateway.db")
+    found = Counter(row[0] for row in connection.execute("SELECT command_id FROM gateway_effect"))
+    connection.close()
+    return found

@@ -1,0 +1,373 @@
+"""Subscribers: whatever is lost, repeated or reordered, nothing takes effect twice or ends looser than it should."""
+
+import itertools
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seawall.connectors.ledger import FORGET_EVERY, SEEN_MAX, SqliteLedger
+from seawall.connectors.subscriber import Subscriber, headers_of, sqlite_subscriber
+from seawall.operators.core.evidence.acceptance import Refusal
+from seawall.operators.core.evidence.documents import COMMAND, HEARTBEAT, STATE, Command
+from seawall.operators.core.evidence.keyset import parse_keyset
+from seawall.operators.core.evidence.ordering import TRADING_MODE, Outcome, Seen
+from seawall_testing import signing
+from seawall_testing.effects import Desk
+from seawall_testing.signing import (
+    NOW_US,
+    POLICY,
+    ROOTS,
+    command,
+    encode,
+    heartbeat,
+    keyset_document,
+    people,
+    record,
+    state,
+)
+
+TARGET = "desk:eq-eu"
+KEYS = signing.keys()
+
+
+def desk(connection: sqlite3.Connection | None = None, **options) -> tuple[Desk, Subscriber]:
+    effects = Desk()
+    connection = connection or sqlite3.connect(":memory:", isolation_level=None)
+    return effects, sqlite_subscriber(connection, POLICY, KEYS, effects, **options)
+
+
+def issue(kind: str, seq: int, **changes):
+    document = command(kind, seq, **changes)
+    loosens = kind == "REINSTATE" or document["action"].get("direction") == "loosen"
+    return record(document, *(people() if loosens else [signing.ISSUER]))
+
+
+def outcome_of(subscriber: Subscriber, item) -> Outcome:
+    return subscriber.receive(*item, NOW_US)[0].outcome
+
+
+def test_each_command_of_an_orderly_stream_is_applied_once_and_a_second_delivery_changes_nothing():
+    effects, subscriber = desk()
+    stream = [
+        issue(kind, seq) for seq, kind in enumerate(("REDUCE_ONLY", "HALT_TRADING", "REINSTATE", "CANCEL_ORDERS"), 1)
+    ]
+    assert [outcome_of(subscriber, item) for item in stream] == [Outcome.APPLIED] * 4
+    done = list(effects.done)
+    assert [outcome_of(subscriber, item) for item in stream] == [Outcome.DUPLICATE] * 4
+    assert effects.done == done
+    assert effects.mode[TARGET] == 0
+
+
+KINDS = ("REDUCE_ONLY", "SUSPEND", "HALT_TRADING", "REINSTATE", "CANCEL_ORDERS", "limit 1", "limit 9")
+
+
+def issue_kind(kind: str, seq: int):
+    if not kind.startswith("limit"):
+        return issue(kind, seq)
+    direction = {"1": "tighten", "9": "loosen"}[kind[-1]]
+    return issue("SET_LIMIT", seq, action={"direction": direction, "bound": f"{kind[-1]}.{seq}"})
+
+
+@pytest.mark.parametrize("kinds", [
+    ("HALT_TRADING", "REINSTATE", "REDUCE_ONLY", "CANCEL_ORDERS"),
+    ("REDUCE_ONLY", "HALT_TRADING", "REINSTATE", "HALT_TRADING"),
+    ("REINSTATE", "SUSPEND", "limit 1", "limit 9"),
+    ("limit 9", "limit 1", "limit 9", "REINSTATE"),
+    ("HALT_TRADING", "limit 1", "REINSTATE", "REDUCE_ONLY"),
+])  # fmt: skip
+def test_every_order_of_four_commands_ends_as_their_own_order_does_or_safer(kinds):
+    items = [issue_kind(kind, seq) for seq, kind in enumerate(kinds, 1)]
+    orderly, subscriber = desk()
+    for item in items:
+        subscriber.receive(*item, NOW_US)
+    for permutation in itertools.permutations(items):
+        effects, subscriber = desk()
+        for item in permutation:
+            assert subscriber.receive(*item, NOW_US)[0].reason is None
+        check_not_looser(effects, orderly)
+        assert len(effects.done) == len(set(effects.done))
+        assert [outcome_of(subscriber, item) for item in permutation] == [Outcome.DUPLICATE] * 4
+
+
+@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=7), st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_loss_repetition_and_order_never_ends_looser_once_all_arrived(kinds, data):
+    items = [issue_kind(kind, seq) for seq, kind in enumerate(kinds, 1)]
+    orderly, subscriber = desk()
+    for item in items:
+        subscriber.receive(*item, NOW_US)
+    effects, subscriber = desk()
+    first = data.draw(st.lists(st.sampled_from(items), max_size=10))
+    for item in [*first, *data.draw(st.permutations(items))]:
+        subscriber.receive(*item, NOW_US)
+    check_not_looser(effects, orderly)
+    assert len(effects.done) == len(set(effects.done))
+
+
+def check_not_looser(effects: Desk, orderly: Desk) -> None:
+    assert effects.mode.get(TARGET, 0) >= orderly.mode.get(TARGET, 0)
+    for name, bound in orderly.settings.items():
+        if "SET_LIMIT" in name and "tighten" in bound:
+            assert effects.settings[name] == bound
+
+
+def test_a_release_waits_for_what_was_lost_and_asks_for_the_state():
+    effects, subscriber = desk()
+    assert outcome_of(subscriber, issue("HALT_TRADING", 1)) is Outcome.APPLIED
+    receipt = subscriber.receive(*issue("REINSTATE", 3), NOW_US)[0]
+    assert (receipt.outcome, receipt.gap) == (Outcome.HELD, True)
+    assert receipt.acknowledgement("oms", NOW_US)["outcome"] == "accepted"
+    late = subscriber.receive(*issue("CANCEL_ORDERS", 2), NOW_US)
+    assert [(item.outcome, item.gap) for item in late] == [(Outcome.APPLIED, True), (Outcome.APPLIED, False)]
+    assert effects.mode[TARGET] == 0
+
+
+def target_state(seq: int, *in_force: tuple[str, int], last: int | None = None) -> dict:
+    listed = [
+        {"epoch": 1, "seq": at, "id": signing.command_id(TARGET, 1, at), "type": kind, "action": {}}
+        for kind, at in in_force
+    ]
+    head = {"target": {"scope": "desk", "id": "eq-eu"}, "epoch": 1, "seq": seq}
+    return {**head, "id": signing.command_id(TARGET, 1, last or seq), "in_force": listed}
+
+
+def test_a_state_snapshot_heals_a_lost_halt_and_never_loosens():
+    effects, subscriber = desk()
+    snapshot = record(state(1, target_state(2, ("HALT_TRADING", 2))), payload_type=STATE)
+    assert outcome_of(subscriber, snapshot) is Outcome.APPLIED
+    assert effects.mode[TARGET] == TRADING_MODE["HALT_TRADING"]
+    empty = record(state(2, target_state(3)), payload_type=STATE)
+    assert outcome_of(subscriber, empty) is Outcome.APPLIED
+    assert effects.mode[TARGET] == TRADING_MODE["HALT_TRADING"]
+    assert outcome_of(subscriber, issue("REINSTATE", 3)) is Outcome.APPLIED
+    assert effects.mode[TARGET] == 0
+    assert outcome_of(subscriber, issue("HALT_TRADING", 4)) is Outcome.APPLIED
+    assert outcome_of(subscriber, issue("HALT_TRADING", 1)) is Outcome.REFUSED
+
+
+def test_a_halt_that_a_snapshot_told_of_is_not_carried_out_again_when_it_comes():
+    effects, subscriber = desk()
+    snapshot = record(state(1, target_state(2, ("HALT_TRADING", 1), ("SUSPEND", 2))), payload_type=STATE)
+    subscriber.receive(*snapshot, NOW_US)
+    assert len(effects.done) == 2
+    assert outcome_of(subscriber, issue("SUSPEND", 2)) is Outcome.DUPLICATE
+    assert outcome_of(subscriber, issue("HALT_TRADING", 1)) is Outcome.DUPLICATE
+    assert len(effects.done) == 2
+    assert outcome_of(subscriber, issue("REINSTATE", 3)) is Outcome.APPLIED
+
+
+def test_what_was_held_is_judged_again_when_its_turn_comes():
+    effects, subscriber = desk()
+    assert outcome_of(subscriber, issue("REINSTATE", 2)) is Outcome.HELD
+    receipts = subscriber.receive(*issue("HALT_TRADING", 1), NOW_US + 61_000_000)
+    assert [(receipt.outcome, receipt.reason) for receipt in receipts] == [
+        (Outcome.APPLIED, None),
+        (Outcome.REFUSED, Refusal.EXPIRED),
+    ]
+    assert effects.mode[TARGET] == TRADING_MODE["HALT_TRADING"]
+    assert outcome_of(subscriber, issue("REINSTATE", 2)) is Outcome.DUPLICATE
+    assert outcome_of(subscriber, issue("REINSTATE", 3)) is Outcome.APPLIED
+
+
+def test_what_was_held_is_refused_once_its_key_is_revoked():
+    effects, subscriber = desk()
+    assert outcome_of(subscriber, issue("REINSTATE", 2)) is Outcome.HELD
+    revoked = {"status": "revoked", "revoked_after": {"origin": "risk/audit", "size": 4}}
+    listed = [
+        entry | revoked if entry["owner"] == "ada" and "root" not in entry["roles"] else entry
+        for entry in signing.entries()
+    ]
+    subscriber.rotate(next_keys(subscriber, keys=listed))
+    receipts = subscriber.receive(*issue("HALT_TRADING", 1), NOW_US)
+    assert receipts[1].reason is Refusal.THRESHOLD_NOT_MET
+    assert effects.mode[TARGET] == TRADING_MODE["HALT_TRADING"]
+
+
+def test_what_was_held_and_then_passed_over_is_refused_and_forgotten():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    _, subscriber = desk(connection)
+    assert outcome_of(subscriber, issue("REINSTATE", 3)) is Outcome.HELD
+    receipts = subscriber.receive(*record(state(1, target_state(5)), payload_type=STATE), NOW_US)
+    assert [receipt.reason for receipt in receipts] == [None, Refusal.STALE_SEQ]
+    assert SqliteLedger(connection).held("risk/prod", TARGET) == []
+
+
+def test_a_state_snapshot_frees_what_was_held():
+    effects, subscriber = desk()
+    assert outcome_of(subscriber, issue("REINSTATE", 4)) is Outcome.HELD
+    receipts = subscriber.receive(*record(state(1, target_state(3)), payload_type=STATE), NOW_US)
+    assert [receipt.outcome for receipt in receipts] == [Outcome.APPLIED, Outcome.APPLIED]
+    assert effects.done == [signing.command_id(TARGET, 1, 4)]
+
+
+def test_every_subset_of_lost_commands_is_healed_by_the_next_snapshot():
+    kinds = ("REDUCE_ONLY", "CANCEL_ORDERS", "HALT_TRADING", "SUSPEND")
+    for lost in itertools.chain.from_iterable(itertools.combinations(range(4), n) for n in range(5)):
+        effects, subscriber = desk()
+        for seq, kind in enumerate(kinds, 1):
+            if seq - 1 not in lost:
+                subscriber.receive(*issue(kind, seq), NOW_US)
+        snapshot = state(1, target_state(4, ("HALT_TRADING", 3), ("SUSPEND", 4)))
+        subscriber.receive(*record(snapshot, payload_type=STATE), NOW_US)
+        assert effects.mode[TARGET] == TRADING_MODE["HALT_TRADING"]
+        assert len(effects.done) == len(set(effects.done))
+        assert outcome_of(subscriber, issue("CANCEL_ORDERS", 5)) is Outcome.APPLIED
+
+
+def test_silence_brings_the_safe_state_and_a_heartbeat_ends_it():
+    effects, subscriber = desk(grace_us=1_000_000)
+    assert subscriber.watch(NOW_US)
+    assert effects.safe
+    subscriber.receive(*record(heartbeat(1), payload_type=HEARTBEAT), NOW_US)
+    assert not effects.safe
+    assert not subscriber.watch(NOW_US + 6_000_000)
+    assert subscriber.watch(NOW_US + 6_000_001)
+    assert (
+        subscriber.receive(*record(heartbeat(1), payload_type=HEARTBEAT), NOW_US + 20_000_000)[0].reason
+        is Refusal.EXPIRED
+    )
+    assert effects.safe
+
+
+def test_a_contradiction_brings_the_safe_state_until_a_person_clears_it():
+    effects, subscriber = desk()
+    subscriber.receive(*issue("REDUCE_ONLY", 1), NOW_US)
+    receipt = subscriber.receive(*issue("HALT_TRADING", 1, id="another"), NOW_US)[0]
+    assert receipt.reason is Refusal.EQUIVOCATION
+    assert receipt.acknowledgement("oms", NOW_US)["outcome"] == "rejected"
+    assert effects.safe
+    subscriber.receive(*record(heartbeat(1), payload_type=HEARTBEAT), NOW_US)
+    assert effects.safe
+    subscriber.clear()
+    assert not effects.safe
+
+
+def test_a_bad_signature_never_acts_and_is_not_acknowledged():
+    effects, subscriber = desk()
+    value, headers = issue("HALT_TRADING", 1)
+    receipt = subscriber.receive(value.replace(b"eq-eu", b"eq-us"), headers, NOW_US)[0]
+    assert receipt.reason is Refusal.BAD_SIGNATURE
+    assert receipt.acknowledgement("oms", NOW_US) is None
+    assert effects.done == []
+    assert not effects.safe
+
+
+@given(st.integers(0, 8 * len(encode(command())) - 1))
+@settings(max_examples=80, deadline=None)
+def test_no_changed_bit_of_a_command_is_accepted(bit):
+    effects, subscriber = desk()
+    value, headers = issue("HALT_TRADING", 1)
+    changed = bytearray(value)
+    changed[bit // 8] ^= 1 << bit % 8
+    assert outcome_of(subscriber, (bytes(changed), headers)) is Outcome.REFUSED
+    assert effects.done == []
+
+
+def test_unsigned_metadata_decides_nothing():
+    _, subscriber = desk()
+    value, headers = issue("HALT_TRADING", 1)
+    assert outcome_of(subscriber, (value, [("seawall-id", b"x"), *headers, ("key", b"desk:us")])) is Outcome.APPLIED
+    assert headers_of({"dsse": headers[0][1].decode()}) == headers
+    assert headers_of([("dsse", headers[0][1]), ("x", None)]) == [*headers, ("x", b"")]
+
+
+def test_an_effect_that_fails_leaves_no_mark(tmp_path):
+    connection = sqlite3.connect(tmp_path / "oms.db", isolation_level=None)
+    effects, subscriber = desk(connection)
+    effects.apply = lambda *_: (_ for _ in ()).throw(OSError("gateway down"))
+    with pytest.raises(OSError, match="gateway"):
+        subscriber.receive(*issue("HALT_TRADING", 1), NOW_US)
+    again, subscriber = desk(connection)
+    assert outcome_of(subscriber, issue("HALT_TRADING", 1)) is Outcome.APPLIED
+    assert len(again.done) == 1
+
+
+def test_marks_survive_a_restart(tmp_path):
+    for expected in (Outcome.APPLIED, Outcome.DUPLICATE):
+        connection = sqlite3.connect(tmp_path / "oms.db", isolation_level=None)
+        _, subscriber = desk(connection)
+        assert outcome_of(subscriber, issue("HALT_TRADING", 1)) is expected
+        connection.close()
+
+
+def test_the_caller_may_hold_the_transaction():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    effects = Desk()
+    subscriber = Subscriber(POLICY, KEYS, SqliteLedger(connection, owns_transaction=False), effects)
+    connection.execute("BEGIN")
+    subscriber.receive(*issue("HALT_TRADING", 1), NOW_US)
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN")
+    assert outcome_of(subscriber, issue("HALT_TRADING", 1)) is Outcome.APPLIED
+    connection.execute("COMMIT")
+    assert outcome_of(subscriber, issue("HALT_TRADING", 1)) is Outcome.DUPLICATE
+
+
+def test_the_ledger_is_bounded_and_what_lies_behind_it_is_refused():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    _, subscriber = desk(connection)
+    for seq in range(1, 4):
+        assert outcome_of(subscriber, issue("CANCEL_ORDERS", seq)) is Outcome.APPLIED
+    ledger = SqliteLedger(connection)
+    for seq in range(4, SEEN_MAX + FORGET_EVERY + 1):  # as if it had gone on
+        ledger.note("risk/prod", TARGET, Seen(1, seq, f"id{seq}", f"id{seq - 1}", "HEDGE", Outcome.APPLIED))
+    assert len(ledger.seen("risk/prod", TARGET, (0, 0))) == SEEN_MAX
+    receipt = subscriber.receive(*issue("CANCEL_ORDERS", 1), NOW_US)[0]
+    assert receipt.reason is Refusal.STALE_SEQ
+
+
+def test_two_targets_and_two_issuers_do_not_touch_each_other():
+    effects, subscriber = desk()
+    other = command("HALT_TRADING", 1, target="desk:us")
+    assert outcome_of(subscriber, issue("HALT_TRADING", 7)) is Outcome.APPLIED
+    assert outcome_of(subscriber, record(other)) is Outcome.APPLIED
+    assert set(effects.mode) == {TARGET, "desk:us"}
+
+
+# --- rotation with a live subscriber ---
+
+
+def next_keys(subscriber: Subscriber, **changes) -> bytes:
+    current = subscriber.keys
+    document = keyset_document(version=current.version + 1, prev_sha256=current.sha256) | changes
+    return signing.envelope(encode(document), ROOTS)
+
+
+def test_a_whole_rotation_loses_no_command_and_ends_with_the_old_key_refused():
+    effects, subscriber = desk()
+    new = signing.Holder("issuer of next year", "risk engine")
+    old_entry, new_entry, rest = signing.ISSUER.entry("issuer"), new.entry("issuer"), signing.entries()[1:]
+    send = lambda seq, key: subscriber.receive(*record(command("CANCEL_ORDERS", seq), key), NOW_US)[0]  # noqa: E731
+    assert send(1, signing.ISSUER).outcome is Outcome.APPLIED
+    subscriber.rotate(next_keys(subscriber, keys=[old_entry, new_entry | {"status": "verify-only"}, *rest]))
+    assert send(2, signing.ISSUER).outcome is Outcome.APPLIED
+    assert send(3, new).outcome is Outcome.APPLIED
+    retired = old_entry | {"status": "verify-only", "exp_us": NOW_US + 60_000_000}
+    subscriber.rotate(next_keys(subscriber, keys=[retired, new_entry, *rest]))
+    assert send(4, signing.ISSUER).outcome is Outcome.APPLIED
+    revoked = old_entry | {"status": "revoked", "revoked_after": {"origin": "risk/audit", "size": 4}}
+    subscriber.rotate(next_keys(subscriber, keys=[revoked, new_entry, *rest]))
+    assert send(5, signing.ISSUER).reason is Refusal.KEY_REVOKED
+    assert send(5, new).outcome is Outcome.APPLIED
+    assert len(effects.done) == 5
+
+
+def test_a_compromise_is_healed_by_floor_and_reset():
+    _, subscriber = desk()
+    thief = issue("CANCEL_ORDERS", 1_000_000, epoch=1_000_000)
+    assert outcome_of(subscriber, thief) is Outcome.APPLIED
+    assert subscriber.receive(*issue("HALT_TRADING", 2, epoch=2), NOW_US)[0].reason is Refusal.STALE_EPOCH
+    subscriber.rotate(next_keys(subscriber, epoch_floor={"risk/prod": 2}, reset_seq={"risk/prod": 1}))
+    assert outcome_of(subscriber, issue("HALT_TRADING", 2, epoch=2)) is Outcome.APPLIED
+    assert subscriber.receive(*issue("HALT_TRADING", 3, epoch=1), NOW_US)[0].reason is Refusal.STALE_EPOCH
+
+
+def test_commands_of_the_pinned_document_types_only():
+    _, subscriber = desk()
+    assert parse_keyset(encode(keyset_document())).sha256 == subscriber.keys.sha256
+    assert Command.__struct_fields__[:2] == ("v", "iss")
+    value, _ = issue("HALT_TRADING", 1)
+    header = signing.header(value, [signing.ISSUER], COMMAND.replace("command", "limits"))
+    assert subscriber.receive(value, [("dsse", header)], NOW_US)[0].reason is Refusal.TYPE_NOT_ALLOWED
