@@ -508,9 +508,9 @@ def test_a_haircut_lessens_what_is_held_and_not_what_is_owed(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("count", [1, 2 * VECTOR_MIN], ids=["one fill", "a vector of fills"])
 def test_a_fee_in_an_asset_that_nothing_named_before_is_taken(tmp_path: Path, count: int) -> None:
-    fills = [fill(T0 + 2, f"f{at}", fee="1", fee_asset="NEW") for at in range(count)]
+    fills = [fill(T0 + 300 * MS, f"f{at}", fee="1", fee_asset="NEW") for at in range(count)]
     spot = {**instrument("NEW-USD", base="NEW", **SPOT), "event_time_us": T0 + SECOND}
-    ran = desk(tmp_path, *fills, spot, mark(T0 + 2 * SECOND, "3", "NEW-USD"))
+    ran = desk(tmp_path, transfer(T0 + 2, "t", amount="0"), *fills, spot, mark(T0 + 2 * SECOND, "3", "NEW-USD"))
     assert ran.measures("account:a", T0 + 500 * MS)["equity"] == 0.0
     assert ran.measures("account:a")["equity"] == -3.0 * count
 

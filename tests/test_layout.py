@@ -23,6 +23,10 @@ PACKAGES = {
     "seawall.dataflows": "dataflows",
     "seawall.operators": "operators",
     "seawall.operators.core": "operators/core",
+    "seawall.operators.core.detection": "operators/core/detection",
+    "seawall.operators.core.evidence": "operators/core/evidence",
+    "seawall.operators.core.saccr": "operators/core/saccr",
+    "seawall.operators.core.valuation": "operators/core/valuation",
     "seawall.ops": "ops",
     "seawall.schemas": "schemas",
 }
@@ -89,7 +93,7 @@ def test_the_packages_listed_are_the_folders_that_hold_modules() -> None:
     mapping = PROJECT["tool"]["setuptools"]["package-dir"]
     listed = set(PROJECT["tool"]["setuptools"]["packages"])
     assert listed == set(PACKAGES)
-    assert {name: folder for name, folder in PACKAGES.items() if name != "seawall.operators.core"} == mapping
+    assert {name: folder for name, folder in PACKAGES.items() if ".core" not in name} == mapping
     rooms = ("schemas", "operators", "connectors", "dataflows", "ops")
     found = {path.parent for room in rooms for path in (ROOT / room).rglob("*.py")}
     unlisted = {folder.relative_to(ROOT).as_posix() for folder in found} - set(PACKAGES.values())
@@ -179,11 +183,13 @@ def test_an_install_puts_only_seawall_into_site_packages(wheel: list[str]) -> No
     assert {name.partition("/")[0].partition("-")[0] for name in wheel} == {"seawall", "bytewax_seawall"}
 
 
-def test_the_wheel_holds_every_module_and_the_type_marker_and_no_other_file(wheel: list[str]) -> None:
+def test_the_wheel_holds_every_module_the_type_marker_and_the_json_schemas(wheel: list[str]) -> None:
     expected = {f"{package.replace('.', '/')}/{path.name}" for package, folder in PACKAGES.items()
                 for path in (ROOT / folder).glob("*.py")}  # fmt: skip
     packaged = {name for name in wheel if name.startswith("seawall/")}
     assert expected - packaged == set()
     extra = packaged - expected
-    assert "seawall/py.typed" in extra
+    schemas = {f"seawall/schemas/json/{path.name}" for path in (ROOT / "schemas" / "json").glob("*.json")}
+    assert len(schemas) >= 8
+    assert {"seawall/py.typed", *schemas} <= extra
     assert {name for name in extra if name.endswith(".py")} == set()

@@ -1,8 +1,8 @@
 """Applying a slice to the ledger: reference records, marks, reports, transfers, fills, expiries, in that order.
 
-A fill or transfer whose id is remembered changes nothing: with the same content it is audited as ``REPEATED``, with other
-content it is rejected (CONTRACT §3). A bust undoes the fill it names at that fill's price and fee, a correction undoes
-it and applies the new one.
+A fill or transfer whose id is remembered changes nothing: with the same content it is audited as ``REPEATED``, with
+other content it is rejected (CONTRACT §3). A bust undoes the fill it names at that fill's price and fee, a correction
+undoes it and applies the new one.
 """
 
 from typing import Any, Protocol
@@ -245,7 +245,7 @@ def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
 
 def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     """Apply fills of derivatives as arrays; do nothing and return False unless all their ids are new."""
-    arrays, directory = ledger.directory.arrays, ledger.directory
+    arrays = ledger.directory.arrays
     named, units, price = np.array(fills.account), np.array(fills.quantity, dtype=np.int64), np.array(fills.price)
     columns = (named, instruments, units, price, fills.fee or None, fills.fee_asset or None, None)
     if not ledger.fills.add_new(fills.id, columns):

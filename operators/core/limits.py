@@ -2,8 +2,8 @@
 
 A limit is scope x measure x direction with the levels warning, soft and hard. A scope enters a level as soon as its
 measure reaches it. It leaves a level only below ``level x exit_ratio`` (direction below: above ``level / exit_ratio``),
-and only after it stayed there for ``dwell_s`` of event time (hysteresis, so that a limit does not flap). An account with
-a position that no limit covers is in hard breach of ``default-deny`` (CONTRACT §6).
+and only after it stayed there for ``dwell_s`` of event time (hysteresis, so that a limit does not flap). An account
+with a position that no limit covers is in hard breach of ``default-deny`` (CONTRACT §6).
 """
 
 from dataclasses import dataclass
@@ -105,7 +105,8 @@ class LimitsState:
             self.limits.append(Limit(DEFAULT_DENY))
         kept = {limit.id for limit in self.limits}
         self._standing = {name: standing for name, standing in self._standing.items() if name in kept}
-        self._covers_all = any(d["scope"] in ("account:*", "counterparty:*", "netting_set:*", "firm") for d in documents)
+        covering_all = ("account:*", "counterparty:*", "netting_set:*", "firm")
+        self._covers_all = any(d["scope"] in covering_all for d in documents)
 
     # --- one limit --------------------------------------------------------------------------------------------------
 
@@ -143,7 +144,7 @@ class LimitsState:
         scopes = {d["scope"] for d in self._documents}
         names = frame.tables["account"].names
         bare = [
-            float(not ({f"account:{names[i]}", *frame.owners[i]} & scopes)) for i in range(len(frame.positions))
+            float(not (covering(names[i], frame.owners[i]) & scopes)) for i in range(len(frame.positions))
         ]
         return Table(names, ("uncovered_position",), (frame.positions * np.array(bare)).reshape(1, -1))
 
@@ -196,6 +197,11 @@ class LimitsState:
         self.numbering.counts = state["counts"]
         self._standing = {k: Standing(level, leaving) for k, (level, leaving) in state["standing"].items()}
         return self
+
+
+def covering(name: str, owners: tuple[str, ...]) -> set[str]:
+    """Return the scopes of limits that cover an account: those that name what it is part of, or all of its kind."""
+    return {f"account:{name}", *owners, *(f"{owner.partition(':')[0]}:*" for owner in owners)}
 
 
 def _grown(standing: Standing | None, count: int) -> Standing:

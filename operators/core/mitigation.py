@@ -94,7 +94,7 @@ class MitigationState:
         if kind == "firm":
             return ["firm"]
         if self.key == "all":
-            return [f"{kind}:{name}"] if news is not None or scope.startswith(f"{kind}:") else []
+            return self._wide(kind, scope, name, frame, news)
         if news is not None and news.kind in ("venue_status", "notice"):
             subject = f"venue:{name}" if news.kind == "venue_status" else f"counterparty:{name}"
             if kind == "counterparty":
@@ -104,6 +104,15 @@ class MitigationState:
         if scope.startswith(f"{kind}:"):
             return [scope]
         return _members(kind, scope, frame)
+
+    def _wide(self, kind: str, scope: str, name: str, frame: Frame, news: News | None) -> list[str]:
+        """Return the target across shards: the scope itself, the venue of a status, what a notice is about."""
+        if news is None or news.kind == "alert":
+            return [scope] if scope.startswith(f"{kind}:") else []
+        if news.kind == "venue_status":
+            return [f"venue:{name}"] if kind == "venue" else []
+        table = frame.tables.get(kind)
+        return [f"{kind}:{name}"] if table is not None and name in table.names else []
 
     def _command(
         self,
@@ -120,7 +129,7 @@ class MitigationState:
         place = LADDER.get(command["kind"], 0)
         if place and place <= state[2]:
             return None
-        fired = f"{rule['id']} {command['kind']} {target}"
+        fired = f"{rule['id']} {rule['commands'].index(command)} {target}"
         last = self._fired.get(fired)
         if last is not None and frame.as_of_us - last < int(float(rule.get("cooldown_s", 0)) * 1_000_000):
             return None
@@ -145,7 +154,8 @@ class MitigationState:
         configuration = self.configuration
         policy = {key: configuration["playbook"][key] for key in ("version", "sha256")}
         kind, _, name = target.partition(":")
-        cause = [configuration["issuer"], rule["id"], command["kind"], target, evidence, policy, frame.key, frame.seq]
+        at = rule["commands"].index(command)  # a rule may give one target several commands of a kind
+        cause = [configuration["issuer"], rule["id"], at, target, evidence, policy, frame.key, frame.seq]
         reason: dict[str, Any] = {"rule": rule["id"]}
         if breach is not None:
             reason |= {key: breach[key] for key in ("limit", "scope", "measure", "level")}

@@ -1,0 +1,245 @@
+"""Whatever record of whatever topic is flipped, dropped, swapped, inserted or cut off: ``verify`` names its topic.
+
+Every record of a small run is tampered with in every way, one at a time.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seawall.connectors import keys
+from seawall.connectors.bus import open_bus
+from seawall.ops.replay import replay
+from seawall.ops.run import run
+from seawall.ops.verify import Report, verify
+from seawall.schemas import dsse
+from seawall.schemas.configuration import load_configuration
+from seawall.schemas.records import Stored
+from seawall_testing import crisis
+from seawall_testing.memory_bus import MemoryBus
+
+TOPICS = ("journal", "exposures", "alerts", "breaches", "commands", "audit", "rejects")
+Place = tuple[str, int]
+Records = dict[Place, list[Stored]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = crisis.write_crisis(tmp_path_factory.mktemp("run"), 2, per_second=12)
+    run(load_configuration(path))
+    return path.parent
+
+
+@pytest.fixture(scope="module")
+def original(folder: Path) -> Records:
+    bus = open_bus("sqlite:seawall.db", folder)
+    return {(t, p): bus.read(t, p, 0, 1_000_000, 1 << 40) for t in bus.topics() for p in bus.partitions(t)}
+
+
+@pytest.fixture(scope="module")
+def public(folder: Path) -> dict[str, Any]:
+    return keys.public_keys(folder / "keys" / "dev.pem")
+
+
+Check = Callable[[Records], Report]
+
+
+@pytest.fixture(scope="module")
+def check(public: dict[str, Any]) -> Check:
+    def checked(records: Records) -> Report:
+        bus = MemoryBus()
+        bus.records = {place: found for place, found in records.items() if found}
+        return verify(bus, public, "dev", "risk/dev")
+
+    return checked
+
+
+# --- ways to tamper: each gives all records of one partition anew -----------------------------------------------------
+
+
+def numbered(records: list[Stored]) -> list[Stored]:
+    return [record._replace(offset=offset) for offset, record in enumerate(records)]
+
+
+def flip(records: list[Stored], at: int) -> Iterator[list[Stored]]:
+    value = records[at].value
+    rng = random.Random(at)
+    for place in {0, len(value) - 1, rng.randrange(len(value)), rng.randrange(len(value))}:
+        changed = value[:place] + bytes([value[place] ^ (1 << rng.randrange(8))]) + value[place + 1 :]
+        yield [*records[:at], records[at]._replace(value=changed), *records[at + 1 :]]
+
+
+def drop(records: list[Stored], at: int) -> Iterator[list[Stored]]:
+    left = [*records[:at], *records[at + 1 :]]
+    yield left
+    if at < len(left):
+        yield numbered(left)
+
+
+def swap(records: list[Stored], at: int) -> Iterator[list[Stored]]:
+    for other in {(at + 1) % len(records), (at + 7) % len(records)} - {at}:
+        swapped = list(records)
+        swapped[at], swapped[other] = records[other], records[at]
+        yield numbered(swapped)
+        values = list(records)  # only the values, headers and keys where they were
+        values[at], values[other] = (
+            records[at]._replace(value=records[other].value),
+            records[other]._replace(value=records[at].value),
+        )
+        if records[at].value != records[other].value:
+            yield values
+
+
+def insert(records: list[Stored], at: int) -> Iterator[list[Stored]]:
+    copy = records[at]
+    yield [*records, copy._replace(offset=len(records))]
+    yield numbered([*records[:at], copy, *records[at:]])
+    number = {**copy.headers, "seawall-n": str(len(records))}
+    yield [*records, copy._replace(offset=len(records), headers=number)]
+
+
+def truncate(records: list[Stored], at: int) -> Iterator[list[Stored]]:
+    yield records[:at]
+
+
+def rekey(records: list[Stored], at: int) -> Iterator[list[Stored]]:
+    for key in (records[at].key + "x", ""):
+        yield [*records[:at], records[at]._replace(key=key), *records[at + 1 :]]
+
+
+def rehead(records: list[Stored], at: int) -> Iterator[list[Stored]]:
+    headers = records[at].headers
+    changes: list[dict[str, str]] = [{**headers, "extra": "1"}, {}]
+    changes += [{k: v for k, v in headers.items() if k != name} for name in headers]
+    changes += [{**headers, name: headers[name] + "0"} for name in headers]
+    changes += [{**headers, "dsse": "e30"}] if "dsse" not in headers else [{**headers, "dsse": headers["dsse"][:-8]}]
+    for changed in changes:
+        yield [*records[:at], records[at]._replace(headers=changed), *records[at + 1 :]]
+
+
+WAYS = (flip, drop, swap, insert, truncate, rekey, rehead)
+
+
+def test_the_run_has_records_of_every_topic_and_of_several_partitions(original: Records, check: Check) -> None:
+    assert {topic for topic, _ in original} == set(TOPICS)
+    assert {partition for topic, partition in original if topic == "rejects"} == {1, 2}
+    report = check(original)
+    assert report.good, [str(finding) for finding in [*report.findings, *report.behind]]
+    assert sum(report.records.values()) >= sum(len(r) for (topic, _), r in original.items() if topic != "journal")
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_verify_names_the_topic_and_partition_of_every_record_tampered_with(
+    original: Records, check: Check, way: Callable[[list[Stored], int], Iterator[list[Stored]]], topic: str
+) -> None:
+    missed, tried = [], 0
+    for place, records in original.items():
+        if place[0] != topic:
+            continue
+        for at in range(len(records)):
+            for number, changed in enumerate(way(records, at)):
+                tried += 1
+                report = check({**original, place: changed})
+                named = {(finding.topic, finding.partition) for finding in [*report.findings, *report.behind]}
+                if place not in named:
+                    missed.append((place, at, number, sorted(named)))
+    assert tried > 0
+    assert missed == []
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_verify_names_the_offset_of_a_flipped_record(original: Records, check: Check, topic: str) -> None:
+    missed = []
+    for place, records in original.items():
+        for at in range(len(records)) if place[0] == topic else ():
+            changed = next(flip(records, at))
+            findings = check({**original, place: changed}).findings
+            exact = any((f.topic, f.partition) == place and f.offset is not None and f.offset <= at for f in findings)
+            if not exact:
+                missed.append((place, at, [str(finding) for finding in findings]))
+    assert missed == []
+
+
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic != "journal"])
+def test_a_partition_that_is_gone_is_named(original: Records, check: Check, topic: str) -> None:
+    for place in [place for place in original if place[0] == topic]:
+        report = check({other: records for other, records in original.items() if other != place})
+        assert place in {(f.topic, f.partition) for f in [*report.findings, *report.behind]}
+
+
+def test_a_whole_journal_that_is_gone_is_named_and_nothing_left_passes(original: Records, check: Check) -> None:
+    report = check({place: records for place, records in original.items() if place[0] != "journal"})
+    assert not report.good
+
+
+@pytest.mark.parametrize("place", [("exposures", 3), ("journal", 2), ("commands", 9), ("strange", 0)])
+def test_a_partition_or_topic_that_nobody_writes_is_named(original: Records, check: Check, place: Place) -> None:
+    record = Stored(0, "0", {"seawall-id": "3-0-0", "seawall-n": "0"}, b"{}")
+    report = check({**original, place: [record]})
+    assert place in {(finding.topic, finding.partition) for finding in report.findings}
+
+
+def test_a_forger_without_the_key_cannot_replace_a_command_even_with_all_hashes_in_order(
+    original: Records, check: Check, tmp_path: Path
+) -> None:
+    forger = keys.new_key(tmp_path / "forger.pem")
+    place = next(place for place in original if place[0] == "commands")
+    record = original[place][0]
+    value = json.dumps({**json.loads(record.value), "action": {"ratio": 0}}, separators=(",", ":")).encode()
+    envelope = dsse.sign(forger, dsse.COMMAND_TYPE, value)
+    forged = record._replace(value=value, headers={**record.headers, "dsse": envelope})
+    report = check({**original, place: [forged, *original[place][1:]]})
+    assert (*place, 0) in {(f.topic, f.partition, f.offset) for f in report.findings}
+
+
+def test_a_command_of_another_environment_or_issuer_is_a_finding(
+    original: Records, public: dict[str, Any], check: Check
+) -> None:
+    bus = MemoryBus()
+    bus.records = dict(original)
+    for environment, issuer in (("prod", "risk/dev"), ("dev", "risk/other")):
+        report = verify(bus, public, environment, issuer)
+        assert {finding.topic for finding in report.findings} == {"commands"}
+
+
+def test_what_a_cut_run_leaves_is_told_from_what_was_changed(original: Records, check: Check) -> None:
+    """All outputs ahead of the audit's end are cut in one place: unfinished, nothing is accused."""
+    cut = {place: records for place, records in original.items() if place[0] in ("journal", "rejects")}
+    cut = {place: records for place, records in cut.items() if place != ("rejects", 1)}
+    report = check(cut)
+    assert report.findings == []
+    assert {finding.topic for finding in report.behind} == {"audit"}
+
+
+def test_replay_finds_a_change_that_every_hash_and_signature_agrees_with(
+    original: Records, public: dict[str, Any]
+) -> None:
+    place = next(place for place in original if place[0] == "exposures")
+    records = original[place]
+    changed = [*records[:-1], records[-1]._replace(value=records[-1].value.replace(b'"seq":', b'"seq": ', 1))]
+    bus = MemoryBus()
+    bus.records = {**original, place: changed}
+    report, _, _ = replay(bus, public, 2)
+    assert (*place, len(records) - 1) in {(f.topic, f.partition, f.offset) for f in report.findings}
+
+
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic != "journal"])
+def test_replay_names_a_flipped_dropped_or_added_record(original: Records, public: dict[str, Any], topic: str) -> None:
+    missed = []
+    for place, records in original.items():
+        if place[0] != topic or place == ("rejects", 2):  # that one is the sequencer's, which replay does not run
+            continue
+        at = len(records) // 2
+        for way in (flip, drop, insert):
+            for number, changed in enumerate(way(records, at)):
+                bus = MemoryBus()
+                bus.records = {**original, place: changed}
+                report, _, _ = replay(bus, public, 2)
+                if place not in {(f.topic, f.partition) for f in [*report.findings, *report.behind]}:
+                    missed.append((place, way.__name__, number))
+    assert missed == []
