@@ -1,7 +1,7 @@
 """Which worker a shard runs on: keys that the engine spreads evenly.
 
 Bytewax sends a key to worker ``SipHash-1-3(key) modulo workers`` (zero keys, Rust's hashing of a string, which ends in
-0xff). With plain numbers as keys all four shards of a default run fell to one of two workers. So each shard's key is its
+0xff). With plain numbers as keys all four shards of a default run fell to one of two workers. So a shard's key is its
 number followed by as many dots as it takes to spread the shards evenly over any worker count that divides 24.
 """
 

@@ -48,5 +48,3 @@ class CommandSigner:
         except VerificationError:
             return ""
         return envelope
-
-

@@ -38,7 +38,9 @@ def aggregate_exposure(step_id: str, up: KeyedStream[bytes]) -> KeyedStream[Fram
     """
     frames = op.stateful_batch("shard", up, lambda resume: StepLogic(resume, _make, ExposureState.restore, _step))
     partials = op.flat_map("partial", frames, _partial)
-    wide = op.stateful_batch("firm", partials, lambda resume: StepLogic(resume, _firm, FirmState.restore, FirmState.step))
+    wide = op.stateful_batch(
+        "firm", partials, lambda resume: StepLogic(resume, _firm, FirmState.restore, FirmState.step)
+    )
     return op.merge("frames", frames, wide)
 
 

@@ -1,4 +1,4 @@
-"""The command line (CONTRACT §5): thin commands over ``ops``; exit 0 good, 1 a negative finding, 2 bad usage or input."""
+"""The command line (CONTRACT §5): thin commands over ``ops``; exit 0 good, 1 a negative finding, 2 bad usage."""
 
 import json
 import os
@@ -25,6 +25,7 @@ app.add_typer(keys_app, name="keys")
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
+SHOWN_MAX = 10  # findings per topic: one changed record makes all that follow it unexpected
 DATAFLOW_NAMES = ("sequence", "risk")
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     """Run the command line; errors are one line on standard error."""
     os.environ["RUST_BACKTRACE"] = "0"  # the engine's own frames tell a user nothing; ours are chained to the error
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # what a command leaves with `typer.Exit`
     except SeawallError as error:
         _say(f"seawall: {error}")
         sys.exit(error.exit_code)
@@ -46,6 +47,7 @@ def main() -> None:
             raise
         _say(f"seawall: {usage()}; see seawall --help")
         sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _say(text: str) -> None:
@@ -164,8 +166,14 @@ def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
         listed = [finding._asdict() for finding in findings]
         print(json.dumps({"good": report.good, "records": report.records, "findings": listed}), file=out)
     else:
+        shown: dict[str, int] = {}
         for finding in findings:
-            print(finding, file=out)
+            shown[finding.topic] = shown.get(finding.topic, 0) + 1
+            if shown[finding.topic] <= SHOWN_MAX:
+                print(finding, file=out)
+        for topic, count in shown.items():
+            if count > SHOWN_MAX:
+                print(f"{topic}: {count - SHOWN_MAX} more findings follow from these; --json lists them all", file=out)
         total = sum(report.records.values())
         if report.good:
             counts = ", ".join(f"{count:,} {topic}" for topic, count in sorted(report.records.items()))

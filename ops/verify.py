@@ -175,7 +175,10 @@ class _Check:
         self.report.records["rejects"] = self.report.records.get("rejects", 0) + len(records)
         at = 0
         for number, stored in enumerate(records):
-            self.header("rejects", shards, stored, None, number)
+            self.header("rejects", shards, stored, _reject_id(stored.value), number)
+            if stored.key != "sequence":
+                text = f"has the key {stored.key!r}, which is not the sequencer's"
+                self.report.add("rejects", shards, stored.offset, text)
         for _, offset, count, digest in self.rejects:
             part = records[at : at + count]
             if len(part) < count:
@@ -245,14 +248,16 @@ class _Trail:
         if key == "all":
             del self._streams["rejects"]  # that partition of rejects is the sequencer's
         self._prev = audit.GENESIS
-        self._behind = self._lost = False
+        self._behind = False
+        self._slices = 0
 
     def skip(self) -> None:
         """Note that a slice cannot be read, so that what follows from it cannot be recomputed."""
-        self._lost = True
+        self._slices += 1
 
     def follow(self, seq: int, as_of_us: int, inputs: list[Any], configuration: dict[str, Any] | None) -> None:
         """Check what one slice (or second) gave."""
+        self._slices += 1
         if self._behind:
             return
         records = {topic: s.of(f"{self._partition}-{seq}-") for topic, s in self._streams.items()}
@@ -266,6 +271,10 @@ class _Trail:
 
     def end(self) -> None:
         """Check that nothing is left that no slice gave."""
+        left = self._streams["audit"].peek()
+        if left is not None and self._key != "all" and _seq(left) >= self._slices:
+            what = f"ends before slice {_seq(left)}, which was audited: the journal was cut"
+            self._check.report.add("journal", self._partition, self._slices, what)
         for topic, stream in self._streams.items():
             while (stored := stream.peek()) is not None:
                 what = "the journal gives no such record: added, or the journal was cut"
@@ -328,7 +337,9 @@ class _Trail:
             report.add("audit", *place, "does not follow the record before it, or cannot be read")
         elif "topic" in told.body and told.kind == decision.kind:
             topic = str(told.body["topic"])
-            report.add(topic, self._partition, None, f"record {told.body.get('id')} is not what was audited (audit {place[1]})")
+            report.add(
+                topic, self._partition, None, f"record {told.body.get('id')} is not what was audited (audit {place[1]})"
+            )
         elif told.kind in ("slice", "second") and told.kind == decision.kind:
             self._blame_slice(told, decision, place)
         else:
@@ -344,7 +355,9 @@ class _Trail:
             if want.get(topic) != have.get(topic):
                 counts = f"{have.get(topic, [0])[0]} records stand, {want.get(topic, [0])[0]} were audited"
                 first = self._streams[topic].first if topic in self._streams else None
-                report.add(topic, self._partition, first, f"values are not those audited at offset {place[1]} ({counts})")
+                report.add(
+                    topic, self._partition, first, f"values are not those audited at offset {place[1]} ({counts})"
+                )
         report.add("audit", *place, "states other values than those that stand, or was changed itself")
 
 
@@ -400,6 +413,23 @@ def _all(bus: Bus, topic: str, partition: int, report: Report) -> Iterator[Store
                 report.add(topic, partition, offset, f"offsets {offset} to {stored.offset - 1} are missing")
             offset = stored.offset + 1
             yield stored
+
+
+def _seq(stored: Stored) -> int:
+    """Return the slice that a record's id names, -1 where it names none."""
+    parts = stored.headers.get("seawall-id", "").split("-")
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else -1
+
+
+def _reject_id(value: bytes) -> str | None:
+    """Return the id that a sequencer's reject must have: the place of its source."""
+    try:
+        source = orjson.loads(value)["source"]
+        if "file" in source:
+            return f"{source['file']}-{source['line']}"
+        return f"{source['topic']}-{source['partition']}-{source['offset']}"
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
 
 
 def _decision(value: bytes) -> Decision | None:

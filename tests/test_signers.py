@@ -42,7 +42,6 @@ def _helpers_for_programs(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(seawall_testing.__file__).parents[1]))
 
 
-
 def check_verifies(signer) -> None:
     jwk = signer.public_jwk()
     raw = b"".join(keyset.decode_base64url(jwk[name]) for name in ("x", "y") if name in jwk)

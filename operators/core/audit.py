@@ -40,7 +40,9 @@ class AuditState:
         bodies = [*slice_decisions(frame.configuration), *frame.decisions]
         for topic in ("alerts", "rejects", "breaches", "commands"):
             bodies += [record_decision(topic, record.id, record.value) for record in records.get(topic, ())]
-        bodies.append(slice_body(frame, {topic: [r.value for r in records[topic]] for topic in TOPICS if topic in records}))
+        bodies.append(
+            slice_body(frame, {topic: [r.value for r in records[topic]] for topic in TOPICS if topic in records})
+        )
         records["audit"] = [self._chain(frame.seq, at, body) for at, body in enumerate(bodies)]
         return Audited(frame.key, frame.partition, frame.seq, records)
 

@@ -35,10 +35,9 @@ class Columns:
         first, size = self.size, self.size + count
         for name, array in self._data.items():
             if size > len(array):
-                larger = np.zeros(max(size, 2 * len(array)), array.dtype)
-                larger[:first] = array[:first]
-                self._data[name] = array = larger
-            array[first:size] = values.get(name, 0)
+                self._data[name] = np.zeros(max(size, 2 * len(array)), array.dtype)
+                self._data[name][:first] = array[:first]
+            self._data[name][first:size] = values.get(name, 0)
         self.size = size
         self._see()
         return first

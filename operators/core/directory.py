@@ -149,9 +149,12 @@ class Directory:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Columns over instruments (``size``, ``inverse``, ``spot``, margin ``class`` with
-        ``class_initial`` and ``class_maintenance`` rates, ``settlement``, ``base``, ``quote``, ``underlying``) and own accounts (``sign``, ``stake`` (sign, 0 for agency),
-        ``netting_set``, ``counterparty``, ``venue``, ``client``), and ``netting_set_counterparty``, ``enforceable``, ``haircut``.
+        """Columns by name.
+
+        Over instruments ``size``, ``inverse``, ``spot``, margin ``class`` (with ``class_initial`` and ``class_maintenance``
+        rates), ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts ``sign``, ``stake`` (the sign, 0
+        for agency), ``netting_set``, ``counterparty``, ``venue`` and ``client``; and ``netting_set_counterparty``,
+        ``enforceable`` and ``haircut``.
         """
         if self._arrays is None:
             self._arrays = {**self._instrument_arrays(), **self._account_arrays()}
@@ -201,7 +204,9 @@ class Directory:
             "counterparty": np.array(counterparties, dtype=np.int64),
             "venue": venue,
             "venue_or_none": np.where(venue < 0, len(self.venues), venue),
-            "group": np.array([self.groups.get(g.group if g else "", len(self.groups)) for g in groups], dtype=np.int64),
+            "group": np.array(
+                [self.groups.get(g.group if g else "", len(self.groups)) for g in groups], dtype=np.int64
+            ),
             "netting_set_counterparty": owner,
             "enforceable": np.array([t is None or t.enforceable for t in terms], dtype=bool),
             "haircut": np.array(self.haircuts),

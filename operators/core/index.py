@@ -1,7 +1,8 @@
 """An index from 64-bit keys to row numbers, looked up a thousand at a time.
 
 Open addressing with linear probing in two arrays. A dict of a hundred thousand entries costs 0.4 us per look-up, almost
-all of it cache misses; here a batch costs a few gathers. The order of insertion never shows: look-ups return what was put.
+all of it cache misses; here a batch costs a few gathers. The order of insertion never shows: look-ups return what was
+put.
 """
 
 import numpy as np
@@ -59,7 +60,8 @@ class Index:
     def put_new(self, keys: I8, rows: I8) -> bool:
         """Add keys, unless any is there or stands twice among them: then nothing, and False."""
         self._reserve(len(keys))
-        at, placed = self._home(keys), []
+        at = self._home(keys)
+        placed: list[I8] = []
         while len(keys):
             there = self._keys[at]
             if (there == keys).any():

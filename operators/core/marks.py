@@ -140,8 +140,8 @@ class Marks:
         across = prices.item(self._across.item(instrument))
         for row in self._of[instrument]:
             price = prices.item(row)
-            price = across if price != price else price
-            marked = price == price and worth == worth
+            price = across if price != price else price  # noqa: PLR0124
+            marked = price == price and worth == worth  # noqa: PLR0124: no NaN, the quick way
             value = -size / price if arrays["inverse"].item(instrument) else size * price
             self.unit[row] = value * worth if marked else 0.0
             self.worth[row] = worth if marked else 0.0
@@ -157,7 +157,7 @@ class Marks:
         across = self.across()
         for number in np.flatnonzero(arrays["spot"]).tolist():
             price = self.rows["price"].item(across.item(number))
-            if price == price:  # not NaN
+            if price == price:  # noqa: PLR0124: no NaN
                 edges.append((arrays["base"].item(number), arrays["quote"].item(number), price))
         for _ in range(2):  # direct, then through one intermediate asset
             known = prices.copy()

@@ -1,9 +1,9 @@
 """The memory of fills and transfers: the last ``fill_memory`` ids of a shard and what they said (CONTRACT §3).
 
 Ids lie in chunks of about a thousand; a slice with more than ``WHOLE_MIN`` of them becomes a chunk as it is, without a
-copy. Ids are found by the interpreter's own hash of their text: it differs between processes, so it is never stored, and
-what is found is compared with the text, so it never decides anything. The index has two generations: when the younger one
-is full it becomes the older, and what was older is forgotten whole, so nothing is ever removed one by one.
+copy. Ids are found by the interpreter's own hash of their text: it differs between processes, so it is never stored,
+and what is found is compared with the text, so it never decides anything. The index has two generations: when the
+younger one is full it becomes the older, and what was older is forgotten whole, so nothing is ever removed one by one.
 """
 
 from bisect import bisect_right

@@ -4,7 +4,8 @@
 
 The book has 250,000 open positions of 10,000 accounts in 1,000 instruments; every slice carries 1,000 fills and 1,000
 marks. The plain loop decodes, applies fills to positions and balances, and revalues; it has no memory of ids, limits,
-exposures, audit, engine or bus. Figures are fills per second of one core, and the ratio to the plain loop in the same run.
+exposures, audit, engine or bus. Figures are fills per second of one core, and the ratio to the plain loop of the same
+run.
 """
 
 import argparse
@@ -28,12 +29,31 @@ BATCH = 1000
 
 def configuration(change_min):
     """Return the journaled configuration of the benchmark."""
-    limit = {"id": "margin", "scope": "account:*", "measure": "margin_ratio", "direction": "above", "warning": 0.5,
-             "soft": 0.8, "hard": 1.0, "exit_ratio": 0.9, "dwell_s": 60}
-    return {"version": 1, "code": "benchmark", "shards": SHARDS, "issuer": "risk/dev", "environment": "dev",
-            "slice_ms": 100, "reporting_currency": "USD", "exposure_change_min": change_min, "mark_max_age_s": 60,
-            "fill_memory": 100_000, "limits": {"version": 1, "sha256": "-", "limits": [limit]},
-            "playbook": {"version": 1, "sha256": "-", "rules": []}}
+    limit = {
+        "id": "margin",
+        "scope": "account:*",
+        "measure": "margin_ratio",
+        "direction": "above",
+        "warning": 0.5,
+        "soft": 0.8,
+        "hard": 1.0,
+        "exit_ratio": 0.9,
+        "dwell_s": 60,
+    }
+    return {
+        "version": 1,
+        "code": "benchmark",
+        "shards": SHARDS,
+        "issuer": "risk/dev",
+        "environment": "dev",
+        "slice_ms": 100,
+        "reporting_currency": "USD",
+        "exposure_change_min": change_min,
+        "mark_max_age_s": 60,
+        "fill_memory": 100_000,
+        "limits": {"version": 1, "sha256": "-", "limits": [limit]},
+        "playbook": {"version": 1, "sha256": "-", "rules": []},
+    }
 
 
 def journal(positions, accounts, instruments, slices, change_min, seed=5):
@@ -42,9 +62,19 @@ def journal(positions, accounts, instruments, slices, change_min, seed=5):
     names = [f"acct-{i}" for i in range(accounts)]
     shard = np.array([zlib.crc32(n.encode()) % SHARDS for n in names])
     prices = np.exp(rng.normal(3, 2, instruments))
-    reference = [ev.Instrument(instrument=f"I{i}-PERP", kind="perpetual", base=f"C{i}", quote="USD", settlement="USD",
-                               quantity_increment="0.001", initial_margin_rate="0.02", maintenance_margin_rate="0.01")
-                 for i in range(instruments)]
+    reference = [
+        ev.Instrument(
+            instrument=f"I{i}-PERP",
+            kind="perpetual",
+            base=f"C{i}",
+            quote="USD",
+            settlement="USD",
+            quantity_increment="0.001",
+            initial_margin_rate="0.02",
+            maintenance_margin_rate="0.01",
+        )
+        for i in range(instruments)
+    ]
     reference += [ev.Account(account=n, counterparty=n, holder="counterparty") for n in names]
     seq, clock, fill = [0] * SHARDS, 1_700_000_000_000_000, 0
     own = [np.flatnonzero(shard == k) for k in range(SHARDS)]
@@ -58,8 +88,13 @@ def journal(positions, accounts, instruments, slices, change_min, seed=5):
         fill += count
         quantity = times * rng.integers(1, 1000, count) * rng.choice((-1, 1), count)
         price = prices[instrument] * (1 + rng.normal(0, width, count).clip(-0.5, 0.5))
-        return Fills(id=ids, account=owner.tolist(), instrument=instrument.tolist(), quantity=quantity.tolist(),
-                     price=np.round(price, 6).tolist())
+        return Fills(
+            id=ids,
+            account=owner.tolist(),
+            instrument=instrument.tolist(),
+            quantity=quantity.tolist(),
+            price=np.round(price, 6).tolist(),
+        )
 
     def piece(k, **fields):
         nonlocal clock
@@ -69,12 +104,18 @@ def journal(positions, accounts, instruments, slices, change_min, seed=5):
         return k, value
 
     for k in range(SHARDS):
-        marks = Marks(instrument=list(range(instruments)), price=np.round(prices, 6).tolist(), time_us=[clock] * instruments)
-        money = Transfers(id=[f"t{k}-{i}" for i in own[k]], account=own[k].tolist(), asset=["USD"] * len(own[k]),
-                          amount=[5e7] * len(own[k]))
+        marks = Marks(
+            instrument=list(range(instruments)), price=np.round(prices, 6).tolist(), time_us=[clock] * instruments
+        )
+        money = Transfers(
+            id=[f"t{k}-{i}" for i in own[k]],
+            account=own[k].tolist(),
+            asset=["USD"] * len(own[k]),
+            amount=[5e7] * len(own[k]),
+        )
         yield piece(k, configuration=configuration(change_min), reference=reference, marks=marks, transfers=money)
         for first in range(0, len(of[k]), 4000):
-            part = of[k][first:first + 4000]
+            part = of[k][first : first + 4000]
             yield piece(k, fills=fills(part // instruments, part % instruments, 0.2, 20))
     yield None, b""
     for number in range(slices):
@@ -82,7 +123,9 @@ def journal(positions, accounts, instruments, slices, change_min, seed=5):
         prices *= 1 + rng.normal(0, 2e-5, instruments)  # about 50 % a year at 100 ms
         chosen = rng.choice(of[k], min(BATCH, len(of[k])), replace=False)
         marked = np.arange(BATCH) % instruments if instruments >= BATCH else np.arange(instruments)
-        marks = Marks(instrument=marked.tolist(), price=np.round(prices[marked], 6).tolist(), time_us=[clock] * len(marked))
+        marks = Marks(
+            instrument=marked.tolist(), price=np.round(prices[marked], 6).tolist(), time_us=[clock] * len(marked)
+        )
         yield piece(k, fills=fills(chosen // instruments, chosen % instruments, 1e-4), marks=marks)
 
 
@@ -112,7 +155,9 @@ class Plain:
         rows = np.concatenate(self.rows, axis=1)
         self.account, self.instrument = rows[0].astype(np.int64), rows[1].astype(np.int64)
         self.units, self.cost = rows[2].copy(), rows[3] * 0.001
-        self.keys = dict(zip((self.account * self.instruments + self.instrument).tolist(), range(len(rows[0]))))
+        self.keys = dict(
+            zip((self.account * self.instruments + self.instrument).tolist(), range(len(rows[0])), strict=True)
+        )
         self.local = np.zeros(self.accounts, dtype=np.int64)
         own = np.unique(self.account)
         self.local[own] = np.arange(len(own))
@@ -144,7 +189,11 @@ DECODE = msgspec.json.Decoder(Slice).decode
 
 def measure(scale, change_min, slices, engine):
     """Return (plain, core, engine) fills per second, and what they ran on."""
-    positions, accounts, instruments = int(250_000 * scale), max(SHARDS * 4, int(10_000 * scale)), max(1000, int(1000 * scale))
+    positions, accounts, instruments = (
+        int(250_000 * scale),
+        max(SHARDS * 4, int(10_000 * scale)),
+        max(1000, int(1000 * scale)),
+    )
     positions = min(positions, accounts * instruments // 2)
     opening, live, target = [], [], None
     target = opening
@@ -186,7 +235,9 @@ def through_engine(opening, live, fills):
     folder = Path(tempfile.mkdtemp(prefix="seawall-bench-"))
     try:
         new_key(folder / "keys/dev.pem")
-        (folder / "desk.toml").write_text(f'bus = "sqlite:seawall.db"\nshards = {SHARDS}\n[keys]\nsigner = "file:keys/dev.pem"\n')
+        (folder / "desk.toml").write_text(
+            f'bus = "sqlite:seawall.db"\nshards = {SHARDS}\n[keys]\nsigner = "file:keys/dev.pem"\n'
+        )
         bus = SqliteBus(folder / "seawall.db")
 
         def put(items):
@@ -204,7 +255,7 @@ def through_engine(opening, live, fills):
                 piece = DECODE(ends[last])
                 piece.end = True
                 ends[last] = encode_slice(piece)
-            return [(k, v) for (k, _), v in zip(items, ends)]
+            return [(k, v) for (k, _), v in zip(items, ends, strict=True)]
 
         put(finish(opening))
         run(load_configuration(folder / "desk.toml"), only=["risk"])
@@ -230,7 +281,11 @@ def main():
             plain, core, engine, positions = measure(scale, change_min, args.slices, not args.no_engine)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             through = f"{engine:,.0f} | {engine / plain:.2f}" if engine else "- | -"
-            print(f"| {positions:,} | {change_min} | {plain:,.0f}/s | {core:,.0f}/s | {core / plain:.2f} | {through} | {memory:.0f} |", flush=True)
+            print(
+                f"| {positions:,} | {change_min} | {plain:,.0f}/s | {core:,.0f}/s | {core / plain:.2f} | {through} "
+                f"| {memory:.0f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

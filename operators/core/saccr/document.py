@@ -11,7 +11,7 @@ Examples
 Traceback (most recent call last):
 ...
 seawall.operators.core.saccr.document.DocumentError: trade 1, field notionl: FIELD_IS_UNKNOWN_HERE (did you mean notional?)
-"""
+"""  # noqa: E501
 
 import json
 from collections.abc import Callable, Mapping
