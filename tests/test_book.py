@@ -381,6 +381,7 @@ def test_a_memory_remembers_what_a_dict_would_and_says_what_came_first(numbers: 
         name = f"n{number}"
         if name not in memory:
             memory.add(name, (name.upper(), at))
+            first.pop(name, None)  # it was forgotten, and is now the youngest
             first[name] = (name.upper(), at)
     order = list(first)
     for name in order[-size_max:] if size_max else []:

@@ -76,6 +76,7 @@ class Positions:
             {"account": "i8", "instrument": "i8", "mark": "i8", "units": "i8", "cost": "f8", "bin": "i8", "size": "f8"}
         )
         self._index = Index()
+        self._probe: I8 = np.zeros(0, dtype=np.int64)
         self.bins_of: I8 = np.zeros(0, dtype=np.int64)
         self.bins = 1
 
@@ -129,11 +130,10 @@ class Positions:
         """
         realised, opened = np.zeros(len(slots)), np.zeros(len(slots), dtype=np.int64)
         left = np.arange(len(slots))
+        if self._distinct(slots):
+            return self._round(slots, units, values)
         for _ in range(ROUNDS_MAX):
             first = np.unique(slots[left], return_index=True)[1]
-            if len(first) == len(left):
-                realised[left], opened[left] = self._round(slots[left], units[left], values[left])
-                return realised, opened
             first.sort()
             now = left[first]
             realised[now], opened[now] = self._round(slots[now], units[now], values[now])
@@ -144,6 +144,14 @@ class Positions:
             realised[at] = self.fill(slot, int(units[at]), float(values[at]))
             opened[at] = (held + int(units[at]) != 0) - (held != 0)
         return realised, opened
+
+    def _distinct(self, slots: I8) -> bool:
+        """Tell whether no row stands twice: each writes its number into its row's place, and all must read theirs."""
+        if len(self._probe) < self.rows.size:
+            self._probe = np.zeros(2 * self.rows.size, dtype=np.int64)
+        numbers = np.arange(len(slots))
+        self._probe[slots] = numbers
+        return bool((self._probe[slots] == numbers).all())
 
     def _round(self, slots: I8, units: I8, values: F8) -> tuple[F8, I8]:
         """Apply fills on distinct positions with the formulas of :meth:`fill`, elementwise."""
@@ -175,6 +183,7 @@ class Positions:
         """Take the state of a snapshot."""
         self.rows.restore(state)
         self.rows["size"][:] = self.rows["units"]
+        self.bins = 0  # `classify` follows and fills `bin`
         self._reindex()
 
     def _reindex(self) -> None:

@@ -133,7 +133,6 @@ class Directory:
             self.local[number] = len(self.own)
             self.own.append(number)
             self.own_names.append(record.account)
-            self.owners.append(())
         netting_set = record.netting_set or record.account
         if netting_set not in self.netting_sets:
             self.netting_sets[netting_set] = len(self.netting_sets)
@@ -141,8 +140,6 @@ class Directory:
         if record.counterparty not in self.counterparties:
             self.counterparties[record.counterparty] = len(self.counterparties)
             self.counterparty_names.append(record.counterparty)
-        scopes = (f"netting_set:{netting_set}", f"counterparty:{record.counterparty}")
-        self.owners[self.local[number]] = (*scopes, f"venue:{record.venue}") if record.venue else scopes
         self.named[number] = (record.account, netting_set, record.counterparty)
 
     # --- columns ----------------------------------------------------------------------------------------------------
@@ -151,10 +148,10 @@ class Directory:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Columns by name.
 
-        Over instruments ``size``, ``inverse``, ``spot``, margin ``class`` (with ``class_initial`` and ``class_maintenance``
-        rates), ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts ``sign``, ``stake`` (the sign, 0
-        for agency), ``netting_set``, ``counterparty``, ``venue`` and ``client``; and ``netting_set_counterparty``,
-        ``enforceable`` and ``haircut``.
+        Over instruments ``size``, ``inverse``, ``spot``, margin ``class`` (with ``class_initial`` and
+        ``class_maintenance`` rates), ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts
+        ``sign``, ``stake`` (the sign, 0 for agency), ``netting_set``, ``counterparty``, ``venue`` and ``client``; and
+        ``netting_set_counterparty``, ``enforceable`` and ``haircut``.
         """
         if self._arrays is None:
             self._arrays = {**self._instrument_arrays(), **self._account_arrays()}
@@ -188,6 +185,7 @@ class Directory:
         counterparties = [self.counterparties[a.counterparty] for a in own]
         owner = np.zeros(len(self.netting_sets), dtype=np.int64)
         owner[sets] = counterparties
+        self.owners = [self._scopes(account) for account in own]
         terms = [self.netting_set_records.get(name) for name in self.netting_sets]
         groups = [self.counterparty_records.get(name) for name in self.counterparties]
         sign = np.array([1.0 if a.holder == "house" else -1.0 for a in own])
@@ -211,6 +209,16 @@ class Directory:
             "enforceable": np.array([t is None or t.enforceable for t in terms], dtype=bool),
             "haircut": np.array(self.haircuts),
         }
+
+    def _scopes(self, account: ev.Account) -> tuple[str, ...]:
+        """Return the scopes that hold an account."""
+        scopes = [f"netting_set:{account.netting_set or account.account}", f"counterparty:{account.counterparty}"]
+        if account.venue:
+            scopes.append(f"venue:{account.venue}")
+        party = self.counterparty_records.get(account.counterparty)
+        if party is not None and party.group:
+            scopes.append(f"group:{party.group}")
+        return tuple(scopes)
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -165,6 +165,7 @@ class ExposureState:
         self.seq, self.configuration = state["seq"], state["configuration"]
         if state["ledger"] is not None:
             self.ledger = Ledger(self.shard, self.configuration)
+            self.ledger.configure(self.configuration)
             self.ledger.restore(state["ledger"])
         self._second_fills, self._second_news, self._second_configuration = state["second"]
         self._writer.restore(state["writer"])

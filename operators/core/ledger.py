@@ -107,7 +107,11 @@ class Ledger:
         """Return the instruments held here whose mark is older than ``mark_max_age_s``, in order of number."""
         rows = self.marks.rows
         size = min(rows.size, len(self.open_at))
-        old = (self.open_at[:size] > 0) & (rows["time_us"][:size] < as_of_us - self.mark_age_us_max)
+        since = rows["time_us"][:size]
+        if self.marks.venue_accounts:  # a venue's row without a price of its own is as old as the one across
+            own = np.isnan(rows["price"][:size])
+            since = np.where(own, rows["time_us"][self.marks.across()[rows["instrument"][:size]]], since)
+        old = (self.open_at[:size] > 0) & (since < as_of_us - self.mark_age_us_max)
         found = rows["instrument"][:size][old].tolist()
         return [self.directory.instrument_records[number].instrument for number in sorted(set(found))]
 

@@ -48,7 +48,7 @@ class Marks:
         self.unit: F8 = np.zeros(0)
         self.worth: F8 = np.zeros(0)
         self.at_par = False
-        self.venue_priced = False
+        self.venue_priced = self.venue_accounts = False
         self._fresh = False
 
     def row(self, instrument: int, venue: int = ACROSS) -> int:
@@ -60,6 +60,7 @@ class Marks:
             while len(self._of) <= instrument:
                 self._of.append([])
             self._of[instrument].append(row)
+            self.venue_accounts = self.venue_accounts or venue != ACROSS
             self._fresh = False
         return row
 
@@ -141,7 +142,7 @@ class Marks:
         for row in self._of[instrument]:
             price = prices.item(row)
             price = across if price != price else price  # noqa: PLR0124
-            marked = price == price and worth == worth  # noqa: PLR0124: no NaN, the quick way
+            marked = price == price and worth == worth  # noqa: PLR0124 (no NaN, the quick way)
             value = -size / price if arrays["inverse"].item(instrument) else size * price
             self.unit[row] = value * worth if marked else 0.0
             self.worth[row] = worth if marked else 0.0
@@ -157,7 +158,7 @@ class Marks:
         across = self.across()
         for number in np.flatnonzero(arrays["spot"]).tolist():
             price = self.rows["price"].item(across.item(number))
-            if price == price:  # noqa: PLR0124: no NaN
+            if price == price:  # noqa: PLR0124 (no NaN)
                 edges.append((arrays["base"].item(number), arrays["quote"].item(number), price))
         for _ in range(2):  # direct, then through one intermediate asset
             known = prices.copy()
@@ -183,5 +184,6 @@ class Marks:
         for row, instrument in enumerate(self.rows["instrument"].tolist()):
             self._of[instrument].append(row)
         self.venue_priced = state["venue_priced"]
+        self.venue_accounts = bool((self.rows["venue"] != ACROSS).any())
         self.settlements = {int(k): float(v) for k, v in state["settlements"]}
         self._fresh = False

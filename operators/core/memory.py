@@ -22,12 +22,12 @@ Column = list[Any] | NDArray[Any] | None
 
 
 class Memory:
-    """Ids in order of arrival, each with its content, at least the last ``size_max`` of them.
+    """Ids in order of arrival, each with its content: exactly the last ``size_max`` of them are known.
 
     Parameters
     ----------
     size_max
-        Ids to remember. Whole chunks are forgotten, so somewhat more may be known.
+        Ids to remember.
     defaults
         One per content column: what a column that is None says.
     """
@@ -45,9 +45,8 @@ class Memory:
 
     def content(self, name: str) -> Content | None:
         """Return what an id stands for now: None where it is not remembered or was undone."""
-        if name in self._amended:
-            return self._amended[name]
-        return self.original(name)
+        content = self.original(name)
+        return self._amended.get(name, content) if content is not None else None
 
     def original(self, name: str) -> Content | None:
         """Return what an id said when it came, whatever happened to it since."""
@@ -66,7 +65,7 @@ class Memory:
         """
         hashes = np.fromiter(map(hash, names), np.int64, len(names)) & POSITIVE
         start = self._end()
-        if (self._old.find(hashes) >= self._starts[0]).any():
+        if (self._old.find(hashes) >= self._floor()).any():
             return False
         if not self._young.put_new(hashes, np.arange(start, start + len(names))):
             return False
@@ -114,11 +113,16 @@ class Memory:
         key = hash(name) & POSITIVE
         for index in (self._young, self._old):
             place = index.find_one(key)
-            if place >= self._starts[0]:
+            if place >= self._floor():
                 chunk = bisect_right(self._starts, place) - 1
                 if self._chunks[chunk][0][place - self._starts[chunk]] == name:
                     return place
-        return self._collided.get(name)
+        place = self._collided.get(name, ABSENT)
+        return place if place >= self._floor() else None
+
+    def _floor(self) -> int:
+        """Return the place of the oldest id that counts as remembered: exactly the last ``size_max`` do."""
+        return max(self._starts[0], self._end() - self.size_max)
 
     def _end(self) -> int:
         return self._starts[-1] + len(self._chunks[-1][0])

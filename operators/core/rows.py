@@ -71,7 +71,8 @@ class RowWriter:
         if bound is None or bound.shape != last.shape or change_min != self._change_min:
             self._bounds[kind] = bound = change_min * np.maximum(np.abs(last), self._floors[kind])
             self._change_min = change_min
-        moved = (np.abs(values - last) > bound).any(axis=0).nonzero()[0]
+        change = values - last
+        moved = (np.abs(change, out=change) > bound).any(axis=0).nonzero()[0]
         now = values[:, moved]
         last[:, moved] = now
         bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind])

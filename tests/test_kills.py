@@ -1,0 +1,97 @@
+"""A kill -9 at any moment, and a restart with any number of workers and processes, changes no byte of any topic."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from seawall_testing import crisis
+from seawall_testing.runs import CLI, Contents, contents, differences, seawall
+
+INPUTS = ("reference.jsonl", "book.jsonl", "marks.jsonl", "limits.toml", "playbook.toml", "desk.toml")
+WAYS: list[list[str]] = [[], ["--workers", "2"], ["--processes", "2"], ["--processes", "2", "--workers", "2"]]
+STARTING_S = 0.2  # before that no process has opened anything
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Contents, float]:
+    """The inputs with their key, what an uninterrupted run makes of them, and how long that takes."""
+    path = crisis.write_crisis(tmp_path_factory.mktemp("whole") / "run", 100, per_second=60, shards=4)
+    began = time.monotonic()
+    done = seawall("run", path)
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    return path.parent, contents(path.parent), took
+
+
+def twin(original: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for name in INPUTS:
+        shutil.copy(original / name, folder / name)
+    shutil.copytree(original / "keys", folder / "keys")
+    return folder / "desk.toml"
+
+
+def killed(path: Path, options: list[str], after_s: float) -> bool:
+    """Run and kill the whole process group after a while; return whether it was still alive."""
+    command = [*CLI, "run", str(path), *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            _, err = process.communicate(timeout=after_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return True
+        assert process.returncode == 0, err
+        return False
+
+
+def run_with_kills(original: Path, folder: Path, ways: list[list[str]], kills: int, took: float, seed: int) -> Path:
+    """Run with kills at random moments, then to the end; return the folder."""
+    rng, path = random.Random(seed), twin(original, folder)
+    done = 0
+    for _ in range(10 * kills):
+        if done == kills:
+            break
+        alive = killed(path, rng.choice(ways), rng.uniform(STARTING_S, STARTING_S + took))
+        done += alive
+        if not alive and done < kills:  # it finished: begin the next round anew
+            assert differences(contents(path.parent), contents(original)) == []
+            path = twin(original, folder.with_name(f"{folder.name}-{rng.randrange(10**9)}"))
+    assert done == kills
+    last = seawall("run", path, *rng.choice(ways))
+    assert last.returncode == 0, last.stderr
+    return path.parent
+
+
+@pytest.mark.parametrize(
+    "ways", [WAYS[:1], WAYS[1:2], WAYS[2:3], WAYS], ids=["1 worker", "2 workers", "2 processes", "mixed"]
+)
+def test_kills_at_random_moments_leave_every_topic_byte_for_byte(
+    wanted: tuple[Path, Contents, float], tmp_path: Path, ways: list[list[str]]
+) -> None:
+    original, whole, took = wanted
+    folder = run_with_kills(original, tmp_path / "run", ways, 3, took, seed=len(ways))
+    assert differences(contents(folder), whole) == []
+    assert seawall("verify", folder).returncode == 0
+    assert seawall("replay", folder).returncode == 0
+
+
+@pytest.mark.soak
+@pytest.mark.skipif("SEAWALL_KILLS" not in os.environ, reason="SEAWALL_KILLS does not say how many kills")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(4))
+def test_many_kills_leave_every_topic_byte_for_byte(
+    wanted: tuple[Path, Contents, float], tmp_path: Path, seed: int
+) -> None:
+    original, whole, took = wanted
+    kills = int(os.environ["SEAWALL_KILLS"])
+    folder = run_with_kills(original, tmp_path / "run", WAYS, kills, took, seed=100 + seed)
+    assert differences(contents(folder), whole) == []
