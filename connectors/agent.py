@@ -26,10 +26,10 @@ from typing import Any
 import msgspec
 
 from seawall.connectors.signers import CheckedSigner, open_signer
-from seawall.operators.core.evidence.documents import DOCUMENTS, Command, Document, restricts
-from seawall.operators.core.evidence.strict import Malformed, parse_strict
 from seawall.schemas.dsse import Signer, pae
 from seawall.schemas.errors import SeawallError, UsageError, VerificationError
+from seawall.schemas.evidence.documents import DOCUMENTS, Command, Document, restricts
+from seawall.schemas.evidence.strict import Malformed, parse_strict
 
 FRAME_BYTES_MAX = 1 << 20
 TIMEOUT_S = 30

@@ -6,9 +6,9 @@ Decides nothing; states the contract of an effect, and how an outcome is acknowl
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from seawall.operators.core.evidence.acceptance import Refusal
-from seawall.operators.core.evidence.documents import Command, Document, InForce
-from seawall.operators.core.evidence.ordering import Outcome
+from seawall.schemas.evidence.acceptance import Refusal
+from seawall.schemas.evidence.documents import Command, Document, InForce
+from seawall.schemas.evidence.ordering import Outcome
 
 T_contra = TypeVar("T_contra", contravariant=True)
 ACKNOWLEDGED = {

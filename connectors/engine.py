@@ -5,6 +5,7 @@ its partition back: what a replay produces again is compared with what stands an
 ``seawall-n`` decides, never an offset or a clock (DESIGN §2).
 """
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from seawall.connectors.bus import Bus, Writer, open_bus
 from seawall.connectors.placement import engine_key
-from seawall.schemas.errors import BusError, Divergence, Gap
+from seawall.schemas.errors import BusError, Divergence, Gap, SnapshotError
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import decode_slice
 
@@ -33,6 +34,7 @@ EPOCH_BYTES_MAX = 64 * 1024 * 1024
 POLL = timedelta(milliseconds=5)
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects")
 COMPARED = ("seawall-id", "seawall-n", "dsse")
+TAIL_RECORDS = 500
 ENDS = b'"end":true'
 
 
@@ -117,6 +119,8 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         if offset > end:
             text = f"the recovery store stands at offset {offset} of {topic}/{partition}, which ends at {end}"
             raise BusError(f"{text}: they do not join; move the folder recovery away to replay the journal")
+        if offset and topic == "journal":
+            check_outputs(bus, partition, offset)
         self._source, self._bus, self._topic, self._key = source, bus, topic, engine_key(partition)
         self._partition, self._offset = partition, offset
         self._awake: datetime | None = None
@@ -167,11 +171,46 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         self._bus.close()
 
 
+def check_outputs(bus: Bus, partition: int, offset: int) -> None:
+    """Check that what a recovered state has written stands: the audit up to its slice, and what the audit last names.
+
+    Raises
+    ------
+    SnapshotError
+        Outputs were cut behind the state's back; replaying the journal writes them again.
+    """
+    end = bus.end("audit", partition)
+    last = bus.read("audit", partition, end - 1, 1) if end else []
+    seq = int(last[0].headers.get("seawall-id", "0-0-0").split("-")[1]) if last else -1
+    if seq < offset - 1:
+        raise SnapshotError(f"the recovery store stands at slice {offset}, audit/{partition} ends with slice {seq}")
+    wanted = {topic: b'"%s":[' % topic.encode() for topic in DERIVED if topic != "audit"}
+    while wanted and end > 0:
+        start = max(0, end - TAIL_RECORDS)
+        for stored in reversed(bus.read("audit", partition, start, end - start)):
+            for topic in [topic for topic, mark in wanted.items() if mark in stored.value]:
+                found = json.loads(stored.value)
+                if found["kind"] == "slice":
+                    del wanted[topic]
+                    _check_tail(
+                        bus, topic, partition, f"{partition}-{found['seq']}-{found['body']['topics'][topic][0] - 1}"
+                    )
+        end = start
+
+
+def _check_tail(bus: Bus, topic: str, partition: int, wanted: str) -> None:
+    end = bus.end(topic, partition)
+    last = bus.read(topic, partition, end - 1, 1) if end else []
+    found = last[0].headers.get("seawall-id") if last else "none"
+    if found != wanted:
+        raise SnapshotError(f"the last record of {topic}/{partition} is {found}, the audit names {wanted}")
+
+
 class RecordSink(FixedPartitionedSink[Any, None]):
     """Writes records once: appends what is new, compares and drops what stands.
 
-    Items are ``(partition, records)``, where ``records`` is a list for a sink of one topic, or a bundle with ``records``
-    by topic for a sink of all (``topic`` None).
+    Items are ``(partition, records)``, where ``records`` is a list for a sink of one topic, or a bundle with
+    ``records`` by topic for a sink of all (``topic`` None).
 
     Raises
     ------

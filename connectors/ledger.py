@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
-from seawall.operators.core.evidence.ordering import Mark, Outcome, Seen
+from seawall.schemas.evidence.ordering import Mark, Outcome, Seen
 
 FORGET_EVERY = 64
 SEEN_MAX = 1024  # per issuer and target; what lies further back is refused as STALE_SEQ, never applied

@@ -3,6 +3,7 @@
 Losing it loses nothing: the journal is replayed from its start and every record that stands is compared and dropped.
 """
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -32,14 +33,12 @@ def is_sound(folder: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        with sqlite3.connect(file, timeout=30) as store:
+        with contextlib.closing(sqlite3.connect(file, timeout=30)) as store:
             names = {row[0] for row in store.execute("select name from sqlite_master where type = 'table'")}
             sound = names >= TABLES and store.execute("pragma quick_check").fetchone() == ("ok",)
             return sound and bool(store.execute("select count(*) from parts").fetchone()[0])
     except sqlite3.Error:
         return False
-    finally:
-        store.close()
 
 
 def set_aside(folder: Path) -> Path:

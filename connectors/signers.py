@@ -27,10 +27,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from seawall.connectors import keys
-from seawall.operators.core.evidence.keyset import KeySet, decode_base64url, verify
-from seawall.operators.core.evidence.strict import Malformed
 from seawall.schemas.dsse import Signer, b64url, pae, thumbprint
 from seawall.schemas.errors import UsageError
+from seawall.schemas.evidence.keyset import KeySet, decode_base64url, verify
+from seawall.schemas.evidence.strict import Malformed
 
 PROGRAM_TIMEOUT_S = 30
 ALGORITHMS = {"OKP": "Ed25519", "EC": "ES256"}

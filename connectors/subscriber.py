@@ -20,11 +20,11 @@ import msgspec
 
 from seawall.connectors.effects import Effects, Receipt
 from seawall.connectors.ledger import Ledger, SqliteLedger
-from seawall.operators.core.evidence.acceptance import HEADER, Policy, Refusal, Refused, accept
-from seawall.operators.core.evidence.documents import Command, Document, Heartbeat, State
-from seawall.operators.core.evidence.keyset import KeySet
-from seawall.operators.core.evidence.ordering import Outcome, advance, place, recall, released, remember, unheard
-from seawall.operators.core.evidence.rotation import rotate
+from seawall.schemas.evidence.acceptance import HEADER, Policy, Refusal, Refused, accept
+from seawall.schemas.evidence.documents import Command, Document, Heartbeat, State
+from seawall.schemas.evidence.keyset import KeySet
+from seawall.schemas.evidence.ordering import Outcome, advance, place, recall, released, remember, unheard
+from seawall.schemas.evidence.rotation import rotate
 
 SILENCE, CONTRADICTION = "silence", "contradiction"
 T = TypeVar("T")

@@ -19,9 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from seawall.connectors.keys import FileSigner
-from seawall.operators.core.evidence.keyset import decode_base64url
-from seawall.operators.core.evidence.note import COSIGNATURE, NoteKey, cosign, note_key, parse_vkey
-from seawall.operators.core.evidence.witnessing import (
+from seawall.schemas.dsse import Signer
+from seawall.schemas.errors import CouldNotVerify
+from seawall.schemas.evidence.keyset import decode_base64url
+from seawall.schemas.evidence.note import COSIGNATURE, NoteKey, cosign, note_key, parse_vkey
+from seawall.schemas.evidence.witnessing import (
     REQUEST_BYTES_MAX,
     Request,
     WitnessRefusal,
@@ -29,8 +31,6 @@ from seawall.operators.core.evidence.witnessing import (
     merge_cosignatures,
     parse_request,
 )
-from seawall.schemas.dsse import Signer
-from seawall.schemas.errors import CouldNotVerify
 
 TIMEOUT_S = 10
 _SCHEMA = (

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from seawall.connectors.subscriber import Subscriber, headers_of, sqlite_subscriber
-from seawall.operators.core.evidence.acceptance import Policy
-from seawall.operators.core.evidence.documents import Command, InForce
-from seawall.operators.core.evidence.keyset import KeySet, trust_issuers
-from seawall.operators.core.evidence.ordering import TRADING_MODE
-from seawall.operators.core.evidence.rotation import open_pinned
+from seawall.schemas.evidence.acceptance import Policy
+from seawall.schemas.evidence.documents import Command, InForce
+from seawall.schemas.evidence.keyset import KeySet, trust_issuers
+from seawall.schemas.evidence.ordering import TRADING_MODE
+from seawall.schemas.evidence.rotation import open_pinned
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gateway_mode (target TEXT PRIMARY KEY, rung INT) WITHOUT ROWID;

@@ -8,6 +8,7 @@
 import gc
 import json
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import key_path, new_key, open_signer
@@ -27,6 +29,7 @@ log = logging.getLogger("seawall")
 EPOCH = timedelta(seconds=1)
 DATAFLOWS = ("sequence", "risk")
 RECOVERY = "recovery"
+SNAPSHOT_EXIT = 75  # of a worker process whose recovery store cannot be read (EX_TEMPFAIL)
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Stop:
 
 
 def prepare(configuration: Configuration) -> Bus:
-    """Make what a first run needs: the development key and ``run.toml``; return the bus.
+    """Make what a first run needs, the development key; return the bus.
 
     Raises
     ------
@@ -85,9 +88,6 @@ def prepare(configuration: Configuration) -> Bus:
             raise UsageError(f"the key {key} does not exist, but its run has records; bring the key back")
         new_key(key)
     open_signer(configuration.signer, configuration.directory)
-    saved = configuration.directory / RUN_FILE
-    if configuration.path != saved:
-        saved.write_bytes(configuration.path.read_bytes())
     return bus
 
 
@@ -113,22 +113,15 @@ def run(
     stop, outcome = Stop(), Outcome()
     stop.on_signal()
     sequenced = threading.Event()
-    thread = None
-    if "sequence" in wanted:
-        thread = threading.Thread(target=_sequence, args=(configuration, bus, stop, sequenced, outcome), name="sequence")
-        if "risk" not in wanted:
-            _sequence(configuration, bus, stop, sequenced, outcome)
-            thread = None
-        else:
-            thread.start()
+    recovery = configuration.directory / RECOVERY
+    if recovery.exists() and not bus.topics():
+        log.warning("the bus is new: the recovery store of another one is kept as %s", _set_aside(recovery))
+    thread = _start_sequence(configuration, bus, stop, sequenced, outcome) if "sequence" in wanted else None
     try:
         if "risk" in wanted:
             alone = "sequence" not in wanted
             totals = outcome.dataflows.setdefault("risk", Totals())
-            if processes > 1:
-                _risk_processes(configuration, stop, None if alone else sequenced, workers, processes, totals)
-            else:
-                _risk_here(configuration, stop, None if alone else sequenced, workers, totals)
+            _risk(configuration, stop, None if alone else sequenced, workers, processes, totals)
     except BaseException as error:
         stop.fail(error)
         raise
@@ -149,41 +142,70 @@ def _count(bus: Bus, configuration: Configuration, outcome: Outcome) -> None:
             outcome.dataflows["risk"].events = outcome.dataflows["sequence"].events
 
 
-def _sequence(configuration: Configuration, bus: Bus, stop: Stop, done: threading.Event, outcome: Outcome) -> None:
+def _start_sequence(
+    configuration: Configuration, bus: Bus, stop: Stop, done: threading.Event, outcome: Outcome
+) -> threading.Thread:
+    """Start the sequencer in a thread; what it refuses it refuses here, before anything else runs."""
     from seawall.dataflows.sequence import Sequencer
 
-    started = time.thread_time()
-    try:
-        sequencer = Sequencer(configuration, bus)
-        sequencer.run(stop.event)
-        totals = Totals(sequencer.slices, sequencer.events, round(time.thread_time() - started, 3))
-        outcome.dataflows["sequence"] = totals
-        if not stop.event.is_set():
-            done.set()
-    except BaseException as error:
-        stop.fail(error)
-        if threading.current_thread() is threading.main_thread():
-            raise
+    sequencer = Sequencer(configuration, bus)
+    _save(configuration)
+
+    def work() -> None:
+        started = time.thread_time()
+        try:
+            sequencer.run(stop.event)
+            seconds = round(time.thread_time() - started, 3)
+            outcome.dataflows["sequence"] = Totals(sequencer.slices, sequencer.events, seconds)
+            if not stop.event.is_set():
+                done.set()
+        except BaseException as error:
+            stop.fail(error)
+
+    thread = threading.Thread(target=work, name="sequence")
+    thread.start()
+    return thread
+
+
+def _save(configuration: Configuration) -> None:
+    """Keep the configuration as ``run.toml``, whole or not at all, once the journal goes with it."""
+    saved = configuration.directory / RUN_FILE
+    if configuration.path != saved:
+        partial = saved.with_name(f".{RUN_FILE}.{os.getpid()}")
+        partial.write_bytes(configuration.path.read_bytes())
+        partial.replace(saved)
+
+
+def _set_aside(folder: Path) -> str:
+    from seawall.connectors.recovery import set_aside
+
+    return set_aside(folder).name
 
 
 # --- risk -------------------------------------------------------------------------------------------------------------
 
 
-def _risk_here(
-    configuration: Configuration, stop: Stop, sequenced: threading.Event | None, workers: int, totals: Totals
+def _risk(
+    configuration: Configuration,
+    stop: Stop,
+    sequenced: threading.Event | None,
+    workers: int,
+    processes: int,
+    totals: Totals,
 ) -> None:
-    """Run risk in this process; a recovery store that cannot be read is set aside once and the journal replayed."""
-    from seawall.connectors.recovery import set_aside
-
-    folder = configuration.directory / RECOVERY
+    """Run risk; a recovery store that cannot be read is set aside once and the journal replayed."""
     for attempt in (1, 2):
         try:
-            _bytewax(configuration, stop, sequenced, workers, totals, [], 0)
+            if processes > 1:
+                _risk_processes(configuration, stop, sequenced, workers, processes, totals)
+            else:
+                _bytewax(configuration, stop, sequenced, workers, totals, [], 0)
             return
         except SnapshotError as error:
-            if attempt == 2:
+            if attempt == 2 or stop.error is not None:
                 raise
-            log.warning("%s; it is kept as %s and the journal is replayed", error, set_aside(folder).name)
+            kept = _set_aside(configuration.directory / RECOVERY)
+            log.warning("%s; it is kept as %s and the journal is replayed", error, kept)
 
 
 def _bytewax(
@@ -219,8 +241,8 @@ def _bytewax(
             recovery_config=recovery,
         )
     except BaseException as error:
-        stop.event.set()
         known = _known(error, failures)
+        failures.clear()
         if known is None:
             raise
         raise known from error
@@ -267,6 +289,8 @@ def _risk_processes(
         lines = child.stdout.read().split()  # the engine prints its own notes before
         totals.seconds += float(lines[-1]) if lines and not child.returncode else 0.0
     failed = [child.returncode for child in children if child.returncode]
+    if SNAPSHOT_EXIT in failed:
+        raise SnapshotError("a worker process could not read the recovery store")
     if failed and stop.error is None:
         raise SeawallError(f"a worker process ended with exit {failed[0]}; see above, and run again to continue")
 
@@ -308,7 +332,3 @@ def _free_ports(count: int) -> list[int]:
     for entry in sockets:
         entry.close()
     return ports
-
-
-
-

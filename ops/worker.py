@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 
-from seawall.ops.run import Stop, Totals, _bytewax
+from seawall.ops.run import SNAPSHOT_EXIT, Stop, Totals, _bytewax
 from seawall.schemas.configuration import load_configuration
-from seawall.schemas.errors import SeawallError
+from seawall.schemas.errors import SeawallError, SnapshotError
 
 
 def main() -> int:
@@ -23,6 +23,9 @@ def main() -> int:
     threading.Thread(target=_listen, args=(stop, sequenced), daemon=True).start()
     try:
         _bytewax(load_configuration(path), stop, sequenced, int(workers), totals, addresses.split(";"), int(number))
+    except SnapshotError as error:
+        print(f"seawall: {error}", file=sys.stderr)
+        return SNAPSHOT_EXIT
     except SeawallError as error:
         print(f"seawall: {error}", file=sys.stderr)
         return error.exit_code

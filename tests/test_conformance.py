@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from seawall.connectors.subscriber import sqlite_subscriber
-from seawall.operators.core.evidence.acceptance import Policy
-from seawall.operators.core.evidence.keyset import parse_keyset
-from seawall.operators.core.evidence.rotation import RotationError
+from seawall.schemas.evidence.acceptance import Policy
+from seawall.schemas.evidence.keyset import parse_keyset
+from seawall.schemas.evidence.rotation import RotationError
 from seawall_testing.effects import Desk
 
 FOLDER = Path(__file__).parent / "conformance"

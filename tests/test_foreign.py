@@ -10,10 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from seawall.operators.core.evidence import note, tlog
-from seawall.operators.core.evidence.documents import COMMAND
-from seawall.operators.core.evidence.tiles import LogEdge
 from seawall.schemas.dsse import pae
+from seawall.schemas.evidence import note, tlog
+from seawall.schemas.evidence.documents import COMMAND
+from seawall.schemas.evidence.tiles import LogEdge
 from seawall_testing import signing
 from seawall_testing.signing import CHECKER, ISSUER, MAKER, STANDBY, command, encode, record
 

@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seawall.operators.core.evidence import keyset, rotation, strict
-from seawall.operators.core.evidence.keyset import KeySet, parse_keyset
-from seawall.operators.core.evidence.rotation import RotationError
-from seawall.operators.core.evidence.strict import DuplicateName, Malformed
 from seawall.schemas.dsse import b64url, pae, thumbprint
+from seawall.schemas.evidence import keyset, rotation, strict
+from seawall.schemas.evidence.keyset import KeySet, parse_keyset
+from seawall.schemas.evidence.rotation import RotationError
+from seawall.schemas.evidence.strict import DuplicateName, Malformed
 from seawall_testing import signing
 from seawall_testing.signing import HOUR_US, ISSUER, NOW_US, ROOTS, Holder, encode, keyset_document
 from seawall_testing.vectors import vectors

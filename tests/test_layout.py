@@ -24,7 +24,7 @@ PACKAGES = {
     "seawall.operators": "operators",
     "seawall.operators.core": "operators/core",
     "seawall.operators.core.detection": "operators/core/detection",
-    "seawall.operators.core.evidence": "operators/core/evidence",
+    "seawall.schemas.evidence": "operators/core/evidence",
     "seawall.operators.core.saccr": "operators/core/saccr",
     "seawall.operators.core.valuation": "operators/core/valuation",
     "seawall.ops": "ops",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.operators.core.evidence import merkle
-from seawall.operators.core.evidence.merkle import CompactRange, ProofError
+from seawall.schemas.evidence import merkle
+from seawall.schemas.evidence.merkle import CompactRange, ProofError
 from seawall_testing.vectors import vectors
 
 # The classic tree of Certificate Transparency (google/certificate-transparency merkle_tree_test.cc): leaves and roots.

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seawall.operators.core.evidence import merkle, note, tlog
-from seawall.operators.core.evidence.note import COSIGNATURE, NoteError, NoteKey
+from seawall.schemas.evidence import merkle, note, tlog
+from seawall.schemas.evidence.note import COSIGNATURE, NoteError, NoteKey
 from seawall_testing.vectors import vector_names, vectors
 
 # golang/mod sumdb/note: the key, text and signature of its example.

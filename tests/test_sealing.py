@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from seawall.operators.core.evidence.merkle import CompactRange, leaf_hash
-from seawall.operators.core.evidence.sealing import GENESIS, Fault, SealState, check_partition
-from seawall.operators.core.evidence.tlog import Checkpoint
+from seawall.operators.core.sealing import GENESIS, Fault, SealState, check_partition
+from seawall.schemas.evidence.merkle import CompactRange, leaf_hash
+from seawall.schemas.evidence.tlog import Checkpoint
 
 RUNS = int(os.environ.get("SEAWALL_TAMPER_RUNS", "20"))
 ORIGIN = "risk.example/audit/dev/audit/0"

@@ -17,10 +17,10 @@ from seawall.connectors import agent as agents
 from seawall.connectors import signers
 from seawall.connectors.agent import Agent, AgentRefusal
 from seawall.connectors.signers import check_signer, open_signer
-from seawall.operators.core.evidence import keyset
-from seawall.operators.core.evidence.documents import COMMAND, HEARTBEAT, STATE
 from seawall.schemas.dsse import pae, thumbprint
 from seawall.schemas.errors import UsageError
+from seawall.schemas.evidence import keyset
+from seawall.schemas.evidence.documents import COMMAND, HEARTBEAT, STATE
 from seawall_testing import signing
 from seawall_testing.signing import ISSUER, NOW_US, STANDBY, command, encode, heartbeat, state
 

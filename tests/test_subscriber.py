@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from seawall.connectors.ledger import FORGET_EVERY, SEEN_MAX, SqliteLedger
 from seawall.connectors.subscriber import Subscriber, headers_of, sqlite_subscriber
-from seawall.operators.core.evidence.acceptance import Refusal
-from seawall.operators.core.evidence.documents import COMMAND, HEARTBEAT, STATE, Command
-from seawall.operators.core.evidence.keyset import parse_keyset
-from seawall.operators.core.evidence.ordering import TRADING_MODE, Outcome, Seen
+from seawall.schemas.evidence.acceptance import Refusal
+from seawall.schemas.evidence.documents import COMMAND, HEARTBEAT, STATE, Command
+from seawall.schemas.evidence.keyset import parse_keyset
+from seawall.schemas.evidence.ordering import TRADING_MODE, Outcome, Seen
 from seawall_testing import signing
 from seawall_testing.effects import Desk
 from seawall_testing.signing import (

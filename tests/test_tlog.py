@@ -5,10 +5,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.operators.core.evidence import merkle, note, tiles, tlog
-from seawall.operators.core.evidence.merkle import ProofError
-from seawall.operators.core.evidence.note import NoteError
-from seawall.operators.core.evidence.tiles import LogEdge
+from seawall.schemas.evidence import merkle, note, tiles, tlog
+from seawall.schemas.evidence.merkle import ProofError
+from seawall.schemas.evidence.note import NoteError
+from seawall.schemas.evidence.tiles import LogEdge
 from seawall_testing.vectors import vectors
 
 LOG = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

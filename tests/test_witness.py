@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from seawall.connectors.witness import Witness, request_cosignature, serve
-from seawall.operators.core.evidence import merkle, note, tlog
-from seawall.operators.core.evidence.note import NoteError
-from seawall.operators.core.evidence.witnessing import Request, WitnessRefusal, merge_cosignatures, parse_request
 from seawall.schemas.dsse import public_jwk
 from seawall.schemas.errors import CouldNotVerify
+from seawall.schemas.evidence import merkle, note, tlog
+from seawall.schemas.evidence.note import NoteError
+from seawall.schemas.evidence.witnessing import Request, WitnessRefusal, merge_cosignatures, parse_request
 from seawall_testing.signing import Holder
 from seawall_testing.vectors import vectors
 

@@ -161,7 +161,9 @@ class Positions:
         part = ~opens & ((after > 0) == (held > 0)) & (after != 0)
         released = cost * (-units / np.where(held == 0, 1, held))
         realised = np.where(opens, 0.0, np.where(part, -units * values - released, held * values - cost))
-        self.rows["cost"][slots] = np.where(opens, cost + units * values, np.where(part, cost - released, after * values))
+        self.rows["cost"][slots] = np.where(
+            opens, cost + units * values, np.where(part, cost - released, after * values)
+        )
         self.rows["units"][slots] = self.rows["size"][slots] = after
         return realised, (after != 0).astype(np.int64) - (held != 0)
 

@@ -119,6 +119,8 @@ class ExposureState:
 
     def _partial(self, ledger: Ledger, piece: Slice, digest: str) -> dict[str, Any]:
         """Return what the second operator needs of this shard at the end of a second."""
+        directory = ledger.directory
+        numbered = (directory.groups, directory.underlyings, directory.venues)
         return {
             "shard": self.shard,
             "seq": piece.seq,
@@ -127,9 +129,7 @@ class ExposureState:
             "configuration": self._second_configuration,
             "news": list(self._second_news),
             "wide": ledger.wide(),
-            "names": [list(names) for names in (ledger.directory.groups, ledger.directory.underlyings, ledger.directory.venues)]
-            if self.shard == 0
-            else None,
+            "names": [list(names) for names in numbered] if self.shard == 0 else None,
             "fills": list(self._second_fills),
             "digest": digest,
         }
@@ -176,4 +176,3 @@ def _news(event: ev.VenueStatus | ev.Notice) -> News:
     if isinstance(event, ev.VenueStatus):
         return News("venue_status", event.venue, event.status, f"venue_status:{event.venue}:{event.event_time_us}")
     return News("notice", event.subject, event.kind, f"notice:{event.notice_id}")
-

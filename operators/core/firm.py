@@ -1,7 +1,8 @@
 """The second operator: what spans shards, once per second of event time.
 
-Every shard ends every second with a slice, and with it sends its sums. When all shards have passed a second the sums are
-added in order of shard, so the result does not depend on which arrived first, and become a frame of the key ``all``.
+Every shard ends every second with a slice, and with it sends its sums. When all shards have passed a second the sums
+are added in order of shard, so the result does not depend on which arrived first, and become a frame of the key
+``all``.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from seawall.operators.core.frames import Frame, News, Table
+from seawall.operators.core.frames import Causes, Frame, News, Table
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
@@ -98,7 +99,7 @@ class FirmState:
             if last is not None:
                 grown[:, : last.shape[1]] = last
             self._last[kind] = last = grown
-        moved = (np.abs(values - last) > change_min * np.maximum(np.abs(last), 1.0)).any(axis=0).nonzero()[0]
+        moved = np.flatnonzero((np.abs(values - last) > change_min * np.maximum(np.abs(last), 1.0)).any(axis=0))
         last[:, moved] = values[:, moved]
         keys = (kind, *table.measures)
         found = [[table.names[i], *values[:, i].tolist()] for i in moved.tolist()]
@@ -127,10 +128,11 @@ class FirmState:
         return self
 
 
-class _SecondCauses:
+class _SecondCauses(Causes):
     """The fills of one second; whatever moved in it may be due to any of them."""
 
     def __init__(self, fills: list[str]) -> None:
+        super().__init__([], [], {})
         self._fills = [f"fill:{fill}" for fill in fills[:10]]
 
     def of(self, kind: str, name: str) -> list[str]:

@@ -151,15 +151,15 @@ class Ledger:
         np.take(marks.unit, at, out=held, mode="clip")
         np.multiply(rows["size"], held, out=held)
         spent = rows["cost"] if marks.at_par else rows["cost"] * marks.worth[at]
-        worths = np.bincount(owner, held, count)
+        worths = _sum(owner, held, count)
         net, signed = worths, held
         if self.directory.has_inverse:
             signed = np.where(arrays["inverse"][rows["instrument"]], -held, held)
-            net = np.bincount(owner, signed, count)
+            net = _sum(owner, signed, count)
         # One sum per margin class serves gross notional and both margins.
-        gross = np.bincount(rows["bin"], np.abs(held, out=scratch), count * bins).reshape(count, bins)
+        gross = _sum(rows["bin"], np.abs(held, out=scratch), count * bins).reshape(count, bins)
         account[2] = net
-        account[3] = worths - np.bincount(owner, spent, count)
+        account[3] = worths - _sum(owner, spent, count)
         _across(gross, arrays["class_initial"], account[4])
         _across(gross, arrays["class_maintenance"], account[5])
         _across(gross, None, account[1])
@@ -170,7 +170,7 @@ class Ledger:
         held = rows["size"] * marks.unit[at]
         signed = np.where(arrays["inverse"][rows["instrument"]], -held, held)
         self._robust = (signed, held, rows["cost"] * marks.worth[at])
-        return np.bincount(owner, np.abs(held), count), np.bincount(owner, signed, count)
+        return _sum(owner, np.abs(held), count), _sum(owner, signed, count)
 
     def _scratch(self, size: int) -> tuple[F8, F8]:
         """Return two arrays that live until the next valuation: fresh ones cost as much as the arithmetic."""
@@ -183,11 +183,11 @@ class Ledger:
         rows, directory = self.balances.rows, self.directory
         asset, owner = rows["asset"], rows["account"]
         worth = rows["amount"] * self.marks.asset_worth[asset]
-        total = np.bincount(owner, worth, count)
+        total = _sum(owner, worth, count)
         if not directory.has_haircut:
             return total, total
         lent = np.where(worth > 0, worth * (1.0 - directory.arrays["haircut"][asset]), worth)
-        return np.bincount(owner, lent, count), total
+        return _sum(owner, lent, count), total
 
     def _aggregate(
         self,
@@ -203,18 +203,18 @@ class Ledger:
         """Fill the tables above the account, signed from our side (CONTRACT §3)."""
         sets, count = netting_set.shape[1], counterparty.shape[1]
         ours = arrays["sign"] * equity
-        netted = np.maximum(np.bincount(arrays["netting_set"], ours, sets), 0.0)
+        netted = np.maximum(_sum(arrays["netting_set"], ours, sets), 0.0)
         if not self.directory.all_enforceable:
-            alone = np.bincount(arrays["netting_set"], np.maximum(ours, 0.0), sets)
+            alone = _sum(arrays["netting_set"], np.maximum(ours, 0.0), sets)
             netted = np.where(arrays["enforceable"], netted, alone)
         netting_set[0] = netted
-        netting_set[1] = np.bincount(arrays["netting_set"], arrays["client"] * collateral, sets)
+        netting_set[1] = _sum(arrays["netting_set"], arrays["client"] * collateral, sets)
         owner, of = arrays["netting_set_counterparty"], arrays["counterparty"]
-        counterparty[0] = np.bincount(owner, netted, count)
-        counterparty[1] = np.bincount(owner, netting_set[1], count)
-        counterparty[2] = np.bincount(of, gross, count)
-        counterparty[3] = np.bincount(of, arrays["sign"] * net, count)
-        counterparty[4] = np.bincount(of, arrays["stake"] * pnl, count)
+        counterparty[0] = _sum(owner, netted, count)
+        counterparty[1] = _sum(owner, netting_set[1], count)
+        counterparty[2] = _sum(of, gross, count)
+        counterparty[3] = _sum(of, arrays["sign"] * net, count)
+        counterparty[4] = _sum(of, arrays["stake"] * pnl, count)
 
     def wide(self) -> dict[str, F8]:
         """Return the sums over firm, groups, underlyings and venues of the book as it was last measured.
@@ -298,7 +298,7 @@ def _by(of: I8, columns: tuple[F8, ...], count: int) -> F8:
     """Return the sum of each column by number, shape (columns, count); numbers from ``count`` on are left out."""
     sums = np.empty((len(columns), count))
     for at, column in enumerate(columns):
-        sums[at] = np.bincount(of, column, count)[:count]
+        sums[at] = _sum(of, column, count)[:count]
     return sums
 
 
@@ -306,3 +306,8 @@ def _totals(rows: F8) -> F8:
     """Return the sum of each row, first to last."""
     totals: F8 = rows.cumsum(axis=1)[:, -1] if rows.shape[1] else np.zeros(len(rows))
     return totals
+
+
+def _sum(of: I8, weights: F8, count: int) -> F8:
+    """Return the sum of the weights of each number, in order of rows (DESIGN §1)."""
+    return np.asarray(np.bincount(of, weights, count), dtype=np.float64)

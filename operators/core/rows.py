@@ -64,7 +64,7 @@ class RowWriter:
             last = np.concatenate([last, np.zeros((len(last), values.shape[1] - last.shape[1]))], axis=1)
             self._last[kind] = last
         if not change_min:
-            moved = (values != last).any(axis=0).nonzero()[0]
+            moved = _where((values != last).any(axis=0))
             last[:, moved] = values[:, moved]
             return moved
         bound = self._bounds.get(kind)
@@ -72,7 +72,7 @@ class RowWriter:
             self._bounds[kind] = bound = change_min * np.maximum(np.abs(last), self._floors[kind])
             self._change_min = change_min
         change = values - last
-        moved = (np.abs(change, out=change) > bound).any(axis=0).nonzero()[0]
+        moved = _where((np.abs(change, out=change) > bound).any(axis=0))
         now = values[:, moved]
         last[:, moved] = now
         bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind])
@@ -151,3 +151,9 @@ class SliceRecords:
     def _add(self, topic: str, key: str, value: bytes) -> None:
         records = self.records.setdefault(topic, [])
         records.append(self._writer.numbering.record(topic, self._piece.seq, len(records), key, value))
+
+
+def _where(mask: Any) -> NDArray[np.int64]:
+    """Return where a mask is true; ``np.flatnonzero`` does the same at several times the cost for a small mask."""
+    found: NDArray[np.int64] = mask.nonzero()[0]
+    return found

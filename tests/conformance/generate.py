@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seawall.operators.core.evidence.documents import COMMAND, HEARTBEAT, STATE
-from seawall.operators.core.evidence.keyset import PAYLOAD_TYPE, parse_keyset
 from seawall.schemas.dsse import b64url, thumbprint
+from seawall.schemas.evidence.documents import COMMAND, HEARTBEAT, STATE
+from seawall.schemas.evidence.keyset import PAYLOAD_TYPE, parse_keyset
 from seawall_testing.signing import (
     CHECKER,
     CHECKER_OF_MAKER,

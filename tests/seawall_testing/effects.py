@@ -3,8 +3,8 @@
 import json
 import sqlite3
 
-from seawall.operators.core.evidence.documents import Command, InForce
-from seawall.operators.core.evidence.ordering import TRADING_MODE
+from seawall.schemas.evidence.documents import Command, InForce
+from seawall.schemas.evidence.ordering import TRADING_MODE
 
 
 class Desk:

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from seawall.operators.core.evidence import keyset
-from seawall.operators.core.evidence.acceptance import Policy
-from seawall.operators.core.evidence.documents import COMMAND, HEARTBEAT, STATE
-from seawall.operators.core.evidence.keyset import KeySet, parse_keyset
 from seawall.schemas.dsse import b64url, pae, thumbprint
+from seawall.schemas.evidence import keyset
+from seawall.schemas.evidence.acceptance import Policy
+from seawall.schemas.evidence.documents import COMMAND, HEARTBEAT, STATE
+from seawall.schemas.evidence.keyset import KeySet, parse_keyset
 
 NOW_US = 1_763_688_000_000_000
 HOUR_US = 3_600_000_000

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from seawall.operators.core.evidence.keyset import Microseconds
 from seawall.schemas.dsse import COMMAND_TYPE
+from seawall.schemas.evidence.keyset import Microseconds
 
 COMMAND = COMMAND_TYPE
 STATE = "application/vnd.seawall.state.v1+json"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from seawall.operators.core.evidence.merkle import HASH_SIZE, CompactRange, HashAt, leaf_hash, node_hash, parents
+from seawall.schemas.evidence.merkle import HASH_SIZE, CompactRange, HashAt, leaf_hash, node_hash, parents
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT

@@ -15,7 +15,9 @@ from enum import StrEnum
 
 import msgspec
 
-from seawall.operators.core.evidence.documents import (
+from seawall.schemas.dsse import COMMAND_BYTES_MAX, ENVELOPE_BYTES_MAX, pae
+from seawall.schemas.errors import VerificationError
+from seawall.schemas.evidence.documents import (
     COMMAND,
     DOCUMENTS,
     HEARTBEAT,
@@ -25,10 +27,8 @@ from seawall.operators.core.evidence.documents import (
     Document,
     restricts,
 )
-from seawall.operators.core.evidence.keyset import Key, KeySet, Role, matches
-from seawall.operators.core.evidence.strict import DuplicateName, Header, Malformed, parse_header, parse_strict
-from seawall.schemas.dsse import COMMAND_BYTES_MAX, ENVELOPE_BYTES_MAX, pae
-from seawall.schemas.errors import VerificationError
+from seawall.schemas.evidence.keyset import Key, KeySet, Role, matches
+from seawall.schemas.evidence.strict import DuplicateName, Header, Malformed, parse_header, parse_strict
 
 HEADER = "dsse"
 VALUE_BYTES_MAX = {COMMAND: COMMAND_BYTES_MAX, STATE: 262_144, HEARTBEAT: 4_096}

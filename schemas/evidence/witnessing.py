@@ -15,8 +15,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from seawall.operators.core.evidence.merkle import ProofError, verify_consistency
-from seawall.operators.core.evidence.note import (
+from seawall.schemas.errors import VerificationError
+from seawall.schemas.evidence.merkle import ProofError, verify_consistency
+from seawall.schemas.evidence.note import (
     Note,
     NoteError,
     NoteKey,
@@ -25,8 +26,7 @@ from seawall.operators.core.evidence.note import (
     open_note,
     parse_note,
 )
-from seawall.operators.core.evidence.tlog import Checkpoint, parse_checkpoint
-from seawall.schemas.errors import VerificationError
+from seawall.schemas.evidence.tlog import Checkpoint, parse_checkpoint
 
 REQUEST_BYTES_MAX = 64 * 1024
 _PROOF_LINES_MAX = 63

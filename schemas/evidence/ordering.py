@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from seawall.operators.core.evidence.acceptance import Refusal, Refused
-from seawall.operators.core.evidence.documents import Command, InForce
+from seawall.schemas.evidence.acceptance import Refusal, Refused
+from seawall.schemas.evidence.documents import Command, InForce
 
 TRADING_MODE = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}  # one ladder: a higher rung holds all below it
 

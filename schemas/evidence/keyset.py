@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from seawall.operators.core.evidence.strict import INTEGER_MAX, Malformed, parse_strict
 from seawall.schemas.dsse import b64url, thumbprint
+from seawall.schemas.evidence.strict import INTEGER_MAX, Malformed, parse_strict
 
 PAYLOAD_TYPE = "application/vnd.seawall.keyset.v1+json"
 KEYS_MAX = 1024

@@ -13,10 +13,10 @@ TUF 1.0.34 §5.3 (update the root role), §6.1.
 
 from collections.abc import Iterable, Sequence
 
-from seawall.operators.core.evidence.keyset import PAYLOAD_TYPE, Key, KeySet, parse_keyset
-from seawall.operators.core.evidence.strict import Header, Malformed, Signature, parse_envelope
 from seawall.schemas.dsse import pae
 from seawall.schemas.errors import VerificationError
+from seawall.schemas.evidence.keyset import PAYLOAD_TYPE, Key, KeySet, parse_keyset
+from seawall.schemas.evidence.strict import Header, Malformed, Signature, parse_envelope
 
 KEYSET_BYTES_MAX = 1 << 20
 

@@ -14,8 +14,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seawall.operators.core.evidence.merkle import EMPTY_ROOT, HASH_SIZE, SIZE_MAX, leaf_hash, verify_inclusion
-from seawall.operators.core.evidence.note import Note, NoteError, NoteKey, decode_base64, encode_base64, open_note
+from seawall.schemas.evidence.merkle import EMPTY_ROOT, HASH_SIZE, SIZE_MAX, leaf_hash, verify_inclusion
+from seawall.schemas.evidence.note import Note, NoteError, NoteKey, decode_base64, encode_base64, open_note
 
 _PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 _PROOF_HASHES_MAX = 63

@@ -18,10 +18,10 @@ from enum import StrEnum
 
 import msgspec
 
-from seawall.operators.core.evidence.merkle import CompactRange, leaf_hash
-from seawall.operators.core.evidence.tiles import File, LogEdge
-from seawall.operators.core.evidence.tlog import Checkpoint
 from seawall.schemas.errors import invariant
+from seawall.schemas.evidence.merkle import CompactRange, leaf_hash
+from seawall.schemas.evidence.tiles import File, LogEdge
+from seawall.schemas.evidence.tlog import Checkpoint
 
 SEAL_EVERY_US = 1_000_000
 GENESIS = "genesis"
