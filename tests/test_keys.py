@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from seawall.connectors import keys
 from seawall.schemas import dsse
 from seawall.schemas.errors import SeawallError, UsageError
+from seawall_testing.processes import make_keys
 
 
 def mode(path: Path) -> int:
@@ -167,18 +168,10 @@ def test_a_damaged_public_file_is_named_and_not_overwritten(path: Path, text: st
     assert public.read_text() == text
 
 
-def _make(path: str, count: int) -> None:
-    for _ in range(count):
-        try:
-            keys.new_key(Path(path))
-        except UsageError:
-            continue
-
-
 def test_of_several_processes_that_make_the_same_key_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "dev.pem"
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_make, args=(str(path), 3)) for _ in range(3)]
+    processes = [context.Process(target=make_keys, args=(str(path), 3)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
