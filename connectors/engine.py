@@ -232,8 +232,8 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         return [str(partition) for partition in range(count)]
 
     def part_fn(self, item_key: str) -> int:
-        """Return the partition of an item: its key names it."""
-        return int(item_key)
+        """Return the partition of an item: its key names it, as a number or as ``engine_key`` writes it."""
+        return int(item_key.rstrip("."))
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_SinkPartition":
         """Become the writer of one partition of each topic."""

@@ -434,6 +434,16 @@ def test_a_venue_without_marks_of_its_own_uses_those_across_and_is_not_stale(tmp
     assert stale(ran) == [[]]
 
 
+@pytest.mark.parametrize("instruments", [1, 12], ids=["one by one", "as arrays"])
+def test_a_late_mark_does_not_replace_a_newer_one(tmp_path: Path, instruments: int) -> None:
+    names = ["ETH-PERP", *(f"X{at}-PERP" for at in range(instruments - 1))]
+    known = [instrument(name) for name in names]
+    new = [mark(T0 + 5, "100", name) for name in names]
+    late = [mark(T0 + 3, "90", name) for name in names]
+    ran = run_core(tmp_path, *known, account("a"), *new, fill(T0 + 200_000, "f", quantity="1"), *late)
+    assert ran.measures("account:a")["gross_notional"] == 100.0
+
+
 def test_a_better_mark_is_not_replaced_by_a_lesser_one(tmp_path: Path) -> None:
     kinds = [
         ("last", "90"),

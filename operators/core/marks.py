@@ -80,10 +80,7 @@ class Marks:
         across = self.across()
         if not marks.kind and not marks.venue and len(marks.price) >= VECTOR_MIN:
             self._fresh = False
-            rows = across[marks.instrument]
-            self.rows["price"][rows] = marks.price
-            self.rows["time_us"][rows] = marks.time_us
-            self.rows["standing"][rows] = STANDING["mark"]
+            self._apply_many(across[marks.instrument], np.array(marks.price), np.array(marks.time_us))
             return
         kinds = marks.kind or ["mark"] * len(marks.price)
         venues = marks.venue or [""] * len(marks.price)
@@ -91,6 +88,15 @@ class Marks:
             marks.instrument, marks.price, marks.time_us, kinds, venues, strict=True
         ):
             self._apply_one(instrument, price, time_us, kind, venue)
+
+    def _apply_many(self, rows: I8, price: F8, time_us: I8) -> None:
+        """Take plain marks; one that is late, older than the mark that stands, changes nothing."""
+        taken = (time_us >= self.rows["time_us"][rows]) | (self.rows["standing"][rows] < STANDING["mark"])
+        if not taken.all():
+            rows, price, time_us = rows[taken], price[taken], time_us[taken]
+        self.rows["price"][rows] = price
+        self.rows["time_us"][rows] = time_us
+        self.rows["standing"][rows] = STANDING["mark"]
 
     def _apply_one(self, instrument: int, price: float, time_us: int, kind: str, venue: str) -> None:
         if kind == "settlement":
@@ -102,7 +108,8 @@ class Marks:
             self.venue_priced = True
         standing, rows = STANDING[kind], self.rows
         for row in targets:
-            if standing >= rows["standing"].item(row):
+            stood = rows["standing"].item(row)
+            if standing > stood or (standing == stood and time_us >= rows["time_us"].item(row)):
                 rows["price"][row] = price
                 rows["time_us"][row] = time_us
                 rows["standing"][row] = standing
