@@ -12,6 +12,8 @@ from seawall.ops.run import SNAPSHOT_EXIT, Stop, Totals, _bytewax
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import SeawallError, SnapshotError
 
+PEER_LOST = "PanicException"  # how the engine says that the connection to another process broke; a BaseException
+
 
 def main() -> int:
     """Run one worker process; return its exit code."""
@@ -29,6 +31,11 @@ def main() -> int:
     except SeawallError as error:
         print(f"seawall: {error}", file=sys.stderr)
         return error.exit_code
+    except BaseException as error:
+        if type(error).__name__ != PEER_LOST:
+            raise
+        print(f"seawall: worker {number} stopped, because another worker process ended", file=sys.stderr)
+        return 1
     print(totals.seconds)
     return 0
 
