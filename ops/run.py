@@ -91,9 +91,7 @@ def prepare(configuration: Configuration) -> Bus:
     return bus
 
 
-def run(
-    configuration: Configuration, only: Iterable[str] = (), workers: int = 1, processes: int = 1, quiet: bool = True
-) -> Outcome:
+def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1, processes: int = 1) -> Outcome:
     """Run dataflows until their inputs end or a signal stops them.
 
     Parameters

@@ -694,3 +694,11 @@ def test_settled_funding_is_booked_for_accounts_that_book_it_and_longs_pay(tmp_p
         },
     )
     assert (ran.measures("account:a")["equity"], ran.measures("account:b")["equity"]) == (-2.0, 0.0)
+
+
+def test_an_opening_balance_in_an_asset_that_nothing_named_before_counts_zero(tmp_path: Path) -> None:
+    opening = {"type": "balance_report", "account": "b", "asset": "NEW", "amount": "5", "kind": "opening"}
+    late = {**opening, "event_time_us": T0 + 300_000}
+    dollars = transfer(T0 + 300_001, "u", "b", amount="7")
+    ran = run_core(tmp_path, instrument(), account("a"), account("b"), transfer(T0 + 2, "t"), late, dollars)
+    assert ran.measures("account:b")["equity"] == 7.0

@@ -118,7 +118,7 @@ def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, l
     if isinstance(event, ev.PositionReport):
         _apply_position_report(ledger, event, local, out)
         return
-    key = local << 20 | ledger.directory.asset(event.asset)
+    key = local << 20 | _asset(ledger, event.asset)
     held, reported = ledger.balances.amount(key), float(event.amount)
     if kind == "opening":
         ledger.balances.add(key, reported - held)
