@@ -1,7 +1,8 @@
 """Playbooks: what a ``[[rule]]`` may say (CONTRACT §6, DESIGN §5)."""
 
-from typing import Any
+from typing import Any, get_args
 
+from seawall.schemas.decisions import CommandKind
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.measures import MEASURES
@@ -9,24 +10,7 @@ from seawall.schemas.tables import ABSENT, Field, Table, check_table, nearest, n
 from seawall.schemas.thresholds import LEVELS
 
 RULES_MAX = 1_000
-COMMANDS = (
-    "HALT_TRADING",
-    "SUSPEND",
-    "REINSTATE",
-    "REDUCE_ONLY",
-    "CANCEL_ORDERS",
-    "SET_LIMIT",
-    "SET_HAIRCUT",
-    "REROUTE",
-    "HEDGE",
-    "REDUCE_POSITION",
-    "CALL_MARGIN",
-    "RECALL_COLLATERAL",
-    "BLOCK_COUNTERPARTY",
-    "WITHDRAW_FUNDS",
-    "SWITCH_STRATEGY_PROFILE",
-    "ENTER_DEGRADED_MODE",
-)
+COMMANDS: tuple[str, ...] = get_args(CommandKind)
 PERMISSIVE = ("REINSTATE",)  # loosening takes m-of-n people (DESIGN §6), so no rule may
 TRIGGERS = ("limit", "alert", "venue_status", "notice")
 

@@ -49,7 +49,6 @@ def frame(
         "inputs": [],
         "configuration": configuration,
         "tables": {"account": table},
-        "changed": True,
     }
     return Frame(**{**body, **fields})
 

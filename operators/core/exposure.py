@@ -76,7 +76,7 @@ class ExposureState:
         tables = (ledger.measure() if changed or not ledger.tables else ledger.tables) if decides else {}
         if decides and changed:
             out.exposures(tables, ledger.stale(piece.as_of_us), float(self.configuration["exposure_change_min"]))
-        frame = self._frame(piece, digest, tables, changed, out)
+        frame = self._frame(piece, digest, tables, out)
         if frame.second:
             self._second_fills, self._second_news, self._second_configuration = [], [], None
         return frame
@@ -87,9 +87,7 @@ class ExposureState:
         self.ledger.configure(configuration)
         self.configuration = configuration
 
-    def _frame(
-        self, piece: Slice, digest: str, tables: dict[str, Table], changed: bool, out: rows.SliceRecords
-    ) -> Frame:
+    def _frame(self, piece: Slice, digest: str, tables: dict[str, Table], out: rows.SliceRecords) -> Frame:
         ledger = self.ledger
         assert ledger is not None
         decides = not piece.more
@@ -106,7 +104,6 @@ class ExposureState:
             inputs=[[piece.seq, digest]],
             configuration=piece.configuration,
             tables=tables,
-            changed=changed,
             second=piece.second and decides,
             positions=ledger.open_count > 0 if decides else None,
             owners=ledger.directory.owners,

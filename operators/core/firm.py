@@ -66,7 +66,6 @@ class FirmState:
             inputs=[[part["shard"], part["seq"], part["digest"]] for part in parts],
             configuration=changed,
             tables=tables,
-            changed=True,
             second=True,
             causes=_SecondCauses(fills) if fills else None,
             news=[News(*item) for part in parts for item in part["news"]],

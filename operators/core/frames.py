@@ -73,7 +73,6 @@ class Frame:
     inputs: list[Any]
     configuration: dict[str, Any] | None
     tables: dict[str, Table]
-    changed: bool
     second: bool = False
     positions: NDArray[np.bool_] | None = None
     owners: list[tuple[str, ...]] = field(default_factory=list)
