@@ -138,7 +138,7 @@ def test_8_a_score_of_little_range_is_calibrated_by_rank():
 def test_9_a_model_without_a_seed_cannot_be_replayed_and_ours_all_can():
     def run(build):
         detector = RiverDetector(("x",), build)
-        return [score.value for score in feed(detector, gauss(900))]
+        return [score.detail for score in feed(detector, gauss(900))]
 
     assert run(half_space_trees) == run(half_space_trees)
     assert run(loda) == run(loda)
