@@ -19,11 +19,11 @@ from seawall.operators.core.detection.samples import VALUE_MAX, Sample, State, o
 BATCH_MIN = 16
 NO_TIME = -1
 
-_TAG = "bank__01"
+_TAG = "bank__02"
 _SMOOTHED, _ROWS, _LAST_EVIDENCE, _LAST_AGE, _TOTAL = range(one.KEY_NUMBERS)
 _COUNTS = slice(one.KEY_NUMBERS, one.KEY_NUMBERS + ranks.BINS)
-_HOUR_MEAN, _HOUR_KNOWN = 25, 25 + views.HOURS
-_HOUR, _HOUR_SUM, _HOUR_COUNT, _LAST, _SLOW, _ENERGY = range(25 + 2 * views.HOURS, views.NUMBERS)
+_HOUR_MEAN = 25
+_HOUR, _HOUR_SUM, _HOUR_COUNT, _LAST, _SLOW, _ENERGY = range(25 + views.HOURS, views.NUMBERS)
 _EDGES = np.array(ranks.EDGES)
 
 Floats = NDArray[np.float64]
@@ -127,13 +127,15 @@ class _Look(NamedTuple):
 
 def _look(column: Floats, value: Floats, hours: Ints) -> _Look:
     rows = np.arange(len(column))
-    first = column[:, 10] == 0.0
+    first = column[:, _LAST] == views.UNKNOWN
     change = np.where(first, 0.0, value - column[:, _LAST])
     energy = column[:, _ENERGY] + views.VOLATILITY_RATE * (change * change - column[:, _ENERGY])
     drift = np.where(first, 0.0, value - column[:, _SLOW])
-    seen = np.stack([value, drift, value - column[rows, _HOUR_MEAN + hours], change, np.sqrt(energy)], axis=1)
+    level = np.where(hours < 0, views.UNKNOWN, column[rows, _HOUR_MEAN + np.maximum(hours, 0)])
+    unusual = np.where(level == views.UNKNOWN, 0.0, value - level)
+    seen = np.stack([value, drift, unusual, change, np.sqrt(energy)], axis=1)
     known = np.ones(seen.shape, bool)
-    known[:, 2] = (hours >= 0) & (column[rows, _HOUR_KNOWN + hours] != 0.0) & ~first
+    known[:, 2] = level != views.UNKNOWN
     mean, variance, count, low, high = (column[:, at : at + 5] for at in range(0, 25, 5))
     gap = seen - mean
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -148,7 +150,7 @@ def _look(column: Floats, value: Floats, hours: Ints) -> _Look:
 
 
 def _learn(column: Floats, value: Floats, hours: Ints, look: _Look) -> None:
-    first = column[:, 10] == 0.0
+    first = column[:, _LAST] == views.UNKNOWN
     _learn_moments(column, look)
     change = np.where(first, 0.0, value - column[:, _LAST])
     column[:, _SLOW] = np.where(first, value, column[:, _SLOW] + views.DRIFT_RATE * (value - column[:, _SLOW]))
@@ -185,9 +187,9 @@ def _learn_hour(column: Floats, value: Floats, hours: Ints) -> None:
     rows = np.flatnonzero(left & (column[:, _HOUR_COUNT] > 0.0))
     slot = column[rows, _HOUR].astype(int)
     usual, level = column[rows, _HOUR_MEAN + slot], column[rows, _HOUR_SUM] / column[rows, _HOUR_COUNT]
-    rate = np.where(column[rows, _HOUR_KNOWN + slot] != 0.0, views.HOUR_RATE, 1.0)
-    column[rows, _HOUR_MEAN + slot] = usual + rate * (level - usual)
-    column[rows, _HOUR_KNOWN + slot] = 1.0
+    known = usual != views.UNKNOWN
+    moved = usual + views.HOUR_RATE * (level - np.where(known, usual, level))
+    column[rows, _HOUR_MEAN + slot] = np.where(known, moved, level)
     column[left, _HOUR] = hours[left]
     column[left, _HOUR_SUM] = column[left, _HOUR_COUNT] = 0.0
     column[timed, _HOUR_SUM] += value[timed]

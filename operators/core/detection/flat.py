@@ -45,3 +45,33 @@ def from_bytes(tag: str, data: bytes, size: int | None = None) -> list[float]:
     if size is not None and len(numbers) != size:
         raise SnapshotError(f"a snapshot of {tag} holds {len(numbers)} values, this detector needs {size}")
     return numbers
+
+
+def to_parts(tag: str, numbers: Sequence[float], parts: Sequence[bytes]) -> bytes:
+    """Encode some numbers and then whole snapshots of others, each as it is.
+
+    Examples
+    --------
+    >>> from_parts("both_01", to_parts("both_01", [3.0], [b"one", b""]), 1, 2)
+    ([3.0], [b'one', b''])
+    """
+    return to_bytes(tag, [*numbers, *(float(len(part)) for part in parts)]) + b"".join(parts)
+
+
+def from_parts(tag: str, data: bytes, numbers: int, parts: int) -> tuple[list[float], list[bytes]]:
+    """Decode what ``to_parts`` made of as many numbers and parts; the parts carry checksums of their own.
+
+    Raises
+    ------
+    SnapshotError
+        The bytes are damaged, cut, or those of something else.
+    """
+    at = HEAD_BYTES + 8 * (numbers + parts)
+    found = from_bytes(tag, data[:at], numbers + parts)
+    cut = []
+    for length in found[numbers:]:
+        cut.append(data[at : at + int(length)])
+        at += int(length)
+    if at != len(data):
+        raise SnapshotError(f"a snapshot of {tag} has {len(data)} bytes, its parts need {at}")
+    return found[:numbers], cut

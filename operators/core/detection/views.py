@@ -12,7 +12,7 @@ References
 CME Group, Dynamic Circuit Breakers: a band around a look-back high and low.
 """
 
-from math import sqrt
+from math import inf, sqrt
 from typing import NamedTuple
 
 from seawall.operators.core.detection.moments import WARM_ROWS, distance, learned
@@ -25,9 +25,10 @@ HOURS = 24
 RANGE_DECAY = 1e-5  # per row and side
 EVIDENCE_HALF = 0.2  # leaving the range by a fifth of its width is half of full evidence
 HOUR_US = 3_600_000_000
+UNKNOWN = inf  # of a level that was never seen; no usable value reaches it, and unlike NaN it equals itself
 
 _LEVEL, _DRIFT, _HOUR, _CHANGE, _VOLATILITY = range(5)
-NUMBERS = 5 * len(VIEWS) + HOURS * 2 + 6  # of one column's state
+NUMBERS = 5 * len(VIEWS) + HOURS + 6  # of one column's state
 
 
 class Looks(NamedTuple):
@@ -39,7 +40,7 @@ class Looks(NamedTuple):
 
 
 class Column:
-    """The state of one series: 79 floats, 632 bytes.
+    """The state of one series: 55 floats, 440 bytes.
 
     Examples
     --------
@@ -51,7 +52,7 @@ class Column:
     (0.88, 0.0)
     """
 
-    __slots__ = ("count", "energy", "high", "hour", "hour_count", "hour_known", "hour_mean", "hour_sum", "last", "low",
+    __slots__ = ("count", "energy", "high", "hour", "hour_count", "hour_mean", "hour_sum", "last", "low",
                  "mean", "slow", "variance")  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,12 +61,11 @@ class Column:
         self.count = [0.0] * 5
         self.low = [0.0] * 5
         self.high = [0.0] * 5
-        self.hour_mean = [0.0] * HOURS
-        self.hour_known = [0.0] * HOURS
+        self.hour_mean = [UNKNOWN] * HOURS
         self.hour = -1.0
         self.hour_sum = 0.0
         self.hour_count = 0.0
-        self.last = 0.0
+        self.last = UNKNOWN
         self.slow = 0.0
         self.energy = 0.0
 
@@ -91,7 +91,7 @@ class Column:
                     self.mean[view], self.variance[view], count, seen, looks.distances[view]
                 )
                 self._learn_range(view, seen)
-        first = self.count[_LEVEL] == 1.0
+        first = self.last == UNKNOWN
         change = 0.0 if first else value - self.last
         self.slow = value if first else self.slow + DRIFT_RATE * (value - self.slow)
         self.energy += VOLATILITY_RATE * (change * change - self.energy)
@@ -103,22 +103,31 @@ class Column:
         """Return the state as a flat list of fixed length."""
         scalars = [self.hour, self.hour_sum, self.hour_count, self.last, self.slow, self.energy]
         arrays = self.mean + self.variance + self.count + self.low + self.high
-        return arrays + self.hour_mean + self.hour_known + scalars
+        return arrays + self.hour_mean + scalars
 
     def take(self, numbers: list[float]) -> None:
         """Take over a state that ``numbers`` returned."""
         self.mean, self.variance, self.count, self.low, self.high = (numbers[at : at + 5] for at in range(0, 25, 5))
-        self.hour_mean, self.hour_known = numbers[25 : 25 + HOURS], numbers[25 + HOURS : 25 + 2 * HOURS]
-        self.hour, self.hour_sum, self.hour_count, self.last, self.slow, self.energy = numbers[25 + 2 * HOURS :]
+        self.hour_mean = numbers[25 : 25 + HOURS]
+        self.hour, self.hour_sum, self.hour_count, self.last, self.slow, self.energy = numbers[25 + HOURS :]
+
+    def lend(self) -> None:
+        """Forget what belongs to one series in time and keep what is usual: how a series like it may begin.
+
+        Volatility begins at its mean. Counts fall to those of a column that has just warmed up, so that the new
+        series' own rows soon outweigh the borrowed ones.
+        """
+        self.hour, self.hour_sum, self.hour_count = -1.0, 0.0, 0.0
+        self.last, self.slow, self.energy = UNKNOWN, 0.0, self.mean[_VOLATILITY] * self.mean[_VOLATILITY]
+        self.count = [min(count, WARM_ROWS + 1.0) for count in self.count]
 
     def _values(self, value: float, time_us: int | None) -> tuple[float | None, ...]:
-        if self.count[_LEVEL] == 0.0:
-            return value, 0.0, None, 0.0, 0.0
-        change = value - self.last
-        hour = -1 if time_us is None else time_us // HOUR_US % HOURS
-        usual = value - self.hour_mean[hour] if hour >= 0 and self.hour_known[hour] else None
+        first = self.last == UNKNOWN
+        change = 0.0 if first else value - self.last
+        drift = 0.0 if first else value - self.slow
+        level = UNKNOWN if time_us is None else self.hour_mean[time_us // HOUR_US % HOURS]
         energy = self.energy + VOLATILITY_RATE * (change * change - self.energy)
-        return value, value - self.slow, usual, change, sqrt(energy)
+        return value, drift, None if level == UNKNOWN else value - level, change, sqrt(energy)
 
     def _learn_range(self, view: int, seen: float) -> None:
         low, high = self.low[view], self.high[view]
@@ -135,9 +144,8 @@ class Column:
         if hour != self.hour:
             if self.hour_count > 0.0:
                 left, level = int(self.hour), self.hour_sum / self.hour_count
-                known = self.hour_known[left]
-                self.hour_mean[left] += (HOUR_RATE if known else 1.0) * (level - self.hour_mean[left])
-                self.hour_known[left] = 1.0
+                usual = self.hour_mean[left]
+                self.hour_mean[left] = level if usual == UNKNOWN else usual + HOUR_RATE * (level - usual)
             self.hour, self.hour_sum, self.hour_count = float(hour), 0.0, 0.0
         self.hour_sum += value
         self.hour_count += 1.0
