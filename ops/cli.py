@@ -259,6 +259,42 @@ def detect(
 
 
 @app.command()
+def convert(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="A venue (binance, bitmex, bybit, …) or ohlcv.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of raw messages, or a CSV of bars.")],
+    name: Annotated[list[str] | None, typer.Option("--name", help="SYMBOL=INSTRUMENT; may be repeated.")] = None,
+    levels: Annotated[int, typer.Option(min=1, max=50, help="Levels per side of depth events.")] = 50,
+    depth_ms: Annotated[int, typer.Option(min=0, help="Least time between depth events of an instrument.")] = 0,
+    describe: Annotated[bool, typer.Option("--describe", help="Read missing contract terms off the symbols.")] = False,
+    venue: Annotated[str, typer.Option(help="For ohlcv: the venue.")] = "",
+    instrument: Annotated[str, typer.Option(help="For ohlcv: the instrument.")] = "",
+    interval_s: Annotated[int, typer.Option(min=0, help="For ohlcv: seconds per bar; found in the times if 0.")] = 0,
+    stamp: Annotated[str, typer.Option(help="For ohlcv: what times say, open or close; by the column if empty.")] = "",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 when anything unknown or malformed was left out.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a venue's raw messages or OHLCV bars into input records, as JSON lines on standard output.
+
+    What was left out is counted by name on standard error; books that cannot be trusted give no depth.
+
+    Example: seawall convert kraken_futures recording.ws.gz --describe > events.jsonl
+    """
+    from seawall.ops import convert as conversion
+
+    if form == "ohlcv":
+        done = conversion.convert_bars(file, venue, instrument, interval_s, stamp, sys.stdout.buffer)
+    else:
+        options = conversion.Options(conversion.parse_names(name or []), levels, depth_ms * 1_000, describe)
+        done = conversion.convert_messages(form, file, options, sys.stdout.buffer)
+    for line in [json.dumps(done.as_dict())] if as_json else done.lines():
+        _say(line)
+    if strict and done.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
 def saccr(file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A netting set; see ops/saccr.md.")]) -> None:
     """Compute the SA-CCR exposure at default of a netting set, with every figure on the way, as JSON.
 

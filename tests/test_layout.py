@@ -20,6 +20,7 @@ MADE_BY_TOOLS = {"build", "dist", "bytewax_seawall.egg-info", "seawall-demo"}
 PACKAGES = {
     "seawall": "ops/package",
     "seawall.connectors": "connectors",
+    "seawall.connectors.venues": "connectors/venues",
     "seawall.dataflows": "dataflows",
     "seawall.operators": "operators",
     "seawall.operators.core": "operators/core",
