@@ -65,8 +65,7 @@ def test_a_restart_in_mid_stream_continues_bit_for_bit(make, cut):
     second = make()
     second.restore(first.snapshot())
     assert head + [observe(second, sample)[:3] for sample in samples[cut:]] == expected
-    if b"river" not in second.snapshot():  # pickles of equal objects may differ in their memo, flat bytes may not
-        assert second.snapshot() == whole.snapshot()
+    assert second.snapshot() == whole.snapshot()
 
 
 @every_detector
@@ -126,21 +125,6 @@ def test_a_damaged_or_foreign_snapshot_is_refused():
             Composite(("price",)).restore(bad)
     with pytest.raises(SnapshotError):
         Composite(("price", "volume")).restore(data)
-
-
-def test_a_river_snapshot_that_names_foreign_code_is_refused():
-    class Planted(RiverDetector):
-        pass
-
-    victim = Planted(("price",), loda)
-    victim.estimator = _Bomb()
-    with pytest.raises(SnapshotError, match="may not hold"):
-        RiverDetector(("price",), loda).restore(victim.snapshot())
-
-
-class _Bomb:
-    def __reduce__(self):
-        return eval, ("1 + 1",)
 
 
 def test_the_contributions_name_what_made_the_score():

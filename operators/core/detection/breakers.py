@@ -18,12 +18,17 @@ OKX, "Price limit rules".
 """
 
 from collections import deque
+from math import inf
 
+from seawall.operators.core.detection.flat import from_bytes, to_bytes
 from seawall.operators.core.detection.moments import total
 from seawall.operators.core.detection.samples import VALUE_MAX
 
 MINUTE_US = 60_000_000
 SECOND_US = 1_000_000
+
+_NEVER = -inf  # a time that none is
+_LOOK_BACK_TAG, _REFERENCE_TAG, _PREMIUM_TAG, _SILENCE_TAG = "lookbk01", "refbnd01", "premiu01", "silenc01"
 
 
 class _Minutes:
@@ -63,6 +68,12 @@ class _Minutes:
             return None
         return total(bucket[3] / bucket[4] for bucket in self._buckets) / len(self._buckets)
 
+    def numbers(self) -> list[float]:
+        return [number for bucket in self._buckets for number in bucket]
+
+    def take(self, numbers: list[float]) -> None:
+        self._buckets = deque(numbers[at : at + 5] for at in range(0, len(numbers), 5))
+
 
 class LookBackBand:
     """Trip when the price moves by ``fraction`` against the past ``look_back_minutes``.
@@ -76,7 +87,8 @@ class LookBackBand:
 
     def __init__(self, fraction: float, look_back_minutes: int = 60, pause_us: int = 2 * MINUTE_US) -> None:
         self._fraction, self._minutes, self._pause_us = fraction, look_back_minutes, pause_us
-        self._seen = _Minutes(look_back_minutes)
+        # One minute more, so that a bar exactly one look-back ago is seen: on hourly bars an hour is one step.
+        self._seen = _Minutes(look_back_minutes + 1)
         self._now_us = self._open_us = 0
 
     def check(self, time_us: int, price: float) -> str | None:
@@ -100,6 +112,16 @@ class LookBackBand:
             self._open_us = time_us + self._pause_us
         self._seen.add(time_us, price)
         return reason
+
+    def snapshot(self) -> bytes:
+        """Encode the state: at most 40 bytes per minute of the look-back."""
+        return to_bytes(_LOOK_BACK_TAG, [self._now_us, self._open_us, *self._seen.numbers()])
+
+    def restore(self, data: bytes) -> None:
+        """Take over a state of the same rule."""
+        now_us, open_us, *seen = from_bytes(_LOOK_BACK_TAG, data)
+        self._now_us, self._open_us = int(now_us), int(open_us)
+        self._seen.take(seen)
 
 
 class ReferenceBand:
@@ -140,6 +162,18 @@ class ReferenceBand:
             f"price {price:g} was outside {100 * self._fraction:g} % of {reference:g} for {outside_us // SECOND_US} s"
         )
 
+    def snapshot(self) -> bytes:
+        """Encode the state: at most 40 bytes per minute of the reference."""
+        since_us = _NEVER if self._outside_since_us is None else self._outside_since_us
+        return to_bytes(_REFERENCE_TAG, [self._now_us, self._open_us, since_us, *self._seen.numbers()])
+
+    def restore(self, data: bytes) -> None:
+        """Take over a state of the same rule."""
+        now_us, open_us, since_us, *seen = from_bytes(_REFERENCE_TAG, data)
+        self._now_us, self._open_us = int(now_us), int(open_us)
+        self._outside_since_us = None if since_us == _NEVER else int(since_us)
+        self._seen.take(seen)
+
 
 class PremiumBand:
     """Trip when a derivative's price leaves the band around its index.
@@ -167,6 +201,16 @@ class PremiumBand:
             return f"price {price:g} is below its limit {lower:g} at index {index:g}"
         return None
 
+    def snapshot(self) -> bytes:
+        """Encode the state: at most 40 bytes per minute of the average premium."""
+        return to_bytes(_PREMIUM_TAG, [self._now_us, *self._premiums.numbers()])
+
+    def restore(self, data: bytes) -> None:
+        """Take over a state of the same rule."""
+        now_us, *premiums = from_bytes(_PREMIUM_TAG, data)
+        self._now_us = int(now_us)
+        self._premiums.take(premiums)
+
 
 class Silence:
     """Say once when a feed has been silent for ``silence_us``, and again only after it has spoken."""
@@ -187,3 +231,12 @@ class Silence:
             return None
         self._said = True
         return f"no update for {(as_of_us - self._last_us) // SECOND_US} s"
+
+    def snapshot(self) -> bytes:
+        """Encode the state: two numbers."""
+        return to_bytes(_SILENCE_TAG, [_NEVER if self._last_us is None else self._last_us, self._said])
+
+    def restore(self, data: bytes) -> None:
+        """Take over a state of the same rule."""
+        last_us, said = from_bytes(_SILENCE_TAG, data, 2)
+        self._last_us, self._said = None if last_us == _NEVER else int(last_us), bool(said)

@@ -8,9 +8,11 @@ References
 Page, E. S. (1954). Continuous inspection schemes. Biometrika 41.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from seawall.operators.core.detection.flat import from_bytes, to_bytes
+from seawall.operators.core.detection.graphs import decode_graph, encode_graph
 
 _TAG = "pagehk01"
 
@@ -64,18 +66,32 @@ class PageHinkley:
 class RiverDrift:
     """Any River drift detector with the same ``update``: ADWIN costs 0.1 µs and 2 kB, KSWIN 130 µs.
 
+    Parameters
+    ----------
+    build
+        Makes a new one, seeded where it takes a seed.
+
     Examples
     --------
     >>> from river import drift
-    >>> adwin = RiverDrift(drift.ADWIN())
+    >>> adwin = RiverDrift(drift.ADWIN)
     >>> any(adwin.update(0.0) for row in range(500)), any(adwin.update(1.0) for row in range(500))
     (False, True)
     """
 
-    def __init__(self, detector: Any) -> None:
-        self._detector = detector
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+        self._detector = build()
 
     def update(self, score: float) -> bool:
         """Count one score; whether the distribution has moved."""
         self._detector.update(score)
         return bool(self._detector.drift_detected)
+
+    def snapshot(self) -> bytes:
+        """Encode the state."""
+        return encode_graph(self._detector, self._build())
+
+    def restore(self, data: bytes) -> None:
+        """Take over a state of the same detector."""
+        self._detector = decode_graph(data, self._build())

@@ -91,9 +91,13 @@ class RecentRanks:
 
     def of(self, value: float) -> float:
         """Return the share of recent values below ``value``, ties counted half; 0 when there are none."""
-        if not self._sorted:
+        ordered = self._sorted
+        if not ordered:
             return 0.0
-        return (bisect_left(self._sorted, value) + bisect_right(self._sorted, value)) / (2 * len(self._sorted))
+        below = bisect_left(ordered, value)
+        if below == len(ordered) or ordered[below] != value:  # no ties, as for nearly every score: one search is enough
+            return below / len(ordered)
+        return (below + bisect_right(ordered, value)) / (2 * len(ordered))
 
     def learn(self, value: float) -> None:
         """Count ``value`` and forget the oldest beyond the bound."""

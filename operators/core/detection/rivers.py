@@ -6,15 +6,12 @@ score is the raw one's rank among the last 250. Estimators that raise or answer 
 they have seen enough (HoltWinters: IndexError; SAD with a quantile: TypeError) are warming, not broken. Filters of
 River are not used: one never learns, the other locks in; ``Gated`` does their work.
 
-An estimator's inner state has no flat form, so its snapshot is a pickle, read back by an unpickler that knows River,
-arrays and containers only, and only under the River version that wrote it.
+Snapshots are flat (``graphs``): no pickle, and nothing in them that could run. They are read only under the River
+version that wrote them, whose objects they describe.
 """
 
 import copy
-import io
 import math
-import pickle
-import zlib
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Self
@@ -22,24 +19,22 @@ from typing import Any, Self
 from river import anomaly, compose, preprocessing
 from river.base.anomaly_detector import SupervisedAnomalyDetector
 
-from seawall.operators.core.detection.flat import HEAD_BYTES, from_bytes, to_bytes
+from seawall.operators.core.detection.flat import from_parts, to_parts
+from seawall.operators.core.detection.graphs import decode_graph, encode_graph
 from seawall.operators.core.detection.moments import WARM_ROWS
 from seawall.operators.core.detection.ranks import RECENT_MAX, RecentRanks
 from seawall.operators.core.detection.samples import Sample, Score, State
 from seawall.schemas.errors import SnapshotError
 
 PURE = (anomaly.HalfSpaceTrees, anomaly.LODA, anomaly.OneClassSVM, anomaly.LocalOutlierFactor)
+PLAIN = (preprocessing.StandardScaler, preprocessing.MinMaxScaler, preprocessing.MaxAbsScaler)
 UNREADY = (IndexError, TypeError, ValueError, ZeroDivisionError, KeyError)
 SEED = 7
 RIVER = version("river")
+_RELEASE = tuple(float(part) for part in RIVER.split(".")[:2])
 
-_TAG = "river_01"
-_NUMBERS = 5 + RECENT_MAX
-_BUILTINS = frozenset(
-    {"set", "frozenset", "list", "dict", "tuple", "range", "slice", "complex", "int", "float", "bool"}
-)
-_MODULES = ("river.", "collections", "numpy._core.", "numpy.random.")
-_NAMES = frozenset({("numpy", "dtype"), ("numpy", "ndarray"), ("random", "Random"), ("functools", "partial")})
+_TAG = "river_02"
+_NUMBERS = 4 + RECENT_MAX
 
 
 class RiverDetector:
@@ -64,7 +59,7 @@ class RiverDetector:
 
     def __init__(self, names: tuple[str, ...], build: Callable[[], Any]) -> None:
         self._names, self._build = names, build
-        self.estimator = build()
+        self._use(build())
         self._pure = isinstance(_last(self.estimator), PURE)
         self._supervised = isinstance(_last(self.estimator), SupervisedAnomalyDetector)
         self._ranks = RecentRanks()
@@ -89,7 +84,7 @@ class RiverDetector:
         """Let the estimator learn, and count its raw score."""
         raw, arguments = score.detail
         self._rows += 1
-        self.estimator.learn_one(*arguments)
+        self._teach(arguments)
         if raw is not None:
             self._ranks.learn(raw)
 
@@ -98,31 +93,24 @@ class RiverDetector:
         return type(self)(self._names, self._build)
 
     def snapshot(self) -> bytes:
-        """Encode calibration and estimator."""
-        body = pickle.dumps(self.estimator, protocol=5)
-        wrote = (int(part) for part in RIVER.split(".")[:2])
+        """Encode calibration and estimator; raises SnapshotError when the estimator holds what has no flat form."""
         recent = [*self._ranks.recent, *[0.0] * (RECENT_MAX - len(self._ranks.recent))]
-        head = [zlib.crc32(body), *wrote, self._rows, len(self._ranks.recent), *recent]
-        return to_bytes(_TAG, head) + body
+        head = [*_RELEASE, self._rows, len(self._ranks.recent), *recent]
+        return to_parts(_TAG, head, [encode_graph(self.estimator, self._build())])
 
     def restore(self, data: bytes) -> None:
-        """Take over the state of the same estimator under the same River version.
+        """Take over the state of the same estimator under the same River version."""
+        numbers, (graph,) = from_parts(_TAG, data, _NUMBERS, 1)
+        if tuple(numbers[:2]) != _RELEASE:
+            wrote = ".".join(f"{part:.0f}" for part in numbers[:2])
+            raise SnapshotError(f"a snapshot under River {wrote} cannot be read by {RIVER}: let it learn from history")
+        self._use(decode_graph(graph, self._build()))
+        self._rows = int(numbers[2])
+        self._ranks = RecentRanks(numbers[4 : 4 + int(numbers[3])])
 
-        Raises
-        ------
-        SnapshotError
-            Another version wrote it, it is damaged, or it names a class that no estimator needs.
-        """
-        at = HEAD_BYTES + 8 * _NUMBERS
-        numbers = from_bytes(_TAG, data[:at], _NUMBERS)
-        wrote = ".".join(str(int(number)) for number in numbers[1:3])
-        if not RIVER.startswith(wrote + "."):
-            raise SnapshotError(f"river {wrote} wrote this snapshot, this is river {RIVER}")
-        if zlib.crc32(data[at:]) != int(numbers[0]):
-            raise SnapshotError("a snapshot of a River detector is damaged: its checksum does not match")
-        self.estimator = _Unpickler(io.BytesIO(data[at:])).load()
-        self._rows = int(numbers[3])
-        self._ranks = RecentRanks(numbers[5 : 5 + int(numbers[4])])
+    def _use(self, estimator: Any) -> None:
+        self.estimator = estimator
+        self._steps, self._last = _plain_steps(estimator)
 
     def _arguments(self, sample: Sample) -> tuple[Any, ...]:
         features = dict(zip(self._names, sample.values, strict=True))
@@ -132,14 +120,30 @@ class RiverDetector:
         return features, target
 
     def _ask(self, arguments: tuple[Any, ...]) -> float | None:
-        estimator = self.estimator if self._pure else copy.deepcopy(self.estimator)
         try:
-            raw = float(estimator.score_one(*arguments))
+            if self._steps:
+                features = arguments[0]
+                for step in self._steps:
+                    features = step.transform_one(features)
+                raw = float(self._last.score_one(features))
+            else:
+                estimator = self.estimator if self._pure else copy.deepcopy(self.estimator)
+                raw = float(estimator.score_one(*arguments))
         except UNREADY:
             if self._rows >= WARM_ROWS:
                 raise
             return None
         return raw if math.isfinite(raw) else None
+
+    def _teach(self, arguments: tuple[Any, ...]) -> None:
+        if not self._steps:
+            self.estimator.learn_one(*arguments)
+            return
+        features = arguments[0]
+        for step in self._steps:
+            step.learn_one(features)
+            features = step.transform_one(features)
+        self._last.learn_one(features)
 
 
 def half_space_trees() -> Any:
@@ -161,21 +165,14 @@ def _last(estimator: Any) -> Any:
     return next(reversed(estimator.steps.values())) if isinstance(estimator, compose.Pipeline) else estimator
 
 
-class _Unpickler(pickle.Unpickler):
-    # A pickle is a program. This reader runs constructors of estimators, arrays and containers; methods, which pickle
-    # fetches with getattr, are fetched from River's own objects only.
+def _plain_steps(estimator: Any) -> tuple[tuple[Any, ...], Any]:
+    """Return transformers and last step of a pipeline whose steps do nothing but learn and transform in turn.
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("builtins", "getattr"):
-            return _method
-        known = (module == "builtins" and name in _BUILTINS) or (module, name) in _NAMES
-        if known or module.startswith(_MODULES):
-            return super().find_class(module, name)
-        raise SnapshotError(f"a snapshot of a detector may not hold {module}.{name}")
-
-
-def _method(owner: Any, name: str) -> Any:
-    module = getattr(owner, "__module__", "") or type(owner).__module__
-    if name.startswith("__") or not module.startswith("river."):
-        raise SnapshotError(f"a snapshot of a detector may not hold {module}.{name}")
-    return getattr(owner, name)
+    River's pipeline dispatches on every call; two steps called by hand give the same bits at less cost. What is more
+    than that (unions, supervised transformers, filters) is left to River: no transformers, the estimator as last step.
+    """
+    if not isinstance(estimator, compose.Pipeline):
+        return (), estimator
+    *steps, last = estimator.steps.values()
+    plain = all(type(step) in PLAIN for step in steps) and isinstance(last, PURE)
+    return (tuple(steps), last) if plain else ((), estimator)
