@@ -10,6 +10,7 @@ from river import anomaly, compose, feature_extraction, preprocessing
 from seawall.operators.core.detection.composite import Composite
 from seawall.operators.core.detection.deviations import Deviation, ResidualBreaker
 from seawall.operators.core.detection.gates import Gated
+from seawall.operators.core.detection.one_class import OneClass
 from seawall.operators.core.detection.rivers import RiverDetector, half_space_trees, loda, one_class_svm
 from seawall.operators.core.detection.samples import Detector, Sample, State, observe
 from seawall.schemas.errors import SnapshotError
@@ -31,6 +32,7 @@ MAKERS: dict[str, Callable[[], Detector]] = {
     "half-space trees": lambda: RiverDetector(("price",), half_space_trees),
     "loda": lambda: RiverDetector(("price",), loda),
     "gated loda": lambda: Gated(RiverDetector(("price",), loda), box_rows=200),
+    "plain one-class svm": lambda: OneClass(("price",)),
     "one-class svm": lambda: RiverDetector(("price",), one_class_svm),
     "a user's pipeline": lambda: RiverDetector(("price",), radial),
     "a user's supervised scorer": lambda: RiverDetector(("price",), anomaly.StandardAbsoluteDeviation),
