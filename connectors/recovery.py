@@ -12,6 +12,9 @@ from pathlib import Path
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
+# Snapshots are megabytes a second: with pages of 32 KiB they cost half the CPU time of SQLite's 4 KiB to write (80
+# snapshots of 5.3 MB: 1.0 to 1.4 s against 2.3 to 2.7 s).
+PAGE_BYTES = 32 * 1024
 
 
 def open_recovery(folder: Path) -> RecoveryConfig:
@@ -23,8 +26,18 @@ def open_recovery(folder: Path) -> RecoveryConfig:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700, parents=True)
         init_db_dir(fresh, 1)
+        _set_page_size(fresh / "part-0.sqlite3")
         fresh.rename(folder)
     return RecoveryConfig(folder)
+
+
+def _set_page_size(file: Path) -> None:
+    """Write a fresh store anew with larger pages; a store in WAL mode would keep those it has."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as store:
+        for step in ("journal_mode = delete", f"page_size = {PAGE_BYTES}"):
+            store.execute(f"pragma {step}")
+        store.execute("vacuum")
+        store.execute("pragma journal_mode = wal")
 
 
 def is_sound(folder: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from seawall.operators.core.book import VECTOR_MIN
+from seawall.operators.core.columns import integers, reals
 from seawall.operators.core.frames import News
 from seawall.operators.core.ledger import Ledger
 from seawall.schemas import events as ev
@@ -236,7 +237,7 @@ def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
     ledger.touch()
     count = len(fills.id)
     if not fills.action and count >= VECTOR_MIN:
-        instruments = np.array(fills.instrument, dtype=np.int64)
+        instruments = integers(fills.instrument)
         if not ledger.directory.arrays["spot"][instruments].any() and _apply_many(ledger, fills, instruments):
             return
     for at in range(count):
@@ -246,7 +247,7 @@ def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
 def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     """Apply fills of derivatives as arrays; do nothing and return False unless all their ids are new."""
     arrays = ledger.directory.arrays
-    named, units, price = np.array(fills.account), np.array(fills.quantity, dtype=np.int64), np.array(fills.price)
+    named, units, price = integers(fills.account), integers(fills.quantity), reals(fills.price)
     columns = (named, instruments, units, price, fills.fee or None, fills.fee_asset or None, None)
     if not ledger.fills.add_new(fills.id, columns):
         return False

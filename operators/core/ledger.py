@@ -91,8 +91,9 @@ class Ledger:
     def count_open(self, accounts: I8, marks: I8, opened: I8) -> None:
         """Count many positions opened and closed."""
         self._room(self.marks.rows.size - 1)
-        np.add.at(self.open_count, accounts, opened)
-        np.add.at(self.open_at, marks, opened)
+        if opened.any():  # most fills change the size of a position that stays open
+            np.add.at(self.open_count, accounts, opened)
+            np.add.at(self.open_at, marks, opened)
 
     def _room(self, mark: int) -> None:
         if mark >= len(self.open_at):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.columns import Columns
+from seawall.operators.core.columns import Columns, integers, reals
 from seawall.operators.core.directory import Directory
 from seawall.schemas.slices import Marks as MarkColumns
 
@@ -80,7 +80,7 @@ class Marks:
         across = self.across()
         if not marks.kind and not marks.venue and len(marks.price) >= VECTOR_MIN:
             self._fresh = False
-            self._apply_many(across[marks.instrument], np.array(marks.price), np.array(marks.time_us))
+            self._apply_many(across[integers(marks.instrument)], reals(marks.price), integers(marks.time_us))
             return
         kinds = marks.kind or ["mark"] * len(marks.price)
         venues = marks.venue or [""] * len(marks.price)
