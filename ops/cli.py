@@ -243,6 +243,10 @@ def detect(
     value: Annotated[list[str], typer.Option("--value", help="A column to judge; may be repeated.")],
     out: Annotated[Path, typer.Option("--out", help="Where to write anomaly_score and alert per row.")],
     plot: Annotated[Path | None, typer.Option("--plot", help="Where to draw a PNG; needs matplotlib.")] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", help="The --value that is a price: a rule alerts too.")
+    ] = None,
+    band: Annotated[float, typer.Option("--band", help="Of that rule: the move against the past hour.")] = 0.07,
     as_json: Json = False,
 ) -> None:
     """Stream one CSV through the anomaly detector, causally, with constant default parameters.
@@ -251,11 +255,12 @@ def detect(
     """
     from seawall.ops.detect import detect_csv
 
-    found = detect_csv(file, time, value, out, plot)
+    found = detect_csv(file, time, value, out, plot, price, band)
     if as_json:
         print(json.dumps(found.as_dict()))
     else:
-        _say(f"{found.rows} rows, {found.alerts} alerts, {found.invalid} rows without a finite value: {out}")
+        by = f" ({found.by_rule} by the rule, {found.by_score} by the score)" if price else ""
+        _say(f"{found.rows} rows, {found.alerts} alerts{by}, {found.invalid} rows without a finite value: {out}")
 
 
 @app.command()

@@ -1,9 +1,11 @@
 """``seawall detect``: stream one CSV through the composite detector, causally, in one pass, with constant parameters.
 
 One row out per row in, in the same order: the time column as it stood, ``anomaly_score``, ``alert``, ``state`` and, for
-alerts, ``explanation``. Nothing is read ahead: a file and its first half give the same first half. A row whose values
-are not all finite numbers is answered with state ``invalid`` and never learned; during warm-up (150 rows) the state is
-``warming``. In both the score is 0 because a column of numbers needs one: read the state.
+alerts, ``explanation``. Where a column is named as the price, a circuit-breaker rule alerts beside the score, and the
+explanation says which of the two it was (``watch``). Nothing is read ahead: a file and its first half give the same
+first half. A row whose values are not all finite numbers is answered with state ``invalid`` and never learned; during
+warm-up (150 rows) the state is ``warming``. In both the score is 0 because a column of numbers needs one: read the
+state.
 """
 
 import csv
@@ -15,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from seawall.operators.core.detection.alarms import Alarm, AlarmRule, explain
-from seawall.operators.core.detection.composite import ALERT_SCORE, UNUSUAL_SCORE, Composite
-from seawall.operators.core.detection.gates import Gated
-from seawall.operators.core.detection.samples import Sample, State, observe
+from seawall.operators.core.detection.samples import Sample, State
+from seawall.operators.core.detection.watch import BAND, Source, Watch
+from seawall.ops.detect_plot import Drawn, draw
 from seawall.schemas.errors import UsageError
 
 EPOCH_UNITS = ((1e14, 1), (1e11, 1_000), (0.0, 1_000_000))  # from this size on: microseconds, milliseconds, seconds
 EPOCH_MAX = 1e17
 HEAD_CHARS = 65_536  # how much of the header line is looked at to find the separator
+RULED, SCORED = (Source.RULE, Source.BOTH), (Source.SCORE, Source.BOTH)
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Detection:
     rows: int
     invalid: int
     alerts: int
+    by_rule: int
+    by_score: int
     out: str
 
     def as_dict(self) -> dict[str, object]:
@@ -40,7 +44,15 @@ class Detection:
         return asdict(self)
 
 
-def detect_csv(path: Path, time: str, values: Sequence[str], out: Path, plot: Path | None = None) -> Detection:
+def detect_csv(
+    path: Path,
+    time: str,
+    values: Sequence[str],
+    out: Path,
+    plot: Path | None = None,
+    price: str | None = None,
+    band: float = BAND,
+) -> Detection:
     """Write score and alert for each row of a CSV (``.gz`` too; separated by comma, semicolon or tab).
 
     Parameters
@@ -54,34 +66,38 @@ def detect_csv(path: Path, time: str, values: Sequence[str], out: Path, plot: Pa
         Columns that are judged together.
     plot
         Where to draw series, scores and alerts as a PNG; needs matplotlib.
+    price
+        The one of ``values`` that is a price: moves of ``band`` against the past hour alert too.
+    band
+        A fraction between 0 and 1.
 
     Raises
     ------
     UsageError
-        The file or a column does not exist, or no row follows the header.
+        The file or a column does not exist, no row follows the header, or ``price`` is not one of ``values``.
     """
-    detector = Gated(Composite(tuple(values)), level=UNUSUAL_SCORE, hold=False)
-    alarm = Alarm(AlarmRule(level=ALERT_SCORE))
-    rows = invalid = alerts = 0
-    drawn: list[tuple[int, Sample, float, bool]] = []
+    if price is not None and price not in values:
+        raise UsageError(f"--price {price} is not judged; name it with --value {price} too")
+    if not 0.0 < band < 1.0:
+        raise UsageError(f"--band {band:g} is no fraction between 0 and 1; 0.07 is 7 % within an hour")
+    watch = Watch(tuple(values), price, band)
+    rows = invalid = by_rule = by_score = both = 0
+    drawn: list[Drawn] = []
     with _read(path, time, values) as source, _replacing(out) as target:
         writer = csv.writer(target, lineterminator="\n")
         writer.writerow((time, "anomaly_score", "alert", "state", "explanation"))
         for stamp, sample in source:
-            score = observe(detector, sample)
-            rings = alarm.rings(score)
-            why = explain(detector.names, score) if rings else ""
-            writer.writerow((stamp, repr(score.value), int(rings), score.state, why))
-            rows, invalid, alerts = rows + 1, invalid + (score.state is State.INVALID), alerts + rings
+            score, alert, why = watch.observe(sample)
+            writer.writerow((stamp, repr(score.value), int(alert is not None), score.state, why))
+            rows, invalid, both = rows + 1, invalid + (score.state is State.INVALID), both + (alert is Source.BOTH)
+            by_rule, by_score = by_rule + (alert in RULED), by_score + (alert in SCORED)
             if plot is not None:
-                drawn.append((rows, sample, score.value, rings))
+                drawn.append(Drawn(rows, sample, score.value, alert))
         if rows == 0:
             raise UsageError(f"{path} has no rows below its header")
     if plot is not None:
-        from seawall.ops.detect_plot import draw
-
         draw(plot, path.name, values, drawn)
-    return Detection(rows, invalid, alerts, str(out))
+    return Detection(rows, invalid, by_rule + by_score - both, by_rule, by_score, str(out))
 
 
 def parse_time(text: str) -> int | None:

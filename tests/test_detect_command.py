@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import math
 import random
 from pathlib import Path
 
@@ -94,6 +95,54 @@ def test_bad_usage_says_what_is_wrong_and_leaves_no_output(tmp_path):
     with pytest.raises(UsageError, match="no file"):
         detect_csv(tmp_path / "none.csv", "when", ["price"], out)
     assert not list(tmp_path.glob("*out*"))
+
+
+def falling() -> list[str]:
+    """Two days of swings by a quarter, after which a fall of 12 % is nothing that the score's range has not seen."""
+    chance, text = random.Random(8), ["when,price"]
+    for row in range(912):
+        swing = 12.5 * math.sin(row / 10) if row < 800 else 0.0
+        price = 100.0 + swing + chance.gauss(0, 0.3) - max(0.0, 2.0 * (row - 899))
+        text.append(f"2021-05-{1 + row // 288:02d} {row % 288 // 12:02d}:{row % 12 * 5:02d}:00,{price}")
+    return text
+
+
+def test_a_named_price_alerts_by_the_rule_too_and_says_so(tmp_path):
+    quiet, rows = run(tmp_path, falling(), "a.csv"), run(tmp_path, falling(), "b.csv", price="price")
+    assert [row["anomaly_score"] for row in rows] == [row["anomaly_score"] for row in quiet]
+    assert {row["alert"] for row in quiet[900:]} == {"0"}
+    ruled = [index for index, row in enumerate(rows) if index >= 900 and row["alert"] == "1"]
+    assert ruled == [903]
+    assert "below its 60-minute high" in rows[903]["explanation"]
+
+
+def test_the_alerts_are_those_of_the_rule_or_of_the_score(tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("\n".join(falling()))
+    found = detect_csv(source, "when", ["price"], tmp_path / "out.csv", price="price", band=0.1)
+    score = detect_csv(source, "when", ["price"], tmp_path / "out.csv")
+    assert found.by_score == score.alerts == score.by_score
+    assert max(found.by_rule, found.by_score) <= found.alerts <= found.by_rule + found.by_score
+    assert found.by_rule > 0
+
+
+@pytest.mark.parametrize(("more", "text"), [({"price": "cost"}, "not judged"), ({"band": 0.0}, "fraction")])
+def test_a_rule_that_cannot_be_is_bad_usage(tmp_path, more, text):
+    with pytest.raises(UsageError, match=text):
+        detect_csv(tmp_path / "in.csv", "when", ["price"], tmp_path / "out.csv", **more)
+
+
+def test_a_plot_shows_rule_and_score_apart(tmp_path):
+    pytest.importorskip("matplotlib")
+    run(tmp_path, falling(), "a.csv", plot=tmp_path / "score.png")
+    run(tmp_path, falling(), "b.csv", plot=tmp_path / "rule.png", price="price")
+    from matplotlib.image import imread
+
+    orange = [
+        abs(imread(tmp_path / name)[..., :3] - (0.88, 0.54, 0.0)).max(axis=2).min()
+        for name in ("score.png", "rule.png")
+    ]
+    assert orange[1] < 0.05 < orange[0]
 
 
 def test_a_plot_is_a_png(tmp_path):

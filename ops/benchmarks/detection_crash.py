@@ -1,27 +1,28 @@
-"""Crashes: when the first alert came against the fall, and how often ``seawall detect`` alerts in a quiet week.
+"""Crashes: when the first alert came against the fall, and how often there are alerts in a quiet week.
 
-Run as ``python ops/benchmarks/detection_crash.py FOLDER [PLOTS]``, a folder of gzipped OHLCV CSVs. The fall is the
-largest one within 24 hours, from its highest to its lowest close. An alert up to an hour before its start counts as a
-warning; everything from a day before the start to a day after the end is not quiet. Beside it stands the plain
-circuit-breaker rule: a move of 7 % against the past hour.
+Run as ``python ops/benchmarks/detection_crash.py FOLDER [PLOTS]``, a folder of gzipped OHLCV CSVs; PLOTS is a folder
+for two pictures of each, the whole series and the fall. The fall is the largest one within 24 hours, from its highest
+to its lowest close. An alert up to an hour before its start counts as a warning; everything from a day before the start
+to a day after the end is not quiet. Three streams: the learned score, the plain circuit-breaker rule (7 % against the
+past hour), and what ``seawall detect --price close`` delivers, which is one or the other.
 """
 
 import csv
 import gzip
 import sys
-import tempfile
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from seawall.operators.core.detection.breakers import LookBackBand
-from seawall.ops.detect import detect_csv
+from seawall.operators.core.detection.samples import Sample
+from seawall.operators.core.detection.watch import Source, Watch
+from seawall.ops.detect_plot import Drawn, draw
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 COLUMNS = ("close", "volume")
-BAND = 0.07  # of the look-back rule: the first step of the daytime limits of US equity index futures
+STREAMS = {"score": (Source.SCORE, Source.BOTH), "rule": (Source.RULE, Source.BOTH), "delivered": tuple(Source)}
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,22 @@ def largest_fall(times: list[int], closes: list[float]) -> Fall:
     return best
 
 
-def run(path: Path, plot: Path | None) -> tuple[list[int], list[float], list[int]]:
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.csv"
-        with gzip.open(path, "rt", newline="") as file:
-            rows = list(csv.DictReader(file))
-        time = next(name for name in rows[0] if name.startswith("open_time"))
-        columns = [name for name in COLUMNS if any(float(row[name]) for row in rows)]
-        detect_csv(path, time, columns, out, plot)
-        with out.open(newline="") as result:
-            alerts = [index for index, row in enumerate(csv.DictReader(result)) if row["alert"] == "1"]
-    return [int(row[time]) for row in rows], [float(row["close"]) for row in rows], alerts
+def run(path: Path) -> tuple[list[str], list[Drawn]]:
+    """Return the columns and every row of one file as ``seawall detect --price close`` judges it."""
+    with gzip.open(path, "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    time = next(name for name in rows[0] if name.startswith("open_time"))
+    columns = [name for name in COLUMNS if any(float(row[name]) for row in rows)]
+    watch, found = Watch(tuple(columns), "close"), []
+    for number, row in enumerate(rows, 1):
+        sample = Sample(int(row[time]) * 1000, tuple(float(row[name]) for name in columns))
+        score, alert, _ = watch.observe(sample)
+        found.append(Drawn(number, sample, score.value, alert))
+    return columns, found
+
+
+def raised(rows: list[Drawn], sources: tuple[Source, ...]) -> list[int]:
+    return [index for index, row in enumerate(rows) if row.alert in sources]
 
 
 def describe(times: list[int], closes: list[float], alerts: list[int]) -> str:
@@ -76,18 +82,20 @@ def describe(times: list[int], closes: list[float], alerts: list[int]) -> str:
     return f"{text}: first alert at {after:5d} min ({before:5d} min before the low), {100 * gone:4.0f} % gone; {rate}"
 
 
-def trips(times: list[int], closes: list[float]) -> list[int]:
-    band = LookBackBand(BAND)
-    return [row for row, close in enumerate(closes) if band.check(times[row] * 1000, close)]
-
-
 def main(folder: Path, plots: Path | None) -> None:
     for path in sorted(folder.glob("*.csv.gz")):
         name = path.name.removesuffix(".csv.gz")
-        plot = plots / f"{name}.png" if plots is not None else None
-        times, closes, alerts = run(path, plot)
-        print(f"{name:46} detect   {describe(times, closes, alerts)}", flush=True)
-        print(f"{'':46} 7 % rule {describe(times, closes, trips(times, closes))}", flush=True)
+        columns, rows = run(path)
+        times, closes = [(row.sample.time_us or 0) // 1000 for row in rows], [row.sample.values[0] for row in rows]
+        for stream, sources in STREAMS.items():
+            print(f"{name:46} {stream:9} {describe(times, closes, raised(rows, sources))}", flush=True)
+        if plots is not None:
+            fall = largest_fall(times, closes)
+            span = times[fall.start] - DAY_MS, times[fall.end] + DAY_MS // 2
+            near = [row for row, when in zip(rows, times, strict=True) if span[0] <= when <= span[1]]
+            fall_us = times[fall.start] * 1000, times[fall.end] * 1000
+            draw(plots / f"{name}.png", name, columns, rows, fall_us)
+            draw(plots / f"{name}-fall.png", f"{name}, the fall (shaded)", columns, near, fall_us)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@
 * ``Silence``: a feed without an update for too long is stale, and a stale reference is itself a reason to act.
 
 Each answers with the trip's reason, or None. Time that goes backwards and prices that are not above zero are ignored:
-such a row neither trips a rule nor moves its reference.
+such a row neither trips a rule nor moves its reference. When ten rows in a row lie behind, the one ahead of them was
+wrong, and the rule starts anew from them: one false time stamp must not switch a rule off until that time comes.
 
 References
 ----------
@@ -17,62 +18,16 @@ CME Group, "Dynamic Circuit Breakers"; SEC National Market System Plan to Addres
 OKX, "Price limit rules".
 """
 
-from collections import deque
 from math import inf
 
 from seawall.operators.core.detection.flat import from_bytes, to_bytes
-from seawall.operators.core.detection.moments import total
+from seawall.operators.core.detection.minutes import MINUTE_US, Minutes, Now
 from seawall.operators.core.detection.samples import VALUE_MAX
 
-MINUTE_US = 60_000_000
 SECOND_US = 1_000_000
 
 _NEVER = -inf  # a time that none is
 _LOOK_BACK_TAG, _REFERENCE_TAG, _PREMIUM_TAG, _SILENCE_TAG = "lookbk01", "refbnd01", "premiu01", "silenc01"
-
-
-class _Minutes:
-    """Lowest, highest, sum and count of values per minute, for a bounded number of minutes."""
-
-    def __init__(self, minutes_max: int) -> None:
-        self._minutes_max = minutes_max
-        self._buckets: deque[list[float]] = deque()  # minute, low, high, sum, count
-
-    def add(self, time_us: int, value: float) -> None:
-        minute = time_us // MINUTE_US
-        if self._buckets and self._buckets[-1][0] == minute:
-            last = self._buckets[-1]
-            last[1], last[2] = min(last[1], value), max(last[2], value)
-            last[3], last[4] = last[3] + value, last[4] + 1.0
-        else:
-            self._buckets.append([float(minute), value, value, value, 1.0])
-        self.forget(time_us)
-
-    def forget(self, time_us: int) -> None:
-        oldest = time_us // MINUTE_US - self._minutes_max
-        while self._buckets and self._buckets[0][0] <= oldest:
-            self._buckets.popleft()
-
-    def clear(self) -> None:
-        self._buckets.clear()
-
-    def low(self) -> float | None:
-        return min((bucket[1] for bucket in self._buckets), default=None)
-
-    def high(self) -> float | None:
-        return max((bucket[2] for bucket in self._buckets), default=None)
-
-    def mean(self) -> float | None:
-        """Average of the minutes' averages: a burst of prints does not outweigh the minutes around it."""
-        if not self._buckets:
-            return None
-        return total(bucket[3] / bucket[4] for bucket in self._buckets) / len(self._buckets)
-
-    def numbers(self) -> list[float]:
-        return [number for bucket in self._buckets for number in bucket]
-
-    def take(self, numbers: list[float]) -> None:
-        self._buckets = deque(numbers[at : at + 5] for at in range(0, len(numbers), 5))
 
 
 class LookBackBand:
@@ -88,14 +43,16 @@ class LookBackBand:
     def __init__(self, fraction: float, look_back_minutes: int = 60, pause_us: int = 2 * MINUTE_US) -> None:
         self._fraction, self._minutes, self._pause_us = fraction, look_back_minutes, pause_us
         # One minute more, so that a bar exactly one look-back ago is seen: on hourly bars an hour is one step.
-        self._seen = _Minutes(look_back_minutes + 1)
-        self._now_us = self._open_us = 0
+        self._seen = Minutes(look_back_minutes + 1)
+        self._now, self._open_us = Now(), 0
 
     def check(self, time_us: int, price: float) -> str | None:
         """Take one price and say why it trips the rule, if it does."""
-        if time_us < self._now_us or not 0.0 < price <= VALUE_MAX:
+        if not 0.0 < price <= VALUE_MAX or not self._now.takes(time_us):
             return None
-        self._now_us = time_us
+        if self._now.restarted:
+            self._seen.clear()
+            self._open_us = 0
         if time_us < self._open_us:
             return None
         self._seen.forget(time_us)
@@ -115,12 +72,12 @@ class LookBackBand:
 
     def snapshot(self) -> bytes:
         """Encode the state: at most 40 bytes per minute of the look-back."""
-        return to_bytes(_LOOK_BACK_TAG, [self._now_us, self._open_us, *self._seen.numbers()])
+        return to_bytes(_LOOK_BACK_TAG, [*self._now.numbers(), self._open_us, *self._seen.numbers()])
 
     def restore(self, data: bytes) -> None:
         """Take over a state of the same rule."""
-        now_us, open_us, *seen = from_bytes(_LOOK_BACK_TAG, data)
-        self._now_us, self._open_us = int(now_us), int(open_us)
+        now_us, behind, open_us, *seen = from_bytes(_LOOK_BACK_TAG, data)
+        self._now, self._open_us = Now(int(now_us), int(behind)), int(open_us)
         self._seen.take(seen)
 
 
@@ -135,15 +92,17 @@ class ReferenceBand:
         pause_us: int = 5 * MINUTE_US,
     ) -> None:
         self._fraction, self._persistence_us, self._pause_us = fraction, persistence_us, pause_us
-        self._seen = _Minutes(reference_minutes)
-        self._now_us = self._open_us = 0
+        self._seen = Minutes(reference_minutes)
+        self._now, self._open_us = Now(), 0
         self._outside_since_us: int | None = None
 
     def check(self, time_us: int, price: float) -> str | None:
         """Take one price and say why it trips the rule, if it does."""
-        if time_us < self._now_us or not 0.0 < price <= VALUE_MAX:
+        if not 0.0 < price <= VALUE_MAX or not self._now.takes(time_us):
             return None
-        self._now_us = time_us
+        if self._now.restarted:
+            self._seen.clear()
+            self._open_us, self._outside_since_us = 0, None
         if time_us < self._open_us:
             return None
         reference = self._seen.mean()
@@ -165,12 +124,12 @@ class ReferenceBand:
     def snapshot(self) -> bytes:
         """Encode the state: at most 40 bytes per minute of the reference."""
         since_us = _NEVER if self._outside_since_us is None else self._outside_since_us
-        return to_bytes(_REFERENCE_TAG, [self._now_us, self._open_us, since_us, *self._seen.numbers()])
+        return to_bytes(_REFERENCE_TAG, [*self._now.numbers(), self._open_us, since_us, *self._seen.numbers()])
 
     def restore(self, data: bytes) -> None:
         """Take over a state of the same rule."""
-        now_us, open_us, since_us, *seen = from_bytes(_REFERENCE_TAG, data)
-        self._now_us, self._open_us = int(now_us), int(open_us)
+        now_us, behind, open_us, since_us, *seen = from_bytes(_REFERENCE_TAG, data)
+        self._now, self._open_us = Now(int(now_us), int(behind)), int(open_us)
         self._outside_since_us = None if since_us == _NEVER else int(since_us)
         self._seen.take(seen)
 
@@ -183,14 +142,15 @@ class PremiumBand:
 
     def __init__(self, inner: float = 0.02, outer: float = 0.05, premium_minutes: int = 5) -> None:
         self._inner, self._outer = inner, outer
-        self._premiums = _Minutes(premium_minutes)
-        self._now_us = 0
+        self._premiums = Minutes(premium_minutes)
+        self._now = Now()
 
     def check(self, time_us: int, price: float, index: float) -> str | None:
         """Take price and index of one moment and say why they trip the rule, if they do."""
-        if time_us < self._now_us or not (0.0 < price <= VALUE_MAX and 0.0 < index <= VALUE_MAX):
+        if not (0.0 < price <= VALUE_MAX and 0.0 < index <= VALUE_MAX) or not self._now.takes(time_us):
             return None
-        self._now_us = time_us
+        if self._now.restarted:
+            self._premiums.clear()
         premium = self._premiums.mean() or 0.0
         upper = min(max(index, index * (1.0 + self._inner) + premium), index * (1.0 + self._outer))
         lower = max(min(index, index * (1.0 - self._inner) + premium), index * (1.0 - self._outer))
@@ -203,12 +163,12 @@ class PremiumBand:
 
     def snapshot(self) -> bytes:
         """Encode the state: at most 40 bytes per minute of the average premium."""
-        return to_bytes(_PREMIUM_TAG, [self._now_us, *self._premiums.numbers()])
+        return to_bytes(_PREMIUM_TAG, [*self._now.numbers(), *self._premiums.numbers()])
 
     def restore(self, data: bytes) -> None:
         """Take over a state of the same rule."""
-        now_us, *premiums = from_bytes(_PREMIUM_TAG, data)
-        self._now_us = int(now_us)
+        now_us, behind, *premiums = from_bytes(_PREMIUM_TAG, data)
+        self._now = Now(int(now_us), int(behind))
         self._premiums.take(premiums)
 
 

@@ -1,5 +1,16 @@
 """Any River anomaly detector behind the protocol, without the traps that were measured in River 0.26.
 
+A detector of one's own is one function, which builds a blank estimator with a seed where it takes one::
+
+    def build():
+        return preprocessing.StandardScaler() | anomaly.LODA(n_random_cuts=50, seed=7)
+
+    detector = user_detector(("spread", "depth"), build)
+
+and it has what all detectors have: unusable numbers never reach it, warming up is a state, its score is a rank, it does
+not learn what it flags, it starts anew when that lasts, and it is saved and read back bit for bit. ``user_kind`` makes
+the same a kind of model for a registry, as champion or challenger.
+
 ``score`` leaves the estimator as it was: those known to be pure are asked directly, all others on a copy
 (PredictiveAnomalyDetection moves its threshold whenever it is asked). Raw scores say little across estimators, so the
 score is the raw one's rank among the last 250. Estimators that raise or answer nonsense before
@@ -20,14 +31,17 @@ from river import anomaly, compose, preprocessing
 from river.base.anomaly_detector import SupervisedAnomalyDetector
 
 from seawall.operators.core.detection.flat import from_parts, to_parts
+from seawall.operators.core.detection.gates import Gated
 from seawall.operators.core.detection.graphs import decode_graph, encode_graph
+from seawall.operators.core.detection.kinds import Separate
 from seawall.operators.core.detection.moments import WARM_ROWS
-from seawall.operators.core.detection.ranks import RECENT_MAX, RecentRanks
+from seawall.operators.core.detection.ranks import RECENT_MAX, UNUSUAL_RANK, RecentRanks
 from seawall.operators.core.detection.samples import Sample, Score, State
-from seawall.schemas.errors import SnapshotError
+from seawall.schemas.errors import SnapshotError, UsageError
 
 PURE = (anomaly.HalfSpaceTrees, anomaly.LODA, anomaly.OneClassSVM, anomaly.LocalOutlierFactor)
 PLAIN = (preprocessing.StandardScaler, preprocessing.MinMaxScaler, preprocessing.MaxAbsScaler)
+UNSEEDED = (anomaly.GaussianScorer,)  # it takes no seed and needs none: it could draw numbers, and never does
 UNREADY = (IndexError, TypeError, ValueError, ZeroDivisionError, KeyError)
 SEED = 7
 RIVER = version("river")
@@ -133,7 +147,8 @@ class RiverDetector:
             if self._rows >= WARM_ROWS:
                 raise
             return None
-        return raw if math.isfinite(raw) else None
+        # Half-space trees say 0 all through their first window: a past of zeros would make everything after it unusual.
+        return raw if math.isfinite(raw) and not getattr(self._last, "_first_window", False) else None
 
     def _teach(self, arguments: tuple[Any, ...]) -> None:
         if not self._steps:
@@ -144,6 +159,50 @@ class RiverDetector:
             step.learn_one(features)
             features = step.transform_one(features)
         self._last.learn_one(features)
+
+
+def user_detector(
+    names: tuple[str, ...], build: Callable[[], Any], level: float = UNUSUAL_RANK
+) -> Gated[RiverDetector]:
+    """Make a River estimator into a detector with guard, warm-up, rank calibration and gated learning.
+
+    Parameters
+    ----------
+    names
+        The features, under which the estimator gets the values of a sample.
+    build
+        Makes a blank estimator: anything of River with ``score_one`` and ``learn_one``, one's own classes included.
+    level
+        Ranks from here on are unusual: not learned, until they have lasted for the gate's time box.
+
+    Raises
+    ------
+    UsageError
+        Two blanks differ: there is a random number in them that no seed decides, and nothing could be replayed.
+
+    Examples
+    --------
+    >>> from river import anomaly, preprocessing
+    >>> from seawall.operators.core.detection.samples import observe
+    >>> def build():
+    ...     return preprocessing.StandardScaler() | anomaly.LODA(n_random_cuts=10, seed=7)
+    >>> detector = user_detector(("spread", "depth"), build)
+    >>> scores = [observe(detector, Sample(None, (row * 37 % 101 / 100, row * 53 % 97 / 100))) for row in range(400)]
+    >>> scores[0].state, scores[-1].state, detector.score(Sample(None, (9.0, -9.0))).value > 0.99
+    (<State.WARMING: 'warming'>, <State.READY: 'ready'>, True)
+    """
+    blank = build()
+    if not isinstance(_last(blank), UNSEEDED) and encode_graph(blank, blank) != encode_graph(other := build(), other):
+        raise UsageError(
+            f"two blanks of {type(_last(blank)).__name__} differ; give it a seed, or it cannot be replayed"
+        )
+    return Gated(RiverDetector(names, build), level)
+
+
+def user_kind(names: tuple[str, ...], build: Callable[[], Any], level: float = UNUSUAL_RANK) -> Separate:
+    """Make the same a kind of model: ``Registry(lambda: (user_kind(names, build),))``."""
+    first = user_detector(names, build, level)
+    return Separate(first.fresh, level)
 
 
 def half_space_trees() -> Any:
