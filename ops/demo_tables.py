@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 from rich.text import Text
 
-from seawall.operators.core.limits import LEVELS
+from seawall.operators.core.limit_rules import LEVELS
 from seawall.ops.demo_scenario import Moment
 from seawall.schemas import dsse
 from seawall.schemas.errors import VerificationError

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from seawall.connectors.bus import Bus
-from seawall.operators.core.limits import LEVELS
+from seawall.operators.core.limit_rules import LEVELS
 from seawall.schemas.records import Stored
 
 TOPICS = ("breaches", "commands", "alerts", "rejects")

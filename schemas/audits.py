@@ -33,6 +33,7 @@ class RecordBody(Output):
     sha256: Sha256
     causes: list[str] | UnsetType = UNSET
     versions: dict[str, int] | UnsetType = UNSET
+    factors: dict[str, float | str | None] | UnsetType = UNSET
 
 
 class ConfigurationBody(Output):
@@ -64,6 +65,43 @@ class SettledBody(Output):
 
     instrument: str
     price: float
+
+
+class MovedLimit(Output):
+    """One effective bound and what explains it."""
+
+    limit: str
+    scope: str
+    factors: dict[str, float | str | None]
+
+
+class LimitsBody(Output):
+    """Bounds that moved with the market by 1 % of their base since last told; ``sha256`` is of all effective ones."""
+
+    version: int
+    moved: int
+    sha256: Sha256
+    examples: list[MovedLimit]
+
+
+class LimitDocumentBody(Output):
+    """A signed limit document that was taken; ``tightened`` waits for a checker."""
+
+    version: int
+    sha256: Sha256
+    outcome: Literal["approved", "tightened", "ratified"]
+    reason: str
+    keys: list[str]
+
+
+class WithheldBody(Output):
+    """A command that a playbook asks for and that may not be given."""
+
+    rule: str
+    kind: str
+    target: str
+    breach: str
+    why: str
 
 
 class AcknowledgementBody(Output):
@@ -139,6 +177,24 @@ class AuditSettled(Audit, tag="settled"):
     body: SettledBody
 
 
+class AuditLimits(Audit, tag="limits"):
+    """Limits that moved with the market."""
+
+    body: LimitsBody
+
+
+class AuditLimitDocument(Audit, tag="limit_document"):
+    """A change of limits."""
+
+    body: LimitDocumentBody
+
+
+class AuditWithheld(Audit, tag="withheld"):
+    """A command withheld: a passive breach never forces trading in our own books."""
+
+    body: WithheldBody
+
+
 class AuditAcknowledgement(Audit, tag="acknowledgement"):
     """An acknowledgement."""
 
@@ -157,5 +213,8 @@ AuditRecord = (
     | AuditCorrect
     | AuditBust
     | AuditSettled
+    | AuditLimits
+    | AuditLimitDocument
+    | AuditWithheld
     | AuditAcknowledgement
 )

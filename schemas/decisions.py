@@ -49,6 +49,7 @@ class Breach(Output):
     """A change of level of one limit and scope.
 
     ``cause`` is ``active`` when fills of the slice moved the scope; ``evidence`` names the slice or second, and fills.
+    ``factors`` explain the effective bound of a limit that scales with the market: ``base`` times the ratios, clamped.
     """
 
     shard: Shard
@@ -65,6 +66,7 @@ class Breach(Output):
     previous_level: Level
     cause: Literal["active", "passive"]
     evidence: list[str]
+    factors: dict[str, float | str | None] | UnsetType = UNSET
 
 
 class RejectSource(Output):

@@ -8,12 +8,15 @@ from seawall.schemas.measures import MEASURES
 from seawall.schemas.tables import ABSENT, Field, Table, check_table, nearest, number_in, one_of, text_like
 
 LEVELS = ("warning", "soft", "hard")
-LIMITS_MAX = 10_000
+TIGHTEN_PER_S = 0.01  # of base: from full to half in 50 s
+LOOSEN_PER_S = 0.0005  # of base: from half to full in 17 minutes
+STEP_MAX = 0.1  # of base, after however long a silence
+LIMITS_MAX = 100_000
+RATED_SCOPES = ("account", "netting_set", "counterparty")
 _NOT_NEGATIVE = number_in(0, 1e12)
-
-# window_s, floor, ceiling and scaling belong to the contract; until they are evaluated a limit that has one is refused,
-# because a limit that does less than it says is worse than none.
-UNSUPPORTED = ("window_s", "floor", "ceiling", "scaling", "valid_from_us", "valid_to_us")
+_TIME = number_in(0, 1 << 53)
+_POWER = number_in(0, 4)
+_PER_S = number_in(1e-9, 1)
 
 _LIMIT: Table = {
     "id": Field("text", rule=text_like(IDENTIFIER_PATTERN)),
@@ -25,13 +28,25 @@ _LIMIT: Table = {
     "hard": Field("number", ABSENT),
     "exit_ratio": Field("number", 1.0, number_in(1e-9, 1)),
     "dwell_s": Field("number", 0, _NOT_NEGATIVE),
-    "window_s": Field("number", ABSENT, _NOT_NEGATIVE),
+    "window_s": Field("number", ABSENT, number_in(0.1, 31_536_000)),
     "floor": Field("number", ABSENT),
     "ceiling": Field("number", ABSENT),
     "scaling": Field("table", ABSENT),
-    "valid_from_us": Field("integer", ABSENT, _NOT_NEGATIVE),
-    "valid_to_us": Field("integer", ABSENT, _NOT_NEGATIVE),
+    "valid_from_us": Field("integer", ABSENT, _TIME),
+    "valid_to_us": Field("integer", ABSENT, _TIME),
     "owner": Field("text", ABSENT),
+}
+_SCALING: Table = {
+    "volatility_power": Field("number", 1.0, _POWER),
+    "depth_power": Field("number", 0.0, _POWER),
+    "rating": Field("table", ABSENT),
+    "underlyings": Field("texts", ABSENT),
+    "reference_volatility": Field("number", ABSENT, number_in(1e-6, 1e6)),
+    "stressed_volatility": Field("number", ABSENT, number_in(1e-6, 1e6)),
+    "reference_depth": Field("number", ABSENT, number_in(1e-6, 1e18)),
+    "tighten_per_s": Field("number", TIGHTEN_PER_S, _PER_S),
+    "loosen_per_s": Field("number", LOOSEN_PER_S, _PER_S),
+    "step_max": Field("number", STEP_MAX, _PER_S),
 }
 
 
@@ -46,7 +61,12 @@ def read_limits(content: dict[str, Any], file: str) -> list[dict[str, Any]]:
     tables = check_table(content, {"limit": Field("tables", [])}, file)["limit"]
     if len(tables) > LIMITS_MAX:
         raise UsageError(f"{file}: {len(tables)} limits, at most {LIMITS_MAX}")
-    limits = [_limit(table, f"{file} [[limit]] {table.get('id', number)}") for number, table in enumerate(tables, 1)]
+    return check_limits(tables, f"{file} [[limit]]")
+
+
+def check_limits(tables: list[dict[str, Any]], file: str) -> list[dict[str, Any]]:
+    """Return limits checked, defaults filled in, each id once; raise UsageError naming the limit."""
+    limits = [_limit(table, f"{file} {table.get('id', number)}") for number, table in enumerate(tables, 1)]
     seen: set[str] = set()
     for limit in limits:
         if limit["id"] in seen or limit["id"] == "default-deny":
@@ -76,10 +96,10 @@ def _limit(table: dict[str, Any], place: str) -> dict[str, Any]:
         raise UsageError(
             f"{place}: {limit['scope']} has no measure {wanted!r}; did you mean {nearest(wanted, measures)!r}?"
         )
-    for name in UNSUPPORTED:
-        if name in limit:
-            raise UsageError(f"{place}: {name} is not evaluated by this version; remove it")
     _check_levels(limit, place)
+    _check_scaling(limit, place)
+    if limit.get("valid_from_us", 0) >= limit.get("valid_to_us", 1 << 60):
+        raise UsageError(f"{place}: valid_to_us must lie after valid_from_us")
     return limit
 
 
@@ -90,3 +110,33 @@ def _check_levels(limit: dict[str, Any], place: str) -> None:
     if levels != sorted(levels, reverse=limit["direction"] == "below"):
         order = "fall" if limit["direction"] == "below" else "rise"
         raise UsageError(f"{place}: the levels must {order} from warning to hard")
+
+
+def _check_scaling(limit: dict[str, Any], place: str) -> None:
+    """Check what moves a limit with the market; its floor and ceiling bound its highest level."""
+    if "scaling" not in limit:
+        if "floor" in limit or "ceiling" in limit:
+            raise UsageError(f"{place}: floor and ceiling bound a limit that scales; add scaling or remove them")
+        return
+    scaling = limit["scaling"] = check_table(limit["scaling"], _SCALING, f"{place}: scaling")
+    base = next(limit[level] for level in reversed(LEVELS) if level in limit)
+    if "window_s" in limit:
+        raise UsageError(f"{place}: a limit on a change over window_s does not scale; remove scaling")
+    tightest = "ceiling" if limit["direction"] == "below" else "floor"
+    if tightest not in limit:
+        raise UsageError(f"{place}: a limit that scales needs a {tightest}, the tightest that it may become")
+    floor, ceiling = (limit.setdefault(name, base) for name in ("floor", "ceiling"))
+    if not 0 < floor <= base <= ceiling:
+        raise UsageError(f"{place}: needs 0 < floor <= {base:g} <= ceiling, of its highest level")
+    if scaling["loosen_per_s"] > scaling["tighten_per_s"]:
+        raise UsageError(f"{place}: scaling: loosen_per_s must not exceed tighten_per_s")
+    _check_ratings(limit, scaling.get("rating", {}), place)
+
+
+def _check_ratings(limit: dict[str, Any], ratings: dict[str, Any], place: str) -> None:
+    if ratings and limit["scope"].partition(":")[0] not in RATED_SCOPES:
+        raise UsageError(f"{place}: {limit['scope']} has no rating; use {', '.join(RATED_SCOPES)} or remove rating")
+    for name, factor in ratings.items():
+        known = isinstance(factor, int | float) and not isinstance(factor, bool)
+        if not known or not 0 < factor <= 100:
+            raise UsageError(f"{place}: scaling: rating {name} is {factor!r}; it must be a factor above 0, at most 100")

@@ -110,7 +110,7 @@ def test_a_mistake_in_the_configuration_is_named(tmp_path: Path, old: str, new: 
         ("warning = 0.8\nhard = 1.0\n", "", "at least one"),
         ('measure = "margin_ratio"\n', "", "measure"),
         ("dwell_s = 60", 'direction = "over"', "'above'"),
-        ("dwell_s = 60", "window_s = 60", "not evaluated"),
+        ("dwell_s = 60", "floor = 60", "add scaling"),
         ("exit_ratio = 0.9", "exit_ratio = 0", "exit_ratio"),
         ('id = "client-margin"', 'id = "default-deny"', "taken"),
     ],

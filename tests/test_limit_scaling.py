@@ -19,6 +19,7 @@ from seawall.operators.core.valuation.limit_scaling import (
     rating_factors,
     scaling_fault,
 )
+from seawall.schemas import thresholds
 
 RULES = {"base": 100.0, "floor": 20.0, "ceiling": 120.0, "volatility_power": 1.0, "depth_power": 0.5,
          "tighten_per_s": 0.01, "loosen_per_s": 0.001, "step_max": 0.1}  # fmt: skip
@@ -215,5 +216,5 @@ def test_cutting_time_differently_changes_nothing_while_no_step_is_bound(
 
 
 def test_the_default_speeds_make_a_valid_scaling() -> None:
-    assert scaling_fault(100.0, 20.0, 120.0, limit_scaling.TIGHTEN_PER_S, limit_scaling.LOOSEN_PER_S) is None
+    assert scaling_fault(100.0, 20.0, 120.0, thresholds.TIGHTEN_PER_S, thresholds.LOOSEN_PER_S) is None
     assert limit_scaling.CURRENT_WEIGHT + limit_scaling.STRESSED_WEIGHT == 1.0

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seawall.operators.core.frames import Frame, Table
-from seawall.operators.core.limits import LEVELS, LimitsState
+from seawall.operators.core.limit_rules import LEVELS
+from seawall.operators.core.limits import LimitsState
 from seawall.schemas.measures import MEASURES
 from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, mark, transfer
 from seawall_testing.ran import Ran, run_core

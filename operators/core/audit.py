@@ -37,7 +37,8 @@ class AuditState:
             records["breaches"] = enforced.records
         if signed.commands:
             records["commands"] = signed.commands
-        bodies = [*slice_decisions(frame.configuration), *frame.decisions]
+        decided = [*frame.decisions, *enforced.decisions, *signed.planned.decisions]
+        bodies = [*slice_decisions(frame.configuration), *decided]
         for topic in ("alerts", "rejects", "breaches", "commands"):
             bodies += [record_decision(topic, record.id, record.value) for record in records.get(topic, ())]
         bodies.append(
@@ -105,6 +106,7 @@ def record_decision(topic: str, record_id: str, value: bytes) -> Decision:
     body: dict[str, Any] = {"topic": topic, "id": record_id, "sha256": hashlib.sha256(value).hexdigest()}
     if topic == "breaches":
         body |= {"causes": content["evidence"], "versions": {"limits": content["version"]}}
+        body |= {"factors": content["factors"]} if "factors" in content else {}
     elif topic == "commands":
         evidence = content["evidence"]
         causes = [evidence["id"], *evidence["causes"]]

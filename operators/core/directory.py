@@ -210,6 +210,21 @@ class Directory:
             "haircut": np.array(self.haircuts),
         }
 
+    def ratings(self) -> dict[str, str]:
+        """Return the rating of every counterparty that has one."""
+        return {name: record.rating for name, record in self.counterparty_records.items() if record.rating}
+
+    def house(self) -> frozenset[str]:
+        """Return the scopes that hold an account of our own here: the account and all above it."""
+        owned = (self.account_records[number] for number in self.own)
+        scopes = [
+            scope
+            for account in owned
+            if account.holder == "house"
+            for scope in (f"account:{account.account}", *self._scopes(account))
+        ]
+        return frozenset(scopes)
+
     def _scopes(self, account: ev.Account) -> tuple[str, ...]:
         """Return the scopes that hold an account."""
         scopes = [f"netting_set:{account.netting_set or account.account}", f"counterparty:{account.counterparty}"]

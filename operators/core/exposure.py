@@ -14,14 +14,15 @@ batched, on the host or on the numpy version (DESIGN §1).
 from typing import Any
 
 from seawall.operators.core import fills, rows
-from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, News, Table
+from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, News, Table
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.snapshot import pack, unpack
+from seawall.operators.core.volatility import VolatilityState
 from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
 from seawall.schemas.slices import Slice
 
-SCHEMA = "exposure/1"
+SCHEMA = "exposure/2"
 
 
 class ExposureState:
@@ -41,6 +42,11 @@ class ExposureState:
         self._second_fills: list[str] = []
         self._second_news: list[list[str]] = []
         self._second_configuration: dict[str, Any] | None = None
+        self._second_limits: list[dict[str, Any]] = []
+        self._markets = VolatilityState()
+        self._derived = False
+        self._ratings: dict[str, str] = {}
+        self._house: frozenset[str] = frozenset()
         self._writer = rows.RowWriter(shard)
 
     def step(self, piece: Slice, digest: str) -> Frame:
@@ -79,6 +85,7 @@ class ExposureState:
         frame = self._frame(piece, digest, tables, out)
         if frame.second:
             self._second_fills, self._second_news, self._second_configuration = [], [], None
+            self._second_limits = []
         return frame
 
     def _configure(self, configuration: dict[str, Any]) -> None:
@@ -91,6 +98,12 @@ class ExposureState:
         ledger = self.ledger
         assert ledger is not None
         decides = not piece.more
+        if piece.reference or not self._derived:
+            self._derived = True
+            self._ratings, self._house = ledger.directory.ratings(), ledger.directory.house()
+        documents = [event.document for event in piece.events if isinstance(event, ev.Limit)]
+        self._second_limits += documents
+        markets = self._sampled(ledger, piece.as_of_us) if piece.second and decides else None
         heard = [_news(event) for event in piece.events if isinstance(event, ev.VenueStatus | ev.Notice)]
         # Every shard hears of venues and notices; shard 0 tells the second operator, alerts are told by their own.
         self._second_news += [list(item) for item in (heard if self.shard == 0 else []) + out.news]
@@ -111,10 +124,20 @@ class ExposureState:
             news=heard + out.news,
             records=out.records,
             decisions=out.decisions,
-            partial=self._partial(ledger, piece, digest) if piece.second and decides else None,
+            partial=self._partial(ledger, piece, digest, markets) if piece.second and decides else None,
+            markets=markets,
+            ratings=self._ratings,
+            house=self._house,
+            limit_documents=documents,
         )
 
-    def _partial(self, ledger: Ledger, piece: Slice, digest: str) -> dict[str, Any]:
+    def _sampled(self, ledger: Ledger, as_of_us: int) -> Markets:
+        """Return what the marks say of markets at the end of a second."""
+        across, marks = ledger.marks.across(), ledger.marks.rows
+        self._markets.sample(marks["price"][across], marks["time_us"][across])
+        return self._markets.markets(ledger.directory, as_of_us)
+
+    def _partial(self, ledger: Ledger, piece: Slice, digest: str, markets: Markets | None) -> dict[str, Any]:
         """Return what the second operator needs of this shard at the end of a second."""
         directory = ledger.directory
         numbered = (directory.groups, directory.underlyings, directory.venues)
@@ -129,6 +152,8 @@ class ExposureState:
             "names": [list(names) for names in numbered] if self.shard == 0 else None,
             "fills": list(self._second_fills),
             "digest": digest,
+            "markets": list(markets) if markets is not None and self.shard == 0 else None,
+            "limit_documents": list(self._second_limits),
         }
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -143,7 +168,8 @@ class ExposureState:
                 "seq": self.seq,
                 "configuration": self.configuration,
                 "ledger": None if ledger is None else ledger.snapshot(),
-                "second": [self._second_fills, self._second_news, self._second_configuration],
+                "second": [self._second_fills, self._second_news, self._second_configuration, self._second_limits],
+                "markets": self._markets.snapshot(),
                 "writer": self._writer.snapshot(),
             },
         )
@@ -164,7 +190,8 @@ class ExposureState:
             self.ledger = Ledger(self.shard, self.configuration)
             self.ledger.configure(self.configuration)
             self.ledger.restore(state["ledger"])
-        self._second_fills, self._second_news, self._second_configuration = state["second"]
+        self._second_fills, self._second_news, self._second_configuration, self._second_limits = state["second"]
+        self._markets.restore(state["markets"])
         self._writer.restore(state["writer"])
         return self
 

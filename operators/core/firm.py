@@ -11,13 +11,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from seawall.operators.core.frames import Causes, Frame, News, Table
+from seawall.operators.core.frames import Causes, Frame, Markets, News, Table
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
 from seawall.schemas.measures import WIDE_SCOPES
 
-SCHEMA = "firm/1"
+SCHEMA = "firm/2"
 KEY = "all"
 PLURAL = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
 
@@ -70,6 +70,8 @@ class FirmState:
             causes=_SecondCauses(fills) if fills else None,
             news=[News(*item) for part in parts for item in part["news"]],
             records={"exposures": records} if records else {},
+            markets=Markets(*head["markets"]),
+            limit_documents=head["limit_documents"],
         )
 
     def _exposures(self, tables: dict[str, Table], as_of_us: int) -> list[Any]:

@@ -36,6 +36,21 @@ class News(NamedTuple):
     evidence: str
 
 
+class Markets(NamedTuple):
+    """What limits adapt to, by underlying: arrays of shape (underlyings,), NaN where it is not known.
+
+    Volatilities are fractions per year^½: ``volatility`` is today's, ``stressed`` the worst remembered, ``reference``
+    the normal one. ``depth`` and ``depth_reference`` are in the reporting currency, from journaled signals.
+    """
+
+    names: list[str]
+    volatility: NDArray[np.float64]
+    stressed: NDArray[np.float64]
+    reference: NDArray[np.float64]
+    depth: NDArray[np.float64]
+    depth_reference: NDArray[np.float64]
+
+
 class Decision(NamedTuple):
     """One entry for the audit: what was decided, and the causes that the record itself does not carry."""
 
@@ -81,14 +96,19 @@ class Frame:
     records: dict[str, list[Record]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     partial: dict[str, Any] | None = None
+    markets: Markets | None = None  # once per second of event time
+    ratings: dict[str, str] = field(default_factory=dict)  # of counterparties; the same object until one changes
+    house: frozenset[str] = frozenset()  # scopes that hold an account of our own
+    limit_documents: list[dict[str, Any]] = field(default_factory=list)  # journaled, so verified
 
 
 class Enforced(NamedTuple):
-    """A frame and the breaches found in it: values of the ``breaches`` topic, and their records."""
+    """A frame and the breaches found in it: values of the ``breaches`` topic, their records, and audit decisions."""
 
     frame: Frame
     breaches: list[dict[str, Any]]
     records: list[Record]
+    decisions: list[Decision] = []  # noqa: RUF012 (never changed in place)
 
 
 class Planned(NamedTuple):
@@ -96,6 +116,7 @@ class Planned(NamedTuple):
 
     enforced: Enforced
     commands: list[Record]
+    decisions: list[Decision] = []  # noqa: RUF012 (never changed in place)
 
 
 class Signed(NamedTuple):

@@ -1,75 +1,41 @@
 """Limits: compare measures with their levels, once per slice, and report every change of level.
 
-A limit is scope x measure x direction with the levels warning, soft and hard. A scope enters a level as soon as its
-measure reaches it. It leaves a level only below ``level x exit_ratio`` (direction below: above ``level / exit_ratio``),
-and only after it stayed there for ``dwell_s`` of event time (hysteresis, so that a limit does not flap). An account
-with a position that no limit covers is in hard breach of ``default-deny`` (CONTRACT §6).
+Limits arrive with the journal: in ``configuration`` events (a limits file) or as signed documents (``policy``). What
+they say of one scope is in ``limit_rules``, how all of them are evaluated at once in ``limit_cells``. An account with a
+position that no limit covers is in hard breach of ``default-deny`` (CONTRACT §6).
+
+Rules it keeps
+--------------
+- Levels stand when other limits change; a limit that is removed, or that names another measure, leaves its levels with
+  a record to ``none``.
+- Limits that scale move once per second of event time; the audit hears of every move of 1 % of a base, with a hash of
+  all effective bounds, and a breach of such a limit carries the factors of its bound.
+- A limit whose validity has passed counts at its tightest: time alone never loosens.
 """
 
-from dataclasses import dataclass
+import hashlib
+import zlib
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from seawall.operators.core.frames import Enforced, Frame, Table
+from seawall.operators.core.frames import Decision, Enforced, Frame, Table
+from seawall.operators.core.limit_cells import Cells, Change
+from seawall.operators.core.limit_rules import DEFAULT_DENY, LEVELS, Limit, covering, covers_all
+from seawall.operators.core.policy import Policy
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.measures import MEASURES, SHARD_SCOPES
 from seawall.schemas.records import Record
 
-F8 = NDArray[np.float64]
-SCHEMA = "limits/1"
-LEVELS = ("none", "warning", "soft", "hard")
-NEVER = -1
-COVERING = ("account", "netting_set", "counterparty")
-DEFAULT_DENY = {
-    "id": "default-deny",
-    "scope": "account:*",
-    "measure": "uncovered_position",
-    "direction": "above",
-    "hard": 1.0,
-    "exit_ratio": 1.0,
-    "dwell_s": 0,
-}
-
-
-@dataclass(slots=True)
-class Standing:
-    """Where the scopes of one limit stand: ``level`` 0..3, and since when they have been fit to leave it."""
-
-    level: NDArray[np.int8]
-    leaving_us: NDArray[np.int64]
-
-
-class Limit:
-    """One limit, with its bounds oriented so that larger is worse."""
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.id: str = document["id"]
-        self.kind, _, self.name = document["scope"].partition(":")
-        self.name = self.name or self.kind
-        self.measure: str = document["measure"]
-        self.below = document.get("direction", "above") == "below"
-        self.bounds = [document.get(level) for level in LEVELS[1:]]
-        orient = -1.0 if self.below else 1.0
-        ratio = float(document.get("exit_ratio", 1.0))
-        self.dwell_us = int(float(document.get("dwell_s", 0)) * 1_000_000)
-        self.enter = np.array([np.inf if b is None else orient * float(b) for b in self.bounds])
-        leave = [None if b is None else (float(b) / ratio if self.below else float(b) * ratio) for b in self.bounds]
-        self.leave = np.array([np.inf if b is None else orient * b for b in leave])
-        self.lowest = float(self.enter.min())
-
-    def oriented(self, table: Table) -> F8:
-        """Return the measure with larger meaning worse."""
-        values: F8 = table.values[table.measures.index(self.measure)]
-        return -values if self.below else values
-
-    def utilisation(self, value: float, bound: float) -> float:
-        """Return value over bound (direction below: bound over value), at most 1,000,000."""
-        above, under = (bound, value) if self.below else (value, bound)
-        return min(above / under, 1_000_000.0) if under > 0 else (1_000_000.0 if above > 0 else 0.0)
+SCHEMA = "limits/2"
+EXAMPLES_MAX = 10
+DENY = "default-deny"
+NEVER_US = 1 << 62
+_UNRATED: dict[str, str] = {}
 
 
 class LimitsState:
@@ -78,97 +44,182 @@ class LimitsState:
     def __init__(self, key: str, partition: int) -> None:
         self.key = key
         self.numbering = Numbering(partition)
-        self.version = 0
-        self.limits: list[Limit] = []
-        self._documents: list[dict[str, Any]] = []
-        self._standing: dict[str, Standing] = {}
-        self._covers_all = False
+        self.policy = Policy()
+        self._kinds = SHARD_SCOPES if key != "all" else {k: v for k, v in MEASURES.items() if k not in SHARD_SCOPES}
+        self._inbox: list[dict[str, Any]] = []  # changes of limits that wait for a frame that decides
+        self._encoded: bytes | None = None
+        self._cells: dict[str, Cells] = {}
+        self._covering: set[str] = set()
+        self._changes_us = -1  # when the limits in force change by themselves; before the first frame: at once
+        self._built_us, self._scaled_us = -1, 0
+        self._seen: dict[str, Table] | None = None  # what was evaluated last: nothing new, nothing to do
+        self._bare: tuple[Any, NDArray[np.float64]] = (None, np.zeros(0))
+        self._ratings: tuple[Any, ...] = (None, {})
+
+    @property
+    def version(self) -> int:
+        """The version of the limits in force."""
+        return self.policy.version
 
     def step(self, frame: Frame) -> Enforced:
         """Evaluate all limits on one frame."""
         if frame.configuration is not None:
-            self._configure(frame.configuration["limits"])
-        breaches: list[dict[str, Any]] = []
-        if frame.decides:
-            for limit in self.limits:
-                breaches += self._evaluate(limit, frame)
+            self._inbox.append({"configuration": frame.configuration["limits"]})
+        self._inbox += [{"document": document} for document in frame.limit_documents]
+        if not frame.decides:
+            return Enforced(frame, [], [])
+        changed = bool(self._inbox) or frame.as_of_us >= self._changes_us
+        decisions = self._read_inbox(frame.as_of_us) if self._inbox else []
+        breaches = self._rebuild(frame) if changed else []
+        if frame.markets is not None:
+            decisions += self._scale(frame)
+        breaches += [self._breach(frame, *found) for found in self._evaluate(frame)]
         records = [self._record(frame.seq, at, breach) for at, breach in enumerate(breaches)]
-        return Enforced(frame, breaches, records)
+        return Enforced(frame, breaches, records, decisions)
 
-    def _configure(self, section: dict[str, Any]) -> None:
-        self.version = section["version"]
-        kinds = SHARD_SCOPES if self.key != "all" else set(MEASURES) - set(SHARD_SCOPES)
-        documents = section["limits"]
-        self._documents = documents
-        self.limits = [Limit(d) for d in documents if d["scope"].partition(":")[0] in kinds]
+    # --- which limits -----------------------------------------------------------------------------------------------
+
+    def _read_inbox(self, as_of_us: int) -> list[Decision]:
+        """Take changes of configuration and signed documents; return what was decided."""
+        inbox, self._inbox, self._encoded = self._inbox, [], None
+        decisions = []
+        for item in inbox:
+            if "configuration" in item:
+                self.policy.configure(item["configuration"])
+            else:
+                decisions.append(Decision("limit_document", self.policy.apply(item["document"], as_of_us)))
+        return decisions
+
+    def _rebuild(self, frame: Frame) -> list[dict[str, Any]]:
+        """Make the cells of the limits in force, what stands of those that stay kept; return the breaches that end."""
+        before = self._cells
+        self._build(frame.as_of_us)
+        ended = []
+        for kind, old in before.items():
+            table = frame.tables.get("account" if kind == DENY else kind)
+            if table is None:
+                continue
+            for change in self._cells.get(kind, Cells([])).take_from(old, table.names, old.known):
+                value = float(table.values[table.measures.index(change.limit.measure), change.column])
+                ended.append(self._breach(frame, change._replace(value=value), table, old))
+        return ended
+
+    def _build(self, as_of_us: int) -> None:
+        in_force, changes_us = self.policy.in_force(as_of_us)
+        self._built_us = as_of_us
+        self._changes_us = NEVER_US if changes_us is None else changes_us
+        limits: dict[str, list[Limit]] = {}
+        for order, (document, expired) in enumerate(in_force):
+            if document["scope"].partition(":")[0] in self._kinds:
+                limit = Limit(document, order, expired)
+                limits.setdefault(limit.kind, []).append(limit)
         if self.key != "all":
-            self.limits.append(Limit(DEFAULT_DENY))
-        kept = {limit.id for limit in self.limits}
-        self._standing = {name: standing for name, standing in self._standing.items() if name in kept}
-        covering_all = ("account:*", "counterparty:*", "netting_set:*", "firm")
-        self._covers_all = any(d["scope"] in covering_all for d in documents)
+            limits[DENY] = [Limit(DEFAULT_DENY, len(in_force))]
+        self._covering = {document["scope"] for document, _ in in_force}
+        self._cells = {kind: Cells(found) for kind, found in limits.items()}
+        self._seen, self._bare = None, (None, np.zeros(0))
 
-    # --- one limit --------------------------------------------------------------------------------------------------
+    # --- evaluating -------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, limit: Limit, frame: Frame) -> list[dict[str, Any]]:
-        table = self._uncovered(frame) if limit.id == "default-deny" else frame.tables.get(limit.kind)
-        if table is None:
+    def _evaluate(self, frame: Frame) -> list[tuple[Change, Table, Cells]]:
+        """Return the changes of level, in order of limit and scope."""
+        if frame.tables is self._seen and not any(cells.restless for cells in self._cells.values()):
             return []
-        values = limit.oriented(table)
-        standing = self._standing.get(limit.id)
-        if standing is None or len(standing.level) < len(values):
-            standing = self._standing[limit.id] = _grown(standing, len(values))
-        first, last = 0, len(values)
-        if limit.name not in ("*", "firm"):
-            try:
-                first = table.names.index(limit.name, 0, len(values))
-            except ValueError:
-                return []
-            last = first + 1
-        values = values[first:last]
-        near: NDArray[np.bool_] = (standing.level[first:last] > 0) | (values >= limit.lowest)
-        at = near.nonzero()[0]  # np.flatnonzero costs 1 us more, per limit and slice
-        if not len(at):
-            return []
-        before, after = _move(limit, values[at], standing, at + first, frame.as_of_us)
-        return [
-            self._breach(limit, frame, table, first + place, was, now)
-            for place, was, now in zip(at.tolist(), before, after, strict=True)
-            if was != now
-        ]
+        self._seen = frame.tables
+        found = []
+        for kind, cells in self._cells.items():
+            table = self._table(kind, frame)
+            if table is not None:
+                found += [(change, table, cells) for change in cells.evaluate(table, frame.as_of_us)]
+        found.sort(key=lambda item: item[0][:2])
+        return found
+
+    def _table(self, kind: str, frame: Frame) -> Table | None:
+        return self._uncovered(frame) if kind == DENY else frame.tables.get(kind)
 
     def _uncovered(self, frame: Frame) -> Table | None:
         """Return the measure of ``default-deny``: 1 for accounts that hold a position and that no limit covers."""
-        if self._covers_all or frame.positions is None:
+        if frame.positions is None:
             return None
-        scopes = {d["scope"] for d in self._documents}
-        names = frame.tables["account"].names
-        bare = [float(not (covering(names[i], frame.owners[i]) & scopes)) for i in range(len(frame.positions))]
-        return Table(names, ("uncovered_position",), (frame.positions * np.array(bare)).reshape(1, -1))
+        names, held = frame.tables["account"].names, frame.positions
+        if covers_all(self._covering):
+            if not self._cells[DENY].columns["level"].any():
+                return None
+            return Table(names, ("uncovered_position",), np.zeros((1, len(held))))
+        if self._bare[0] is not frame.owners or len(self._bare[1]) != len(held):
+            pairs = zip(names[: len(held)], frame.owners, strict=False)
+            bare = [float(self._covering.isdisjoint(covering(name, owners))) for name, owners in pairs]
+            self._bare = (frame.owners, np.array(bare))
+        return Table(names, ("uncovered_position",), (held * self._bare[1]).reshape(1, -1))
 
-    def _breach(self, limit: Limit, frame: Frame, table: Table, at: int, before: int, level: int) -> dict[str, Any]:
-        name = table.names[at]
-        scope = "firm" if limit.kind == "firm" else f"{limit.kind}:{name}"
-        bound = float(limit.bounds[max(before, level) - 1] or 0.0)
-        value = float(table.values[table.measures.index(limit.measure), at])
+    # --- scaling ----------------------------------------------------------------------------------------------------
+
+    def _scale(self, frame: Frame) -> list[Decision]:
+        """Move the bounds that scale with the market; return what the audit hears of it."""
+        assert frame.markets is not None
+        elapsed_s = (frame.as_of_us - self._scaled_us) / 1e6 if self._scaled_us else 0.0
+        self._scaled_us = frame.as_of_us
+        moved: list[tuple[float, dict[str, Any]]] = []
+        count, digest = 0, hashlib.sha256()
+        for kind, cells in self._cells.items():
+            table = self._table(kind, frame)
+            if table is None:
+                continue
+            cells.grow(table)
+            if not cells.scaled:
+                continue
+            cells.scaled.update(frame.markets, table.names, self._rated(kind, frame), elapsed_s)
+            cells.bound()
+            self._seen = None
+            at, change = cells.scaled.moved()
+            count += len(at)
+            digest.update(cells.scaled.columns["effective"].tobytes())
+            largest = np.argsort(-np.abs(change), kind="stable")[:EXAMPLES_MAX].tolist()
+            moved += [(abs(change.item(i)), self._moved(cells, at.item(i), table)) for i in largest]
+        if not count:
+            return []
+        moved.sort(key=lambda item: -item[0])
+        largest_first = [one for _, one in moved[:EXAMPLES_MAX]]
+        body = {"version": self.version, "moved": count, "sha256": digest.hexdigest(), "examples": largest_first}
+        return [Decision("limits", body)]
+
+    def _moved(self, cells: Cells, at: int, table: Table) -> dict[str, Any]:
+        limit = cells.limits[cells.scaled.columns["limit"].item(at)]
+        name = table.names[cells.scaled.columns["column"].item(at)]
+        return {"limit": limit.id, "scope": _scope(limit, name), "factors": cells.scaled.factors(at)}
+
+    def _rated(self, kind: str, frame: Frame) -> dict[str, str]:
+        """Return the rating of each scope of a kind that has a rated counterparty; one object until one changes."""
+        if self._ratings[0] is not frame.ratings or self._ratings[2] != len(frame.owners):
+            self._ratings = (frame.ratings, _ratings(frame), len(frame.owners))
+        found: dict[str, str] = self._ratings[1].get(kind, _UNRATED)
+        return found
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    def _breach(self, frame: Frame, change: Change, table: Table, cells: Cells) -> dict[str, Any]:
+        limit, name = change.limit, table.names[change.column]
+        bound = cells.bound_of(change.cell, max(change.before, change.after))
         causes = frame.causes.of(limit.kind, name) if frame.causes is not None else []
         marks = [f"journal:{frame.key}:{frame.seq}"] if frame.key != "all" else [f"second:{frame.as_of_us}"]
-        return {
+        factors = cells.scaled.explain(change.cell)
+        breach = {
             "shard": frame.partition if frame.key != "all" else "all",
             "seq": frame.seq,
             "as_of_us": frame.as_of_us,
             "limit": limit.id,
             "version": self.version,
-            "scope": scope,
+            "scope": _scope(limit, name),
             "measure": limit.measure,
-            "value": value,
+            "value": change.value,
             "bound": bound,
-            "utilisation": limit.utilisation(value, bound),
-            "level": LEVELS[level],
-            "previous_level": LEVELS[before],
+            "utilisation": limit.utilisation(change.value, bound),
+            "level": LEVELS[change.after],
+            "previous_level": LEVELS[change.before],
             "cause": "active" if causes else "passive",
             "evidence": marks + causes,
         }
+        return breach if factors is None else {**breach, "factors": factors}
 
     def _record(self, seq: int, at: int, breach: dict[str, Any]) -> Record:
         return self.numbering.record("breaches", seq, at, breach["scope"], orjson.dumps(breach))
@@ -176,12 +227,18 @@ class LimitsState:
     # --- state ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
-        """Return the whole state as bytes."""
-        standing = {k: [s.level.copy(), s.leaving_us.copy()] for k, s in self._standing.items()}
-        section = {"version": self.version, "limits": self._documents}
-        counts = dict(self.numbering.counts)
-        partition = self.numbering.partition
-        state = {"key": self.key, "partition": partition, "counts": counts, "section": section, "standing": standing}
+        """Return the whole state as bytes; the limits' texts are encoded once per change."""
+        if self._encoded is None:
+            self._encoded = zlib.compress(msgspec.json.encode(self.policy.snapshot()), 1)
+        state = {
+            "key": self.key,
+            "partition": self.numbering.partition,
+            "counts": dict(self.numbering.counts),
+            "policy": self._encoded,
+            "inbox": self._inbox,
+            "times": [self._built_us, self._scaled_us],
+            "cells": {kind: cells.snapshot() for kind, cells in self._cells.items()},
+        }
         return pack(SCHEMA, state)
 
     @classmethod
@@ -189,48 +246,28 @@ class LimitsState:
         """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
         state = unpack(SCHEMA, data)
         self = cls(state["key"], state["partition"])
-        self._configure(state["section"])
-        self.numbering.counts = state["counts"]
-        self._standing = {k: Standing(level, leaving) for k, (level, leaving) in state["standing"].items()}
+        self.numbering.counts, self._inbox = state["counts"], state["inbox"]
+        self.policy.restore(msgspec.json.decode(zlib.decompress(state["policy"])))
+        built_us, self._scaled_us = state["times"]
+        if built_us >= 0:
+            self._build(built_us)
+        for kind, cells in state["cells"].items():
+            self._cells[kind].restore(cells)
         return self
 
 
-def covering(name: str, owners: tuple[str, ...]) -> set[str]:
-    """Return the scopes of limits that cover an account: those that name what it is part of, or all of its kind."""
-    return {f"account:{name}", *owners, *(f"{owner.partition(':')[0]}:*" for owner in owners)}
+def _scope(limit: Limit, name: str) -> str:
+    return "firm" if limit.kind == "firm" else f"{limit.kind}:{name}"
 
 
-def _grown(standing: Standing | None, count: int) -> Standing:
-    """Return room for ``count`` scopes, the new ones at no level."""
-    grown = Standing(np.zeros(count, dtype=np.int8), np.full(count, NEVER, dtype=np.int64))
-    if standing is not None:
-        grown.level[: len(standing.level)] = standing.level
-        grown.leaving_us[: len(standing.level)] = standing.leaving_us
-    return grown
-
-
-def _move(
-    limit: Limit, values: F8, standing: Standing, at: NDArray[np.int64], as_of_us: int
-) -> tuple[list[int], list[int]]:
-    """Move the scopes ``at`` of a limit, which have a level or reach one; return their levels before and after.
-
-    1. The entered level is the highest whose bound is reached; the held level the highest whose exit bound still is.
-    2. Up at once. Down, to the higher of the two, after ``dwell_us`` below the exit bound.
-    """
-    levels, leavings = standing.level[at].tolist(), standing.leaving_us[at].tolist()
-    entered, held = _reached(limit.enter, values), _reached(limit.leave, values)
-    after = []
-    for place, level, leaving, up, stay in zip(at.tolist(), levels, leavings, entered, held, strict=True):
-        target = max(up, min(stay, level))
-        started = as_of_us if leaving == NEVER else leaving
-        due = target < level and as_of_us - started >= limit.dwell_us
-        standing.leaving_us[place] = started if target < level and not due else NEVER
-        standing.level[place] = now = target if target > level or due else level
-        after.append(now)
-    return levels, after
-
-
-def _reached(bounds: F8, values: F8) -> list[int]:
-    """Return the highest level, 1 to 3, whose bound each value reaches; 0 for none."""
-    warning, soft, hard = bounds.tolist()
-    return [3 if v >= hard else 2 if v >= soft else 1 if v >= warning else 0 for v in values.tolist()]
+def _ratings(frame: Frame) -> dict[str, dict[str, str]]:
+    """Return the rating of every account, netting set and counterparty whose counterparty has one, by kind."""
+    found: dict[str, dict[str, str]] = {"account": {}, "netting_set": {}, "counterparty": frame.ratings}
+    table = frame.tables.get("account")
+    for name, owners in zip(table.names if table is not None else (), frame.owners, strict=False):
+        named = dict(owner.split(":", 1) for owner in reversed(owners))
+        rating = frame.ratings.get(named.get("counterparty", ""))
+        if rating:
+            found["account"][name] = rating
+            found["netting_set"][named.get("netting_set", name)] = rating
+    return found

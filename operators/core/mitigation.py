@@ -4,6 +4,9 @@ A rule fires when a breach rises to its level (a jump over it counts), when a ve
 alert of the kind it names arrives, once per target and ``cooldown_s``. A target stands at ``active``, ``reducing`` or
 ``halted`` and no command of a playbook ever moves it back: release is a human's (DESIGN §5).
 
+What breaches by price alone, a *passive* breach, never forces trading in our own books (DESIGN §5): HEDGE and
+REDUCE_POSITION for anything that holds an account of ours are withheld, and the audit says so.
+
 A target has one writer: accounts, netting sets and counterparties their shard, everything wider the key ``all``.
 """
 
@@ -13,8 +16,8 @@ from typing import Any
 import orjson
 
 from seawall.operators.core.directory import shard_of
-from seawall.operators.core.frames import Enforced, Frame, News, Planned
-from seawall.operators.core.limits import LEVELS
+from seawall.operators.core.frames import Decision, Enforced, Frame, News, Planned
+from seawall.operators.core.limit_rules import LEVELS
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
@@ -25,6 +28,7 @@ SCHEMA = "mitigation/1"
 EPOCH = 1
 EXPIRES_S = 60
 COMMAND_BYTES_MAX = 4096
+TRADING = frozenset({"HEDGE", "REDUCE_POSITION"})
 LADDER = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 2}
 STATES = ("active", "reducing", "halted")
 Trigger = tuple[str, str, str, dict[str, Any]]  # rule key and value, scope, evidence with its reason
@@ -40,6 +44,7 @@ class MitigationState:
         self._playbook = playbook
         self._targets: dict[str, list[Any]] = {}  # target -> [seq, previous id, place on the ladder]
         self._fired: dict[str, int] = {}  # "rule target" -> when it fired last
+        self._withheld: list[Decision] = []
 
     def step(self, enforced: Enforced) -> Planned:
         """Plan the commands of one frame."""
@@ -47,6 +52,7 @@ class MitigationState:
         if frame.configuration is not None:
             self.configuration = self._with_playbook(frame.configuration)
         commands: list[Record] = []
+        self._withheld = []
         for breach, record in zip(enforced.breaches, enforced.records, strict=True):
             risen = range(LEVELS.index(breach["previous_level"]) + 1, LEVELS.index(breach["level"]) + 1)
             for level in risen:
@@ -57,7 +63,7 @@ class MitigationState:
             when = {news.kind: news.state}
             scope = news.subject if news.kind == "alert" else f"{news.kind}:{news.subject}"
             commands += self._fire(when, scope, {"id": news.evidence}, None, frame, len(commands), news)
-        return Planned(enforced, commands)
+        return Planned(enforced, commands, self._withheld)
 
     def _with_playbook(self, configuration: dict[str, Any]) -> dict[str, Any]:
         return configuration if self._playbook is None else {**configuration, "playbook": self._playbook}
@@ -81,10 +87,22 @@ class MitigationState:
                 continue
             for command in rule["commands"]:
                 for target in self._resolve(command["target"], scope, frame, news):
+                    if breach is not None and self._forces_trading(command["kind"], target, breach, frame):
+                        self._withhold(rule, command, target, evidence)
+                        continue
                     record = self._command(rule, command, target, evidence, breach, frame, count + len(commands))
                     if record is not None:
                         commands.append(record)
         return commands
+
+    def _forces_trading(self, kind: str, target: str, breach: dict[str, Any], frame: Frame) -> bool:
+        """Tell whether a command would make our own books trade because prices moved; wide targets hold them all."""
+        return kind in TRADING and breach["cause"] == "passive" and (self.key == "all" or target in frame.house)
+
+    def _withhold(self, rule: dict[str, Any], command: dict[str, Any], target: str, evidence: dict[str, Any]) -> None:
+        why = "a passive breach never forces trading in our own books"
+        body = {"rule": rule["id"], "kind": command["kind"], "target": target, "breach": evidence["id"], "why": why}
+        self._withheld.append(Decision("withheld", body))
 
     def _resolve(self, kind: str, scope: str, frame: Frame, news: News | None) -> list[str]:
         """Return the targets of one kind that a scope stands for, of those that this key may address."""

@@ -23,6 +23,16 @@ LIMITS: list[Json] = [
     {"id": "gross", "scope": "firm", "measure": "gross_notional", "warning": 500, "soft": 1500.0, "hard": 1e9},
     {"id": "exposure", "scope": "counterparty:*", "measure": "current_exposure", "soft": 10.0},
     {"id": "at-venue", "scope": "venue:hub", "measure": "gross_notional", "hard": 100},
+    {"id": "fast", "scope": "account:*", "measure": "gross_notional", "soft": 200.0, "window_s": 1},
+    {
+        "id": "rated",
+        "scope": "counterparty:*",
+        "measure": "gross_notional",
+        "soft": 300.0,
+        "hard": 600.0,
+        "floor": 60.0,
+        "scaling": {"rating": {"A": 1.0, "unrated": 0.5}},
+    },
 ]
 PLAYBOOK: list[Json] = [
     {

@@ -34,9 +34,6 @@ CURRENT_WEIGHT: Final = 0.75
 STRESSED_WEIGHT: Final = 0.25
 VOLATILITY_POWER: Final = 1.0
 DEPTH_POWER: Final = 0.5
-TIGHTEN_PER_S: Final = 0.01  # of base: from full to half in 50 s
-LOOSEN_PER_S: Final = 0.0005  # of base: from half to full in 17 minutes
-STEP_MAX: Final = 0.1  # of base, after however long a silence
 
 
 class Binding(IntEnum):
@@ -192,11 +189,12 @@ def effective_bounds(scaling: Scaling, market: Market, previous: F8 | None, elap
 
 
 def _ratio(above: F8, below: F8, exponent: F8) -> F8:
-    """Return ``min(1, above / below) ^ exponent``; NaN where it is not known. Powers of 1 and 0.5 are exact."""
+    """Return ``min(1, above / below) ^ exponent``; NaN where it is not known. Powers of 1, 0.5 and 0 are exact."""
     with np.errstate(divide="ignore", invalid="ignore"):
         usable = (above >= 0) & (below > 0)
         ratio = np.where(usable, np.minimum(above / below, 1.0), np.nan)
     result = np.where(exponent == 0.5, np.sqrt(ratio), ratio)
-    other = np.flatnonzero((exponent != 1.0) & (exponent != 0.5))
+    result = np.where((exponent == 0.0) & ~np.isnan(ratio), 1.0, result)
+    other = np.flatnonzero((exponent != 1.0) & (exponent != 0.5) & (exponent != 0.0))
     result[other] = power(ratio[other], exponent[other])
     return result
