@@ -11,28 +11,31 @@ Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflow
 """
 
 import heapq
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.files import Lines
+from seawall.connectors.limit_documents import Stored, read_documents, read_key_sets
 from seawall.dataflows.inputs import POLL_RECORDS, Clock, FileSource, TopicSource
 from seawall.operators.core.rejects import Place
 from seawall.operators.core.sequence import Slicer
 from seawall.operators.core.standing import Standing
 from seawall.operators.core.ticks import Item
 from seawall.schemas.configuration import Configuration, journaled, load_configuration
-from seawall.schemas.errors import BusError, UsageError
+from seawall.schemas.errors import BusError, Rejected, UsageError
 from seawall.schemas.events import NO_TIME
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
+log = logging.getLogger("seawall")
 BATCH = 1000
 FLUSH_SECONDS_MAX = 0.2
 FLUSH_BYTES_MAX = 2 * 1024 * 1024
@@ -78,12 +81,14 @@ class Sequencer:
         self._writer = bus.writer([*written, ("rejects", self._shards)])
         try:
             self.standing = fold(bus, self._shards)
-            event = journaled(configuration, self.standing.configuration)
+            key_set = self._key_set()
+            event = journaled(configuration, self.standing.configuration, key_set)
             self._files = self._open_files()
             self._places = [Place(name) for name in configuration.sources]
             self._topics: list[TopicSource] = []
             first = NO_TIME if self.standing.as_of_us else self._first_time()
             self._slicer = Slicer(self.standing, event, self._places, configuration.slice_ms * 1000, first)
+            self._adopt(read_documents(configuration))
         except BaseException:
             self._writer.close()
             raise
@@ -91,6 +96,7 @@ class Sequencer:
         self._pending: list[list[Item]] = []
         self._cut_us = 0
         self._idle = False
+        self._complaints: set[str] = set()
         self._unflushed, self._flushed_at = 0, time.monotonic()
         self._discovered_at = -DISCOVER_SECONDS
         self.slices = 0
@@ -145,6 +151,48 @@ class Sequencer:
     def close(self) -> None:
         """Let the journal go; what was not flushed is not written."""
         self._writer.close()
+
+    # --- limit documents --------------------------------------------------------------------------------------------
+
+    def _key_set(self) -> dict[str, Any] | None:
+        """Take the last key set; return what the journal says of it."""
+        sets = read_key_sets(self._configuration) if self._configuration.limit_documents else []
+        if not sets:
+            return None
+        self.standing.admission.keys = sets[-1]
+        return {"version": sets[-1].version, "sha256": sets[-1].sha256}
+
+    def _adopt(self, documents: list[Stored]) -> None:
+        """Journal the limit documents of the configuration that the journal does not have yet."""
+        policy = self.standing.admission.policy
+        for stored in documents:
+            version, sha256 = stored.document.version, stored.document.sha256
+            if version == policy.version and sha256 != policy.sha256:
+                raise UsageError(f"{stored.path}: the journal has another version {version}; take this file away")
+            ratifies = version in policy.unratified and len(stored.keys) > 1 and version == policy.version
+            if version > policy.version or ratifies:
+                try:
+                    self._slicer.adopt(stored.envelope)
+                except Rejected as error:
+                    raise UsageError(f"{stored.path}: {error.reason}: {error.detail}") from error
+
+    def _adopt_arrived(self) -> None:
+        """Take what people signed while the run goes on; what may not be taken is said once and left alone."""
+        try:
+            found = read_documents(self._configuration)
+        except UsageError as error:
+            self._complain(str(error))
+            return
+        for stored in found:
+            try:
+                self._adopt([stored])
+            except UsageError as error:
+                self._complain(str(error))
+
+    def _complain(self, text: str) -> None:
+        if text not in self._complaints:
+            self._complaints.add(text)
+            log.warning("%s", text)
 
     # --- bounded files ----------------------------------------------------------------------------------------------
 
@@ -215,6 +263,8 @@ class Sequencer:
         if time.monotonic() - self._discovered_at < DISCOVER_SECONDS:
             return
         self._discovered_at = time.monotonic()
+        if self._configuration.limit_documents:
+            self._adopt_arrived()
         known = {source.place for source in self._topics}
         for topic in self._configuration.topics:
             for partition in self._bus.partitions(topic):

@@ -10,6 +10,7 @@ import orjson
 import typer
 
 import seawall
+from seawall.ops.limits_cli import app as limits_app
 from seawall.schemas.errors import SeawallError, UsageError
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="Make, show and export signing keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+app.add_typer(limits_app, name="limits")
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
@@ -133,11 +135,17 @@ def verify(where: Where, as_json: Json = False) -> None:
     Example: seawall verify ./run
     """
     from seawall.connectors import keys
+    from seawall.connectors.limit_documents import read_key_sets
     from seawall.ops.verify import verify as check
+    from seawall.ops.verify_limits import verify_limits
 
     configuration, bus = _open(where)
     public = keys.public_keys(_key_file(configuration))
-    _report(check(bus, public, configuration.environment, configuration.issuer), as_json, "verified")
+    report = check(bus, public, configuration.environment, configuration.issuer)
+    key_sets = {found.sha256: found for found in read_key_sets(configuration)}
+    if key_sets:
+        verify_limits(bus, key_sets, report)
+    _report(report, as_json, "verified")
 
 
 @app.command()

@@ -55,7 +55,11 @@ _INPUTS: Table = {
 }
 _LIMITS: Table = {"file": Field("text", ""), "documents": Field("texts", [])}
 _MITIGATION: Table = {"playbook": Field("text", "")}
-_KEYS: Table = {"signer": Field("text", "file:keys/dev.pem")}
+_KEYS: Table = {
+    "signer": Field("text", "file:keys/dev.pem"),
+    "set": Field("text", ""),
+    "set_sha256": Field("text", "", text_like("([0-9a-f]{64})?")),
+}
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,10 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         What the files say, defaults filled in.
     limits_file, playbook_file
         Where they stand, None when there are none.
+    limit_documents
+        Files and folders of signed limit documents, instead of a limits file.
+    key_set, key_set_sha256
+        The key sets that say who is maker and checker, and the pinned hash of the first.
     """
 
     path: Path
@@ -95,6 +103,9 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     limits: list[dict[str, Any]]
     playbook: list[dict[str, Any]]
     signer: str
+    limit_documents: tuple[Path, ...] = ()
+    key_set: Path | None = None
+    key_set_sha256: str = ""
 
 
 def load_configuration(path: str | Path) -> Configuration:
@@ -111,10 +122,7 @@ def load_configuration(path: str | Path) -> Configuration:
         check_table(top.pop(section), table, f"{path.name} [{section}]")
         for section, table in (("inputs", _INPUTS), ("limits", _LIMITS), ("mitigation", _MITIGATION), ("keys", _KEYS))
     )
-    if limits["documents"] or (limits["file"] and top["environment"] == "prod"):
-        raise UsageError(
-            f"{path.name} [limits]: signed limit documents are not supported yet; use file and a non-prod environment"
-        )
+    _check_limits_source(limits, keys, top["environment"], path.name)
     directory = path.absolute().parent
     limits_file = directory / limits["file"] if limits["file"] else None
     playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None
@@ -130,8 +138,11 @@ def load_configuration(path: str | Path) -> Configuration:
         limits_file=limits_file,
         playbook_file=playbook_file,
         limits=rules,
-        playbook=[] if playbook_file is None else load_playbook(playbook_file, [rule["id"] for rule in rules]),
+        playbook=[] if playbook_file is None else load_playbook(playbook_file, _limit_ids(rules, limits)),
         signer=keys["signer"],
+        limit_documents=tuple(directory / name for name in limits["documents"]),
+        key_set=directory / keys["set"] if keys["set"] else None,
+        key_set_sha256=keys["set_sha256"],
     )
 
 
@@ -155,8 +166,15 @@ def where(path: str | Path) -> Configuration:
     return load_configuration(path / RUN_FILE)
 
 
-def journaled(configuration: Configuration, previous: dict[str, Any] | None) -> dict[str, Any] | None:
+def journaled(
+    configuration: Configuration, previous: dict[str, Any] | None, key_set: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Return the configuration event that the journal needs next, or None when nothing changed since ``previous``.
+
+    Parameters
+    ----------
+    key_set
+        Version and SHA-256 of the key set that says who signs limit documents, where a run takes such documents.
 
     Raises
     ------
@@ -175,7 +193,7 @@ def journaled(configuration: Configuration, previous: dict[str, Any] | None) -> 
         "version": last.get("version", 0) + 1,
         "code": seawall.__version__,
         **body,
-        "limits": _versioned("limits", configuration.limits, last.get("limits")),
+        "limits": _limits_section(configuration, last.get("limits"), key_set),
         "playbook": _versioned("rules", configuration.playbook, last.get("playbook")),
     }
     if len(msgspec.json.encode(event)) > CONFIGURATION_BYTES_MAX:
@@ -183,6 +201,35 @@ def journaled(configuration: Configuration, previous: dict[str, Any] | None) -> 
             f"{configuration.path.name}: limits and playbook exceed {CONFIGURATION_BYTES_MAX} bytes; use * scopes"
         )
     return None if {**event, "version": last.get("version")} == last else event
+
+
+def _limits_section(
+    configuration: Configuration, previous: dict[str, Any] | None, key_set: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the limits of a limits file; where documents say them, which key set they are checked with."""
+    if not configuration.limit_documents:
+        return _versioned("limits", configuration.limits, previous)
+    return {"version": 0, "sha256": "", "limits": [], "documents": True, "key_set": key_set}
+
+
+def _check_limits_source(limits: dict[str, Any], keys: dict[str, Any], environment: str, file: str) -> None:
+    """Check where limits come from: a file, or in prod only documents that people signed."""
+    if limits["file"] and environment == "prod":
+        raise UsageError(
+            f'{file} [limits] file: prod takes signed limit documents; set documents = ["limits"] and write the first '
+            f"with: seawall limits propose {file} --file {limits['file']}"
+        )
+    if limits["file"] and limits["documents"]:
+        raise UsageError(f"{file} [limits]: file and documents exclude each other; keep one")
+    if limits["documents"] and not (keys["set"] and keys["set_sha256"]):
+        raise UsageError(
+            f"{file} [keys]: limit documents need set (the file of key sets) and set_sha256 (the first one's hash)"
+        )
+
+
+def _limit_ids(limits: list[dict[str, Any]], source: dict[str, Any]) -> list[str] | None:
+    """Return the limits that a playbook may name; None where documents say them."""
+    return None if source["documents"] else [limit["id"] for limit in limits]
 
 
 def content_sha256(content: Any) -> str:

@@ -215,6 +215,8 @@ def _opened(envelope: Mapping[str, Any]) -> tuple[Header, bytes]:
 
 def _signers(header: Header, value: bytes, keys: KeySet, as_of_us: int) -> list[Key]:
     """Return the keys that signed; raise Rejected unless every signature is good and by another known key."""
+    if keys.document.exp_us < as_of_us:
+        raise Rejected(Reason.SIGNER_MUST_BE_KNOWN, f"key set version {keys.version} has expired; publish the next one")
     message = pae(PAYLOAD_TYPE, value)
     found: dict[str, Key] = {}
     for signature in header.signatures:

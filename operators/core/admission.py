@@ -4,12 +4,15 @@ The directory is a fold of the journal's reference records. Instruments and acco
 first record (``schemas/slices.py``). A later record may change terms, but not what positions and shards were built on.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from seawall.operators.core.directory import shard_of
+from seawall.operators.core.policy import Policy
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import Scale, parse_scale
 from seawall.schemas.errors import Reason, Rejected
+from seawall.schemas.evidence.keyset import KeySet
+from seawall.schemas.limit_documents import check_document
 from seawall.schemas.slices import Reference
 
 INSTRUMENT_NATURE = ("kind", "base", "quote", "settlement", "quantity_increment", "contract_size", "inverse")
@@ -41,6 +44,18 @@ class Admission:
         self._account_records: dict[str, ev.Account] = {}
         self._instrument_records: dict[str, ev.Instrument] = {}
         self._owners: dict[str, str] = {}  # netting set -> counterparty
+        self.policy = Policy()
+        self.keys: KeySet | None = None  # who may sign limit documents
+        self._issuer = self._environment = ""
+
+    def configure(self, configuration: dict[str, Any]) -> None:
+        """Take a change of configuration: limits, and for whom limit documents must be."""
+        self.policy.configure(configuration["limits"])
+        self._issuer, self._environment = configuration["issuer"], configuration["environment"]
+
+    def check_limits(self, document: dict[str, Any], as_of_us: int) -> None:
+        """Check a limit document that is to count from the slice that ends at ``as_of_us``, or raise Rejected."""
+        check_document(document, self.policy, self.keys, self._issuer, self._environment, as_of_us)
 
     def check(self, record: Reference) -> None:
         """Check what a reference record names and what it would change.

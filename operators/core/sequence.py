@@ -22,16 +22,17 @@ from seawall.operators.core.interval import (
 )
 from seawall.operators.core.rejects import Place, RejectRecord, reject_record
 from seawall.operators.core.standing import Standing
-from seawall.operators.core.ticks import Item, Ticks
+from seawall.operators.core.ticks import UNKNOWN_US, Item, Ticks
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import parse_quantity
 from seawall.schemas.errors import Rejected
+from seawall.schemas.events import NO_TIME
 
 WITNESSED = ("signals", "acknowledgements")
 """Topics of which slices say what was taken."""
 REFERENCE = (ev.Asset, ev.Instrument, ev.Schedule, ev.Counterparty, ev.NettingSet, ev.Account)
 RAW = (ev.Trade, ev.Quote, ev.Depth, ev.Bar, ev.OpenInterest, ev.Liquidation)
-EVERYWHERE = (ev.VenueStatus, ev.Notice, ev.Limit, ev.Acknowledgement)
+EVERYWHERE = (ev.VenueStatus, ev.Notice, ev.Acknowledgement)
 
 Handler = Callable[[Any, Item], None]
 
@@ -68,6 +69,16 @@ class Slicer(Ticks):
         if self._interval.rejects_size > REJECTS_BYTES_MAX:
             self._close_early(every_shard=True)
 
+    def adopt(self, document: dict[str, Any]) -> None:
+        """Take a limit document of the configuration into the open interval; raise Rejected where it may not be."""
+        if self._interval.as_of_us == UNKNOWN_US:
+            self._move(NO_TIME)
+        as_of_us = self._interval.as_of_us
+        self._admission.check_limits(document, as_of_us)
+        encoded = _encode(ev.Limit(event_time_us=as_of_us - 1, document=document))
+        self._room(len(encoded) + 1, None).add_event(encoded, None, 0)
+        self._admission.policy.apply(document, as_of_us)
+
     def _wire(self) -> dict[type[Any], Handler]:
         handlers: dict[type[Any], Handler] = {
             ev.Mark: self._mark,
@@ -75,6 +86,7 @@ class Slicer(Ticks):
             ev.Collateral: self._transfer,
             ev.Funding: self._funding,
             ev.Obligation: self._obligation,
+            ev.Limit: self._limit,
             ev.Order: self._order,
             ev.PositionReport: self._position_report,
             ev.BalanceReport: self._balance_report,
@@ -146,6 +158,12 @@ class Slicer(Ticks):
 
     def _everywhere(self, event: Any, item: Item) -> None:
         self._event(event, None, item)
+
+    def _limit(self, event: ev.Limit, item: Item) -> None:
+        as_of_us = self._interval.as_of_us
+        self._admission.check_limits(event.document, as_of_us)
+        self._event(event, None, item)
+        self._admission.policy.apply(event.document, as_of_us)
 
     def _funding(self, event: ev.Funding, item: Item) -> None:
         self._admission.instrument(event.instrument)

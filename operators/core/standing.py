@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from seawall.operators.core.admission import Admission
+from seawall.schemas import events as ev
 from seawall.schemas.errors import Gap
 from seawall.schemas.slices import Reference
 
@@ -49,8 +50,10 @@ class _Folded(msgspec.Struct):
     fills: _Ids | None = None
     transfers: _Ids | None = None
     sources: dict[str, list[int]] = {}
+    events: list[msgspec.Raw] = []
 
 
+_LIMIT = b'{"type":"limit"'
 _decoder: msgspec.json.Decoder[_Folded] = msgspec.json.Decoder(_Folded)
 
 
@@ -93,6 +96,7 @@ class Standing:
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take a change of configuration."""
         self.configuration = configuration
+        self.admission.configure(configuration)
         self.ids_max = int(configuration["fill_memory"]) + REMEMBERED_MORE
 
     def apply(self, shard: int, value: bytes) -> None:
@@ -113,6 +117,10 @@ class Standing:
             self.configure(found.configuration)
         for record in found.reference if shard == 0 else ():
             self.admission.apply(record)
+        for event in found.events if shard == 0 else ():
+            if bytes(event).startswith(_LIMIT):
+                document = msgspec.json.decode(event, type=ev.Limit).document
+                self.admission.policy.apply(document, found.as_of_us)
         self._remember(shard, found)
         for name, position in found.sources.items():
             if position > self.positions.get(name, []):

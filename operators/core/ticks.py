@@ -85,7 +85,7 @@ class Ticks:
 
     def cut(self, as_of_us: int, cut_us: int) -> None:
         """Write all that was taken, and the end of the last second before ``as_of_us``, by a clock (live inputs)."""
-        if self._interval.as_of_us == UNKNOWN_US and self._floor > as_of_us:
+        if (self._interval.as_of_us == UNKNOWN_US and self._floor > as_of_us) or self._interval.as_of_us > as_of_us:
             return
         self._flush(cut_us)
         boundary = as_of_us // SECOND_US * SECOND_US

@@ -1,0 +1,428 @@
+"""Limits change by documents that a maker and a checker signed: what breaks a rule is refused with the rule's name."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from seawall.connectors.bus import open_bus
+from seawall.connectors.keys import new_key
+from seawall.connectors.limit_documents import read_documents, write_document
+from seawall.dataflows.sequence import Sequencer
+from seawall.operators.core.frames import Table
+from seawall.operators.core.limit_cells import Cells
+from seawall.operators.core.limit_rules import Limit
+from seawall.operators.core.policy import Policy
+from seawall.ops.verify import Report
+from seawall.ops.verify_limits import verify_limits
+from seawall.schemas.configuration import load_configuration
+from seawall.schemas.errors import Reason, Rejected, UsageError
+from seawall.schemas.limit_documents import PAYLOAD_TYPE, LimitDocument, check_document, loosenings, parse_document
+from seawall.schemas.slices import decode_slice, encode_slice
+from seawall.schemas.thresholds import check_limits
+from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, rejects, sequence
+from seawall_testing.limit_papers import (
+    CHECKER,
+    CHECKER_OF_MAKER,
+    CLERK,
+    COVER,
+    MAKER,
+    Holder,
+    key_set,
+    limit_event,
+    paper,
+    sealed,
+    sha256,
+    tampered,
+    write_key_set,
+)
+from seawall_testing.memory_bus import MemoryBus
+from seawall_testing.ran import Ran, merged
+from seawall_testing.runs import seawall
+from seawall_testing.signing import ROOTS
+
+KEYS = key_set()
+BOTH = (MAKER, CHECKER)
+FIRST = paper()
+TIGHTER = paper(2, sha256(FIRST), set=[{**COVER, "soft": 90.5}])
+LOOSER = paper(2, sha256(FIRST), set=[{**COVER, "soft": 110.5}])
+
+
+def standing(*envelopes: Json) -> Policy:
+    """Return the limits after some documents; the first one always stands."""
+    policy = Policy()
+    for envelope in (sealed(FIRST, *BOTH), *envelopes):
+        policy.apply(envelope, T0)
+    return policy
+
+
+def check(envelope: Json, policy: Policy | None = None, at_us: int = T0, keys: Any = KEYS) -> LimitDocument:
+    return check_document(envelope, policy or standing(), keys, "risk/prod", "prod", at_us)
+
+
+def reason(envelope: Json, policy: Policy | None = None, **options: Any) -> Reason:
+    with pytest.raises(Rejected) as caught:
+        check(envelope, policy, **options)
+    assert len(caught.value.detail) > 10
+    return caught.value.reason
+
+
+# --- what may be taken ------------------------------------------------------------------------------------------------
+
+
+def test_what_a_maker_and_a_checker_signed_may_be_taken() -> None:
+    assert check(sealed(FIRST, *BOTH), Policy()).version == 1
+    assert check(sealed(LOOSER, *BOTH)).set[0]["soft"] == 110.5
+
+
+def test_what_only_tightens_needs_no_checker_and_is_ratified_afterwards_by_the_same_bytes_with_both() -> None:
+    assert check(sealed(TIGHTER, MAKER)).version == 2
+    policy = standing(sealed(TIGHTER, MAKER))
+    assert policy.unratified == [2]
+    assert check(sealed(TIGHTER, *BOTH), policy).version == 2
+    assert policy.apply(sealed(TIGHTER, *BOTH), T0)["outcome"] == "ratified"
+    assert policy.unratified == []
+
+
+def test_a_checker_who_signs_what_follows_ratifies_what_came_before() -> None:
+    third = paper(3, sha256(TIGHTER), set=[{**COVER, "soft": 200.5}])
+    assert standing(sealed(TIGHTER, MAKER), sealed(third, *BOTH)).unratified == []
+
+
+@pytest.mark.parametrize(
+    ("envelope", "rule"),
+    [
+        (tampered(sealed(LOOSER, *BOTH), comment="other"), Reason.SIGNATURE_MUST_BE_GOOD),
+        (sealed(LOOSER, CHECKER), Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_MAKER),
+        (sealed(LOOSER, CLERK), Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_MAKER),
+        (sealed(LOOSER, MAKER), Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER),
+        (sealed(LOOSER, MAKER, MAKER), Reason.SIGNATURE_MUST_NOT_BE_REPEATED),
+        (sealed(LOOSER, MAKER, CHECKER_OF_MAKER), Reason.MAKER_MUST_NOT_BE_CHECKER),
+        (sealed(LOOSER, MAKER, Holder("stranger")), Reason.SIGNER_MUST_BE_KNOWN),
+        (sealed(paper(3, sha256(FIRST)), *BOTH), Reason.DOCUMENT_MUST_BE_THE_NEXT_VERSION),
+        (sealed(FIRST, *BOTH), Reason.DOCUMENT_MUST_BE_THE_NEXT_VERSION),
+        (sealed(paper(2, "0" * 64), *BOTH), Reason.DOCUMENT_MUST_NAME_ITS_PREDECESSOR),
+        (sealed(paper(2, None), *BOTH), Reason.DOCUMENT_MUST_NAME_ITS_PREDECESSOR),
+        (sealed(paper(2, sha256(FIRST), env="test"), *BOTH), Reason.DOCUMENT_MUST_BE_FOR_THIS_ISSUER_AND_ENVIRONMENT),
+        (sealed(paper(2, sha256(FIRST), iss="other"), *BOTH), Reason.DOCUMENT_MUST_BE_FOR_THIS_ISSUER_AND_ENVIRONMENT),
+        (sealed(paper(2, sha256(FIRST), valid_to_us=T0), *BOTH), Reason.DOCUMENT_MUST_BE_VALID_AT_ITS_TIME),
+        (sealed(paper(2, sha256(FIRST), valid_from_us=T0 + 1), *BOTH), Reason.DOCUMENT_MUST_BE_VALID_AT_ITS_TIME),
+        ({**sealed(LOOSER, *BOTH), "payload": "!"}, Reason.DOCUMENT_MUST_BE_WELL_FORMED),
+        ({**sealed(LOOSER, *BOTH), "payloadType": "text/plain"}, Reason.DOCUMENT_MUST_BE_WELL_FORMED),
+        ({**sealed(LOOSER, *BOTH), "signatures": []}, Reason.DOCUMENT_MUST_BE_WELL_FORMED),
+        ({}, Reason.DOCUMENT_MUST_BE_WELL_FORMED),
+    ],
+)
+def test_a_document_that_breaks_a_rule_is_refused_with_its_name(envelope: Json, rule: Reason) -> None:
+    assert reason(envelope) == rule
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"set": [{**COVER, "sort": 3}]}, "did you mean 'soft'"),
+        ({"set": [{**COVER, "soft": "1e3"}]}, "does not match"),
+        ({"set": [COVER, COVER]}, "taken"),
+        ({"set": [], "remove": []}, "changes nothing"),
+        ({"set": [COVER], "remove": ["cover"]}, "names a limit twice"),
+        ({"set": [], "override": [COVER]}, "temporary"),
+        ({"reason": "because"}, "reason"),
+        ({"more": 1}, "more"),
+        ({"sha256": "00"}, "own sha256"),
+    ],
+)
+def test_a_document_that_says_it_wrongly_is_refused_with_what_is_wrong(changes: Json, what: str) -> None:
+    with pytest.raises(Rejected, match=what) as caught:
+        check(sealed(paper(2, sha256(FIRST), **changes), *BOTH))
+    assert caught.value.reason == Reason.DOCUMENT_MUST_BE_WELL_FORMED
+
+
+def test_a_name_that_stands_twice_in_the_signed_bytes_is_refused() -> None:
+    twice = FIRST.replace(b'"v":1', b'"v":1,"v":1')
+    assert reason(sealed(twice, *BOTH), Policy()) == Reason.DOCUMENT_MUST_BE_WELL_FORMED
+
+
+@pytest.mark.parametrize("changes", [{"remove": ["gone"], "set": []}, {"set": [], "override": [
+    {**COVER, "id": "gone", "valid_to_us": T0 + SECOND}]}])  # fmt: skip
+def test_what_is_removed_or_overridden_must_exist(changes: Json) -> None:
+    assert reason(sealed(paper(2, sha256(FIRST), **changes), *BOTH)) == Reason.DOCUMENT_MUST_BE_WELL_FORMED
+
+
+def test_keys_count_within_their_window_and_key_sets_until_they_expire() -> None:
+    window: Json = {"nbf_us": 0, "exp_us": T0 - 1, "types": (PAYLOAD_TYPE,)}
+    people = [MAKER.entry("maker", **window), CHECKER.entry("checker", **window)]
+    old = key_set(keys=[*people, *(root.entry("root", types=()) for root in ROOTS)])
+    assert reason(sealed(LOOSER, *BOTH), keys=old) == Reason.SIGNER_MUST_BE_KNOWN
+    assert reason(sealed(LOOSER, *BOTH), keys=key_set(exp_us=T0 - 1)) == Reason.SIGNER_MUST_BE_KNOWN
+
+
+def test_a_run_whose_limits_come_from_a_file_takes_no_documents() -> None:
+    assert reason(sealed(LOOSER, *BOTH), keys=None) == Reason.DOCUMENT_MUST_BE_EXPECTED
+
+
+# --- what loosens -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "loosens"),
+    [
+        ({"set": [{**COVER, "soft": 100.0}]}, False),
+        ({"set": [{**COVER, "warning": 50.0}]}, False),
+        ({"set": [{**COVER, "dwell_s": 5}]}, False),
+        ({"set": [{**COVER, "exit_ratio": 0.5}]}, False),
+        ({"set": [{**COVER, "id": "more", "hard": 1.0, "soft": 0.5}]}, False),
+        ({"set": [{**COVER, "hard": 501.0}]}, True),
+        ({"set": [{k: v for k, v in COVER.items() if k != "soft"}]}, True),
+        ({"set": [{**COVER, "measure": "equity"}]}, True),
+        ({"set": [{**COVER, "scope": "account:a"}]}, True),
+        ({"set": [{**COVER, "window_s": 60}]}, True),
+        ({"set": [{**COVER, "soft": 100.0}], "valid_to_us": T0 + 20_000 * SECOND}, True),
+        ({"set": [], "remove": ["cover"]}, True),
+    ],
+)
+def test_what_is_not_plainly_tighter_loosens(changes: Json, loosens: bool) -> None:
+    document = parse_document(paper(2, sha256(FIRST), **changes))
+    assert bool(loosenings(document, standing())) == loosens
+
+
+def test_a_limit_on_what_nothing_covered_loosens_because_default_deny_refused_it() -> None:
+    policy = Policy()
+    policy.apply(sealed(paper(set=[{**COVER, "scope": "account:a"}]), *BOTH), T0)
+    other = paper(2, policy.sha256, set=[{**COVER, "id": "b", "scope": "account:b"}])
+    assert loosenings(parse_document(other), policy)
+    same = paper(2, policy.sha256, set=[{**COVER, "id": "b", "scope": "account:a"}])
+    assert not loosenings(parse_document(same), policy)
+
+
+def test_tightening_the_limit_beneath_a_tighter_override_loosens() -> None:
+    override = {**COVER, "soft": 50.0, "valid_to_us": T0 + SECOND}
+    policy = standing(sealed(paper(2, sha256(FIRST), set=[], override=[override]), *BOTH))
+    assert loosenings(parse_document(paper(3, policy.sha256, set=[{**COVER, "soft": 90.0}])), policy)
+
+
+bound = st.integers(1, 50).map(float)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(bound, min_size=6, max_size=6), st.sampled_from(["above", "below"]), st.lists(bound, min_size=4))
+def test_a_change_that_loosens_nothing_never_lowers_a_level(
+    bounds: list[float], direction: str, values: list[float]
+) -> None:
+    def limit(three: list[float]) -> Json:
+        levels = dict(zip(("warning", "soft", "hard"), sorted(three, reverse=direction == "below"), strict=True))
+        return check_limits([{**COVER, **levels, "direction": direction}], "limits")[0]
+
+    old, new = limit(bounds[:3]), limit(bounds[3:])
+    policy = Policy()
+    policy.apply(sealed(paper(set=[old]), *BOTH), T0)
+    assume(not loosenings(parse_document(paper(2, policy.sha256, set=[new])), policy))
+    table = Table([str(at) for at in range(len(values))], ("gross_notional",), np.array([values]))
+    levels = []
+    for one in (old, new):
+        cells = Cells([Limit(one)])
+        cells.evaluate(table, T0)
+        levels.append(cells.columns["level"].tolist())
+    assert all(after >= before for before, after in zip(*levels, strict=True))
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_override_holds_until_its_time_and_then_the_limit_holds_again() -> None:
+    override = {**COVER, "soft": 300.0, "valid_to_us": T0 + 5 * SECOND}
+    policy = standing(sealed(paper(2, sha256(FIRST), set=[], override=[override]), *BOTH))
+    (during, _), change_us = policy.in_force(T0)[0][0], policy.in_force(T0)[1]
+    (after, expired) = policy.in_force(T0 + 5 * SECOND)[0][0]
+    assert (during["soft"], change_us, after["soft"], expired) == (300.0, T0 + 5 * SECOND, 100.5, False)
+
+
+def test_limits_past_the_validity_of_their_document_count_at_their_tightest() -> None:
+    policy = standing()
+    end = T0 + 10_000 * SECOND
+    assert policy.in_force(end - 1) == ([(policy.limits["cover"], False)], end)
+    assert policy.in_force(end) == ([(policy.limits["cover"], True)], None)
+
+
+def test_a_policy_is_the_same_after_a_snapshot() -> None:
+    override = {**COVER, "soft": 300.0, "valid_to_us": T0 + 5 * SECOND}
+    policy = standing(sealed(paper(2, sha256(FIRST), set=[], override=[override]), *BOTH))
+    other = Policy()
+    other.restore(json.loads(json.dumps(policy.snapshot())))
+    assert other.snapshot() == policy.snapshot()
+    assert other.in_force(T0) == policy.in_force(T0)
+
+
+# --- in the sequencer and behind it -----------------------------------------------------------------------------------
+
+BOOK: list[Any] = [
+    instrument(), account("a"), mark(T0 + 1, "100"), fill(T0 + 2, "f", "a", quantity="1"),
+    fill(T0 + 2 * SECOND, "g", "a", quantity="0.1"),
+]  # fmt: skip
+
+
+def write_prod(folder: Path, *records: Any, documents: tuple[bytes | Json, ...] = (FIRST,), shards: int = 1) -> Path:
+    """Write a prod desk that takes its limits from a folder of documents, signed by both."""
+    folder.mkdir(exist_ok=True, parents=True)
+    (folder / "events.jsonl").write_bytes(lines(*records))
+    (folder / "limits").mkdir(exist_ok=True)
+    for number, found in enumerate(documents, 1):
+        envelope = sealed(found, *BOTH) if isinstance(found, bytes) else found
+        write_document(folder / "limits" / f"{number:04}.json", envelope)
+    pinned = write_key_set(folder / "keyset.jsonl")
+    path = folder / "desk.toml"
+    path.write_text(
+        f'environment = "prod"\nissuer = "risk/prod"\nshards = {shards}\nexposure_change_min = 0\n'
+        '[inputs]\nevents = ["events.jsonl"]\n[limits]\ndocuments = ["limits"]\n'
+        f'[keys]\nsigner = "file:keys/prod.pem"\nset = "keyset.jsonl"\nset_sha256 = "{pinned}"\n'
+    )
+    return path
+
+
+def ran(path: Path, bus: MemoryBus, shards: int = 1) -> Ran:
+    sequence(path, bus)
+    return Ran(merged(bus, shards), shards)
+
+
+def test_a_prod_run_takes_its_limits_from_documents(tmp_path: Path) -> None:
+    found = ran(write_prod(tmp_path, *BOOK), MemoryBus())
+    breaches = [(b["limit"], b["version"], b["level"], b["bound"]) for b in found.topic("breaches")]
+    assert breaches == [("cover", 1, "soft", 100.5)]
+    assert [body["outcome"] for body in found.audits("limit_document")] == ["approved", "approved"]  # shard and all
+
+
+def test_a_document_is_journaled_once_however_often_the_run_is_begun(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    path = write_prod(tmp_path, *BOOK)
+    before = ran(path, bus).values
+    assert ran(path, bus).values == before
+
+
+def test_a_document_that_arrives_later_counts_from_the_next_run_on(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    ran(write_prod(tmp_path, *BOOK), bus)
+    found = ran(write_prod(tmp_path, *BOOK, documents=(FIRST, sealed(TIGHTER, MAKER))), bus)
+    assert [body["outcome"] for body in found.audits("limit_document")][-1] == "tightened"
+    ratified = ran(write_prod(tmp_path, *BOOK, documents=(FIRST, TIGHTER)), bus)
+    assert [body["outcome"] for body in ratified.audits("limit_document")][-1] == "ratified"
+
+
+def test_a_document_in_the_stream_of_events_counts_from_its_time_and_a_bad_one_is_rejected_with_its_name(
+    tmp_path: Path,
+) -> None:
+    bus = MemoryBus()
+    tight = limit_event(T0 + SECOND, sealed(TIGHTER, MAKER))
+    bad = limit_event(T0 + SECOND + 1, sealed(paper(3, sha256(TIGHTER), set=[{**COVER, "soft": 400.0}]), MAKER))
+    found = ran(write_prod(tmp_path, *BOOK[:4], tight, bad, BOOK[4]), bus)
+    breaches = [(b["limit"], b["version"], b["level"], b["bound"]) for b in found.topic("breaches")]
+    assert breaches == [("cover", 2, "soft", 90.5)]
+    (refused,) = rejects(bus, 1)
+    assert refused["reason"] == "DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER"
+    assert json.loads(refused["original"])["type"] == "limit"
+
+
+def test_a_configured_document_that_breaks_a_rule_stops_the_run_before_it_begins(tmp_path: Path) -> None:
+    path = write_prod(tmp_path, *BOOK, documents=(sealed(FIRST, MAKER),))
+    with pytest.raises(UsageError, match=r"0001\.json: DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER"):
+        Sequencer(load_configuration(path), MemoryBus())
+
+
+def test_another_document_of_a_version_that_is_journaled_stops_the_run(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    ran(write_prod(tmp_path, *BOOK), bus)
+    with pytest.raises(UsageError, match="the journal has another version 1"):
+        ran(write_prod(tmp_path, *BOOK, documents=(paper(comment="other"),)), bus)
+
+
+def test_every_shard_and_the_second_operator_take_the_same_document(tmp_path: Path) -> None:
+    wide = paper(set=[COVER, {"id": "firm", "scope": "firm", "measure": "gross_notional", "hard": 105.0}])
+    found = ran(write_prod(tmp_path, *BOOK, documents=(wide,), shards=2), MemoryBus(), shards=2)
+    assert {(b["limit"], b["shard"]) for b in found.topic("breaches")} >= {("firm", "all")}
+    assert len(found.audits("limit_document")) == 3
+
+
+def test_a_live_run_takes_documents_as_they_arrive_and_says_once_what_it_may_not_take(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = MemoryBus()
+    path = write_prod(tmp_path)
+    path.write_text(path.read_text().replace('events = ["events.jsonl"]', 'topics = ["in"]'))
+    now = [T0]
+    sequencer = Sequencer(load_configuration(path), bus, lambda: now[0])
+    with caplog.at_level(logging.WARNING):
+        for tick in range(1, 40):
+            if tick == 5:
+                write_document(tmp_path / "limits" / "0002.json", sealed(TIGHTER, MAKER))
+                write_document(tmp_path / "limits" / "0003.json", sealed(paper(4, "0" * 64), *BOTH))
+            now[0] = T0 + tick * SECOND
+            sequencer._discovered_at -= 1.0
+            sequencer.step()
+    assert sequencer.standing.admission.policy.version == 2
+    assert [record.getMessage() for record in caplog.records if "THE_NEXT_VERSION" in record.getMessage()] != []
+    assert len(caplog.records) == 1
+    sequencer.close()
+
+
+def findings(path: Path, bus: Any) -> list[str]:
+    from seawall.connectors.limit_documents import read_key_sets
+
+    report = Report()
+    verify_limits(bus, {keys.sha256: keys for keys in read_key_sets(load_configuration(path))}, report)
+    return [finding.what for finding in report.findings]
+
+
+def test_verify_checks_every_journaled_document_again(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    path = write_prod(tmp_path, *BOOK, limit_event(T0 + SECOND, sealed(TIGHTER, MAKER)))
+    ran(path, bus)
+    assert findings(path, bus) == []
+    forged = tampered(sealed(FIRST, *BOTH), comment="forged")
+    changed = MemoryBus()
+    writer = changed.writer([("journal", 0)])
+    for record in bus.read("journal", 0, 0, 1000):
+        piece = decode_slice(record.value)
+        if piece.seq == 0:
+            piece.events = [msgspec.structs.replace(piece.events[0], document=forged)]
+        writer.append("journal", 0, "0", encode_slice(piece), {})
+    writer.flush()
+    assert "SIGNATURE_MUST_BE_GOOD" in findings(path, changed)[0]
+
+
+def test_a_prod_run_is_run_verified_and_replayed_with_public_keys_only(tmp_path: Path) -> None:
+    path = write_prod(tmp_path, *BOOK)
+    new_key(tmp_path / "keys" / "prod.pem")
+    assert seawall("run", path).returncode == 0
+    verified = seawall("verify", path)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    (tmp_path / "keys" / "prod.pem").unlink()
+    assert seawall("replay", path).returncode == 0
+    bus = open_bus("sqlite:seawall.db", tmp_path)
+    assert len(bus.read("breaches", 0, 0, 10)) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('documents = ["limits"]', 'file = "limits.toml"', "prod takes signed limit documents"),
+        ('documents = ["limits"]', 'documents = ["limits"]\nfile = "l.toml"', "prod takes signed limit documents"),
+        ('set = "keyset.jsonl"\n', "", "limit documents need set"),
+        ('set_sha256 = "', 'set_sha256 = "00', "must match"),
+    ],
+)
+def test_a_mistake_in_where_limits_come_from_is_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = write_prod(tmp_path, *BOOK)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(UsageError, match=told):
+        load_configuration(path)
+
+
+def test_files_that_are_no_documents_are_named(tmp_path: Path) -> None:
+    path = write_prod(tmp_path, *BOOK)
+    (tmp_path / "limits" / "0002.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"0002\.json is no limit document"):
+        read_documents(load_configuration(path))
