@@ -328,6 +328,33 @@ def saccr(file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A nett
 
 
 @app.command()
+def exposures(
+    where: Where,
+    as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
+    top: Annotated[int, typer.Option("--top", min=1, help="Rows per kind of scope in the table.")] = 20,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One row per scope, measure and limit.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the measures of every scope at a time, how much of its limits is used, and the effective bounds.
+
+    The journal is replayed to that time, so values are exact.
+
+    Example: seawall exposures desk.toml --as-of 2021-05-19T13:00 --top 10
+    """
+    from seawall.ops import exposures as reports
+    from seawall.ops.limits_cli import parse_time
+
+    configuration, bus = _open(where)
+    found = reports.report(bus, configuration.shards, parse_time(as_of))
+    if as_json:
+        print(json.dumps(reports.as_json(found)))
+    elif as_csv:
+        print(reports.as_csv(found), end="")
+    else:
+        reports.print_report(found, top)
+
+
+@app.command()
 def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
     """Check this machine and, with WHERE, a configuration: versions, keys, files, bus, recovery store.
 

@@ -106,7 +106,7 @@ class _Check:
         for stored in _all(self.bus, "journal", 0, self.report):
             try:
                 return int((decode_slice(stored.value).configuration or {})["shards"])
-            except (msgspec.DecodeError, KeyError):
+            except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
                 break
         known = self.bus.partitions("journal")
         if known:

@@ -214,6 +214,7 @@ def slow_rate(prices: list[float], times: list[float], constant: float) -> float
     return rate
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(50, 200), st.integers(1, 300)), min_size=2, max_size=60))
 def test_volatility_is_that_of_a_slow_model(path: list[tuple[float, int]]) -> None:
     prices, times = [price for price, _ in path], np.cumsum([gap for _, gap in path]).astype(float).tolist()
@@ -263,6 +264,7 @@ def exact(values: list[float], times: list[int], window: int) -> float:
     return values[-1] - min(inside + earlier[-1:])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-100, 100), st.integers(1, 40)), min_size=1, max_size=40))
 def test_a_window_looks_back_its_length_and_at_most_one_part_more(path: list[tuple[float, int]]) -> None:
     window = 120 * SECOND

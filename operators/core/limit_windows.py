@@ -65,6 +65,11 @@ class Windows:
                 return
             self._ring[(self._bucket[which] + passed) % _SLOTS, which] = self._last[which]
 
+    def standing(self) -> dict[int, float]:
+        """Return how far each cell's measure has moved in its window, as of the last value."""
+        moved = (self._last - self._ring.min(axis=0)).tolist() if len(self.cell) else []
+        return dict(zip(self.cell.tolist(), moved, strict=True))
+
     def take_from(self, other: "Windows", cells: dict[int, int]) -> None:
         """Take over the history of cells that stay: from their number in ``other`` to their number here."""
         place = {cell: at for at, cell in enumerate(self.cell.tolist())}

@@ -134,6 +134,11 @@ class LimitsState:
         found.sort(key=lambda item: item[0][:2])
         return found
 
+    def evaluated(self, frame: Frame) -> list[tuple[Table, Cells]]:
+        """Return the cells of each kind of scope beside the measures of a frame that was evaluated."""
+        found = ((self._table(kind, frame), cells) for kind, cells in self._cells.items() if kind != DENY)
+        return [(table, cells) for table, cells in found if table is not None]
+
     def _table(self, kind: str, frame: Frame) -> Table | None:
         return self._uncovered(frame) if kind == DENY else frame.tables.get(kind)
 
