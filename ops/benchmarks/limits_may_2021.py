@@ -36,31 +36,7 @@ from seawall.schemas.slices import decode_slice
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "crash_may_2021"
 NOTIONAL = 1_000_000.0  # of each coin, at the first mark
-FLOOR, HARD = 600_000.0, 2_000_000.0
 SPEEDS = {"tighten_per_s": 0.001, "loosen_per_s": 0.0001, "step_max": 0.05}
-LIMITS = f"""
-[[limit]]
-id = "coin"
-scope = "underlying:*"
-measure = "gross_notional"
-warning = 1_400_000.0
-soft = 1_700_000.0
-hard = {HARD}
-floor = {FLOOR}
-exit_ratio = 0.95
-dwell_s = 60
-scaling = {{ stressed_volatility = 3.0, tighten_per_s = {SPEEDS["tighten_per_s"]}, \
-loosen_per_s = {SPEEDS["loosen_per_s"]}, step_max = {SPEEDS["step_max"]} }}
-
-[[limit]]
-id = "account"
-scope = "account:*"
-measure = "gross_notional"
-soft = 9_000_000.0
-hard = 11_000_000.0
-floor = 4_000_000.0
-scaling = {{ stressed_volatility = 3.0, tighten_per_s = 0.001, loosen_per_s = 0.0001, step_max = 0.05 }}
-"""
 PLAYBOOK = """
 [[rule]]
 id = "cut"
@@ -71,6 +47,38 @@ commands = [{ kind = "REDUCE_POSITION", target = "account" }, { kind = "REDUCE_O
 id = "hedge"
 when = { limit = "coin", level = "soft" }
 commands = [{ kind = "HEDGE", target = "underlying" }]
+"""
+
+
+def limits(coins: int, reference: float | None) -> str:
+    """Return a limit per coin and one per account, as shares of what they hold at first."""
+    coin, account = NOTIONAL, NOTIONAL / 2 * coins
+    known = "" if reference is None else f"reference_volatility = {reference}, "
+    speeds = ", ".join(f"{name} = {value}" for name, value in SPEEDS.items())
+    scaling = f"scaling = {{ {known}stressed_volatility = 3.0, {speeds} }}"
+    return f"""
+[[limit]]
+id = "coin"
+scope = "underlying:*"
+measure = "gross_notional"
+warning = {1.4 * coin}
+soft = {1.7 * coin}
+hard = {2.0 * coin}
+floor = {0.6 * coin}
+exit_ratio = 0.95
+dwell_s = 60
+{scaling}
+
+[[limit]]
+id = "account"
+scope = "account:*"
+measure = "gross_notional"
+soft = {1.8 * account}
+hard = {2.2 * account}
+floor = {0.8 * account}
+exit_ratio = 0.95
+dwell_s = 60
+{scaling}
 """
 
 
@@ -127,12 +135,22 @@ def records(prices: dict[str, list[tuple[int, float]]]) -> Iterator[dict[str, An
                        "price": f"{price:.8f}"}  # fmt: skip
 
 
-def run(folder: Path, data: Path = DATA, first: str = "2021-05-16", last: str = "2021-05-20") -> Result:
-    """Run the desk through the days from ``first`` up to ``last`` and return what happened."""
+def run(
+    folder: Path,
+    data: Path = DATA,
+    first: str = "2021-05-16",
+    last: str = "2021-05-20",
+    coins: tuple[str, ...] = (),
+    reference: float | None = None,
+) -> Result:
+    """Run the desk from ``first`` up to ``last`` and return what happened.
+
+    ``coins`` are all by default; ``reference`` is the volatility that counts as normal, by default what is observed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(record) + "\n" for record in records(marks(data, first, last)))
-    (folder / "events.jsonl").write_text(lines)
-    (folder / "limits.toml").write_text(LIMITS)
+    prices = {coin: found for coin, found in marks(data, first, last).items() if not coins or coin in coins}
+    (folder / "events.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records(prices)))
+    (folder / "limits.toml").write_text(limits(len(prices), reference))
     (folder / "playbook.toml").write_text(PLAYBOOK)
     (folder / "desk.toml").write_text(
         'shards = 1\nexposure_change_min = 0.05\nmark_max_age_s = 120\n[inputs]\nevents = ["events.jsonl"]\n'

@@ -4,8 +4,8 @@ python ops/benchmarks/margin_crossings_2023.py [--data ../shared/data/hyperliqui
 
 The export is converted and run with a margin limit on every account (warning 0.8, soft 0.95, hard 1.0); the table is
 read from the topic ``breaches``. A jump over levels crosses all of them at once. Equity and notional are those of
-the slice before the first crossing, replayed. The export has no margin rates: 0.1 initial and 0.05 maintenance stand
-in for them.
+the slice before the first crossing, replayed. The export has no margin rates: 0.02 initial and 0.01 maintenance, those
+of 50 times leverage, stand in for them.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def run(folder: Path, data: Path = DATA) -> list[Crossing]:
 def write_inputs(folder: Path, data: Path) -> None:
     """Convert the export; write the configuration with a margin limit on every account."""
     names = ("non_mm_trades.csv.gz", "non_mm_ledger_updates.csv.gz")
-    convert(data / names[0], data / names[1], folder, initial_margin_rate="0.1", maintenance_margin_rate="0.05")
+    convert(data / names[0], data / names[1], folder)
     (folder / "limits.toml").write_text(LIMITS)
     (folder / "desk.toml").write_text(
         "shards = 2\nexposure_change_min = 0.05\n[inputs]\nevents = ['reference.jsonl', 'events.jsonl']\n"
