@@ -26,6 +26,7 @@ from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.limit_documents import PAYLOAD_TYPE, LimitDocument, check_document, loosenings, parse_document
 from seawall.schemas.slices import decode_slice, encode_slice
 from seawall.schemas.thresholds import check_limits
+from seawall_testing.checks import check_resume_equals_uninterrupted, subjects
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, rejects, sequence
 from seawall_testing.limit_papers import (
     CHECKER,
@@ -344,6 +345,18 @@ def test_every_shard_and_the_second_operator_take_the_same_document(tmp_path: Pa
     found = ran(write_prod(tmp_path, *BOOK, documents=(wide,), shards=2), MemoryBus(), shards=2)
     assert {(b["limit"], b["shard"]) for b in found.topic("breaches")} >= {("firm", "all")}
     assert len(found.audits("limit_document")) == 3
+
+
+def test_every_state_resumes_at_every_slice_of_a_run_whose_limits_change(tmp_path: Path) -> None:
+    override = {**COVER, "soft": 300.0, "valid_to_us": T0 + 2 * SECOND}
+    second = paper(2, sha256(FIRST), set=[], override=[override])
+    third = paper(3, sha256(second), set=[{**COVER, "hard": 90.0, "soft": 80.0}])
+    changes = [limit_event(T0 + SECOND, sealed(second, *BOTH)), limit_event(T0 + 3 * SECOND, sealed(third, MAKER))]
+    records = [*BOOK, mark(T0 + 5 * SECOND, "101")]
+    found = ran(write_prod(tmp_path, *records[:4], changes[0], records[4], changes[1], records[5]), MemoryBus())
+    assert [b["level"] for b in found.topic("breaches")] == ["soft", "hard"]
+    for subject in subjects(found, 1):
+        check_resume_equals_uninterrupted(subject)
 
 
 def test_a_live_run_takes_documents_as_they_arrive_and_says_once_what_it_may_not_take(
