@@ -32,7 +32,7 @@ STALL_S = 0.3
 EPOCH_RECORDS_MAX = 4096
 EPOCH_BYTES_MAX = 64 * 1024 * 1024
 POLL = timedelta(milliseconds=5)
-DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects")
+DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
 COMPARED = ("seawall-id", "seawall-n", "dsse")
 TAIL_RECORDS = 500
 ENDS = b'"end":true'

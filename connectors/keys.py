@@ -1,7 +1,7 @@
 """Key custody: where signatures come from.
 
 ``file:PATH`` holds a PKCS#8 PEM readable by its owner only. Beside it ``public.jwks.json`` holds the public half, which
-is all that a verifier needs.
+is all that a verifier needs; ``sealer.jwks.json`` holds those that sign checkpoints, so that no key has both roles.
 """
 
 import errno
@@ -12,12 +12,13 @@ from pathlib import Path
 
 import orjson
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from seawall.schemas import dsse
 from seawall.schemas.errors import UsageError
 
 PUBLIC = "public.jwks.json"
+SEALERS = "sealer.jwks.json"
 KEY_BYTES_MAX = 64 * 1024
 
 
@@ -48,34 +49,37 @@ class FileSigner:
         return dict(self._jwk)
 
 
-def open_signer(uri: str, base: Path) -> FileSigner:
-    """Return the signer that ``uri`` names, relative to ``base``."""
-    scheme, _, rest = uri.partition(":")
-    if scheme != "file" or not rest:
-        raise UsageError(f'signer = "{uri}" is not known; use "file:keys/dev.pem"')
-    signer = FileSigner(base / rest)
-    publish(base / rest, signer)
-    return signer
-
-
 def key_path(uri: str, base: Path) -> Path | None:
     """Return the file of a ``file:`` signer, None for any other."""
     scheme, _, rest = uri.partition(":")
-    return base / rest if scheme == "file" else None
+    return base / rest.partition("?")[0] if scheme == "file" else None
 
 
-def new_key(path: Path) -> FileSigner:
-    """Generate a key, mode 0600 in a folder of mode 0700.
+def public_path(uri: str, base: Path, name: str = PUBLIC) -> Path:
+    """Return where the public keys of a signer stand: beside its file, or else in the folder ``keys``."""
+    return (key_path(uri, base) or base / "keys" / "any").with_name(name)
+
+
+def new_key(path: Path, name: str = PUBLIC) -> FileSigner:
+    """Generate a key, mode 0600 in a folder of mode 0700; its public half goes into the file ``name`` beside it.
 
     Raises
     ------
     UsageError
         The file exists already.
     """
-    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    write_private(path, pem)
+    signer = FileSigner(path)
+    publish(path.with_name(name), signer)
+    return signer
+
+
+def write_private(path: Path, pem: bytes) -> None:
+    """Write a private key, mode 0600 in a folder of mode 0700; `UsageError` where the file exists."""
+    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     partial = _written_aside(path, pem)
     try:
         os.link(partial, path)
@@ -83,42 +87,39 @@ def new_key(path: Path) -> FileSigner:
         raise UsageError(f"{path} exists already; choose another name, keys are never overwritten") from error
     finally:
         partial.unlink()
-    signer = FileSigner(path)
-    publish(path, signer)
-    return signer
 
 
-def publish(path: Path, signer: FileSigner) -> None:
-    """Add a public key to ``public.jwks.json`` beside its private half."""
-    target = path.with_name(PUBLIC)
-    keys = _read_jwks(target)["keys"] if target.exists() else []
+def publish(target: Path, signer: dsse.Signer) -> None:
+    """Add a public key to a JWKS."""
+    keys = read_jwks(target)["keys"] if target.exists() else []
     if any(jwk.get("kid") == signer.keyid for jwk in keys):
         return
+    target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     text = orjson.dumps({"keys": [*keys, signer.public_jwk()]}, option=orjson.OPT_INDENT_2) + b"\n"
     partial = _written_aside(target, text)
     partial.chmod(0o644)
     partial.replace(target)
 
 
-def public_jwks(path: Path) -> dict[str, list[dict[str, str]]]:
-    """Return the public keys beside a private key file, from ``public.jwks.json`` or else from the private key.
+def public_jwks(path: Path, name: str = PUBLIC) -> dict[str, list[dict[str, str]]]:
+    """Return the public keys beside a private key file, from the file ``name`` or else from the private key.
 
     Raises
     ------
     UsageError
         There is neither, or the file is no JWKS.
     """
-    target = path.with_name(PUBLIC)
+    target = path.with_name(name)
     if target.exists():
-        return _read_jwks(target)
+        return read_jwks(target)
     if path.exists():
         return {"keys": [FileSigner(path).public_jwk()]}
     raise UsageError(f"no public keys: {target} does not exist; copy it from where the run was made")
 
 
-def public_keys(path: Path) -> dict[str, Ed25519PublicKey]:
+def public_keys(path: Path, name: str = PUBLIC) -> dict[str, dsse.PublicKey]:
     """Return the public keys beside a private key file, by key id."""
-    return dsse.public_keys(public_jwks(path))
+    return dsse.public_keys(public_jwks(path, name))
 
 
 def _raw(key: Ed25519PrivateKey) -> bytes:
@@ -135,7 +136,8 @@ def _written_aside(path: Path, content: bytes) -> Path:
     return Path(name)
 
 
-def _read_jwks(path: Path) -> dict[str, list[dict[str, str]]]:
+def read_jwks(path: Path) -> dict[str, list[dict[str, str]]]:
+    """Return the keys of a JWKS file; `UsageError` where it is none."""
     try:
         found = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:

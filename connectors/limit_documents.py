@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from seawall.connectors.key_sets import envelopes
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError, VerificationError
 from seawall.schemas.evidence.keyset import KeySet
@@ -98,17 +99,10 @@ def read_key_sets(configuration: Configuration) -> list[KeySet]:
     """
     if configuration.key_set is None:
         return []
+    listed = envelopes(configuration.key_set)
     try:
-        lines = configuration.key_set.read_bytes().splitlines()
-    except OSError as error:
-        where = f"{configuration.path.name} [keys] set"
-        raise UsageError(f"{where}: {configuration.key_set} cannot be read: {error.strerror}") from error
-    envelopes = [line for line in lines if line.strip()]
-    if not envelopes:
-        raise UsageError(f"{configuration.key_set} holds no key set; publish one there")
-    try:
-        found = [open_pinned(envelopes[0], configuration.key_set_sha256)]
-        for envelope in envelopes[1:]:
+        found = [open_pinned(listed[0], configuration.key_set_sha256)]
+        for envelope in listed[1:]:
             found.append(rotate(found[-1], envelope))
     except VerificationError as error:
         raise VerificationError(f"{configuration.key_set}: {error}") from error

@@ -29,31 +29,61 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from seawall.connectors import keys
 from seawall.schemas.dsse import Signer, b64url, pae, thumbprint
 from seawall.schemas.errors import UsageError
-from seawall.schemas.evidence.keyset import KeySet, decode_base64url, verify
+from seawall.schemas.evidence.keyset import KeySet, Role, decode_base64url, verify
 from seawall.schemas.evidence.strict import Malformed
 
 PROGRAM_TIMEOUT_S = 30
+PASSPHRASE_BYTES_MIN = 22  # 128 bits in base64
 ALGORITHMS = {"OKP": "Ed25519", "EC": "ES256"}
 _MEMBERS: tuple[str, ...] = ("kty", "crv", "x", "y")
 _PROBE = pae("application/vnd.seawall.self-test", b"{}")
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
-def open_signer(uri: str, base: Path) -> Signer:
+def open_signer(uri: str, base: Path, public: str = keys.PUBLIC) -> Signer:
     """Return the signer that ``uri`` names, paths relative to ``base``; it has signed and verified a probe.
+
+    Its public key is added to the JWKS named ``public`` that stands with it, which is what verifiers read.
 
     Raises
     ------
     UsageError
         The scheme is unknown, or the key cannot be used; one line that says what to do.
     """
+    signer = read_signer(uri, base)
+    keys.publish(keys.public_path(uri, base, public), signer)
+    return signer
+
+
+def new_encrypted_key(path: Path, passphrase_file: Path) -> Signer:
+    """Generate an Ed25519 key under a passphrase, which must be random and long: PBKDF2 runs 2048 times only."""
+    check_private(passphrase_file)
+    passphrase = passphrase_file.read_bytes().rstrip(b"\r\n")
+    if len(passphrase) < PASSPHRASE_BYTES_MIN:
+        raise UsageError(
+            f"{passphrase_file} holds {len(passphrase)} bytes; make a random passphrase of at least "
+            f"{PASSPHRASE_BYTES_MIN}: openssl rand -base64 24 > {passphrase_file}"
+        )
+    pem = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase),
+    )
+    keys.write_private(path, pem)
+    signer = EncryptedFileSigner(path, passphrase_file)
+    keys.publish(path.with_name(keys.PUBLIC), signer)
+    return signer
+
+
+def read_signer(uri: str, base: Path) -> Signer:
+    """Return the signer that ``uri`` names, as `open_signer` does, and publish nothing."""
     scheme, _, rest = uri.partition(":")
     if scheme == "file" and rest:
         path, _, options = rest.partition("?")
         passphrase_file = dict(parse_qsl(options)).get("passphrase-file")
         if passphrase_file:
             return EncryptedFileSigner(base / path, base / passphrase_file)
-        return keys.open_signer(uri, base)
+        return keys.FileSigner(base / rest)
     if scheme == "exec" and rest:
         return ExecSigner(shlex.split(rest), base)
     if scheme == "pkcs11" and rest:
@@ -65,16 +95,16 @@ def open_signer(uri: str, base: Path) -> Signer:
     raise UsageError(f'signer = "{uri}" is not known; use file:PATH, exec:PROGRAM, agent:SOCKET or pkcs11:URI')
 
 
-def check_signer(signer: Signer, key_set: KeySet, environment: str, now_us: int) -> None:
-    """Raise `UsageError` unless the key set lets this key issue here and now; asked once, before the first record."""
+def check_signer(signer: Signer, key_set: KeySet, environment: str, now_us: int, role: Role = "issuer") -> None:
+    """Raise `UsageError` unless the key set gives this key its role here and now; asked before the first record."""
     key = key_set.by_kid.get(signer.keyid)
     if key_set.document.environment != environment:
         raise UsageError(f"the key set is for {key_set.document.environment}, this run for {environment}")
     if key_set.document.exp_us < now_us:
         raise UsageError(f"key set version {key_set.version} has expired; publish the next one: seawall keys rotate")
-    if key is None or key.status != "active" or "issuer" not in key.roles:
+    if key is None or key.status != "active" or role not in key.roles:
         state = "not in it" if key is None else f"{key.status} with roles {', '.join(key.roles)}"
-        raise UsageError(f"the signer's key {signer.keyid} is no active issuer of the key set: it is {state}")
+        raise UsageError(f"the signer's key {signer.keyid} is no active {role} of the key set: it is {state}")
     if not key.valid_at(now_us):
         raise UsageError(
             f"the signer's key {signer.keyid} is outside its validity; rotate it first: seawall keys rotate"

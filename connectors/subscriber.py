@@ -11,6 +11,7 @@ permissive ones towards being refused or held. When heartbeats stop, or an issue
 subscriber enters its own safe state; it leaves the first by itself, the second only by `clear`.
 """
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -70,7 +71,9 @@ class Subscriber(Generic[T]):
                     return [taken, *self._release(transaction, document.iss, str(document.target), now_us)]
                 self._check_later(document)
                 if isinstance(document, State):
+                    self._ledger.set_setting(f"state {document.iss}", hashlib.sha256(value).hexdigest())
                     return [Receipt(Outcome.APPLIED, document), *self._state(transaction, document, now_us)]
+                self._check_state_came(document)
                 self._set_safe(transaction, SILENCE, False)
                 return [Receipt(Outcome.APPLIED, document)]
             except Refused as refused:
@@ -166,6 +169,13 @@ class Subscriber(Generic[T]):
         if document.seq < last:
             raise Refused(Refusal.STALE_SEQ, f"seq {document.seq}, the last was {last}", document)
         self._ledger.set_latest(document.iss, type(document).__name__, document.seq, document.exp_us)
+
+    def _check_state_came(self, document: Document) -> None:
+        """A heartbeat is no sign of life while the state that it names is held back from us."""
+        wanted = document.state_sha256 if isinstance(document, Heartbeat) else None
+        if wanted is not None and self._ledger.setting(f"state {document.iss}") != wanted:
+            text = f"the state {wanted[:16]} that {document.iss} names never came; the next full one heals it"
+            raise Refused(Refusal.STATE_MISSING, text, document)
 
     def _state(self, transaction: T, state: State, now_us: int) -> Iterator[Receipt]:
         """Apply restrictions that never came, and close gaps. A snapshot never loosens: that takes people."""

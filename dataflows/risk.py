@@ -12,8 +12,9 @@ from bytewax.dataflow import Dataflow
 from seawall import operators as sw
 from seawall.connectors.bus import open_bus
 from seawall.connectors.engine import JournalSource, RecordSink
-from seawall.connectors.keys import open_signer
 from seawall.connectors.signatures import CommandSigner
+from seawall.connectors.signers import open_signer
+from seawall.connectors.trust import load_trust
 from seawall.schemas.configuration import Configuration, load_configuration
 
 
@@ -37,7 +38,7 @@ def build(configuration: Configuration, finished: Callable[[], bool] | None, sto
     """
     base, shards = configuration.directory, configuration.shards
     bus = open_bus(configuration.bus, base)
-    signer = CommandSigner(open_signer(configuration.signer, base), bus)
+    signer = CommandSigner(open_signer(configuration.signer, base), bus, load_trust(configuration).issuers)
     journal = JournalSource(
         configuration.bus, "journal", shards, base, finished, stopped, follow=bool(configuration.topics)
     )
@@ -46,7 +47,8 @@ def build(configuration: Configuration, finished: Callable[[], bool] | None, sto
     exposure = sw.aggregate_exposure("exposure", slices)
     breaches = sw.enforce_limits("limits", exposure)
     plan = sw.plan_mitigation("mitigation", breaches)
-    signed = sw.sign_commands("sign", plan, signer)
+    published = sw.publish_state("state", plan)
+    signed = sw.sign_commands("sign", published, signer)
     by_partition = op.map("partition", signed.records, lambda item: (str(item[1].partition), item[1]))
     op.output("records", by_partition, RecordSink(configuration.bus, None, shards + 1, base))
     return dataflow

@@ -12,15 +12,27 @@ if TYPE_CHECKING:
     from seawall.operators.exposure import aggregate_exposure
     from seawall.operators.limits import enforce_limits
     from seawall.operators.mitigation import plan_mitigation
+    from seawall.operators.seal import seal_log
     from seawall.operators.signing import sign_commands
+    from seawall.operators.state import publish_state
 
-__all__ = ["aggregate_exposure", "enforce_limits", "plan_mitigation", "record_audit", "sign_commands"]
+__all__ = [
+    "aggregate_exposure",
+    "enforce_limits",
+    "plan_mitigation",
+    "publish_state",
+    "record_audit",
+    "seal_log",
+    "sign_commands",
+]
 
 _WHERE = {
     "aggregate_exposure": "exposure",
     "enforce_limits": "limits",
     "plan_mitigation": "mitigation",
+    "publish_state": "state",
     "record_audit": "audit",
+    "seal_log": "seal",
     "sign_commands": "signing",
 }
 

@@ -44,7 +44,7 @@ class StepLogic(StatefulBatchLogic[Any, Any, bytes]):
         restore: Callable[[bytes], Any],
         step: Callable[[Any, Any], Iterable[Any]],
     ) -> None:
-        self._state = None if resume is None else _logged(restore, resume)
+        self._state = None if resume is None else logged(restore, resume)
         self._make, self._step = make, step
 
     def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
@@ -53,7 +53,7 @@ class StepLogic(StatefulBatchLogic[Any, Any, bytes]):
             self._state = self._make(values[0])
         out: list[Any] = []
         for value in values:
-            out.extend(_logged(self._step, self._state, value))
+            out.extend(logged(self._step, self._state, value))
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -67,7 +67,7 @@ failures: list[BaseException] = []
 """What was raised inside the engine of this process: in a cluster the engine loses exceptions (DESIGN §8)."""
 
 
-def _logged(call: Callable[..., Any], *args: Any) -> Any:
+def logged(call: Callable[..., Any], *args: Any) -> Any:
     try:
         return call(*args)
     except Exception as error:

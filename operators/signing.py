@@ -15,13 +15,14 @@ from seawall.schemas.records import Record
 
 @dataclass(frozen=True)
 class SignedOut:
-    """What ``sign_commands`` gives: two streams for two topics, and all records of each slice for one sink.
+    """What ``sign_commands`` gives: three streams for three topics, and all records of each slice for one sink.
 
-    ``commands`` and ``audit`` carry ``(partition, records)``.
+    ``commands``, ``audit`` and ``state`` carry ``(partition, records)``.
     """
 
     commands: KeyedStream[list[Record]]
     audit: KeyedStream[list[Record]]
+    state: KeyedStream[list[Record]]
     records: KeyedStream[Audited]
 
 
@@ -49,6 +50,7 @@ def sign_commands(step_id: str, up: KeyedStream[Planned], signer: CommandSigner)
     return SignedOut(
         op.flat_map("commands", audited, lambda item: _select(item[1], "commands")),
         op.flat_map("records", audited, lambda item: _select(item[1], "audit")),
+        op.flat_map("state", audited, lambda item: _select(item[1], "state")),
         audited,
     )
 

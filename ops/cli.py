@@ -10,6 +10,7 @@ import orjson
 import typer
 
 import seawall
+from seawall.ops import cli_audit, cli_keys
 from seawall.ops.limits_cli import app as limits_app
 from seawall.schemas.errors import SeawallError, UsageError
 
@@ -21,14 +22,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-keys_app = typer.Typer(help="Make, show and export signing keys.", no_args_is_help=True)
-app.add_typer(keys_app, name="keys")
+app.add_typer(cli_keys.app, name="keys")
+app.add_typer(cli_audit.app, name="audit")
 app.add_typer(limits_app, name="limits")
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 SHOWN_MAX = 10  # findings per topic: one changed record makes all that follow it unexpected
-DATAFLOW_NAMES = ("sequence", "risk")
+DATAFLOW_NAMES = ("sequence", "risk", "seal")
 
 
 def main() -> None:
@@ -134,14 +135,15 @@ def verify(where: Where, as_json: Json = False) -> None:
 
     Example: seawall verify ./run
     """
-    from seawall.connectors import keys
     from seawall.connectors.limit_documents import read_key_sets
+    from seawall.connectors.trust import load_trust
     from seawall.ops.verify import verify as check
     from seawall.ops.verify_limits import verify_limits
+    from seawall.ops.verify_log import trusted_logs
 
     configuration, bus = _open(where)
-    public = keys.public_keys(_key_file(configuration))
-    report = check(bus, public, configuration.environment, configuration.issuer)
+    trust, logs = load_trust(configuration), trusted_logs(configuration)
+    report = check(bus, trust, configuration.environment, configuration.issuer, logs)
     key_sets = {found.sha256: found for found in read_key_sets(configuration)}
     if key_sets:
         verify_limits(bus, key_sets, report)
@@ -154,11 +156,11 @@ def replay(where: Where, as_json: Json = False) -> None:
 
     Example: seawall replay ./run
     """
-    from seawall.connectors import keys
+    from seawall.connectors.trust import load_trust
     from seawall.ops.replay import replay as derive
 
     configuration, bus = _open(where)
-    report, slices, seconds = derive(bus, keys.public_keys(_key_file(configuration)), configuration.shards)
+    report, slices, seconds = derive(bus, load_trust(configuration).issuers, configuration.shards)
     rejected = sum(bus.end("rejects", partition) for partition in bus.partitions("rejects"))
     if as_json:
         totals = {"slices": slices, "events": sum(report.records.values()), "seconds": seconds}
@@ -167,21 +169,25 @@ def replay(where: Where, as_json: Json = False) -> None:
 
 
 def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
-    """Print a report; leave with 1 where it is not good."""
+    """Print a report like a compiler: where and what, then why and what next; leave with 1 where it is not good."""
+    from seawall.ops.findings import RULES
+
     out = out or sys.stdout
     findings = [*report.findings, *report.behind]
     if as_json:
-        listed = [finding._asdict() for finding in findings]
+        listed = [finding.explained() for finding in findings]
         print(json.dumps({"good": report.good, "records": report.records, "findings": listed}), file=out)
     else:
         shown: dict[str, int] = {}
         for finding in findings:
             shown[finding.topic] = shown.get(finding.topic, 0) + 1
             if shown[finding.topic] <= SHOWN_MAX:
-                print(finding, file=out)
+                print(f"{finding} [{finding.rule}]", file=out)
         for topic, count in shown.items():
             if count > SHOWN_MAX:
                 print(f"{topic}: {count - SHOWN_MAX} more findings follow from these; --json lists them all", file=out)
+        for rule in dict.fromkeys(finding.rule for finding in findings):
+            print(f"{rule}  why: {RULES[rule][0]}\n{'':{len(rule)}} next: {RULES[rule][1]}", file=out)
         total = sum(report.records.values())
         if report.good:
             counts = ", ".join(f"{count:,} {topic}" for topic, count in sorted(report.records.items()))
@@ -192,42 +198,6 @@ def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
             print(f"{len(report.findings)} findings in {total:,} records: do not trust this run", file=out)
     if not report.good:
         raise typer.Exit(1)
-
-
-@keys_app.command("new")
-def keys_new(path: Annotated[Path, typer.Argument(help="The file to make, such as keys/dev.pem.")]) -> None:
-    """Generate an Ed25519 key, readable by you only; its public half goes beside it.
-
-    Example: seawall keys new keys/dev.pem
-    """
-    from seawall.connectors.keys import new_key
-
-    print(new_key(path).keyid)
-
-
-@keys_app.command("show")
-def keys_show(where: Where) -> None:
-    """Show the ids and algorithms of a run's public keys.
-
-    Example: seawall keys show desk.toml
-    """
-    from seawall.connectors.keys import public_jwks
-    from seawall.schemas.configuration import where as find
-
-    for jwk in public_jwks(_key_file(find(where)))["keys"]:
-        print(f"{jwk['kid']}  {jwk['alg']}")
-
-
-@keys_app.command("export")
-def keys_export(where: Where) -> None:
-    """Print the public keys as one JWKS: all that a foreign verifier needs.
-
-    Example: seawall keys export desk.toml > keys.json
-    """
-    from seawall.connectors.keys import public_jwks
-    from seawall.schemas.configuration import where as find
-
-    print(json.dumps(public_jwks(_key_file(find(where))), indent=2))
 
 
 @app.command()
@@ -382,12 +352,3 @@ def _open(where: Path) -> tuple[Any, Any]:
     if scheme == "sqlite" and not (configuration.directory / rest).exists():
         raise UsageError(f"{configuration.directory / rest} does not exist; run it first: seawall run {where}")
     return configuration, open_bus(configuration.bus, configuration.directory)
-
-
-def _key_file(configuration: Any) -> Path:
-    from seawall.connectors.keys import key_path
-
-    path = key_path(configuration.signer, configuration.directory)
-    if path is None:
-        raise UsageError(f"the public keys of {configuration.signer} are not known here")
-    return path

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import orjson
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 from rich.text import Text
 
@@ -29,10 +28,12 @@ from seawall.ops.demo_live import Summary
 from seawall.ops.demo_scenario import Scenario, write_scenario
 from seawall.ops.demo_tamper import tamper
 from seawall.ops.demo_watch import Watch
+from seawall.ops.findings import Report
 from seawall.ops.replay import read_all, replay
 from seawall.ops.run import run
-from seawall.ops.verify import Report, verify
+from seawall.ops.verify import verify
 from seawall.schemas.configuration import Configuration, load_configuration
+from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import UsageError
 from seawall.schemas.records import Stored
 from seawall.schemas.slices import decode_slice
@@ -142,7 +143,7 @@ def _run(configuration: Configuration, scenario: Scenario) -> None:
 
 
 def _report(
-    out: Console, configuration: Configuration, scenario: Scenario, bus: Bus, keys: dict[str, Ed25519PublicKey]
+    out: Console, configuration: Configuration, scenario: Scenario, bus: Bus, keys: dict[str, PublicKey]
 ) -> Iterator[Check]:
     """Print everything; yield each check after its line."""
     issued = tables.check_commands(_stored(bus, "commands"), keys)
@@ -160,7 +161,7 @@ def _checks(
     configuration: Configuration,
     scenario: Scenario,
     bus: Bus,
-    keys: dict[str, Ed25519PublicKey],
+    keys: dict[str, PublicKey],
     issued: list[tables.Issued],
 ) -> Iterator[Check]:
     yield _inputs(configuration, bus)
@@ -202,7 +203,7 @@ def _told(name: str, report: Report, good: str) -> Check:
     return Check(False, f"{name}: {len(found)} findings in {total} records, the first: {found[0]}")
 
 
-def _tampering(configuration: Configuration, keys: dict[str, Ed25519PublicKey]) -> Check:
+def _tampering(configuration: Configuration, keys: dict[str, PublicKey]) -> Check:
     proof = tamper(configuration, keys)
     head = f"tampering: in a copy, one digit of {proof.place} was changed,"
     found = [f"        {finding}" for finding in proof.findings[:FINDINGS_SHOWN]] or ["        nothing"]

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 from rich.text import Text
 
 from seawall.operators.core.limit_rules import LEVELS
 from seawall.ops.demo_scenario import Moment
 from seawall.schemas import dsse
+from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import VerificationError
 from seawall.schemas.measures import RATIOS
 from seawall.schemas.records import Stored
@@ -57,7 +57,7 @@ def number(value: float, measure: str) -> str:
     return f"{value:,.3f}" if measure in RATIOS else f"{value:,.0f}"
 
 
-def check_commands(stored: Iterable[Stored], keys: dict[str, Ed25519PublicKey]) -> list[Issued]:
+def check_commands(stored: Iterable[Stored], keys: dict[str, PublicKey]) -> list[Issued]:
     """Verify the signature of each command; return them in order of time."""
     found = []
     for record in stored:

@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from seawall.connectors.bus import open_bus
-from seawall.ops.verify import Finding, verify
+from seawall.ops.findings import Finding
+from seawall.ops.verify import verify
 from seawall.schemas.configuration import Configuration
+from seawall.schemas.dsse import PublicKey
 
 TOPIC = "commands"
 READ = 'select "partition", "offset", value from records where topic = ? order by "partition", "offset"'
@@ -43,7 +43,7 @@ class Tampering(NamedTuple):
     named: bool
 
 
-def tamper(configuration: Configuration, keys: dict[str, Ed25519PublicKey]) -> Tampering:
+def tamper(configuration: Configuration, keys: dict[str, PublicKey]) -> Tampering:
     """Change one digit in a copy of a run's bus, verify the copy, remove it."""
     with _copied(configuration) as folder:
         file = folder / "seawall.db"

@@ -4,21 +4,21 @@ Keys, values and all headers but ``dsse`` are compared byte for byte; signatures
 """
 
 import time
-from collections.abc import Iterator
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from collections.abc import Iterator, Mapping
 
 from seawall.connectors.bus import Bus
 from seawall.operators.core.risk import Risk
-from seawall.ops.verify import Finding, Report
+from seawall.ops.findings import Report
 from seawall.schemas import dsse
+from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import VerificationError
+from seawall.schemas.evidence.documents import state_type
 from seawall.schemas.records import Record, Stored
 
-DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects")
+DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
 
 
-def replay(bus: Bus, keys: dict[str, Ed25519PublicKey], shards: int) -> tuple[Report, int, float]:
+def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report, int, float]:
     """Replay the journal; return the report, the number of slices, and the processor seconds that it took.
 
     Shards are replayed second by second side by side, because the second operator needs all of them.
@@ -42,7 +42,7 @@ def replay(bus: Bus, keys: dict[str, Ed25519PublicKey], shards: int) -> tuple[Re
                 continue
             left = next(readers.setdefault((topic, partition), read_all(bus, topic, partition)), None)
             if left is not None:
-                report.add(topic, partition, left.offset, "the journal gives no such record")
+                report.add(topic, partition, left.offset, "the journal gives no such record", "STRANGER")
     return report, slices, round(time.thread_time() - started, 3)
 
 
@@ -69,22 +69,23 @@ def _merged(bus: Bus, shards: int) -> Iterator[bytes]:
 
 
 def _compare(
-    report: Report, keys: dict[str, Ed25519PublicKey], place: tuple[str, int], record: Record, stored: Stored | None
+    report: Report, keys: Mapping[str, PublicKey], place: tuple[str, int], record: Record, stored: Stored | None
 ) -> None:
     topic, partition = place
     if stored is None:
         if not any((found.topic, found.partition) == place for found in report.behind):
             what = f"ends before record {record.id}: unfinished or cut"
-            report.behind.append(Finding(topic, partition, None, what))
+            report.lag(topic, partition, None, what)
         return
-    report.records[topic] = report.records.get(topic, 0) + 1
+    report.count(topic)
     headers = {name: text for name, text in stored.headers.items() if name != "dsse"}
     if stored.key != record.key or headers != record.headers():
-        report.add(topic, partition, stored.offset, f"key or headers are not those of record {record.id}")
+        report.add(topic, partition, stored.offset, f"key or headers are not those of record {record.id}", "PLACE")
     elif stored.value != record.value:
         report.add(topic, partition, stored.offset, f"the value is not that of record {record.id}")
-    elif topic == "commands":
+    elif topic in ("commands", "state"):
+        kind = dsse.COMMAND_TYPE if topic == "commands" else state_type(stored.value)
         try:
-            dsse.verify(stored.value, stored.headers.get("dsse", ""), keys, dsse.COMMAND_TYPE)
+            dsse.verify(stored.value, stored.headers.get("dsse", ""), keys, kind)
         except VerificationError as error:
-            report.add(topic, partition, stored.offset, f"the signature does not hold: {error}")
+            report.add(topic, partition, stored.offset, f"the signature does not hold: {error}", "SIGNATURE")

@@ -1,7 +1,7 @@
 """``seawall run``: the dataflows of a configuration, in one process or several.
 
 1. Check keys, input files and the recovery store; make what a first run needs.
-2. ``sequence`` runs in a thread; ``risk`` on Bytewax, in the main thread or in worker processes.
+2. ``sequence`` and ``seal`` run in a thread each; ``risk`` on Bytewax, in the main thread or in worker processes.
 3. Bounded inputs end; live ones run until SIGTERM or SIGINT, which stop at a final snapshot.
 """
 
@@ -21,14 +21,20 @@ from datetime import timedelta
 from pathlib import Path
 
 from seawall.connectors.bus import Bus, open_bus
-from seawall.connectors.keys import key_path, new_key, open_signer
+from seawall.connectors.keys import PUBLIC, SEALERS, key_path, new_key
+from seawall.connectors.limit_documents import read_key_sets
+from seawall.connectors.signers import check_signer, open_signer
+from seawall.ops.sealing import SealThread
 from seawall.schemas.configuration import RUN_FILE, Configuration
+from seawall.schemas.dsse import Signer
 from seawall.schemas.errors import SeawallError, SnapshotError, UsageError
 
 log = logging.getLogger("seawall")
 EPOCH = timedelta(seconds=1)
-DATAFLOWS = ("sequence", "risk")
+DATAFLOWS = ("sequence", "risk", "seal")
 RECOVERY = "recovery"
+DAY_US = 86_400_000_000
+WARN_DAYS = 14
 SNAPSHOT_EXIT = 75  # of a worker process whose recovery store cannot be read (EX_TEMPFAIL)
 
 
@@ -80,15 +86,30 @@ def prepare(configuration: Configuration) -> Bus:
         There is no key, and none may be made here: not ``dev``, or the topics have records already.
     """
     bus = open_bus(configuration.bus, configuration.directory)
-    key = key_path(configuration.signer, configuration.directory)
+    if configuration.environment == "prod" and configuration.key_set is None:
+        raise UsageError("keys of prod are vouched for: set [keys] set and set_sha256; see seawall keys propose --help")
+    signer = _prepare_key(configuration, configuration.signer, PUBLIC, bool(bus.topics()))
+    sealer = _prepare_key(configuration, configuration.sealer, SEALERS, bool(bus.partitions("checkpoints")))
+    if configuration.key_set is not None:
+        key_set, now_us = read_key_sets(configuration)[-1], time.time_ns() // 1000
+        check_signer(signer, key_set, configuration.environment, now_us)
+        check_signer(sealer, key_set, configuration.environment, now_us, "sealer")
+        days = (key_set.document.exp_us - now_us) // DAY_US
+        if days < WARN_DAYS:
+            log.warning("key set version %d expires in %d days; publish the next one", key_set.version, days)
+    return bus
+
+
+def _prepare_key(configuration: Configuration, signer: str, public: str, used: bool) -> Signer:
+    """Open a signer once, to refuse early; make the key of a first development run."""
+    key = key_path(signer, configuration.directory)
     if key is not None and not key.exists() and not key.is_symlink():
         if configuration.environment != "dev":
             raise UsageError(f"the key {key} does not exist; keys of {configuration.environment} are never made here")
-        if bus.topics():
+        if used:
             raise UsageError(f"the key {key} does not exist, but its run has records; bring the key back")
-        new_key(key)
-    open_signer(configuration.signer, configuration.directory)
-    return bus
+        new_key(key, public)
+    return open_signer(signer, configuration.directory, public)
 
 
 def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1, processes: int = 1) -> Outcome:
@@ -110,26 +131,38 @@ def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1
     bus = prepare(configuration)
     stop, outcome = Stop(), Outcome()
     stop.on_signal()
-    sequenced = threading.Event()
+    sequenced, decided = threading.Event(), threading.Event()
     recovery = configuration.directory / RECOVERY
     if recovery.exists() and not bus.topics():
         log.warning("the bus is new: the recovery store of another one is kept as %s", _set_aside(recovery))
+    seal = None
+    if "seal" in wanted:
+        beside = "risk" in wanted  # then a signal ends risk first, and what it wrote is sealed before this ends
+        stopped = (lambda: stop.error is not None) if beside else stop.event.is_set
+        seal = SealThread(configuration, bus, decided.is_set if beside else None, stopped, stop.fail)
     thread = _start_sequence(configuration, bus, stop, sequenced, outcome) if "sequence" in wanted else None
+    if seal is not None:
+        seal.start()
     try:
         if "risk" in wanted:
             alone = "sequence" not in wanted
             totals = outcome.dataflows.setdefault("risk", Totals())
             _risk(configuration, stop, None if alone else sequenced, workers, processes, totals)
+            decided.set()
     except BaseException as error:
         stop.fail(error)
         raise
     finally:
-        if thread is not None:
-            thread.join()
+        for part in (thread, seal):
+            if part is not None:
+                part.join()
     if stop.error is not None:
         raise stop.error
     outcome.rejected = sum(bus.end("rejects", partition) for partition in bus.partitions("rejects"))
     _count(bus, configuration, outcome)
+    if seal is not None:
+        sealed = sum(bus.end("audit", partition) for partition in range(configuration.shards + 1))
+        outcome.dataflows["seal"] = Totals(events=sealed, seconds=seal.seconds)
     return outcome
 
 

@@ -18,11 +18,15 @@ class Audit(Output, tag_field="kind"):
 
 
 class SliceBody(Output):
-    """What went in (``[seq, sha256]`` or ``[shard, seq, sha256]``) and out (``topic: [count, sha256]``)."""
+    """What went in (``[seq, sha256]`` or ``[shard, seq, sha256]``) and out (``topic: [count, sha256]``).
+
+    ``end`` marks the last one of a bounded run, after which the log gets a checkpoint.
+    """
 
     as_of_us: int
     inputs: list[list[int | str]]
     topics: dict[str, tuple[int, Sha256]]
+    end: Literal[True] | UnsetType = UNSET
 
 
 class RecordBody(Output):

@@ -25,7 +25,7 @@ SOURCES_MAX = 400  # each slice carries a position per source
 CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
 ENVIRONMENTS = ("dev", "test", "prod")
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
-HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory")
+HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory", "epoch")
 
 
 def _slice_ms(value: Any) -> str:
@@ -43,6 +43,7 @@ _TOP: Table = {
     "exposure_change_min": Field("number", 0.001, number_in(0, 1)),
     "mark_max_age_s": Field("number", 60, number_in(0, 1e9)),
     "fill_memory": Field("integer", 100_000, number_in(0, 10_000_000)),
+    "epoch": Field("integer", 1, number_in(1, 1_000_000)),
     "inputs": Field("table", {}),
     "limits": Field("table", {}),
     "mitigation": Field("table", {}),
@@ -59,6 +60,8 @@ _KEYS: Table = {
     "signer": Field("text", "file:keys/dev.pem"),
     "set": Field("text", ""),
     "set_sha256": Field("text", "", text_like("([0-9a-f]{64})?")),
+    "sealer": Field("text", "file:keys/sealer.pem"),
+    "witnesses": Field("texts", []),
 }
 
 
@@ -73,6 +76,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Bounded files in merge order, as written, and live topics; ``sources`` names each file in the journal.
     wait_ms
         How long after the end of an interval the live sequencer waits for stragglers before it cuts.
+    epoch
+        Which commands are ours: raised after a key was stolen, together with the key set's ``epoch_floor``.
     limits, playbook
         What the files say, defaults filled in.
     limits_file, playbook_file
@@ -81,6 +86,10 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Files and folders of signed limit documents, instead of a limits file.
     key_set, key_set_sha256
         The key sets that say who is maker and checker, and the pinned hash of the first.
+    signer, sealer
+        Where the keys are that sign commands and the audit's checkpoints.
+    witnesses
+        ``URL VKEY`` of each witness that is asked to cosign checkpoints.
     """
 
     path: Path
@@ -94,6 +103,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     exposure_change_min: float
     mark_max_age_s: float
     fill_memory: int
+    epoch: int
     events: tuple[str, ...]
     sources: tuple[str, ...]
     topics: tuple[str, ...]
@@ -106,6 +116,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     limit_documents: tuple[Path, ...] = ()
     key_set: Path | None = None
     key_set_sha256: str = ""
+    sealer: str
+    witnesses: tuple[str, ...]
 
 
 def load_configuration(path: str | Path) -> Configuration:
@@ -123,6 +135,10 @@ def load_configuration(path: str | Path) -> Configuration:
         for section, table in (("inputs", _INPUTS), ("limits", _LIMITS), ("mitigation", _MITIGATION), ("keys", _KEYS))
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
+    if limits["documents"] or (limits["file"] and top["environment"] == "prod"):
+        raise UsageError(
+            f"{path.name} [limits]: signed limit documents are not supported yet; use file and a non-prod environment"
+        )
     directory = path.absolute().parent
     limits_file = directory / limits["file"] if limits["file"] else None
     playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None
@@ -143,6 +159,8 @@ def load_configuration(path: str | Path) -> Configuration:
         limit_documents=tuple(directory / name for name in limits["documents"]),
         key_set=directory / keys["set"] if keys["set"] else None,
         key_set_sha256=keys["set_sha256"],
+        sealer=keys["sealer"],
+        witnesses=tuple(keys["witnesses"]),
     )
 
 
@@ -189,6 +207,11 @@ def journaled(
                 f"{previous[name]!r}; set it back or begin another journal"
             )
     last = previous or {}
+    if configuration.epoch < last.get("epoch", 1):
+        raise UsageError(
+            f"{configuration.path.name}: epoch is {configuration.epoch} but the journal stands at {last['epoch']}; "
+            "it only rises, because subscribers refuse what is older"
+        )
     event = {
         "version": last.get("version", 0) + 1,
         "code": seawall.__version__,

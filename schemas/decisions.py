@@ -151,7 +151,7 @@ class Command(Output):
     nbf_us: int
     exp_us: int
     effect_until_us: int | None
-    action: dict[str, str | float]
+    action: dict[str, str]
     reason: Why
     policy: Policy
     evidence: CommandEvidence

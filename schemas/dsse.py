@@ -12,7 +12,10 @@ from typing import Any, Protocol
 
 import orjson
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from seawall.schemas.errors import VerificationError
 
@@ -35,6 +38,27 @@ class Signer(Protocol):
         """Return the public key as a JWK with its ``kid``."""
 
 
+class PublicKey(Protocol):
+    """A public key, whatever its algorithm."""
+
+    def verify(self, signature: bytes, data: bytes, /) -> None:
+        """Raise ``InvalidSignature`` unless the signature over the data is this key's."""
+
+
+class Es256Key:
+    """A P-256 key whose signatures are 64 raw bytes (RFC 7518 §3.4), for key stores without Ed25519."""
+
+    def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
+        self._key = key
+
+    def verify(self, signature: bytes, data: bytes, /) -> None:
+        """Raise ``InvalidSignature`` unless the signature over the data is this key's."""
+        if len(signature) != 64:
+            raise InvalidSignature
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+        self._key.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
+
+
 def pae(payload_type: str, body: bytes) -> bytes:
     """Return DSSE's pre-authentication encoding of a typed body."""
     kind = payload_type.encode()
@@ -48,9 +72,7 @@ def sign(signer: Signer, payload_type: str, value: bytes) -> str:
     return orjson.dumps(envelope).decode()
 
 
-def verify(
-    value: bytes, envelope: str, keys: Mapping[str, Ed25519PublicKey], payload_type: str, threshold: int = 1
-) -> bytes:
+def verify(value: bytes, envelope: str, keys: Mapping[str, PublicKey], payload_type: str, threshold: int = 1) -> bytes:
     """Return ``value`` when ``threshold`` distinct known keys signed exactly these bytes as ``payload_type``.
 
     Parameters
@@ -78,6 +100,14 @@ def verify(
     if len(good) < threshold:
         raise VerificationError(f"{len(good)} of {threshold} needed signatures are by known keys")
     return value
+
+
+def key_ids(envelope: str) -> list[str]:
+    """Return the key ids that an envelope names; none where it cannot be read."""
+    try:
+        return [str(entry.get("keyid", "")) for entry in orjson.loads(envelope)["signatures"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _signatures(envelope: str, payload_type: str) -> list[tuple[str, bytes]]:
@@ -128,8 +158,8 @@ def public_jwk(raw: bytes) -> dict[str, str]:
     return {**jwk, "kid": thumbprint(jwk), "alg": "Ed25519", "use": "sig"}
 
 
-def public_keys(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
-    """Return the Ed25519 keys of a JWKS by key id.
+def public_keys(jwks: Mapping[str, Any]) -> dict[str, PublicKey]:
+    """Return the Ed25519 and ES256 keys of a JWKS by key id.
 
     Raises
     ------
@@ -139,7 +169,7 @@ def public_keys(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
     listed = jwks.get("keys") if isinstance(jwks, Mapping) else None
     if not isinstance(listed, list):
         raise VerificationError('a key set is an object with a list "keys"')
-    found = {}
+    found: dict[str, PublicKey] = {}
     for jwk in listed:
         try:
             key, kid = _public_key(jwk), thumbprint(jwk)
@@ -151,15 +181,25 @@ def public_keys(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
     return found
 
 
-def _public_key(jwk: Mapping[str, str]) -> Ed25519PublicKey:
-    """Return the key of a JWK that says it is Ed25519.
+def _public_key(jwk: Mapping[str, str]) -> PublicKey:
+    """Return the key of a JWK whose members all say the same.
 
-    The 32 bytes of an X25519 or P-256 key would load as well, and a second spelling of the same bytes has another
-    thumbprint: one person's key would count twice towards a threshold.
+    The 32 bytes of an X25519 key would load as well, and a second spelling of the same bytes has another thumbprint:
+    one person's key would count twice towards a threshold.
     """
-    if (jwk["kty"], jwk["crv"]) != ("OKP", "Ed25519") or jwk.get("alg", "Ed25519") not in {"Ed25519", "EdDSA"}:
-        raise ValueError("only Ed25519 keys (kty OKP) are known")
-    raw = base64.urlsafe_b64decode(jwk["x"] + "=" * (-len(jwk["x"]) % 4))
-    if b64url(raw) != jwk["x"]:
-        raise ValueError("x is not canonical base64url")
-    return Ed25519PublicKey.from_public_bytes(raw)
+    kind = (jwk["kty"], jwk["crv"], jwk.get("alg"))
+    if kind in {("OKP", "Ed25519", alg) for alg in ("Ed25519", "EdDSA", None)}:
+        return Ed25519PublicKey.from_public_bytes(_coordinate(jwk, "x"))
+    if kind in {("EC", "P-256", alg) for alg in ("ES256", None)}:
+        point = b"\x04" + _coordinate(jwk, "x") + _coordinate(jwk, "y")
+        return Es256Key(ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point))
+    raise ValueError("only Ed25519 (kty OKP) and ES256 (kty EC, P-256) keys are known")
+
+
+def _coordinate(jwk: Mapping[str, str], name: str) -> bytes:
+    raw = base64.urlsafe_b64decode(jwk[name] + "=" * (-len(jwk[name]) % 4))
+    if b64url(raw) != jwk[name]:
+        raise ValueError(f"{name} is not canonical base64url")
+    if len(raw) != 32:
+        raise ValueError(f"{name} has {len(raw)} bytes instead of 32")
+    return raw

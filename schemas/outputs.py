@@ -9,6 +9,7 @@ import msgspec
 
 from seawall.schemas.audits import AuditRecord
 from seawall.schemas.decisions import Alert, Breach, Command, Reject
+from seawall.schemas.evidence.documents import STATE, Heartbeat, State, state_type
 from seawall.schemas.exposures import Exposures, WideExposures
 
 OUTPUTS: dict[str, tuple[object, ...]] = {
@@ -18,8 +19,9 @@ OUTPUTS: dict[str, tuple[object, ...]] = {
     "commands": (Command,),
     "audit": (AuditRecord,),
     "rejects": (Reject,),
+    "state": (State, Heartbeat),
 }
-"""The types of each topic; ``exposures`` has two forms, told apart by ``shard``."""
+"""The types of each topic: ``exposures`` has two forms, told apart by ``shard``, ``state`` by its ``targets``."""
 
 
 def decode_output(topic: str, value: bytes) -> object:
@@ -37,5 +39,5 @@ def decode_output(topic: str, value: bytes) -> object:
     7
     """
     types = OUTPUTS[topic]
-    wide = len(types) > 1 and value.startswith(b'{"shard":"all"')
-    return msgspec.json.decode(value, type=types[int(wide)])
+    second = state_type(value) != STATE if topic == "state" else value.startswith(b'{"shard":"all"')
+    return msgspec.json.decode(value, type=types[-1] if second else types[0])

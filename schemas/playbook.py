@@ -12,6 +12,7 @@ from seawall.schemas.thresholds import LEVELS
 RULES_MAX = 1_000
 COMMANDS: tuple[str, ...] = get_args(CommandKind)
 PERMISSIVE = ("REINSTATE",)  # loosening takes m-of-n people (DESIGN §6), so no rule may
+DIRECTED = ("SET_LIMIT", "SET_HAIRCUT")  # these could loosen as well; a rule may only tighten
 TRIGGERS = ("limit", "alert", "venue_status", "notice")
 
 _RULE: Table = {
@@ -39,6 +40,7 @@ _COMMAND: Table = {
     "ratio": Field("number", ABSENT, number_in(0, 1)),
     "haircut": Field("number", ABSENT, number_in(0, 1)),
     "value": Field("number", ABSENT),
+    "direction": Field("text", ABSENT, one_of("tighten")),
     **{name: Field("text", ABSENT) for name in ("amount", "asset", "instrument", "limit", "profile", "text", "venue")},
 }
 
@@ -90,6 +92,10 @@ def _command(table: dict[str, Any], place: str) -> dict[str, Any]:
         raise UsageError(f"{place}: there is no kind {kind!r}; did you mean {nearest(kind, COMMANDS)!r}?")
     if kind in PERMISSIVE:
         raise UsageError(f"{place}: {kind} loosens, which takes people; a rule may only restrict")
+    if kind in DIRECTED:
+        command["direction"] = "tighten"  # inside the signature: subscribers take it from one key only when it says so
+    elif "direction" in command:
+        raise UsageError(f"{place}: direction belongs to {' and '.join(DIRECTED)}; leave it out of {kind}")
     if target not in MEASURES:
         raise UsageError(f"{place}: there is no target {target!r}; did you mean {nearest(target, MEASURES)!r}?")
     return command

@@ -169,12 +169,12 @@ def test_workers_processes_and_folders_have_no_effect(
     assert differences(contents(path.parent), wanted) == []
 
 
-def test_sequence_and_risk_run_one_after_the_other_write_the_same(
+def test_sequence_risk_and_seal_run_one_after_the_other_write_the_same(
     uninterrupted: tuple[Path, Contents], tmp_path: Path
 ) -> None:
     original, wanted = uninterrupted
     path = twin(original, tmp_path / "elsewhere")
-    for name in ("sequence", "risk"):
+    for name in ("sequence", "risk", "seal"):
         done = seawall("run", path, "--only", name)
         assert done.returncode == 0, done.stderr
     assert differences(contents(path.parent), wanted) == []
@@ -194,7 +194,17 @@ def test_replay_equals_run(uninterrupted: tuple[Path, Contents]) -> None:
 
 def test_a_run_holds_records_of_every_topic_that_risk_writes(uninterrupted: tuple[Path, Contents]) -> None:
     topics = {topic for topic, _ in uninterrupted[1]}
-    assert topics == {"journal", "exposures", "alerts", "breaches", "commands", "audit", "rejects"}
+    assert topics == {
+        "journal",
+        "exposures",
+        "alerts",
+        "breaches",
+        "commands",
+        "audit",
+        "rejects",
+        "state",
+        "checkpoints",
+    }
     ends = [decode_slice(records[-1][3]).end for (topic, _), records in uninterrupted[1].items() if topic == "journal"]
     assert ends == [True] * 4
     levels = {json.loads(r[3])["level"] for (t, _), rs in uninterrupted[1].items() if t == "breaches" for r in rs}

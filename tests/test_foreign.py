@@ -1,4 +1,7 @@
-"""Verifiers that share no code with ours agree: Go, Java, Node, OpenSSL, golang.org/x/mod, securesystemslib."""
+"""Verifiers that share no code with ours agree: Go, Java, Node, OpenSSL, golang.org/x/mod, securesystemslib.
+
+The logs have two independent readers: golang.org/x/mod/sumdb, and a program in JavaScript with Node's own modules only.
+"""
 
 import base64
 import json
@@ -10,11 +13,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from seawall.ops.demo_scenario import write_scenario
 from seawall.schemas.dsse import pae
 from seawall.schemas.evidence import note, tlog
 from seawall.schemas.evidence.documents import COMMAND
+from seawall.schemas.evidence.note import parse_note
 from seawall.schemas.evidence.tiles import LogEdge
+from seawall.schemas.evidence.tlog import parse_checkpoint
 from seawall_testing import signing
+from seawall_testing.runs import seawall
 from seawall_testing.signing import CHECKER, ISSUER, MAKER, STANDBY, command, encode, record
 
 FOREIGN = Path(__file__).parent / "foreign"
@@ -23,6 +30,7 @@ VERIFIERS = {
     "java": ["java", str(FOREIGN / "java" / "Verify.java")],
     "node": ["node", str(FOREIGN / "node" / "verify.mjs")],
 }
+TLOG = {"go_tlog": ["go", "run", "."], "node_tlog": ["node", "verify.mjs"]}
 LOG = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ORIGIN = "risk.example/audit/dev/audit/0"
 LOG_KEY = note.note_key(ORIGIN, LOG.public_key().public_bytes_raw())
@@ -134,34 +142,106 @@ def write(folder: Path, files) -> None:
         (folder / path).write_bytes(data)
 
 
-def run_go_tlog(folder: Path, older: list[Path]) -> subprocess.CompletedProcess[str]:
-    need("go")
-    arguments = ["go", "run", ".", LOG_KEY.vkey, str(folder), *map(str, older)]
-    result = subprocess.run(arguments, cwd=FOREIGN / "go_tlog", capture_output=True, text=True, check=False)
+def run_tlog(name: str, folder: Path, older: list[Path], vkey: str = LOG_KEY.vkey) -> subprocess.CompletedProcess[str]:
+    need(TLOG[name][0])
+    arguments = [*TLOG[name], vkey, str(folder), *map(str, older)]
+    result = subprocess.run(arguments, cwd=FOREIGN / name, capture_output=True, text=True, check=False)
     if "dial tcp" in result.stderr or "no required module" in result.stderr:
         pytest.skip("golang.org/x/mod cannot be fetched here")
     return result
 
 
+@pytest.mark.parametrize("name", TLOG)
 @pytest.mark.parametrize("count", [1, 255, 256, 700])
-def test_the_go_checksum_database_code_verifies_our_tiles_and_checkpoints(tmp_path, count):
+def test_other_peoples_log_code_verifies_our_tiles_and_checkpoints(tmp_path, count, name):
     older = write_log(tmp_path, count, (1, 200, 256, 300, 512))
-    result = run_go_tlog(tmp_path, older)
+    result = run_tlog(name, tmp_path, older)
     assert (result.returncode, result.stdout) == (0, f"{count} records, {len(older)} older checkpoints verified\n"), (
         result.stderr
     )
 
 
-def test_the_go_checksum_database_code_refuses_a_changed_record(tmp_path):
+@pytest.mark.parametrize("name", TLOG)
+def test_other_peoples_log_code_refuses_a_changed_record(tmp_path, name):
     older = write_log(tmp_path, 300, (10,))
     bundle = tmp_path / "tile/entries/000"
     bundle.write_bytes(bundle.read_bytes().replace(b'{"seq":7}', b'{"seq":8}'))
-    assert run_go_tlog(tmp_path, older).returncode == 1
+    assert run_tlog(name, tmp_path, older).returncode == 1
 
 
-def test_the_go_checksum_database_code_refuses_a_rewritten_log(tmp_path):
+@pytest.mark.parametrize("name", TLOG)
+def test_other_peoples_log_code_refuses_a_rewritten_log(tmp_path, name):
     older = write_log(tmp_path, 300, (10,))
     fork = LogEdge()
     list(fork.append(b"another history"))
     older[0].write_bytes(signed(fork))
-    assert run_go_tlog(tmp_path, older).returncode == 1
+    assert run_tlog(name, tmp_path, older).returncode == 1
+
+
+# --- a real run -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo's crisis, run by the command line; its public keys and dumps lie beside it, as a stranger gets them."""
+    scenario = write_scenario(tmp_path_factory.mktemp("demo") / "run", 7)
+    folder = scenario.configuration.parent
+    assert seawall("run", scenario.configuration).returncode == 0
+    for name, words in (("jwks.json", ["keys", "export", folder]), ("logs.vkeys", ["audit", "keys", folder])):
+        (folder / name).write_text(seawall(*words).stdout)
+    (folder / "commands.jsonl").write_text(seawall("dump", folder, "commands").stdout)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(VERIFIERS))
+def test_another_language_verifies_every_command_of_the_demo(demo, name):
+    count = len((demo / "commands.jsonl").read_text().splitlines())
+    result = run(name, demo / "jwks.json", demo / "commands.jsonl")
+    assert (result.returncode, result.stdout) == (0, f"{count} commands verified\n"), result.stderr
+    assert count > 20
+
+
+@pytest.mark.parametrize("name", TLOG)
+def test_other_peoples_log_code_verifies_every_log_of_the_demo(demo, tmp_path, name):
+    for partition, vkey in enumerate((demo / "logs.vkeys").read_text().splitlines()):
+        notes = [json.loads(line) for line in seawall("dump", demo, "checkpoints").stdout.splitlines()]
+        mine = [note["value"] for note in notes if note["partition"] == partition]
+        older = []
+        for at in range(0, len(mine), max(1, len(mine) // 5)):
+            older.append(tmp_path / f"{partition}-{at}")
+            older[-1].write_text(mine[at])
+        result = run_tlog(name, demo / "tiles" / "audit" / str(partition), older, vkey)
+        size = parse_checkpoint(parse_note(mine[-1].encode()).text).size
+        assert (result.returncode, result.stdout) == (0, f"{size} records, {len(older)} older checkpoints verified\n")
+
+
+def test_openssl_verifies_every_command_of_the_demo(demo, tmp_path):
+    need("openssl")
+    jwks = {key["kid"]: key for key in json.loads((demo / "jwks.json").read_text())["keys"]}
+    for line in (demo / "commands.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        envelope = json.loads(record["headers"]["dsse"])
+        (signature,) = envelope["signatures"]
+        x = base64.urlsafe_b64decode(jwks[signature["keyid"]]["x"] + "=")
+        (tmp_path / "pub.der").write_bytes(bytes.fromhex("302a300506032b6570032100") + x)
+        (tmp_path / "command.pae").write_bytes(pae(envelope["payloadType"], record["value"].encode()))
+        (tmp_path / "command.sig").write_bytes(base64.b64decode(signature["sig"]))
+        files = ["-inkey", "pub.der", "-keyform", "DER", "-rawin", "-in", "command.pae", "-sigfile", "command.sig"]
+        words = ["openssl", "pkeyutl", "-verify", "-pubin", *files]
+        assert subprocess.run(words, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+
+
+def test_securesystemslib_verifies_the_demos_commands_as_envelopes(demo):
+    dsse = pytest.importorskip("securesystemslib.dsse")
+    from securesystemslib.signer import SSlibKey
+
+    listed = json.loads((demo / "jwks.json").read_text())["keys"]
+    known = [
+        SSlibKey(key["kid"], "ed25519", "ed25519", {"public": base64.urlsafe_b64decode(key["x"] + "=").hex()})
+        for key in listed
+    ]
+    for line in (demo / "commands.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        payload = base64.b64encode(record["value"].encode()).decode()
+        envelope = dsse.Envelope.from_dict(json.loads(record["headers"]["dsse"]) | {"payload": payload})
+        assert len(envelope.verify(known, 1)) == 1

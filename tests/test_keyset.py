@@ -132,7 +132,7 @@ def test_the_usual_key_set_is_read_and_its_hash_is_that_of_its_bytes():
         (with_key(x="AAAA"), "bytes"),
         (with_key(x="!!!"), "base64url"),
         (with_key(status="revoked"), "revoked_after"),
-        (with_key(revoked_after={"origin": "o", "size": 3}), "revoked_after"),
+        (with_key(revoked_after=[{"origin": "o", "size": 3}]), "revoked_after"),
         (with_key(roles=["king"]), "not a key set"),
         (with_key(secret="d"), "not a key set"),
         (with_key(use="enc"), "not a key set"),

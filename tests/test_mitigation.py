@@ -100,7 +100,9 @@ def test_the_cool_down_of_one_target_does_not_hold_up_another(tmp_path: Path) ->
 def test_several_commands_of_one_kind_for_one_target_are_all_given_under_ids_of_their_own(tmp_path: Path) -> None:
     cuts = [("SET_HAIRCUT", "account", {"asset": name, "haircut": 0.5}) for name in ("X", "Y")]
     ran = run(tmp_path, [rule("r", at_level("hard"), *cuts, cooldown_s=60)], equity(1, "-950"))
-    assert [c["action"] for c in payloads(ran)] == [{"asset": "X", "haircut": 0.5}, {"asset": "Y", "haircut": 0.5}]
+    assert [c["action"] for c in payloads(ran)] == [
+        {"haircut": "0.5", "asset": asset, "direction": "tighten"} for asset in "XY"
+    ]
     assert len({c["id"] for c in payloads(ran)}) == 2
 
 
@@ -266,7 +268,7 @@ def test_a_command_states_who_why_and_by_which_policy(tmp_path: Path) -> None:
     (command,), (breach,) = payloads(ran), [r for r in ran.records("breaches") if b'"low"' in r.value]
     assert (command["iss"], command["env"], command["v"]) == ("risk/desk", "dev", 1)
     assert command["target"] == {"scope": "account", "id": "a"}
-    assert command["action"] == {"ratio": 0.5}
+    assert command["action"] == {"ratio": "0.5"}
     reason = {"rule": "r", "limit": "low", "scope": "account:a", "measure": "equity", "level": "hard"}
     assert command["reason"] == {**reason, "observed": "50.0", "bound": "100.0"}
     assert command["evidence"]["sha256"] == hashlib.sha256(breach.value).hexdigest()

@@ -18,12 +18,12 @@ from bytewax.dataflow import Dataflow, _CoreOperator
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 import seawall.operators as sw
-from seawall.connectors import bus, keys
+from seawall.connectors import bus, keys, signers
 from seawall.connectors.bus import open_bus
 from seawall.connectors.engine import shard_count
 from seawall.connectors.placement import engine_key
 from seawall.connectors.signatures import CommandSigner
-from seawall.dataflows import risk
+from seawall.dataflows import risk, seal
 from seawall.operators.core.frames import Audited, Enforced, Frame, Planned, Signed
 from seawall.operators.core.risk import Unsigned
 from seawall.ops.run import _known
@@ -241,7 +241,7 @@ def journal(tmp_path: Path) -> Path:
 
 def composed(folder: Path) -> Dataflow:
     """Return the example of the design, on the embedded bus."""
-    url, signer = f"sqlite:{folder}/seawall.db", CommandSigner(keys.open_signer("file:keys/dev.pem", folder))
+    url, signer = f"sqlite:{folder}/seawall.db", CommandSigner(signers.open_signer("file:keys/dev.pem", folder))
     flow = Dataflow("desk")
     slices = op.input("journal", flow, bus.source(url, "journal"))
     exposures = sw.aggregate_exposure("exposure", slices)
@@ -312,10 +312,16 @@ risk.exposure.firm
 risk.exposure.frames
 risk.limits.levels
 risk.mitigation.plan
+risk.state.whose
+risk.state.tell.flat_map_batch
+risk.state.join
+risk.state.desired
+risk.state.planned
 risk.sign.sign.map.flat_map_batch
 risk.sign.audit.chain
 risk.sign.commands.flat_map_batch
 risk.sign.records.flat_map_batch
+risk.sign.state.flat_map_batch
 risk.partition.flat_map_batch
 risk.records
 """
@@ -332,6 +338,7 @@ def core_steps(operators: Iterable[Any]) -> list[str]:
 
 def test_the_dotted_step_ids_are_frozen_because_they_are_the_state_schema(journal: Path) -> None:
     assert core_steps(risk.flow(str(journal)).substeps) == STEP_IDS.split()
+    assert core_steps(seal.flow(str(journal)).substeps) == ["seal.audit", "seal.seal.log", "seal.log"]
 
 
 def test_risk_runs_by_its_dotted_name(journal: Path, tmp_path: Path) -> None:
@@ -339,7 +346,7 @@ def test_risk_runs_by_its_dotted_name(journal: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     found = contents(journal)
-    assert set(found) == {"journal", "exposures", "alerts", "breaches", "commands", "audit", "rejects"}
+    assert set(found) == {"journal", "exposures", "alerts", "breaches", "commands", "audit", "rejects", "state"}
     opened = open_bus("sqlite:seawall.db", journal.parent)
     configuration = load_configuration(journal)
     public = keys.public_keys(journal.parent / "keys" / "dev.pem")

@@ -174,7 +174,7 @@ def test_what_was_held_is_judged_again_when_its_turn_comes():
 def test_what_was_held_is_refused_once_its_key_is_revoked():
     effects, subscriber = desk()
     assert outcome_of(subscriber, issue("REINSTATE", 2)) is Outcome.HELD
-    revoked = {"status": "revoked", "revoked_after": {"origin": "risk/audit", "size": 4}}
+    revoked = {"status": "revoked", "revoked_after": [{"origin": "risk/audit", "size": 4}]}
     listed = [
         entry | revoked if entry["owner"] == "ada" and "root" not in entry["roles"] else entry
         for entry in signing.entries()
@@ -347,7 +347,7 @@ def test_a_whole_rotation_loses_no_command_and_ends_with_the_old_key_refused():
     retired = old_entry | {"status": "verify-only", "exp_us": NOW_US + 60_000_000}
     subscriber.rotate(next_keys(subscriber, keys=[retired, new_entry, *rest]))
     assert send(4, signing.ISSUER).outcome is Outcome.APPLIED
-    revoked = old_entry | {"status": "revoked", "revoked_after": {"origin": "risk/audit", "size": 4}}
+    revoked = old_entry | {"status": "revoked", "revoked_after": [{"origin": "risk/audit", "size": 4}]}
     subscriber.rotate(next_keys(subscriber, keys=[revoked, new_entry, *rest]))
     assert send(5, signing.ISSUER).reason is Refusal.KEY_REVOKED
     assert send(5, new).outcome is Outcome.APPLIED

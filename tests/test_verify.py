@@ -13,16 +13,19 @@ import pytest
 
 from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
+from seawall.ops.findings import Report
 from seawall.ops.replay import replay
 from seawall.ops.run import run
-from seawall.ops.verify import Report, verify
+from seawall.ops.verify import verify
+from seawall.ops.verify_log import trusted_logs
 from seawall.schemas import dsse
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.records import Stored
 from seawall_testing import crisis
 from seawall_testing.memory_bus import MemoryBus
 
-TOPICS = ("journal", "exposures", "alerts", "breaches", "commands", "audit", "rejects")
+DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects")
+TOPICS = ("journal", *DERIVED, "checkpoints")
 Place = tuple[str, int]
 Records = dict[Place, list[Stored]]
 
@@ -49,11 +52,13 @@ Check = Callable[[Records], Report]
 
 
 @pytest.fixture(scope="module")
-def check(public: dict[str, Any]) -> Check:
+def check(public: dict[str, Any], folder: Path) -> Check:
+    logs = trusted_logs(load_configuration(folder / "run.toml"))._replace(folder=None)
+
     def checked(records: Records) -> Report:
         bus = MemoryBus()
         bus.records = {place: found for place, found in records.items() if found}
-        return verify(bus, public, "dev", "risk/dev")
+        return verify(bus, public, "dev", "risk/dev", logs)
 
     return checked
 
@@ -129,7 +134,7 @@ def test_the_run_has_records_of_every_topic_and_of_several_partitions(original: 
     assert {partition for topic, partition in original if topic == "rejects"} == {1, 2}
     report = check(original)
     assert report.good, [str(finding) for finding in [*report.findings, *report.behind]]
-    assert sum(report.records.values()) >= sum(len(r) for (topic, _), r in original.items() if topic != "journal")
+    assert report.records == {topic: sum(len(r) for (t, _), r in original.items() if t == topic) for topic in TOPICS}
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -214,6 +219,7 @@ def test_what_a_cut_run_leaves_is_told_from_what_was_changed(original: Records, 
     report = check(cut)
     assert report.findings == []
     assert {finding.topic for finding in report.behind} == {"audit"}
+    assert {finding.rule for finding in report.behind} == {"BEHIND"}
 
 
 def test_replay_finds_a_change_that_every_hash_and_signature_agrees_with(
@@ -228,7 +234,7 @@ def test_replay_finds_a_change_that_every_hash_and_signature_agrees_with(
     assert (*place, len(records) - 1) in {(f.topic, f.partition, f.offset) for f in report.findings}
 
 
-@pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic != "journal"])
+@pytest.mark.parametrize("topic", DERIVED)
 def test_replay_names_a_flipped_dropped_or_added_record(original: Records, public: dict[str, Any], topic: str) -> None:
     missed = []
     for place, records in original.items():

@@ -17,7 +17,7 @@ from seawall.schemas.records import Record
 
 SCHEMA = "audit/1"
 GENESIS = "genesis"
-TOPICS = ("exposures", "alerts", "breaches", "commands", "rejects")
+TOPICS = ("exposures", "alerts", "breaches", "commands", "rejects", "state")
 
 
 class AuditState:
@@ -37,6 +37,8 @@ class AuditState:
             records["breaches"] = enforced.records
         if signed.commands:
             records["commands"] = signed.commands
+        if signed.state:
+            records["state"] = signed.state
         decided = [*frame.decisions, *enforced.decisions, *signed.planned.decisions]
         bodies = [*slice_decisions(frame.configuration), *decided]
         for topic in ("alerts", "rejects", "breaches", "commands"):
@@ -117,5 +119,10 @@ def record_decision(topic: str, record_id: str, value: bytes) -> Decision:
 def slice_body(frame: Frame, values: dict[str, list[bytes]]) -> Decision:
     """Return the record of a slice (or of a second across shards): what went in, and what came out."""
     topics = {topic: [len(found), digest_values(found)] for topic, found in values.items()}
-    kind = "second" if frame.key == "all" else "slice"
-    return Decision(kind, {"as_of_us": frame.as_of_us, "inputs": frame.inputs, "topics": topics})
+    return slice_decision(frame.key, frame.as_of_us, frame.inputs, topics, frame.end)
+
+
+def slice_decision(key: str, as_of_us: int, inputs: list[Any], topics: dict[str, list[Any]], end: bool) -> Decision:
+    """Return the record of a slice from its parts; ``end`` marks the last one of a bounded run."""
+    body = {"as_of_us": as_of_us, "inputs": inputs, "topics": topics}
+    return Decision("second" if key == "all" else "slice", {**body, "end": True} if end else body)

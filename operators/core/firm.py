@@ -67,6 +67,7 @@ class FirmState:
             configuration=changed,
             tables=tables,
             second=True,
+            end=head["end"],
             causes=_SecondCauses(fills) if fills else None,
             news=[News(*item) for part in parts for item in part["news"]],
             records={"exposures": records} if records else {},

@@ -89,6 +89,7 @@ class Frame:
     configuration: dict[str, Any] | None
     tables: dict[str, Table]
     second: bool = False
+    end: bool = False
     positions: NDArray[np.bool_] | None = None
     owners: list[tuple[str, ...]] = field(default_factory=list)
     causes: "Causes | None" = None
@@ -112,18 +113,23 @@ class Enforced(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """An enforced frame and the commands decided for it: payload bytes with target keys, not yet signed."""
+    """An enforced frame and the commands decided for it: payload bytes with target keys, not yet signed.
+
+    ``state`` are the state documents and the heartbeat of a second, where they are published.
+    """
 
     enforced: Enforced
     commands: list[Record]
     decisions: list[Decision] = []  # noqa: RUF012 (never changed in place)
+    state: list[Record] = []  # noqa: RUF012 - never changed in place
 
 
 class Signed(NamedTuple):
-    """A planned frame whose commands carry their signatures."""
+    """A planned frame whose commands and state documents carry their signatures."""
 
     planned: Planned
     commands: list[Record]
+    state: list[Record] = []  # noqa: RUF012 - never changed in place
 
 
 class Audited(NamedTuple):

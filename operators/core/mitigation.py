@@ -11,6 +11,7 @@ A target has one writer: accounts, netting sets and counterparties their shard, 
 """
 
 import hashlib
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -25,7 +26,6 @@ from seawall.schemas.measures import SHARD_SCOPES
 from seawall.schemas.records import Record
 
 SCHEMA = "mitigation/1"
-EPOCH = 1
 EXPIRES_S = 60
 COMMAND_BYTES_MAX = 4096
 TRADING = frozenset({"HEDGE", "REDUCE_POSITION"})
@@ -178,7 +178,7 @@ class MitigationState:
         if breach is not None:
             reason |= {key: breach[key] for key in ("limit", "scope", "measure", "level")}
             reason |= {"observed": repr(breach["value"]), "bound": repr(breach["bound"])}
-        action = {k: v for k, v in command.items() if k not in ("kind", "target")}
+        action = {k: _text(v) for k, v in command.items() if k not in ("kind", "target")}
         if command["kind"] == "CALL_MARGIN" and breach is not None:
             action |= _margin_call(breach, frame, configuration["reporting_currency"])
         causes = [] if breach is None else breach["evidence"]
@@ -190,7 +190,7 @@ class MitigationState:
             "aud": ["*"],
             "env": configuration["environment"],
             "target": {"scope": kind, "id": name or kind},
-            "epoch": EPOCH,
+            "epoch": configuration.get("epoch", 1),  # journals of the first version have none
             "seq": state[0] + 1,
             "prev_id": state[1],
             "supersedes": None,
@@ -250,6 +250,11 @@ def _margin_call(breach: dict[str, Any], frame: Frame, currency: str) -> dict[st
     values = dict(zip(table.measures, table.values[:, table.names.index(name)].tolist(), strict=True))
     cents = -int(-(values["maintenance_margin"] / breach["bound"] - values["equity"]) * 100 // 1)
     return {"amount": f"{max(cents, 0) // 100}.{max(cents, 0) % 100:02d}", "currency": currency}
+
+
+def _text(value: Any) -> str:
+    """Return a word as it is and a number as a decimal text: parsers differ on numbers, and signed bytes are final."""
+    return value if isinstance(value, str) else format(Decimal(repr(value)), "f")
 
 
 def _sha256(value: bytes) -> str:

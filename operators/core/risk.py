@@ -9,34 +9,38 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from seawall.operators.core.audit import AuditState
+from seawall.operators.core.desired import DesiredState, tell
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
 from seawall.operators.core.frames import Audited, Frame, Planned, Signed
 from seawall.operators.core.limits import LimitsState
 from seawall.operators.core.mitigation import MitigationState
+from seawall.schemas.evidence.documents import COMMAND, state_type
 from seawall.schemas.records import Record
 from seawall.schemas.slices import decode_slice
 
 
 class CommandSigner(Protocol):
-    """Adds a signature to a command; ``partition`` tells where its record will stand."""
+    """Adds a signature to a command or state document; ``topic`` and ``partition`` tell where it will stand."""
 
-    def sign(self, partition: int, record: Record) -> Record:
+    def sign(self, topic: str, payload_type: str, partition: int, record: Record) -> Record:
         """Return the record with its ``dsse`` envelope."""
 
 
 class Unsigned:
     """Leaves commands unsigned: for replay, which compares everything but signatures."""
 
-    def sign(self, partition: int, record: Record) -> Record:
+    def sign(self, topic: str, payload_type: str, partition: int, record: Record) -> Record:
         """Return the record as it is."""
         return record
 
 
 def sign_commands(planned: Planned, signer: CommandSigner) -> Signed:
-    """Sign the commands of one plan."""
+    """Sign the commands and state documents of one plan."""
     partition = planned.enforced.frame.partition
-    return Signed(planned, [signer.sign(partition, command) for command in planned.commands])
+    commands = [signer.sign("commands", COMMAND, partition, command) for command in planned.commands]
+    state = [signer.sign("state", state_type(record.value), partition, record) for record in planned.state]
+    return Signed(planned, commands, state)
 
 
 class Decider:
@@ -48,9 +52,17 @@ class Decider:
         self.audit = AuditState(key, partition)
         self._signer = signer
 
+    def plan(self, frame: Frame) -> Planned:
+        """Return what is decided for one frame."""
+        return self.mitigation.step(self.limits.step(frame))
+
+    def finish(self, planned: Planned) -> Audited:
+        """Return all records of one plan."""
+        return self.audit.step(sign_commands(planned, self._signer))
+
     def step(self, frame: Frame) -> Audited:
-        """Return all records of one frame."""
-        return self.audit.step(sign_commands(self.mitigation.step(self.limits.step(frame)), self._signer))
+        """Return all records of one frame, without state documents."""
+        return self.finish(self.plan(frame))
 
 
 class Risk:
@@ -60,14 +72,17 @@ class Risk:
         signer = signer or Unsigned()
         self._exposure = [ExposureState(shard) for shard in range(shards)]
         self._deciders = [Decider(str(shard), shard, signer) for shard in range(shards)]
-        self._firm = FirmState()
+        self._firm, self._desired = FirmState(), DesiredState()
         self._firm_decider = Decider(KEY, shards, signer)
 
     def step(self, value: bytes) -> Iterator[Audited]:
         """Apply one journal value; yield the records of its slice, and of the seconds that it completes."""
         piece = decode_slice(value)
         frame = self._exposure[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
-        yield self._deciders[piece.shard].step(frame)
-        if frame.partial is not None:
-            for wide in self._firm.step(frame.partial):
-                yield self._firm_decider.step(wide)
+        planned = self._deciders[piece.shard].plan(frame)
+        yield self._deciders[piece.shard].finish(planned)
+        told = tell(planned)
+        complete = [] if told is None else self._desired.step(told)
+        for wide in self._firm.step(frame.partial) if frame.partial is not None else ():
+            complete += self._desired.step(self._firm_decider.plan(wide))
+        yield from map(self._firm_decider.finish, complete)

@@ -1,8 +1,9 @@
 """Sealing: when an audit partition's log gets a checkpoint, and whether records still are what was sealed.
 
-Decides on both sides of the evidence. Writing: a checkpoint stands after the first leaf, after every 256th, after the
-first leaf whose slice lies a second of event time past the last sealed one, and after the last of a bounded run: a
+Decides on both sides of the evidence. Writing: a checkpoint stands after every 256th leaf, after the record of a slice
+(or second) that lies a second of event time past the last sealed one, and after the last record of a bounded run: a
 function of the partition and not of a clock, so that a sealer that starts again writes the same ones (DESIGN §6).
+A slice's time stands in its own audit record, the last of the slice, so whole slices are sealed.
 Reading: every record carries the leaf hash of the one before it, and every checkpoint is the root over all before it.
 The chain names the record; only the signed root finds a cut tail, or a history that was written anew.
 
@@ -11,74 +12,129 @@ References
 RFC 6962; Crosby and Wallach, "Efficient data structures for tamper-evident logging" (USENIX Security 2009).
 """
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
-from seawall.schemas.errors import invariant
+from seawall.operators.core.snapshot import pack, unpack
+from seawall.schemas.errors import Divergence, invariant
 from seawall.schemas.evidence.merkle import CompactRange, leaf_hash
-from seawall.schemas.evidence.tiles import File, LogEdge
+from seawall.schemas.evidence.tiles import TILE_WIDTH, File, LogEdge
 from seawall.schemas.evidence.tlog import Checkpoint
 
+SCHEMA = "seal/1"
 SEAL_EVERY_US = 1_000_000
 GENESIS = "genesis"
-_HEAD = struct.Struct(">q")
+
+
+def origin_of(issuer: str, environment: str, partition: int) -> str:
+    """Return the name of the log over one audit partition; also the name of the key that signs its checkpoints.
+
+    Examples
+    --------
+    >>> origin_of("risk/desk", "prod", 3)
+    'risk/desk/audit/prod/3'
+    """
+    return f"{issuer}/audit/{environment}/{partition}"
+
+
+class _Body(msgspec.Struct):
+    as_of_us: int = -1
+    end: bool = False
+
+
+class _Timed(msgspec.Struct):
+    """Of an audit record, what the rule needs; only the records of slices and seconds carry a time."""
+
+    body: _Body
 
 
 @dataclass(slots=True)
-class SealState:
-    """The sealer of one partition: ``step(entry, as_of_us, last) -> (files, checkpoint)``.
+class SealRule:
+    """Where checkpoints stand: ``due(entry, size) -> bool``, for the records of one partition in order."""
 
-    The snapshot describes the log at its last multiple of 256 leaves; after `restore` the caller reads the partition
-    again from ``size`` on. Checkpoints of sizes that are published already then come again, and must be equal.
+    sealed_as_of_us: int = -1
+    as_of_us: int = -1
+    decoder: msgspec.json.Decoder[_Timed] = field(default_factory=lambda: msgspec.json.Decoder(_Timed))
+
+    def due(self, entry: bytes, size: int) -> bool:
+        """Return whether a checkpoint stands after this record, the ``size``-th; `Divergence` when it is none."""
+        try:
+            body = self.decoder.decode(entry).body
+        except msgspec.DecodeError as error:
+            raise Divergence(f"record {size - 1} is no audit record ({error}); run seawall verify") from error
+        timed = body.as_of_us >= 0
+        if timed:
+            invariant(body.as_of_us >= self.as_of_us, "event time falls within an audit partition")
+            self.as_of_us = body.as_of_us
+        passed = timed and (self.as_of_us - self.sealed_as_of_us >= SEAL_EVERY_US or self.sealed_as_of_us < 0)
+        if not (passed or body.end or not size % TILE_WIDTH):
+            return False
+        self.sealed_as_of_us = self.as_of_us
+        return True
+
+
+class Sealed(NamedTuple):
+    """What some records gave: tiles now full, checkpoints, and the partial tiles that the last of them needs.
+
+    ``number`` counts the checkpoints of the partition before these.
     """
 
-    origin: str
-    edge: LogEdge = field(default_factory=LogEdge)
-    sealed_as_of_us: int = -1
-    tile_as_of_us: int = -1
+    partition: int
+    number: int
+    files: list[File]
+    checkpoints: list[Checkpoint]
+    partial: list[File]
+
+
+class SealState:
+    """The sealer of one audit partition: ``step(entries) -> Sealed``. Costs about 3 µs per record.
+
+    Parameters
+    ----------
+    origin
+        The log's name (`origin_of`).
+    """
+
+    def __init__(self, origin: str, partition: int) -> None:
+        self.origin, self.partition = origin, partition
+        self.edge, self.rule, self.count = LogEdge(), SealRule(), 0
 
     @property
     def size(self) -> int:
         """The number of records taken: the offset of the next one."""
         return self.edge.size
 
-    def step(self, entry: bytes, as_of_us: int, last: bool = False) -> tuple[Iterable[File], Checkpoint | None]:
-        """Take one record; return the tiles that it completes, and the checkpoint if one is due.
-
-        Parameters
-        ----------
-        as_of_us
-            Event time of the record's slice; never falls within a partition.
-        last
-            Whether this is the last record of a bounded run.
-        """
-        files = self.edge.append(entry)
-        full = not self.edge.levels[0]
-        if full:
-            self.tile_as_of_us = as_of_us
-        passed_us = as_of_us - self.sealed_as_of_us
-        invariant(passed_us >= 0, "event time falls within an audit partition")
-        due = passed_us >= SEAL_EVERY_US or self.sealed_as_of_us < 0
-        if not (full or due or last):
-            return files, None
-        self.sealed_as_of_us = as_of_us
-        return files, Checkpoint(self.origin, self.size, self.edge.root())
+    def step(self, entries: Iterable[bytes]) -> Sealed:
+        """Take the partition's next records."""
+        files: list[File] = []
+        checkpoints: list[Checkpoint] = []
+        append, due, edge = self.edge.append, self.rule.due, self.edge
+        for entry in entries:
+            files += append(entry)
+            if due(entry, edge.size):
+                checkpoints.append(Checkpoint(self.origin, edge.size, edge.root()))
+        partial = list(edge.partial_tiles(checkpoints[-1].size)) if checkpoints else []
+        self.count += len(checkpoints)
+        return Sealed(self.partition, self.count - len(checkpoints), files, checkpoints, partial)
 
     def snapshot(self) -> bytes:
-        """Return the state at the last multiple of 256 leaves."""
-        return _HEAD.pack(self.tile_as_of_us) + self.edge.snapshot()
+        """Return the whole state as bytes."""
+        times = [self.rule.sealed_as_of_us, self.rule.as_of_us]
+        state = {"origin": self.origin, "partition": self.partition, "times": times, "count": self.count}
+        return pack(SCHEMA, {**state, "edge": self.edge.snapshot()})
 
     @classmethod
-    def restore(cls, origin: str, snapshot: bytes) -> "SealState":
-        """Return the sealer of a snapshot; ``ValueError`` when the bytes are not one."""
-        if len(snapshot) < _HEAD.size:
-            raise ValueError("not a snapshot of a log")
-        (as_of_us,) = _HEAD.unpack_from(snapshot)
-        return cls(origin, LogEdge.restore(snapshot[_HEAD.size :]), as_of_us, as_of_us)
+    def restore(cls, data: bytes) -> "SealState":
+        """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
+        state = unpack(SCHEMA, data)
+        self = cls(state["origin"], state["partition"])
+        self.edge, self.count = LogEdge.restore(state["edge"]), state["count"]
+        self.rule.sealed_as_of_us, self.rule.as_of_us = state["times"]
+        return self
 
 
 class Fault(StrEnum):

@@ -64,6 +64,7 @@ class Refusal(StrEnum):
     STALE_SEQ = "STALE_SEQ"
     JUMP_TOO_FAR = "JUMP_TOO_FAR"
     EQUIVOCATION = "EQUIVOCATION"
+    STATE_MISSING = "STATE_MISSING"
 
 
 class Refused(VerificationError):

@@ -110,6 +110,11 @@ class Heartbeat(Document, frozen=True, forbid_unknown_fields=True, kw_only=True)
 DOCUMENTS: dict[str, type[Document]] = {COMMAND: Command, STATE: State, HEARTBEAT: Heartbeat}
 
 
+def state_type(value: bytes) -> str:
+    """Return the payload type of a value of the topic ``state``: state documents list targets, heartbeats do not."""
+    return STATE if b'"targets":[' in value else HEARTBEAT
+
+
 def only_takes_away(kind: str, action: dict[str, Any]) -> bool:
     """Return whether a command of this kind with this action can only restrict."""
     return kind in RESTRICTIVE or (kind in EITHER and action.get("direction") == "tighten")

@@ -8,8 +8,8 @@ Status says what may still be done with a key:
 
 - ``active``: signs and verifies inside its validity window;
 - ``verify-only``: verifies inside its window, and no signer starts with it: a key announced, or being retired;
-- ``revoked``: verifies nothing new; ``revoked_after`` names the log position up to which what it signed stays good. A
-  position, not a time: a thief chooses the times that he signs, but not what was sealed before.
+- ``revoked``: verifies nothing new; ``revoked_after`` names the log positions up to which what it signed stays good.
+  Positions, not a time: a thief chooses the times that he signs, but not what was sealed before.
 
 References
 ----------
@@ -67,7 +67,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     status: Status
     nbf_us: Microseconds
     exp_us: Microseconds
-    revoked_after: Position | None = None
+    revoked_after: tuple[Position, ...] | None = None
 
     def covers(self, role: Role, payload_type: str) -> bool:
         """Return whether the key has this role for documents of this type."""

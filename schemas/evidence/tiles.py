@@ -3,8 +3,8 @@
 Decides where each hash and each record of a log stands: ``tile/<level>/<number>[.p/<width>]`` holds 256 hashes (or the
 width, where it is not full yet), ``tile/entries/<number>`` the records themselves, each after its length in two bytes.
 
-`LogEdge` is the sealer's state: the right edge of a growing log. Its snapshot describes the log at the last multiple of
-256 leaves, so that it stays small; after a restart the at most 255 records since are read again from the partition.
+`LogEdge` is the sealer's state: the right edge of a growing log. Its snapshot is exact and small: at most 255 records,
+and 255 hashes per level above them.
 
 References
 ----------
@@ -74,9 +74,13 @@ def decode_bundle(data: bytes) -> list[bytes]:
 
 @dataclass(slots=True)
 class LogEdge:
-    """The right edge of a growing log: per level the hashes of the tile that is not full yet, and its entries."""
+    """The right edge of a growing log: per level the hashes of the tile that is not full yet, and its entries.
+
+    ``ranges`` holds the same hashes per level as perfect subtrees, so that a root costs a few dozen hashes at any size.
+    """
 
     levels: list[list[bytes]] = field(default_factory=lambda: [[]])
+    ranges: list[CompactRange] = field(default_factory=lambda: [CompactRange()])
     entries: list[bytes] = field(default_factory=list)
     full_tiles: int = 0
 
@@ -85,65 +89,78 @@ class LogEdge:
         """The number of records in the log."""
         return self.full_tiles * TILE_WIDTH + len(self.levels[0])
 
-    def append(self, entry: bytes) -> Iterable[File]:
-        """Take one record; return the tiles that it completes, mostly none. Costs about 1.5 µs."""
+    def append(self, entry: bytes) -> Sequence[File]:
+        """Take one record; return the tiles that it completes, mostly none. Costs about 2 µs."""
         if len(entry) > ENTRY_BYTES_MAX:
             raise ValueError(f"a log entry is at most {ENTRY_BYTES_MAX} bytes, this one has {len(entry)}")
         self.entries.append(entry)
-        hashes = self.levels[0]
-        hashes.append(leaf_hash(entry))
+        leaf, hashes = leaf_hash(entry), self.levels[0]
+        hashes.append(leaf)
+        self.ranges[0].append(leaf)
         return self._complete() if len(hashes) == TILE_WIDTH else ()
 
-    def partial_tiles(self) -> Iterator[File]:
-        """Yield the tiles that are not full: with the full ones, all that a checkpoint at this size needs."""
-        leaves = self.size
-        for level, hashes in enumerate(self.levels):
-            number = leaves >> (TILE_HEIGHT * (level + 1))
-            if hashes:
-                yield tile_path(level, number, len(hashes)), b"".join(hashes)
-        if self.entries:
-            yield tile_path(ENTRIES, leaves >> TILE_HEIGHT, len(self.entries)), encode_bundle(self.entries)
+    def partial_tiles(self, size: int | None = None) -> Iterator[File]:
+        """Yield the tiles that are not full at ``size``, the present size or one a little before.
 
-    def compact(self) -> CompactRange:
-        """Return the same tree as its perfect subtrees, which is all that a root needs."""
-        peaks = [_subtree(hashes[begin:end]) for hashes in reversed(self.levels) for begin, end in _runs(len(hashes))]
-        return CompactRange(self.size, peaks)
+        With the full ones they are all that a checkpoint of this size needs; a tile that has become full since is left
+        out, because whoever asks for part of it is sent the whole (C2SP tlog-tiles).
+        """
+        leaves = self.size if size is None else size
+        for level, hashes in enumerate(self.levels):
+            number, width = divmod(leaves >> (TILE_HEIGHT * level), TILE_WIDTH)
+            if width and number == self.size >> (TILE_HEIGHT * (level + 1)):
+                yield tile_path(level, number, width), b"".join(hashes[:width])
+                if level == 0:
+                    yield tile_path(ENTRIES, number, width), encode_bundle(self.entries[:width])
 
     def root(self) -> bytes:
         """Return the root of the log as it stands."""
-        return self.compact().root()
+        return CompactRange(self.size, [peak for one in reversed(self.ranges) for peak in one.peaks]).root()
 
     def snapshot(self) -> bytes:
-        """Return the state at the last multiple of 256 records; feed the later ones again after `restore`."""
+        """Return the whole state as bytes: full tiles, the hashes above them, and the records that fill none yet."""
         upper = b"".join(len(hashes).to_bytes(2, "big") + b"".join(hashes) for hashes in self.levels[1:])
-        return self.full_tiles.to_bytes(8, "big") + upper
+        head = self.full_tiles.to_bytes(8, "big") + bytes([len(self.levels) - 1])
+        return head + upper + encode_bundle(self.entries)
 
     @classmethod
     def restore(cls, snapshot: bytes) -> "LogEdge":
-        """Return the log of a snapshot, its size a multiple of 256; ``ValueError`` when the bytes are not one."""
-        edge, at = cls(full_tiles=int.from_bytes(snapshot[:8], "big")), 8
-        while at < len(snapshot):
+        """Return the log of a snapshot; ``ValueError`` when the bytes are not one."""
+        edge, at = cls(full_tiles=int.from_bytes(snapshot[:8], "big")), 9
+        if len(snapshot) < at:
+            raise ValueError("not a snapshot of a log")
+        for _ in range(snapshot[8]):
             end = at + 2 + HASH_SIZE * int.from_bytes(snapshot[at : at + 2], "big")
-            edge.levels.append([snapshot[i : i + HASH_SIZE] for i in range(at + 2, end, HASH_SIZE)])
+            edge._restore_level([snapshot[i : i + HASH_SIZE] for i in range(at + 2, end, HASH_SIZE)])
             at = end
         widths = [edge.full_tiles >> (TILE_HEIGHT * i) & 0xFF for i in range(len(edge.levels) - 1)]
-        if at != max(len(snapshot), 8) or [len(hashes) for hashes in edge.levels[1:]] != widths:
+        if at > len(snapshot) or [len(hashes) for hashes in edge.levels[1:]] != widths:
             raise ValueError("not a snapshot of a log")
+        for entry in decode_bundle(snapshot[at:]):
+            edge.append(entry)
         return edge
 
-    def _complete(self) -> Iterator[File]:
-        """Return what is full now; the state moves on at once, so that nothing depends on who reads the result."""
+    def _restore_level(self, hashes: list[bytes]) -> None:
+        self.levels.append(hashes)
+        self.ranges.append(CompactRange())
+        for value in hashes:
+            self.ranges[-1].append(value)
+
+    def _complete(self) -> list[File]:
+        """Return what is full now, the record bundle first; each full tile's root goes one level up."""
         number = self.full_tiles
         files = [(tile_path(ENTRIES, number), encode_bundle(self.entries))]
         self.entries, self.full_tiles, level = [], number + 1, 0
         while len(self.levels[level]) == TILE_WIDTH:
             hashes, self.levels[level] = self.levels[level], []
+            (root,), self.ranges[level] = self.ranges[level].peaks, CompactRange()
             files.append((tile_path(level, number >> (TILE_HEIGHT * level)), b"".join(hashes)))
             level += 1
             if level == len(self.levels):
-                self.levels.append([])
-            self.levels[level].append(_subtree(hashes))
-        return iter(files)
+                self._restore_level([])
+            self.levels[level].append(root)
+            self.ranges[level].append(root)
+        return files
 
 
 def tile_hashes(read: Callable[[str], bytes], size: int) -> HashAt:
@@ -179,12 +196,3 @@ def _subtree(hashes: Sequence[bytes]) -> bytes:
     while len(hashes) > 2:
         hashes = parents(hashes)
     return node_hash(hashes[0], hashes[1]) if len(hashes) == 2 else hashes[0]
-
-
-def _runs(width: int) -> Iterator[tuple[int, int]]:
-    """Yield the perfect runs in a tile of this width, widest first."""
-    begin = 0
-    while begin < width:
-        end = begin + (1 << ((width - begin).bit_length() - 1))
-        yield begin, end
-        begin = end

@@ -230,7 +230,7 @@ def forged_cases() -> Iterator[tuple[str, Case]]:
         fail(
             "KEY_REVOKED",
             "the key was stolen",
-            keyset=keys(ISSUER, status="revoked", revoked_after={"origin": "o", "size": 9}),
+            keyset=keys(ISSUER, status="revoked", revoked_after=[{"origin": "o", "size": 9}]),
         ),
     )
     yield (

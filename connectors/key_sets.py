@@ -1,0 +1,27 @@
+"""Key sets as files: a folder with ``0001.json``, ``0002.json``, …, or one file with an envelope per line."""
+
+import re
+from pathlib import Path
+
+from seawall.schemas.errors import UsageError
+
+VERSION = re.compile(r"[0-9]{4}\.json")
+
+
+def versions(folder: Path) -> list[Path]:
+    """Return the files of the key sets in a folder, in order."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if VERSION.fullmatch(path.name))
+
+
+def envelopes(path: Path) -> list[bytes]:
+    """Return the envelopes of all key sets at a path, in order; `UsageError` where there are none."""
+    try:
+        found = [file.read_bytes() for file in versions(path)] if path.is_dir() else path.read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; name a key set's file or folder") from error
+    found = [envelope for envelope in found if envelope.strip()]
+    if not found:
+        raise UsageError(f"{path} holds no key set; make one with: seawall keys propose {path}")
+    return found

@@ -1,0 +1,115 @@
+"""Logs on disk: the tiles and the latest checkpoint of an audit partition, readable by anybody's tools.
+
+Below ``tiles/audit/<partition>/`` stands a C2SP tlog-tiles log: ``tile/…`` and ``checkpoint``. Files are replaced
+whole; a tile's bytes follow from its place, so writing one again changes nothing. `seawall.dataflows.logs` decides
+when.
+"""
+
+import os
+from pathlib import Path
+
+from seawall.connectors.bus import Bus
+from seawall.schemas.errors import Divergence, UsageError
+from seawall.schemas.evidence.keyset import decode_base64url
+from seawall.schemas.evidence.note import NoteKey, note_key, parse_note
+from seawall.schemas.evidence.tiles import File, parse_tile_path, tile_path
+from seawall.schemas.evidence.tlog import Checkpoint, parse_checkpoint
+
+TOPIC = "checkpoints"
+CHECKPOINT = "checkpoint"
+
+
+class LogFolder:
+    """The files of one log.
+
+    Parameters
+    ----------
+    path
+        ``tiles/audit/<partition>`` of a run's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, path: str) -> bytes:
+        """Return a tile; the whole of it where the part that was asked for is no longer kept.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is neither.
+        """
+        try:
+            return (self.path / path).read_bytes()
+        except FileNotFoundError:
+            level, number, width = parse_tile_path(path)
+            whole = (self.path / tile_path(level, number)).read_bytes()
+            return whole[: width * 32] if isinstance(level, int) else whole
+
+    def write(self, files: list[File]) -> None:
+        """Write tiles; a full one makes its parts superfluous, which are removed."""
+        for path, data in files:
+            target = self.path / path
+            self._replace(target, data)
+            parts = target.with_name(target.name + ".p")
+            if parts.is_dir():
+                for part in parts.iterdir():
+                    part.unlink()
+                parts.rmdir()
+
+    def publish(self, checkpoint: bytes) -> None:
+        """Replace the latest checkpoint."""
+        self._replace(self.path / CHECKPOINT, checkpoint)
+
+    def checkpoint(self) -> bytes | None:
+        """Return the latest checkpoint as a signed note, None before the first."""
+        target = self.path / CHECKPOINT
+        return target.read_bytes() if target.exists() else None
+
+    @staticmethod
+    def _replace(target: Path, data: bytes) -> None:
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            partial.write_bytes(data)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+        partial.replace(target)
+
+
+def log_folder(base: Path, partition: int) -> LogFolder:
+    """Return the log of an audit partition in a run's folder."""
+    return LogFolder(base / "tiles" / "audit" / str(partition))
+
+
+def log_key(origin: str, jwk: dict[str, str]) -> NoteKey:
+    """Return the key of a log from a sealer's public key; `UsageError` for any but Ed25519, which is all notes know."""
+    if jwk.get("kty") != "OKP":
+        raise UsageError(f"checkpoints are signed with Ed25519 only; the sealer's key {jwk.get('kid')} is another")
+    return note_key(origin, decode_base64url(jwk["x"]))
+
+
+def last_checkpoint(bus: Bus, partition: int) -> tuple[int, Checkpoint | None]:
+    """Return how many checkpoints of a partition stand, and the last."""
+    end = bus.end(TOPIC, partition)
+    found = bus.read(TOPIC, partition, end - 1, 1) if end else []
+    return end, parse_checkpoint(parse_note(found[0].value).text) if found else None
+
+
+def is_standing(bus: Bus, base: Path, partition: int) -> bool:
+    """Return whether audit and files of a log are there for what was sealed; where not, it is built from its start."""
+    _, sealed = last_checkpoint(bus, partition)
+    published = log_folder(base, partition).checkpoint()
+    if sealed is None:
+        return published is None
+    same = published is not None and parse_checkpoint(parse_note(published).text).size == sealed.size
+    return same and bus.end("audit", partition) >= sealed.size
+
+
+def check_whole(bus: Bus, partition: int) -> None:
+    """Raise `Divergence` where fewer audit records stand than were sealed, now that no more will come."""
+    _, sealed = last_checkpoint(bus, partition)
+    end = bus.end("audit", partition)
+    if sealed is not None and end < sealed.size:
+        text = f"audit/{partition} ends after {end} records, but {sealed.size} were sealed: the log was cut"
+        raise Divergence(f"{text}; run all dataflows to derive it again, and run seawall verify")

@@ -1,0 +1,178 @@
+"""Desired state: what the commands so far add up to, published every second, and a sign of life beside it.
+
+A command that is lost on its way must not stay lost, and that commands are held back must be seen (DESIGN §6, TUF's
+snapshot and timestamp roles). So the second operator publishes, signed, on the topic ``state``:
+
+- a *state* document of the targets whose commands changed in a second, and of all targets at least every 60 s: per
+  target its last command, and the commands in force;
+- a *heartbeat* every second, valid for five, which names the last state document by its SHA-256.
+
+In force are the highest rung of the trading mode, the last of each kind that sets something until it is set otherwise,
+and, for an hour, the last of each kind that asks for something to be done. A state never loosens.
+
+Shards decide on commands, the second operator publishes: it waits until every shard has told what it ordered in the
+second, in order of shard, so the result depends on the journal alone.
+"""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+
+from seawall.operators.core.firm import KEY
+from seawall.operators.core.frames import Planned
+from seawall.operators.core.rows import Numbering
+from seawall.operators.core.snapshot import pack, unpack
+from seawall.schemas.errors import invariant
+from seawall.schemas.records import Record
+
+SCHEMA = "desired/1"
+TOPIC = "state"
+FULL_EVERY_US = 60_000_000
+STATE_EXPIRES_US = 2 * FULL_EVERY_US  # who begins to listen between two full ones still accepts the one before
+HEARTBEAT_EXPIRES_US = 5_000_000
+ACTION_IN_FORCE_US = 3_600_000_000
+TARGETS_MAX = 256  # of one document: each takes up to 600 bytes, and subscribers refuse more than 256 KiB
+MODES = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}
+SETTINGS = frozenset({
+    "SET_LIMIT", "SET_HAIRCUT", "REROUTE", "BLOCK_COUNTERPARTY", "SWITCH_STRATEGY_PROFILE", "ENTER_DEGRADED_MODE",
+})  # fmt: skip
+
+
+class Told(NamedTuple):
+    """What one shard ordered in a slice: values of its commands; ``second`` when the slice ends one."""
+
+    shard: int
+    as_of_us: int
+    second: bool
+    commands: list[bytes]
+
+
+def tell(planned: Planned) -> Told | None:
+    """Return what a shard tells the second operator of a slice; None where there is nothing to tell."""
+    frame = planned.enforced.frame
+    if frame.key == KEY or not (planned.commands or frame.second):
+        return None
+    return Told(frame.partition, frame.as_of_us, frame.second, [record.value for record in planned.commands])
+
+
+class _Command(msgspec.Struct):
+    """Of a command, what its state needs."""
+
+    type: str
+    id: str
+    target: dict[str, str]
+    epoch: int
+    seq: int
+    iat_us: int
+    action: dict[str, Any]
+
+
+class DesiredState:
+    """The publisher: ``step(told or planned) -> [Planned]``, the second operator's plans with their state documents."""
+
+    def __init__(self) -> None:
+        self.configuration: dict[str, Any] = {}
+        self.numbering = Numbering(-1)
+        self._told: list[list[Told]] = []
+        self._waiting: list[Planned] = []
+        self._targets: dict[str, dict[str, Any]] = {}  # target -> its last command, and those in force by slot
+        self._full_as_of_us = -1
+        self._sha256: str | None = None
+
+    def step(self, item: Told | Planned) -> list[Planned]:
+        """Take what one shard told, or one plan of the second operator; return the plans that became complete."""
+        if isinstance(item, Planned):
+            self._waiting.append(item)
+        else:
+            while len(self._told) <= item.shard:
+                self._told.append([])
+            self._told[item.shard].append(Told(*item))
+        done = []
+        while self._waiting and self._complete(self._waiting[0]):
+            done.append(self._published(self._waiting.pop(0)))
+        return done
+
+    def _complete(self, planned: Planned) -> bool:
+        frame = planned.enforced.frame
+        if frame.configuration is not None:
+            self.configuration = frame.configuration
+            self.numbering.partition = frame.partition
+        passed = [any(told.second and told.as_of_us >= frame.as_of_us for told in shard) for shard in self._told]
+        return len(passed) == self.configuration["shards"] and all(passed)
+
+    def _published(self, planned: Planned) -> Planned:
+        frame = planned.enforced.frame
+        values = [value for shard in self._told for told in shard if told.as_of_us <= frame.as_of_us
+                  for value in told.commands]  # fmt: skip
+        self._told = [[told for told in shard if told.as_of_us > frame.as_of_us] for shard in self._told]
+        changed = dict.fromkeys(self._apply(value) for value in [*values, *(r.value for r in planned.commands)])
+        full = self._full_as_of_us < 0 or frame.as_of_us - self._full_as_of_us >= FULL_EVERY_US
+        if full:
+            self._full_as_of_us = frame.as_of_us
+        names = list(self._targets if full else changed)
+        records: list[Record] = []
+        head = self._head(frame.seq, frame.cut_us)
+        for first in range(0, len(names), TARGETS_MAX):
+            listed = [self._target(name, frame.cut_us) for name in names[first : first + TARGETS_MAX]]
+            value = orjson.dumps({**head, "exp_us": frame.cut_us + STATE_EXPIRES_US, "targets": listed})
+            self._sha256 = hashlib.sha256(value).hexdigest()
+            records.append(self._record(frame.seq, len(records), value))
+        beat = {**head, "exp_us": frame.cut_us + HEARTBEAT_EXPIRES_US, "state_sha256": self._sha256}
+        records.append(self._record(frame.seq, len(records), orjson.dumps(beat)))
+        return planned._replace(state=records)
+
+    def _record(self, seq: int, at: int, value: bytes) -> Record:
+        return self.numbering.record(TOPIC, seq, at, str(self.configuration["issuer"]), value)
+
+    def _head(self, seq: int, cut_us: int) -> dict[str, Any]:
+        configuration = self.configuration
+        who = {"v": 1, "iss": configuration["issuer"], "aud": ["*"], "env": configuration["environment"]}
+        return {**who, "seq": seq, "iat_us": cut_us, "nbf_us": cut_us}
+
+    def _apply(self, value: bytes) -> str:
+        """Take a command into the state; return its target."""
+        command = msgspec.json.decode(value, type=_Command)
+        name = f"{command.target['scope']}:{command.target['id']}"
+        state = self._targets.setdefault(name, {"in_force": {}})
+        place = {"epoch": command.epoch, "seq": command.seq, "id": command.id}
+        state |= {"target": command.target, **place}
+        entry = {**place, "type": command.type, "action": command.action, "iat_us": command.iat_us}
+        slot = "mode" if command.type in MODES else command.type
+        before = state["in_force"].get(slot)
+        if slot != "mode" or before is None or MODES[command.type] >= MODES[before["type"]]:
+            state["in_force"][slot] = entry
+        return name
+
+    def _target(self, name: str, now_us: int) -> dict[str, Any]:
+        state = self._targets[name]
+        in_force = [
+            {key: item for key, item in entry.items() if key != "iat_us"}
+            for slot, entry in state["in_force"].items()
+            if slot == "mode" or slot in SETTINGS or now_us - entry["iat_us"] < ACTION_IN_FORCE_US
+        ]
+        return {**{key: state[key] for key in ("target", "epoch", "seq", "id")}, "in_force": in_force}
+
+    def snapshot(self) -> bytes:
+        """Return the whole state as bytes; between two epochs of the engine no plan waits."""
+        invariant(not self._waiting, "a second is published in the epoch in which its last shard passed it")
+        state = {
+            "configuration": self.configuration,
+            "partition": self.numbering.partition,
+            "counts": self.numbering.counts,
+            "told": [[list(told) for told in shard] for shard in self._told],
+            "targets": self._targets,
+            "last": [self._full_as_of_us, self._sha256],
+        }
+        return pack(SCHEMA, state)
+
+    @classmethod
+    def restore(cls, data: bytes) -> "DesiredState":
+        """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
+        state, self = unpack(SCHEMA, data), cls()
+        self.configuration, self.numbering.partition = state["configuration"], state["partition"]
+        self.numbering.counts, self._targets = state["counts"], state["targets"]
+        self._told = [[Told(*told) for told in shard] for shard in state["told"]]
+        self._full_as_of_us, self._sha256 = state["last"]
+        return self

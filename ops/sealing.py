@@ -1,0 +1,83 @@
+"""The ``seal`` part of ``seawall run``: the sealer on Bytewax in a thread beside the others.
+
+Before it starts, what stands is looked at: where audit records or tiles are missing, or the recovery store is of
+another bus, the recovery store is set aside, and the log is built again from its start and compared with what was
+sealed. What is still missing at the end stops the run.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from seawall.connectors.bus import Bus
+from seawall.connectors.logs import check_whole, is_standing
+from seawall.connectors.recovery import open_recovery, set_aside
+from seawall.schemas.configuration import Configuration
+from seawall.schemas.errors import SnapshotError
+
+log = logging.getLogger("seawall")
+EPOCH = timedelta(seconds=1)
+RECOVERY = "recovery-seal"
+
+
+class SealThread(threading.Thread):
+    """Seals until the audit is complete or the run stops.
+
+    Parameters
+    ----------
+    finished
+        Tells that no more audit records will come; None: records say so themselves.
+    stopped
+        Tells that the run is to stop.
+    failed
+        Is told what went wrong.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        bus: Bus,
+        finished: Callable[[], bool] | None,
+        stopped: Callable[[], bool],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(name="seal")
+        self._configuration, self._bus = configuration, bus
+        self._finished, self._stopped, self._failed = finished, stopped, failed
+        self.seconds = 0.0
+        _check_recovery(configuration, bus)
+
+    def run(self) -> None:
+        """Run the dataflow."""
+        started = time.thread_time()
+        try:
+            try:
+                self._seal()
+            except SnapshotError as error:
+                kept = set_aside(self._configuration.directory / RECOVERY).name
+                log.warning("%s; it is kept as %s and the log is sealed again", error, kept)
+                self._seal()
+        except BaseException as error:
+            self._failed(error)
+        self.seconds = round(time.thread_time() - started, 3)
+
+    def _seal(self) -> None:
+        from bytewax.run import cli_main
+
+        from seawall.dataflows.seal import build
+
+        recovery = open_recovery(self._configuration.directory / RECOVERY)
+        flow = build(self._configuration, self._finished, self._stopped)
+        cli_main(flow, epoch_interval=EPOCH, recovery_config=recovery)
+        for partition in range(0 if self._stopped() else self._configuration.shards + 1):
+            check_whole(self._bus, partition)
+
+
+def _check_recovery(configuration: Configuration, bus: Bus) -> None:
+    """Set the recovery store aside where it does not go with what stands."""
+    folder, partitions = configuration.directory / RECOVERY, range(configuration.shards + 1)
+    sound = all(is_standing(bus, configuration.directory, partition) for partition in partitions)
+    if folder.exists() and not (sound and bus.topics()):
+        log.warning("the logs are sealed again from their start; the old recovery store is %s", set_aside(folder).name)

@@ -1,0 +1,190 @@
+"""Verifying sealed logs: audit records against checkpoints, checkpoints against keys, tiles against records.
+
+One pass over each audit partition builds its log anew, as the sealer does, and compares on the way: a checkpoint where
+the rule says that one stands, with the root of these very records; every tile that becomes full with the file on disk.
+So a cut tail is found as well as a history that was written anew together with its chain.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seawall.connectors.bus import Bus
+from seawall.connectors.cosigning import parse_witness
+from seawall.connectors.logs import CHECKPOINT, TOPIC, LogFolder, log_folder, log_key
+from seawall.connectors.trust import load_trust
+from seawall.operators.core.sealing import SealRule, origin_of
+from seawall.ops.findings import Report
+from seawall.schemas.configuration import Configuration
+from seawall.schemas.errors import SeawallError
+from seawall.schemas.evidence.note import NoteError, NoteKey, open_note, parse_note
+from seawall.schemas.evidence.tiles import File, LogEdge
+from seawall.schemas.evidence.tlog import Checkpoint, parse_checkpoint
+from seawall.schemas.records import Stored
+
+
+class Logs(NamedTuple):
+    """What a verifier of logs knows: the sealers' public keys, the witnesses', and where the tiles are.
+
+    ``folder`` None: tiles are not looked at, as in a copy of the bus alone.
+    """
+
+    sealers: Sequence[dict[str, str]]
+    witnesses: Sequence[NoteKey] = ()
+    folder: Path | None = None
+
+
+def trusted_logs(configuration: Configuration) -> Logs:
+    """Return the public keys of a run's sealers and witnesses, and where its tiles are."""
+    witnesses = [parse_witness(text)[1] for text in configuration.witnesses]
+    return Logs(load_trust(configuration).sealers, witnesses, configuration.directory)
+
+
+class LogCheck:
+    """Checks the log of one audit partition.
+
+    Parameters
+    ----------
+    bus
+        Where audit and checkpoints stand.
+    issuer, environment
+        They name the log.
+    logs
+        Keys and tiles.
+    report
+        Where findings go.
+    """
+
+    def __init__(self, bus: Bus, partition: int, issuer: str, environment: str, logs: Logs, report: Report) -> None:
+        self._bus, self._partition, self._report = bus, partition, report
+        self._origin = origin_of(issuer, environment, partition)
+        self._keys = [log_key(self._origin, jwk) for jwk in logs.sealers]
+        self._known = [*self._keys, *logs.witnesses]
+        self._folder = None if logs.folder is None else log_folder(logs.folder, partition)
+        self._edge, self._rule, self._number = LogEdge(), SealRule(), 0
+        self._checkpoints = self._read(TOPIC)
+        self._last = b""
+        self._missing = False
+        self._broken = False  # one wrong root makes all later ones wrong: the first is told
+
+    def run(self) -> None:
+        """Check the whole partition."""
+        for stored in self._read("audit"):
+            try:
+                self._tiles(self._edge.append(stored.value))
+                due = self._rule.due(stored.value, self._edge.size)
+            except (SeawallError, ValueError):
+                due = False  # no audit record: the chain says so
+            if due:
+                self._check(next(self._checkpoints, None))
+        for stored in self._checkpoints:
+            self._surplus(stored)
+        if self._folder is not None and self._number:
+            self._published(self._folder)
+
+    def _read(self, topic: str) -> Iterator[Stored]:
+        offset = 0
+        while found := self._bus.read(topic, self._partition, offset):
+            yield from found
+            offset = found[-1].offset + 1
+
+    def _check(self, stored: Stored | None) -> None:
+        """Check the checkpoint that stands where one is due."""
+        size = self._edge.size
+        if stored is None:
+            self._report.lag(TOPIC, self._partition, None, f"no checkpoint seals the first {size} audit records")
+            return
+        checkpoint = self._opened(stored, size)
+        if checkpoint is None or self._broken:
+            return
+        if checkpoint.size != size:
+            self._broken = True
+            what = f"seals {checkpoint.size} records where the checkpoint of {size} belongs"
+            self._report.add(TOPIC, self._partition, stored.offset, what, "CHECKPOINT")
+        elif checkpoint.root != self._edge.root():
+            self._broken = True
+            what = f"the first {size} records are not those that were sealed (checkpoint offset {stored.offset})"
+            self._report.add("audit", self._partition, None, what, "SEALED")
+
+    def _opened(self, stored: Stored, size: int) -> Checkpoint | None:
+        """Return what a record of the topic says, if its place, key and signature are good."""
+        self._report.count(TOPIC)
+        number, self._number, self._last = self._number, self._number + 1, stored.value
+        headers = {"seawall-id": f"{self._partition}-{size}-0", "seawall-n": str(number)}
+        try:
+            checkpoint = parse_checkpoint(open_note(stored.value, self._keys).text)
+        except NoteError as error:
+            what = f"is no checkpoint of the sealer: {error}"
+            self._report.add(TOPIC, self._partition, stored.offset, what, "CHECKPOINT")
+            return None
+        if (stored.key, checkpoint.origin) != (self._origin, self._origin):
+            what = f"is of the log {checkpoint.origin} under the key {stored.key}, not of {self._origin}"
+            self._report.add(TOPIC, self._partition, stored.offset, what, "CHECKPOINT")
+            return None
+        if stored.offset != number or (not self._broken and stored.headers != headers):
+            what = f"has the headers {stored.headers} where {headers} belong"
+            self._report.add(TOPIC, self._partition, stored.offset, what, "PLACE")
+        return checkpoint
+
+    def _surplus(self, stored: Stored) -> None:
+        """Judge a checkpoint after the last one that is due."""
+        size = self._edge.size
+        checkpoint = self._opened(stored, -1) if self._broken else self._unbroken(stored)
+        if checkpoint is None or self._broken:
+            return
+        self._broken = True
+        if checkpoint.size > size:
+            what = f"ends after {size} records, but {checkpoint.size} were sealed: the audit was cut"
+            self._report.add("audit", self._partition, size, what, "SEALED")
+        else:
+            what = f"no checkpoint of {checkpoint.size} records is due here: added, or the audit was changed"
+            self._report.add(TOPIC, self._partition, stored.offset, what, "CHECKPOINT")
+
+    def _unbroken(self, stored: Stored) -> Checkpoint | None:
+        try:
+            size = parse_checkpoint(parse_note(stored.value).text).size
+        except NoteError:
+            size = 0
+        return self._opened(stored, size)
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def _tiles(self, files: Sequence[File]) -> None:
+        """Compare full tiles with their files."""
+        if self._folder is None:
+            return
+        for path, data in files:
+            self._compare(self._folder, path, data)
+
+    def _compare(self, folder: LogFolder, path: str, data: bytes) -> None:
+        try:
+            good = folder.read(path) == data
+        except OSError:
+            if not self._missing:
+                self._report.lag("tiles", self._partition, None, f"{folder.path / path} is missing")
+            self._missing = True
+            return
+        if not good:
+            what = f"{folder.path / path} does not hold what the audit gives"
+            self._report.add("tiles", self._partition, None, what, "TILES")
+
+    def _published(self, folder: LogFolder) -> None:
+        """Check the file ``checkpoint``, its cosignatures, and the tiles that are not full."""
+        published = folder.checkpoint()
+        if published is None:
+            self._report.lag("tiles", self._partition, None, f"{folder.path / CHECKPOINT} is missing")
+            return
+        try:
+            note = open_note(published, self._known)
+            same = note.text == parse_note(self._last).text and any(key in note.verified for key in self._keys)
+            size = parse_checkpoint(note.text).size
+        except NoteError as error:
+            what = f"{folder.path / CHECKPOINT} is no checkpoint of the sealer: {error}"
+            self._report.add("tiles", self._partition, None, what, "CHECKPOINT")
+            return
+        if not same:
+            what = f"{folder.path / CHECKPOINT} seals {size} records and is not the last of the topic {TOPIC}"
+            self._report.add("tiles", self._partition, None, what, "CHECKPOINT")
+            return
+        for path, data in self._edge.partial_tiles(size) if size <= self._edge.size else ():
+            self._compare(folder, path, data)
