@@ -135,10 +135,6 @@ def load_configuration(path: str | Path) -> Configuration:
         for section, table in (("inputs", _INPUTS), ("limits", _LIMITS), ("mitigation", _MITIGATION), ("keys", _KEYS))
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
-    if limits["documents"] or (limits["file"] and top["environment"] == "prod"):
-        raise UsageError(
-            f"{path.name} [limits]: signed limit documents are not supported yet; use file and a non-prod environment"
-        )
     directory = path.absolute().parent
     limits_file = directory / limits["file"] if limits["file"] else None
     playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None

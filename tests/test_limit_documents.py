@@ -12,14 +12,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from seawall.connectors.bus import open_bus
-from seawall.connectors.keys import new_key
 from seawall.connectors.limit_documents import read_documents, write_document
 from seawall.dataflows.sequence import Sequencer
 from seawall.operators.core.frames import Table
 from seawall.operators.core.limit_cells import Cells
 from seawall.operators.core.limit_rules import Limit
 from seawall.operators.core.policy import Policy
-from seawall.ops.verify import Report
+from seawall.ops.findings import Report
 from seawall.ops.verify_limits import verify_limits
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import Reason, Rejected, UsageError
@@ -41,6 +40,7 @@ from seawall_testing.limit_papers import (
     sealed,
     sha256,
     tampered,
+    vouch,
     write_key_set,
 )
 from seawall_testing.memory_bus import MemoryBus
@@ -408,7 +408,7 @@ def test_verify_checks_every_journaled_document_again(tmp_path: Path) -> None:
 
 def test_a_prod_run_is_run_verified_and_replayed_with_public_keys_only(tmp_path: Path) -> None:
     path = write_prod(tmp_path, *BOOK)
-    new_key(tmp_path / "keys" / "prod.pem")
+    vouch(path)
     assert seawall("run", path).returncode == 0
     verified = seawall("verify", path)
     assert (verified.returncode, verified.stderr) == (0, "")

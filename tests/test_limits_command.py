@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from seawall.connectors.keys import new_key
 from seawall.ops.cli import app
 from seawall.schemas.errors import UsageError
 from seawall_testing.desk import SECOND, T0, account, fill, instrument, lines, mark, transfer
-from seawall_testing.limit_papers import CHECKER, CHECKER_OF_MAKER, MAKER, write_key_set
+from seawall_testing.limit_papers import CHECKER, CHECKER_OF_MAKER, MAKER, vouch, write_key_set
 from seawall_testing.runs import seawall
 from seawall_testing.signing import Holder
 
@@ -110,7 +109,7 @@ def test_what_loosens_waits(desk: Path) -> None:
 def test_an_override_ends_by_itself(desk: Path) -> None:
     propose(approved(desk), "--set", "gross.soft=180", "--until", str(T0 + SECOND // 2))
     limits(desk, "approve", by="bob")
-    new_key(desk.parent / "keys" / "prod.pem")
+    vouch(desk)
     assert seawall("run", desk).returncode == 0
     by_time = [json.loads(limits(desk, "show", "--json", "--as-of", str(T0 + at)).stdout) for at in (100_000, SECOND)]
     assert [found["limits"][0]["soft"] for found in by_time] == [180.0, 120.5]
@@ -174,7 +173,7 @@ def test_signing_without_a_terminal_asks_for_yes(desk: Path) -> None:
 
 
 def test_a_run_its_history_and_its_exposures(desk: Path) -> None:
-    new_key(desk.parent / "keys" / "prod.pem")
+    vouch(desk)
     assert seawall("run", approved(desk)).returncode == 0
     assert seawall("verify", desk).returncode == 0
     entries = json.loads(limits(desk, "history", "--json").stdout)

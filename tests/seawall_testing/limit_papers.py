@@ -2,13 +2,28 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
+from seawall.connectors.keys import SEALERS, new_key
+from seawall.schemas.dsse import Signer
 from seawall.schemas.evidence.keyset import KeySet, parse_keyset
 from seawall.schemas.limit_documents import PAYLOAD_TYPE, encode_document, envelope_of, parse_document
 from seawall_testing.desk import SECOND, T0, Json
-from seawall_testing.signing import CHECKER, CHECKER_OF_MAKER, MAKER, ROOTS, Holder, encode, keyset_document, signatures
+from seawall_testing.signing import (
+    CHECKER,
+    CHECKER_OF_MAKER,
+    MAKER,
+    ROOTS,
+    SIGNED,
+    Holder,
+    encode,
+    keyset_document,
+    signatures,
+)
 from seawall_testing.signing import envelope as enveloped
 
 FOREVER = (1 << 53) - 1
@@ -30,11 +45,30 @@ def key_set(**changes: Any) -> KeySet:
     return parse_keyset(key_set_value(**changes))
 
 
-def write_key_set(path: Path, environment: str = "prod") -> str:
-    """Write a key set file; return the hash to pin."""
-    value = key_set_value(environment)
+def entry_of(signer: Signer, role: str, types: tuple[str, ...] = ()) -> Json:
+    """Return a key set's entry for a signer."""
+    window = {"nbf_us": 0, "exp_us": FOREVER, "status": "active"}
+    return {**signer.public_jwk(), "owner": role, "roles": [role], "types": list(types), **window}
+
+
+def write_key_set(path: Path, environment: str = "prod", more: tuple[Json, ...] = ()) -> str:
+    """Write a key set file, with further entries; return the hash to pin."""
+    people = parse_keyset(key_set_value(environment)).document.keys
+    listed = [to_builtins(key) for key in people]
+    listed = [{name: value for name, value in entry.items() if value is not None} for entry in listed]
+    value = key_set_value(environment, keys=[*listed, *more])
     path.write_bytes(enveloped(value, ROOTS[:2]) + b"\n")
     return parse_keyset(value).sha256
+
+
+def vouch(desk: Path) -> None:
+    """Make the keys of a prod desk, which its key set then names as issuer and sealer."""
+    folder = desk.parent
+    issuer, sealer = new_key(folder / "keys" / "prod.pem"), new_key(folder / "keys" / "sealer.pem", SEALERS)
+    pinned = write_key_set(
+        folder / "keyset.jsonl", more=(entry_of(issuer, "issuer", SIGNED), entry_of(sealer, "sealer"))
+    )
+    desk.write_text(re.sub(r'set_sha256 = "\w+"', f'set_sha256 = "{pinned}"', desk.read_text()))
 
 
 def paper(version: int = 1, prev: str | None = None, **changes: Any) -> bytes:
