@@ -236,7 +236,7 @@ def test_volatility_is_unknown_before_enough_returns_and_then_that_of_the_marks(
     base: list[Any] = [instrument(), instrument("ETH-C", kind="option", strike="1", option_type="call",
                                                 expiry_us=T0 + 9_000_000_000_000)]  # fmt: skip
     marks = [mark(T0 + at * SECOND, repr(price)) for at, price in enumerate(prices)]
-    ran = run_core(tmp_path, *base, *marks)
+    ran = run_core(tmp_path, *base, *marks, limits=[SCALED])
     known = [f.markets.volatility[0] for f in ran.frames if f.markets is not None and f.key == "0"]
     assert np.isnan(known[: RETURNS_MIN - 1]).all()
     assert known[-1] == pytest.approx(move * YEAR_S**0.5, rel=0.01)

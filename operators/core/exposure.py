@@ -132,11 +132,13 @@ class ExposureState:
             limit_documents=documents,
         )
 
-    def _sampled(self, ledger: Ledger, as_of_us: int) -> Markets:
-        """Return what the marks say of markets at the end of a second."""
+    def _sampled(self, ledger: Ledger, as_of_us: int) -> Markets | None:
+        """Return what the marks say of markets at the end of a second, None where no limit may ask for it."""
         across, marks = ledger.marks.across(), ledger.marks.rows
         self._markets.sample(marks["price"][across], marks["time_us"][across])
-        return self._markets.markets(ledger.directory, as_of_us)
+        limits = self.configuration["limits"]
+        asked = limits.get("documents") or any("scaling" in limit for limit in limits["limits"])
+        return self._markets.markets(ledger.directory, as_of_us) if asked else None
 
     def _partial(self, ledger: Ledger, piece: Slice, digest: str, markets: Markets | None) -> dict[str, Any]:
         """Return what the second operator needs of this shard at the end of a second."""

@@ -71,7 +71,7 @@ class FirmState:
             causes=_SecondCauses(fills) if fills else None,
             news=[News(*item) for part in parts for item in part["news"]],
             records={"exposures": records} if records else {},
-            markets=Markets(*head["markets"]),
+            markets=Markets(*head["markets"]) if head["markets"] is not None else None,
             limit_documents=head["limit_documents"],
         )
 

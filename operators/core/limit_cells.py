@@ -47,9 +47,10 @@ class Cells:
         self.scaled = ScaledCells(limits)
         self.windows = Windows()
         self.known = 0
+        self.raised = False  # some cell stands at a level
         self.restless = False  # a level is about to be left, or windows roll: time alone may change something
-        self._enter = np.array([limit.enter for limit in limits]).reshape(-1, 3)
-        self._leave = np.array([limit.leave for limit in limits]).reshape(-1, 3)
+        self._enter = _filled([limit.enter for limit in limits])
+        self._leave = _filled([limit.leave for limit in limits])
         self._lowest_of = np.array([limit.lowest for limit in limits])
         self._sign = np.array([limit.sign for limit in limits])
         self._dwell = np.array([limit.dwell_us for limit in limits], dtype=np.int64)
@@ -117,17 +118,21 @@ class Cells:
         if len(self.windows.cell):
             moving = self.windows.cell
             values[moving] = self.windows.change(values[moving], as_of_us)
-        near = (values >= self._lowest) | (level > 0)
-        at = near.nonzero()[0]
+        near = values >= self._lowest
+        at = (near | (level > 0) if self.raised else near).nonzero()[0]
         return self._move(at, values[at], as_of_us) if len(at) else []
 
     def _move(self, at: I8, values: F8, as_of_us: int) -> list[Change]:
-        limit, level, leaving = (self.columns[name] for name in ("limit", "level", "leaving_us"))
-        of, before, since = limit[at], level[at], leaving[at]
+        columns = self.columns
+        level, leaving = columns["level"], columns["leaving_us"]
+        of, before, since = columns["limit"][at], level[at], leaving[at]
         enter, leave = self._enter[of], self._leave[of]
         if self._scale is not None:
             enter, leave = enter * self._scale[at, None], leave * self._scale[at, None]
         target = np.maximum(_reached(enter, values), np.minimum(_reached(leave, values), before))
+        if (target == before).all() and (since == NEVER).all():
+            self.restless = len(self.windows.cell) > 0
+            return []
         falling = target < before
         started = np.where(since == NEVER, as_of_us, since)
         waiting = falling & (as_of_us - started < self._dwell[of])
@@ -135,6 +140,7 @@ class Cells:
         level[at] = after = np.where(waiting, before, target)
         self.restless = bool(waiting.any()) or len(self.windows.cell) > 0
         changed = (after != before).nonzero()[0].tolist()
+        self.raised = bool(level.any())
         return [self._change(at.item(i), values.item(i), before.item(i), after.item(i)) for i in changed]
 
     def _change(self, cell: int, value: float, before: int, after: int) -> Change:
@@ -177,6 +183,7 @@ class Cells:
             self.columns[name][after] = other.columns[name][before]
         self.windows.take_from(other.windows, kept)
         self.scaled.take_from(other.scaled, kept)
+        self.raised = bool(self.columns["level"].any())
         self._shape = None
         return gone
 
@@ -193,15 +200,20 @@ class Cells:
         self.columns.restore(state["cells"])
         self.windows.restore(state["windows"])
         self.scaled.restore(state["scaled"])
+        self.raised = bool(self.columns["level"].any())
+
+
+def _filled(bounds: list[F8]) -> F8:
+    """Return the bounds of limits, a level that one lacks standing where its next higher one does."""
+    rows = np.array(bounds).reshape(-1, 3)
+    filled: F8 = np.minimum.accumulate(rows[:, ::-1], axis=1)[:, ::-1]
+    return filled
 
 
 def _reached(bounds: F8, values: F8) -> NDArray[np.int8]:
     """Return the highest level, 1 to 3, whose bound each value reaches; 0 for none."""
-    reached = values[:, None] >= bounds
-    highest: NDArray[np.int8] = np.where(
-        reached[:, 2], np.int8(3), np.where(reached[:, 1], np.int8(2), reached[:, 0].astype(np.int8))
-    )
-    return highest
+    reached: NDArray[np.int8] = (values[:, None] >= bounds).sum(axis=1, dtype=np.int8)
+    return reached
 
 
 def _pairs(columns: Columns) -> list[tuple[int, int]]:

@@ -148,7 +148,7 @@ class LimitsState:
             return None
         names, held = frame.tables["account"].names, frame.positions
         if covers_all(self._covering):
-            if not self._cells[DENY].columns["level"].any():
+            if not self._cells[DENY].raised:
                 return None
             return Table(names, ("uncovered_position",), np.zeros((1, len(held))))
         if self._bare[0] is not frame.owners or len(self._bare[1]) != len(held):
