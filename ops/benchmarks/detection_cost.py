@@ -1,7 +1,9 @@
-"""Cost: µs per event of each detector alone and behind guard, score and gate; state bytes; snapshots of 10,000 keys.
+"""Cost: µs per event of each detector alone in River and here, by batch; state per key; snapshots of 10,000 keys.
 
-Run as ``python ops/benchmarks/detection_cost.py``. "Alone" calls a River estimator's own ``score_one`` and
-``learn_one``; "here" is the same estimator behind the protocol. CPU time, best of three.
+Run as ``python ops/benchmarks/detection_cost.py``. "River" calls an estimator's ``score_one`` and ``learn_one`` with
+ready dictionaries; "here" takes samples and adds guard, warm-up, rank calibration and, where it says so, the gate. A
+batch of N is one event for each of N keys; River has no batches, and a HalfSpaceTrees object for each of 1,024 keys
+would take 3 GB. CPU time, best of three.
 """
 
 import random
@@ -10,15 +12,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from river import anomaly, stats
 
+from seawall.operators.core.detection import forest as forests
+from seawall.operators.core.detection import kernels
 from seawall.operators.core.detection.bank import Bank
 from seawall.operators.core.detection.composite import UNUSUAL_SCORE, Composite
 from seawall.operators.core.detection.deviations import Deviation
+from seawall.operators.core.detection.factory import make_models
+from seawall.operators.core.detection.forest import Forest
 from seawall.operators.core.detection.gates import Gated
+from seawall.operators.core.detection.models import ModelKey, Scope
+from seawall.operators.core.detection.one_class import OneClass
 from seawall.operators.core.detection.rivers import RiverDetector, half_space_trees, loda, one_class_svm
 from seawall.operators.core.detection.samples import Detector, Sample, observe
 
 ROWS = 1500
+WARM_ROWS = 400
 FEATURES = 5
 KEYS = 10_000
 BATCHES = (1, 32, 1024)
@@ -41,27 +51,27 @@ def best(action: Callable[[], int]) -> float:
     return min(results)
 
 
-def alone(build: Callable[[], Any]) -> float:
-    rows = [dict(zip(NAMES, sample.values, strict=True)) for sample in samples(ROWS)]
-
+def river(build: Callable[[], Any], target: bool = False) -> float:
+    rows: list[tuple[Any, ...]] = [(dict(zip(NAMES, sample.values, strict=True)),) for sample in samples(ROWS)]
+    if target:
+        rows = [(None, sample.values[0]) for sample in samples(ROWS)]
     estimator = build()
-    for row in rows[:400]:
-        estimator.learn_one(row)
+    for row in rows[:WARM_ROWS]:
+        estimator.learn_one(*row)
 
     def action() -> int:
         for row in rows:
-            estimator.score_one(row)
-            estimator.learn_one(row)
+            estimator.score_one(*row)
+            estimator.learn_one(*row)
         return ROWS
 
     return best(action)
 
 
-def here(make: Callable[[], Detector], keys: int) -> float:
-    """Time rounds of one event for each of ``keys`` keys: a batch of market events of that many instruments."""
-    rows = samples(max(ROWS // keys, 2))
-    detectors = [make() for _ in range(keys)]
-    for row in rows[: 400 // keys + 1]:
+def here(make: Callable[[], Detector], batch: int, width: int = FEATURES) -> float:
+    rows = [Sample(sample.time_us, sample.values[:width]) for sample in samples(max(ROWS // batch, 2))]
+    detectors = [make() for _ in range(batch)]
+    for row in (rows * WARM_ROWS)[: WARM_ROWS if batch == 1 else 2]:
         for detector in detectors:
             observe(detector, row)
 
@@ -69,7 +79,7 @@ def here(make: Callable[[], Detector], keys: int) -> float:
         for row in rows:
             for detector in detectors:
                 observe(detector, row)
-        return keys * len(rows)
+        return batch * len(rows)
 
     return best(action)
 
@@ -90,44 +100,75 @@ def banked(batch: int) -> float:
     return best(action)
 
 
+def forest(batch: int) -> float:
+    """Time the trees of one asset class, of whose keys ``batch`` arrive at a time."""
+    trees, rows = Forest(FEATURES), np.random.default_rng(1).random((2048, FEATURES))
+    trees.observe(rows[:600])
+
+    def action() -> int:
+        for begin in range(0, len(rows), batch):
+            trees.observe(rows[begin : begin + batch])
+        return len(rows)
+
+    return best(action)
+
+
+def line(name: str, alone: float | None, costs: list[float | None], size: int) -> None:
+    cells = "".join(f"{'-' if cost is None else f'{cost:.1f}':>9}" for cost in costs)
+    ratio = f"{costs[0] / alone:.2f}" if alone and costs[0] else "-"
+    print(f"{name:40}{'-' if alone is None else f'{alone:.1f}':>9}{cells}{ratio:>7}{size:>12,}", flush=True)
+
+
+def table() -> None:
+    print(f"{'µs per event of 5 features':40}{'River':>9}" + "".join(f"{batch:>9}" for batch in BATCHES), end="")
+    print(f"{'ratio':>7}{'state bytes':>12}")
+    alone = {build: river(build) for build in (half_space_trees, loda, one_class_svm)}
+    deviation = river(lambda: anomaly.StandardAbsoluteDeviation(stats.Mean()), target=True)
+    gaussian = river(lambda: anomaly.GaussianScorer(window_size=None, grace_period=100), target=True)
+    rows: list[tuple[str, float | None, Callable[[], Detector], tuple[int, ...], int]] = [
+        ("HalfSpaceTrees of River", alone[half_space_trees], lambda: RiverDetector(NAMES, half_space_trees), (1,), 5),
+        ("LODA of River", alone[loda], lambda: RiverDetector(NAMES, loda), BATCHES, 5),
+        ("OneClassSVM of River", alone[one_class_svm], lambda: RiverDetector(NAMES, one_class_svm), BATCHES, 5),
+        ("OneClassSVM, plain", alone[one_class_svm], lambda: OneClass(NAMES), BATCHES, 5),
+        ("AbsoluteDeviation, 1 feature", deviation, lambda: Deviation(NAMES[:1]), BATCHES, 1),
+        ("GaussianScorer, 1 feature", gaussian, lambda: Deviation(NAMES[:1]), BATCHES, 1),
+        ("largest z", None, lambda: Deviation(NAMES), BATCHES, 5),
+        ("composite", None, lambda: Composite(NAMES), BATCHES, 5),
+        ("composite, gated", None, lambda: Gated(Composite(NAMES), UNUSUAL_SCORE, hold=False), BATCHES, 5),
+    ]
+    for name, base, make, batches, width in rows:
+        costs = [here(make, batch, width) if batch in batches else None for batch in BATCHES]
+        detector = make()
+        for sample in samples(300):
+            observe(detector, Sample(sample.time_us, sample.values[:width]))
+        line(name, base, list(costs), len(detector.snapshot()))
+    line("composite, bank", None, [banked(batch) for batch in BATCHES], len(Composite(NAMES).snapshot()))
+    bare = river(lambda: anomaly.HalfSpaceTrees(n_trees=25, height=8, seed=7))
+    if kernels.compiled() is not None:
+        line("trees of a class, numba", bare, [forest(batch) for batch in BATCHES], len(Forest(FEATURES).snapshot()))
+    forests.compiled = lambda: None  # type: ignore[assignment]
+    line("trees of a class, numpy", bare, [forest(batch) for batch in BATCHES], len(Forest(FEATURES).snapshot()))
+
+
 def snapshots() -> None:
-    """Time packing and restoring the state of 10,000 keys, each by itself and as one bank."""
-    detectors = [Composite(NAMES[:1]) for _ in range(KEYS)]
+    """Time packing and restoring the models of 10,000 keys."""
+    bank = Bank(KEYS, NAMES)
     begin = time.process_time()
-    data = [detector.snapshot() for detector in detectors]
-    packed = time.process_time()
-    for detector, saved in zip(detectors, data, strict=True):
-        detector.restore(saved)
-    restored = time.process_time()
-    bank = Bank(KEYS, NAMES[:1])
-    banked_begin = time.process_time()
     whole = bank.snapshot()
-    banked_end = time.process_time()
-    print(f"\nsnapshot of {KEYS:,} keys of one column: {1000 * (packed - begin):.0f} ms, {len(data[0]):,} bytes each")
-    print(f"restore {1000 * (restored - packed):.0f} ms; ", end="")
-    print(f"as one bank {1000 * (banked_end - banked_begin):.0f} ms, {len(whole):,} bytes")
-
-
-def main() -> None:
-    print(f"{'µs per event of 5 features':28}{'River alone':>12}{'here':>8}{'ratio':>7}{'state bytes':>13}")
-    for name, build in (("HalfSpaceTrees", half_space_trees), ("LODA", loda), ("OneClassSVM", one_class_svm)):
-        detector = RiverDetector(NAMES, build)
-        for sample in samples(400):
-            observe(detector, sample)
-        base, ours = alone(build), here(lambda build=build: RiverDetector(NAMES, build), 1)  # type: ignore[misc]
-        print(f"{name:28}{base:12.1f}{ours:8.1f}{ours / base:7.2f}{len(detector.snapshot()):13,}", flush=True)
-    print(f"\n{'µs per event, by batch':28}" + "".join(f"{batch:>9}" for batch in BATCHES) + f"{'state bytes':>13}")
-    makers: dict[str, Callable[[], Detector]] = {
-        "composite, 5 columns": lambda: Composite(NAMES),
-        "composite, 5 columns, gated": lambda: Gated(Composite(NAMES), UNUSUAL_SCORE, hold=False),
-        "largest z, 5 features": lambda: Deviation(NAMES),
-    }
-    for name, make in makers.items():
-        costs = "".join(f"{here(make, batch):9.1f}" for batch in BATCHES)
-        print(f"{name:28}{costs}{len(make().snapshot()):13,}", flush=True)
-    print(f"{'composite, 5 columns, bank':28}" + "".join(f"{banked(batch):9.1f}" for batch in BATCHES))
-    snapshots()
+    print(f"\n{KEYS:,} keys of 5 columns in a bank: {1e3 * (time.process_time() - begin):.0f} ms, {len(whole):,} bytes")
+    models, rows = make_models(NAMES), samples(2)
+    for number in range(KEYS):
+        for row in rows:
+            models.observe(ModelKey(Scope.INSTRUMENT, f"key{number}", "perpetual"), row)
+    begin = time.process_time()
+    data = models.snapshot()
+    packed = time.process_time()
+    make_models(NAMES).restore(data)
+    restored = time.process_time()
+    print(f"{KEYS:,} keys of 5 columns in a registry: {1e3 * (packed - begin):.0f} ms, ", end="")
+    print(f"{len(data) / KEYS:,.0f} bytes a key; restored in {1e3 * (restored - packed):.0f} ms")
 
 
 if __name__ == "__main__":
-    main()
+    table()
+    snapshots()
