@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seawall.operators.audit import record_audit
+    from seawall.operators.conduct import watch_counterparties
     from seawall.operators.exposure import aggregate_exposure
     from seawall.operators.limits import enforce_limits
     from seawall.operators.mitigation import plan_mitigation
@@ -24,6 +25,7 @@ __all__ = [
     "record_audit",
     "seal_log",
     "sign_commands",
+    "watch_counterparties",
 ]
 
 _WHERE = {
@@ -34,6 +36,7 @@ _WHERE = {
     "record_audit": "audit",
     "seal_log": "seal",
     "sign_commands": "signing",
+    "watch_counterparties": "conduct",
 }
 
 

@@ -8,6 +8,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
 from seawall.operators._coat import StepLogic
+from seawall.operators.conduct import watch_counterparties
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
 from seawall.operators.core.frames import Frame
@@ -36,7 +37,8 @@ def aggregate_exposure(step_id: str, up: KeyedStream[bytes]) -> KeyedStream[Fram
     InvariantError
         A slice is missing or comes twice: the state and the journal do not join.
     """
-    frames = op.stateful_batch("shard", up, lambda resume: StepLogic(resume, _make, ExposureState.restore, _step))
+    slices = op.stateful_batch("shard", up, lambda resume: StepLogic(resume, _make, ExposureState.restore, _step))
+    frames = watch_counterparties("conduct", slices)
     partials = op.flat_map("partial", frames, _partial)
     wide = op.stateful_batch(
         "firm", partials, lambda resume: StepLogic(resume, _firm, FirmState.restore, FirmState.step)

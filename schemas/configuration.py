@@ -25,7 +25,7 @@ SOURCES_MAX = 400  # each slice carries a position per source
 CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
 ENVIRONMENTS = ("dev", "test", "prod")
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
-HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory", "epoch")
+HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory", "epoch", "conduct")
 
 
 def _slice_ms(value: Any) -> str:
@@ -48,6 +48,7 @@ _TOP: Table = {
     "limits": Field("table", {}),
     "mitigation": Field("table", {}),
     "keys": Field("table", {}),
+    "conduct": Field("table", {}),
 }
 _INPUTS: Table = {
     "events": Field("texts", [], lambda value: "" if len(value) <= SOURCES_MAX else f"must name at most {SOURCES_MAX}"),
@@ -63,6 +64,17 @@ _KEYS: Table = {
     "sealer": Field("text", "file:keys/sealer.pem"),
     "witnesses": Field("texts", []),
 }
+_CONDUCT: Table = {
+    "enabled": Field("boolean", True),
+    "level": Field("number", 0.9, number_in(0, 1)),
+    "persistence": Field("integer", 3, number_in(1, 1_000)),
+    "refractory_s": Field("number", 600, number_in(0, 1e6)),
+    "warm_up": Field("integer", 50, number_in(1, 1_000_000)),
+    "window_s": Field("number", 60, number_in(0.001, 1e6)),
+}
+
+
+_SECTIONS = {"inputs": _INPUTS, "limits": _LIMITS, "mitigation": _MITIGATION, "keys": _KEYS, "conduct": _CONDUCT}
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +102,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Where the keys are that sign commands and the audit's checkpoints.
     witnesses
         ``URL VKEY`` of each witness that is asked to cosign checkpoints.
+    conduct
+        Thresholds of the watch over accounts (``operators/core/conduct.py``), defaults filled in.
     """
 
     path: Path
@@ -118,6 +132,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     key_set_sha256: str = ""
     sealer: str
     witnesses: tuple[str, ...]
+    conduct: dict[str, Any]
 
 
 def load_configuration(path: str | Path) -> Configuration:
@@ -130,9 +145,8 @@ def load_configuration(path: str | Path) -> Configuration:
     """
     path = Path(path)
     top = check_table(read_toml(path), _TOP, path.name)
-    inputs, limits, mitigation, keys = (
-        check_table(top.pop(section), table, f"{path.name} [{section}]")
-        for section, table in (("inputs", _INPUTS), ("limits", _LIMITS), ("mitigation", _MITIGATION), ("keys", _KEYS))
+    inputs, limits, mitigation, keys, conduct = (
+        check_table(top.pop(section), table, f"{path.name} [{section}]") for section, table in _SECTIONS.items()
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
     directory = path.absolute().parent
@@ -157,6 +171,7 @@ def load_configuration(path: str | Path) -> Configuration:
         key_set_sha256=keys["set_sha256"],
         sealer=keys["sealer"],
         witnesses=tuple(keys["witnesses"]),
+        conduct=conduct,
     )
 
 

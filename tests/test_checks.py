@@ -27,13 +27,15 @@ from seawall_testing.runs import Contents, contents, differences, seawall
 
 SHARDS = 2
 NAMES = [f"{kind}-{key}" for key in ("0", "1", "all") for kind in ("exposure", "limits", "mitigation", "audit")]
-NAMES = ["firm" if name == "exposure-all" else name for name in NAMES]
+NAMES = ["firm" if name == "exposure-all" else name for name in NAMES] + ["conduct-0", "conduct-1"]
+KEEN = {"level": 0.2, "persistence": 1, "refractory_s": 0.2, "warm_up": 2, "window_s": 1}
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("core")
-    return run_core(folder, *crisis.records(2), limits=crisis.LIMITS, playbook=crisis.PLAYBOOK, shards=SHARDS)
+    files = {"limits": crisis.LIMITS, "playbook": crisis.PLAYBOOK}
+    return run_core(folder, *crisis.records(2), **files, shards=SHARDS, conduct=KEEN)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,11 @@ def test_every_core_state(known: dict[str, Subject], name: str, check: Callable[
 def test_every_state_of_risk_is_among_the_subjects(known: dict[str, Subject]) -> None:
     assert set(known) == set(NAMES)
     assert all(len(subject.items) > 2 for subject in known.values())
+
+
+def test_the_watch_over_accounts_has_something_to_say_in_every_shard(ran: Ran) -> None:
+    alerts = [alert["shard"] for alert in ran.topic("alerts") if alert["kind"] == "unusual_conduct"]
+    assert set(alerts) == set(range(SHARDS))
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

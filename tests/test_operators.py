@@ -307,6 +307,7 @@ def test_a_source_without_a_journal_says_that_there_is_none(tmp_path: Path) -> N
 STEP_IDS = """
 risk.journal
 risk.exposure.shard
+risk.exposure.conduct.accounts
 risk.exposure.partial.flat_map_batch
 risk.exposure.firm
 risk.exposure.frames

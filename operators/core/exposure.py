@@ -14,6 +14,7 @@ batched, on the host or on the numpy version (DESIGN §1).
 from typing import Any
 
 from seawall.operators.core import fills, rows
+from seawall.operators.core.activity import activity_of
 from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, News, Table
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.snapshot import pack, unpack
@@ -125,12 +126,17 @@ class ExposureState:
             news=heard + out.news,
             records=out.records,
             decisions=out.decisions,
+            activity=activity_of(piece, ledger, bool(self._second_fills)) if self._watches() else None,
             partial=self._partial(ledger, piece, digest, markets) if piece.second and decides else None,
             markets=markets,
             ratings=self._ratings,
             house=self._house,
             limit_documents=documents,
         )
+
+    def _watches(self) -> bool:
+        """Tell whether anyone wants to know what accounts do; journals of before have no such setting."""
+        return bool(self.configuration.get("conduct", {}).get("enabled"))
 
     def _sampled(self, ledger: Ledger, as_of_us: int) -> Markets | None:
         """Return what the marks say of markets at the end of a second, None where no limit may ask for it."""

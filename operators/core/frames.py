@@ -6,12 +6,15 @@ of them may be forked, skipped or used alone.
 
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seawall.schemas.records import Record
+
+if TYPE_CHECKING:
+    from seawall.operators.core.activity import Activity
 
 CAUSES_MAX = 10
 
@@ -96,6 +99,7 @@ class Frame:
     news: list[News] = field(default_factory=list)
     records: dict[str, list[Record]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
+    activity: "Activity | None" = None
     partial: dict[str, Any] | None = None
     markets: Markets | None = None  # once per second of event time
     ratings: dict[str, str] = field(default_factory=dict)  # of counterparties; the same object until one changes

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from seawall.operators.core.audit import AuditState
+from seawall.operators.core.conduct import ConductState
 from seawall.operators.core.desired import DesiredState, tell
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
@@ -71,6 +72,7 @@ class Risk:
     def __init__(self, shards: int, signer: CommandSigner | None = None) -> None:
         signer = signer or Unsigned()
         self._exposure = [ExposureState(shard) for shard in range(shards)]
+        self._conduct = [ConductState(shard) for shard in range(shards)]
         self._deciders = [Decider(str(shard), shard, signer) for shard in range(shards)]
         self._firm, self._desired = FirmState(), DesiredState()
         self._firm_decider = Decider(KEY, shards, signer)
@@ -79,6 +81,7 @@ class Risk:
         """Apply one journal value; yield the records of its slice, and of the seconds that it completes."""
         piece = decode_slice(value)
         frame = self._exposure[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
+        frame = self._conduct[piece.shard].step(frame)
         planned = self._deciders[piece.shard].plan(frame)
         yield self._deciders[piece.shard].finish(planned)
         told = tell(planned)

@@ -25,6 +25,7 @@ from seawall.schemas.slices import Fills, Marks, Slice, Transfers, encode_slice
 
 SHARDS = 4
 BATCH = 1000
+CONDUCT = True
 
 
 def configuration(change_min):
@@ -51,6 +52,14 @@ def configuration(change_min):
         "exposure_change_min": change_min,
         "mark_max_age_s": 60,
         "fill_memory": 100_000,
+        "conduct": {
+            "enabled": CONDUCT,
+            "level": 0.9,
+            "persistence": 3,
+            "refractory_s": 600,
+            "warm_up": 50,
+            "window_s": 60,
+        },
         "limits": {"version": 1, "sha256": "-", "limits": [limit]},
         "playbook": {"version": 1, "sha256": "-", "rules": []},
     }

@@ -13,6 +13,7 @@ import pytest
 
 from seawall.operators._coat import StepLogic
 from seawall.operators.core.audit import AuditState
+from seawall.operators.core.conduct import ConductState
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import FirmState
 from seawall.operators.core.frames import Audited, Enforced, Frame, Planned, Signed
@@ -50,6 +51,7 @@ def fingerprint(item: Any) -> Any:
             tables = {k: (t.names[: t.values.shape[1]], t.measures, t.values.tobytes()) for k, t in item.tables.items()}
             head = (item.key, item.partition, item.seq, item.as_of_us, item.cut_us, item.decides, item.second)
             tail = (item.inputs, item.configuration, item.news, item.decisions, item.records)
+            head = (*head, fingerprint(item.activity))
             return (head, tables, deepcopy(tail), fingerprint(item.partial))
         case Enforced():
             return (fingerprint(item.frame), deepcopy(item.breaches), list(item.records))
@@ -70,6 +72,7 @@ def fingerprint(item: Any) -> Any:
 def subjects(ran: Ran, shards: int) -> list[Subject]:
     """Return every core state as a subject, with the items that a run gave it."""
     found = [_exposure(ran, shard) for shard in range(shards)]
+    found += [_conduct(ran, shard) for shard in range(shards)]
     partials = [frame.partial for frame in ran.frames if frame.partial is not None]
     found.append(Subject("firm", lambda _: FirmState(), FirmState.restore, FirmState.step, partials))
     for key in [*map(str, range(shards)), "all"]:
@@ -86,6 +89,11 @@ def _exposure(ran: Ran, shard: int) -> Subject:
 
     values = [encode_slice(piece) for piece in ran.slices if piece.shard == shard]
     return Subject(f"exposure-{shard}", lambda _: ExposureState(shard), ExposureState.restore, step, values)
+
+
+def _conduct(ran: Ran, shard: int) -> Subject:
+    frames = [frame for frame in ran.exposed if frame.partition == shard]
+    return Subject(f"conduct-{shard}", lambda _: ConductState(shard), ConductState.restore, ConductState.step, frames)
 
 
 def _deciders(key: str, frames: list[Frame]) -> list[Subject]:

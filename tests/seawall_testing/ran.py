@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from seawall.operators.core.conduct import ConductState
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
 from seawall.operators.core.frames import Audited, Frame
@@ -45,7 +46,7 @@ def write_configuration(
         (folder / name).write_bytes(content)
     (folder / "limits.toml").write_text(toml_tables("limit", limits))
     (folder / "playbook.toml").write_text(toml_tables("rule", playbook))
-    settings = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
+    settings = "".join(f"{key} = {_inline(value)}\n" for key, value in top.items())
     events = json.dumps(list(files) if inputs is None else inputs)
     (folder / "desk.toml").write_text(
         f"{settings}[inputs]\nevents = {events}\n"
@@ -71,7 +72,9 @@ class Ran:
         self.slices: list[Slice] = []
         self.frames: list[Frame] = []
         self.audited: list[Audited] = []
+        self.exposed: list[Frame] = []  # as the exposure operator made them
         self.exposures = [ExposureState(shard) for shard in range(shards)]
+        self.conduct = [ConductState(shard) for shard in range(shards)]
         self._deciders = [Decider(str(shard), shard, Unsigned()) for shard in range(shards)]
         self._firm, self._firm_decider = FirmState(), Decider(KEY, shards, Unsigned())
         for value in values:
@@ -81,6 +84,8 @@ class Ran:
         piece = decode_slice(value)
         self.slices.append(piece)
         frame = self.exposures[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
+        self.exposed.append(frame)
+        frame = self.conduct[piece.shard].step(frame)
         self.frames.append(frame)
         self.audited.append(self._deciders[piece.shard].step(frame))
         for wide in self._firm.step(frame.partial) if frame.partial is not None else ():
