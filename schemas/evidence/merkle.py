@@ -96,7 +96,7 @@ class CompactRange:
 
     def root(self) -> bytes:
         """Return the root of the tree as it stands."""
-        return _fold_right(self.peaks)
+        return fold_peaks(self.peaks)
 
     def snapshot(self) -> bytes:
         """Return the state as bytes, equal for equal trees."""
@@ -119,7 +119,7 @@ def hashes_of(leaf_hashes: Sequence[bytes]) -> HashAt:
 
 def range_root(begin: int, end: int, hash_at: HashAt) -> bytes:
     """Return the RFC 6962 root over ``[begin, end)``; ``begin`` is a multiple of a power of two >= the width."""
-    return _fold_right([hash_at(level, index) for level, index in perfect_subtrees(begin, end)])
+    return fold_peaks([hash_at(level, index) for level, index in perfect_subtrees(begin, end)])
 
 
 def perfect_subtrees(begin: int, end: int) -> list[tuple[int, int]]:
@@ -230,7 +230,7 @@ def _split(width: int) -> int:
     return 1 << ((width - 1).bit_length() - 1)
 
 
-def _fold_right(hashes: Sequence[bytes]) -> bytes:
+def fold_peaks(hashes: Sequence[bytes]) -> bytes:
     """Return the root of subtrees given largest first."""
     if not hashes:
         return EMPTY_ROOT

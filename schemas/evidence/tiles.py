@@ -14,8 +14,9 @@ c2sp.org/tlog-tiles.
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
-from seawall.schemas.evidence.merkle import HASH_SIZE, CompactRange, HashAt, leaf_hash, node_hash, parents
+from seawall.schemas.evidence.merkle import HASH_SIZE, CompactRange, HashAt, fold_peaks, node_hash, parents
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
@@ -76,11 +77,12 @@ def decode_bundle(data: bytes) -> list[bytes]:
 class LogEdge:
     """The right edge of a growing log: per level the hashes of the tile that is not full yet, and its entries.
 
-    ``ranges`` holds the same hashes per level as perfect subtrees, so that a root costs a few dozen hashes at any size.
+    ``peaks`` holds the same hashes per level as the roots of perfect subtrees, so that a root costs a few dozen hashes
+    at any size.
     """
 
     levels: list[list[bytes]] = field(default_factory=lambda: [[]])
-    ranges: list[CompactRange] = field(default_factory=lambda: [CompactRange()])
+    peaks: list[list[bytes]] = field(default_factory=lambda: [[]])
     entries: list[bytes] = field(default_factory=list)
     full_tiles: int = 0
 
@@ -90,13 +92,17 @@ class LogEdge:
         return self.full_tiles * TILE_WIDTH + len(self.levels[0])
 
     def append(self, entry: bytes) -> Sequence[File]:
-        """Take one record; return the tiles that it completes, mostly none. Costs about 2 µs."""
+        """Take one record; return the tiles that it completes, mostly none. Costs about 1.5 µs."""
         if len(entry) > ENTRY_BYTES_MAX:
             raise ValueError(f"a log entry is at most {ENTRY_BYTES_MAX} bytes, this one has {len(entry)}")
         self.entries.append(entry)
-        leaf, hashes = leaf_hash(entry), self.levels[0]
-        hashes.append(leaf)
-        self.ranges[0].append(leaf)
+        hashes = self.levels[0]
+        value, at, peaks = sha256(b"\x00" + entry).digest(), len(hashes), self.peaks[0]
+        hashes.append(value)
+        while at & 1:  # as `merkle.CompactRange.append`, in place: this runs for every record
+            value = sha256(b"\x01" + peaks.pop() + value).digest()
+            at >>= 1
+        peaks.append(value)
         return self._complete() if len(hashes) == TILE_WIDTH else ()
 
     def partial_tiles(self, size: int | None = None) -> Iterator[File]:
@@ -115,7 +121,7 @@ class LogEdge:
 
     def root(self) -> bytes:
         """Return the root of the log as it stands."""
-        return CompactRange(self.size, [peak for one in reversed(self.ranges) for peak in one.peaks]).root()
+        return fold_peaks([peak for level in reversed(self.peaks) for peak in level])
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes: full tiles, the hashes above them, and the records that fill none yet."""
@@ -141,10 +147,11 @@ class LogEdge:
         return edge
 
     def _restore_level(self, hashes: list[bytes]) -> None:
-        self.levels.append(hashes)
-        self.ranges.append(CompactRange())
+        growing = CompactRange()
         for value in hashes:
-            self.ranges[-1].append(value)
+            growing.append(value)
+        self.levels.append(hashes)
+        self.peaks.append(growing.peaks)
 
     def _complete(self) -> list[File]:
         """Return what is full now, the record bundle first; each full tile's root goes one level up."""
@@ -153,13 +160,15 @@ class LogEdge:
         self.entries, self.full_tiles, level = [], number + 1, 0
         while len(self.levels[level]) == TILE_WIDTH:
             hashes, self.levels[level] = self.levels[level], []
-            (root,), self.ranges[level] = self.ranges[level].peaks, CompactRange()
+            (root,), self.peaks[level] = self.peaks[level], []
             files.append((tile_path(level, number >> (TILE_HEIGHT * level)), b"".join(hashes)))
             level += 1
             if level == len(self.levels):
                 self._restore_level([])
+            growing = CompactRange(len(self.levels[level]), self.peaks[level])
+            growing.append(root)
             self.levels[level].append(root)
-            self.ranges[level].append(root)
+            self.peaks[level] = growing.peaks
         return files
 
 

@@ -1,0 +1,179 @@
+"""The tamper simulation of published research on audit logs, on real runs: every attack is found, no clean run accused.
+
+The attacker writes to the bus and holds the issuer's key: he alters the audit, chains it anew so that no link is
+false, and corrects ids and counts. What he lacks is the sealer's key. The in-record chain alone does not find him; the
+log does.
+"""
+
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+
+from seawall.connectors.bus import open_bus
+from seawall.connectors.trust import load_trust
+from seawall.operators.core.audit import GENESIS, leaf_hash
+from seawall.ops.findings import Report
+from seawall.ops.verify import verify
+from seawall.ops.verify_log import LogCheck, trusted_logs
+from seawall.schemas.configuration import load_configuration
+from seawall_testing import crisis
+from seawall_testing.runs import seawall
+
+ATTACKS_TRIED = int(os.environ.get("SEAWALL_TAMPER_RUNS", "4"))
+CLEAN_RUNS = int(os.environ.get("SEAWALL_CLEAN_RUNS", "0"))
+Row = tuple[str, str, bytes]  # key, headers, value
+Rows = list[Row]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = crisis.write_crisis(tmp_path_factory.mktemp("run") / "run", 12, per_second=40)
+    assert seawall("run", path).returncode == 0
+    return path.parent
+
+
+def read(folder: Path, partition: int) -> Rows:
+    with closing(sqlite3.connect(folder / "seawall.db")) as db:
+        words = "select key, headers, value from records where topic = 'audit' and partition = ? order by offset"
+        return list(db.execute(words, (partition,)))
+
+
+def write(folder: Path, partition: int, rows: Rows) -> None:
+    with closing(sqlite3.connect(folder / "seawall.db")) as db:
+        db.execute("delete from records where topic = 'audit' and partition = ?", (partition,))
+        listed = [("audit", partition, offset, *row) for offset, row in enumerate(rows)]
+        db.executemany("insert into records values (?, ?, ?, ?, ?, ?)", listed)
+        db.commit()
+
+
+def rechained(rows: Rows) -> Rows:
+    """Return the rows with a chain, counts and all else that needs no key made to fit."""
+    found: Rows = []
+    prev = GENESIS
+    for number, (key, headers, value) in enumerate(rows):
+        new = orjson.dumps(orjson.loads(value) | {"prev": prev})
+        prev = leaf_hash(new)
+        found.append((key, orjson.dumps(orjson.loads(headers) | {"seawall-n": str(number)}).decode(), new))
+    return found
+
+
+def drop_one(rows: Rows, dice: random.Random) -> Rows:
+    at = dice.randrange(len(rows) - 1)
+    return rows[:at] + rows[at + 1 :]
+
+
+def alter_one(rows: Rows, dice: random.Random) -> Rows:
+    at = dice.randrange(len(rows))
+    key, headers, value = rows[at]
+    return [*rows[:at], (key, headers, orjson.dumps(orjson.loads(value) | {"kind": "note"})), *rows[at + 1 :]]
+
+
+def reinsert_one(rows: Rows, dice: random.Random) -> Rows:
+    at = dice.randrange(len(rows))
+    return [*rows[:at], dice.choice(rows), *rows[at:]]
+
+
+def swap_two(rows: Rows, dice: random.Random) -> Rows:
+    at = dice.randrange(len(rows) - 1)
+    return [*rows[:at], rows[at + 1], rows[at], *rows[at + 2 :]]
+
+
+ATTACKS: dict[str, Callable[[Rows, random.Random], Rows]] = {
+    "drop one": drop_one,
+    "alter one": alter_one,
+    "re-insert one": reinsert_one,
+    "swap neighbours": swap_two,
+    "drop the last": lambda rows, dice: rows[:-1],
+    "cut the last twenty": lambda rows, dice: rows[:-20],
+    "remove one writer": lambda rows, dice: [],
+}
+
+
+def check_log(folder: Path, partition: int) -> Report:
+    """Check the log alone: what an auditor sees who knows nothing but the audit, the checkpoints and a public key."""
+    configuration, report = load_configuration(folder / "run.toml"), Report()
+    bus = open_bus(configuration.bus, folder)
+    logs = trusted_logs(configuration)._replace(folder=None)
+    LogCheck(bus, partition, configuration.issuer, configuration.environment, logs, report).run()
+    bus.close()
+    return report
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_on_a_real_run_is_found_by_its_log_and_by_verify(run: Path, tmp_path: Path, name: str) -> None:
+    dice, missed = random.Random(name), []
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    for number in range(ATTACKS_TRIED):
+        partition = dice.randrange(3)
+        rows = read(run, partition)
+        attacked = ATTACKS[name](rows, dice)
+        write(copy, partition, rechained(attacked) if number % 2 else attacked)
+        report = check_log(copy, partition)
+        if not any(finding.partition == partition for finding in [*report.findings, *report.behind]):
+            missed.append((number, partition))
+        write(copy, partition, rows)
+    assert missed == []
+    write(copy, partition, attacked)
+    done = seawall("verify", copy)
+    assert (done.returncode, "audit" in done.stdout) == (1, True)
+
+
+def test_a_history_that_the_holder_of_the_issuers_key_wrote_anew_is_found(run: Path, tmp_path: Path) -> None:
+    """All topics of another run, with the same keys: every hash and signature of it fits but those of the log."""
+    other = crisis.write_crisis(tmp_path / "other", 11, per_second=40)
+    shutil.copytree(run / "keys", other.parent / "keys")
+    assert seawall("run", other).returncode == 0
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    with closing(sqlite3.connect(copy / "seawall.db")) as db:
+        db.execute("attach ? as other", (str(other.parent / "seawall.db"),))
+        db.execute("delete from records where topic <> 'checkpoints'")
+        db.execute("insert into records select * from other.records where topic <> 'checkpoints'")
+        db.commit()
+    configuration = load_configuration(copy / "run.toml")
+    bus = open_bus(configuration.bus, copy)
+    told = verify(bus, load_trust(configuration), configuration.environment, configuration.issuer)
+    assert told.good  # without the log nothing is wrong with it
+    report = verify(
+        bus, load_trust(configuration), configuration.environment, configuration.issuer, trusted_logs(configuration)
+    )
+    assert {finding.rule for finding in report.findings} & {"SEALED", "CHECKPOINT"}
+    assert {finding.topic for finding in report.findings} <= {"audit", "checkpoints"}
+
+
+def crash_and_finish(folder: Path, dice: random.Random) -> None:
+    """Run with kills -9 at random moments until it ends by itself."""
+    from test_kills import killed
+
+    path, took = folder / "desk.toml", 1.5
+    for _ in range(dice.randrange(1, 4)):
+        killed(path, dice.choice([[], ["--workers", "2"]]), dice.uniform(0.2, took))
+    assert seawall("run", path).returncode == 0
+
+
+def clean_run_with_crashes(folder: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    crisis.write_crisis(folder, 4 + seed % 5, per_second=30)
+    crash_and_finish(folder, dice)
+    done = seawall("verify", folder)
+    assert done.returncode == 0, (seed, done.stdout)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_clean_run_with_crashes_raises_no_alarm(tmp_path: Path, seed: int) -> None:
+    clean_run_with_crashes(tmp_path / "run", seed)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not CLEAN_RUNS, reason="SEAWALL_CLEAN_RUNS does not say how many runs")
+@pytest.mark.timeout(7200)
+def test_many_clean_runs_with_crashes_raise_no_alarm(tmp_path: Path) -> None:
+    for seed in range(100, 100 + CLEAN_RUNS):
+        clean_run_with_crashes(tmp_path / f"run-{seed}", seed)
+        shutil.rmtree(tmp_path / f"run-{seed}")
