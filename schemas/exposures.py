@@ -21,6 +21,7 @@ class AccountRow(Output):
     maintenance_margin: float
     margin_ratio: float
     leverage: float
+    distance_to_liquidation: float
 
 
 class NettingSetRow(Output):
@@ -60,6 +61,9 @@ class UnderlyingRow(Output):
     gross_notional: float
     net_notional: float
     pnl: float
+    delta: float
+    gamma: float
+    vega: float
 
 
 class VenueRow(Output):
@@ -81,7 +85,12 @@ class FirmRow(Output):
 
 
 class Exposures(Output):
-    """Rows of one shard in which a measure moved; ``stale`` names held instruments whose mark is too old."""
+    """Rows of one shard in which a measure moved, and what is wrong with the prices that they were computed from.
+
+    ``stale`` names held instruments whose mark is too old, ``missing`` those without any, ``unvalued`` held options
+    without a volatility or a forward, ``expiring`` held instruments past their expiry without a settlement mark, and
+    ``unpriced`` assets in which balances stand and that have no rate; each is left out where it names none.
+    """
 
     shard: int
     seq: int
@@ -90,6 +99,10 @@ class Exposures(Output):
     netting_sets: list[NettingSetRow]
     counterparties: list[CounterpartyRow]
     stale: list[str] | UnsetType = UNSET
+    missing: list[str] | UnsetType = UNSET
+    unvalued: list[str] | UnsetType = UNSET
+    expiring: list[str] | UnsetType = UNSET
+    unpriced: list[str] | UnsetType = UNSET
 
 
 class WideExposures(Output):

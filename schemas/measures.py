@@ -13,10 +13,12 @@ ACCOUNT = (
     "maintenance_margin",
     "margin_ratio",
     "leverage",
+    "distance_to_liquidation",
 )
 NETTING_SET = ("current_exposure", "collateral_held")
 COUNTERPARTY = ("current_exposure", "collateral_held", "gross_notional", "net_notional", "pnl")
 WIDE = ("gross_notional", "net_notional", "pnl")
+UNDERLYING = (*WIDE, "delta", "gamma", "vega")
 FIRM = ("gross_notional", "net_notional", "pnl", "current_exposure")
 
 SHARD_SCOPES: dict[str, tuple[str, ...]] = {
@@ -27,9 +29,9 @@ SHARD_SCOPES: dict[str, tuple[str, ...]] = {
 WIDE_SCOPES: dict[str, tuple[str, ...]] = {
     "firm": FIRM,
     "group": COUNTERPARTY,
-    "underlying": WIDE,
+    "underlying": UNDERLYING,
     "venue": WIDE,
 }
 MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES}
-RATIOS = frozenset({"margin_ratio", "leverage"})
+RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation"})
 RATIO_MAX = 1_000_000.0

@@ -30,6 +30,7 @@ class Balances:
 
     def __init__(self) -> None:
         self.rows = Columns({"account": "i8", "asset": "i8", "amount": "f8"})
+        self.assets: set[int] = set()
         self._index = Index()
 
     def slot(self, key: int) -> int:
@@ -37,6 +38,7 @@ class Balances:
         slot = self._index.find_one(key)
         if slot == ABSENT:
             slot = self.rows.append(1, account=key >> 20, asset=key & 0xFFFFF)
+            self.assets.add(key & 0xFFFFF)
             self._index.put_one(key, slot)
         return slot
 
@@ -64,8 +66,27 @@ class Balances:
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         self.rows.restore(state)
+        self.assets = set(self.rows["asset"].tolist())
         self._index = Index()
         self._index.put((self.rows["account"] << 20) | self.rows["asset"], np.arange(self.rows.size))
+
+
+class Chosen:
+    """The rows of positions in certain instruments, found once each: positions are appended."""
+
+    def __init__(self) -> None:
+        self._rows: I8 = np.zeros(0, dtype=np.int64)
+        self._seen, self._epoch = 0, -1
+
+    def of(self, positions: "Positions", wanted: NDArray[np.bool_]) -> I8:
+        """Return the rows of positions in the instruments that ``wanted`` (by number) marks."""
+        rows = positions.rows
+        if self._epoch != positions.epoch:
+            self._rows, self._seen, self._epoch = self._rows[:0], 0, positions.epoch
+        if rows.size > self._seen:
+            more = np.flatnonzero(wanted[rows["instrument"][self._seen :]]) + self._seen
+            self._rows, self._seen = np.concatenate([self._rows, more]), rows.size
+        return self._rows
 
 
 class Positions:
@@ -79,6 +100,7 @@ class Positions:
         self._probe: I8 = np.zeros(0, dtype=np.int64)
         self.bins_of: I8 = np.zeros(0, dtype=np.int64)
         self.bins = 1
+        self.epoch = 0  # raised whenever rows move
 
     def slot(self, account: int, instrument: int, mark: int) -> int:
         """Return the row of a position, made where there is none."""
@@ -189,5 +211,6 @@ class Positions:
         self._reindex()
 
     def _reindex(self) -> None:
+        self.epoch += 1
         self._index = Index()
         self._index.put((self.rows["account"] << 24) | self.rows["instrument"], np.arange(self.rows.size))

@@ -17,6 +17,7 @@ from seawall.schemas import events as ev
 
 F8 = NDArray[np.float64]
 Reference = ev.Asset | ev.Instrument | ev.Schedule | ev.Counterparty | ev.NettingSet | ev.Account
+CASH = frozenset({"fiat", "stablecoin"})
 _LOG: msgspec.json.Decoder[list[Reference]] = msgspec.json.Decoder(list[Reference])
 
 
@@ -57,7 +58,7 @@ class Directory:
         self.underlyings: dict[str, int] = {}
         self.netting_set_names: list[str] = []
         self.counterparty_names: list[str] = []
-        self.has_inverse = self.has_haircut = False
+        self.has_inverse = self.has_haircut = self.has_option = self.has_coin = False
         self.all_enforceable = True
         self.owners: list[tuple[str, ...]] = []
         self.named: dict[int, tuple[str, str, str]] = {}
@@ -118,6 +119,7 @@ class Directory:
         if number == len(self.instrument_records):
             self.instrument_records.append(record)
         self.instrument_records[number] = record
+        self.has_option = self.has_option or record.kind == "option"
 
     def _apply_account(self, record: ev.Account) -> None:
         number = self.accounts.setdefault(record.account, len(self.accounts))
@@ -148,10 +150,10 @@ class Directory:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Columns by name.
 
-        Over instruments ``size``, ``inverse``, ``spot``, margin ``class`` (with ``class_initial`` and
+        Over instruments ``size``, ``inverse``, ``option``, ``spot``, margin ``class`` (with ``class_initial`` and
         ``class_maintenance`` rates), ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts
-        ``sign``, ``stake`` (the sign, 0 for agency), ``netting_set``, ``counterparty``, ``venue`` and ``client``; and
-        ``netting_set_counterparty``, ``enforceable`` and ``haircut``.
+        ``sign``, ``stake`` (the sign, 0 for agency), ``netting_set``, ``counterparty``, ``venue``, ``books_funding``
+        and ``client``; over assets ``haircut`` and ``moves``; and ``netting_set_counterparty`` and ``enforceable``.
         """
         if self._arrays is None:
             self._arrays = {**self._instrument_arrays(), **self._account_arrays()}
@@ -165,19 +167,31 @@ class Directory:
         margin_class = [classes.setdefault(pair, len(classes)) for pair in rates]
         pairs = list(classes) or [(0.0, 0.0)]
         underlying = [underlyings.setdefault(r.underlying or r.base, len(underlyings)) for r in records]
-        self.has_inverse = any(r.inverse for r in records)
+        inverse = [r.inverse and r.kind != "option" for r in records]  # an inverse option is marked in coin
+        self.has_inverse = any(inverse)
+        moves = np.array([self._moves(name) for name in self.assets], dtype=bool)
+        settled = [self.assets[r.settlement] for r in records]
+        self.has_coin = self.has_inverse or self.has_option or bool(moves[settled].any())
         return {
             "size": np.array([float(r.quantity_increment) * float(r.contract_size) for r in records]),
-            "inverse": np.array([r.inverse for r in records], dtype=bool),
+            "inverse": np.array(inverse, dtype=bool),
+            "option": np.array([r.kind == "option" for r in records], dtype=bool),
             "spot": np.array([r.kind == "spot" for r in records], dtype=bool),
             "class": np.array(margin_class, dtype=np.int64),
             "class_initial": np.array([pair[0] for pair in pairs]),
             "class_maintenance": np.array([pair[1] for pair in pairs]),
-            "settlement": np.array([self.assets[r.settlement] for r in records], dtype=np.int64),
+            "settlement": np.array(settled, dtype=np.int64),
+            "moves": moves,
             "base": np.array([self.assets[r.base] for r in records], dtype=np.int64),
             "quote": np.array([self.assets[r.quote] for r in records], dtype=np.int64),
             "underlying": np.array(underlying, dtype=np.int64),
         }
+
+    def _moves(self, name: str) -> bool:
+        """Tell whether an asset moves with the markets: all do but currencies and the stablecoins that follow them."""
+        record = self.asset_records.get(name)
+        asset_class = "coin" if record is None else record.asset_class
+        return name != self.currency and asset_class not in CASH
 
     def _account_arrays(self) -> dict[str, NDArray[Any]]:
         own = [self.account_records[number] for number in self.own]
@@ -197,6 +211,7 @@ class Directory:
             "local": np.array(self.local, dtype=np.int64),
             "sign": sign,
             "stake": sign * principal,
+            "books_funding": np.array([a.books_funding for a in own], dtype=bool),
             "client": np.array([float(a.holder != "house") for a in own]),
             "netting_set": np.array(sets, dtype=np.int64),
             "counterparty": np.array(counterparties, dtype=np.int64),

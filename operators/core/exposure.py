@@ -17,6 +17,7 @@ from seawall.operators.core import fills, rows
 from seawall.operators.core.activity import activity_of
 from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, News, Table
 from seawall.operators.core.ledger import Ledger
+from seawall.operators.core.price_states import PriceWatch, price_states
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.operators.core.volatility import VolatilityState
 from seawall.schemas import events as ev
@@ -49,6 +50,7 @@ class ExposureState:
         self._ratings: dict[str, str] = {}
         self._house: frozenset[str] = frozenset()
         self._writer = rows.RowWriter(shard)
+        self._watch = PriceWatch()
 
     def step(self, piece: Slice, digest: str) -> Frame:
         """Apply one slice.
@@ -79,15 +81,32 @@ class ExposureState:
         if piece.fills is not None:
             self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
         decides = not piece.more
+        if piece.second and ledger.moves_with_time():
+            ledger.touch()
         changed = ledger.take_changed() if decides else False
-        tables = (ledger.measure() if changed or not ledger.tables else ledger.tables) if decides else {}
-        if decides and changed:
-            out.exposures(tables, ledger.stale(piece.as_of_us), float(self.configuration["exposure_change_min"]))
+        tables = self._tables(ledger, piece, changed) if decides else {}
+        if decides:
+            self._write(ledger, piece, tables, changed, out)
         frame = self._frame(piece, digest, tables, out)
         if frame.second:
             self._second_fills, self._second_news, self._second_configuration = [], [], None
             self._second_limits = []
         return frame
+
+    def _tables(self, ledger: Ledger, piece: Slice, changed: bool) -> dict[str, Table]:
+        if changed:
+            return ledger.measure(piece.as_of_us, piece.second)
+        return ledger.tables or ledger.remeasure()
+
+    def _write(
+        self, ledger: Ledger, piece: Slice, tables: dict[str, Table], changed: bool, out: rows.SliceRecords
+    ) -> None:
+        """Write the rows that moved, with the states of their prices; where these changed, without rows too."""
+        if not changed and not piece.second:
+            return
+        states = price_states(ledger, piece.as_of_us)
+        told = self._watch.look(states, out)
+        out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told)
 
     def _configure(self, configuration: dict[str, Any]) -> None:
         if self.ledger is None:
@@ -181,6 +200,7 @@ class ExposureState:
                 "second": [self._second_fills, self._second_news, self._second_configuration, self._second_limits],
                 "markets": self._markets.snapshot(),
                 "writer": self._writer.snapshot(),
+                "watch": self._watch.snapshot(),
             },
         )
 
@@ -203,6 +223,7 @@ class ExposureState:
         self._second_fills, self._second_news, self._second_configuration, self._second_limits = state["second"]
         self._markets.restore(state["markets"])
         self._writer.restore(state["writer"])
+        self._watch.restore(state["watch"])
         return self
 
 

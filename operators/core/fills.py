@@ -13,8 +13,10 @@ from seawall.operators.core.book import VECTOR_MIN
 from seawall.operators.core.columns import integers, reals
 from seawall.operators.core.frames import News
 from seawall.operators.core.ledger import Ledger
+from seawall.operators.core.options import payoff
 from seawall.schemas import events as ev
-from seawall.schemas.errors import Reason
+from seawall.schemas.decimals import parse_quantity, parse_scale
+from seawall.schemas.errors import Reason, Rejected
 from seawall.schemas.slices import Fills, Slice, Transfers
 
 COMPACT_EVERY = 64  # slices
@@ -43,11 +45,15 @@ def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
         _apply_reference(ledger, piece.reference, out)
     if piece.marks is not None:
         ledger.marks.apply(piece.marks)
+        if ledger.directory.has_option:
+            ledger.sheet.take(piece.marks)
+        if ledger.unentered:
+            _enter(ledger)
         ledger.touch_marks(piece.marks.instrument)
     if piece.events:
         _apply_events(ledger, piece.events, out)
     if piece.transfers is not None:
-        _apply_transfers(ledger, piece.transfers, out)
+        _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
     if piece.fills is not None:
         _apply_fills(ledger, piece.fills, out)
     if ledger.expiring:
@@ -102,7 +108,8 @@ def _apply_events(ledger: Ledger, events: list[Any], out: Out) -> None:
                 if local >= 0:
                     _apply_report(ledger, event, local, out)
             case ev.Funding():
-                _apply_funding(ledger, event)
+                ledger.funding.hear(event)
+                ledger.touch()
             case ev.Acknowledgement():
                 out.decide("acknowledgement", {"command_id": event.command_id, "outcome": event.outcome})
             case _:
@@ -131,18 +138,37 @@ def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, l
 
 def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int, out: Out) -> None:
     number = ledger.directory.instruments[event.instrument]
-    size, unit = ledger.directory.instrument_records[number], float(event.quantity)
-    reported = round(unit / float(size.quantity_increment))
+    record = ledger.directory.instrument_records[number]
     slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
-    held = int(ledger.positions.rows["units"][slot])
+    held, mark = (int(ledger.positions.rows[name][slot]) for name in ("units", "mark"))
+    try:
+        reported = parse_quantity(event.quantity, parse_scale(record.quantity_increment))
+    except Rejected:  # the sequencer lets a venue say what no position of ours can be
+        _report_difference(out, "position", event.account, event.instrument, held, float(event.quantity))
+        return
     if event.kind != "opening":
         if held != reported:
             _report_difference(out, "position", event.account, event.instrument, held, reported)
         return
-    price = float(event.entry_price) if event.entry_price else 0.0
-    ledger.positions.set(slot, reported, reported * unit_value(ledger, number, price) if price else 0.0)
-    ledger.count_one(local, int(ledger.positions.rows["mark"][slot]), (reported != 0) - (held != 0))
+    price = float(event.entry_price) if event.entry_price else ledger.marks.price_of(mark)
+    known = price == price  # noqa: PLR0124 (no NaN)
+    ledger.positions.set(slot, reported, reported * unit_value(ledger, number, price) if known else 0.0)
+    ledger.unentered.pop((local, number), None)
+    if not known and reported:
+        ledger.unentered[local, number] = reported
+    ledger.count_one(local, mark, (reported != 0) - (held != 0))
     ledger.touch()
+
+
+def _enter(ledger: Ledger) -> None:
+    """Give positions that were opened without a price the cost of their first mark."""
+    for (local, number), units in list(ledger.unentered.items()):
+        slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
+        price = ledger.marks.price_of(int(ledger.positions.rows["mark"][slot]))
+        if price == price:  # noqa: PLR0124 (no NaN)
+            ledger.positions.rows["cost"][slot] += units * unit_value(ledger, number, price)
+            del ledger.unentered[local, number]
+            ledger.touch()
 
 
 def _report_difference(out: Out, what: str, account: str, item: str, ours: float, theirs: float) -> None:
@@ -150,34 +176,16 @@ def _report_difference(out: Out, what: str, account: str, item: str, ours: float
     out.alert("report_mismatch", f"account:{account}", 2, text)
 
 
-def _apply_funding(ledger: Ledger, event: ev.Funding) -> None:
-    """Book a settled funding payment for accounts that book it themselves: longs pay a positive rate."""
-    if event.kind != "settled":
-        return
-    directory, rows = ledger.directory, ledger.positions.rows
-    number = directory.instruments[event.instrument]
-    ledger.marks.price()
-    unit, worth = ledger.marks.unit, ledger.marks.worth
-    for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
-        local = int(rows["account"][slot])
-        account = directory.account_records[directory.own[local]]
-        at = int(rows["mark"][slot])
-        if account.books_funding and account.venue in ("", event.venue) and worth[at]:
-            notional = int(rows["units"][slot]) * abs(float(unit[at] / worth[at]))
-            key = local << 20 | int(directory.arrays["settlement"][number])
-            ledger.balances.add(key, -notional * float(event.rate))
-            ledger.touch()
-
-
 def _expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
     """Turn positions in expired instruments into cash at their settlement mark, once it is known."""
     for number, expiry_us in list(ledger.expiring.items()):
-        price = ledger.marks.settlements.get(number)
-        if expiry_us > as_of_us or price is None:
+        price = _settlement(ledger, number) if expiry_us <= as_of_us else None
+        if price is None:
             continue
         del ledger.expiring[number]
         rows = ledger.positions.rows
-        value = unit_value(ledger, number, price)
+        record = ledger.directory.instrument_records[number]
+        value = unit_value(ledger, number, payoff(record, price) if record.kind == "option" else price)
         settlement = int(ledger.directory.arrays["settlement"][number])
         for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
             local = int(rows["account"][slot])
@@ -189,10 +197,21 @@ def _expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
         out.decide("settled", {"instrument": name, "price": price})
 
 
+def _settlement(ledger: Ledger, number: int) -> float | None:
+    """Return the settlement mark of an instrument; an option has that of its underlying's, under either's name."""
+    price = ledger.marks.settlements.get(number)
+    record = ledger.directory.instrument_records[number]
+    if price is None and record.forward:
+        forward = ledger.directory.instruments.get(record.forward, -1)
+        if forward >= 0 and ledger.directory.instrument_records[forward].expiry_us == record.expiry_us:
+            price = ledger.marks.settlements.get(forward)
+    return price
+
+
 # --- transfers ------------------------------------------------------------------------------------------------------
 
 
-def _apply_transfers(ledger: Ledger, transfers: Transfers, out: Out) -> None:
+def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: Out) -> None:
     directory = ledger.directory
     for at, (name, account, asset, amount) in enumerate(
         zip(transfers.id, transfers.account, transfers.asset, transfers.amount, strict=True)
@@ -205,7 +224,10 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, out: Out) -> None:
         local = directory.local[account]
         number = _asset(ledger, asset)
         ledger.balances.add(local << 20 | number, amount)
-        if not transfers.purpose or transfers.purpose[at] not in EARNED:
+        purpose = transfers.purpose[at] if transfers.purpose else "deposit"
+        if purpose == "funding":
+            ledger.funding.arrived(local, number, as_of_us)
+        if purpose not in EARNED:
             ledger.contributed[local] += amount * _price(ledger, number)
         ledger.active[local] = True
         ledger.touch()

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.book import Balances, Positions
+from seawall.operators.core.book import Balances, Chosen, Positions
 from seawall.operators.core.directory import Directory
 from seawall.operators.core.frames import Table
+from seawall.operators.core.funding import Funding
 from seawall.operators.core.marks import ACROSS, Marks
 from seawall.operators.core.memory import Memory
-from seawall.schemas.measures import ACCOUNT, COUNTERPARTY, NETTING_SET, RATIO_MAX
+from seawall.operators.core.options import OptionSheet
+from seawall.operators.core.valuation.liquidation_distance import nearest_distance
+from seawall.schemas.measures import ACCOUNT, COUNTERPARTY, NETTING_SET, RATIO_MAX, UNDERLYING
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -28,7 +31,10 @@ class Ledger:
     def __init__(self, shard: int, configuration: dict[str, Any]) -> None:
         self.directory = Directory(shard, configuration["shards"], configuration["reporting_currency"])
         self.marks = Marks(self.directory)
+        self.sheet = OptionSheet(self.directory, self.marks)
         self.positions, self.balances = Positions(), Balances()
+        self._option_rows = Chosen()
+        self.funding = Funding(self.directory, self.marks, self.positions, self.balances)
         self.fills = Memory(configuration["fill_memory"], FILL)
         self.transfers = Memory(configuration["fill_memory"], TRANSFER)
         self.open_count: I8 = np.zeros(0, dtype=np.int64)
@@ -36,13 +42,15 @@ class Ledger:
         self.contributed: F8 = np.zeros(0)
         self.active: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self.expiring: dict[int, int] = {}
+        self.unentered: dict[tuple[int, int], int] = {}  # opened without a price, before the first mark
         self.tables: dict[str, Table] = {}
         self._wide: dict[str, F8] | None = None
         self._account_sums: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
-        self.mark_age_us_max = 0
+        self._margined: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
+        self.mark_age_us_max = self.measured_us = 0
         self._changed = True
         self._held, self._spare = np.zeros(0), np.zeros(0)
-        self._robust: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
+        self._robust: tuple[F8, F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
 
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take what may change between configurations."""
@@ -60,11 +68,19 @@ class Ledger:
         if self._changed or len(instruments) > 8:
             self._changed = True
             return
-        spot, open_at = self.directory.arrays["spot"], self.open_at
+        spot, open_at, forwards = self.directory.arrays["spot"], self.open_at, self.sheet.terms.forwards
         for instrument in instruments:
             rows = self.marks.rows_of(instrument)
-            if spot.item(instrument) or any(row < len(open_at) and open_at.item(row) for row in rows):
+            if (
+                spot.item(instrument)
+                or instrument in forwards
+                or any(row < len(open_at) and open_at.item(row) for row in rows)
+            ):
                 self._changed = True
+
+    def moves_with_time(self) -> bool:
+        """Tell whether measures change though nothing happens: greeks and what is accrued do."""
+        return self.directory.has_option or bool(self.funding)
 
     def take_changed(self) -> bool:
         """Tell whether anything changed since the last call."""
@@ -80,6 +96,8 @@ class Ledger:
             self.active = np.append(self.active, np.zeros(more, dtype=bool))
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
+        if self.directory.has_option:
+            self.sheet.learn()
 
     def count_one(self, account: int, mark: int, opened: int) -> None:
         """Count a position opened (1) or closed (-1) in an account and at a mark row."""
@@ -104,37 +122,40 @@ class Ledger:
         venue = self.directory.arrays["venue"].item(account)
         return self.marks.row(instrument, venue if venue >= 0 else ACROSS)
 
-    def stale(self, as_of_us: int) -> list[str]:
-        """Return the instruments held here whose mark is older than ``mark_max_age_s``, in order of number."""
-        rows = self.marks.rows
-        size = min(rows.size, len(self.open_at))
-        since = rows["time_us"][:size]
-        if self.marks.venue_accounts:  # a venue's row without a price of its own is as old as the one across
-            own = np.isnan(rows["price"][:size])
-            since = np.where(own, rows["time_us"][self.marks.across()[rows["instrument"][:size]]], since)
-        old = (self.open_at[:size] > 0) & (since < as_of_us - self.mark_age_us_max)
-        found = rows["instrument"][:size][old].tolist()
-        return [self.directory.instrument_records[number].instrument for number in sorted(set(found))]
-
     # --- valuation --------------------------------------------------------------------------------------------------
 
-    def measure(self) -> dict[str, Table]:
+    def measure(self, as_of_us: int, exact: bool = False) -> dict[str, Table]:
         """Revalue the book at ``as_of``; return the tables ``account``, ``netting_set`` and ``counterparty``.
 
-        Values are in the reporting currency (ratios: plain numbers).
+        Values are in the reporting currency (ratios: plain numbers). ``exact``: options are repriced wherever anything
+        moved.
         """
+        self.measured_us = as_of_us
+        self.marks.price()
+        if self.directory.has_option:
+            self.sheet.refresh(self.options_held(), as_of_us, exact)
+        return self.remeasure()
+
+    def remeasure(self) -> dict[str, Table]:
+        """Compute the tables of the last :meth:`measure` again, after a restore."""
         self.marks.price()
         arrays, directory = self.directory.arrays, self.directory
         count = len(directory.own)
         account = np.empty((len(ACCOUNT), count))
-        gross, net = self._value_positions(account, count)
-        collateral, worth = self._value_balances(count)
+        gross, net, unrealised = self._value_positions(account, count)
+        collateral, lent, worth = self._value_balances(count)
+        if self.funding:
+            accrued = self.funding.unrealised(self.measured_us, count)
+            unrealised = unrealised + accrued
+            account[3] += accrued
         account[0] = collateral + account[3]
         _ratios(account)
-        pnl = worth + account[3] - self.contributed
+        account[8] = self._distance(account, count)
+        pnl = worth + unrealised - self.contributed
+        exposed = lent + unrealised
         counterparty = np.empty((len(COUNTERPARTY), len(directory.counterparties)))
         netting_set = np.empty((len(NETTING_SET), len(directory.netting_sets)))
-        self._aggregate(arrays, account[0], collateral, gross, net, pnl, netting_set, counterparty)
+        self._aggregate(arrays, exposed, lent, gross, net, pnl, netting_set, counterparty)
         self.tables = {
             "account": Table(directory.own_names, ACCOUNT, account),
             "netting_set": Table(directory.netting_set_names, NETTING_SET, netting_set),
@@ -144,8 +165,8 @@ class Ledger:
         self._account_sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
         return self.tables
 
-    def _value_positions(self, account: F8, count: int) -> tuple[F8, F8]:
-        """Fill the rows of positions of ``account``; return gross and net notional at the marks across venues."""
+    def _value_positions(self, account: F8, count: int) -> tuple[F8, F8, F8]:
+        """Fill the rows of positions of ``account``; return gross, net and unrealised at the marks across venues."""
         arrays, rows, marks, bins = self.directory.arrays, self.positions.rows, self.marks, self.positions.bins
         owner, at = rows["account"], rows["mark"]
         held, scratch = self._scratch(len(owner))
@@ -153,25 +174,53 @@ class Ledger:
         np.multiply(rows["size"], held, out=held)
         spent = rows["cost"] if marks.at_par else rows["cost"] * marks.worth[at]
         worths = _sum(owner, held, count)
-        net, signed = worths, held
-        if self.directory.has_inverse:
-            signed = np.where(arrays["inverse"][rows["instrument"]], -held, held)
+        net, signed, notional = worths, held, np.abs(held, out=scratch)
+        if self.directory.has_inverse or self.directory.has_option:
+            signed = self._signed(held, notional)
             net = _sum(owner, signed, count)
         # One sum per margin class serves gross notional and both margins.
-        gross = _sum(rows["bin"], np.abs(held, out=scratch), count * bins).reshape(count, bins)
+        gross = _sum(rows["bin"], notional, count * bins).reshape(count, bins)
         account[2] = net
         account[3] = worths - _sum(owner, spent, count)
         _across(gross, arrays["class_initial"], account[4])
         _across(gross, arrays["class_maintenance"], account[5])
         _across(gross, None, account[1])
-        self._robust = (signed, held, spent)
+        self._robust, self._margined = (signed, held, spent, notional), (held, spent, notional)
         if not marks.venue_priced:
-            return account[1], net
+            return account[1], net, account[3].copy()
         at = marks.across()[rows["instrument"]]
         held = rows["size"] * marks.unit[at]
-        signed = np.where(arrays["inverse"][rows["instrument"]], -held, held)
-        self._robust = (signed, held, rows["cost"] * marks.worth[at])
-        return _sum(owner, np.abs(held), count), _sum(owner, signed, count)
+        notional = np.abs(held)
+        signed = self._signed(held, notional)
+        spent = rows["cost"] * marks.worth[at]
+        self._robust = (signed, held, spent, notional)
+        unrealised = _sum(owner, held, count) - _sum(owner, spent, count)
+        return _sum(owner, notional, count), _sum(owner, signed, count), unrealised
+
+    def _signed(self, held: F8, notional: F8) -> F8:
+        """Return signed notionals of positions worth ``held``; those of options, in ``notional`` too, by underlying.
+
+        An option's gross notional is that of what it is an option on, its net notional is weighted with its delta.
+        """
+        rows, directory = self.positions.rows, self.directory
+        signed = np.where(directory.arrays["inverse"][rows["instrument"]], -held, held)
+        if directory.has_option:
+            at, of = self.options()
+            units = rows["size"][at] * self.sheet.scale()[of]
+            signed[at], notional[at] = units * self.sheet.greeks[0][of], np.abs(units) * self.sheet.greeks[3][of]
+        return signed
+
+    def options(self) -> tuple[I8, I8]:
+        """Return the rows of option positions, and the row of the option sheet of each."""
+        at = self._option_rows.of(self.positions, self.directory.arrays["option"])
+        return at, self.sheet.terms.row[self.positions.rows["instrument"][at]]
+
+    def options_held(self) -> I8:
+        """Return the rows of the option sheet in which anything is held."""
+        at, of = self.options()
+        held = np.zeros(len(self.sheet), dtype=bool)
+        held[of[self.positions.rows["units"][at] != 0]] = True
+        return held.nonzero()[0]
 
     def _scratch(self, size: int) -> tuple[F8, F8]:
         """Return two arrays that live until the next valuation: fresh ones cost as much as the arithmetic."""
@@ -179,16 +228,55 @@ class Ledger:
             self._held, self._spare = np.empty(2 * size), np.empty(2 * size)
         return self._held[:size], self._spare[:size]
 
-    def _value_balances(self, count: int) -> tuple[F8, F8]:
-        """Return the collateral of every account (after haircuts) and the worth of its balances (before)."""
+    def _value_balances(self, count: int) -> tuple[F8, F8, F8]:
+        """Return the collateral of every account after haircuts, at its venue's marks and across; and its worth before.
+
+        The worth before haircuts is that of the marks across venues.
+        """
         rows, directory = self.balances.rows, self.directory
         asset, owner = rows["asset"], rows["account"]
         worth = rows["amount"] * self.marks.asset_worth[asset]
         total = _sum(owner, worth, count)
-        if not directory.has_haircut:
-            return total, total
-        lent = np.where(worth > 0, worth * (1.0 - directory.arrays["haircut"][asset]), worth)
-        return _sum(owner, lent, count), total
+        lent = _sum(owner, self._lent(worth), count) if directory.has_haircut else total
+        if not self.marks.priced_apart:
+            return lent, lent, total
+        there = rows["amount"] * self.marks.worth_at(directory.arrays["venue"][owner], asset)
+        return _sum(owner, self._lent(there), count), lent, total
+
+    def _lent(self, worth: F8) -> F8:
+        """Return what balances count as collateral: less their haircut where they are positive."""
+        haircut = self.directory.arrays["haircut"][self.balances.rows["asset"]]
+        return np.where(worth > 0, worth * (1.0 - haircut), worth)
+
+    def _distance(self, account: F8, count: int) -> F8:
+        """Return the move of all coins together that takes each margin ratio to 1, by the straight lines of health."""
+        moves = self.directory.arrays["moves"]
+        coins = any(moves.item(asset) for asset in self.balances.assets)
+        slope = self._slope(count) if coins or self.directory.has_coin else account[2] - account[5]
+        return nearest_distance(account[0], account[5], slope)
+
+    def _slope(self, count: int) -> F8:
+        """Return what each account's health gains per move of 1 of all assets but currencies and stablecoins.
+
+        A linear contract gains with its price, unless its quote asset moves alike, and its profit with the asset that
+        it settles in; an inverse one loses what it cost (``liquidation_distance``); an option goes by its delta.
+        """
+        arrays, rows, balances = self.directory.arrays, self.positions.rows, self.balances.rows
+        number, (held, spent, notional) = rows["instrument"], self._margined
+        moves = arrays["moves"]
+        slope = np.where(moves[arrays["quote"]][number], 0.0, held)
+        slope += np.where(moves[arrays["settlement"]][number], held - spent, 0.0)
+        inverse = arrays["inverse"][number]
+        slope = np.where(inverse, -spent, slope)
+        required = np.where(inverse, 0.0, notional * arrays["class_maintenance"][arrays["class"][number]])
+        if self.directory.has_option:
+            at, of = self.options()
+            delta = rows["size"][at] * self.sheet.scale()[of] * self.sheet.greeks[0][of]
+            slope[at] = np.where(self.sheet.terms.coin[of], delta - spent[at], delta)
+            required[at] = 0.0
+        worth = balances["amount"] * self.marks.worth_at(arrays["venue"][balances["account"]], balances["asset"])
+        coins = np.where(moves[balances["asset"]], self._lent(worth), 0.0)
+        return _sum(rows["account"], slope - required, count) + _sum(balances["account"], coins, count)
 
     def _aggregate(
         self,
@@ -236,11 +324,18 @@ class Ledger:
         return self._wide
 
     def _by_underlying(self, arrays: dict[str, Any]) -> F8:
-        signed, held, spent = self._robust
+        signed, held, spent, notional = self._robust
         rows, count = self.positions.rows, len(self.directory.underlyings)
         of = arrays["underlying"][rows["instrument"]]
         sign, stake = arrays["sign"][rows["account"]], arrays["stake"][rows["account"]]
-        return _by(of, (np.abs(signed), sign * signed, stake * (held - spent)), count)
+        sums = np.zeros((len(UNDERLYING), count))
+        sums[:4] = _by(of, (notional, sign * signed, stake * (held - spent), stake * signed), count)
+        if self.directory.has_option:
+            at, option = self.options()
+            units = stake[at] * rows["size"][at] * self.sheet.scale()[option]
+            greeks = self.sheet.greeks
+            sums[4:6] = _by(of[at], (units * greeks[1][option], units * greeks[2][option]), count)
+        return sums
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -249,6 +344,10 @@ class Ledger:
         return {
             "directory": self.directory.snapshot(),
             "marks": self.marks.snapshot(),
+            "sheet": self.sheet.snapshot(),
+            "funding": self.funding.snapshot(),
+            "unentered": [[*key, units] for key, units in self.unentered.items()],
+            "measured_us": self.measured_us,
             "positions": self.positions.snapshot(),
             "balances": self.balances.snapshot(),
             "fills": self.fills.snapshot(),
@@ -265,6 +364,8 @@ class Ledger:
         """Take the state of a snapshot."""
         self.directory.restore(state["directory"])
         self.marks.restore(state["marks"])
+        self.sheet.restore(state["sheet"])
+        self.measured_us = state["measured_us"]
         self.positions.restore(state["positions"])
         self.balances.restore(state["balances"])
         self.fills.restore(state["fills"])
@@ -274,6 +375,8 @@ class Ledger:
         self.open_count, self.open_at = state["open_count"], state["open_at"]
         self.contributed, self.active = state["contributed"], state["active"]
         self.expiring = {int(k): int(v) for k, v in state["expiring"]}
+        self.funding.restore(state["funding"])
+        self.unentered = {(account, number): units for account, number, units in state["unentered"]}
         self._changed = state["changed"]
 
 

@@ -48,6 +48,7 @@ class Marks:
         self.unit: F8 = np.zeros(0)
         self.worth: F8 = np.zeros(0)
         self.at_par = False
+        self._worth_at: dict[int, F8] = {}
         self.venue_priced = self.venue_accounts = False
         self._fresh = False
 
@@ -74,6 +75,12 @@ class Marks:
     def rows_of(self, instrument: int) -> list[int]:
         """Return all mark rows of an instrument."""
         return self._of[instrument] if instrument < len(self._of) else []
+
+    def price_of(self, row: int) -> float:
+        """Return the price that a mark row stands for, NaN where there is none."""
+        prices = self.rows["price"]
+        price = float(prices[row])
+        return price if price == price else float(prices[self.row(self.rows["instrument"].item(row))])  # noqa: PLR0124
 
     def apply(self, marks: MarkColumns) -> None:
         """Take the marks of a slice, at most one per (instrument, kind, venue)."""
@@ -128,7 +135,10 @@ class Marks:
         instrument, price = self.rows["instrument"], self.rows["price"]
         price = np.where(np.isnan(price), price[across[instrument]], price)
         self._price_assets(arrays)
-        worth = self.asset_prices[arrays["settlement"][instrument]]
+        settlement = arrays["settlement"][instrument]
+        worth = self.asset_prices[settlement]
+        for venue, prices in self._worth_at.items():
+            worth = np.where(self.rows["venue"] == venue, prices[settlement], worth)
         marked = ~np.isnan(price) & ~np.isnan(worth)
         size = arrays["size"][instrument]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -143,12 +153,13 @@ class Marks:
         if arrays["spot"].item(instrument):
             self._fresh = False
             return
-        worth = self.asset_prices.item(arrays["settlement"].item(instrument))
+        settlement = arrays["settlement"].item(instrument)
         size, prices = arrays["size"].item(instrument), self.rows["price"]
         across = prices.item(self._across.item(instrument))
         for row in self._of[instrument]:
             price = prices.item(row)
             price = across if price != price else price  # noqa: PLR0124
+            worth = self._worth_at.get(self.rows["venue"].item(row), self.asset_prices).item(settlement)
             marked = price == price and worth == worth  # noqa: PLR0124 (no NaN, the quick way)
             value = -size / price if arrays["inverse"].item(instrument) else size * price
             self.unit[row] = value * worth if marked else 0.0
@@ -157,14 +168,37 @@ class Marks:
         if not self.at_par:
             self.at_par = bool((self.worth == 1.0).all())
 
+    def worth_at(self, venue: I8, asset: I8) -> F8:
+        """Return what balances are worth at the marks of their account's venue (-1: none), elementwise; 0 unpriced."""
+        worth = self.asset_worth[asset]
+        for number, prices in self._worth_at.items():
+            own = prices[asset]
+            worth = np.where((venue == number) & ~np.isnan(own), own, worth)
+        return worth
+
+    @property
+    def priced_apart(self) -> bool:
+        """Tell whether any venue prices an asset on its own."""
+        return bool(self._worth_at)
+
     def _price_assets(self, arrays: dict[str, Any]) -> None:
-        """Price every asset; NaN where it is unpriced."""
+        """Price every asset, across venues and at each venue that marks a spot instrument; NaN where it is unpriced."""
+        spots = arrays["spot"].nonzero()[0].tolist()
+        self.asset_prices = self._solve(arrays, spots, ACROSS)
+        self.asset_worth = np.where(np.isnan(self.asset_prices), 0.0, self.asset_prices)
+        venues: set[int] = set()
+        if self.venue_priced:
+            rows = [self._index[pair] for pair in self._index if pair[1] != ACROSS and pair[0] in set(spots)]
+            venues = {self.rows["venue"].item(row) for row in rows if not np.isnan(self.rows["price"].item(row))}
+        self._worth_at = {venue: self._solve(arrays, spots, venue) for venue in sorted(venues)}
+
+    def _solve(self, arrays: dict[str, Any], spots: list[int], venue: int) -> F8:
+        """Return the price of every asset by the spot marks of a venue, those across where it has none."""
         prices = np.full(len(self._directory.assets), np.nan)
         prices[0] = 1.0
         edges = []
-        across = self.across()
-        for number in np.flatnonzero(arrays["spot"]).tolist():
-            price = self.rows["price"].item(across.item(number))
+        for number in spots:
+            price = self.price_of(self._index.get((number, venue), self._across.item(number)))
             if price == price:  # noqa: PLR0124 (no NaN)
                 edges.append((arrays["base"].item(number), arrays["quote"].item(number), price))
         for _ in range(2):  # direct, then through one intermediate asset
@@ -174,8 +208,7 @@ class Marks:
                     prices[base] = price * known[quote]
                 if np.isnan(prices[quote]) and not np.isnan(known[base]):
                     prices[quote] = known[base] / price
-        self.asset_prices = prices
-        self.asset_worth = np.where(np.isnan(prices), 0.0, prices)
+        return prices
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays and plain values."""

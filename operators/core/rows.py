@@ -99,18 +99,19 @@ class SliceRecords:
         self.news: list[News] = []
         self._head = {"shard": piece.shard, "seq": piece.seq, "as_of_us": piece.as_of_us}
 
-    def exposures(self, tables: dict[str, Table], stale: list[str], change_min: float) -> None:
-        """Write the rows that moved; ``stale`` names the instruments whose old mark was used."""
-        groups = {kind: self._rows(kind, tables[kind], change_min) for kind in PLURAL}
-        total = sum(map(len, groups.values()))
+    def exposures(
+        self, tables: dict[str, Table], states: dict[str, list[str]], change_min: float, told: bool = False
+    ) -> None:
+        """Write the rows that moved, with the states of prices; where these are to be ``told``, without rows too."""
+        groups = {kind: self._rows(kind, tables[kind], change_min) if kind in tables else [] for kind in PLURAL}
+        total = max(sum(map(len, groups.values())), int(told))
         for first in range(0, total, ROWS_MAX):
             value: dict[str, Any] = dict(self._head)
             skip, room = first, ROWS_MAX
             for kind, found in groups.items():
                 value[PLURAL[kind]] = part = found[skip : skip + room] if room else []
                 skip, room = max(0, skip - len(found)), room - len(part)
-            if stale:
-                value["stale"] = stale
+            value |= states
             self._add("exposures", str(self._writer.shard), msgspec.json.encode(value))
 
     def alert(self, kind: str, scope: str, severity: int, text: str) -> None:

@@ -23,6 +23,7 @@ I8 = NDArray[np.int64]
 # where option books are looked at first: past the last of them an account counts as safe
 TRIAL_MOVES = (0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.22, 0.3, 0.4, 0.5, 0.65, 0.8, 0.95)
 TRIAL_RISES = (1.25, 1.6, 2.0, 3.0, 4.0, 5.0)  # beyond -1 there is no further fall
+DISTANCE_MAX = 1_000_000.0  # stands for infinity, as the largest ratio does (CONTRACT §3)
 HALVINGS = 40  # of a bracket at most 1 wide: to 1e-12
 
 
@@ -63,6 +64,24 @@ def linear_distance(health: F8, slope: F8) -> Distance:
     unknown = np.isnan(health) | np.isnan(slope)
     down = np.where(unknown, np.nan, np.where(over, 0.0, down))
     return Distance(down, np.where(unknown, np.nan, np.where(over, 0.0, up)))
+
+
+def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
+    """Return the size of the nearest move that takes each margin ratio to 1, as one number for tables of measures.
+
+    The nearest of :func:`linear_distance`, with 1,000,000 for infinity, and for an account without a maintenance margin
+    (it has no positions, or none that need one).
+
+    Examples
+    --------
+    >>> nearest_distance(np.array([20.0, 20.0, 1.0, 5.0]), np.array([10.0, 10.0, 2.0, 0.0]), np.full(4, 50.0)).tolist()
+    [0.2, 0.2, 0.0, 1000000.0]
+    """
+    health = np.maximum(equity - maintenance, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move = health / np.abs(slope)
+    never = (maintenance <= 0) | ((slope > 0) & (move > 1.0)) | ~(move < DISTANCE_MAX)
+    return np.where(never & (health > 0) | (maintenance <= 0), DISTANCE_MAX, np.where(health > 0, move, 0.0))
 
 
 def inverse_slope(notional: F8, unrealised: F8) -> F8:

@@ -1,0 +1,120 @@
+"""Funding of perpetuals: what a position owes or earns before the payment stands in its account's balance.
+
+CONTRACT §3. An account that books funding itself has each ``settled`` payment booked to its balance. Every other
+account accrues: within an interval the latest rate, in proportion to the time that passed, on the position as it is
+(venues pay who holds when the interval ends); at a ``settled`` record the whole payment; and nothing any more once
+``collateral`` with the purpose ``funding`` has brought it. Longs pay a positive rate.
+
+An account without a venue follows the first venue that published for the instrument.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.book import Balances, Chosen, Positions
+from seawall.operators.core.directory import Directory
+from seawall.operators.core.marks import Marks
+from seawall.schemas import events as ev
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+NOWHERE = -1
+
+
+class Funding:
+    """Rates as they were last heard, what was settled and has not arrived, and since when accounts accrue."""
+
+    def __init__(self, directory: Directory, marks: Marks, positions: Positions, balances: Balances) -> None:
+        self._directory, self._marks = directory, marks
+        self._positions, self._balances = positions, balances
+        self.accrued = Balances()
+        self._rates: dict[tuple[int, int], tuple[float, int, int]] = {}
+        self._followed: dict[int, int] = {}
+        self._paid_us: dict[int, int] = {}
+        self._rows = Chosen()
+        self._funded = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._rates)
+
+    def hear(self, event: ev.Funding) -> None:
+        """Take a rate; a settled one is paid at once."""
+        number, venue = self._directory.instruments[event.instrument], self._directory.venue(event.venue)
+        rate, settled = float(event.rate), event.kind == "settled"
+        for place in (venue, NOWHERE) if self._followed.setdefault(number, venue) == venue else (venue,):
+            before = self._rates.get((number, place))
+            since_us = event.event_time_us if settled or before is None else before[2]
+            if settled:
+                self._pay(number, place, rate)
+            self._rates[number, place] = (rate, event.interval_us, since_us)
+
+    def arrived(self, account: int, asset: int, as_of_us: int) -> None:
+        """Reverse what an account accrued in an asset: its payment has come."""
+        key = account << 20 | asset
+        self.accrued.add(key, -self.accrued.amount(key))
+        self._paid_us[account] = as_of_us
+
+    def unrealised(self, as_of_us: int, accounts: int) -> F8:
+        """Return what each account has accrued, in the reporting currency."""
+        accrued = self.accrued.rows
+        worth = accrued["amount"] * self._marks.asset_worth[accrued["asset"]]
+        total: F8 = np.bincount(accrued["account"], worth, accounts).astype(np.float64)
+        rows, pace = self._pace(as_of_us)
+        held = self._positions.rows
+        notional = held["size"][rows] * np.abs(self._marks.unit[held["mark"][rows]])
+        return total - np.bincount(held["account"][rows], notional * pace, accounts)
+
+    def _pace(self, as_of_us: int) -> tuple[I8, F8]:
+        """Return the rows of positions that accrue, and the part of their notional that they owe so far."""
+        arrays, held = self._directory.arrays, self._positions.rows
+        if self._funded != len(self._rates):
+            self._rows, self._funded = Chosen(), len(self._rates)
+        funded = np.zeros(len(arrays["size"]), dtype=bool)
+        funded[list(self._followed)] = True
+        at = self._rows.of(self._positions, funded)
+        shape = (len(self._directory.venues) + 1, len(arrays["size"]))  # accounts without a venue: the last row
+        rate, interval, since = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=np.int64)
+        for (number, place), (value, interval_us, since_us) in self._rates.items():
+            rate[place, number], interval[place, number], since[place, number] = value, interval_us, since_us
+        paid = np.zeros(len(arrays["venue"]), dtype=np.int64)
+        paid[list(self._paid_us)] = list(self._paid_us.values())
+        account = held["account"][at]
+        of = (arrays["venue"][account], held["instrument"][at])
+        passed = np.maximum(as_of_us - np.maximum(since[of], paid[account]), 0)
+        share = np.minimum(passed / interval[of], 1.0)
+        return at, np.where(arrays["books_funding"][account], 0.0, rate[of] * share)
+
+    def _pay(self, number: int, place: int, rate: float) -> None:
+        """Book a settled payment of one instrument's positions at a venue: to the balance, or to what is accrued."""
+        self._marks.price()
+        arrays, rows = self._directory.arrays, self._positions.rows
+        at = np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0))
+        at = at[arrays["venue"][rows["account"][at]] == place]
+        mark = rows["mark"][at]
+        priced = self._marks.worth[mark] != 0
+        at, mark = at[priced], mark[priced]
+        notional = rows["size"][at] * np.abs(self._marks.unit[mark] / self._marks.worth[mark])
+        keys = (rows["account"][at] << 20) | int(arrays["settlement"][number])
+        books = arrays["books_funding"][rows["account"][at]]
+        self._balances.add_many(keys[books], -notional[books] * rate)
+        self.accrued.add_many(keys[~books], -notional[~books] * rate)
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state for :func:`snapshot.pack`."""
+        return {
+            "accrued": self.accrued.snapshot(),
+            "rates": [[*key, *value] for key, value in self._rates.items()],
+            "followed": [[k, v] for k, v in self._followed.items()],
+            "paid": [[k, v] for k, v in self._paid_us.items()],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot."""
+        self.accrued.restore(state["accrued"])
+        self._rates = {(n, p): (float(r), i, s) for n, p, r, i, s in state["rates"]}
+        self._followed = {int(k): int(v) for k, v in state["followed"]}
+        self._paid_us = {int(k): int(v) for k, v in state["paid"]}
