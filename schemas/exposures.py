@@ -22,6 +22,8 @@ class AccountRow(Output):
     margin_ratio: float
     leverage: float
     distance_to_liquidation: float
+    worst_case_notional: float | UnsetType = UNSET
+    worst_case_initial_margin: float | UnsetType = UNSET
 
 
 class NettingSetRow(Output):
@@ -30,6 +32,11 @@ class NettingSetRow(Output):
     netting_set: str
     current_exposure: float
     collateral_held: float
+    potential_exposure: float | UnsetType = UNSET
+    exposure_at_default: float | UnsetType = UNSET
+    potential_exposure_ew: float | UnsetType = UNSET
+    wrong_way: float | UnsetType = UNSET
+    margin_call: float | UnsetType = UNSET
 
 
 class CounterpartyRow(Output):
@@ -41,6 +48,11 @@ class CounterpartyRow(Output):
     gross_notional: float
     net_notional: float
     pnl: float
+    potential_exposure: float | UnsetType = UNSET
+    exposure_at_default: float | UnsetType = UNSET
+    potential_exposure_ew: float | UnsetType = UNSET
+    settlement_exposure: float | UnsetType = UNSET
+    wrong_way: float | UnsetType = UNSET
 
 
 class GroupRow(Output):
@@ -52,6 +64,11 @@ class GroupRow(Output):
     gross_notional: float
     net_notional: float
     pnl: float
+    potential_exposure: float
+    exposure_at_default: float
+    potential_exposure_ew: float
+    settlement_exposure: float
+    wrong_way: float
 
 
 class UnderlyingRow(Output):
@@ -64,6 +81,7 @@ class UnderlyingRow(Output):
     delta: float
     gamma: float
     vega: float
+    concentration: float
 
 
 class VenueRow(Output):
@@ -82,6 +100,10 @@ class FirmRow(Output):
     net_notional: float | UnsetType = UNSET
     pnl: float | UnsetType = UNSET
     current_exposure: float | UnsetType = UNSET
+    potential_exposure: float | UnsetType = UNSET
+    exposure_at_default: float | UnsetType = UNSET
+    potential_exposure_ew: float | UnsetType = UNSET
+    settlement_exposure: float | UnsetType = UNSET
 
 
 class Exposures(Output):

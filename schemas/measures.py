@@ -17,21 +17,39 @@ ACCOUNT = (
 )
 NETTING_SET = ("current_exposure", "collateral_held")
 COUNTERPARTY = ("current_exposure", "collateral_held", "gross_notional", "net_notional", "pnl")
+ORDERS = ("worst_case_notional", "worst_case_initial_margin")
+CREDIT = ("potential_exposure", "exposure_at_default", "potential_exposure_ew", "wrong_way", "margin_call")
+PARTY_CREDIT = (
+    "potential_exposure",
+    "exposure_at_default",
+    "potential_exposure_ew",
+    "settlement_exposure",
+    "wrong_way",
+)
+"""What is computed where a book needs it: with working orders, and with netting-set terms or a limit that names it."""
+
 WIDE = ("gross_notional", "net_notional", "pnl")
-UNDERLYING = (*WIDE, "delta", "gamma", "vega")
-FIRM = ("gross_notional", "net_notional", "pnl", "current_exposure")
+UNDERLYING = (*WIDE, "delta", "gamma", "vega", "concentration")
+FIRM = (
+    *WIDE,
+    "current_exposure",
+    "potential_exposure",
+    "exposure_at_default",
+    "potential_exposure_ew",
+    "settlement_exposure",
+)
 
 SHARD_SCOPES: dict[str, tuple[str, ...]] = {
-    "account": ACCOUNT,
-    "netting_set": NETTING_SET,
-    "counterparty": COUNTERPARTY,
+    "account": (*ACCOUNT, *ORDERS),
+    "netting_set": (*NETTING_SET, *CREDIT),
+    "counterparty": (*COUNTERPARTY, *PARTY_CREDIT),
 }
 WIDE_SCOPES: dict[str, tuple[str, ...]] = {
     "firm": FIRM,
-    "group": COUNTERPARTY,
+    "group": (*COUNTERPARTY, *PARTY_CREDIT),
     "underlying": UNDERLYING,
     "venue": WIDE,
 }
 MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES}
-RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation"})
+RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation", "concentration", "wrong_way"})
 RATIO_MAX = 1_000_000.0

@@ -24,6 +24,7 @@ PACKAGES = {
     "seawall.dataflows": "dataflows",
     "seawall.operators": "operators",
     "seawall.operators.core": "operators/core",
+    "seawall.operators.core.credit": "operators/core/credit",
     "seawall.operators.core.detection": "operators/core/detection",
     "seawall.schemas.evidence": "schemas/evidence",
     "seawall.operators.core.saccr": "operators/core/saccr",

@@ -74,9 +74,12 @@ def test_every_kind_of_audit_record_that_this_run_needs_is_there(bus: Bus) -> No
     assert found == known - {"settled", "acknowledgement", "limits", "limit_document", "withheld"}
 
 
-@pytest.mark.parametrize("kind", ROWS)
-def test_rows_have_the_measures_that_are_computed(kind: str) -> None:
-    assert set(ROWS[kind].__struct_fields__) == {kind, *MEASURES[kind]}
+@pytest.mark.parametrize(
+    "row", [exposures.AccountRow, exposures.NettingSetRow, exposures.CounterpartyRow], ids=lambda row: row.__name__
+)
+def test_rows_have_the_measures_that_are_computed(row: type[exposures.Output]) -> None:
+    kind, *measures = row.__struct_fields__
+    assert tuple(measures) == MEASURES[kind]
 
 
 def test_scopes_and_command_kinds_are_those_of_the_playbook() -> None:

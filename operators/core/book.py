@@ -54,6 +54,10 @@ class Balances:
             slots[at] = self.slot(int(keys[at]))
         np.add.at(self.rows["amount"], slots, amounts)
 
+    def places(self, part: "Balances") -> I8:
+        """Return the row of each balance that ``part`` has a row of."""
+        return self._index.find((part.rows["account"] << 20) | part.rows["asset"])
+
     def amount(self, key: int) -> float:
         """Return one balance, 0 where there is none."""
         slot = self._index.find_one(key)
@@ -72,19 +76,20 @@ class Balances:
 
 
 class Chosen:
-    """The rows of positions in certain instruments, found once each: positions are appended."""
+    """The rows of positions in certain instruments (or accounts), found once each: positions are appended."""
 
-    def __init__(self) -> None:
+    def __init__(self, column: str = "instrument") -> None:
+        self._column = column
         self._rows: I8 = np.zeros(0, dtype=np.int64)
         self._seen, self._epoch = 0, -1
 
     def of(self, positions: "Positions", wanted: NDArray[np.bool_]) -> I8:
-        """Return the rows of positions in the instruments that ``wanted`` (by number) marks."""
+        """Return the rows of positions in the instruments (or accounts) that ``wanted`` marks, by number."""
         rows = positions.rows
         if self._epoch != positions.epoch:
             self._rows, self._seen, self._epoch = self._rows[:0], 0, positions.epoch
         if rows.size > self._seen:
-            more = np.flatnonzero(wanted[rows["instrument"][self._seen :]]) + self._seen
+            more = np.flatnonzero(wanted[rows[self._column][self._seen :]]) + self._seen
             self._rows, self._seen = np.concatenate([self._rows, more]), rows.size
         return self._rows
 
@@ -124,6 +129,12 @@ class Positions:
         for at in np.flatnonzero(found == ABSENT).tolist():
             found[at] = self.slot(int(accounts[at]), int(instruments[at]), int(marks[at]))
         return found
+
+    def units_of(self, accounts: I8, instruments: I8) -> I8:
+        """Return the units held in pairs of account and instrument, 0 where there is no position."""
+        found = self._index.find((accounts << 24) | instruments)
+        units: I8 = np.where(found == ABSENT, 0, self.rows["units"][np.maximum(found, 0)] if self.rows.size else 0)
+        return units
 
     def fill(self, slot: int, units: int, value: float) -> float:
         """Apply one fill of ``units`` (signed) at ``value`` per unit; return what it realised, in settlement units."""

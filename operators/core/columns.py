@@ -22,6 +22,11 @@ def reals(values: list[float]) -> NDArray[np.float64]:
     return np.fromiter(values, np.float64, len(values))
 
 
+def sum_by(of: NDArray[np.int64], weights: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return the sum of the weights of each number below ``count``, in order of rows (DESIGN §1)."""
+    return np.asarray(np.bincount(of, weights, count), dtype=np.float64)
+
+
 class Columns:
     """Named arrays with ``size`` rows in use.
 

@@ -53,12 +53,15 @@ class Directory:
         self.netting_set_records: dict[str, ev.NettingSet] = {}
         self.counterparties: dict[str, int] = {}
         self.counterparty_records: dict[str, ev.Counterparty] = {}
+        self.schedules: dict[tuple[str, str], ev.Schedule] = {}
+        self.version = 0
         self.venues: dict[str, int] = {}
         self.groups: dict[str, int] = {}
         self.underlyings: dict[str, int] = {}
         self.netting_set_names: list[str] = []
         self.counterparty_names: list[str] = []
         self.has_inverse = self.has_haircut = self.has_option = self.has_coin = False
+        self.has_schedule = self.has_scenario = False
         self.all_enforceable = True
         self.owners: list[tuple[str, ...]] = []
         self.named: dict[int, tuple[str, str, str]] = {}
@@ -77,7 +80,8 @@ class Directory:
             return False
         self._latest[key] = record
         self._log.append(record)
-        self._encoded = self._arrays = None
+        self._encoded = None
+        self.forget_arrays()
         match record:
             case ev.Asset():
                 self.haircuts[self.asset(record.asset)] = float(record.haircut)
@@ -90,10 +94,12 @@ class Directory:
                     self.groups.setdefault(record.group, len(self.groups))
             case ev.NettingSet():
                 self.netting_set_records[record.netting_set] = record
+                for name in (record.currency or self.currency, *record.eligible):
+                    self.asset(name)
             case ev.Account():
                 self._apply_account(record)
-            case _:
-                pass
+            case ev.Schedule():
+                self.schedules[record.venue, record.instrument] = record
         return True
 
     def asset(self, name: str) -> int:
@@ -105,8 +111,18 @@ class Directory:
         return number
 
     def forget_arrays(self) -> None:
-        """Build the columns anew at their next use: an asset was named outside a reference record."""
+        """Build the columns anew at their next use; also where an asset was named outside a reference record."""
         self._arrays = None
+        self.version += 1
+
+    def counterparty(self, name: str) -> int:
+        """Return the local number of a counterparty of this shard; one that is first named gets the next."""
+        number = self.counterparties.get(name)
+        if number is None:
+            number = self.counterparties[name] = len(self.counterparties)
+            self.counterparty_names.append(name)
+            self.forget_arrays()
+        return number
 
     def venue(self, name: str) -> int:
         """Return a venue's number, from 0; a venue that is first named gets the next."""
@@ -139,9 +155,7 @@ class Directory:
         if netting_set not in self.netting_sets:
             self.netting_sets[netting_set] = len(self.netting_sets)
             self.netting_set_names.append(netting_set)
-        if record.counterparty not in self.counterparties:
-            self.counterparties[record.counterparty] = len(self.counterparties)
-            self.counterparty_names.append(record.counterparty)
+        self.counterparty(record.counterparty)
         self.named[number] = (record.account, netting_set, record.counterparty)
 
     # --- columns ----------------------------------------------------------------------------------------------------
@@ -206,11 +220,15 @@ class Directory:
         principal = np.array([0.0 if a.capacity == "agency" else 1.0 for a in own])
         venue = np.array([self.venues[a.venue] if a.venue else -1 for a in own], dtype=np.int64)
         self.has_haircut = any(self.haircuts)
+        self.has_schedule = any(a.margin_model == "schedule" for a in own)
+        self.has_scenario = any(a.margin_model == "scenario" for a in own)
         self.all_enforceable = all(t is None or t.enforceable for t in terms)
         return {
             "local": np.array(self.local, dtype=np.int64),
             "sign": sign,
             "stake": sign * principal,
+            "schedule": np.array([a.margin_model == "schedule" for a in own], dtype=bool),
+            "scenario": np.array([a.margin_model == "scenario" for a in own], dtype=bool),
             "books_funding": np.array([a.books_funding for a in own], dtype=bool),
             "client": np.array([float(a.holder != "house") for a in own]),
             "netting_set": np.array(sets, dtype=np.int64),
@@ -253,10 +271,15 @@ class Directory:
     # --- state ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the log of records, encoded once per change, compressed, and the order of assets and venues."""
+        """Return the log of records, encoded once per change, compressed, and the order of names outside of it."""
         if self._encoded is None:
             self._encoded = zlib.compress(msgspec.json.encode(self._log), 1)
-        return {"log": self._encoded, "assets": list(self.assets), "venues": list(self.venues)}
+        return {
+            "log": self._encoded,
+            "assets": list(self.assets),
+            "venues": list(self.venues),
+            "counterparties": list(self.counterparties),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Replay the log of a snapshot."""
@@ -264,6 +287,8 @@ class Directory:
             self.asset(name)
         for name in state["venues"]:
             self.venue(name)
+        for name in state["counterparties"]:
+            self.counterparty(name)
         for record in _LOG.decode(zlib.decompress(state["log"])):
             self.apply(record)
 

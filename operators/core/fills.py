@@ -11,6 +11,9 @@ import numpy as np
 
 from seawall.operators.core.book import VECTOR_MIN
 from seawall.operators.core.columns import integers, reals
+from seawall.operators.core.credit.obligations import HOUSE
+from seawall.operators.core.credit.orders import ORDERS_MAX
+from seawall.operators.core.directory import shard_of
 from seawall.operators.core.frames import News
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.options import payoff
@@ -107,6 +110,16 @@ def _apply_events(ledger: Ledger, events: list[Any], out: Out) -> None:
                 local = directory.local[directory.accounts[event.account]]
                 if local >= 0:
                     _apply_report(ledger, event, local, out)
+            case ev.Order():
+                _apply_order(ledger, event, out)
+            case ev.Limit():
+                ledger.credit.named = True  # what a signed document limits is not looked into here
+                ledger.touch()
+            case ev.Obligation():
+                _apply_obligation(ledger, event)
+            case ev.OpenInterest():
+                ledger.margins.hear(event)
+                ledger.touch()
             case ev.Funding():
                 ledger.funding.hear(event)
                 ledger.touch()
@@ -114,6 +127,24 @@ def _apply_events(ledger: Ledger, events: list[Any], out: Out) -> None:
                 out.decide("acknowledgement", {"command_id": event.command_id, "outcome": event.outcome})
             case _:
                 pass
+
+
+def _apply_order(ledger: Ledger, event: ev.Order, out: Out) -> None:
+    directory = ledger.directory
+    local, number = directory.local[directory.accounts[event.account]], directory.instruments[event.instrument]
+    scale = parse_scale(directory.instrument_records[number].quantity_increment)
+    if local >= 0 and not ledger.orders.take(event, local, number, parse_quantity(event.open_quantity, scale)):
+        text = f"there are more than {ORDERS_MAX} working orders; {event.order_id} is not counted"
+        out.alert("orders_full", f"account:{event.account}", 2, text)
+    ledger.touch()
+
+
+def _apply_obligation(ledger: Ledger, event: ev.Obligation) -> None:
+    directory = ledger.directory
+    if event.from_ != HOUSE and shard_of(event.from_, directory.shards) == directory.shard:
+        directory.counterparty(event.from_)
+        ledger.credit.obligations.take(event, _asset(ledger, event.asset))
+        ledger.touch()
 
 
 def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, local: int, out: Out) -> None:
@@ -157,6 +188,7 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     if not known and reported:
         ledger.unentered[local, number] = reported
     ledger.count_one(local, mark, (reported != 0) - (held != 0))
+    ledger.touched.add(local)
     ledger.touch()
 
 
@@ -189,6 +221,7 @@ def _expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
         settlement = int(ledger.directory.arrays["settlement"][number])
         for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
             local = int(rows["account"][slot])
+            ledger.touched.add(local)
             realised = ledger.positions.fill(slot, -int(rows["units"][slot]), value)
             ledger.balances.add(local << 20 | settlement, realised)
             ledger.count_one(local, int(rows["mark"][slot]), -1)
@@ -223,8 +256,10 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: O
         ledger.transfers.add(name, content)
         local = directory.local[account]
         number = _asset(ledger, asset)
-        ledger.balances.add(local << 20 | number, amount)
         purpose = transfers.purpose[at] if transfers.purpose else "deposit"
+        ledger.balances.add(local << 20 | number, amount)
+        segregated = bool(transfers.segregated) and transfers.segregated[at]
+        ledger.credit.pledges.take(local << 20 | number, amount, purpose == "independent_amount", segregated)
         if purpose == "funding":
             ledger.funding.arrived(local, number, as_of_us)
         if purpose not in EARNED:
@@ -257,6 +292,9 @@ def unit_value(ledger: Ledger, instrument: int, price: float) -> float:
 
 def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
     ledger.touch()
+    if ledger.directory.has_scenario:
+        local = ledger.directory.local
+        ledger.touched.update(local[account] for account in fills.account)
     count = len(fills.id)
     if not fills.action and count >= VECTOR_MIN:
         instruments = integers(fills.instrument)

@@ -99,7 +99,8 @@ class FirmState:
         if last is None or last.shape != values.shape:
             grown = np.zeros(values.shape)
             if last is not None:
-                grown[:, : last.shape[1]] = last
+                measures, scopes = min(len(last), len(values)), min(last.shape[1], values.shape[1])
+                grown[:measures, :scopes] = last[:measures, :scopes]
             self._last[kind] = last = grown
         moved = np.flatnonzero((np.abs(values - last) > change_min * np.maximum(np.abs(last), 1.0)).any(axis=0))
         last[:, moved] = values[:, moved]
@@ -144,13 +145,26 @@ class _SecondCauses(Causes):
 
 def _tables(parts: list[dict[str, Any]]) -> dict[str, Table]:
     """Add the sums of all shards, in order of shard; every shard numbers groups, underlyings and venues alike."""
-    names = dict(zip(("group", "underlying", "venue"), parts[0]["names"], strict=True))
+    names = {"firm": ["firm"], **dict(zip(("group", "underlying", "venue"), parts[0]["names"], strict=True))}
     tables = {}
-    for kind, measures in WIDE_SCOPES.items():
-        total = np.zeros(len(measures)) if kind == "firm" else np.zeros((len(measures), len(names[kind])))
-        for part in parts:
-            sums = part["wide"].get(kind)
-            if sums is not None:
-                total[..., : sums.shape[-1]] += sums
-        tables[kind] = Table(names.get(kind, ["firm"]), measures, total.reshape(len(measures), -1))
+    for kind, all_measures in WIDE_SCOPES.items():
+        sums = [part["wide"][kind] for part in parts if kind in part["wide"]]
+        measures = all_measures[: max(map(len, sums), default=len(all_measures))]  # some where a book needs them
+        total = np.zeros((len(measures), len(names[kind])))
+        for one in sums:
+            table = one.reshape(len(one), -1)
+            total[: len(one), : table.shape[1]] += table
+        tables[kind] = Table(names[kind], measures, total)
+    _concentrate(tables["underlying"])
+    group = tables["group"]
+    if "wrong_way" in group.measures:
+        flags = group.values[group.measures.index("wrong_way")]
+        np.minimum(flags, 1.0, out=flags)
     return tables
+
+
+def _concentrate(table: Table) -> None:
+    """Fill the share of each underlying in the gross notional of all."""
+    gross = table.values[table.measures.index("gross_notional")]
+    total = float(gross.cumsum()[-1]) if len(gross) else 0.0
+    table.values[table.measures.index("concentration")] = gross / total if total > 0 else 0.0

@@ -10,14 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.book import Balances, Chosen, Positions
+from seawall.operators.core.credit.credit import CreditBook
+from seawall.operators.core.credit.orders import WorkingOrders, worst_growth
 from seawall.operators.core.directory import Directory
 from seawall.operators.core.frames import Table
 from seawall.operators.core.funding import Funding
+from seawall.operators.core.margin import MarginBook
 from seawall.operators.core.marks import ACROSS, Marks
 from seawall.operators.core.memory import Memory
 from seawall.operators.core.options import OptionSheet
 from seawall.operators.core.valuation.liquidation_distance import nearest_distance
-from seawall.schemas.measures import ACCOUNT, COUNTERPARTY, NETTING_SET, RATIO_MAX, UNDERLYING
+from seawall.schemas.measures import (
+    ACCOUNT,
+    COUNTERPARTY,
+    CREDIT,
+    NETTING_SET,
+    ORDERS,
+    PARTY_CREDIT,
+    RATIO_MAX,
+    UNDERLYING,
+)
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -35,6 +47,10 @@ class Ledger:
         self.positions, self.balances = Positions(), Balances()
         self._option_rows = Chosen()
         self.funding = Funding(self.directory, self.marks, self.positions, self.balances)
+        self.credit = CreditBook(self.directory, self.marks, self.positions, self.balances, self.sheet)
+        self.margins = MarginBook(self.directory, self.marks, self.positions, self.sheet)
+        self.orders = WorkingOrders()
+        self.touched: set[int] = set()  # accounts in which anything was traded, where a margin model asks for it
         self.fills = Memory(configuration["fill_memory"], FILL)
         self.transfers = Memory(configuration["fill_memory"], TRANSFER)
         self.open_count: I8 = np.zeros(0, dtype=np.int64)
@@ -56,6 +72,8 @@ class Ledger:
         """Take what may change between configurations."""
         self.fills.size_max = self.transfers.size_max = configuration["fill_memory"]
         self.mark_age_us_max = int(configuration["mark_max_age_s"] * 1_000_000)
+        self.credit.configure(configuration)
+        self.touch()
 
     # --- what changed -----------------------------------------------------------------------------------------------
 
@@ -134,14 +152,21 @@ class Ledger:
         self.marks.price()
         if self.directory.has_option:
             self.sheet.refresh(self.options_held(), as_of_us, exact)
-        return self.remeasure()
+        if exact and self.credit.needed:
+            self.credit.look(as_of_us)
+        return self._measure(as_of_us)
 
     def remeasure(self) -> dict[str, Table]:
         """Compute the tables of the last :meth:`measure` again, after a restore."""
         self.marks.price()
+        return self._measure(None)
+
+    def _measure(self, as_of_us: int | None) -> dict[str, Table]:
+        """Compute the tables; without a time nothing that is kept between slices moves."""
         arrays, directory = self.directory.arrays, self.directory
         count = len(directory.own)
-        account = np.empty((len(ACCOUNT), count))
+        account_measures = (*ACCOUNT, *ORDERS) if self.orders.seen else ACCOUNT
+        account = np.empty((len(account_measures), count))
         gross, net, unrealised = self._value_positions(account, count)
         collateral, lent, worth = self._value_balances(count)
         if self.funding:
@@ -149,17 +174,23 @@ class Ledger:
             unrealised = unrealised + accrued
             account[3] += accrued
         account[0] = collateral + account[3]
+        if self.directory.has_schedule or self.directory.has_scenario:
+            self.margins.apply(account, self._margined[2], self.touched, as_of_us)
+            self.touched.clear()
         _ratios(account)
         account[8] = self._distance(account, count)
+        if self.orders.seen:
+            account[9:] = self._worst_case(account)
         pnl = worth + unrealised - self.contributed
-        exposed = lent + unrealised
-        counterparty = np.empty((len(COUNTERPARTY), len(directory.counterparties)))
-        netting_set = np.empty((len(NETTING_SET), len(directory.netting_sets)))
-        self._aggregate(arrays, exposed, lent, gross, net, pnl, netting_set, counterparty)
+        netting_set, credit = self._netting_sets(lent, unrealised)
+        counterparty = np.concatenate([self._counterparties(netting_set, gross, net, pnl), credit])
+        deep = len(credit) > 0
         self.tables = {
-            "account": Table(directory.own_names, ACCOUNT, account),
-            "netting_set": Table(directory.netting_set_names, NETTING_SET, netting_set),
-            "counterparty": Table(directory.counterparty_names, COUNTERPARTY, counterparty),
+            "account": Table(directory.own_names, account_measures, account),
+            "netting_set": Table(directory.netting_set_names, (*NETTING_SET, *CREDIT)[: len(netting_set)], netting_set),
+            "counterparty": Table(
+                directory.counterparty_names, (*COUNTERPARTY, *PARTY_CREDIT) if deep else COUNTERPARTY, counterparty
+            ),
         }
         self._wide = None
         self._account_sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
@@ -252,7 +283,9 @@ class Ledger:
         """Return the move of all coins together that takes each margin ratio to 1, by the straight lines of health."""
         moves = self.directory.arrays["moves"]
         coins = any(moves.item(asset) for asset in self.balances.assets)
-        slope = self._slope(count) if coins or self.directory.has_coin else account[2] - account[5]
+        directory = self.directory
+        curved = coins or directory.has_coin or directory.has_schedule or directory.has_scenario
+        slope = self._slope(count) if curved else account[2] - account[5]
         return nearest_distance(account[0], account[5], slope)
 
     def _slope(self, count: int) -> F8:
@@ -276,34 +309,55 @@ class Ledger:
             required[at] = 0.0
         worth = balances["amount"] * self.marks.worth_at(arrays["venue"][balances["account"]], balances["asset"])
         coins = np.where(moves[balances["asset"]], self._lent(worth), 0.0)
-        return _sum(rows["account"], slope - required, count) + _sum(balances["account"], coins, count)
+        needs = _sum(rows["account"], required, count)
+        if self.directory.has_schedule or self.directory.has_scenario:
+            needs = self.margins.slopes(needs)
+        return _sum(rows["account"], slope, count) - needs + _sum(balances["account"], coins, count)
 
-    def _aggregate(
-        self,
-        arrays: dict[str, Any],
-        equity: F8,
-        collateral: F8,
-        gross: F8,
-        net: F8,
-        pnl: F8,
-        netting_set: F8,
-        counterparty: F8,
-    ) -> None:
-        """Fill the tables above the account, signed from our side (CONTRACT §3)."""
-        sets, count = netting_set.shape[1], counterparty.shape[1]
-        ours = arrays["sign"] * equity
-        netted = np.maximum(_sum(arrays["netting_set"], ours, sets), 0.0)
-        if not self.directory.all_enforceable:
-            alone = _sum(arrays["netting_set"], np.maximum(ours, 0.0), sets)
-            netted = np.where(arrays["enforceable"], netted, alone)
-        netting_set[0] = netted
-        netting_set[1] = _sum(arrays["netting_set"], arrays["client"] * collateral, sets)
+    def _worst_case(self, account: F8) -> F8:
+        """Return gross notional and initial margin as if the worse side of all working orders were filled."""
+        of, number, bought, sold = self.orders.pairs()
+        growth = worst_growth(self.positions.units_of(of, number), bought, sold)
+        notional = growth * self._unit_notionals()[number]
+        arrays = self.directory.arrays
+        margin = notional * arrays["class_initial"][arrays["class"][number]]
+        count = account.shape[1]
+        return np.stack([account[1] + _sum(of, notional, count), account[4] + _sum(of, margin, count)])
+
+    def _unit_notionals(self) -> F8:
+        """Return the notional of one unit of every instrument at the marks across venues; of options by underlying."""
+        notional = np.abs(self.marks.unit[self.marks.across()])
+        if self.directory.has_option:
+            terms, forward = self.sheet.terms, self.sheet.forwards()
+            price = np.where(np.isnan(forward), terms.strike, forward)
+            arrays = self.directory.arrays
+            worth = self.marks.asset_worth[arrays["settlement"][terms.instrument]]
+            coins = np.where(terms.coin, 1.0, price)
+            notional[terms.instrument] = arrays["size"][terms.instrument] * coins * worth
+        return notional
+
+    def _netting_sets(self, lent: F8, unrealised: F8) -> tuple[F8, F8]:
+        """Return the table of netting sets, signed from our side, and what counterparties have of it (CONTRACT §3)."""
+        arrays, directory, exposed = self.directory.arrays, self.directory, lent + unrealised
+        if self.credit.needed:
+            return self.credit.measure(exposed, unrealised, self._robust[0], lent, self.measured_us)
+        sets = len(directory.netting_sets)
+        table = np.empty((len(NETTING_SET), sets))
+        table[0] = np.maximum(_sum(arrays["netting_set"], arrays["sign"] * exposed, sets), 0.0)
+        table[1] = _sum(arrays["netting_set"], arrays["client"] * lent, sets)
+        return table, np.empty((0, len(directory.counterparties)))
+
+    def _counterparties(self, netting_set: F8, gross: F8, net: F8, pnl: F8) -> F8:
+        """Return the table of counterparties, signed from our side."""
+        arrays, count = self.directory.arrays, len(self.directory.counterparties)
         owner, of = arrays["netting_set_counterparty"], arrays["counterparty"]
-        counterparty[0] = _sum(owner, netted, count)
-        counterparty[1] = _sum(owner, netting_set[1], count)
-        counterparty[2] = _sum(of, gross, count)
-        counterparty[3] = _sum(of, arrays["sign"] * net, count)
-        counterparty[4] = _sum(of, arrays["stake"] * pnl, count)
+        table = np.empty((len(COUNTERPARTY), count))
+        table[0] = _sum(owner, netting_set[0], count)
+        table[1] = _sum(owner, netting_set[1], count)
+        table[2] = _sum(of, gross, count)
+        table[3] = _sum(of, arrays["sign"] * net, count)
+        table[4] = _sum(of, arrays["stake"] * pnl, count)
+        return table
 
     def wide(self) -> dict[str, F8]:
         """Return the sums over firm, groups, underlyings and venues of the book as it was last measured.
@@ -313,11 +367,12 @@ class Ledger:
         if self._wide is None:
             arrays, directory = self.directory.arrays, self.directory
             counterparty = self.tables["counterparty"].values
+            firm = [2, 3, 4, 0, 5, 6, 7, 8] if len(counterparty) > len(COUNTERPARTY) else [2, 3, 4, 0]
             self._wide = {
-                "firm": _totals(counterparty[[2, 3, 4, 0]]),
+                "firm": _totals(counterparty[firm]),
                 "underlying": self._by_underlying(arrays),
                 "venue": _by(arrays["venue_or_none"], self._account_sums, len(directory.venues)),
-                "group": np.zeros((len(COUNTERPARTY), 0)),
+                "group": np.zeros((len(counterparty), 0)),
             }
             if directory.groups:
                 self._wide["group"] = _by(arrays["group"], tuple(counterparty), len(directory.groups))
@@ -346,6 +401,10 @@ class Ledger:
             "marks": self.marks.snapshot(),
             "sheet": self.sheet.snapshot(),
             "funding": self.funding.snapshot(),
+            "credit": self.credit.snapshot(),
+            "margins": self.margins.snapshot(),
+            "orders": self.orders.snapshot(),
+            "touched": sorted(self.touched),
             "unentered": [[*key, units] for key, units in self.unentered.items()],
             "measured_us": self.measured_us,
             "positions": self.positions.snapshot(),
@@ -376,6 +435,10 @@ class Ledger:
         self.contributed, self.active = state["contributed"], state["active"]
         self.expiring = {int(k): int(v) for k, v in state["expiring"]}
         self.funding.restore(state["funding"])
+        self.credit.restore(state["credit"])
+        self.margins.restore(state["margins"])
+        self.orders.restore(state["orders"])
+        self.touched = set(state["touched"])
         self.unentered = {(account, number): units for account, number, units in state["unentered"]}
         self._changed = state["changed"]
 

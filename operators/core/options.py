@@ -131,8 +131,8 @@ class OptionSheet:
         """Return what a quote-currency unit of each option's greeks is worth in the reporting currency."""
         terms, arrays = self.terms, self._directory.arrays
         worth = self._marks.asset_worth[arrays["settlement"][terms.instrument]]
-        with np.errstate(divide="ignore", invalid="ignore"):  # options that are not held have no forward here
-            scale: F8 = arrays["size"][terms.instrument] * np.where(terms.coin, worth / self.greeks[3], worth)
+        forward = np.where(self.greeks[3] > 0, self.greeks[3], 1.0)  # 0: not held since it is known, so never priced
+        scale: F8 = arrays["size"][terms.instrument] * np.where(terms.coin, worth / forward, worth)
         return scale
 
     def unvalued(self, at: I8) -> list[str]:

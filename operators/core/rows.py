@@ -1,5 +1,6 @@
 """Records of one slice: ``exposures`` rows that moved, ``alerts`` and ``rejects``, with their ids and counts."""
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -16,11 +17,11 @@ from seawall.schemas.slices import Slice
 ROWS_MAX = 1000  # rows of a record: about 300 bytes each, far below the 512 KiB of the bus
 PLURAL = {"account": "accounts", "netting_set": "netting_sets", "counterparty": "counterparties"}
 
-# Rows as structs are made and encoded three times as fast as dicts.
-ROWS = {
-    kind: msgspec.defstruct(f"{kind}_row", [(kind, str), *((name, float) for name in measures)], gc=False)
-    for kind, measures in SHARD_SCOPES.items()
-}
+
+@cache
+def row_type(kind: str, measures: tuple[str, ...]) -> type[msgspec.Struct]:
+    """Return the type of a row: as structs they are made and encoded three times as fast as dicts."""
+    return msgspec.defstruct(f"{kind}_row", [(kind, str), *((name, float) for name in measures)], gc=False)
 
 
 class Numbering:
@@ -43,9 +44,7 @@ class RowWriter:
     def __init__(self, shard: int) -> None:
         self.shard = shard
         self.numbering = Numbering(shard)
-        self._last: dict[str, NDArray[np.float64]] = {
-            kind: np.zeros((len(measures), 0)) for kind, measures in SHARD_SCOPES.items()
-        }
+        self._last: dict[str, NDArray[np.float64]] = {kind: np.zeros((0, 0)) for kind in SHARD_SCOPES}
         self._bounds: dict[str, NDArray[np.float64]] = {}  # derived from what was written last
         self._change_min = -1.0
         self._floors = {
@@ -60,23 +59,30 @@ class RowWriter:
     def moved(self, kind: str, table: Table, change_min: float) -> NDArray[np.int64]:
         """Return the scopes of which any measure moved by more than ``change_min``, and take them as written."""
         last, values = self._last[kind], table.values
-        if last.shape[1] < values.shape[1]:
-            last = np.concatenate([last, np.zeros((len(last), values.shape[1] - last.shape[1]))], axis=1)
-            self._last[kind] = last
+        if last.shape != values.shape:
+            last = self._grown(kind, values)
         if not change_min:
             moved = _where((values != last).any(axis=0))
             last[:, moved] = values[:, moved]
             return moved
         bound = self._bounds.get(kind)
         if bound is None or bound.shape != last.shape or change_min != self._change_min:
-            self._bounds[kind] = bound = change_min * np.maximum(np.abs(last), self._floors[kind])
+            self._bounds[kind] = bound = change_min * np.maximum(np.abs(last), self._floors[kind][: len(last)])
             self._change_min = change_min
         change = values - last
         moved = _where((np.abs(change, out=change) > bound).any(axis=0))
         now = values[:, moved]
         last[:, moved] = now
-        bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind])
+        bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind][: len(last)])
         return moved
+
+    def _grown(self, kind: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what was written last in the shape of ``values``: there are more scopes, or other measures."""
+        last, grown = self._last[kind], np.zeros(values.shape)
+        measures, scopes = min(len(last), len(values)), min(last.shape[1], values.shape[1])
+        grown[:measures, :scopes] = last[:measures, :scopes]
+        self._last[kind] = grown
+        return grown
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state: counts and what was written last."""
@@ -144,7 +150,7 @@ class SliceRecords:
         if not len(moved):
             return []
         names = [table.names[i] for i in moved.tolist()]
-        return list(map(ROWS[kind], names, *table.values[:, moved].tolist()))
+        return list(map(row_type(kind, table.measures), names, *table.values[:, moved].tolist()))
 
     def _next_id(self, topic: str) -> str:
         return f"{self._writer.shard}-{self._piece.seq}-{len(self.records.get(topic, ()))}"

@@ -1,0 +1,109 @@
+"""SA-CCR add-ons of a whole book: one pass over positions, one over what nets, one over netting sets (CRE52.30-52.73).
+
+1. Every position belongs to a *group*, which nets fully: its netting set and the entity its instrument stands on. In a
+   set that is not enforceable every position is a group of its own.
+2. The effective notional of a group is the sum of its positions'; ``A`` is that times the supervisory factor.
+3. Groups of one hedging set add up by the formula of ``factors``; hedging sets of one netting set add up plainly.
+
+Groups are numbered in order of their first position, which makes the sums those of the journal. They follow from
+positions and directory and are no state.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.book import Positions
+from seawall.operators.core.columns import sum_by
+from seawall.operators.core.credit.factors import Factors
+from seawall.operators.core.index import ABSENT, Index
+from seawall.operators.core.saccr.saccr_parameters import ADJACENT_BUCKETS, DISTANT_BUCKETS
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+B1 = NDArray[np.bool_]
+ALONE = 1 << 60  # keys of positions that net with nothing
+
+
+class Groups:
+    """Which positions net with each other, and what each group stands on."""
+
+    def __init__(self, factors: Factors, netting_set: I8, enforceable: B1, sets: int) -> None:
+        self._factors, self._netting_set, self._enforceable, self.sets = factors, netting_set, enforceable, sets
+        self._index = Index()
+        self._keys = 0
+        self.of: I8 = np.zeros(0, dtype=np.int64)
+        self.netting_set: I8 = np.zeros(0, dtype=np.int64)
+        self.instrument: I8 = np.zeros(0, dtype=np.int64)
+        self._epoch = -1
+
+    def fits(self, positions: Positions) -> bool:
+        """Tell whether the groups are of these positions, of which more may have come since."""
+        return self._epoch in (-1, positions.epoch)
+
+    def extend(self, positions: Positions) -> None:
+        """Take the positions that came since the last call."""
+        rows, first = positions.rows, len(self.of)
+        self._epoch = positions.epoch
+        if rows.size == first:
+            return
+        instrument = rows["instrument"][first:]
+        of_set = self._netting_set[rows["account"][first:]]
+        keys = np.where(
+            self._enforceable[of_set],
+            (of_set << 24) | self._factors.entity[instrument],
+            ALONE | np.arange(first, rows.size),
+        )
+        at = np.unique(keys, return_index=True)[1]
+        at.sort()
+        new = at[self._index.find(keys[at]) == ABSENT]
+        self._index.put(keys[new], np.arange(len(self.netting_set), len(self.netting_set) + len(new)))
+        self.netting_set = np.concatenate([self.netting_set, of_set[new]])
+        self.instrument = np.concatenate([self.instrument, instrument[new]])
+        self.of = np.concatenate([self.of, self._index.find(keys)])
+        self._size()
+
+    def _size(self) -> None:
+        """Derive the columns by group and by hedging set."""
+        figures = self._factors
+        self.factor, self.correlation = figures.factor[self.instrument], figures.correlation[self.instrument]
+        self.rates = figures.rates[self.instrument]
+        self.alone = len(self.netting_set) == len(self.of)  # every position is a group, in order
+        self.plain = bool((self.correlation == 1.0).all()) and not bool(self.rates.any())
+        if not self.plain:
+            cells = (self.netting_set << 24) | figures.hedging_set[self.instrument]
+            cells = np.where(self._enforceable[self.netting_set], cells, ALONE | np.arange(len(cells)))
+            _, first, self.cell = np.unique(cells, return_index=True, return_inverse=True)
+            self.cell_set, self.cell_rates = self.netting_set[first], self.rates[first]
+
+    def add_ons(self, effective: F8, scale: F8, bucket: I8) -> F8:
+        """Return the aggregate add-on of each netting set.
+
+        Parameters
+        ----------
+        effective
+            By position: effective notional, in the reporting currency, either sign.
+        scale
+            By netting set: what effective notionals of its positions have in common, its maturity factor.
+        bucket
+            By instrument: the maturity bucket 0, 1 or 2; used for interest rates only.
+        """
+        if not len(self.of):
+            return np.zeros(self.sets)
+        net = effective if self.alone else sum_by(self.of, effective, len(self.netting_set))
+        size = net * self.factor
+        if self.plain:
+            return scale * sum_by(self.netting_set, np.abs(size), self.sets)
+        count = len(self.cell_set)
+        systematic = sum_by(self.cell, self.correlation * size, count)
+        own = sum_by(self.cell, (1.0 - self.correlation * self.correlation) * size * size, count)
+        total = np.sqrt(systematic * systematic + own)
+        if self.cell_rates.any():
+            total = np.where(self.cell_rates, self._rates(size, bucket[self.instrument], count), total)
+        return scale * sum_by(self.cell_set, total, self.sets)
+
+    def _rates(self, size: F8, bucket: I8, cells: int) -> F8:
+        """Return the add-on of each hedging set of interest rates: three buckets that offset in part (CRE52.57)."""
+        short, middle, long = (sum_by(self.cell, np.where(bucket == at, size, 0.0), cells) for at in range(3))
+        squares = short * short + middle * middle + long * long
+        adjacent = ADJACENT_BUCKETS * (short * middle + middle * long)
+        return np.sqrt(np.maximum(squares + adjacent + DISTANT_BUCKETS * short * long, 0.0))

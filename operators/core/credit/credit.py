@@ -1,0 +1,216 @@
+"""Netting sets on every slice: replacement cost, potential exposure, exposure at default, wrong-way risk, margin calls.
+
+1. ``V`` is what the positions of a set are worth to us at the marks across venues, ``C`` the collateral of
+   ``valuation/csa``; a set without a record of its own nets equity, as CONTRACT §3 has it.
+2. Replacement cost: ``max(V - C, 0)``, margined ``max(V - C, TH + MTA - NICA, 0)``.
+3. Add-ons of ``addons``, the multiplier, and ``EAD = 1.4 (RC + PFE)``; margined never more than the same set unmargined
+   (CRE52.2). Contracts that settle every day count with the smallest maturity.
+4. Counterparties add up their netting sets, and what they owe beside.
+
+All of it is computed where the book needs it: a netting set has terms, or a limit names such a measure.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.book import Balances, Positions
+from seawall.operators.core.columns import sum_by
+from seawall.operators.core.credit.addons import Groups
+from seawall.operators.core.credit.factors import Factors, factors
+from seawall.operators.core.credit.notionals import DAILY, Notionals
+from seawall.operators.core.credit.obligations import Obligations
+from seawall.operators.core.credit.pledges import Pledges
+from seawall.operators.core.credit.terms import Agreements, agreements
+from seawall.operators.core.credit.volatility import EwVolatility, deviations, potential_exposure
+from seawall.operators.core.credit.wrong_way import WrongWay
+from seawall.operators.core.directory import Directory
+from seawall.operators.core.marks import Marks
+from seawall.operators.core.options import OptionSheet
+from seawall.operators.core.saccr import saccr_formulas as formulas
+from seawall.operators.core.saccr.saccr_parameters import CRYPTO_REGIME_DEFAULT, CRYPTO_REGIMES
+from seawall.operators.core.valuation.csa import Collateral, collateral_held, margin_calls
+from seawall.schemas.measures import CREDIT, PARTY_CREDIT
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+UNMARGINED_DAYS: Final = 250.0  # one year, the horizon of an unmargined set
+
+
+class CreditBook:
+    """Credit measures of one shard. Positions, balances, marks and options are the ledger's."""
+
+    def __init__(
+        self, directory: Directory, marks: Marks, positions: Positions, balances: Balances, sheet: OptionSheet
+    ) -> None:
+        self._directory, self._marks, self._positions = directory, marks, positions
+        self._balances, self._sheet = balances, sheet
+        self.named = False
+        self.pledges, self.obligations, self.volatility = Pledges(), Obligations(), EwVolatility()
+        self._known = -1
+        self.regime = CRYPTO_REGIME_DEFAULT
+        self._agreements: Agreements
+        self._factors: Factors
+        self._groups: Groups
+        self._wrong: WrongWay
+        self._notionals: Notionals
+
+    @property
+    def needed(self) -> bool:
+        """Tell whether the book needs these measures."""
+        return self.named or bool(self._directory.netting_set_records) or bool(self.obligations)
+
+    def configure(self, configuration: dict[str, Any]) -> None:
+        """Take the regime of crypto assets, and whether any limit names a measure of this kind."""
+        self.regime = configuration.get("crypto_regime", CRYPTO_REGIME_DEFAULT)
+        self.named = self.named or any(limit["measure"] in CREDIT for limit in configuration["limits"]["limits"])
+        self._known = -1
+
+    def look(self, as_of_us: int) -> None:
+        """Take the prices of this second for the volatility of underlyings."""
+        self._learn()
+        self.volatility.see(self._notionals.prices(self._marks), as_of_us)
+
+    def measure(self, exposed: F8, unrealised: F8, signed: F8, collateral: F8, as_of_us: int) -> tuple[F8, F8]:
+        """Return the rows of netting sets, shape (2 + ``CREDIT``, sets), and those of counterparties.
+
+        Parameters
+        ----------
+        exposed, unrealised, collateral
+            By account, at marks across venues: equity, its part that is unrealised, its part that is collateral.
+        signed
+            By position: signed notional.
+        """
+        self._learn()
+        agreed, sets = self._agreements, len(self._directory.netting_sets)
+        arrays = self._directory.arrays
+        of, sign = arrays["netting_set"], arrays["sign"]
+        surplus = sum_by(of, sign * exposed, sets)
+        cost = np.maximum(surplus, 0.0)
+        rows = np.zeros((2 + len(CREDIT), sets))
+        rows[1] = sum_by(of, arrays["client"] * collateral, sets)
+        uncalled = np.zeros(sets)
+        if agreed.agreed.any():
+            value, held = sum_by(of, sign * unrealised, sets), self._held(rows)
+            surplus = np.where(agreed.agreed, value - held.collateral, surplus)
+            terms = agreed.at(self._marks.asset_worth)
+            uncalled = terms.threshold + terms.minimum_transfer_amount - held.net_independent
+            margined = np.maximum(surplus, uncalled)
+            cost = np.maximum(np.where(agreed.margined, margined, surplus), 0.0)
+            calls = margin_calls(terms, value, held.delivered)
+            rows[6] = np.where(agreed.agreed, calls.call - calls.due, 0.0)
+        if not agreed.enforceable.all():
+            alone = sum_by(of, np.maximum(sign * exposed, 0.0), sets)
+            cost = np.where(agreed.enforceable, cost, alone)
+            surplus = np.where(agreed.enforceable, surplus, np.maximum(surplus, alone))
+        rows[0] = cost
+        self._potential(rows, surplus, signed, as_of_us)
+        rows[5] = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
+        return rows, self._counterparties(rows)
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _learn(self) -> None:
+        """Derive from the directory what changes with it, and take new positions into their groups."""
+        directory = self._directory
+        stale = self._known != directory.version
+        if stale:
+            self._agreements = agreements(directory)
+            self._factors = factors(directory, CRYPTO_REGIMES[self.regime])
+            self._wrong = WrongWay(directory)
+            self._notionals = Notionals(directory, self._positions, self._sheet, self._factors)
+            self._known = directory.version
+        if stale or not self._groups.fits(self._positions):
+            of = directory.arrays["netting_set"]
+            self._groups = Groups(self._factors, of, self._agreements.enforceable, len(directory.netting_sets))
+        self._groups.extend(self._positions)
+
+    def _held(self, rows: F8) -> Collateral:
+        """Return the collateral of every set by its terms; fill the row of what is held for those that have any."""
+        arrays, agreed = self._directory.arrays, self._agreements
+        sign, of = arrays["sign"], arrays["netting_set"]
+        holdings = self.pledges.holdings(self._balances, sign, of, self._marks.asset_worth, self._haircut)
+        received = np.where(holdings.value > 0, holdings.value * (1.0 - holdings.haircut), 0.0)
+        theirs = sum_by(holdings.netting_set, received, len(agreed.agreed))
+        rows[1] = np.where(agreed.agreed, theirs, rows[1])
+        return collateral_held(holdings, len(agreed.agreed))
+
+    def _haircut(self, netting_set: I8, asset: I8, value: F8) -> F8:
+        """Return the haircut of holdings: the agreement's; what it does not list counts nothing when received."""
+        haircut: F8 = self._directory.arrays["haircut"][asset]
+        agreed = self._agreements
+        listed = agreed.eligible_row[netting_set]
+        theirs = agreed.eligible_haircut[listed, asset]
+        refused = np.where(value > 0, 1.0, haircut)
+        return np.where(listed < 0, haircut, np.where(np.isnan(theirs), refused, theirs))
+
+    def _potential(self, rows: F8, surplus: F8, signed: F8, as_of_us: int) -> None:
+        """Fill potential exposure, exposure at default and the potential exposure at today's volatility."""
+        agreed, groups = self._agreements, self._groups
+        plain, bucket = np.full(groups.sets, DAILY), self._notionals.bucket(as_of_us)
+        effective = self._notionals.effective(signed, np.zeros(groups.sets, dtype=bool), as_of_us)
+        add_on = groups.add_ons(effective, plain, bucket)
+        unmargined = self._exposure(np.maximum(surplus, 0.0), surplus, add_on)
+        margined = agreed.margined
+        rows[2], rows[3] = unmargined
+        if margined.any():
+            scale = np.where(margined, formulas.margined_maturity_factor(agreed.period), plain)
+            effective = self._notionals.effective(signed, margined, as_of_us)
+            potential, default = self._exposure(rows[0], surplus, groups.add_ons(effective, scale, bucket))
+            rows[2] = np.where(margined, potential, rows[2])
+            rows[3] = np.where(margined, np.minimum(default, rows[3]), rows[3])
+        if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
+            rows[3] = np.where(agreed.enforceable, rows[3], formulas.exposure(rows[0], rows[2]))
+        rows[4] = self._today(surplus, signed, margined)
+
+    def _exposure(self, cost: F8, surplus: F8, add_on: F8) -> tuple[F8, F8]:
+        potential = np.where(surplus >= 0, add_on, 0.0)
+        at = ((surplus < 0) & (add_on > 0)).nonzero()[0]
+        potential[at] = formulas.pfe_multiplier(surplus[at], 0.0, add_on[at]) * add_on[at]
+        return potential, formulas.exposure(cost, potential)
+
+    def _today(self, surplus: F8, signed: F8, margined: NDArray[np.bool_]) -> F8:
+        """Return the potential exposure of every set at today's volatility, over its margin period or a year."""
+        volatility, arrays = self.volatility.per_second(), self._directory.arrays
+        rows = self._positions.rows
+        if not volatility.any():
+            return np.zeros(len(surplus))
+        underlying = arrays["underlying"][rows["instrument"]]
+        known = underlying < len(volatility)
+        at = (known & (signed != 0)).nonzero()[0]
+        of = arrays["netting_set"][rows["account"][at]]
+        delta = signed[at] * arrays["sign"][rows["account"][at]]
+        deviation = deviations(of, underlying[at], delta, volatility, len(surplus))
+        return potential_exposure(surplus, deviation, np.where(margined, self._agreements.period, UNMARGINED_DAYS))
+
+    def _counterparties(self, rows: F8) -> F8:
+        """Return what the counterparties add to their exposures: the sums of ``PARTY_CREDIT``, by counterparty."""
+        owner, count = self._directory.arrays["netting_set_counterparty"], len(self._directory.counterparties)
+        parties = np.zeros((len(PARTY_CREDIT), count))
+        for place, row in enumerate((2, 3, 4)):
+            parties[place] = sum_by(owner, rows[row], count)
+        for owed in self.obligations.owed():
+            number = self._directory.counterparties[owed.counterparty]
+            parties[3, number] += owed.amount * self._marks.asset_worth.item(owed.asset)
+        parties[4] = np.minimum(sum_by(owner, rows[5], count), 1.0)
+        return parties
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state for :func:`snapshot.pack`; all else follows from directory and positions."""
+        return {
+            "named": self.named,
+            "pledges": self.pledges.snapshot(),
+            "obligations": self.obligations.snapshot(),
+            "volatility": self.volatility.snapshot(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot."""
+        self.named = state["named"]
+        self.pledges.restore(state["pledges"])
+        self.obligations.restore(state["obligations"])
+        self.volatility.restore(state["volatility"])
+        self._known = -1

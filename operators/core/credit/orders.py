@@ -1,0 +1,80 @@
+"""Working orders, counted at their worst case: as if all of one side were filled and none of the other.
+
+For every account and instrument that is ``max(|position + bought|, |position - sold|)``; orders that may only reduce
+add nothing. An order stands until its open quantity is 0.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.schemas import events as ev
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+ORDERS_MAX = 1_000_000
+
+
+class WorkingOrders:
+    """The open orders of a shard's accounts: account, instrument and signed units of each."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, tuple[int, int, int]] = {}
+        self.seen = False
+        self._columns: tuple[I8, I8, I8] | None = None
+
+    def take(self, event: ev.Order, account: int, instrument: int, units: int) -> bool:
+        """Take an order's state; return False where there is no room for one more."""
+        self.seen, self._columns = True, None
+        if units == 0 or event.reduce_only:
+            self._orders.pop(event.order_id, None)
+            return True
+        if len(self._orders) >= ORDERS_MAX and event.order_id not in self._orders:
+            return False
+        self._orders[event.order_id] = (account, instrument, units if event.side == "buy" else -units)
+        return True
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def pairs(self) -> tuple[I8, I8, I8, I8]:
+        """Return account, instrument, units bought and units sold of every pair with orders.
+
+        Sums are of integers, so they do not depend on the order of orders.
+        """
+        account, instrument, units = self._arrays()
+        keys, first, member = np.unique((account << 24) | instrument, return_index=True, return_inverse=True)
+        bought, sold = np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.int64)
+        np.add.at(bought, member, np.maximum(units, 0))
+        np.add.at(sold, member, np.maximum(-units, 0))
+        return account[first], instrument[first], bought, sold
+
+    def _arrays(self) -> tuple[I8, I8, I8]:
+        if self._columns is None:
+            table = np.array(list(self._orders.values()), dtype=np.int64).reshape(-1, 3)
+            self._columns = (table[:, 0], table[:, 1], table[:, 2])
+        return self._columns
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state for :func:`snapshot.pack`."""
+        return {"orders": [[name, *order] for name, order in self._orders.items()], "seen": self.seen}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot."""
+        self._orders = {name: (account, instrument, units) for name, account, instrument, units in state["orders"]}
+        self.seen = state["seen"]
+        self._columns = None
+
+
+def worst_growth(held: I8, bought: I8, sold: I8) -> I8:
+    """Return by how many units the worst case exceeds what is held.
+
+    Examples
+    --------
+    >>> worst_growth(np.array([5, 5, -5]), np.array([2, 0, 0]), np.array([3, 12, 3])).tolist()
+    [2, 2, 3]
+    """
+    size = np.abs(held)
+    growth: I8 = np.maximum(np.maximum(np.abs(held + bought), np.abs(held - sold)), size) - size
+    return growth
