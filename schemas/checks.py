@@ -110,6 +110,13 @@ def _check_tiers(name: str, value: list[ev.Tier]) -> None:
     for tier in value:
         for field in ("notional_from", "initial_margin_rate", "maintenance_margin_rate", "deduction"):
             _check_non_negative(f"{name}.{field}", getattr(tier, field))
+    for before, tier in zip([None, *value], value, strict=False):
+        start = float(tier.notional_from)
+        if start != 0 if before is None else start <= float(before.notional_from):
+            raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, f"{name} must begin at 0 and rise, not go to {start:g}")
+        if not float(tier.maintenance_margin_rate) <= float(tier.initial_margin_rate) <= 1:
+            text = f"{name} from {start:g}: the maintenance rate is at most the initial rate, and that at most 1"
+            raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, text)
 
 
 def _check_levels(name: str, value: list[tuple[str, str]]) -> None:
@@ -129,6 +136,14 @@ def _check_eligible(name: str, value: dict[str, str]) -> None:
 def _check_instrument(event: ev.Instrument) -> None:
     if event.kind == "option" and not (event.strike and event.option_type and event.expiry_us):
         raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, "an option has strike, option_type and expiry_us")
+
+
+def _check_asset(event: ev.Asset) -> None:
+    if event.sa_ccr_class and event.sa_ccr_class.upper() not in ev.SA_CCR_CLASSES:
+        known = ", ".join(ev.SA_CCR_CLASSES)
+        raise Rejected(
+            Reason.FIELD_MUST_HAVE_A_KNOWN_VALUE, f"sa_ccr_class is {event.sa_ccr_class}, not one of {known}"
+        )
 
 
 def _check_fill(event: ev.Fill) -> None:
@@ -154,6 +169,7 @@ _CHECKS: list[tuple[Any, Check]] = [
 ]
 _NEVER_REPEATED = frozenset({"fill_id", "transfer_id", "order_id", "notice_id", "obligation_id"})
 _TOGETHER: dict[type[Any], Callable[[Any], None]] = {
+    ev.Asset: _check_asset,
     ev.Instrument: _check_instrument,
     ev.Fill: _check_fill,
 }

@@ -14,6 +14,13 @@ from seawall.schemas import decimals
 
 IDENTIFIER_PATTERN = "[A-Za-z0-9._:/-]{1,128}"
 LEVELS_MAX = 50
+SA_CCR_CLASSES = (
+    "IR", "FX", "CRYPTO", "EQ", "EQ_SN", "EQ_IX", "EQ_CRYPTO",
+    "CR", "CR_AAA", "CR_AA", "CR_A", "CR_BBB", "CR_BB", "CR_B", "CR_CCC", "CR_IX_IG", "CR_IX_SG",
+    "CO", "CO_ENERGY", "CO_METALS", "CO_AGRICULTURAL", "CO_OTHER", "CO_ELECTRICITY",
+)  # fmt: skip
+"""What an asset can be for SA-CCR: its class and, after an underscore, its row in CRE52.72 (absent: SN, BBB, OTHER)."""
+
 NO_TIME = -1
 
 _ID = {"pattern": f"^{IDENTIFIER_PATTERN}$"}

@@ -214,7 +214,9 @@ def test_a_set_that_is_not_enforceable_offsets_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["call", "put"])
 def test_an_option_has_its_supervisory_delta_and_its_own_maturity(tmp_path: Path, side: str, kind: str) -> None:
     year = 365 * 86_400 * SECOND
-    option = instrument("O", kind="option", base="BTC", strike="120", option_type=kind, expiry_us=T0 + year // 2 + SECOND)
+    option = instrument(
+        "O", kind="option", base="BTC", strike="120", option_type=kind, expiry_us=T0 + year // 2 + SECOND
+    )
     spot = instrument("BTC-USD", kind="spot", base="BTC")
     house = {**account("d", holder="house")[1]}
     ran = run_core(tmp_path, spot, option, account("d")[0], house, terms("d", "d"), mark(T0 + 1, "100", "BTC-USD"),
@@ -326,7 +328,9 @@ def order(name: str, side: str, quantity: str, at_us: int = T0 + SECOND, **field
         ([order("1", "buy", "5", instrument="Q")], 1250.0),
     ],
 )
-def test_working_orders_count_as_if_the_worse_side_were_filled(tmp_path: Path, orders: list[Json], worst: float) -> None:
+def test_working_orders_count_as_if_the_worse_side_were_filled(
+    tmp_path: Path, orders: list[Json], worst: float
+) -> None:
     rates = {"initial_margin_rate": "0.1"}
     other = instrument("Q", base="ETH", **rates)
     ran = run_core(tmp_path, {**PERPETUAL, **rates}, other, *account("a"), MARKED, mark(T0 + 1, "50", "Q"), traded(),

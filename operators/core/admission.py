@@ -41,6 +41,7 @@ class Admission:
         self.accounts: dict[str, KnownAccount] = {}
         self.instruments: dict[str, KnownInstrument] = {}
         self.counterparties: set[str] = set()
+        self.scaled: set[tuple[str, str]] = set()
         self._account_records: dict[str, ev.Account] = {}
         self._instrument_records: dict[str, ev.Instrument] = {}
         self._owners: dict[str, str] = {}  # netting set -> counterparty
@@ -93,6 +94,8 @@ class Admission:
                 if record.account not in self.accounts:
                     shard = shard_of(record.counterparty, self.shards)
                     self.accounts[record.account] = KnownAccount(len(self.accounts), shard)
+            case ev.Schedule():
+                self._apply_schedule(record)
             case ev.Instrument():
                 self._instrument_records[record.instrument] = record
                 if record.instrument not in self.instruments:
@@ -100,6 +103,11 @@ class Admission:
                     self.instruments[record.instrument] = KnownInstrument(len(self.instruments), scale)
             case _:
                 pass
+
+    def _apply_schedule(self, record: ev.Schedule) -> None:
+        """Note whether a margin depends on open interest: only then is that journaled."""
+        place = (record.venue, record.instrument)
+        (self.scaled.add if record.open_interest_upper else self.scaled.discard)(place)
 
     def account(self, name: str) -> KnownAccount:
         """Return a known account, or raise Rejected."""

@@ -143,6 +143,7 @@ def _apply_obligation(ledger: Ledger, event: ev.Obligation) -> None:
     directory = ledger.directory
     if event.from_ != HOUSE and shard_of(event.from_, directory.shards) == directory.shard:
         directory.counterparty(event.from_)
+        ledger.credit.named = True
         ledger.credit.obligations.take(event, _asset(ledger, event.asset))
         ledger.touch()
 

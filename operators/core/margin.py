@@ -130,6 +130,7 @@ class MarginBook:
         self._schedules = Schedules(self._directory)
         self._by_schedule, self._by_scenario = Chosen("account"), Chosen("account")
         self._margin = np.append(self._margin, np.zeros(accounts - len(self._margin)))
+        self._slope = np.zeros(accounts)
         more = len(self._directory.instrument_records) - self._priced.rows.size
         if more:
             self._priced.rows.append(more)

@@ -95,6 +95,7 @@ class Slicer(Ticks):
         handlers |= dict.fromkeys(REFERENCE, self._reference)
         handlers |= dict.fromkeys(RAW, self._market)
         handlers |= dict.fromkeys(EVERYWHERE, self._everywhere)
+        handlers[ev.OpenInterest] = self._open_interest
         return handlers
 
     def _refuse(self, record: RejectRecord, item: Item) -> None:
@@ -114,6 +115,12 @@ class Slicer(Ticks):
     def _market(self, event: Any, item: Item) -> None:
         """Raw market events are for ``market``; here they only must be well-formed."""
         self._admission.instrument(event.instrument)
+
+    def _open_interest(self, event: ev.OpenInterest, item: Item) -> None:
+        """Open interest is for ``market`` too, unless a margin schedule is scaled by it."""
+        self._market(event, item)
+        if (event.venue, event.instrument) in self._admission.scaled:
+            self._event(event, None, item)
 
     def _mark(self, event: ev.Mark, item: Item) -> None:
         key = (self._admission.instrument(event.instrument).ordinal, event.kind, event.venue)

@@ -7,7 +7,8 @@
    (CRE52.2). Contracts that settle every day count with the smallest maturity.
 4. Counterparties add up their netting sets, and what they owe beside.
 
-All of it is computed where the book needs it: a netting set has terms, or a limit names such a measure.
+All of it is computed where the book needs it: a netting set has terms, something is owed, or a limit names such a
+measure.
 """
 
 from typing import Any, Final
@@ -59,7 +60,7 @@ class CreditBook:
     @property
     def needed(self) -> bool:
         """Tell whether the book needs these measures."""
-        return self.named or bool(self._directory.netting_set_records) or bool(self.obligations)
+        return self.named or bool(self._directory.netting_set_records)
 
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take the regime of crypto assets, and whether any limit names a measure of this kind."""

@@ -27,9 +27,6 @@ class Obligations:
     def __init__(self) -> None:
         self._owed: dict[str, Owed] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._owed)
-
     def take(self, event: ev.Obligation, asset: int) -> None:
         """Take the state of an obligation of a counterparty of this shard; one that is paid or at 0 is gone."""
         counts = event.to == HOUSE and event.kind in COUNTED and event.status in OPEN and float(event.amount) > 0
