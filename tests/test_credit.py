@@ -10,8 +10,22 @@ from typing import Any
 import pytest
 
 from seawall.operators.core.saccr.saccr import exposure_at_default
-from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, mark, transfer
-from seawall_testing.ran import Ran, run_core
+from seawall_testing.desk import (
+    SECOND,
+    T0,
+    Json,
+    account,
+    fill,
+    instrument,
+    lines,
+    mark,
+    rejects,
+    sequence,
+    transfer,
+    write_desk,
+)
+from seawall_testing.memory_bus import MemoryBus
+from seawall_testing.ran import Ran, merged, run_core
 
 PERPETUAL = instrument("P", base="BTC", quantity_increment="0.001")
 MARKED = mark(T0 + 1, "100", "P")
@@ -395,3 +409,43 @@ def test_a_bought_option_risks_its_value_and_a_sold_one_more_under_scenarios(tmp
     ran = run_core(tmp_path, spot, option, *accounts, *marks, *fills)
     long, short = (ran.measures(f"account:{name}")["maintenance_margin"] for name in ("long", "short"))
     assert 0.0 < long <= 70.0 < short < 160.0
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("record", "reason", "named"),
+    [
+        (terms(threshold="-1"), "AMOUNT_MUST_NOT_BE_NEGATIVE", "threshold"),
+        (terms(eligible={"USD": "1.5"}), "FIELD_MUST_BE_IN_ITS_RANGE", "eligible"),
+        (
+            instrument("O", kind="option", option_type="call", expiry_us=T0 + SECOND),
+            "FIELDS_MUST_GO_TOGETHER",
+            "strike",
+        ),
+        (schedule(tiers=[{**TIERS[1]}]), "FIELD_MUST_BE_IN_ITS_RANGE", "tiers"),
+        (schedule(tiers=[TIERS[0], TIERS[0]]), "FIELD_MUST_BE_IN_ITS_RANGE", "tiers"),
+        (
+            schedule(tiers=[{**TIERS[0], "maintenance_margin_rate": "0.06"}]),
+            "FIELD_MUST_BE_IN_ITS_RANGE",
+            "maintenance",
+        ),
+        (
+            {"type": "asset", "asset": "X", "class": "token", "sa_ccr_class": "EQUITY"},
+            "FIELD_MUST_HAVE_A_KNOWN_VALUE",
+            "sa_ccr_class",
+        ),
+    ],
+    ids=["negative threshold", "haircut", "option without strike", "tiers that begin late",
+         "tiers that stand still", "maintenance above initial", "unknown class"],
+)  # fmt: skip
+def test_terms_that_cannot_be_are_refused_by_name_and_the_rest_goes_on(
+    tmp_path: Path, record: Json, reason: str, named: str
+) -> None:
+    bus = MemoryBus()
+    path = write_desk(tmp_path, {"e.jsonl": lines(PERPETUAL, account("a"), record, MARKED, traded())}, shards=1)
+    sequence(path, bus)
+    (found,) = rejects(bus, 1)
+    assert (found["reason"], named in found["detail"]) == (reason, True)
+    assert Ran(merged(bus, 1), 1).measures("account:a")["gross_notional"] == 1000.0

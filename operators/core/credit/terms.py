@@ -88,5 +88,5 @@ def _eligible(directory: Directory, sets: list[ev.NettingSet]) -> tuple[I8, F8]:
 
 def _period(record: ev.NettingSet) -> float:
     """Return the margin period of risk in business days: what is stated, never below its floor (CRE52.50)."""
-    floor = margin_period_floor(float(record.remargin_business_days), False, 0, False, 0)
+    floor = margin_period_floor(max(float(record.remargin_business_days), 1.0), False, 0, False, 0)
     return max(float(record.margin_period_business_days), floor)
