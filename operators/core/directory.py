@@ -185,7 +185,7 @@ class Directory:
         self.has_inverse = any(inverse)
         moves = np.array([self._moves(name) for name in self.assets], dtype=bool)
         settled = [self.assets[r.settlement] for r in records]
-        self.has_coin = self.has_inverse or self.has_option or bool(moves[settled].any())
+        self.has_coin = self.has_inverse or bool(moves[settled].any())
         return {
             "size": np.array([float(r.quantity_increment) * float(r.contract_size) for r in records]),
             "inverse": np.array(inverse, dtype=bool),

@@ -234,7 +234,9 @@ class Ledger:
         An option's gross notional is that of what it is an option on, its net notional is weighted with its delta.
         """
         rows, directory = self.positions.rows, self.directory
-        signed = np.where(directory.arrays["inverse"][rows["instrument"]], -held, held)
+        signed = held.copy()
+        if directory.has_inverse:
+            signed = np.where(directory.arrays["inverse"][rows["instrument"]], -held, held)
         if directory.has_option:
             at, of = self.options()
             units = rows["size"][at] * self.sheet.scale()[of]
@@ -284,9 +286,23 @@ class Ledger:
         moves = self.directory.arrays["moves"]
         coins = any(moves.item(asset) for asset in self.balances.assets)
         directory = self.directory
-        curved = coins or directory.has_coin or directory.has_schedule or directory.has_scenario
-        slope = self._slope(count) if curved else account[2] - account[5]
+        slope = self._slope(count) if coins or directory.has_coin else account[2] - self._required_slope(account[5])
         return nearest_distance(account[0], account[5], slope)
+
+    def _required_slope(self, maintenance: F8) -> F8:
+        """Return what maintenance margins gain per move of 1, where everything is settled in cash.
+
+        A rated one grows with the price, but not an option's, whose notional is counted by its delta.
+        """
+        directory, arrays, rows = self.directory, self.directory.arrays, self.positions.rows
+        needs = maintenance
+        if directory.has_option:
+            at, _ = self.options()
+            rate = arrays["class_maintenance"][arrays["class"][rows["instrument"][at]]]
+            needs = maintenance - _sum(rows["account"][at], self._margined[2][at] * rate, len(maintenance))
+        if directory.has_schedule or directory.has_scenario:
+            needs = self.margins.slopes(needs)
+        return needs
 
     def _slope(self, count: int) -> F8:
         """Return what each account's health gains per move of 1 of all assets but currencies and stablecoins.

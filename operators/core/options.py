@@ -30,7 +30,7 @@ from seawall.schemas.slices import Marks as MarkColumns
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
-MOVE_MIN = 1e-4  # of forward or volatility: below one basis point yesterday's greeks are today's
+MOVE_MIN = 5e-4  # of forward or volatility: what five basis points change waits for the end of the second
 AGE_MAX_US = 10_000_000
 NONE = -1
 
@@ -76,6 +76,7 @@ class OptionSheet:
         self.marked = Columns({"price": "f8", "forward": "f8", "time_us": "i8", "quoted": "f8"})
         self.priced = Repriced()
         self.greeks: F8 = np.zeros((4, 0))
+        self.repriced = 0  # raised whenever any greek changes
         self._volatility: F8 = np.zeros(0)
         self._unsolved: B1 = np.zeros(0, dtype=bool)
 
@@ -179,6 +180,7 @@ class OptionSheet:
         """Compute the greeks of rows at the inputs that ``priced`` holds."""
         if not len(at):
             return
+        self.repriced += 1
         terms, inputs = self.terms, self.priced.rows
         forward = np.where(np.isfinite(inputs["forward"][at]), inputs["forward"][at], terms.strike[at])
         left = years_to_expiry(terms.expiry_us[at], inputs["us"][at])

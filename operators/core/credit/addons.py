@@ -35,6 +35,7 @@ class Groups:
         self.netting_set: I8 = np.zeros(0, dtype=np.int64)
         self.instrument: I8 = np.zeros(0, dtype=np.int64)
         self._epoch = -1
+        self._size()
 
     def fits(self, positions: Positions) -> bool:
         """Tell whether the groups are of these positions, of which more may have come since."""
@@ -75,31 +76,32 @@ class Groups:
             _, first, self.cell = np.unique(cells, return_index=True, return_inverse=True)
             self.cell_set, self.cell_rates = self.netting_set[first], self.rates[first]
 
-    def add_ons(self, effective: F8, scale: F8, bucket: I8) -> F8:
-        """Return the aggregate add-on of each netting set.
+    def net(self, amounts: F8) -> F8:
+        """Return the sum of amounts by position of each group."""
+        return amounts if self.alone else sum_by(self.of, amounts, len(self.netting_set))
+
+    def add_ons(self, effective: F8, bucket: I8) -> F8:
+        """Return the aggregate add-on of each netting set, without the maturity factor its positions have in common.
 
         Parameters
         ----------
         effective
             By position: effective notional, in the reporting currency, either sign.
-        scale
-            By netting set: what effective notionals of its positions have in common, its maturity factor.
         bucket
             By instrument: the maturity bucket 0, 1 or 2; used for interest rates only.
         """
         if not len(self.of):
             return np.zeros(self.sets)
-        net = effective if self.alone else sum_by(self.of, effective, len(self.netting_set))
-        size = net * self.factor
+        size = self.net(effective) * self.factor
         if self.plain:
-            return scale * sum_by(self.netting_set, np.abs(size), self.sets)
+            return sum_by(self.netting_set, np.abs(size), self.sets)
         count = len(self.cell_set)
         systematic = sum_by(self.cell, self.correlation * size, count)
         own = sum_by(self.cell, (1.0 - self.correlation * self.correlation) * size * size, count)
         total = np.sqrt(systematic * systematic + own)
         if self.cell_rates.any():
             total = np.where(self.cell_rates, self._rates(size, bucket[self.instrument], count), total)
-        return scale * sum_by(self.cell_set, total, self.sets)
+        return sum_by(self.cell_set, total, self.sets)
 
     def _rates(self, size: F8, bucket: I8, cells: int) -> F8:
         """Return the add-on of each hedging set of interest rates: three buckets that offset in part (CRE52.57)."""

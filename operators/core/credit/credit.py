@@ -148,17 +148,15 @@ class CreditBook:
 
     def _potential(self, rows: F8, surplus: F8, signed: F8, as_of_us: int) -> None:
         """Fill potential exposure, exposure at default and the potential exposure at today's volatility."""
-        agreed, groups = self._agreements, self._groups
-        plain, bucket = np.full(groups.sets, DAILY), self._notionals.bucket(as_of_us)
-        effective = self._notionals.effective(signed, np.zeros(groups.sets, dtype=bool), as_of_us)
-        add_on = groups.add_ons(effective, plain, bucket)
-        unmargined = self._exposure(np.maximum(surplus, 0.0), surplus, add_on)
-        margined = agreed.margined
-        rows[2], rows[3] = unmargined
+        agreed, groups, notionals = self._agreements, self._groups, self._notionals
+        bucket, margined = notionals.bucket(as_of_us), agreed.margined
+        raw = groups.add_ons(notionals.effective(signed, margined & False, as_of_us), bucket)
+        rows[2], rows[3] = self._exposure(np.maximum(surplus, 0.0), surplus, DAILY * raw)
         if margined.any():
-            scale = np.where(margined, formulas.margined_maturity_factor(agreed.period), plain)
-            effective = self._notionals.effective(signed, margined, as_of_us)
-            potential, default = self._exposure(rows[0], surplus, groups.add_ons(effective, scale, bucket))
+            if self._directory.has_option:  # the only ones whose own maturity a margin agreement puts aside
+                raw = groups.add_ons(notionals.effective(signed, margined, as_of_us), bucket)
+            scale = formulas.margined_maturity_factor(agreed.period)
+            potential, default = self._exposure(rows[0], surplus, scale * raw)
             rows[2] = np.where(margined, potential, rows[2])
             rows[3] = np.where(margined, np.minimum(default, rows[3]), rows[3])
         if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
@@ -173,16 +171,14 @@ class CreditBook:
 
     def _today(self, surplus: F8, signed: F8, margined: NDArray[np.bool_]) -> F8:
         """Return the potential exposure of every set at today's volatility, over its margin period or a year."""
-        volatility, arrays = self.volatility.per_second(), self._directory.arrays
-        rows = self._positions.rows
+        volatility, arrays, groups = self.volatility.per_second(), self._directory.arrays, self._groups
         if not volatility.any():
             return np.zeros(len(surplus))
-        underlying = arrays["underlying"][rows["instrument"]]
+        underlying = arrays["underlying"][groups.instrument]
         known = underlying < len(volatility)
-        at = (known & (signed != 0)).nonzero()[0]
-        of = arrays["netting_set"][rows["account"][at]]
-        delta = signed[at] * arrays["sign"][rows["account"][at]]
-        deviation = deviations(of, underlying[at], delta, volatility, len(surplus))
+        each = np.where(known, volatility[np.where(known, underlying, 0)], 0.0)
+        net = groups.net(self._notionals.turned(signed))
+        deviation = deviations(groups.netting_set, net * each, len(surplus))
         return potential_exposure(surplus, deviation, np.where(margined, self._agreements.period, UNMARGINED_DAYS))
 
     def _counterparties(self, rows: F8) -> F8:

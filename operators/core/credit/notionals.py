@@ -35,6 +35,7 @@ class Notionals:
         total = np.bincount(sets, minlength=len(directory.netting_sets))
         self._mixed = bool(((houses > 0) & (houses < total)).any())
         self._marked = _representatives(directory)
+        self._priced, self._known = -1, (np.zeros(0), np.zeros(0))
 
     def prices(self, marks: Marks) -> F8:
         """Return the mark of every underlying, by number: its spot's, or the first contract's on it; NaN for none."""
@@ -48,6 +49,10 @@ class Notionals:
         years = years_to_expiry(self._expiry_us, as_of_us)
         return (years >= 1.0).astype(np.int64) + (years > 5.0)
 
+    def turned(self, signed: F8) -> F8:
+        """Return signed notionals of positions from our side, or all of them turned where no set has both sides."""
+        return signed * self._directory.arrays["sign"][self._positions.rows["account"]] if self._mixed else signed
+
     def effective(self, signed: F8, margined: B1, as_of_us: int) -> F8:
         """Return the effective notional of every position, without the maturity factor that its set has in common.
 
@@ -55,8 +60,7 @@ class Notionals:
         their supervisory delta, and where their set is not margined their own maturity.
         """
         arrays, rows = self._directory.arrays, self._positions.rows
-        sign = arrays["sign"][rows["account"]] if self._mixed else None
-        effective = signed if sign is None else signed * sign
+        effective = self.turned(signed)
         if self._factors.rates.any():
             years = years_to_expiry(self._expiry_us, as_of_us)
             duration = np.where(self._factors.rates, formulas.supervisory_duration(0.0, years), 1.0)
@@ -69,17 +73,21 @@ class Notionals:
         units = rows["size"][at] * self._sheet.scale()[option] * self._sheet.greeks[3][option]
         mature = np.where(margined[arrays["netting_set"][account]], 1.0, ratio[option])
         effective = effective.copy()
-        effective[at] = units * delta[option] * mature * (1.0 if sign is None else sign[at])
+        effective[at] = units * delta[option] * mature * (arrays["sign"][account] if self._mixed else 1.0)
         return effective
 
     def _figures(self) -> tuple[F8, F8]:
         """Return, by option, the supervisory delta of a bought one and its maturity factor over that of a day."""
+        if self._priced == self._sheet.repriced:
+            return self._known
         terms, priced, greeks = self._sheet.terms, self._sheet.priced.rows, self._sheet.greeks
         left = years_to_expiry(terms.expiry_us, priced["us"])
         forward = np.where(greeks[3] > 0, greeks[3], terms.strike)
         volatility = self._factors.volatility[terms.instrument]
         delta = formulas.option_delta(forward, terms.strike, volatility, np.maximum(left, YEARS_MIN), terms.call, True)
-        return delta, formulas.maturity_factor(left) / DAILY
+        self._known = delta, formulas.maturity_factor(left) / DAILY
+        self._priced = self._sheet.repriced
+        return self._known
 
 
 def _representatives(directory: Directory) -> I8:

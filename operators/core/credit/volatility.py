@@ -80,19 +80,13 @@ def potential_exposure(surplus: F8, deviation: F8, period_days: F8) -> F8:
     return np.maximum(surplus + spread, 0.0) - np.maximum(surplus, 0.0)
 
 
-def deviations(netting_set: I8, underlying: I8, delta: F8, volatility: F8, sets: int) -> F8:
+def deviations(netting_set: I8, move: F8, sets: int) -> F8:
     """Return the standard deviation of each netting set's value, per second^½.
 
     Parameters
     ----------
-    netting_set, underlying, delta
-        By position.
-    volatility
-        By underlying, per second^½.
+    netting_set, move
+        By what nets fully: its set, and its delta times the volatility of its underlying per second^½.
     """
-    keys, member = np.unique((netting_set << 24) | underlying, return_inverse=True)
-    move = sum_by(member, delta, len(keys)) * volatility[keys & 0xFFFFFF]
-    of = keys >> 24
-    shared = CORRELATION * sum_by(of, move, sets)
-    own = sum_by(of, move * move, sets)
-    return np.sqrt(shared * sum_by(of, move, sets) + (1.0 - CORRELATION) * own)
+    shared, own = sum_by(netting_set, move, sets), sum_by(netting_set, move * move, sets)
+    return np.sqrt(CORRELATION * shared * shared + (1.0 - CORRELATION) * own)

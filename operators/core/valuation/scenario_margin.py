@@ -121,10 +121,14 @@ def unit_values(instruments: Instruments, price_move: ArrayLike, volatility_move
 
 def scenario_profits(instruments: Instruments, grid: Sequence[Scenario] = DEFAULT_GRID) -> F8:
     """Return the profit of one unit of each instrument in each scenario, shape (instruments, scenarios), weighted."""
-    today = unit_values(instruments, 0.0, 0.0)
+    count, scenarios = len(instruments.price), len(grid) + 1
     shock = np.where(instruments.option, volatility_shock(np.where(instruments.option, instruments.expiry, 1.0)), 0.0)
-    columns = [(unit_values(instruments, one.price, one.volatility * shock) - today) * one.weight for one in grid]
-    return np.stack(columns, axis=1)
+    price = np.array([0.0, *(one.price for one in grid)])  # today first; all in one call, which costs as much as one
+    volatility = shock[:, None] * np.array([0.0, *(one.volatility for one in grid)])
+    spread = Instruments(*(np.repeat(getattr(instruments, field), scenarios) for field in Instruments.__slots__))
+    values = unit_values(spread, np.tile(price, count), volatility.ravel()).reshape(count, scenarios)
+    profits: F8 = (values[:, 1:] - values[:, :1]) * np.array([one.weight for one in grid])
+    return profits
 
 
 def scenario_margins(
