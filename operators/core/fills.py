@@ -295,7 +295,7 @@ def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
     ledger.touch()
     if ledger.directory.has_scenario:
         local = ledger.directory.local
-        ledger.touched.update(local[account] for account in fills.account)
+        ledger.touched.update(local[account] for account in set(fills.account))
     count = len(fills.id)
     if not fills.action and count >= VECTOR_MIN:
         instruments = integers(fills.instrument)

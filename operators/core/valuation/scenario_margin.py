@@ -161,13 +161,13 @@ def scenario_margins(
     (32.0, 0.16)
     """
     keys, member = np.unique((account << 32) | underlying, return_inverse=True)
-    held = size * settlement_price[instrument]
-    worst = np.zeros(len(keys), np.int64)
-    lowest = np.full(len(keys), np.inf)
-    for number in range(profits.shape[1]):
-        total = np.bincount(member, weights=held * profits[instrument, number], minlength=len(keys))
-        lower = (total < lowest) | np.isnan(total)
-        worst[lower], lowest[lower] = number, total[lower]
+    # one weighted count over (position, scenario): each sum still runs over its positions in their order
+    weights = profits[instrument] * (size * settlement_price[instrument])[:, None]
+    scenarios = profits.shape[1]
+    places = member[:, None] * scenarios + np.arange(scenarios)
+    total = np.bincount(places.ravel(), weights.ravel(), len(keys) * scenarios).reshape(len(keys), scenarios)
+    worst = total.argmin(axis=1)
+    lowest = total[np.arange(len(keys)), worst]
     loss = np.maximum(-lowest, 0.0)
     margin = np.bincount(keys >> 32, weights=loss, minlength=accounts).astype(np.float64)
     return ScenarioMargins(margin, keys >> 32, keys & 0xFFFFFFFF, loss, worst)
