@@ -315,7 +315,8 @@ def exposures(
     from seawall.ops.limits_cli import parse_time
 
     configuration, bus = _open(where)
-    found = reports.report(bus, configuration.shards, parse_time(as_of))
+    with reports.progress(bus, configuration.shards) as seen:
+        found = reports.report(bus, configuration.shards, parse_time(as_of), seen)
     if as_json:
         print(json.dumps(reports.as_json(found)))
     elif as_csv:

@@ -6,10 +6,13 @@ rows that hardly moved and has no bounds at all. Only exposure and limits run, s
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from rich.console import Console, Group
+from rich.progress import Progress
 from rich.table import Table as View
 
 from seawall.connectors.bus import Bus
@@ -47,7 +50,7 @@ class Report(NamedTuple):
     scopes: list[Scope]
 
 
-def report(bus: Bus, shards: int, as_of_us: int | None, seen: Callable[[], None] = lambda: None) -> Report:
+def report(bus: Bus, shards: int, as_of_us: int | None, seen: Callable[[], None]) -> Report:
     """Return all scopes at a time, those with the most used limits first.
 
     Parameters
@@ -74,6 +77,15 @@ def report(bus: Bus, shards: int, as_of_us: int | None, seen: Callable[[], None]
             last[KEY] = (wide, second)
     scopes = [scope for key in sorted(last) for scope in _scopes(*last[key])]
     return Report(now_us, sorted(scopes, key=lambda scope: (-scope.utilisation, scope.scope)))
+
+
+@contextmanager
+def progress(bus: Bus, shards: int) -> Iterator[Callable[[], None]]:
+    """Yield what to call once per slice: it moves a progress bar on a terminal, and does nothing elsewhere."""
+    total = sum(bus.end("journal", shard) for shard in range(shards))
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+        task = bars.add_task("replaying the journal", total=total)
+        yield lambda: bars.advance(task)
 
 
 def _merged(bus: Bus, shards: int, as_of_us: int | None) -> Iterator[Slice]:

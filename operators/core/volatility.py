@@ -79,7 +79,7 @@ class VolatilityState:
         """Return what is known of each underlying: of its first instrument, by number, of which it is known."""
         rows, count = self.rows, self.rows.size
         warm = rows["returns"] >= RETURNS_MIN
-        old = rows["age_s"] >= REFERENCE_AFTER_S
+        old = (rows["age_s"] >= REFERENCE_AFTER_S) & (rows["slow"] > 0)  # a market that stood still is no measure
         heard = (rows["told_us"] > 0) & (as_of_us - rows["told_us"] <= SIGNAL_AGE_US_MAX)
         today = np.where(heard, rows["told"], np.where(warm, _yearly(rows["fast"]), np.nan))
         stressed = np.where(warm, np.fmax(_yearly(rows["peak"]), today), today)
