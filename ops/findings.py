@@ -26,6 +26,10 @@ RULES: dict[str, tuple[str, str]] = {
         "a command or state counts only with the signature of an issuer's key over exactly these bytes",
         "do not obey it; find out who wrote to the topic, and whether the key is still its owner's alone",
     ),
+    "LIMITS": (
+        "limits change by documents that a maker and, to loosen, a checker signed, each on its predecessor",
+        "do not rely on the limits from this slice on; find out who wrote to the journal, and whose key it was",
+    ),
     "STRANGER": (
         "every topic and partition has one writer, and these have none",
         "find out who can write to the bus besides the run",

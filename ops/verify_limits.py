@@ -37,7 +37,7 @@ def verify_limits(bus: Bus, key_sets: Mapping[str, KeySet], report: Report) -> N
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # a finding of its own, of whoever reads the whole journal
             for what in fold.step(piece):
-                report.add("journal", shard, stored.offset, what)
+                report.add("journal", shard, stored.offset, what, "LIMITS")
 
 
 class _Fold:

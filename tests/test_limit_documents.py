@@ -386,6 +386,7 @@ def findings(path: Path, bus: Any) -> list[str]:
 
     report = Report()
     verify_limits(bus, {keys.sha256: keys for keys in read_key_sets(load_configuration(path))}, report)
+    assert {finding.rule for finding in report.findings} <= {"LIMITS"}
     return [finding.what for finding in report.findings]
 
 
