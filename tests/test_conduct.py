@@ -226,7 +226,7 @@ def test_ids_and_counts_go_on_from_the_alerts_of_the_exposure_operator(tmp_path:
     ran = watch(tmp_path, reference(["a"]), trading(60), trading(5, first=60, each=40), reports, refractory_s=1)
     records = ran.records("alerts")
     kinds = [json.loads(record.value)["kind"] for record in records]
-    assert set(kinds) == {"report_mismatch", "unusual_conduct"}
+    assert {"report_mismatch", "unusual_conduct"} <= set(kinds)
     assert [record.n for record in records] == list(range(len(records)))
     for audited in ran.audited:
         found = audited.records.get("alerts", [])

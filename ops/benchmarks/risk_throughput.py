@@ -1,6 +1,6 @@
 """Throughput of ``risk`` against a plain numpy loop that decodes the same slices and revalues the same book.
 
-    python ops/benchmarks/risk_throughput.py [--scale 1.0] [--change-min 0.05]
+    python ops/benchmarks/risk_throughput.py [--scale 1.0] [--change-min 0.05] [--no-conduct]
 
 The book has 250,000 open positions of 10,000 accounts in 1,000 instruments; every slice carries 1,000 fills and 1,000
 marks. The plain loop decodes, applies fills to positions and balances, and revalues; it has no memory of ids, limits,
@@ -25,7 +25,7 @@ from seawall.schemas.slices import Fills, Marks, Slice, Transfers, encode_slice
 
 SHARDS = 4
 BATCH = 1000
-CONDUCT = True
+OPTIONS = {"conduct": True}
 
 
 def configuration(change_min):
@@ -53,7 +53,7 @@ def configuration(change_min):
         "mark_max_age_s": 60,
         "fill_memory": 100_000,
         "conduct": {
-            "enabled": CONDUCT,
+            "enabled": OPTIONS["conduct"],
             "level": 0.9,
             "persistence": 3,
             "refractory_s": 600,
@@ -282,7 +282,9 @@ def main():
     parser.add_argument("--change-min", type=float, nargs="+", default=[0.05])
     parser.add_argument("--slices", type=int, default=400)
     parser.add_argument("--no-engine", action="store_true")
+    parser.add_argument("--no-conduct", action="store_true", help="without the watch over accounts")
     args = parser.parse_args()
+    OPTIONS["conduct"] = not args.no_conduct
     print("| positions | exposure_change_min | plain loop | core | ratio | Bytewax + SQLite | ratio | memory MiB |")
     print("|---|---|---|---|---|---|---|---|")
     for scale in args.scale:
