@@ -28,7 +28,7 @@ import msgspec
 from seawall.connectors.signers import CheckedSigner, open_signer
 from seawall.schemas.dsse import Signer, pae
 from seawall.schemas.errors import SeawallError, UsageError, VerificationError
-from seawall.schemas.evidence.documents import DOCUMENTS, Command, Document, restricts
+from seawall.schemas.evidence.documents import DOCUMENTS, Command, Document, State, restricts
 from seawall.schemas.evidence.strict import Malformed, parse_strict
 
 FRAME_BYTES_MAX = 1 << 20
@@ -96,6 +96,8 @@ class Agent:
         if not restricts(document):
             raise AgentRefusal("what loosens is signed by people, not by an agent")
         place = [type(document).__name__, document.iss, document.seq]
+        if isinstance(document, State) and document.targets:
+            place.append(str(document.targets[0].target))  # a large state is several documents of one seq
         if isinstance(document, Command):
             place = ["Command", document.iss, str(document.target), document.epoch, document.seq]
         return json.dumps(place)

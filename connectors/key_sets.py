@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import orjson
+
 from seawall.schemas.errors import UsageError
 
 VERSION = re.compile(r"[0-9]{4}\.json")
@@ -18,10 +20,19 @@ def versions(folder: Path) -> list[Path]:
 def envelopes(path: Path) -> list[bytes]:
     """Return the envelopes of all key sets at a path, in order; `UsageError` where there are none."""
     try:
-        found = [file.read_bytes() for file in versions(path)] if path.is_dir() else path.read_bytes().splitlines()
+        found = [file.read_bytes() for file in versions(path)] if path.is_dir() else _of_file(path.read_bytes())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; name a key set's file or folder") from error
     found = [envelope for envelope in found if envelope.strip()]
     if not found:
         raise UsageError(f"{path} holds no key set; make one with: seawall keys propose {path}")
     return found
+
+
+def _of_file(content: bytes) -> list[bytes]:
+    """Return the one envelope of a file, or those of its lines."""
+    try:
+        orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return content.splitlines()
+    return [content]

@@ -8,7 +8,8 @@ them, one JSON object per line; acknowledgements leave the same way::
     seawall dump run commands | python -m seawall.ops.order_gateway --jwks jwks.json \\
         --issuer risk/dev --environment dev --database gateway.db --at event
 
-In production the key set comes signed (``--keyset FILE --pin SHA256``) and the clock is the machine's.
+State documents and heartbeats (``seawall dump run state``) are taken the same way. In production key sets come signed
+(``--keyset FOLDER --pin SHA256``) and the clock is the machine's.
 """
 
 import argparse
@@ -17,15 +18,17 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from seawall.connectors.key_sets import envelopes
 from seawall.connectors.subscriber import Subscriber, headers_of, sqlite_subscriber
 from seawall.schemas.evidence.acceptance import Policy
 from seawall.schemas.evidence.documents import Command, InForce
 from seawall.schemas.evidence.keyset import KeySet, trust_issuers
 from seawall.schemas.evidence.ordering import TRADING_MODE
-from seawall.schemas.evidence.rotation import open_pinned
+from seawall.schemas.evidence.rotation import open_pinned, rotate
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gateway_mode (target TEXT PRIMARY KEY, rung INT) WITHOUT ROWID;
@@ -102,16 +105,17 @@ def obey(
         now_us = int(json.loads(value).get("iat_us", 0)) if at_event else time.time_ns() // 1000
         for receipt in subscriber.receive(value, headers_of(record["headers"]), now_us):
             acknowledgement = receipt.acknowledgement(name, now_us)
-            if acknowledgement is None:
+            if acknowledgement is None and receipt.reason is not None:
                 print(f"not a command for us: {receipt.reason} {receipt.detail}", file=sys.stderr)
-            else:
+            elif acknowledgement is not None:
                 yield acknowledgement
 
 
 def read_keys(arguments: argparse.Namespace) -> KeySet:
     """Return the signed key set, or for trials the keys of a plain JWKS."""
     if arguments.keyset:
-        return open_pinned(arguments.keyset.read_bytes(), arguments.pin)
+        first, *later = envelopes(arguments.keyset)
+        return reduce(rotate, later, open_pinned(first, arguments.pin))
     return trust_issuers(json.loads(arguments.jwks.read_text()), arguments.environment)
 
 
@@ -120,8 +124,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--jwks", type=Path, help="public keys, all taken for issuers (not in prod)")
-    source.add_argument("--keyset", type=Path, help="a signed key set; needs --pin")
-    parser.add_argument("--pin", default="", help="SHA-256 of the key set that is trusted")
+    source.add_argument("--keyset", type=Path, help="signed key sets, a folder or a file; needs --pin")
+    parser.add_argument("--pin", default="", help="SHA-256 of the first key set")
     parser.add_argument("--issuer", required=True)
     parser.add_argument("--environment", choices=["dev", "test", "prod"], required=True)
     parser.add_argument("--database", type=Path, required=True)
