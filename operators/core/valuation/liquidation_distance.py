@@ -77,11 +77,11 @@ def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
     >>> nearest_distance(np.array([20.0, 20.0, 1.0, 5.0]), np.array([10.0, 10.0, 2.0, 0.0]), np.full(4, 50.0)).tolist()
     [0.2, 0.2, 0.0, 1000000.0]
     """
-    health = np.maximum(equity - maintenance, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        move = health / np.abs(slope)
-    never = (maintenance <= 0) | ((slope > 0) & (move > 1.0)) | ~(move < DISTANCE_MAX)
-    return np.where(never & (health > 0) | (maintenance <= 0), DISTANCE_MAX, np.where(health > 0, move, 0.0))
+        move = (equity - maintenance) / np.abs(slope)
+    move = np.minimum(np.fmax(move, 0.0), DISTANCE_MAX)  # 0 / 0 is an account that is there already
+    move[((slope > 0) & (move > 1.0)) | (maintenance <= 0)] = DISTANCE_MAX
+    return move
 
 
 def inverse_slope(notional: F8, unrealised: F8) -> F8:
