@@ -25,7 +25,7 @@ SOURCES_MAX = 400  # each slice carries a position per source
 CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
 ENVIRONMENTS = ("dev", "test", "prod")
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
-HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory", "epoch", "conduct")
+HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory", "crypto_regime", "epoch", "conduct")
 
 
 def _slice_ms(value: Any) -> str:
@@ -43,6 +43,7 @@ _TOP: Table = {
     "exposure_change_min": Field("number", 0.001, number_in(0, 1)),
     "mark_max_age_s": Field("number", 60, number_in(0, 1e9)),
     "fill_memory": Field("integer", 100_000, number_in(0, 10_000_000)),
+    "crypto_regime": Field("text", "osfi", one_of("osfi", "basel")),
     "epoch": Field("integer", 1, number_in(1, 1_000_000)),
     "inputs": Field("table", {}),
     "limits": Field("table", {}),
@@ -117,6 +118,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     exposure_change_min: float
     mark_max_age_s: float
     fill_memory: int
+    crypto_regime: str
     epoch: int
     events: tuple[str, ...]
     sources: tuple[str, ...]

@@ -206,6 +206,16 @@ def test_a_book_of_every_class_has_the_exposure_of_saccr_on_the_same_trades(tmp_
     assert ran.measures("netting_set:d")["exposure_at_default"] == pytest.approx(wanted["EAD"])  # type: ignore[index]
 
 
+@pytest.mark.parametrize("regime", ["osfi", "basel"])
+def test_crypto_assets_have_the_parameters_of_the_chosen_regime(tmp_path: Path, regime: str) -> None:
+    fills = traded(price="100")
+    ran = run_core(tmp_path, PERPETUAL, *account("a"), terms(), MARKED, fills, crypto_regime=regime)
+    trade = {"id": "1", "asset_class": "CRYPTO", "hedging_set": "BTC/USD", "direction": "short",
+             "notional": 1000.0, "mtm": 0.0, "M": 0.04}  # fmt: skip
+    wanted = exposure_at_default({"trades": [trade], "crypto_regime": regime})
+    assert ran.measures("netting_set:a")["exposure_at_default"] == pytest.approx(wanted["EAD"])  # type: ignore[index]
+
+
 def test_positions_on_one_pair_offset_whatever_they_are_called_and_pairs_do_not(tmp_path: Path) -> None:
     dollar = {"type": "asset", "asset": "USDT", "class": "stablecoin", "peg": "USD"}
     names = {"P": PERPETUAL, "Q": instrument("Q", base="BTC", quote="USDT"), "E": instrument("E", base="ETH")}
