@@ -5,6 +5,7 @@ Never above the ceiling, never below the floor, never a big step; what leaves, l
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -251,6 +252,19 @@ def test_a_journaled_signal_comes_before_the_marks_while_it_is_fresh(tmp_path: P
     assert (soon.volatility[0], soon.depth[0], soon.depth_reference[0]) == (0.7, 1000.0, 1000.0)
     assert late.volatility[0] != 0.7
     assert np.isnan(late.depth[0])
+
+
+def test_signals_tell_volatility_and_the_thinner_side_of_the_book_within_fifty_basis_points(tmp_path: Path) -> None:
+    ran = run_core(tmp_path, instrument(), mark(T0, "100"))
+    directory = ran.exposures[0].ledger.directory  # type: ignore[union-attr]
+    sides = [1.0, 8.0, 9.0, 9.0, 2.0, 5.0, 9.0, 9.0]
+    told = SimpleNamespace(instrument="ETH-PERP", price=100.0, time_us=T0 + 1, depth=sides, ew_volatility=0.7)
+    silent = SimpleNamespace(instrument="ETH-PERP", price=100.0, time_us=T0 + 2, depth=[], ew_volatility=0.0)
+    unknown = SimpleNamespace(instrument="BTC-PERP", price=1.0, time_us=T0 + 2, depth=sides, ew_volatility=9.0)
+    state = sampled([100.0], [0.0])
+    state.hear_signals([told, silent, unknown], directory.instruments)
+    found = state.markets(directory, T0 + SECOND)
+    assert (found.volatility[0], found.stressed[0], found.depth[0]) == (0.7, 0.7, 500.0)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------

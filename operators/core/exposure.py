@@ -121,6 +121,9 @@ class ExposureState:
         if piece.reference or not self._derived:
             self._derived = True
             self._ratings, self._house = ledger.directory.ratings(), ledger.directory.house()
+        signalled = [row for event in piece.events for row in getattr(event, "instruments", ())]
+        if signalled:
+            self._markets.hear_signals(signalled, ledger.directory.instruments)
         documents = [event.document for event in piece.events if isinstance(event, ev.Limit)]
         self._second_limits += documents
         markets = self._sampled(ledger, piece.as_of_us) if piece.second and decides else None

@@ -11,7 +11,8 @@ today's has been, forgotten over half a year. A volatility is known after :data:
 after a day. Marks of options say nothing of their underlying's volatility and are left out.
 """
 
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,34 @@ SLOW_S: Final = 7 * 86_400.0
 PEAK_S: Final = 180 * 86_400.0
 SIGNAL_AGE_US_MAX: Final = 60_000_000
 RETURNS_MIN: Final = 30
+BIDS_50_BP, ASKS_50_BP = 1, 5  # of a signal's depth: within 10, 50, 100 and 500 bp, bids then asks
 REFERENCE_AFTER_S: Final = 86_400.0
 YEAR_S: Final = 365 * 86_400.0
 _ZERO: Final = ("price", "fast", "slow", "peak", "age_s", "depth", "depth_slow", "told")
+
+
+class SignalRow(Protocol):
+    """What a journaled signal says of one instrument; 0 and empty where it says nothing."""
+
+    @property
+    def instrument(self) -> str:
+        """Return its id."""
+
+    @property
+    def price(self) -> float:
+        """Return its price in the quote currency."""
+
+    @property
+    def time_us(self) -> int:
+        """Return the event time of the newest price in it."""
+
+    @property
+    def depth(self) -> list[float]:
+        """Return the quantity within 10, 50, 100 and 500 bp, bids then asks."""
+
+    @property
+    def ew_volatility(self) -> float:
+        """Return the exponentially weighted volatility, a fraction per year^½."""
 
 
 class VolatilityState:
@@ -38,6 +64,14 @@ class VolatilityState:
     def __init__(self) -> None:
         times = {"time_us": "i8", "returns": "i8", "told_us": "i8", "depth_us": "i8"}
         self.rows = Columns({**dict.fromkeys(_ZERO, "f8"), **times})
+
+    def hear_signals(self, rows: Iterable[SignalRow], instruments: Mapping[str, int]) -> None:
+        """Take what the signals of a slice say: EW volatility, and the thinner side of the book within 50 bp."""
+        for row in rows:
+            number = instruments.get(row.instrument)
+            if number is not None:
+                depth = min(row.depth[BIDS_50_BP], row.depth[ASKS_50_BP]) * row.price if row.depth else None
+                self.hear(number, row.time_us, row.ew_volatility or None, depth)
 
     def hear(self, instrument: int, time_us: int, volatility: float | None, depth: float | None) -> None:
         """Take a journaled signal: a volatility (fraction per year^½) and a depth (in the reporting currency)."""
