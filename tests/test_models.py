@@ -84,6 +84,17 @@ def test_the_least_recently_used_key_is_forgotten_and_one_shot_keys_displace_nob
     assert [(change.event, change.key.name) for change in models.drain()] == [(Event.EVICTED, "c")]
 
 
+def test_a_key_that_is_forgotten_starts_anew_and_others_go_on():
+    models = make_models(COLUMNS)
+    for each in stream(200, "ab"):
+        models.observe(*each)
+    models.forget(key("a"))
+    models.forget(key("never seen"))
+    sample = Sample(200 * MINUTE_US, (0.0, 5.0))
+    assert models.observe(key("a"), sample).state is State.WARMING
+    assert models.observe(key("b"), sample).state is State.READY
+
+
 def test_an_unusable_sample_of_an_unknown_key_makes_no_model():
     models = make_models(COLUMNS)
     assert models.observe(key("a"), Sample(0, (float("nan"), 1.0))).state is State.INVALID

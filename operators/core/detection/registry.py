@@ -135,6 +135,10 @@ class Registry:
             self._tell(key, life, told)
         return score
 
+    def forget(self, key: ModelKey) -> None:
+        """Drop the model of a key; one that is not there is no error. What its class learned from it stays."""
+        self._lives.pop(key, None)
+
     def drain(self) -> list[Change]:
         """Return what has happened since the last call, oldest first."""
         changes, self._changes = self._changes, []
