@@ -24,7 +24,7 @@ from seawall.schemas.records import Stored
 from seawall_testing import crisis
 from seawall_testing.memory_bus import MemoryBus
 
-DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects")
+DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
 TOPICS = ("journal", *DERIVED, "checkpoints")
 Place = tuple[str, int]
 Records = dict[Place, list[Stored]]
@@ -209,7 +209,7 @@ def test_a_command_of_another_environment_or_issuer_is_a_finding(
     bus.records = dict(original)
     for environment, issuer in (("prod", "risk/dev"), ("dev", "risk/other")):
         report = verify(bus, public, environment, issuer)
-        assert {finding.topic for finding in report.findings} == {"commands"}
+        assert {finding.topic for finding in report.findings} == {"commands", "state"}
 
 
 def test_what_a_cut_run_leaves_is_told_from_what_was_changed(original: Records, check: Check) -> None:
