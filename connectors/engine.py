@@ -6,6 +6,7 @@ its partition back: what a replay produces again is compared with what stands an
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from seawall.schemas.errors import BusError, Divergence, Gap, SnapshotError
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import decode_slice
 
+log = logging.getLogger("seawall")
 BATCH_RECORDS = 128
 BATCH_BYTES = 512 * 1024  # large slices travel a few at a time, while what they touch is still in the caches
 # Bytewax lets a partition whose epoch is over wait for all others, and counts that wait towards its next epoch: it then
@@ -218,10 +220,22 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         Another process writes here.
     Divergence, Gap
         What stands on the topic is not what the journal gives; both are named.
+
+    Parameters
+    ----------
+    stands
+        What stands on the topic stands: a record that differs from it is counted and dropped (``signals``).
     """
 
-    def __init__(self, url: str, topic: str | None = None, partitions: int | None = None, base: Path = Path()) -> None:
-        self._url, self._base = url, base
+    def __init__(
+        self,
+        url: str,
+        topic: str | None = None,
+        partitions: int | None = None,
+        base: Path = Path(),
+        stands: bool = False,
+    ) -> None:
+        self._url, self._base, self._stands = url, base, stands
         self._topics = DERIVED if topic is None else (topic,)
         self._one = topic
         self._partitions = partitions
@@ -241,13 +255,13 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         partition, last = int(for_part), len(self.list_parts()) - 1
         # The last partition of rejects is the sequencer's (DESIGN §2).
         topics = [topic for topic in self._topics if topic != "rejects" or partition < last]
-        return _SinkPartition(bus, topics, partition, self._one)
+        return _SinkPartition(bus, topics, partition, self._one, self._stands)
 
 
 class _SinkPartition(StatefulSinkPartition[Any, None]):
-    def __init__(self, bus: Bus, topics: list[str], partition: int, one: str | None) -> None:
+    def __init__(self, bus: Bus, topics: list[str], partition: int, one: str | None, stands: bool) -> None:
         self._writer = bus.writer([(topic, partition) for topic in topics])
-        self._appenders = {topic: Appender(bus, self._writer, topic, partition) for topic in topics}
+        self._appenders = {topic: Appender(bus, self._writer, topic, partition, stands) for topic in topics}
         self._one = one
 
     def write_batch(self, items: list[Any]) -> None:
@@ -269,10 +283,17 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
 
 
 class Appender:
-    """Appends to one partition what does not stand there yet; compares what does."""
+    """Appends to one partition what does not stand there yet; compares what does.
 
-    def __init__(self, bus: Bus, writer: Writer, topic: str, partition: int) -> None:
+    Attributes
+    ----------
+    differing
+        Records that differ from what stands and were dropped; only with ``stands``, without which they raise.
+    """
+
+    def __init__(self, bus: Bus, writer: Writer, topic: str, partition: int, stands: bool = False) -> None:
         self._bus, self._writer, self._topic, self._partition = bus, writer, topic, partition
+        self._stands, self.differing = stands, 0
         self._end = writer.end(topic, partition)
         self._stood = self._end
         self._ahead: list[Stored] = []
@@ -295,6 +316,10 @@ class Appender:
         wanted = record.headers()
         same = stored.key == record.key and stored.value == record.value
         if not same or any(stored.headers.get(name, "") != wanted.get(name, "") for name in COMPARED):
+            if self._stands:
+                self.differing += 1
+                log.warning("%s/%d: %s stands, what came again differs", self._topic, self._partition, record.id)
+                return
             where = f"offset {stored.offset} of {self._topic}/{self._partition}"
             text = f"{where} holds {stored.headers.get('seawall-id')}, which differs from record {record.id}"
             raise Divergence(f"{text} that the journal gives; run `seawall verify` to see which is wrong")

@@ -13,8 +13,8 @@ from seawall.connectors.files import Lines, Oversize
 from seawall.operators.core.rejects import Place, RejectRecord, reject_oversize, reject_record
 from seawall.operators.core.ticks import Item
 from seawall.schemas.decode import decode_event
-from seawall.schemas.errors import Reason, Rejected
-from seawall.schemas.events import NO_TIME, Event
+from seawall.schemas.errors import Reason, Rejected, UsageError
+from seawall.schemas.events import NO_TIME, Event, Signal
 
 FUTURE_US_MAX = 24 * 3600 * 1_000_000
 RECORD_BYTES_MAX = 256 * 1024
@@ -126,6 +126,49 @@ class TopicSource:
         if len(value) <= RECORD_BYTES_MAX:
             return reject_record(self.place, offset, rejected, value)
         return reject_oversize(self.place, offset, value[:HEAD_BYTES], len(value), hashlib.sha256(value).hexdigest())
+
+
+class SignalsSource:
+    """The signals of one group of a bounded run, all there before the first is read.
+
+    Parameters
+    ----------
+    number, place
+        Its number among the sources, and its topic and partition.
+    bus
+        Where the topic is.
+    offset, high_us
+        The next record, and the highest event time before it.
+    """
+
+    def __init__(self, number: int, place: Place, bus: Bus, offset: int, high_us: int) -> None:
+        self.number, self.place = number, place
+        self._bus, self._offset, self._high_us = bus, offset, high_us
+
+    def items(self) -> Iterator[Item]:
+        """Yield the records in order of offsets.
+
+        Raises
+        ------
+        UsageError
+            The last one does not end a run: what follows would be journaled in another order.
+        """
+        topic, partition, high, event = self.place.name, self.place.partition, self._high_us, None
+        while found := self._bus.read(topic, partition, self._offset, POLL_RECORDS):
+            for offset, _, _, value in found:
+                event, late = self._decoded(offset, value), 0
+                if not isinstance(event, RejectRecord):
+                    late, high = int(event.event_time_us < high), max(high, event.event_time_us)
+                yield (high, self.number, offset, 0, late, event, value)
+            self._offset = found[-1].offset + 1
+        if isinstance(event, Signal) and not event.end:
+            raise UsageError(f"{self.place.key} does not end: market has not finished; run it to its end first")
+
+    def _decoded(self, offset: int, value: bytes) -> Event | RejectRecord:
+        try:
+            return decode_event(value)
+        except Rejected as rejected:
+            return reject_record(self.place, offset, rejected, value)
 
 
 def check_future(event: Event, latest_us: int) -> None:

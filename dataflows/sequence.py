@@ -4,8 +4,9 @@ The only dataflow that looks at clocks and at arrival order; it writes down what
 inputs not even it chooses: the journal is a function of the bytes of inputs and configuration, wherever it was killed.
 
 1. On start, fold the journal: directory, ordinals, ids, positions, the last tick.
-2. Merge the files from there by (effective time, place in ``events``, line), cut, and write whole steps.
-3. Then follow the live topics, cutting by the clock.
+2. Merge the files from there by (effective time, place in ``events``, line), and after them the signals that ``market``
+   has made of them; cut, and write whole steps.
+3. Then follow the live topics and the signals, cutting by the clock.
 
 Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflows.sequence:flow('desk.toml')"``.
 """
@@ -23,7 +24,7 @@ import msgspec
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.files import Lines
 from seawall.connectors.limit_documents import Stored, read_documents, read_key_sets
-from seawall.dataflows.inputs import POLL_RECORDS, Clock, FileSource, TopicSource
+from seawall.dataflows.inputs import POLL_RECORDS, Clock, FileSource, SignalsSource, TopicSource
 from seawall.operators.core.rejects import Place
 from seawall.operators.core.sequence import Slicer
 from seawall.operators.core.standing import Standing
@@ -43,6 +44,7 @@ IDLE_SECONDS = 0.005
 DISCOVER_SECONDS = 1.0
 READ_RECORDS = 5000
 PENDING_MAX = 1_000_000
+SIGNALS = "signals"
 
 
 def wall_clock() -> int:
@@ -85,6 +87,7 @@ class Sequencer:
             event = journaled(configuration, self.standing.configuration, key_set)
             self._files = self._open_files()
             self._places = [Place(name) for name in configuration.sources]
+            self._signals = [] if configuration.topics else self._open_signals()
             self._topics: list[TopicSource] = []
             first = NO_TIME if self.standing.as_of_us else self._first_time()
             self._slicer = Slicer(self.standing, event, self._places, configuration.slice_ms * 1000, first)
@@ -92,7 +95,9 @@ class Sequencer:
         except BaseException:
             self._writer.close()
             raise
-        self._merged: Iterator[Item] | None = merge([source.items() for source in self._files])
+        self._merged: Iterator[Item] | None = merge(
+            [source.items() for source in self._files] + [source.items() for source in self._signals]
+        )
         self._pending: list[list[Item]] = []
         self._cut_us = 0
         self._idle = False
@@ -205,6 +210,16 @@ class Sequencer:
             sources.append(FileSource(number, Place(name), lines, high, self._clock))
         return sources
 
+    def _open_signals(self) -> list[SignalsSource]:
+        """Return the signals of a bounded run, which are read from the first step on: ``market`` has ended by then."""
+        sources = []
+        for group in range(self._configuration.market.groups):
+            place = Place(SIGNALS, group)
+            offset, _, high = self.standing.positions.get(place.key, [0, 0, NO_TIME])
+            sources.append(SignalsSource(len(self._places), place, self._bus, offset, high))
+            self._places.append(place)
+        return sources
+
     def _first_time(self) -> int:
         """Return the first event time of all files; where none has one, that of the live topics, or the clock."""
         times = []
@@ -266,7 +281,7 @@ class Sequencer:
         if self._configuration.limit_documents:
             self._adopt_arrived()
         known = {source.place for source in self._topics}
-        for topic in self._configuration.topics:
+        for topic in dict.fromkeys((*self._configuration.topics, SIGNALS)):
             for partition in self._bus.partitions(topic):
                 place = Place(topic, partition)
                 if place not in known:

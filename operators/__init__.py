@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seawall.operators.audit import record_audit
     from seawall.operators.conduct import watch_counterparties
+    from seawall.operators.detection import detect
     from seawall.operators.exposure import aggregate_exposure
     from seawall.operators.limits import enforce_limits
+    from seawall.operators.market import watch_market
     from seawall.operators.mitigation import plan_mitigation
     from seawall.operators.seal import seal_log
     from seawall.operators.signing import sign_commands
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "aggregate_exposure",
+    "detect",
     "enforce_limits",
     "plan_mitigation",
     "publish_state",
@@ -26,10 +29,12 @@ __all__ = [
     "seal_log",
     "sign_commands",
     "watch_counterparties",
+    "watch_market",
 ]
 
 _WHERE = {
     "aggregate_exposure": "exposure",
+    "detect": "detection",
     "enforce_limits": "limits",
     "plan_mitigation": "mitigation",
     "publish_state": "state",
@@ -37,6 +42,7 @@ _WHERE = {
     "seal_log": "seal",
     "sign_commands": "signing",
     "watch_counterparties": "conduct",
+    "watch_market": "market",
 }
 
 

@@ -29,7 +29,7 @@ app.add_typer(limits_app, name="limits")
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 SHOWN_MAX = 10  # findings per topic: one changed record makes all that follow it unexpected
-DATAFLOW_NAMES = ("sequence", "risk", "seal")
+DATAFLOW_NAMES = ("market", "sequence", "risk", "seal")
 
 
 def main() -> None:

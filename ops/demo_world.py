@@ -196,6 +196,12 @@ def _named_rules() -> list[str]:
         _rule("venue-keeps-our-money", {"venue_status": "withdrawals_blocked"}, block, reroute, degraded),
         _rule("insolvent", {"notice": "insolvency"}, block),
         _rule("reserves-in-doubt", {"notice": "reserves"}, ("SET_HAIRCUT", "firm"), asset="USDE", haircut=0.5),
+        _rule(
+            "market-breaks",
+            {"alert": "circuit_breaker"},
+            ("SWITCH_STRATEGY_PROFILE", "underlying"),
+            profile="defensive",
+        ),
         _rule("books-disagree", {"alert": "report_mismatch"}, ("CANCEL_ORDERS", "account"), ("SUSPEND", "account")),
     ]
 

@@ -70,8 +70,9 @@ def _configured(where: Path) -> list[Check]:
             checks.append(Check("bus", True, f"{configuration.bus} with {len(topics)} topics"))
         except SeawallError as error:
             checks.append(Check("bus", False, str(error)))
-    recovery = configuration.directory / "recovery"
-    if recovery.exists():
-        detail = "sound" if is_sound(recovery) else "unsound: it is set aside and the journal replayed at the next run"
-        checks.append(Check("recovery", True, detail))
+    for name, again in (("recovery", "the journal replayed"), ("recovery-market", "the inputs are read again")):
+        store = configuration.directory / name
+        if store.exists():
+            detail = "sound" if is_sound(store) else f"unsound: it is set aside and {again} at the next run"
+            checks.append(Check(name, True, detail))
     return checks

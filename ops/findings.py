@@ -30,6 +30,10 @@ RULES: dict[str, tuple[str, str]] = {
         "limits change by documents that a maker and, to loosen, a checker signed, each on its predecessor",
         "do not rely on the limits from this slice on; find out who wrote to the journal, and whose key it was",
     ),
+    "TAKEN": (
+        "slices name every signal and acknowledgement that was taken, with its hash; signals follow one another",
+        "the journal holds what was decided from it; compare with a copy kept elsewhere",
+    ),
     "STRANGER": (
         "every topic and partition has one writer, and these have none",
         "find out who can write to the bus besides the run",

@@ -1,6 +1,7 @@
 """``seawall replay``: derive every record again from the journal, and compare it with what stands.
 
 Keys, values and all headers but ``dsse`` are compared byte for byte; signatures are verified. Public keys are enough.
+Signals are no function of the journal but an input of it: they are compared with the hashes that slices state.
 """
 
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from seawall.connectors.bus import Bus
 from seawall.operators.core.risk import Risk
 from seawall.ops.findings import Report
+from seawall.ops.verify_taken import TAKEN, Taken
 from seawall.schemas import dsse
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import VerificationError
@@ -28,7 +30,8 @@ def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report
     risk = Risk(shards)
     readers: dict[tuple[str, int], Iterator[Stored]] = {}
     slices = 0
-    for value in _merged(bus, shards):
+    taken = Taken()
+    for value in _merged(bus, shards, taken):
         slices += 1
         for audited in risk.step(value):
             for topic, records in audited.records.items():
@@ -43,6 +46,9 @@ def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report
             left = next(readers.setdefault((topic, partition), read_all(bus, topic, partition)), None)
             if left is not None:
                 report.add(topic, partition, left.offset, "the journal gives no such record", "STRANGER")
+    for topic in TAKEN:
+        for partition in sorted(taken.partitions(topic) | set(bus.partitions(topic))):
+            report.count(topic, taken.check(topic, partition, read_all(bus, topic, partition), report.add))
     return report, slices, round(time.thread_time() - started, 3)
 
 
@@ -54,7 +60,7 @@ def read_all(bus: Bus, topic: str, partition: int) -> Iterator[Stored]:
         offset = found[-1].offset + 1
 
 
-def _merged(bus: Bus, shards: int) -> Iterator[bytes]:
+def _merged(bus: Bus, shards: int, taken: Taken) -> Iterator[bytes]:
     """Yield journal values in turns of ``(as_of_us, shard)``, so that seconds complete as they come."""
     import heapq
 
@@ -62,7 +68,9 @@ def _merged(bus: Bus, shards: int) -> Iterator[bytes]:
 
     def stream(shard: int) -> Iterator[tuple[int, int, int, bytes]]:
         for stored in read_all(bus, "journal", shard):
-            yield decode_slice(stored.value).as_of_us, shard, stored.offset, stored.value
+            piece = decode_slice(stored.value)
+            taken.note(piece)
+            yield piece.as_of_us, shard, stored.offset, stored.value
 
     for *_, value in heapq.merge(*(stream(shard) for shard in range(shards))):
         yield value

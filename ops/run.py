@@ -1,8 +1,9 @@
 """``seawall run``: the dataflows of a configuration, in one process or several.
 
 1. Check keys, input files and the recovery store; make what a first run needs.
-2. ``sequence`` and ``seal`` run in a thread each; ``risk`` on Bytewax, in the main thread or in worker processes.
-3. Bounded inputs end; live ones run until SIGTERM or SIGINT, which stop at a final snapshot.
+2. With bounded inputs ``market`` runs first, on Bytewax in the main thread; with live ones in a thread beside the rest.
+3. ``sequence`` and ``seal`` run in a thread each; ``risk`` on Bytewax, in the main thread or in worker processes.
+4. Bounded inputs end; live ones run until SIGTERM or SIGINT, which stop at a final snapshot.
 """
 
 import gc
@@ -15,10 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import PUBLIC, SEALERS, key_path, new_key
@@ -29,10 +31,16 @@ from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.dsse import Signer
 from seawall.schemas.errors import SeawallError, SnapshotError, UsageError
 
+if TYPE_CHECKING:
+    from bytewax.dataflow import Dataflow
+
+    from seawall.dataflows.sequence import Sequencer
+
 log = logging.getLogger("seawall")
 EPOCH = timedelta(seconds=1)
-DATAFLOWS = ("sequence", "risk", "seal")
+DATAFLOWS = ("market", "sequence", "risk", "seal")
 RECOVERY = "recovery"
+MARKET_RECOVERY = "recovery-market"
 DAY_US = 86_400_000_000
 WARN_DAYS = 14
 SNAPSHOT_EXIT = 75  # of a worker process whose recovery store cannot be read (EX_TEMPFAIL)
@@ -132,18 +140,24 @@ def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1
     stop, outcome = Stop(), Outcome()
     stop.on_signal()
     sequenced, decided = threading.Event(), threading.Event()
-    recovery = configuration.directory / RECOVERY
-    if recovery.exists() and not bus.topics():
-        log.warning("the bus is new: the recovery store of another one is kept as %s", _set_aside(recovery))
+    for recovery in (configuration.directory / RECOVERY, configuration.directory / MARKET_RECOVERY):
+        if recovery.exists() and not bus.topics():
+            log.warning("the bus is new: the recovery store of another one is kept as %s", _set_aside(recovery))
     seal = None
     if "seal" in wanted:
         beside = "risk" in wanted  # then a signal ends risk first, and what it wrote is sealed before this ends
         stopped = (lambda: stop.error is not None) if beside else stop.event.is_set
         seal = SealThread(configuration, bus, decided.is_set if beside else None, stopped, stop.fail)
-    thread = _start_sequence(configuration, bus, stop, sequenced, outcome) if "sequence" in wanted else None
-    if seal is not None:
-        seal.start()
+    sequencer = _sequencer(configuration, bus) if "sequence" in wanted else None
+    threads: list[threading.Thread] = []
     try:
+        if "market" in wanted:
+            threads += _market(configuration, stop, workers, outcome)
+        if sequencer is not None:
+            threads.append(_start_sequence(sequencer, stop, sequenced, outcome))
+        if seal is not None:
+            threads.append(seal)
+            seal.start()
         if "risk" in wanted:
             alone = "sequence" not in wanted
             totals = outcome.dataflows.setdefault("risk", Totals())
@@ -153,9 +167,10 @@ def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1
         stop.fail(error)
         raise
     finally:
-        for part in (thread, seal):
-            if part is not None:
-                part.join()
+        for part in threads:
+            part.join()
+        if sequencer is not None and not any(part.name == "sequence" for part in threads):
+            sequencer.close()
     if stop.error is not None:
         raise stop.error
     outcome.rejected = sum(bus.end("rejects", partition) for partition in bus.partitions("rejects"))
@@ -167,20 +182,25 @@ def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1
 
 
 def _count(bus: Bus, configuration: Configuration, outcome: Outcome) -> None:
+    if "market" in outcome.dataflows:
+        outcome.dataflows["market"].slices = sum(bus.end("signals", group) for group in bus.partitions("signals"))
     if "risk" in outcome.dataflows:
         outcome.dataflows["risk"].slices = sum(bus.end("journal", shard) for shard in range(configuration.shards))
         if "sequence" in outcome.dataflows:
             outcome.dataflows["risk"].events = outcome.dataflows["sequence"].events
 
 
-def _start_sequence(
-    configuration: Configuration, bus: Bus, stop: Stop, done: threading.Event, outcome: Outcome
-) -> threading.Thread:
-    """Start the sequencer in a thread; what it refuses it refuses here, before anything else runs."""
+def _sequencer(configuration: Configuration, bus: Bus) -> "Sequencer":
+    """Return the sequencer; what it refuses it refuses here, before anything else runs."""
     from seawall.dataflows.sequence import Sequencer
 
     sequencer = Sequencer(configuration, bus)
     _save(configuration)
+    return sequencer
+
+
+def _start_sequence(sequencer: "Sequencer", stop: Stop, done: threading.Event, outcome: Outcome) -> threading.Thread:
+    """Start the sequencer in a thread."""
 
     def work() -> None:
         started = time.thread_time()
@@ -211,6 +231,56 @@ def _set_aside(folder: Path) -> str:
     from seawall.connectors.recovery import set_aside
 
     return set_aside(folder).name
+
+
+# --- market -----------------------------------------------------------------------------------------------------------
+
+
+def _market(configuration: Configuration, stop: Stop, workers: int, outcome: Outcome) -> list[threading.Thread]:
+    """Run market to its end, or start it in a thread beside live inputs; not where the inputs hold nothing for it."""
+    from seawall.dataflows.market_inputs import has_market_records
+
+    live = bool(configuration.topics)
+    if not live and not has_market_records(configuration):
+        return []
+    totals = outcome.dataflows.setdefault("market", Totals())
+    if not live:
+        _run_market(configuration, stop, workers, totals)
+        return []
+
+    def work() -> None:
+        try:
+            _run_market(configuration, stop, workers, totals)
+        except BaseException as error:
+            stop.fail(error)
+
+    thread = threading.Thread(target=work, name="market")
+    thread.start()
+    return [thread]
+
+
+def _run_market(configuration: Configuration, stop: Stop, workers: int, totals: Totals) -> None:
+    """Run market; a recovery store that cannot be read is set aside once and the inputs are read again."""
+    from seawall.dataflows.market import build
+
+    def note(events: int) -> None:
+        totals.events = events
+
+    def make() -> "Dataflow":
+        return build(configuration, stop.event.is_set, note)
+
+    for attempt in (1, 2):
+        try:
+            _engine(configuration, MARKET_RECOVERY, make, workers, totals)
+            return
+        except SnapshotError as error:
+            if attempt == 2 or stop.error is not None:
+                raise
+            log.warning(
+                "%s; it is kept as %s and the inputs are read again",
+                error,
+                _set_aside(configuration.directory / MARKET_RECOVERY),
+            )
 
 
 # --- risk -------------------------------------------------------------------------------------------------------------
@@ -248,15 +318,33 @@ def _bytewax(
     addresses: list[str],
     process: int,
 ) -> None:
+    from seawall.dataflows.risk import build
+
+    finished: Callable[[], bool] | None = None if sequenced is None else sequenced.is_set
+
+    def make() -> "Dataflow":
+        return build(configuration, finished, stop.event.is_set)
+
+    _engine(configuration, RECOVERY, make, workers, totals, addresses, process)
+
+
+def _engine(
+    configuration: Configuration,
+    store: str,
+    make: Callable[[], "Dataflow"],
+    workers: int,
+    totals: Totals,
+    addresses: Sequence[str] = (),
+    process: int = 0,
+) -> None:
+    """Run a dataflow on Bytewax with its recovery store; raise our error where one is behind the engine's."""
     from bytewax.run import cli_main
 
     from seawall.connectors.recovery import open_recovery
-    from seawall.dataflows.risk import build
     from seawall.operators._coat import failures
 
-    finished: Callable[[], bool] | None = None if sequenced is None else sequenced.is_set
-    recovery = open_recovery(configuration.directory / RECOVERY)
-    flow = build(configuration, finished, stop.event.is_set)
+    recovery = open_recovery(configuration.directory / store)
+    flow = make()
     gc.collect()
     gc.freeze()  # what is loaded stays; and the rows of a slice are no cycles to look for
     gc.set_threshold(100_000, 50, 50)
@@ -267,7 +355,7 @@ def _bytewax(
             flow,
             workers_per_process=workers,
             process_id=process if addresses else None,
-            addresses=addresses or None,
+            addresses=list(addresses) or None,
             epoch_interval=EPOCH,
             recovery_config=recovery,
         )

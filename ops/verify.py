@@ -7,7 +7,8 @@ What is checked, partition by partition, streaming
    from the records that it speaks of. So the last record of a partition is covered as well as the first.
 3. Every other record: its id, its count, its key, and that the audit states its hash; commands: their signature.
 4. Nothing stands on a derived topic that the audit does not know of, and nothing that the journal gives is missing.
-5. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`verify_log`).
+5. What slices say was taken from ``signals`` and ``acknowledgements`` stands there, byte for byte (`verify_taken`).
+6. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`verify_log`).
 
 A finding names topic, partition and offset, and its rule says why and what next (`findings`). A run that was cut is
 told from one that was changed.
@@ -25,12 +26,11 @@ from seawall.connectors.trust import Trust
 from seawall.operators.core import audit
 from seawall.ops.findings import Report
 from seawall.ops.verify_log import LogCheck, Logs
+from seawall.ops.verify_taken import TAKEN, Taken
 from seawall.ops.verify_trail import RecordCheck, Trail, all_records
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.records import Stored
 from seawall.schemas.slices import Slice, decode_slice
-
-INPUTS = frozenset({"signals", "acknowledgements"})
 
 
 class Seconds:
@@ -65,6 +65,7 @@ def verify(
         check.shard(shard, seconds)
     check.firm(shards, seconds)
     check.sequencer_rejects(shards)
+    check.inputs()
     check.strangers(shards)
     for partition in range(shards + 1 if logs is not None and shards else 0):
         assert logs is not None
@@ -76,6 +77,7 @@ class _Check:
     def __init__(self, bus: Bus, records: RecordCheck, report: Report) -> None:
         self.bus, self.records, self.report = bus, records, report
         self.rejects: list[tuple[int, int, int, str]] = []
+        self.taken = Taken()
 
     def shard_count(self) -> int:
         for stored in all_records(self.bus, "journal", 0, self.report):
@@ -103,6 +105,7 @@ class _Check:
                 trail.skip()
                 continue
             before = piece
+            self.taken.note(piece)
             digest = hashlib.sha256(stored.value).hexdigest()
             if piece.second and not piece.more:
                 seconds.inputs.setdefault(piece.as_of_us, []).append([shard, piece.seq, digest])
@@ -170,16 +173,20 @@ class _Check:
         for stored in records[at:]:
             self.report.add("rejects", shards, stored.offset, "the journal knows nothing of this record", "STRANGER")
 
+    def inputs(self) -> None:
+        """Check what was taken from topics that others write."""
+        for topic in TAKEN:
+            for partition in sorted(self.taken.partitions(topic) | set(self.bus.partitions(topic))):
+                records = all_records(self.bus, topic, partition, self.report)
+                self.report.count(topic, self.taken.check(topic, partition, records, self.report.add))
+
     def strangers(self, shards: int) -> None:
         """Find topics and partitions that no dataflow writes."""
         for topic in self.bus.topics():
             if topic not in TOPICS:
                 self.report.add(topic, 0, None, "no dataflow writes a topic of this name", "STRANGER")
                 continue
-            if topic in INPUTS:
-                for partition in self.bus.partitions(topic):
-                    for _ in all_records(self.bus, topic, partition, self.report):
-                        self.report.count(topic)
+            if topic in TAKEN:
                 continue
             most = shards if topic == "journal" else shards + 1
             for partition in self.bus.partitions(topic):

@@ -133,6 +133,27 @@ def _check_eligible(name: str, value: dict[str, str]) -> None:
         _check_fraction(f"{name}.{asset}", haircut)
 
 
+def _check_rows(name: str, value: list[ev.SignalRow]) -> None:
+    for row in value:
+        _check_identifier(f"{name}.instrument", row.instrument)
+        _check_float_price(f"{name}.price", row.price)
+        for venue in row.venues:
+            _check_identifier(f"{name}.venues.venue", venue.venue)
+            _check_float_price(f"{name}.venues.price", venue.price)
+
+
+def _check_float_price(name: str, value: float) -> None:
+    if not 0.0 < value < float("inf"):
+        raise Rejected(Reason.PRICE_MUST_BE_POSITIVE, f"{name} is {value}")
+
+
+def _check_alerts(name: str, value: list[ev.SignalAlert]) -> None:
+    for alert in value:
+        _check_identifier(f"{name}.kind", alert.kind)
+        _check_identifier(f"{name}.scope", alert.scope.partition(":")[2])
+        _check_severity(f"{name}.severity", alert.severity)
+
+
 def _check_instrument(event: ev.Instrument) -> None:
     if event.kind == "option" and not (event.strike and event.option_type and event.expiry_us):
         raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, "an option has strike, option_type and expiry_us")
@@ -166,6 +187,8 @@ _CHECKS: list[tuple[Any, Check]] = [
     (list[ev.Tier], _check_tiers),
     (list[tuple[ev.Price, ev.Size]], _check_levels),
     (dict[ev.Identifier, ev.Fraction], _check_eligible),
+    (list[ev.SignalRow], _check_rows),
+    (list[ev.SignalAlert], _check_alerts),
 ]
 _NEVER_REPEATED = frozenset({"fill_id", "transfer_id", "order_id", "notice_id", "obligation_id"})
 _TOGETHER: dict[type[Any], Callable[[Any], None]] = {

@@ -15,6 +15,7 @@ import msgspec
 import seawall
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
+from seawall.schemas.markets import MarketTerms, read_market
 from seawall.schemas.playbook import read_playbook
 from seawall.schemas.tables import Field, Table, check_table, number_in, one_of, text_like
 from seawall.schemas.thresholds import read_limits
@@ -48,6 +49,7 @@ _TOP: Table = {
     "inputs": Field("table", {}),
     "limits": Field("table", {}),
     "mitigation": Field("table", {}),
+    "market": Field("table", {}),
     "keys": Field("table", {}),
     "conduct": Field("table", {}),
 }
@@ -105,6 +107,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         ``URL VKEY`` of each witness that is asked to cosign checkpoints.
     conduct
         Thresholds of the watch over accounts (``operators/core/conduct.py``), defaults filled in.
+    market
+        Terms of the dataflow ``market``.
     """
 
     path: Path
@@ -135,6 +139,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     sealer: str
     witnesses: tuple[str, ...]
     conduct: dict[str, Any]
+    market: MarketTerms = MarketTerms()
 
 
 def load_configuration(path: str | Path) -> Configuration:
@@ -151,6 +156,7 @@ def load_configuration(path: str | Path) -> Configuration:
         check_table(top.pop(section), table, f"{path.name} [{section}]") for section, table in _SECTIONS.items()
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
+    market = read_market(top.pop("market"), top["slice_ms"], path.name)
     directory = path.absolute().parent
     limits_file = directory / limits["file"] if limits["file"] else None
     playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None
@@ -174,6 +180,7 @@ def load_configuration(path: str | Path) -> Configuration:
         sealer=keys["sealer"],
         witnesses=tuple(keys["witnesses"]),
         conduct=conduct,
+        market=market,
     )
 
 

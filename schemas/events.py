@@ -372,6 +372,67 @@ class Acknowledgement(Dated, frozen=True, kw_only=True, tag="acknowledgement"):
     detail: str = ""
 
 
+class SignalVenue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One venue's mark of an instrument, and its book: quantity within 10, 50, 100 and 500 bp, bids then asks."""
+
+    venue: str
+    price: float
+    kind: Literal["mark", "mid", "last"]
+    time_us: int
+    depth: list[float] = []
+    stale: bool = False
+
+
+class SignalRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one instrument came to in an interval.
+
+    ``source`` is ``robust`` where several venues are known, otherwise the kind of the one venue's mark; ``time_us`` is
+    the newest price in it. ``depth`` is the sum over the venues that are not stale. ``state`` is empty, features and
+    volatilities are absent, unless the instrument was scored in this interval.
+    """
+
+    instrument: str
+    price: float
+    source: Literal["robust", "mark", "mid", "last"]
+    time_us: int
+    venues: list[SignalVenue] = []
+    depth: list[float] = []
+    realised_volatility: float = 0.0
+    ew_volatility: float = 0.0
+    features: dict[str, float] = {}
+    state: Literal["ready", "warming", ""] = ""
+    score: float = 0.0
+
+
+class SignalAlert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Something to look at in a market: a rule fired (score 1), or a detector found something unusual."""
+
+    kind: str
+    scope: str
+    score: float
+    severity: int
+    text: str
+    contributions: dict[str, float] = {}
+
+
+class Signal(Dated, frozen=True, kw_only=True, tag="signal"):
+    """What the markets of one instrument group did in one interval, which ends before ``event_time_us``.
+
+    ``more``: the next record has the same interval. ``sources``: per live topic and partition the offset of the next
+    record, so that a restart cuts alike. ``end``: the last record of a bounded run.
+    """
+
+    group: int
+    groups: int
+    seq: int
+    events: int = 0
+    instruments: list[SignalRow] = []
+    alerts: list[SignalAlert] = []
+    more: bool = False
+    sources: dict[str, int] = {}
+    end: bool = False
+
+
 Event = (
     Asset
     | Instrument
@@ -397,4 +458,5 @@ Event = (
     | BalanceReport
     | Limit
     | Acknowledgement
+    | Signal
 )

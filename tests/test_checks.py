@@ -176,12 +176,12 @@ def test_workers_processes_and_folders_have_no_effect(
     assert differences(contents(path.parent), wanted) == []
 
 
-def test_sequence_risk_and_seal_run_one_after_the_other_write_the_same(
+def test_the_dataflows_run_one_after_the_other_write_the_same(
     uninterrupted: tuple[Path, Contents], tmp_path: Path
 ) -> None:
     original, wanted = uninterrupted
     path = twin(original, tmp_path / "elsewhere")
-    for name in ("sequence", "risk", "seal"):
+    for name in ("market", "sequence", "risk", "seal"):
         done = seawall("run", path, "--only", name)
         assert done.returncode == 0, done.stderr
     assert differences(contents(path.parent), wanted) == []
@@ -199,9 +199,10 @@ def test_replay_equals_run(uninterrupted: tuple[Path, Contents]) -> None:
     }
 
 
-def test_a_run_holds_records_of_every_topic_that_risk_writes(uninterrupted: tuple[Path, Contents]) -> None:
+def test_a_run_holds_records_of_every_topic_that_the_dataflows_write(uninterrupted: tuple[Path, Contents]) -> None:
     topics = {topic for topic, _ in uninterrupted[1]}
     assert topics == {
+        "signals",
         "journal",
         "exposures",
         "alerts",

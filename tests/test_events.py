@@ -43,6 +43,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "liquidation": {**VENUE, "side": "sell", "price": "1", "quantity": "2"},
     "venue_status": {"event_time_us": AT, "venue": "x", "status": "down", "detail": ""},
     "notice": {"event_time_us": AT, "notice_id": "n", "subject": "c", "kind": "insolvency", "severity": 3},
+    "signal": {
+        "event_time_us": AT,
+        "group": 0,
+        "groups": 4,
+        "seq": 0,
+        "instruments": [{"instrument": "ETH-PERP", "price": 1634.5, "source": "mid", "time_us": AT}],
+    },
     "fill": {
         "event_time_us": AT,
         "fill_id": "f",

@@ -25,7 +25,7 @@ from seawall_testing import crisis
 from seawall_testing.memory_bus import MemoryBus
 
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
-TOPICS = ("journal", *DERIVED, "checkpoints")
+TOPICS = ("signals", "journal", *DERIVED, "checkpoints")
 Place = tuple[str, int]
 Records = dict[Place, list[Stored]]
 
@@ -214,7 +214,7 @@ def test_a_command_of_another_environment_or_issuer_is_a_finding(
 
 def test_what_a_cut_run_leaves_is_told_from_what_was_changed(original: Records, check: Check) -> None:
     """All outputs ahead of the audit's end are cut in one place: unfinished, nothing is accused."""
-    cut = {place: records for place, records in original.items() if place[0] in ("journal", "rejects")}
+    cut = {place: records for place, records in original.items() if place[0] in ("signals", "journal", "rejects")}
     cut = {place: records for place, records in cut.items() if place != ("rejects", 1)}
     report = check(cut)
     assert report.findings == []

@@ -15,7 +15,8 @@ from typing import Any
 
 from seawall.operators.core import fills, rows
 from seawall.operators.core.activity import activity_of
-from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, News, Table
+from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, Table
+from seawall.operators.core.heard import alerts_of, news_of, wide_news_of
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.price_states import PriceWatch, price_states
 from seawall.operators.core.snapshot import pack, unpack
@@ -24,7 +25,7 @@ from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
 from seawall.schemas.slices import Slice
 
-SCHEMA = "exposure/2"
+SCHEMA = "exposure/3"
 
 
 class ExposureState:
@@ -43,6 +44,7 @@ class ExposureState:
         self.ledger: Ledger | None = None
         self._second_fills: list[str] = []
         self._second_news: list[list[str]] = []
+        self._second_alerts: list[dict[str, Any]] = []
         self._second_configuration: dict[str, Any] | None = None
         self._second_limits: list[dict[str, Any]] = []
         self._markets = VolatilityState()
@@ -90,7 +92,7 @@ class ExposureState:
         frame = self._frame(piece, digest, tables, out)
         if frame.second:
             self._second_fills, self._second_news, self._second_configuration = [], [], None
-            self._second_limits = []
+            self._second_limits, self._second_alerts = [], []
         return frame
 
     def _tables(self, ledger: Ledger, piece: Slice, changed: bool) -> dict[str, Table]:
@@ -127,9 +129,12 @@ class ExposureState:
         documents = [event.document for event in piece.events if isinstance(event, ev.Limit)]
         self._second_limits += documents
         markets = self._sampled(ledger, piece.as_of_us) if piece.second and decides else None
-        heard = [_news(event) for event in piece.events if isinstance(event, ev.VenueStatus | ev.Notice)]
-        # Every shard hears of venues and notices; shard 0 tells the second operator, alerts are told by their own.
-        self._second_news += [list(item) for item in (heard if self.shard == 0 else []) + out.news]
+        heard = news_of(piece.events, ledger) if piece.events else []
+        # Every shard hears of venues, notices and markets; shard 0 tells the second operator, alerts their own shard.
+        if self.shard == 0 and piece.events:
+            self._second_news += [list(item) for item in wide_news_of(piece.events, ledger)]
+            self._second_alerts += alerts_of(piece.events)
+        self._second_news += [list(item) for item in out.news]
         return Frame(
             key=str(self.shard),
             partition=self.shard,
@@ -180,6 +185,7 @@ class ExposureState:
             "end": piece.end,
             "configuration": self._second_configuration,
             "news": list(self._second_news),
+            "alerts": list(self._second_alerts),
             "wide": ledger.wide(),
             "names": [list(names) for names in numbered] if self.shard == 0 else None,
             "fills": list(self._second_fills),
@@ -201,6 +207,7 @@ class ExposureState:
                 "configuration": self.configuration,
                 "ledger": None if ledger is None else ledger.snapshot(),
                 "second": [self._second_fills, self._second_news, self._second_configuration, self._second_limits],
+                "alerts": self._second_alerts,
                 "markets": self._markets.snapshot(),
                 "writer": self._writer.snapshot(),
                 "watch": self._watch.snapshot(),
@@ -224,13 +231,8 @@ class ExposureState:
             self.ledger.configure(self.configuration)
             self.ledger.restore(state["ledger"])
         self._second_fills, self._second_news, self._second_configuration, self._second_limits = state["second"]
+        self._second_alerts = state["alerts"]
         self._markets.restore(state["markets"])
         self._writer.restore(state["writer"])
         self._watch.restore(state["watch"])
         return self
-
-
-def _news(event: ev.VenueStatus | ev.Notice) -> News:
-    if isinstance(event, ev.VenueStatus):
-        return News("venue_status", event.venue, event.status, f"venue_status:{event.venue}:{event.event_time_us}")
-    return News("notice", event.subject, event.kind, f"notice:{event.notice_id}")

@@ -17,7 +17,7 @@ from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
 from seawall.schemas.measures import WIDE_SCOPES
 
-SCHEMA = "firm/2"
+SCHEMA = "firm/3"
 KEY = "all"
 PLURAL = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
 
@@ -54,7 +54,7 @@ class FirmState:
         invariant([p["shard"] for p in parts] == list(range(len(parts))), "a second holds each shard once")
         tables = _tables(parts)
         head = parts[0]
-        records = self._exposures(tables, head["as_of_us"])
+        exposures, alerts = self._exposures(tables, head["as_of_us"]), self._alerts(head)
         fills = [fill for part in parts for fill in part["fills"]]
         return Frame(
             key=KEY,
@@ -70,10 +70,18 @@ class FirmState:
             end=head["end"],
             causes=_SecondCauses(fills) if fills else None,
             news=[News(*item) for part in parts for item in part["news"]],
-            records={"exposures": records} if records else {},
+            records=({"exposures": exposures} if exposures else {}) | ({"alerts": alerts} if alerts else {}),
             markets=Markets(*head["markets"]) if head["markets"] is not None else None,
             limit_documents=head["limit_documents"],
         )
+
+    def _alerts(self, head: dict[str, Any]) -> list[Any]:
+        """Return the alerts of signals, which shard 0 heard, as records."""
+        place = {"shard": KEY, "seq": self.seq, "as_of_us": head["as_of_us"]}
+        return [
+            self._numbering.record("alerts", self.seq, at, heard["scope"], orjson.dumps(place | heard))
+            for at, heard in enumerate(head["alerts"])
+        ]
 
     def _exposures(self, tables: dict[str, Table], as_of_us: int) -> list[Any]:
         """Return the record of what moved, in the form of CONTRACT §4; none where nothing did."""

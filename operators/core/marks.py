@@ -17,7 +17,7 @@ from seawall.schemas.slices import Marks as MarkColumns
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-STANDING = {"mark": 4, "mid": 3, "index": 2, "last": 1}
+STANDING = {"robust": 5, "mark": 4, "mid": 3, "index": 2, "last": 1}  # robust: across venues, from signals
 ACROSS = -1
 VECTOR_MIN = 8
 
@@ -97,8 +97,9 @@ class Marks:
             self._apply_one(instrument, price, time_us, kind, venue)
 
     def _apply_many(self, rows: I8, price: F8, time_us: I8) -> None:
-        """Take plain marks; one that is late, older than the mark that stands, changes nothing."""
-        taken = (time_us >= self.rows["time_us"][rows]) | (self.rows["standing"][rows] < STANDING["mark"])
+        """Take plain marks; one that is late, or below a robust mark that stands, changes nothing."""
+        stood, mark = self.rows["standing"][rows], STANDING["mark"]
+        taken = (stood < mark) | ((stood == mark) & (time_us >= self.rows["time_us"][rows]))
         if not taken.all():
             rows, price, time_us = rows[taken], price[taken], time_us[taken]
         self.rows["price"][rows] = price

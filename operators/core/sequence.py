@@ -20,6 +20,7 @@ from seawall.operators.core.interval import (
     fill_options,
     transfer_options,
 )
+from seawall.operators.core.market.journaled import journaled_signal, marks_of_signal
 from seawall.operators.core.rejects import Place, RejectRecord, reject_record
 from seawall.operators.core.standing import Standing
 from seawall.operators.core.ticks import UNKNOWN_US, Item, Ticks
@@ -90,6 +91,7 @@ class Slicer(Ticks):
             ev.Order: self._order,
             ev.PositionReport: self._position_report,
             ev.BalanceReport: self._balance_report,
+            ev.Signal: self._signal,
             RejectRecord: self._refuse,
         }
         handlers |= dict.fromkeys(REFERENCE, self._reference)
@@ -202,6 +204,21 @@ class Slicer(Ticks):
         interval = self._room(len(encoded) + (TAKEN_BYTES if witness else 1), shard)
         interval.add_taken(witness)
         interval.add_event(encoded, shard, self._is_late(item))
+
+    def _signal(self, event: ev.Signal, item: Item) -> None:
+        """Take a signal as a whole or, where it does not fit the slice, into the next: a restart must cut alike."""
+        marks = marks_of_signal(event, self._admission.instruments)
+        kept = journaled_signal(event, self._admission.instruments)
+        encoded = _encode(kept) if kept is not None else b""
+        size = len(encoded) + sum(MARK_BYTES + len(key[2]) for key, _ in marks)
+        interval = self._room(size + TAKEN_BYTES, None)
+        late = self._is_late(item)
+        interval.add_taken(self._witness(item))
+        for key, value in marks:
+            interval.add_mark(key, value, 0)
+        if kept is not None:
+            interval.add_event(encoded, None, 0)
+        interval.late += late
 
     def _witness(self, item: Item) -> list[str | int]:
         """Return the entry of a record that slices say was taken, empty for others."""

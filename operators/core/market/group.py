@@ -1,0 +1,303 @@
+"""One instrument group: raw records and the ends of intervals in, signals out.
+
+Procedure, at the end of an interval
+------------------------------------
+1. Of each instrument that was touched: the venues' marks, the robust mark, the circuit breakers, the gap.
+2. At the end of every ``score_s``: all that were touched since the last time get a row of features, and the detectors
+   of each family score and learn these rows at once (in batches they cost a fraction).
+3. At the end of a second: feeds that have been silent for too long.
+4. One record, where anything was touched or is to be told; several where it would be too large for the bus.
+
+The state is a fold of what the step was given: same items, same bytes, wherever it was snapshotted in between.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from seawall.operators.core.market import rules
+from seawall.operators.core.market.instrument import FAMILIES, Instrument, robust_mark, whole_depth
+from seawall.operators.core.market.models import BankModels, Factory, Judgement
+from seawall.operators.core.market.registry import Entry, Registry
+from seawall.operators.core.market.venues import GAPS_MIN, VenueState
+from seawall.operators.core.snapshot import pack, unpack
+from seawall.schemas import events as ev
+from seawall.schemas.markets import MarketTerms
+from seawall.schemas.records import Record
+
+SCHEMA = "market/1"
+ROWS_MAX = 40  # instruments of a record: with 24 venues each, below the 256 KiB of an input record
+SECOND_US = 1_000_000
+VENUES_MAX = 1_000  # remembered as feeds of the group
+_encode = msgspec.json.Encoder().encode
+
+
+class Events(NamedTuple):
+    """Raw records of one interval, in order; an interval may come in several."""
+
+    events: list[Any]
+
+
+class Close(NamedTuple):
+    """The end of an interval.
+
+    ``second``: a second of event time ends with it. ``end``: nothing follows. ``sources``: see ``Signal``.
+    """
+
+    as_of_us: int
+    second: bool = False
+    end: bool = False
+    sources: dict[str, int] | None = None
+
+
+class _Due(NamedTuple):
+    entry: Entry
+    features: dict[str, float]
+
+
+def group_of(instrument: str, groups: int) -> int:
+    """Return the group of an instrument: a fixed hash bucket, as a shard is one of counterparties.
+
+    Examples
+    --------
+    >>> group_of("BTC-PERP", 4), group_of("ETH-PERP", 4)
+    (1, 3)
+    """
+    return crc32(instrument.encode()) % groups
+
+
+class GroupState:
+    """The state of one group: ``step(item) -> records``.
+
+    Parameters
+    ----------
+    group
+        Its number, also the partition of its records on ``signals``.
+    terms
+        How to cut, score and judge.
+    make_models
+        Makes the detectors of a family of features.
+    """
+
+    def __init__(self, group: int, terms: MarketTerms, make_models: Factory = BankModels) -> None:
+        self.group = group
+        self._terms = terms
+        self.registry = Registry(terms, make_models)
+        self._seq = self._count = self._high_us = self._events = self._look_us = 0
+        self._scored_us = 0
+        self._touched: dict[str, None] = {}
+        self._unscored: dict[str, None] = {}
+        self._down: set[str] = set()
+        self._heard: dict[str, int] = {}  # venue -> newest event time
+        self._dead: set[str] = set()  # venues whose silence was told
+
+    def step(self, item: Events | Close) -> list[Record]:
+        """Take records, or end an interval and return its signal."""
+        if isinstance(item, Events):
+            for event in item.events:
+                self._take(event)
+            return []
+        return self._close(item)
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, ev.VenueStatus):
+            self._events += 1
+            (self._down.add if event.status == "down" else self._down.discard)(event.venue)
+            return
+        self._high_us = max(self._high_us, event.event_time_us)
+        self._events += 1
+        self._heard[event.venue] = max(self._heard.pop(event.venue, 0), event.event_time_us)
+        self._dead.discard(event.venue)
+        if len(self._heard) > VENUES_MAX:
+            del self._heard[next(iter(self._heard))]
+        self.registry.get(event.instrument).instrument.apply(event, self._high_us)
+        if len(self._unscored) > 2 * self._terms.instruments_max:
+            self._touched = self._remembered(self._touched)
+            self._unscored = self._remembered(self._unscored)
+        self._touched[event.instrument] = self._unscored[event.instrument] = None
+
+    def _remembered(self, names: dict[str, None]) -> dict[str, None]:
+        """Return those names that are not forgotten yet: a flood of new ones must not grow memory."""
+        return {name: None for name in names if self.registry.find(name) is not None}
+
+    # --- the end of an interval -------------------------------------------------------------------------------------
+
+    def _close(self, close: Close) -> list[Record]:
+        rows: dict[str, dict[str, Any]] = {}
+        alerts: list[ev.SignalAlert] = []
+        due: list[_Due] = []
+        scores = close.second and close.as_of_us - self._scored_us >= self._terms.score_s * SECOND_US
+        for name in sorted(self._touched.keys() | self._unscored.keys() if scores else self._touched):
+            entry = self.registry.find(name)
+            if entry is not None:
+                self._look(entry, close.as_of_us, rows, alerts, due if scores else None)
+        if scores:
+            self._score(due, close.as_of_us, rows, alerts)
+            self._scored_us = close.as_of_us
+            self._unscored.clear()
+        self._touched.clear()
+        if close.second:
+            alerts += self._silent(close.as_of_us)
+        if not (rows or alerts or self._events) and not (close.end and self._seq):
+            return []
+        return self._records(close, [ev.SignalRow(**row) for row in rows.values()], alerts)
+
+    def _look(
+        self,
+        entry: Entry,
+        as_of_us: int,
+        rows: dict[str, dict[str, Any]],
+        alerts: list[ev.SignalAlert],
+        due: list[_Due] | None,
+    ) -> None:
+        """Mark one instrument, check its rules, and add its row of features to ``due``."""
+        instrument, terms = entry.instrument, self._terms
+        marks = instrument.marks(as_of_us, terms.stale_us, self._down)
+        if not marks:
+            return
+        price, time_us, fresh = robust_mark(marks)
+        source = "robust" if instrument.several else marks[0].kind
+        row: dict[str, Any] = {"instrument": instrument.name, "price": price, "source": source, "time_us": time_us}
+        rows[instrument.name] = row
+        row |= {"venues": marks, "depth": whole_depth(fresh)}
+        told = entry.bands.check(time_us, price, instrument.index.value)
+        gap = rules.venue_gap(instrument, fresh, price, as_of_us, terms)
+        backwards = rules.time_backwards(instrument)
+        told += [("venue_gap", gap)] if gap else []
+        told += [("time_backwards", backwards)] if backwards else []
+        for kind, text in told:
+            self._tell(instrument, kind, text, as_of_us, alerts)
+        if due is not None:
+            features = instrument.features(price, time_us, fresh)
+            row |= {"features": features, "state": "warming"}
+            row["realised_volatility"] = instrument.volatility.realised()
+            row["ew_volatility"] = instrument.volatility.ew()
+            due.append(_Due(entry, features))
+
+    def _score(
+        self, due: list[_Due], as_of_us: int, rows: dict[str, dict[str, Any]], alerts: list[ev.SignalAlert]
+    ) -> None:
+        """Score and learn all rows, family by family; an instrument's score is the highest of its families."""
+        highest: dict[str, tuple[str, Judgement]] = {}
+        for family, columns in FAMILIES.items():
+            known = [item for item in due if all(column in item.features for column in columns)]
+            if not known:
+                continue
+            slots = [self.registry.slot(item.entry, family) for item in known]
+            values = [tuple(item.features[column] for column in columns) for item in known]
+            found = self.registry.models[family].observe(slots, as_of_us, values)
+            for item, judgement in zip(known, found, strict=True):
+                name = item.entry.instrument.name
+                if judgement.ready and (name not in highest or judgement.value > highest[name][1].value):
+                    highest[name] = family, judgement
+        for item in due:
+            instrument = item.entry.instrument
+            if instrument.name not in highest:
+                continue
+            family, judgement = highest[instrument.name]
+            rows[instrument.name] |= {"state": "ready", "score": judgement.value}
+            if judgement.value >= self._terms.alert_score:
+                text = rules.anomaly(instrument.name, family, judgement, item.features)
+                self._tell(instrument, "anomaly", text, as_of_us, alerts, judgement)
+
+    def _tell(
+        self,
+        instrument: Instrument,
+        kind: str,
+        text: str,
+        as_of_us: int,
+        alerts: list[ev.SignalAlert],
+        judgement: Judgement | None = None,
+    ) -> None:
+        if rules.once(instrument.said, kind, as_of_us, int(self._terms.refractory_s * 1_000_000)):
+            score, why = (1.0, None) if judgement is None else (judgement.value, judgement.contributions)
+            alerts.append(rules.alert(kind, f"instrument:{instrument.name}", text, score, why))
+
+    def _silent(self, as_of_us: int) -> list[ev.SignalAlert]:
+        """Return an alert for each feed, or whole venue, that has been silent for too long; each is told once.
+
+        Looks only when a feed may have become stale: silence is patient, a second of a thousand feeds is not free.
+        """
+        if as_of_us <= self._look_us:
+            return []
+        stale: dict[str, list[tuple[str, VenueState]]] = {}
+        self._look_us = as_of_us + self._terms.stale_us
+        for entry in self.registry:
+            for name, venue in entry.instrument.venues.items():
+                if venue.silent or venue.gaps < GAPS_MIN:
+                    continue
+                if venue.is_stale(as_of_us, self._terms.stale_us):
+                    venue.silent = True
+                    stale.setdefault(name, []).append((entry.instrument.name, venue))
+                else:
+                    self._look_us = min(self._look_us, venue.heard_us + int(venue.patience_us(self._terms.stale_us)))
+        return [found for name in sorted(stale) for found in self._silent_venue(name, stale[name], as_of_us)]
+
+    def _silent_venue(self, name: str, stale: list[tuple[str, VenueState]], as_of_us: int) -> Iterator[ev.SignalAlert]:
+        silence_us = as_of_us - self._heard.get(name, 0)
+        if name not in self._dead and silence_us > min(venue.patience_us(self._terms.stale_us) for _, venue in stale):
+            self._dead.add(name)
+            yield rules.alert("dead_feed", f"venue:{name}", f"{name} has sent nothing for {silence_us // SECOND_US} s")
+        if name in self._dead or name in self._down:
+            return
+        for instrument, venue in sorted(stale, key=lambda pair: pair[0]):
+            text = f"{name} has sent nothing of {instrument} for {(as_of_us - venue.heard_us) // SECOND_US} s"
+            yield rules.alert("stale_feed", f"instrument:{instrument}", text)
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    def _records(self, close: Close, rows: list[ev.SignalRow], alerts: list[ev.SignalAlert]) -> list[Record]:
+        """Return the signal of an interval, in as many records as it takes."""
+        found = []
+        for first in range(0, max(len(rows), 1), ROWS_MAX):
+            last = first + ROWS_MAX >= len(rows)
+            signal = ev.Signal(
+                event_time_us=close.as_of_us,
+                group=self.group,
+                groups=self._terms.groups,
+                seq=self._seq,
+                events=self._events if last else 0,
+                instruments=rows[first : first + ROWS_MAX],
+                alerts=alerts if last else [],
+                more=not last,
+                sources=close.sources or {} if last else {},
+                end=close.end and last,
+            )
+            at = first // ROWS_MAX
+            found.append(Record(str(self.group), _encode(signal), f"{self.group}-{self._seq}-{at}", self._count))
+            self._count += 1
+        self._seq += 1
+        self._events = 0
+        return found
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Return the whole state as bytes."""
+        state = {
+            "group": self.group,
+            "numbers": [self._seq, self._count, self._high_us, self._events, self._look_us, self._scored_us],
+            "touched": list(self._touched),
+            "unscored": list(self._unscored),
+            "down": sorted(self._down),
+            "dead": sorted(self._dead),
+            "heard": list(self._heard.items()),
+            "registry": self.registry.snapshot(),
+        }
+        return pack(SCHEMA, state)
+
+    @classmethod
+    def restore(cls, data: bytes, terms: MarketTerms, make_models: Factory = BankModels) -> "GroupState":
+        """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
+        state = unpack(SCHEMA, data)
+        self = cls(state["group"], terms, make_models)
+        self._seq, self._count, self._high_us, self._events, self._look_us, self._scored_us = state["numbers"]
+        self._touched, self._unscored = dict.fromkeys(state["touched"]), dict.fromkeys(state["unscored"])
+        self._down, self._dead = set(state["down"]), set(state["dead"])
+        self._heard = dict(state["heard"])
+        self.registry.restore(state["registry"], lambda plain: msgspec.convert(plain, Instrument))
+        return self

@@ -1,0 +1,116 @@
+"""What makes an alert: deterministic rules decide, scores add to them, and no alert repeats itself at once.
+
+Persistence: venues must be apart for ``gap_s``, a price must leave its reference for 15 seconds, several records of a
+feed must have gone backwards. Refractory: an instrument's alert of a kind is not repeated for ``refractory_s``.
+
+Kinds, for a playbook's ``when = { alert = "KIND" }``: ``circuit_breaker``, ``price_band``, ``premium_band``,
+``venue_gap``, ``anomaly``, ``stale_feed``, ``dead_feed``, ``time_backwards``.
+"""
+
+from seawall.operators.core.detection.breakers import LookBackBand, PremiumBand, ReferenceBand
+from seawall.operators.core.market.instrument import Instrument
+from seawall.operators.core.market.models import Judgement
+from seawall.schemas import events as ev
+from seawall.schemas.markets import MarketTerms
+
+SEVERITY = {
+    "circuit_breaker": 3,
+    "price_band": 3,
+    "premium_band": 2,
+    "venue_gap": 2,
+    "anomaly": 1,
+    "stale_feed": 2,
+    "dead_feed": 3,
+    "time_backwards": 1,
+}
+BACKWARDS_MIN = 3
+SHARES_TOLD = 3
+SHARE_MIN = 0.15
+
+
+class Bands:
+    """The circuit breakers of one instrument."""
+
+    def __init__(self, terms: MarketTerms) -> None:
+        self._look_back = LookBackBand(terms.look_back_fraction)
+        self._reference = ReferenceBand(terms.reference_fraction)
+        self._premium = PremiumBand()
+
+    def check(self, time_us: int, price: float, index: float) -> list[tuple[str, str]]:
+        """Return kind and reason of each rule that a price trips; ``index`` is 0 where there is none."""
+        found = [
+            ("circuit_breaker", self._look_back.check(time_us, price)),
+            ("price_band", self._reference.check(time_us, price)),
+            ("premium_band", self._premium.check(time_us, price, index) if index > 0.0 else None),
+        ]
+        return [(kind, reason) for kind, reason in found if reason is not None]
+
+    def snapshot(self) -> list[bytes]:
+        """Return the state of each rule."""
+        return [rule.snapshot() for rule in (self._look_back, self._reference, self._premium)]
+
+    def restore(self, state: list[bytes]) -> None:
+        """Take over what ``snapshot`` returned."""
+        self._look_back.restore(state[0])
+        self._reference.restore(state[1])
+        self._premium.restore(state[2])
+
+
+def once(said: dict[str, int], kind: str, as_of_us: int, refractory_us: int) -> bool:
+    """Tell whether an alert of a kind may be given now, and note that it is."""
+    last = said.get(kind)
+    if last is not None and as_of_us - last < refractory_us:
+        return False
+    said[kind] = as_of_us
+    return True
+
+
+def alert(kind: str, scope: str, text: str, score: float = 1.0, why: dict[str, float] | None = None) -> ev.SignalAlert:
+    """Return an alert of a kind."""
+    return ev.SignalAlert(
+        kind=kind, scope=scope, score=score, severity=SEVERITY[kind], text=text, contributions=why or {}
+    )
+
+
+def venue_gap(
+    instrument: Instrument, fresh: list[ev.SignalVenue], price: float, as_of_us: int, terms: MarketTerms
+) -> str | None:
+    """Say which venues are further apart than they may be, once that has lasted."""
+    if len(fresh) < 2:
+        instrument.apart_since_us = 0
+        return None
+    low, high = min(fresh, key=lambda mark: mark.price), max(fresh, key=lambda mark: mark.price)
+    gap_bp = (high.price - low.price) / price * 10_000.0
+    if gap_bp <= terms.gap_bp:
+        instrument.apart_since_us = 0
+        return None
+    instrument.apart_since_us = instrument.apart_since_us or as_of_us
+    if as_of_us - instrument.apart_since_us < terms.gap_s * 1_000_000:
+        return None
+    return (
+        f"{instrument.name} at {high.venue} {high.price:g} and at {low.venue} {low.price:g} are {gap_bp:.0f} bp apart, "
+        f"more than {terms.gap_bp:g}"
+    )
+
+
+def time_backwards(instrument: Instrument) -> str | None:
+    """Say that a feed's time went backwards, where that is no single late record."""
+    if instrument.backwards < BACKWARDS_MIN or 2 * instrument.backwards < instrument.events:
+        return None
+    return f"time went backwards in {instrument.backwards} of {instrument.events} records of {instrument.name}"
+
+
+def anomaly(name: str, family: str, judgement: Judgement, features: dict[str, float]) -> str:
+    """Say in one sentence what is unusual.
+
+    Examples
+    --------
+    >>> judgement = Judgement(0.7, True, {"spread_bp": 0.9, "book_imbalance": 0.1})
+    >>> anomaly("BTC-PERP", "book", judgement, {"spread_bp": 80.0})
+    'BTC-PERP: unusual book, score 0.70: spread_bp 80 (90 %)'
+    """
+    order = sorted(judgement.contributions.items(), key=lambda pair: (-pair[1], pair[0]))[:SHARES_TOLD]
+    told = [
+        f"{feature} {features[feature]:.4g} ({100 * share:.0f} %)" for feature, share in order if share >= SHARE_MIN
+    ]
+    return f"{name}: unusual {family}, score {judgement.value:.2f}: {', '.join(told) or 'many small deviations'}"
