@@ -258,7 +258,8 @@ def test_an_option_has_its_supervisory_delta_and_its_own_maturity(tmp_path: Path
 
 def test_potential_exposure_from_volatility_grows_with_the_market_and_falls_with_what_is_held(tmp_path: Path) -> None:
     def at(moves: list[float], given: str) -> float:
-        marks = [mark(T0 + (at + 1) * SECOND, f"{price}", "P") for at, price in enumerate(moves)]
+        # Potential exposure is computed again every ten seconds of marks.
+        marks = [mark(T0 + (at + 1) * 10 * SECOND, f"{price}", "P") for at, price in enumerate(moves)]
         flat = traded("a", "sell", "10", "100")
         ran = run_core(tmp_path / f"{moves[1]}-{given}", PERPETUAL, *account("a"), terms(), MARKED, posted(given),
                        flat, *marks)  # fmt: skip

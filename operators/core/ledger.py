@@ -78,8 +78,9 @@ class Ledger:
     # --- what changed -----------------------------------------------------------------------------------------------
 
     def touch(self) -> None:
-        """Note that something that the measures depend on has changed."""
+        """Note that something that the measures depend on, other than a mark, has changed."""
         self._changed = True
+        self.credit.touch()
 
     def touch_marks(self, instruments: list[int]) -> None:
         """Note that marks came: a change, unless nothing held here is valued at them."""

@@ -8,7 +8,8 @@
 4. Counterparties add up their netting sets, and what they owe beside.
 
 All of it is computed where the book needs it: a netting set has terms, something is owed, or a limit names such a
-measure.
+measure. Steps 1 and 2 follow every slice. Potential exposure, exposure at default and wrong-way risk are computed again
+when anything but a mark has changed in the shard, and every ``POTENTIAL_US`` of event time; in between they stand.
 """
 
 from typing import Any, Final
@@ -37,6 +38,8 @@ from seawall.schemas.measures import CREDIT, PARTY_CREDIT
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 UNMARGINED_DAYS: Final = 250.0  # one year, the horizon of an unmargined set
+POTENTIAL_US: Final = 10_000_000
+POTENTIAL = slice(2, 6)  # rows of netting sets that stand between two computations
 
 
 class CreditBook:
@@ -50,6 +53,8 @@ class CreditBook:
         self.named = False
         self.pledges, self.obligations, self.volatility = Pledges(), Obligations(), EwVolatility()
         self._known = -1
+        self._touched, self._computed_us = True, -1
+        self._standing: F8 = np.zeros((0, 0))
         self.regime = CRYPTO_REGIME_DEFAULT
         self._agreements: Agreements
         self._factors: Factors
@@ -67,6 +72,10 @@ class CreditBook:
         self.regime = configuration.get("crypto_regime", CRYPTO_REGIME_DEFAULT)
         self.named = self.named or any(limit["measure"] in CREDIT for limit in configuration["limits"]["limits"])
         self._known = -1
+
+    def touch(self) -> None:
+        """Note that something other than a mark has changed."""
+        self._touched = True
 
     def look(self, as_of_us: int) -> None:
         """Take the prices of this second for the volatility of underlyings."""
@@ -106,8 +115,11 @@ class CreditBook:
             cost = np.where(agreed.enforceable, cost, alone)
             surplus = np.where(agreed.enforceable, surplus, np.maximum(surplus, alone))
         rows[0] = cost
-        self._potential(rows, surplus, signed, as_of_us)
-        rows[5] = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
+        if self._touched or as_of_us // POTENTIAL_US != self._computed_us // POTENTIAL_US:
+            self._potential(rows, surplus, signed, as_of_us)
+            rows[5] = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
+            self._standing, self._touched, self._computed_us = rows[POTENTIAL].copy(), False, as_of_us
+        rows[POTENTIAL] = self._standing
         return rows, self._counterparties(rows)
 
     # --- parts ------------------------------------------------------------------------------------------------------
@@ -202,6 +214,9 @@ class CreditBook:
             "pledges": self.pledges.snapshot(),
             "obligations": self.obligations.snapshot(),
             "volatility": self.volatility.snapshot(),
+            "touched": self._touched,
+            "computed_us": self._computed_us,
+            "standing": self._standing,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -210,4 +225,5 @@ class CreditBook:
         self.pledges.restore(state["pledges"])
         self.obligations.restore(state["obligations"])
         self.volatility.restore(state["volatility"])
+        self._touched, self._computed_us, self._standing = state["touched"], state["computed_us"], state["standing"]
         self._known = -1
