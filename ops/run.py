@@ -16,7 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -74,10 +75,17 @@ class Stop:
         self.event = threading.Event()
         self.error: BaseException | None = None
 
-    def on_signal(self) -> None:
-        """Stop cleanly on SIGTERM and SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+    @contextmanager
+    def on_signal(self) -> Iterator[None]:
+        """Stop cleanly on SIGTERM and SIGINT while the block runs; then they are whose they were."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in before:
             signal.signal(number, lambda *_: self.event.set())
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
     def fail(self, error: BaseException) -> None:
         """Stop because of an error; the first one counts."""
@@ -137,8 +145,16 @@ def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1
     """
     wanted = tuple(only) or DATAFLOWS
     bus = prepare(configuration)
-    stop, outcome = Stop(), Outcome()
-    stop.on_signal()
+    stop = Stop()
+    with stop.on_signal():
+        return _run(configuration, bus, wanted, workers, processes, stop)
+
+
+def _run(
+    configuration: Configuration, bus: Bus, wanted: tuple[str, ...], workers: int, processes: int, stop: Stop
+) -> Outcome:
+    """Run the wanted dataflows, each in a thread but ``risk``, and count what they did."""
+    outcome = Outcome()
     sequenced, decided = threading.Event(), threading.Event()
     for recovery in (configuration.directory / RECOVERY, configuration.directory / MARKET_RECOVERY):
         if recovery.exists() and not bus.topics():
