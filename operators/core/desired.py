@@ -15,6 +15,7 @@ second, in order of shard, so the result depends on the journal alone.
 """
 
 import hashlib
+from collections import deque
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,7 +28,7 @@ from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
 from seawall.schemas.records import Record
 
-SCHEMA = "desired/1"
+SCHEMA = "desired/2"
 TOPIC = "state"
 FULL_EVERY_US = 60_000_000
 STATE_EXPIRES_US = 2 * FULL_EVERY_US  # who begins to listen between two full ones still accepts the one before
@@ -75,7 +76,8 @@ class DesiredState:
     def __init__(self) -> None:
         self.configuration: dict[str, Any] = {}
         self.numbering = Numbering(-1)
-        self._told: list[list[Told]] = []
+        self._told: list[deque[Told]] = []  # by shard, in order of time: what is not published yet
+        self._passed_us: list[int] = []  # by shard: the last second that it has told the end of
         self._waiting: list[Planned] = []
         self._targets: dict[str, dict[str, Any]] = {}  # target -> its last command, and those in force by slot
         self._full_as_of_us = -1
@@ -86,28 +88,32 @@ class DesiredState:
         if isinstance(item, Planned):
             self._waiting.append(item)
         else:
-            while len(self._told) <= item.shard:
-                self._told.append([])
-            self._told[item.shard].append(Told(*item))
+            self._hear(item)
         done = []
         while self._waiting and self._complete(self._waiting[0]):
             done.append(self._published(self._waiting.pop(0)))
         return done
+
+    def _hear(self, told: Told) -> None:
+        while len(self._told) <= told.shard:
+            self._told.append(deque())
+            self._passed_us.append(-1)
+        self._told[told.shard].append(told)
+        if told.second:
+            self._passed_us[told.shard] = told.as_of_us
 
     def _complete(self, planned: Planned) -> bool:
         frame = planned.enforced.frame
         if frame.configuration is not None:
             self.configuration = frame.configuration
             self.numbering.partition = frame.partition
-        passed = [any(told.second and told.as_of_us >= frame.as_of_us for told in shard) for shard in self._told]
-        return len(passed) == self.configuration["shards"] and all(passed)
+        passed = self._passed_us
+        return len(passed) == self.configuration["shards"] and min(passed) >= frame.as_of_us
 
     def _published(self, planned: Planned) -> Planned:
         frame = planned.enforced.frame
-        values = [value for shard in self._told for told in shard if told.as_of_us <= frame.as_of_us
-                  for value in told.commands]  # fmt: skip
-        self._told = [[told for told in shard if told.as_of_us > frame.as_of_us] for shard in self._told]
-        changed = dict.fromkeys(self._apply(value) for value in [*values, *(r.value for r in planned.commands)])
+        values = [*self._take(frame.as_of_us), *(record.value for record in planned.commands)]
+        changed = dict.fromkeys(map(self._apply, values))
         full = self._full_as_of_us < 0 or frame.as_of_us - self._full_as_of_us >= FULL_EVERY_US
         if full:
             self._full_as_of_us = frame.as_of_us
@@ -122,6 +128,14 @@ class DesiredState:
         beat = {**head, "exp_us": frame.cut_us + HEARTBEAT_EXPIRES_US, "state_sha256": self._sha256}
         records.append(self._record(frame.seq, len(records), orjson.dumps(beat)))
         return planned._replace(state=records)
+
+    def _take(self, as_of_us: int) -> list[bytes]:
+        """Take the commands that were ordered up to ``as_of_us``, shard by shard; the others stay."""
+        values: list[bytes] = []
+        for shard in self._told:
+            while shard and shard[0].as_of_us <= as_of_us:
+                values += shard.popleft().commands
+        return values
 
     def _record(self, seq: int, at: int, value: bytes) -> Record:
         return self.numbering.record(TOPIC, seq, at, str(self.configuration["issuer"]), value)
@@ -162,6 +176,7 @@ class DesiredState:
             "partition": self.numbering.partition,
             "counts": self.numbering.counts,
             "told": [[list(told) for told in shard] for shard in self._told],
+            "passed": self._passed_us,
             "targets": self._targets,
             "last": [self._full_as_of_us, self._sha256],
         }
@@ -173,6 +188,7 @@ class DesiredState:
         state, self = unpack(SCHEMA, data), cls()
         self.configuration, self.numbering.partition = state["configuration"], state["partition"]
         self.numbering.counts, self._targets = state["counts"], state["targets"]
-        self._told = [[Told(*told) for told in shard] for shard in state["told"]]
+        self._told = [deque(Told(*told) for told in shard) for shard in state["told"]]
+        self._passed_us = list(state["passed"])
         self._full_as_of_us, self._sha256 = state["last"]
         return self
