@@ -5,20 +5,25 @@ source. A record that cannot be decoded stands, rejected, at the time its source
 does one from more than 24 hours after the clock at reading.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 
 from seawall.connectors.bus import Bus
 from seawall.connectors.files import Lines, Oversize
-from seawall.operators.core.rejects import Place, RejectRecord, reject_oversize, reject_record
+from seawall.operators.core.rejects import (
+    RECORD_BYTES_MAX,
+    Place,
+    RejectRecord,
+    refuse_record,
+    reject_oversize,
+    reject_record,
+)
 from seawall.operators.core.ticks import Item
 from seawall.schemas.decode import decode_event
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import NO_TIME, Event, Signal
 
 FUTURE_US_MAX = 24 * 3600 * 1_000_000
-RECORD_BYTES_MAX = 256 * 1024
-HEAD_BYTES = 64 * 1024
+NO_CLOCK_US = 1 << 62  # signals carry the times of records that were checked when they were made
 POLL_RECORDS = 1000
 
 Clock = Callable[[], int]
@@ -81,8 +86,8 @@ class FileSource:
         return reject_oversize(self.place, number, *content)
 
 
-class TopicSource:
-    """The records of one partition of a live topic.
+class _Partition:
+    """Reads one partition of a topic, whose records it gives as items.
 
     Parameters
     ----------
@@ -98,52 +103,40 @@ class TopicSource:
         self.number, self.place = number, place
         self._bus, self._offset, self._high_us = bus, offset, high_us
 
-    def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
-        """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
-        items: list[Item] = []
+    def _read(self, latest_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
+        """Return the next items, at most ``records_max``; no effective time lies after ``latest_us``."""
+        items = []
         for stored in self._bus.read(self.place.name, self.place.partition, self._offset, records_max):
-            items.append(self._item(stored.offset, stored.value, now_us))
+            items.append(self._item(stored.offset, stored.value, latest_us))
             self._offset = stored.offset + 1
         return items
 
-    def _item(self, offset: int, value: bytes, now_us: int) -> Item:
+    def _item(self, offset: int, value: bytes, latest_us: int) -> Item:
         event: Event | RejectRecord
         late = 0
         try:
             if len(value) > RECORD_BYTES_MAX:
                 raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {len(value)} bytes")
             event = decode_event(value)
-            check_future(event, now_us + FUTURE_US_MAX)
+            check_future(event, latest_us + FUTURE_US_MAX)
             if event.event_time_us != NO_TIME:
                 late = int(event.event_time_us < self._high_us)
-                self._high_us = max(self._high_us, min(event.event_time_us, now_us))
+                self._high_us = max(self._high_us, min(event.event_time_us, latest_us))
         except Rejected as rejected:
-            event = self._refused(offset, value, rejected)
-        high = self._high_us if self._high_us != NO_TIME else now_us
-        return (high, self.number, offset, 0, late, event, value)
-
-    def _refused(self, offset: int, value: bytes, rejected: Rejected) -> RejectRecord:
-        if len(value) <= RECORD_BYTES_MAX:
-            return reject_record(self.place, offset, rejected, value)
-        return reject_oversize(self.place, offset, value[:HEAD_BYTES], len(value), hashlib.sha256(value).hexdigest())
+            event = refuse_record(self.place, offset, rejected, value)
+        return (self._high_us, self.number, offset, 0, late, event, value)
 
 
-class SignalsSource:
-    """The signals of one group of a bounded run, all there before the first is read.
+class TopicSource(_Partition):
+    """The records of one partition of a live topic."""
 
-    Parameters
-    ----------
-    number, place
-        Its number among the sources, and its topic and partition.
-    bus
-        Where the topic is.
-    offset, high_us
-        The next record, and the highest event time before it.
-    """
+    def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
+        """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
+        return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in self._read(now_us, records_max)]
 
-    def __init__(self, number: int, place: Place, bus: Bus, offset: int, high_us: int) -> None:
-        self.number, self.place = number, place
-        self._bus, self._offset, self._high_us = bus, offset, high_us
+
+class SignalsSource(_Partition):
+    """The signals of one group of a bounded run, all there before the first is read."""
 
     def items(self) -> Iterator[Item]:
         """Yield the records in order of offsets.
@@ -153,22 +146,12 @@ class SignalsSource:
         UsageError
             The last one does not end a run: what follows would be journaled in another order.
         """
-        topic, partition, high, event = self.place.name, self.place.partition, self._high_us, None
-        while found := self._bus.read(topic, partition, self._offset, POLL_RECORDS):
-            for offset, _, _, value in found:
-                event, late = self._decoded(offset, value), 0
-                if not isinstance(event, RejectRecord):
-                    late, high = int(event.event_time_us < high), max(high, event.event_time_us)
-                yield (high, self.number, offset, 0, late, event, value)
-            self._offset = found[-1].offset + 1
-        if isinstance(event, Signal) and not event.end:
+        last = None
+        while found := self._read(NO_CLOCK_US):
+            yield from found
+            last = found[-1][5]
+        if isinstance(last, Signal) and not last.end:
             raise UsageError(f"{self.place.key} does not end: market has not finished; run it to its end first")
-
-    def _decoded(self, offset: int, value: bytes) -> Event | RejectRecord:
-        try:
-            return decode_event(value)
-        except Rejected as rejected:
-            return reject_record(self.place, offset, rejected, value)
 
 
 def check_future(event: Event, latest_us: int) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seawall.operators.mitigation import plan_mitigation
     from seawall.operators.seal import seal_log
     from seawall.operators.signing import sign_commands
+    from seawall.operators.slicing import slice_time
     from seawall.operators.state import publish_state
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "record_audit",
     "seal_log",
     "sign_commands",
+    "slice_time",
     "watch_counterparties",
     "watch_market",
 ]
@@ -41,6 +43,7 @@ _WHERE = {
     "record_audit": "audit",
     "seal_log": "seal",
     "sign_commands": "signing",
+    "slice_time": "slicing",
     "watch_counterparties": "conduct",
     "watch_market": "market",
 }

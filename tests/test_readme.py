@@ -156,7 +156,7 @@ def test_lines_of_the_demo_are_left_out_only_where_the_page_says_so(printed: dic
 def test_the_path_in_python_is_short_and_the_command_line_agrees_with_every_byte_of_it(
     printed: dict[int, str], folder: Path
 ) -> None:
-    by_hand, _ = (block for block in blocks() if block.language == "python")
+    by_hand, *_ = (block for block in blocks() if block.language == "python")
     assert len(by_hand.text.splitlines()) <= 25
     after = next(block for block in blocks() if "seawall replay crisis" in block.text)
     assert "verified:" in printed[after.line]

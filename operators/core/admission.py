@@ -6,6 +6,8 @@ first record (``schemas/slices.py``). A later record may change terms, but not w
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 from seawall.operators.core.directory import shard_of
 from seawall.operators.core.policy import Policy
 from seawall.schemas import events as ev
@@ -108,6 +110,32 @@ class Admission:
         """Note whether a margin depends on open interest: only then is that journaled."""
         place = (record.venue, record.instrument)
         (self.scaled.add if record.open_interest_upper else self.scaled.discard)(place)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as plain values and records; instruments and accounts in order of their ordinals."""
+        return {
+            "accounts": [[self._account_records[name], known.shard] for name, known in self.accounts.items()],
+            "instruments": [self._instrument_records[name] for name in self.instruments],
+            "counterparties": sorted(self.counterparties),
+            "scaled": sorted(self.scaled),
+            "owners": list(self._owners.items()),
+            "policy": self.policy.snapshot(),
+            "for": [self._issuer, self._environment],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what ``snapshot`` returned, into one that is new."""
+        for plain, shard in state["accounts"]:
+            account = msgspec.convert(plain, ev.Account)
+            self._account_records[account.account] = account
+            self.accounts[account.account] = KnownAccount(len(self.accounts), shard)
+        for plain in state["instruments"]:
+            self.apply(msgspec.convert(plain, ev.Instrument))
+        self.counterparties = set(state["counterparties"])
+        self.scaled = {(venue, instrument) for venue, instrument in state["scaled"]}
+        self._owners = dict(state["owners"])
+        self.policy.restore(state["policy"])
+        self._issuer, self._environment = state["for"]
 
     def account(self, name: str) -> KnownAccount:
         """Return a known account, or raise Rejected."""

@@ -6,6 +6,7 @@ SHA-256 are kept (CONTRACT §4).
 """
 
 import base64
+import hashlib
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 from seawall.schemas.errors import Reason, Rejected
 from seawall.schemas.slices import SLICE_BYTES_MAX
 
+RECORD_BYTES_MAX = 256 * 1024
+HEAD_BYTES = 64 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
@@ -68,6 +71,14 @@ def reject_oversize(place: Place, number: int, head: bytes, length: int, sha256:
         "sha256": sha256,
     }
     return RejectRecord(place.record_id(number), _encode(body))
+
+
+def refuse_record(place: Place, number: int, rejected: Rejected, original: bytes) -> RejectRecord:
+    """Return what is kept of a rejected record of any size."""
+    if len(original) <= RECORD_BYTES_MAX:
+        return reject_record(place, number, rejected, original)
+    sha256 = hashlib.sha256(original).hexdigest()
+    return reject_oversize(place, number, original[:HEAD_BYTES], len(original), sha256)
 
 
 def _kept(original: bytes) -> dict[str, str]:

@@ -4,6 +4,7 @@ Every shard's slices are applied in order of ``seq``. The directory comes from s
 every reference record; source positions only ever advance, so the furthest one of any slice holds.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -20,8 +21,8 @@ REMEMBERED_MORE = 2_000
 class Remembered:
     """The last ids of one shard, of fills or of transfers."""
 
-    def __init__(self) -> None:
-        self._ids: dict[str, None] = {}
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._ids: dict[str, None] = dict.fromkeys(ids)
 
     def __contains__(self, name: str) -> bool:
         return name in self._ids
@@ -31,6 +32,10 @@ class Remembered:
         self._ids[name] = None
         while len(self._ids) > count_max:
             del self._ids[next(iter(self._ids))]
+
+    def ids(self) -> list[str]:
+        """Return what is remembered, oldest first."""
+        return list(self._ids)
 
 
 class _Ids(msgspec.Struct):
@@ -134,6 +139,28 @@ class Standing:
             self.ended = found.end
             if not found.more:
                 self.second_open = not found.second
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as plain values and records."""
+        return {
+            "admission": self.admission.snapshot(),
+            "numbers": [self.as_of_us, self.second_open, self.ended, self.ids_max],
+            "seqs": list(self.seqs),
+            "open": sorted(self.open),
+            "configuration": self.configuration,
+            "positions": list(self.positions.items()),
+            "fills": [memory.ids() for memory in self.fills],
+            "transfers": [memory.ids() for memory in self.transfers],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what ``snapshot`` returned, into one that is new."""
+        self.admission.restore(state["admission"])
+        self.as_of_us, self.second_open, self.ended, self.ids_max = state["numbers"]
+        self.seqs, self.open = list(state["seqs"]), set(state["open"])
+        self.configuration, self.positions = state["configuration"], {k: list(v) for k, v in state["positions"]}
+        self.fills = [Remembered(ids) for ids in state["fills"]]
+        self.transfers = [Remembered(ids) for ids in state["transfers"]]
 
     def _remember(self, shard: int, found: _Folded) -> None:
         for ids, memory in ((found.fills, self.fills[shard]), (found.transfers, self.transfers[shard])):
