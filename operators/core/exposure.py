@@ -18,7 +18,7 @@ from seawall.operators.core.activity import activity_of
 from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, Table
 from seawall.operators.core.heard import alerts_of, news_of, wide_news_of
 from seawall.operators.core.ledger import Ledger
-from seawall.operators.core.price_states import PriceWatch, price_states
+from seawall.operators.core.price_states import PriceWatch
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.operators.core.volatility import VolatilityState
 from seawall.schemas import events as ev
@@ -80,6 +80,8 @@ class ExposureState:
         assert ledger is not None
         out = self._writer.begin(piece)
         fills.apply_slice(ledger, piece, out)
+        if piece.marks is not None:
+            self._watch.hear(piece.marks.instrument)
         if piece.fills is not None:
             self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
         decides = not piece.more
@@ -106,7 +108,7 @@ class ExposureState:
         """Write the rows that moved, with the states of their prices; where these changed, without rows too."""
         if not changed and not piece.second:
             return
-        states = price_states(ledger, piece.as_of_us)
+        states = self._watch.states(ledger, piece.as_of_us)
         told = self._watch.look(states, out)
         out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told)
 
@@ -167,8 +169,14 @@ class ExposureState:
 
     def _sampled(self, ledger: Ledger, as_of_us: int) -> Markets | None:
         """Return what the marks say of markets at the end of a second, None where no limit may ask for it."""
-        across, marks = ledger.marks.across(), ledger.marks.rows
-        self._markets.sample(marks["price"][across], marks["time_us"][across])
+        marked, across, marks = ledger.marks.take_marked(), ledger.marks.across(), ledger.marks.rows
+        price, time_us = marks["price"], marks["time_us"]
+        if marked is None:
+            self._markets.sample(price[across], time_us[across])
+        else:
+            for number in marked:
+                row = across.item(number)
+                self._markets.sample_one(number, price.item(row), time_us.item(row))
         limits = self.configuration["limits"]
         asked = limits.get("documents") or any("scaling" in limit for limit in limits["limits"])
         return self._markets.markets(ledger.directory, as_of_us) if asked else None

@@ -55,6 +55,7 @@ class Ledger:
         self.transfers = Memory(configuration["fill_memory"], TRANSFER)
         self.open_count: I8 = np.zeros(0, dtype=np.int64)
         self.open_at: I8 = np.zeros(0, dtype=np.int64)
+        self.opened = 0  # how often positions opened or closed since the start: who keeps something of them looks here
         self.contributed: F8 = np.zeros(0)
         self.active: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self.expiring: dict[int, int] = {}
@@ -122,6 +123,7 @@ class Ledger:
         """Count a position opened (1) or closed (-1) in an account and at a mark row."""
         if opened:
             self._room(mark)
+            self.opened += 1
             self.open_count[account] += opened
             self.open_at[mark] += opened
 
@@ -129,6 +131,7 @@ class Ledger:
         """Count many positions opened and closed."""
         self._room(self.marks.rows.size - 1)
         if opened.any():  # most fills change the size of a position that stays open
+            self.opened += 1
             np.add.at(self.open_count, accounts, opened)
             np.add.at(self.open_at, marks, opened)
 

@@ -51,6 +51,7 @@ class Marks:
         self._worth_at: dict[int, F8] = {}
         self.venue_priced = self.venue_accounts = False
         self._fresh = False
+        self._marked: set[int] | None = None  # instruments marked since somebody asked; None: maybe any
 
     def row(self, instrument: int, venue: int = ACROSS) -> int:
         """Return the mark row of an instrument at a venue (or across venues), made without a price where new."""
@@ -82,13 +83,20 @@ class Marks:
         price = float(prices[row])
         return price if price == price else float(prices[self.row(self.rows["instrument"].item(row))])  # noqa: PLR0124
 
+    def take_marked(self) -> list[int] | None:
+        """Return the instruments that were marked since the last call, in order of number; None: maybe any of them."""
+        marked, self._marked = self._marked, set()
+        return None if marked is None or len(marked) >= VECTOR_MIN else sorted(marked)
+
     def apply(self, marks: MarkColumns) -> None:
         """Take the marks of a slice, at most one per (instrument, kind, venue)."""
         across = self.across()
         if not marks.kind and not marks.venue and len(marks.price) >= VECTOR_MIN:
-            self._fresh = False
+            self._fresh, self._marked = False, None
             self._apply_many(across[integers(marks.instrument)], reals(marks.price), integers(marks.time_us))
             return
+        if self._marked is not None:
+            self._marked.update(marks.instrument)
         kinds = marks.kind or ["mark"] * len(marks.price)
         venues = marks.venue or [""] * len(marks.price)
         for instrument, price, time_us, kind, venue in zip(
@@ -227,4 +235,4 @@ class Marks:
         self.venue_priced = state["venue_priced"]
         self.venue_accounts = bool((self.rows["venue"] != ACROSS).any())
         self.settlements = {int(k): float(v) for k, v in state["settlements"]}
-        self._fresh = False
+        self._fresh, self._marked = False, None

@@ -17,6 +17,7 @@ Each comes with an alert of its kind when it begins, and is over without one.
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seawall.operators.core.ledger import Ledger
 
@@ -29,32 +30,59 @@ ALERTS = {
     "unpriced": ("unpriced_asset", "asset", 2, "balances stand in it and it has no rate: it counts 0"),
 }
 States = dict[str, list[str]]
+NEVER_US = 1 << 62
 
 
-def price_states(ledger: Ledger, as_of_us: int) -> States:
-    """Return the names in each state, in order of number; states without any are left out."""
-    states = _marks(ledger, as_of_us)
-    if ledger.directory.has_option:
-        states["unvalued"] = ledger.sheet.unvalued(ledger.options_held())
-    if ledger.expiring:
-        states["expiring"] = _expiring(ledger, as_of_us)
-    if np.isnan(ledger.marks.asset_prices).any():
-        states["unpriced"] = _unpriced(ledger)
-    return {kind: names for kind in KINDS if (names := states.get(kind))}
+class OldMarks:
+    """The instruments held whose mark is old or missing, looked for again only where that may have changed.
+
+    It changes when positions open or close, when one of these instruments is marked, when marks are to be younger than
+    before, and when the oldest mark that is still good enough is so no more. All of it can be found again from the
+    ledger, so it is no state.
+    """
+
+    def __init__(self) -> None:
+        self._found: States = {}
+        self._numbers: frozenset[int] = frozenset()
+        self._until_us = -1
+        self._seen = (-1, -1)
+
+    def hear(self, instruments: list[int]) -> None:
+        """Take note of instruments that were marked."""
+        if not self._numbers.isdisjoint(instruments):
+            self._until_us = -1
+
+    def at(self, ledger: Ledger, as_of_us: int) -> States:
+        """Return the names of the instruments ``stale`` and ``missing``."""
+        seen = (ledger.opened, ledger.mark_age_us_max)
+        if as_of_us > self._until_us or seen != self._seen:
+            self._seen = seen
+            self._look(ledger, as_of_us)
+        return self._found
+
+    def _look(self, ledger: Ledger, as_of_us: int) -> None:
+        size = min(ledger.marks.rows.size, len(ledger.open_at))
+        held = ledger.open_at[:size].nonzero()[0]
+        since, numbers = _since(ledger, held), ledger.marks.rows["instrument"][held]
+        old = since < as_of_us - ledger.mark_age_us_max
+        self._until_us = int(since[~old].min(initial=NEVER_US)) + ledger.mark_age_us_max
+        self._numbers, self._found = frozenset(numbers[old].tolist()), {}
+        if self._numbers:
+            unmarked = since == 0
+            self._found = {
+                "stale": _named(ledger, numbers[old & ~unmarked]),
+                "missing": _named(ledger, numbers[old & unmarked]),
+            }
 
 
-def _marks(ledger: Ledger, as_of_us: int) -> States:
+def _since(ledger: Ledger, held: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the time of mark rows; a venue's without a price of its own is as old as the one across."""
     rows = ledger.marks.rows
-    size = min(rows.size, len(ledger.open_at))
-    since = rows["time_us"][:size]
-    if ledger.marks.venue_accounts:  # a venue's row without a price of its own is as old as the one across
-        own = np.isnan(rows["price"][:size])
-        since = np.where(own, rows["time_us"][ledger.marks.across()[rows["instrument"][:size]]], since)
-    old = (ledger.open_at[:size] > 0) & (since < as_of_us - ledger.mark_age_us_max)
-    if not old.any():
-        return {}
-    numbers, unmarked = rows["instrument"][:size][old], since[old] == 0
-    return {"stale": _named(ledger, numbers[~unmarked]), "missing": _named(ledger, numbers[unmarked])}
+    since: NDArray[np.int64] = rows["time_us"][held]
+    if ledger.marks.venue_accounts:
+        across = rows["time_us"][ledger.marks.across()[rows["instrument"][held]]]
+        since = np.where(np.isnan(rows["price"][held]), across, since)
+    return since
 
 
 def _expiring(ledger: Ledger, as_of_us: int) -> list[str]:
@@ -64,6 +92,9 @@ def _expiring(ledger: Ledger, as_of_us: int) -> list[str]:
 
 
 def _unpriced(ledger: Ledger) -> list[str]:
+    prices = ledger.marks.asset_prices
+    if all(prices.item(asset) == prices.item(asset) for asset in ledger.balances.assets):  # no NaN
+        return []
     rows = ledger.balances.rows
     bad = np.isnan(ledger.marks.asset_prices[rows["asset"]]) & (rows["amount"] != 0)
     names = list(ledger.directory.assets)
@@ -83,6 +114,21 @@ class PriceWatch:
 
     def __init__(self) -> None:
         self._known: States = {}
+        self._old = OldMarks()
+
+    def hear(self, instruments: list[int]) -> None:
+        """Take note of instruments that were marked."""
+        self._old.hear(instruments)
+
+    def states(self, ledger: Ledger, as_of_us: int) -> States:
+        """Return the names in each state, in order of number; states without any are left out."""
+        states = dict(self._old.at(ledger, as_of_us))
+        if ledger.directory.has_option:
+            states["unvalued"] = ledger.sheet.unvalued(ledger.options_held())
+        if ledger.expiring:
+            states["expiring"] = _expiring(ledger, as_of_us)
+        states["unpriced"] = _unpriced(ledger)
+        return {kind: names for kind in KINDS if (names := states.get(kind))}
 
     def look(self, states: States, out: Any) -> bool:
         """Write an alert for every name that is new in its state; return whether anything began or ended."""

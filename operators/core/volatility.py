@@ -98,6 +98,25 @@ class VolatilityState:
             self._learn(fresh[moved], now[moved] / before[moved] - 1.0, at_us[moved])
         rows["price"][fresh], rows["time_us"][fresh] = now, at_us
 
+    def sample_one(self, at: int, price: float, time_us: int) -> None:
+        """Do what :meth:`sample` does for one instrument; the same operations in the same order, so the same bits."""
+        self._reserve(at + 1)
+        rows = self.rows
+        before_us = rows["time_us"].item(at)
+        if time_us <= before_us or not price > 0:
+            return
+        before = rows["price"].item(at)
+        rows["price"][at], rows["time_us"][at] = price, time_us
+        if before > 0:
+            change, elapsed = price / before - 1.0, (time_us - before_us) / 1e6
+            rate = change * change / elapsed
+            rows["age_s"][at] = age = rows["age_s"].item(at) + elapsed
+            rows["returns"][at] = returns = rows["returns"].item(at) + 1
+            rows["fast"][at] = fast = _weighted_one(rows["fast"].item(at), rate, elapsed, age, FAST_S)
+            rows["slow"][at] = _weighted_one(rows["slow"].item(at), rate, elapsed, age, SLOW_S)
+            faded = rows["peak"].item(at) / (1.0 + elapsed / PEAK_S)
+            rows["peak"][at] = max(faded, fast) if returns >= RETURNS_MIN else 0.0
+
     def _learn(self, at: I8, change: F8, at_us: I8) -> None:
         rows = self.rows
         elapsed = (at_us - rows["time_us"][at]) / 1e6
@@ -150,6 +169,14 @@ def _weighted(before: F8, rate: F8, elapsed: F8, age: F8, constant_s: float) -> 
         weight = elapsed / span
         result: F8 = np.where(span > 0, (before + weight * rate) / (1.0 + weight), rate)
     return result
+
+
+def _weighted_one(before: float, rate: float, elapsed: float, age: float, constant_s: float) -> float:
+    span = min(age - elapsed, constant_s)
+    if span <= 0:
+        return rate
+    weight = elapsed / span
+    return (before + weight * rate) / (1.0 + weight)
 
 
 def _yearly(rate: F8) -> F8:
