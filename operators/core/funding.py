@@ -8,7 +8,7 @@ account accrues: within an interval the latest rate, in proportion to the time t
 An account without a venue follows the first venue that published for the instrument.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,19 @@ I8 = NDArray[np.int64]
 NOWHERE = -1
 
 
+class Paces(NamedTuple):
+    """What is known of every instrument's funding, as arrays of shape (venues + 1, instruments), and paid (accounts,).
+
+    The last row is that of accounts without a venue.
+    """
+
+    funded: NDArray[np.bool_]
+    rate: F8
+    interval_us: F8
+    since_us: I8
+    paid_us: I8
+
+
 class Funding:
     """Rates as they were last heard, what was settled and has not arrived, and since when accounts accrue."""
 
@@ -35,6 +48,7 @@ class Funding:
         self._paid_us: dict[int, int] = {}
         self._rows = Chosen()
         self._funded = 0
+        self._paces: Paces | None = None
 
     def __bool__(self) -> bool:
         return bool(self._rates)
@@ -43,6 +57,7 @@ class Funding:
         """Take a rate; a settled one is paid at once."""
         number, venue = self._directory.instruments[event.instrument], self._directory.venue(event.venue)
         rate, settled = float(event.rate), event.kind == "settled"
+        self._paces = None
         for place in (venue, NOWHERE) if self._followed.setdefault(number, venue) == venue else (venue,):
             before = self._rates.get((number, place))
             since_us = event.event_time_us if settled or before is None else before[2]
@@ -55,6 +70,7 @@ class Funding:
         key = account << 20 | asset
         self.accrued.add(key, -self.accrued.amount(key))
         self._paid_us[account] = as_of_us
+        self._paces = None
 
     def unrealised(self, as_of_us: int, accounts: int) -> F8:
         """Return what each account has accrued, in the reporting currency."""
@@ -71,20 +87,27 @@ class Funding:
         arrays, held = self._directory.arrays, self._positions.rows
         if self._funded != len(self._rates):
             self._rows, self._funded = Chosen(), len(self._rates)
-        funded = np.zeros(len(arrays["size"]), dtype=bool)
-        funded[list(self._followed)] = True
-        at = self._rows.of(self._positions, funded)
-        shape = (len(self._directory.venues) + 1, len(arrays["size"]))  # accounts without a venue: the last row
-        rate, interval, since = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=np.int64)
-        for (number, place), (value, interval_us, since_us) in self._rates.items():
-            rate[place, number], interval[place, number], since[place, number] = value, interval_us, since_us
-        paid = np.zeros(len(arrays["venue"]), dtype=np.int64)
-        paid[list(self._paid_us)] = list(self._paid_us.values())
+        paces = self._known()
+        at = self._rows.of(self._positions, paces.funded)
         account = held["account"][at]
         of = (arrays["venue"][account], held["instrument"][at])
-        passed = np.maximum(as_of_us - np.maximum(since[of], paid[account]), 0)
-        share = np.minimum(passed / interval[of], 1.0)
-        return at, np.where(arrays["books_funding"][account], 0.0, rate[of] * share)
+        passed = np.maximum(as_of_us - np.maximum(paces.since_us[of], paces.paid_us[account]), 0)
+        share = np.minimum(passed / paces.interval_us[of], 1.0)
+        return at, np.where(arrays["books_funding"][account], 0.0, paces.rate[of] * share)
+
+    def _known(self) -> Paces:
+        """Return what is known as arrays, made again when anything was heard or the directory grew."""
+        arrays = self._directory.arrays
+        shape, accounts = (len(self._directory.venues) + 1, len(arrays["size"])), len(arrays["venue"])
+        if self._paces is None or self._paces.rate.shape != shape or len(self._paces.paid_us) != accounts:
+            funded, paid = np.zeros(shape[1], dtype=bool), np.zeros(accounts, dtype=np.int64)
+            funded[list(self._followed)] = True
+            paid[list(self._paid_us)] = list(self._paid_us.values())
+            rate, interval, since = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=np.int64)
+            for (number, place), (value, interval_us, since_us) in self._rates.items():
+                rate[place, number], interval[place, number], since[place, number] = value, interval_us, since_us
+            self._paces = Paces(funded, rate, interval, since, paid)
+        return self._paces
 
     def _pay(self, number: int, place: int, rate: float) -> None:
         """Book a settled payment of one instrument's positions at a venue: to the balance, or to what is accrued."""
@@ -118,3 +141,4 @@ class Funding:
         self._rates = {(n, p): (float(r), i, s) for n, p, r, i, s in state["rates"]}
         self._followed = {int(k): int(v) for k, v in state["followed"]}
         self._paid_us = {int(k): int(v) for k, v in state["paid"]}
+        self._paces = None

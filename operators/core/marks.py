@@ -99,10 +99,20 @@ class Marks:
             self._marked.update(marks.instrument)
         kinds = marks.kind or ["mark"] * len(marks.price)
         venues = marks.venue or [""] * len(marks.price)
+        taken: list[tuple[int, float, int, int]] = []
         for instrument, price, time_us, kind, venue in zip(
             marks.instrument, marks.price, marks.time_us, kinds, venues, strict=True
         ):
-            self._apply_one(instrument, price, time_us, kind, venue)
+            if kind == "settlement":
+                self.settlements[instrument] = price
+                continue
+            taken.append((self.row(instrument), price, time_us, STANDING[kind]))
+            if venue:
+                taken.append((self.row(instrument, self._directory.venue(venue)), price, time_us, STANDING[kind]))
+                self.venue_priced = True
+        self._apply_few(taken)
+        if self._fresh:
+            self._reprice(set(marks.instrument))
 
     def _apply_many(self, rows: I8, price: F8, time_us: I8) -> None:
         """Take plain marks; one that is late, or below a robust mark that stands, changes nothing."""
@@ -114,23 +124,13 @@ class Marks:
         self.rows["time_us"][rows] = time_us
         self.rows["standing"][rows] = STANDING["mark"]
 
-    def _apply_one(self, instrument: int, price: float, time_us: int, kind: str, venue: str) -> None:
-        if kind == "settlement":
-            self.settlements[instrument] = price
-            return
-        targets = [self.row(instrument)]
-        if venue:
-            targets.append(self.row(instrument, self._directory.venue(venue)))
-            self.venue_priced = True
-        standing, rows = STANDING[kind], self.rows
-        for row in targets:
-            stood = rows["standing"].item(row)
-            if standing > stood or (standing == stood and time_us >= rows["time_us"].item(row)):
-                rows["price"][row] = price
-                rows["time_us"][row] = time_us
-                rows["standing"][row] = standing
-        if self._fresh:
-            self._reprice(instrument)
+    def _apply_few(self, marks: list[tuple[int, float, int, int]]) -> None:
+        """Take marks one by one: row, price, time and standing of each."""
+        prices, times, standings = (self.rows[name] for name in ("price", "time_us", "standing"))
+        for row, price, time_us, standing in marks:
+            stood = standings.item(row)
+            if standing > stood or (standing == stood and time_us >= times.item(row)):
+                prices[row], times[row], standings[row] = price, time_us, standing
 
     def refresh(self) -> None:
         """Forget derived prices: the directory changed."""
@@ -156,12 +156,19 @@ class Marks:
         self.at_par = bool((self.worth == 1.0).all())
         self._fresh = True
 
-    def _reprice(self, instrument: int) -> None:
-        """Do what ``price`` does for the rows of one instrument; a spot instrument prices assets, so all of them."""
-        arrays = self._directory.arrays
-        if arrays["spot"].item(instrument):
+    def _reprice(self, instruments: set[int]) -> None:
+        """Do what ``price`` does for the rows of instruments; a spot instrument prices assets, so all of them."""
+        spot = self._directory.arrays["spot"]
+        if any(spot.item(instrument) for instrument in instruments):
             self._fresh = False
             return
+        for instrument in instruments:
+            self._reprice_one(instrument)
+        if not self.at_par:
+            self.at_par = bool((self.worth == 1.0).all())
+
+    def _reprice_one(self, instrument: int) -> None:
+        arrays = self._directory.arrays
         settlement = arrays["settlement"].item(instrument)
         size, prices = arrays["size"].item(instrument), self.rows["price"]
         across = prices.item(self._across.item(instrument))
@@ -174,8 +181,6 @@ class Marks:
             self.unit[row] = value * worth if marked else 0.0
             self.worth[row] = worth if marked else 0.0
             self.at_par = self.at_par and worth == 1.0 and marked
-        if not self.at_par:
-            self.at_par = bool((self.worth == 1.0).all())
 
     def worth_at(self, venue: I8, asset: I8) -> F8:
         """Return what balances are worth at the marks of their account's venue (-1: none), elementwise; 0 unpriced."""
@@ -193,31 +198,39 @@ class Marks:
     def _price_assets(self, arrays: dict[str, Any]) -> None:
         """Price every asset, across venues and at each venue that marks a spot instrument; NaN where it is unpriced."""
         spots = arrays["spot"].nonzero()[0].tolist()
-        self.asset_prices = self._solve(arrays, spots, ACROSS)
+        pairs = [(arrays["base"].item(number), arrays["quote"].item(number)) for number in spots]
+        standing = self.rows["price"].tolist()
+        across = [standing[self._across.item(number)] for number in spots]
+        self.asset_prices = self._solve(pairs, across)
         self.asset_worth = np.where(np.isnan(self.asset_prices), 0.0, self.asset_prices)
-        venues: set[int] = set()
-        if self.venue_priced:
-            rows = [self._index[pair] for pair in self._index if pair[1] != ACROSS and pair[0] in set(spots)]
-            venues = {self.rows["venue"].item(row) for row in rows if not np.isnan(self.rows["price"].item(row))}
-        self._worth_at = {venue: self._solve(arrays, spots, venue) for venue in sorted(venues)}
+        self._worth_at = {
+            venue: self._solve(pairs, [own.get(number, price) for number, price in zip(spots, across, strict=True)])
+            for venue, own in sorted(self._spot_prices(spots, standing).items())
+        }
 
-    def _solve(self, arrays: dict[str, Any], spots: list[int], venue: int) -> F8:
-        """Return the price of every asset by the spot marks of a venue, those across where it has none."""
-        prices = np.full(len(self._directory.assets), np.nan)
-        prices[0] = 1.0
-        edges = []
-        for number in spots:
-            price = self.price_of(self._index.get((number, venue), self._across.item(number)))
-            if price == price:  # noqa: PLR0124 (no NaN)
-                edges.append((arrays["base"].item(number), arrays["quote"].item(number), price))
+    def _spot_prices(self, spots: list[int], standing: list[float]) -> dict[int, dict[int, float]]:
+        """Return the prices of spot instruments at each venue that has its own, by number; ``standing`` is by row."""
+        found: dict[int, dict[int, float]] = {}
+        for number in spots if self.venue_priced else ():
+            for row in self._of[number]:
+                price, venue = standing[row], self.rows["venue"].item(row)
+                if venue != ACROSS and price == price:  # noqa: PLR0124 (no NaN)
+                    found.setdefault(venue, {})[number] = price
+        return found
+
+    def _solve(self, pairs: list[tuple[int, int]], spot: list[float]) -> F8:
+        """Return the price of every asset by the prices of spot instruments, each a pair of base and quote asset."""
+        prices: list[float | None] = [1.0] + [None] * (len(self._directory.assets) - 1)
+        edges = [(*pair, price) for pair, price in zip(pairs, spot, strict=True) if price == price]  # noqa: PLR0124
         for _ in range(2):  # direct, then through one intermediate asset
             known = prices.copy()
             for base, quote, price in edges:
-                if np.isnan(prices[base]) and not np.isnan(known[quote]):
-                    prices[base] = price * known[quote]
-                if np.isnan(prices[quote]) and not np.isnan(known[base]):
-                    prices[quote] = known[base] / price
-        return prices
+                by_quote, by_base = known[quote], known[base]
+                if prices[base] is None and by_quote is not None:
+                    prices[base] = price * by_quote
+                if prices[quote] is None and by_base is not None:
+                    prices[quote] = by_base / price
+        return np.array(prices, dtype=np.float64)  # None: NaN
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays and plain values."""

@@ -22,11 +22,11 @@ class WorkingOrders:
     def __init__(self) -> None:
         self._orders: dict[str, tuple[int, int, int]] = {}
         self.seen = False
-        self._columns: tuple[I8, I8, I8] | None = None
+        self._pairs: tuple[I8, I8, I8, I8] | None = None  # as long as no order changes
 
     def take(self, event: ev.Order, account: int, instrument: int, units: int) -> bool:
         """Take an order's state; return False where there is no room for one more."""
-        self.seen, self._columns = True, None
+        self.seen, self._pairs = True, None
         if units == 0 or event.reduce_only:
             self._orders.pop(event.order_id, None)
             return True
@@ -43,18 +43,17 @@ class WorkingOrders:
 
         Sums are of integers, so they do not depend on the order of orders.
         """
-        account, instrument, units = self._arrays()
+        if self._pairs is None:
+            self._pairs = self._added()
+        return self._pairs
+
+    def _added(self) -> tuple[I8, I8, I8, I8]:
+        account, instrument, units = np.array(list(self._orders.values()), dtype=np.int64).reshape(-1, 3).T
         keys, first, member = np.unique((account << 24) | instrument, return_index=True, return_inverse=True)
         bought, sold = np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.int64)
         np.add.at(bought, member, np.maximum(units, 0))
         np.add.at(sold, member, np.maximum(-units, 0))
         return account[first], instrument[first], bought, sold
-
-    def _arrays(self) -> tuple[I8, I8, I8]:
-        if self._columns is None:
-            table = np.array(list(self._orders.values()), dtype=np.int64).reshape(-1, 3)
-            self._columns = (table[:, 0], table[:, 1], table[:, 2])
-        return self._columns
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state for :func:`snapshot.pack`."""
@@ -64,7 +63,7 @@ class WorkingOrders:
         """Take the state of a snapshot."""
         self._orders = {name: (account, instrument, units) for name, account, instrument, units in state["orders"]}
         self.seen = state["seen"]
-        self._columns = None
+        self._pairs = None
 
 
 def worst_growth(held: I8, bought: I8, sold: I8) -> I8:
