@@ -110,7 +110,10 @@ class FirmState:
                 measures, scopes = min(len(last), len(values)), min(last.shape[1], values.shape[1])
                 grown[:measures, :scopes] = last[:measures, :scopes]
             self._last[kind] = last = grown
-        moved = np.flatnonzero((np.abs(values - last) > change_min * np.maximum(np.abs(last), 1.0)).any(axis=0))
+        change_max = change_min * np.maximum(np.abs(last), 1.0) if change_min else 0.0
+        moved = (np.abs(values - last) > change_max).any(axis=0).nonzero()[0]
+        if not len(moved):
+            return []
         last[:, moved] = values[:, moved]
         keys = (kind, *table.measures)
         found = [[table.names[i], *values[:, i].tolist()] for i in moved.tolist()]

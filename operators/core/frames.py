@@ -78,7 +78,7 @@ class Causes:
         return [f"fill:{fill}" for fill in islice(found, CAUSES_MAX)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would double the cost of making one; still, nobody changes one
 class Frame:
     """The measures of one slice of a shard (or of one second across shards) and the records that came with them."""
 

@@ -63,6 +63,7 @@ class Ledger:
         self.tables: dict[str, Table] = {}
         self._wide: dict[str, F8] | None = None
         self._account_sums: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
+        self._lent_there: F8 = np.zeros(0)  # by balance: what it counts as collateral, at its account's venue
         self._margined: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self.mark_age_us_max = self.measured_us = 0
         self._changed = True
@@ -274,11 +275,13 @@ class Ledger:
         asset, owner = rows["asset"], rows["account"]
         worth = rows["amount"] * self.marks.asset_worth[asset]
         total = _sum(owner, worth, count)
-        lent = _sum(owner, self._lent(worth), count) if directory.has_haircut else total
+        self._lent_there = self._lent(worth) if directory.has_haircut else worth
+        lent = _sum(owner, self._lent_there, count) if directory.has_haircut else total
         if not self.marks.priced_apart:
             return lent, lent, total
         there = rows["amount"] * self.marks.worth_at(directory.arrays["venue"][owner], asset)
-        return _sum(owner, self._lent(there), count), lent, total
+        self._lent_there = self._lent(there)
+        return _sum(owner, self._lent_there, count), lent, total
 
     def _lent(self, worth: F8) -> F8:
         """Return what balances count as collateral: less their haircut where they are positive."""
@@ -327,8 +330,7 @@ class Ledger:
             delta = rows["size"][at] * self.sheet.scale()[of] * self.sheet.greeks[0][of]
             slope[at] = np.where(self.sheet.terms.coin[of], delta - spent[at], delta)
             required[at] = 0.0
-        worth = balances["amount"] * self.marks.worth_at(arrays["venue"][balances["account"]], balances["asset"])
-        coins = np.where(moves[balances["asset"]], self._lent(worth), 0.0)
+        coins = np.where(moves[balances["asset"]], self._lent_there, 0.0)
         needs = _sum(rows["account"], required, count)
         if self.directory.has_schedule or self.directory.has_scenario:
             needs = self.margins.slopes(needs)
@@ -465,13 +467,14 @@ class Ledger:
 
 def _ratios(account: F8) -> None:
     """Fill margin ratio and leverage by CONTRACT §3: 0 without positions, 1,000,000 at most and without equity."""
-    equity = account[0]
+    equity, ratios = account[0], account[6:8]
     has_equity = equity > 0
-    safe = np.where(has_equity, equity, 1.0)
-    for ratio, over in ((6, 5), (7, 1)):
-        part = account[over]
-        quotient = np.where(has_equity, np.minimum(part / safe, RATIO_MAX), RATIO_MAX)
-        account[ratio] = np.where(part > 0, quotient, 0.0)
+    ratios[0], ratios[1] = account[5], account[1]
+    used = ratios > 0
+    ratios /= np.where(has_equity, equity, 1.0)
+    np.minimum(ratios, RATIO_MAX, out=ratios)
+    ratios[:, ~has_equity] = RATIO_MAX
+    ratios[~used] = 0.0
 
 
 def _across(gross: F8, rates: F8 | None, out: F8) -> None:
