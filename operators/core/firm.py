@@ -111,8 +111,7 @@ class FirmState:
                 grown[:measures, :scopes] = last[:measures, :scopes]
             self._last[kind] = last = grown
         change_max = change_min * np.maximum(np.abs(last), 1.0) if change_min else np.zeros(1)
-        apart: NDArray[np.bool_] = np.abs(values - last) > change_max
-        moved = apart.any(axis=0).nonzero()[0]
+        moved = np.flatnonzero((np.abs(values - last) > change_max).any(axis=0))
         if not len(moved):
             return []
         last[:, moved] = values[:, moved]
