@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from seawall.operators.core.columns import integers
 from seawall.operators.core.directory import Directory
 from seawall.operators.core.ledger import Ledger
 from seawall.schemas import events as ev
@@ -43,9 +44,11 @@ def activity_of(piece: Slice, ledger: Ledger, traded: bool) -> Activity:
     """Return what a slice says of the accounts in a ledger that has taken it; ``traded`` in the second that it ends."""
     directory = ledger.directory
     filled, touched = NOBODY, []
-    if piece.fills is not None:  # as arrays: the numbers of a Python list lie all over memory
+    if ledger.filled is not None:
+        filled = ledger.filled
+    elif piece.fills is not None:
         accounts = piece.fills.account
-        filled = directory.arrays["local"][np.fromiter(accounts, np.int64, len(accounts))]
+        filled = directory.arrays["local"][integers(accounts)]
     if piece.transfers is not None:
         touched = [directory.local[account] for account in piece.transfers.account]
     ended, calls = _events(piece, directory, touched) if piece.events else ([], [])

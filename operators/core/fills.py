@@ -44,6 +44,7 @@ class Out(Protocol):
 
 def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
     """Apply one slice to the ledger; what cannot be applied goes to ``out``."""
+    ledger.filled = None
     if piece.reference:
         _apply_reference(ledger, piece.reference, out)
     if piece.marks is not None:
@@ -312,7 +313,7 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     columns = (named, instruments, units, price, fills.fee or None, fills.fee_asset or None, None)
     if not ledger.fills.add_new(fills.id, columns):
         return False
-    accounts = arrays["local"][named]
+    ledger.filled = accounts = arrays["local"][named]
     size = arrays["size"][instruments]
     values = np.where(arrays["inverse"][instruments], -size / price, size * price)
     venue = arrays["venue"][accounts]

@@ -50,6 +50,7 @@ class Ledger:
         self.credit = CreditBook(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.margins = MarginBook(self.directory, self.marks, self.positions, self.sheet)
         self.orders = WorkingOrders()
+        self.filled: I8 | None = None  # accounts of the fills of this slice, where these were taken as arrays
         self.touched: set[int] = set()  # accounts in which anything was traded, where a margin model asks for it
         self.fills = Memory(configuration["fill_memory"], FILL)
         self.transfers = Memory(configuration["fill_memory"], TRANSFER)

@@ -50,7 +50,7 @@ class Marks:
         self.at_par = False
         self._worth_at: dict[int, F8] = {}
         self.venue_priced = self.venue_accounts = False
-        self._fresh = False
+        self._fresh = self._assets_fresh = False  # what units are worth, and what assets are, is that of the marks
         self._marked: set[int] | None = None  # instruments marked since somebody asked; None: maybe any
 
     def row(self, instrument: int, venue: int = ACROSS) -> int:
@@ -93,7 +93,10 @@ class Marks:
         across = self.across()
         if not marks.kind and not marks.venue and len(marks.price) >= VECTOR_MIN:
             self._fresh, self._marked = False, None
-            self._apply_many(across[integers(marks.instrument)], reals(marks.price), integers(marks.time_us))
+            instruments = integers(marks.instrument)
+            if self._directory.arrays["spot"][instruments].any():
+                self._assets_fresh = False
+            self._apply_many(across[instruments], reals(marks.price), integers(marks.time_us))
             return
         if self._marked is not None:
             self._marked.update(marks.instrument)
@@ -111,8 +114,12 @@ class Marks:
                 taken.append((self.row(instrument, self._directory.venue(venue)), price, time_us, STANDING[kind]))
                 self.venue_priced = True
         self._apply_few(taken)
-        if self._fresh:
-            self._reprice(set(marks.instrument))
+        instruments = set(marks.instrument)
+        spot = self._directory.arrays["spot"]
+        if any(spot.item(instrument) for instrument in instruments):  # it prices assets, so everything
+            self._fresh = self._assets_fresh = False
+        elif self._fresh:
+            self._reprice(instruments)
 
     def _apply_many(self, rows: I8, price: F8, time_us: I8) -> None:
         """Take plain marks; one that is late, or below a robust mark that stands, changes nothing."""
@@ -134,7 +141,7 @@ class Marks:
 
     def refresh(self) -> None:
         """Forget derived prices: the directory changed."""
-        self._fresh = False
+        self._fresh = self._assets_fresh = False
 
     def price(self) -> None:
         """Make ``unit``, ``worth`` and the asset prices those of the marks as they stand."""
@@ -143,7 +150,8 @@ class Marks:
         across, arrays = self.across(), self._directory.arrays
         instrument, price = self.rows["instrument"], self.rows["price"]
         price = np.where(np.isnan(price), price[across[instrument]], price)
-        self._price_assets(arrays)
+        if not self._assets_fresh:
+            self._price_assets(arrays)
         settlement = arrays["settlement"][instrument]
         worth = self.asset_prices[settlement]
         for venue, prices in self._worth_at.items():
@@ -157,11 +165,7 @@ class Marks:
         self._fresh = True
 
     def _reprice(self, instruments: set[int]) -> None:
-        """Do what ``price`` does for the rows of instruments; a spot instrument prices assets, so all of them."""
-        spot = self._directory.arrays["spot"]
-        if any(spot.item(instrument) for instrument in instruments):
-            self._fresh = False
-            return
+        """Do what ``price`` does for the rows of instruments other than spot."""
         for instrument in instruments:
             self._reprice_one(instrument)
         if not self.at_par:
@@ -197,6 +201,7 @@ class Marks:
 
     def _price_assets(self, arrays: dict[str, Any]) -> None:
         """Price every asset, across venues and at each venue that marks a spot instrument; NaN where it is unpriced."""
+        self._assets_fresh = True
         spots = arrays["spot"].nonzero()[0].tolist()
         pairs = [(arrays["base"].item(number), arrays["quote"].item(number)) for number in spots]
         standing = self.rows["price"].tolist()
@@ -220,17 +225,18 @@ class Marks:
 
     def _solve(self, pairs: list[tuple[int, int]], spot: list[float]) -> F8:
         """Return the price of every asset by the prices of spot instruments, each a pair of base and quote asset."""
-        prices: list[float | None] = [1.0] + [None] * (len(self._directory.assets) - 1)
+        prices = {0: 1.0}
         edges = [(*pair, price) for pair, price in zip(pairs, spot, strict=True) if price == price]  # noqa: PLR0124
         for _ in range(2):  # direct, then through one intermediate asset
             known = prices.copy()
             for base, quote, price in edges:
-                by_quote, by_base = known[quote], known[base]
-                if prices[base] is None and by_quote is not None:
-                    prices[base] = price * by_quote
-                if prices[quote] is None and by_base is not None:
-                    prices[quote] = by_base / price
-        return np.array(prices, dtype=np.float64)  # None: NaN
+                if base not in prices and quote in known:
+                    prices[base] = price * known[quote]
+                if quote not in prices and base in known:
+                    prices[quote] = known[base] / price
+        found = np.full(len(self._directory.assets), np.nan)
+        found[list(prices)] = list(prices.values())
+        return found
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays and plain values."""
@@ -248,4 +254,4 @@ class Marks:
         self.venue_priced = state["venue_priced"]
         self.venue_accounts = bool((self.rows["venue"] != ACROSS).any())
         self.settlements = {int(k): float(v) for k, v in state["settlements"]}
-        self._fresh, self._marked = False, None
+        self._fresh, self._assets_fresh, self._marked = False, False, None
