@@ -114,12 +114,12 @@ class Marks:
                 taken.append((self.row(instrument, self._directory.venue(venue)), price, time_us, STANDING[kind]))
                 self.venue_priced = True
         self._apply_few(taken)
-        instruments = set(marks.instrument)
+        marked = set(marks.instrument)
         spot = self._directory.arrays["spot"]
-        if any(spot.item(instrument) for instrument in instruments):  # it prices assets, so everything
+        if any(spot.item(instrument) for instrument in marked):  # it prices assets, so everything
             self._fresh = self._assets_fresh = False
         elif self._fresh:
-            self._reprice(instruments)
+            self._reprice(marked)
 
     def _apply_many(self, rows: I8, price: F8, time_us: I8) -> None:
         """Take plain marks; one that is late, or below a robust mark that stands, changes nothing."""
