@@ -16,11 +16,17 @@ _SIZE_MIN = 1 << 8
 
 
 class Index:
-    """Keys (int64, distinct) and the row number of each."""
+    """Keys (int64, distinct) and the row number of each.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    expected
+        How many keys will come: with room for them from the start none is moved later.
+    """
+
+    def __init__(self, expected: int = 0) -> None:
         self.count = 0
-        self._allocate(_SIZE_MIN)
+        self._allocate(max(_SIZE_MIN, 1 << (3 * expected).bit_length()))
 
     def find(self, keys: I8) -> I8:
         """Return the row of each key, ``ABSENT`` where there is none."""

@@ -144,7 +144,7 @@ class Memory:
                 del self._amended[name]
             del self._chunks[0], self._starts[0]
         if self._young.count >= self.size_max and self._starts[0] >= self._old_end:
-            self._old, self._young, self._old_end = self._young, Index(), start
+            self._old, self._young, self._old_end = self._young, Index(self._young.count), start
             self._collided = {name: at for name, at in self._collided.items() if at >= self._starts[0]}
 
     def _rebuild(self) -> None:
