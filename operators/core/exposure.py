@@ -25,7 +25,7 @@ from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
 from seawall.schemas.slices import Slice
 
-SCHEMA = "exposure/3"
+SCHEMA = "exposure/4"
 
 
 class ExposureState:
@@ -86,7 +86,7 @@ class ExposureState:
             self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
         decides = not piece.more
         if piece.second and ledger.moves_with_time():
-            ledger.touch()
+            ledger.touch_values()
         changed = ledger.take_changed() if decides else False
         tables = self._tables(ledger, piece, changed) if decides else {}
         if decides:

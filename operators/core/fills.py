@@ -120,10 +120,10 @@ def _apply_events(ledger: Ledger, events: list[Any], out: Out) -> None:
                 _apply_obligation(ledger, event)
             case ev.OpenInterest():
                 ledger.margins.hear(event)
-                ledger.touch()
+                ledger.touch_values()
             case ev.Funding():
                 ledger.funding.hear(event)
-                ledger.touch()
+                ledger.touch_values()
             case ev.Acknowledgement():
                 out.decide("acknowledgement", {"command_id": event.command_id, "outcome": event.outcome})
             case _:
@@ -137,7 +137,7 @@ def _apply_order(ledger: Ledger, event: ev.Order, out: Out) -> None:
     if local >= 0 and not ledger.orders.take(event, local, number, parse_quantity(event.open_quantity, scale)):
         text = f"there are more than {ORDERS_MAX} working orders; {event.order_id} is not counted"
         out.alert("orders_full", f"account:{event.account}", 2, text)
-    ledger.touch()
+    ledger.touch_values()
 
 
 def _apply_obligation(ledger: Ledger, event: ev.Obligation) -> None:
@@ -164,7 +164,7 @@ def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, l
     if kind == "opening":
         ledger.balances.add(key, reported - held)
         ledger.contributed[local] += (reported - held) * _price(ledger, key & 0xFFFFF)
-        ledger.touch()
+        ledger.touch_accounts(local)
     elif abs(held - reported) > 1e-9 * max(abs(held), abs(reported), 1.0):
         _report_difference(out, "balance", event.account, event.asset, held, reported)
 
@@ -190,8 +190,7 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     if not known and reported:
         ledger.unentered[local, number] = reported
     ledger.count_one(local, mark, (reported != 0) - (held != 0))
-    ledger.touched.add(local)
-    ledger.touch()
+    ledger.touch_accounts(local)
 
 
 def _enter(ledger: Ledger) -> None:
@@ -202,7 +201,7 @@ def _enter(ledger: Ledger) -> None:
         if price == price:  # noqa: PLR0124 (no NaN)
             ledger.positions.rows["cost"][slot] += units * unit_value(ledger, number, price)
             del ledger.unentered[local, number]
-            ledger.touch()
+            ledger.touch_values()
 
 
 def _report_difference(out: Out, what: str, account: str, item: str, ours: float, theirs: float) -> None:
@@ -223,11 +222,10 @@ def _expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
         settlement = int(ledger.directory.arrays["settlement"][number])
         for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
             local = int(rows["account"][slot])
-            ledger.touched.add(local)
             realised = ledger.positions.fill(slot, -int(rows["units"][slot]), value)
             ledger.balances.add(local << 20 | settlement, realised)
             ledger.count_one(local, int(rows["mark"][slot]), -1)
-            ledger.touch()
+            ledger.touch_accounts(local)
         name = ledger.directory.instrument_records[number].instrument
         out.decide("settled", {"instrument": name, "price": price})
 
@@ -267,7 +265,7 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: O
         if purpose not in EARNED:
             ledger.contributed[local] += amount * _price(ledger, number)
         ledger.active[local] = True
-        ledger.touch()
+        ledger.touch_accounts(local)
 
 
 def _price(ledger: Ledger, asset: int) -> float:
@@ -293,10 +291,6 @@ def unit_value(ledger: Ledger, instrument: int, price: float) -> float:
 
 
 def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
-    ledger.touch()
-    if ledger.directory.has_scenario:
-        local = ledger.directory.local
-        ledger.touched.update(local[account] for account in set(fills.account))
     count = len(fills.id)
     if not fills.action and count >= VECTOR_MIN:
         instruments = integers(fills.instrument)
@@ -324,6 +318,7 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     realised, opened = ledger.positions.fill_many(slots, units, values)
     ledger.count_open(accounts, ledger.positions.rows["mark"][slots], opened)
     ledger.active[accounts] = True
+    ledger.touch_accounts(accounts)
     settlement = arrays["settlement"][instruments]
     if not fills.fee:
         ledger.balances.add_many((accounts << 20) | settlement, realised)
@@ -384,6 +379,7 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
     local, units = directory.local[account], direction * quantity
     settlement = arrays["settlement"].item(number)
     ledger.active[local] = True
+    ledger.touch_accounts(local)
     if arrays["spot"].item(number):
         amount = units * arrays["size"].item(number)
         ledger.balances.add(local << 20 | int(arrays["base"][number]), amount)

@@ -122,3 +122,20 @@ class Index:
     def _home(self, keys: I8) -> I8:
         spread = keys.view(np.uint64) * _FIBONACCI
         return (spread >> np.uint64(self._shift)).view(np.int64)
+
+
+class Numbers:
+    """Numbers from 0 for keys, in the order in which they first came."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._index = Index()
+
+    def take(self, keys: I8) -> tuple[I8, I8]:
+        """Return the number of each key, and the places of those that came for the first time."""
+        first = np.unique(keys, return_index=True)[1]
+        first.sort()
+        new = first[self._index.find(keys[first]) == ABSENT]
+        self._index.put(keys[new], np.arange(self.count, self.count + len(new)))
+        self.count += len(new)
+        return self._index.find(keys), new

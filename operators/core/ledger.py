@@ -51,7 +51,6 @@ class Ledger:
         self.margins = MarginBook(self.directory, self.marks, self.positions, self.sheet)
         self.orders = WorkingOrders()
         self.filled: I8 | None = None  # accounts of the fills of this slice, where these were taken as arrays
-        self.touched: set[int] = set()  # accounts in which anything was traded, where a margin model asks for it
         self.fills = Memory(configuration["fill_memory"], FILL)
         self.transfers = Memory(configuration["fill_memory"], TRANSFER)
         self.open_count: I8 = np.zeros(0, dtype=np.int64)
@@ -59,6 +58,7 @@ class Ledger:
         self.opened = 0  # how often positions opened or closed since the start: who keeps something of them looks here
         self.contributed: F8 = np.zeros(0)
         self.active: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        self.touched: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # accounts that changed since the last valuation
         self.expiring: dict[int, int] = {}
         self.unentered: dict[tuple[int, int], int] = {}  # opened without a price, before the first mark
         self.tables: dict[str, Table] = {}
@@ -81,9 +81,18 @@ class Ledger:
     # --- what changed -----------------------------------------------------------------------------------------------
 
     def touch(self) -> None:
-        """Note that something that the measures depend on, other than a mark, has changed."""
+        """Note that something that all measures depend on, other than a mark, has changed."""
         self._changed = True
         self.credit.touch()
+
+    def touch_accounts(self, accounts: int | I8) -> None:
+        """Note that positions or balances of own accounts have changed."""
+        self._changed = True
+        self.touched[accounts] = True
+
+    def touch_values(self) -> None:
+        """Note that what the book is worth has changed, as with a mark: what is held has not."""
+        self._changed = True
 
     def touch_marks(self, instruments: list[int]) -> None:
         """Note that marks came: a change, unless nothing held here is valued at them."""
@@ -101,8 +110,8 @@ class Ledger:
                 self._changed = True
 
     def moves_with_time(self) -> bool:
-        """Tell whether measures change though nothing happens: greeks and what is accrued do."""
-        return self.directory.has_option or bool(self.funding)
+        """Tell whether measures change though nothing happens: greeks, what accrues and what waits for a second do."""
+        return self.directory.has_option or bool(self.funding) or self.credit.waits
 
     def take_changed(self) -> bool:
         """Tell whether anything changed since the last call."""
@@ -116,6 +125,7 @@ class Ledger:
             self.open_count = np.append(self.open_count, np.zeros(more, dtype=np.int64))
             self.contributed = np.append(self.contributed, np.zeros(more))
             self.active = np.append(self.active, np.zeros(more, dtype=bool))
+            self.touched = np.append(self.touched, np.zeros(more, dtype=bool))
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
         if self.directory.has_option:
@@ -182,7 +192,6 @@ class Ledger:
         account[0] = collateral + account[3]
         if self.directory.has_schedule or self.directory.has_scenario:
             self.margins.apply(account, self._margined[2], self.touched, as_of_us)
-            self.touched.clear()
         _ratios(account)
         account[8] = self._distance(account, count)
         if self.orders.seen:
@@ -200,6 +209,7 @@ class Ledger:
         }
         self._wide = None
         self._account_sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
+        self.touched[:] = False
         return self.tables
 
     def _value_positions(self, account: F8, count: int) -> tuple[F8, F8, F8]:
@@ -363,7 +373,8 @@ class Ledger:
         """Return the table of netting sets, signed from our side, and what counterparties have of it (CONTRACT §3)."""
         arrays, directory, exposed = self.directory.arrays, self.directory, lent + unrealised
         if self.credit.needed:
-            return self.credit.measure(exposed, unrealised, self._robust[0], lent, self.measured_us)
+            touched = self.touched
+            return self.credit.measure(exposed, unrealised, self._robust[0], lent, touched, self.measured_us)
         sets = len(directory.netting_sets)
         table = np.empty((len(NETTING_SET), sets))
         table[0] = np.maximum(_sum(arrays["netting_set"], arrays["sign"] * exposed, sets), 0.0)
@@ -427,7 +438,7 @@ class Ledger:
             "credit": self.credit.snapshot(),
             "margins": self.margins.snapshot(),
             "orders": self.orders.snapshot(),
-            "touched": sorted(self.touched),
+            "touched": self.touched.nonzero()[0].tolist(),
             "unentered": [[*key, units] for key, units in self.unentered.items()],
             "measured_us": self.measured_us,
             "positions": self.positions.snapshot(),
@@ -461,7 +472,8 @@ class Ledger:
         self.credit.restore(state["credit"])
         self.margins.restore(state["margins"])
         self.orders.restore(state["orders"])
-        self.touched = set(state["touched"])
+        self.touched = np.zeros(len(self.active), dtype=bool)
+        self.touched[state["touched"]] = True
         self.unentered = {(account, number): units for account, number, units in state["unentered"]}
         self._changed = state["changed"]
 

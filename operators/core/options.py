@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.columns import Columns
+from seawall.operators.core.columns import Columns, integers, reals
 from seawall.operators.core.directory import Directory
 from seawall.operators.core.marks import Marks
 from seawall.operators.core.valuation.implied_volatility import MarkState, implied_volatility
@@ -77,6 +77,7 @@ class OptionSheet:
         self.priced = Repriced()
         self.greeks: F8 = np.zeros((4, 0))
         self.repriced = 0  # raised whenever any greek changes
+        self._scale: F8 | None = None  # between two calls of ``refresh``
         self._volatility: F8 = np.zeros(0)
         self._unsolved: B1 = np.zeros(0, dtype=bool)
 
@@ -94,15 +95,15 @@ class OptionSheet:
 
     def take(self, marks: MarkColumns) -> None:
         """Take the option marks of a slice, after :class:`Marks` has: those that it let stand."""
-        rows = self.terms.row[marks.instrument]
+        rows = self.terms.row[integers(marks.instrument)]
         chosen = np.flatnonzero(rows >= 0)
         if not len(chosen):
             return
         stands = self._marks.across()[self.terms.instrument[rows[chosen]]]
         standing, marked = self._marks.rows, self.marked
-        taken = np.array(marks.time_us)[chosen] == standing["time_us"][stands]
+        taken = integers(marks.time_us)[chosen] == standing["time_us"][stands]
         chosen, stands, at = chosen[taken], stands[taken], rows[chosen[taken]]
-        volatility = np.array(marks.implied_volatility or [-1.0] * len(rows))[chosen]
+        volatility = reals(marks.implied_volatility)[chosen] if marks.implied_volatility else np.full(len(chosen), -1.0)
         marked["price"][at], marked["time_us"][at] = standing["price"][stands], standing["time_us"][stands]
         marked["forward"][at] = self.forwards()[at]
         marked["quoted"][at] = np.where(volatility > 0, volatility, np.nan)
@@ -125,16 +126,18 @@ class OptionSheet:
 
     def refresh(self, at: I8, as_of_us: int, exact: bool) -> None:
         """Bring the greeks of the rows ``at`` up to date; ``exact``: whatever moved at all."""
+        self._scale = None
         forward, volatility = self.forwards()[at], self.volatilities()[at]
         self._price(self.priced.due(at, forward, volatility, as_of_us, 0.0 if exact else MOVE_MIN))
 
     def scale(self) -> F8:
         """Return what a quote-currency unit of each option's greeks is worth in the reporting currency."""
-        terms, arrays = self.terms, self._directory.arrays
-        worth = self._marks.asset_worth[arrays["settlement"][terms.instrument]]
-        forward = np.where(self.greeks[3] > 0, self.greeks[3], 1.0)  # 0: not held since it is known, so never priced
-        scale: F8 = arrays["size"][terms.instrument] * np.where(terms.coin, worth / forward, worth)
-        return scale
+        if self._scale is None:
+            terms, arrays = self.terms, self._directory.arrays
+            worth = self._marks.asset_worth[arrays["settlement"][terms.instrument]]
+            forward = np.where(self.greeks[3] > 0, self.greeks[3], 1.0)  # 0: never held, so never priced
+            self._scale = arrays["size"][terms.instrument] * np.where(terms.coin, worth / forward, worth)
+        return self._scale
 
     def unvalued(self, at: I8) -> list[str]:
         """Return the options among the rows ``at`` that have no volatility or no forward, in order of number."""
@@ -157,6 +160,7 @@ class OptionSheet:
 
     def _forget(self) -> None:
         """Drop what was derived, and derive the greeks again from the inputs that they were computed at."""
+        self._scale = None
         self._volatility = np.full(len(self), np.nan)
         self._unsolved = np.ones(len(self), dtype=bool)
         self.greeks = np.zeros((4, len(self)))

@@ -5,8 +5,10 @@
 2. The effective notional of a group is the sum of its positions'; ``A`` is that times the supervisory factor.
 3. Groups of one hedging set add up by the formula of ``factors``; hedging sets of one netting set add up plainly.
 
-Groups are numbered in order of their first position, which makes the sums those of the journal. They follow from
-positions and directory and are no state.
+Most positions are *lone*: linear, the only one of their group, in a class whose hedging sets have one entity. Their
+add-on is the size of their notional times their factor, so that one sum over positions serves; all others are *joint*
+and take the whole way. Groups are numbered in order of their first position, which makes the sums those of the journal.
+They follow from positions and directory and are no state.
 """
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from seawall.operators.core.book import Positions
 from seawall.operators.core.columns import sum_by
 from seawall.operators.core.credit.factors import Factors
-from seawall.operators.core.index import ABSENT, Index
+from seawall.operators.core.index import Numbers
 from seawall.operators.core.saccr.saccr_parameters import ADJACENT_BUCKETS, DISTANT_BUCKETS
 
 F8 = NDArray[np.float64]
@@ -25,17 +27,26 @@ ALONE = 1 << 60  # keys of positions that net with nothing
 
 
 class Groups:
-    """Which positions net with each other, and what each group stands on."""
+    """Which positions net with each other, and what each group stands on.
 
-    def __init__(self, factors: Factors, netting_set: I8, enforceable: B1, sets: int) -> None:
+    Attributes
+    ----------
+    set_of, is_lone, factor_of
+        By position: its netting set; 1.0 and its supervisory factor if it is lone, otherwise 0.
+    joint, joint_of
+        The rows of joint positions, and the group of each, numbered among groups of joint positions.
+    netting_set, instrument
+        By group of joint positions: its set, and an instrument that stands for it.
+    """
+
+    def __init__(self, factors: Factors, option: B1, netting_set: I8, enforceable: B1, sets: int) -> None:
         self._factors, self._netting_set, self._enforceable, self.sets = factors, netting_set, enforceable, sets
-        self._index = Index()
-        self._keys = 0
-        self.of: I8 = np.zeros(0, dtype=np.int64)
-        self.netting_set: I8 = np.zeros(0, dtype=np.int64)
-        self.instrument: I8 = np.zeros(0, dtype=np.int64)
+        self._may_be_lone = (factors.correlation == 1.0) & ~factors.rates & ~option
+        self._numbers = Numbers()
+        self._of, self._group_set, self._group_instrument = (np.zeros(0, dtype=np.int64) for _ in range(3))
+        self.set_of: I8 = np.zeros(0, dtype=np.int64)
         self._epoch = -1
-        self._size()
+        self._split(np.zeros(0, dtype=np.int64))
 
     def fits(self, positions: Positions) -> bool:
         """Tell whether the groups are of these positions, of which more may have come since."""
@@ -43,7 +54,7 @@ class Groups:
 
     def extend(self, positions: Positions) -> None:
         """Take the positions that came since the last call."""
-        rows, first = positions.rows, len(self.of)
+        rows, first = positions.rows, len(self._of)
         self._epoch = positions.epoch
         if rows.size == first:
             return
@@ -54,21 +65,25 @@ class Groups:
             (of_set << 24) | self._factors.entity[instrument],
             ALONE | np.arange(first, rows.size),
         )
-        at = np.unique(keys, return_index=True)[1]
-        at.sort()
-        new = at[self._index.find(keys[at]) == ABSENT]
-        self._index.put(keys[new], np.arange(len(self.netting_set), len(self.netting_set) + len(new)))
-        self.netting_set = np.concatenate([self.netting_set, of_set[new]])
-        self.instrument = np.concatenate([self.instrument, instrument[new]])
-        self.of = np.concatenate([self.of, self._index.find(keys)])
-        self._size()
+        group, new = self._numbers.take(keys)
+        self._of = np.concatenate([self._of, group])
+        self._group_set = np.concatenate([self._group_set, of_set[new]])
+        self._group_instrument = np.concatenate([self._group_instrument, instrument[new]])
+        self.set_of = np.concatenate([self.set_of, of_set])
+        self._split(rows["instrument"])
 
-    def _size(self) -> None:
-        """Derive the columns by group and by hedging set."""
+    def _split(self, instrument: I8) -> None:
+        """Tell lone positions from joint ones; derive the columns by group of the latter and by hedging set."""
         figures = self._factors
+        joint = (np.bincount(self._of) > 1) | ~self._may_be_lone[self._group_instrument]
+        lone = ~joint[self._of]
+        self.is_lone = lone.astype(np.float64)
+        self.factor_of = np.where(lone, figures.factor[instrument], 0.0)
+        self.joint = np.flatnonzero(~lone)
+        self.joint_of = (joint.cumsum() - 1)[self._of[self.joint]]
+        self.netting_set, self.instrument = self._group_set[joint], self._group_instrument[joint]
         self.factor, self.correlation = figures.factor[self.instrument], figures.correlation[self.instrument]
         self.rates = figures.rates[self.instrument]
-        self.alone = len(self.netting_set) == len(self.of)  # every position is a group, in order
         self.plain = bool((self.correlation == 1.0).all()) and not bool(self.rates.any())
         if not self.plain:
             cells = (self.netting_set << 24) | figures.hedging_set[self.instrument]
@@ -77,20 +92,20 @@ class Groups:
             self.cell_set, self.cell_rates = self.netting_set[first], self.rates[first]
 
     def net(self, amounts: F8) -> F8:
-        """Return the sum of amounts by position of each group."""
-        return amounts if self.alone else sum_by(self.of, amounts, len(self.netting_set))
+        """Return the sum of amounts by joint position of each of their groups."""
+        return sum_by(self.joint_of, amounts, len(self.netting_set))
 
     def add_ons(self, effective: F8, bucket: I8) -> F8:
-        """Return the aggregate add-on of each netting set, without the maturity factor its positions have in common.
+        """Return what joint positions add to each netting set, without the maturity factor that it has in common.
 
         Parameters
         ----------
         effective
-            By position: effective notional, in the reporting currency, either sign.
+            By joint position: effective notional, in the reporting currency, either sign.
         bucket
             By instrument: the maturity bucket 0, 1 or 2; used for interest rates only.
         """
-        if not len(self.of):
+        if not len(self.joint):
             return np.zeros(self.sets)
         size = self.net(effective) * self.factor
         if self.plain:

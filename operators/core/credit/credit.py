@@ -8,8 +8,10 @@
 4. Counterparties add up their netting sets, and what they owe beside.
 
 All of it is computed where the book needs it: a netting set has terms, something is owed, or a limit names such a
-measure. Steps 1 and 2 follow every slice. Potential exposure, exposure at default and wrong-way risk are computed again
-when anything but a mark has changed in the shard, and every ``POTENTIAL_US`` of event time; in between they stand.
+measure. Steps 1 and 2 follow every slice. Potential exposure, exposure at default and wrong-way risk of a set are
+computed again when positions or balances in it have changed, those of all sets when terms or reference data have
+and every ``POTENTIAL_US`` of event time; in between they stand. Potential exposure at today's volatility waits for the
+end of the second, when volatility itself is sampled.
 """
 
 from typing import Any, Final
@@ -37,8 +39,10 @@ from seawall.schemas.measures import CREDIT, PARTY_CREDIT
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
+B1 = NDArray[np.bool_]
 UNMARGINED_DAYS: Final = 250.0  # one year, the horizon of an unmargined set
 POTENTIAL_US: Final = 10_000_000
+GATHER_MIN: Final = 8  # netting sets for each that is due, from which only the positions of those are gathered
 POTENTIAL = slice(2, 6)  # rows of netting sets that stand between two computations
 
 
@@ -53,8 +57,9 @@ class CreditBook:
         self.named = False
         self.pledges, self.obligations, self.volatility = Pledges(), Obligations(), EwVolatility()
         self._known = -1
-        self._touched, self._computed_us = True, -1
-        self._standing: F8 = np.zeros((0, 0))
+        self._touched, self._computed_us, self._looked = True, -1, False
+        self._waiting: B1 = np.zeros(0, dtype=bool)
+        self._standing: F8 = np.zeros((POTENTIAL.stop - POTENTIAL.start, 0))
         self.regime = CRYPTO_REGIME_DEFAULT
         self._agreements: Agreements
         self._factors: Factors
@@ -74,15 +79,23 @@ class CreditBook:
         self._known = -1
 
     def touch(self) -> None:
-        """Note that something other than a mark has changed."""
+        """Note that something that all netting sets depend on, other than a mark, has changed."""
         self._touched = True
 
+    @property
+    def waits(self) -> bool:
+        """Tell whether some potential exposure waits for the end of the second."""
+        return bool(self._waiting.any())
+
     def look(self, as_of_us: int) -> None:
-        """Take the prices of this second for the volatility of underlyings."""
+        """Take the prices of this second for the volatility of underlyings; the next ``measure`` is of its end."""
         self._learn()
+        self._looked = True
         self.volatility.see(self._notionals.prices(self._marks), as_of_us)
 
-    def measure(self, exposed: F8, unrealised: F8, signed: F8, collateral: F8, as_of_us: int) -> tuple[F8, F8]:
+    def measure(
+        self, exposed: F8, unrealised: F8, signed: F8, collateral: F8, touched: B1, as_of_us: int
+    ) -> tuple[F8, F8]:
         """Return the rows of netting sets, shape (2 + ``CREDIT``, sets), and those of counterparties.
 
         Parameters
@@ -91,6 +104,8 @@ class CreditBook:
             By account, at marks across venues: equity, its part that is unrealised, its part that is collateral.
         signed
             By position: signed notional.
+        touched
+            By account: whether positions or balances have changed since the last call.
         """
         self._learn()
         agreed, sets = self._agreements, len(self._directory.netting_sets)
@@ -115,10 +130,17 @@ class CreditBook:
             cost = np.where(agreed.enforceable, cost, alone)
             surplus = np.where(agreed.enforceable, surplus, np.maximum(surplus, alone))
         rows[0] = cost
-        if self._touched or as_of_us // POTENTIAL_US != self._computed_us // POTENTIAL_US:
-            self._potential(rows, surplus, signed, as_of_us)
-            rows[5] = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
-            self._standing, self._touched, self._computed_us = rows[POTENTIAL].copy(), False, as_of_us
+        at = self._due(of, touched, as_of_us)
+        if len(at):
+            flags = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
+            found = self._potential(at, cost[at], surplus[at], signed, as_of_us)
+            self._standing[0, at], self._standing[1, at] = found
+            self._standing[3, at], self._waiting[at] = flags[at], True
+        if self._looked and self._waiting.any():
+            at = self._waiting.nonzero()[0]
+            self._standing[2, at] = self._today(at, surplus[at], signed)
+            self._waiting[:] = False
+        self._looked = False
         rows[POTENTIAL] = self._standing
         return rows, self._counterparties(rows)
 
@@ -136,8 +158,23 @@ class CreditBook:
             self._known = directory.version
         if stale or not self._groups.fits(self._positions):
             of = directory.arrays["netting_set"]
-            self._groups = Groups(self._factors, of, self._agreements.enforceable, len(directory.netting_sets))
+            enforceable, option = self._agreements.enforceable, directory.arrays["option"]
+            self._groups = Groups(self._factors, option, of, enforceable, len(directory.netting_sets))
         self._groups.extend(self._positions)
+
+    def _due(self, of: I8, touched: B1, as_of_us: int) -> I8:
+        """Return the netting sets whose potential exposure is computed now."""
+        sets = len(self._agreements.agreed)
+        if not self._touched and as_of_us // POTENTIAL_US == self._computed_us // POTENTIAL_US:
+            due = np.zeros(sets, dtype=bool)
+            due[of[touched.nonzero()[0]]] = True
+            return due.nonzero()[0]
+        if self._touched:
+            more = sets - self._standing.shape[1]
+            self._standing = np.pad(self._standing, ((0, 0), (0, more)))
+            self._waiting = np.ones(sets, dtype=bool)
+        self._touched, self._computed_us = False, as_of_us
+        return np.arange(sets)
 
     def _held(self, rows: F8) -> Collateral:
         """Return the collateral of every set by its terms; fill the row of what is held for those that have any."""
@@ -153,45 +190,70 @@ class CreditBook:
         """Return the haircut of holdings: the agreement's; what it does not list counts nothing when received."""
         haircut: F8 = self._directory.arrays["haircut"][asset]
         agreed = self._agreements
+        if len(agreed.eligible_haircut) == 1:  # no agreement lists anything
+            return haircut
         listed = agreed.eligible_row[netting_set]
         theirs = agreed.eligible_haircut[listed, asset]
         refused = np.where(value > 0, 1.0, haircut)
         return np.where(listed < 0, haircut, np.where(np.isnan(theirs), refused, theirs))
 
-    def _potential(self, rows: F8, surplus: F8, signed: F8, as_of_us: int) -> None:
-        """Fill potential exposure, exposure at default and the potential exposure at today's volatility."""
-        agreed, groups, notionals = self._agreements, self._groups, self._notionals
-        bucket, margined = notionals.bucket(as_of_us), agreed.margined
-        raw = groups.add_ons(notionals.effective(signed, margined & False, as_of_us), bucket)
-        rows[2], rows[3] = self._exposure(np.maximum(surplus, 0.0), surplus, DAILY * raw)
+    def _potential(self, at: I8, cost: F8, surplus: F8, signed: F8, as_of_us: int) -> tuple[F8, F8]:
+        """Return potential exposure and exposure at default of the sets ``at``.
+
+        ``cost`` and ``surplus`` are their replacement costs and what is owed above collateral.
+        """
+        agreed = self._agreements
+        daily, by_terms = self._add_ons(self._notionals.turned(signed), self._near(at), as_of_us)
+        potential, default = _exposure(np.maximum(surplus, 0.0), surplus, DAILY * daily[at])
+        margined, period = agreed.margined[at], agreed.period[at]
         if margined.any():
-            if self._directory.has_option:  # the only ones whose own maturity a margin agreement puts aside
-                raw = groups.add_ons(notionals.effective(signed, margined, as_of_us), bucket)
-            scale = formulas.margined_maturity_factor(agreed.period)
-            potential, default = self._exposure(rows[0], surplus, scale * raw)
-            rows[2] = np.where(margined, potential, rows[2])
-            rows[3] = np.where(margined, np.minimum(default, rows[3]), rows[3])
+            scale = formulas.margined_maturity_factor(period)
+            called, capped = _exposure(cost, surplus, scale * by_terms[at])
+            potential = np.where(margined, called, potential)
+            default = np.where(margined, np.minimum(capped, default), default)
         if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
-            rows[3] = np.where(agreed.enforceable, rows[3], formulas.exposure(rows[0], rows[2]))
-        rows[4] = self._today(surplus, signed, margined)
+            default = np.where(agreed.enforceable[at], default, formulas.exposure(cost, potential))
+        return potential, default
 
-    def _exposure(self, cost: F8, surplus: F8, add_on: F8) -> tuple[F8, F8]:
-        potential = np.where(surplus >= 0, add_on, 0.0)
-        at = ((surplus < 0) & (add_on > 0)).nonzero()[0]
-        potential[at] = formulas.pfe_multiplier(surplus[at], 0.0, add_on[at]) * add_on[at]
-        return potential, formulas.exposure(cost, potential)
+    def _near(self, at: I8) -> slice | I8:
+        """Return the positions of the netting sets ``at``, or all: a gather costs several times what a pass does."""
+        if GATHER_MIN * len(at) >= self._groups.sets:
+            return slice(None)
+        due = np.zeros(self._groups.sets, dtype=bool)
+        due[at] = True
+        return due[self._groups.set_of].nonzero()[0]
 
-    def _today(self, surplus: F8, signed: F8, margined: NDArray[np.bool_]) -> F8:
-        """Return the potential exposure of every set at today's volatility, over its margin period or a year."""
-        volatility, arrays, groups = self.volatility.per_second(), self._directory.arrays, self._groups
+    def _add_ons(self, turned: F8, near: slice | I8, as_of_us: int) -> tuple[F8, F8]:
+        """Return the add-ons of netting sets of positions ``near`` as unmargined and by their terms.
+
+        Both are without the maturity factor that a set has in common.
+        """
+        groups, bucket = self._groups, self._notionals.bucket(as_of_us)
+        size = np.abs(turned[near])
+        size *= groups.factor_of[near]
+        lone = sum_by(groups.set_of[near], size, groups.sets)
+        daily, by_terms = self._notionals.effective(turned, groups.joint, self._agreements.margined, as_of_us)
+        whole = lone + groups.add_ons(daily, bucket)
+        return whole, whole if by_terms is daily else lone + groups.add_ons(by_terms, bucket)
+
+    def _today(self, at: I8, surplus: F8, signed: F8) -> F8:
+        """Return the potential exposure of the sets ``at`` at today's volatility, over margin period or a year."""
+        volatility, groups, agreed = self.volatility.per_second(), self._groups, self._agreements
         if not volatility.any():
-            return np.zeros(len(surplus))
-        underlying = arrays["underlying"][groups.instrument]
+            return np.zeros(len(at))
+        turned, near = self._notionals.turned(signed), self._near(at)
+        underlying = self._directory.arrays["underlying"]
         known = underlying < len(volatility)
-        each = np.where(known, volatility[np.where(known, underlying, 0)], 0.0)
-        net = groups.net(self._notionals.turned(signed))
-        deviation = deviations(groups.netting_set, net * each, len(surplus))
-        return potential_exposure(surplus, deviation, np.where(margined, self._agreements.period, UNMARGINED_DAYS))
+        each = np.where(known, volatility[np.where(known, underlying, 0)], 0.0)  # by instrument
+        lone = each[self._positions.rows["instrument"][near]]
+        lone *= turned[near]
+        lone *= groups.is_lone[near]
+        joint = groups.net(turned[groups.joint]) * each[groups.instrument]
+        of, of_joint, sets = groups.set_of[near], groups.netting_set, groups.sets
+        shared = sum_by(of, lone, sets) + sum_by(of_joint, joint, sets)
+        own = sum_by(of, lone * lone, sets) + sum_by(of_joint, joint * joint, sets)
+        period = np.where(agreed.margined[at], agreed.period[at], UNMARGINED_DAYS)
+        return potential_exposure(surplus, deviations(shared[at], own[at]), period)
 
     def _counterparties(self, rows: F8) -> F8:
         """Return what the counterparties add to their exposures: the sums of ``PARTY_CREDIT``, by counterparty."""
@@ -216,7 +278,8 @@ class CreditBook:
             "volatility": self.volatility.snapshot(),
             "touched": self._touched,
             "computed_us": self._computed_us,
-            "standing": self._standing,
+            "standing": self._standing.copy(),
+            "waiting": self._waiting.nonzero()[0].tolist(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -226,4 +289,14 @@ class CreditBook:
         self.obligations.restore(state["obligations"])
         self.volatility.restore(state["volatility"])
         self._touched, self._computed_us, self._standing = state["touched"], state["computed_us"], state["standing"]
+        self._waiting = np.zeros(self._standing.shape[1], dtype=bool)
+        self._waiting[state["waiting"]] = True
         self._known = -1
+
+
+def _exposure(cost: F8, surplus: F8, add_on: F8) -> tuple[F8, F8]:
+    """Return potential exposure and exposure at default of replacement costs, V - C and add-ons."""
+    potential = np.where(surplus >= 0, add_on, 0.0)
+    at = ((surplus < 0) & (add_on > 0)).nonzero()[0]
+    potential[at] = formulas.pfe_multiplier(surplus[at], 0.0, add_on[at]) * add_on[at]
+    return potential, formulas.exposure(cost, potential)

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.book import Chosen, Positions
+from seawall.operators.core.book import Positions
 from seawall.operators.core.credit.factors import Factors
 from seawall.operators.core.directory import Directory
 from seawall.operators.core.marks import Marks
@@ -26,7 +26,6 @@ class Notionals:
 
     def __init__(self, directory: Directory, positions: Positions, sheet: OptionSheet, factors: Factors) -> None:
         self._directory, self._positions, self._sheet, self._factors = directory, positions, sheet, factors
-        self._options = Chosen()
         records = directory.instrument_records
         self._expiry_us = np.array([r.expiry_us for r in records], dtype=np.int64)
         arrays = directory.arrays
@@ -35,6 +34,7 @@ class Notionals:
         total = np.bincount(sets, minlength=len(directory.netting_sets))
         self._mixed = bool(((houses > 0) & (houses < total)).any())
         self._marked = _representatives(directory)
+        self._found: tuple[I8, tuple[I8, I8, I8, I8, F8 | float]] | None = None
         self._priced, self._known = -1, (np.zeros(0), np.zeros(0))
 
     def prices(self, marks: Marks) -> F8:
@@ -53,28 +53,45 @@ class Notionals:
         """Return signed notionals of positions from our side, or all of them turned where no set has both sides."""
         return signed * self._directory.arrays["sign"][self._positions.rows["account"]] if self._mixed else signed
 
-    def effective(self, signed: F8, margined: B1, as_of_us: int) -> F8:
-        """Return the effective notional of every position, without the maturity factor that its set has in common.
+    def effective(self, turned: F8, rows: I8, margined: B1, as_of_us: int) -> tuple[F8, F8]:
+        """Return the effective notionals of positions as unmargined and by the terms of their sets.
 
-        That factor is the one of daily settlement, or of the margin period where the set is ``margined``. Options have
-        their supervisory delta, and where their set is not margined their own maturity.
+        Neither has the maturity factor common to a set: that of daily settlement, or of the margin period where the set
+        is ``margined``. Options have their supervisory delta and, where their set is not margined, their own maturity;
+        only in that the two differ, so without options they are one array.
+
+        Parameters
+        ----------
+        turned
+            By position: signed notional, of :meth:`turned`.
+        rows
+            The positions wanted; the same array as long as they are the same.
         """
-        arrays, rows = self._directory.arrays, self._positions.rows
-        effective = self.turned(signed)
+        effective = turned[rows]
         if self._factors.rates.any():
             years = years_to_expiry(self._expiry_us, as_of_us)
             duration = np.where(self._factors.rates, formulas.supervisory_duration(0.0, years), 1.0)
-            effective = effective * duration[rows["instrument"]]
+            effective = effective * duration[self._positions.rows["instrument"][rows]]
         if not self._directory.has_option:
-            return effective
-        at = self._options.of(self._positions, arrays["option"])
-        option, account = self._sheet.terms.row[rows["instrument"][at]], rows["account"][at]
+            return effective, effective
+        at, held, option, of_set, sign = self._options(rows)
         delta, ratio = self._figures()
-        units = rows["size"][at] * self._sheet.scale()[option] * self._sheet.greeks[3][option]
-        mature = np.where(margined[arrays["netting_set"][account]], 1.0, ratio[option])
-        effective = effective.copy()
-        effective[at] = units * delta[option] * mature * (arrays["sign"][account] if self._mixed else 1.0)
-        return effective
+        units = self._positions.rows["size"][held] * (self._sheet.scale() * self._sheet.greeks[3] * delta)[option]
+        by_terms = effective.copy()
+        effective[at] = units * ratio[option] * sign
+        by_terms[at] = units * np.where(margined[of_set], 1.0, ratio[option]) * sign
+        return effective, by_terms
+
+    def _options(self, rows: I8) -> tuple[I8, I8, I8, I8, F8 | float]:
+        """Return of the options among rows: their places there, rows, rows in the sheet, netting sets and signs."""
+        if self._found is None or self._found[0] is not rows:
+            arrays, positions = self._directory.arrays, self._positions.rows
+            number, account = positions["instrument"][rows], positions["account"][rows]
+            at = arrays["option"][number].nonzero()[0]
+            sign = arrays["sign"][account[at]] if self._mixed else 1.0
+            found = (at, rows[at], self._sheet.terms.row[number[at]], arrays["netting_set"][account[at]], sign)
+            self._found = rows, found
+        return self._found[1]
 
     def _figures(self) -> tuple[F8, F8]:
         """Return, by option, the supervisory delta of a bought one and its maturity factor over that of a day."""

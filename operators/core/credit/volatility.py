@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.columns import Columns, sum_by
+from seawall.operators.core.columns import Columns
 from seawall.operators.core.valuation.arithmetic import exp, log
 
 F8 = NDArray[np.float64]
@@ -80,13 +80,13 @@ def potential_exposure(surplus: F8, deviation: F8, period_days: F8) -> F8:
     return np.maximum(surplus + spread, 0.0) - np.maximum(surplus, 0.0)
 
 
-def deviations(netting_set: I8, move: F8, sets: int) -> F8:
+def deviations(shared: F8, own: F8) -> F8:
     """Return the standard deviation of each netting set's value, per second^½.
 
     Parameters
     ----------
-    netting_set, move
-        By what nets fully: its set, and its delta times the volatility of its underlying per second^½.
+    shared, own
+        By set: the sum, and the sum of squares, of the moves of what nets fully: its delta times the volatility of its
+        underlying per second^½.
     """
-    shared, own = sum_by(netting_set, move, sets), sum_by(netting_set, move * move, sets)
     return np.sqrt(CORRELATION * shared * shared + (1.0 - CORRELATION) * own)

@@ -121,6 +121,9 @@ def collateral_held(holdings: Holdings, netting_sets: int) -> Collateral:
     ours = holdings.value < 0
     counted = holdings.value * np.where(ours, 1.0 + holdings.haircut, 1.0 - holdings.haircut)
     remote = ours & holdings.segregated
+    if not (holdings.independent.any() or holdings.segregated.any()):
+        variation = np.bincount(holdings.netting_set, counted, netting_sets).astype(np.float64)
+        return Collateral(variation, np.zeros(netting_sets), variation, variation)
     variation = _totals(holdings.netting_set, counted, ~holdings.independent & ~remote, netting_sets)
     independent = _totals(holdings.netting_set, counted, holdings.independent & ~remote, netting_sets)
     given_remote = _totals(holdings.netting_set, counted, remote, netting_sets)
@@ -177,6 +180,8 @@ def _rounded(amount: F8, returnable: F8, unit: F8) -> tuple[F8, F8]:
     """Return a transfer and the part of it that gives back, in whole units: returns down, deliveries up."""
     back = np.minimum(amount, returnable)
     fresh = amount - back
+    if not unit.any():
+        return amount, back
     step = np.where(unit > 0, unit, 1.0)
     back = np.where(unit > 0, np.floor(back / step) * step, back)
     fresh = np.where(unit > 0, np.ceil(fresh / step) * step, fresh)

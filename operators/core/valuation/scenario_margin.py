@@ -112,23 +112,33 @@ def unit_values(instruments: Instruments, price_move: ArrayLike, volatility_move
     with np.errstate(divide="ignore", invalid="ignore"):
         linear = np.where(instruments.inverse, -1.0 / price, price)
         at = np.flatnonzero(instruments.option)
-        value = black_value(
-            price[at], instruments.strike[at], instruments.expiry[at], volatility[at], instruments.call[at]
-        )
-        linear[at] = np.where(instruments.inverse[at], value / price[at], value)
+        if len(at):
+            value = black_value(
+                price[at], instruments.strike[at], instruments.expiry[at], volatility[at], instruments.call[at]
+            )
+            linear[at] = np.where(instruments.inverse[at], value / price[at], value)
     return linear
 
 
 def scenario_profits(instruments: Instruments, grid: Sequence[Scenario] = DEFAULT_GRID) -> F8:
     """Return the profit of one unit of each instrument in each scenario, shape (instruments, scenarios), weighted."""
-    count, scenarios = len(instruments.price), len(grid) + 1
-    shock = np.where(instruments.option, volatility_shock(np.where(instruments.option, instruments.expiry, 1.0)), 0.0)
-    price = np.array([0.0, *(one.price for one in grid)])  # today first; all in one call, which costs as much as one
-    volatility = shock[:, None] * np.array([0.0, *(one.volatility for one in grid)])
-    spread = Instruments(*(np.repeat(getattr(instruments, field), scenarios) for field in Instruments.__slots__))
-    values = unit_values(spread, np.tile(price, count), volatility.ravel()).reshape(count, scenarios)
+    price = np.array([0.0, *(one.price for one in grid)])  # today first
+    moved = instruments.price[:, None] * (1.0 + price)
+    with np.errstate(divide="ignore"):
+        values = np.where(instruments.inverse[:, None], -1.0 / moved, moved)
+    at = np.flatnonzero(instruments.option)
+    if len(at):
+        values[at] = _option_values(instruments, at, price, np.array([0.0, *(one.volatility for one in grid)]))
     profits: F8 = (values[:, 1:] - values[:, :1]) * np.array([one.weight for one in grid])
     return profits
+
+
+def _option_values(instruments: Instruments, at: I8, price: F8, volatility: F8) -> F8:
+    """Return the values of the options ``at`` in every scenario: all in one call, which costs as much as one."""
+    moves = volatility_shock(instruments.expiry[at])[:, None] * volatility
+    spread = Instruments(*(np.repeat(getattr(instruments, field)[at], len(price)) for field in Instruments.__slots__))
+    values = unit_values(spread, np.tile(price, len(at)), moves.ravel())
+    return values.reshape(len(at), len(price))
 
 
 def scenario_margins(
@@ -161,13 +171,20 @@ def scenario_margins(
     (32.0, 0.16)
     """
     keys, member = np.unique((account << 32) | underlying, return_inverse=True)
+    loss, worst = worst_losses(member, instrument, size, profits, settlement_price, len(keys))
+    margin = np.bincount(keys >> 32, weights=loss, minlength=accounts).astype(np.float64)
+    return ScenarioMargins(margin, keys >> 32, keys & 0xFFFFFFFF, loss, worst)
+
+
+def worst_losses(group: I8, instrument: I8, size: F8, profits: F8, settlement_price: F8, groups: int) -> tuple[F8, I8]:
+    """Return the worst loss, at least 0, of each group of positions that offset each other, and its scenario.
+
+    Parameters are those of :func:`scenario_margins`, by position; ``group`` is below ``groups``.
+    """
     # one weighted count over (position, scenario): each sum still runs over its positions in their order
     weights = profits[instrument] * (size * settlement_price[instrument])[:, None]
     scenarios = profits.shape[1]
-    places = member[:, None] * scenarios + np.arange(scenarios)
-    total = np.bincount(places.ravel(), weights.ravel(), len(keys) * scenarios).reshape(len(keys), scenarios)
+    places = group[:, None] * scenarios + np.arange(scenarios)
+    total = np.bincount(places.ravel(), weights.ravel(), groups * scenarios).reshape(groups, scenarios)
     worst = total.argmin(axis=1)
-    lowest = total[np.arange(len(keys)), worst]
-    loss = np.maximum(-lowest, 0.0)
-    margin = np.bincount(keys >> 32, weights=loss, minlength=accounts).astype(np.float64)
-    return ScenarioMargins(margin, keys >> 32, keys & 0xFFFFFFFF, loss, worst)
+    return np.maximum(-total[np.arange(groups), worst], 0.0), worst
