@@ -161,16 +161,18 @@ class Positions:
 
         Fills on one position are taken in rounds, a few of them as arrays and the rest one by one.
         """
+        first = self._first(slots)
+        if first.all():
+            return self._round(slots, units, values)
         realised, opened = np.zeros(len(slots)), np.zeros(len(slots), dtype=np.int64)
         left = np.arange(len(slots))
-        if self._distinct(slots):
-            return self._round(slots, units, values)
         for _ in range(ROUNDS_MAX):
-            first = np.unique(slots[left], return_index=True)[1]
-            first.sort()
             now = left[first]
             realised[now], opened[now] = self._round(slots[now], units[now], values[now])
-            left = np.delete(left, first)
+            left = left[~first]
+            if not len(left):
+                return realised, opened
+            first = self._first(slots[left])
         for at in left.tolist():
             slot = int(slots[at])
             held = int(self.rows["units"][slot])
@@ -178,13 +180,14 @@ class Positions:
             opened[at] = (held + int(units[at]) != 0) - (held != 0)
         return realised, opened
 
-    def _distinct(self, slots: I8) -> bool:
-        """Tell whether no row stands twice: each writes its number into its row's place, and all must read theirs."""
+    def _first(self, slots: I8) -> NDArray[np.bool_]:
+        """Return which places hold a row for the first time: the last writer of a row's place, going backwards."""
         if len(self._probe) < self.rows.size:
             self._probe = np.zeros(2 * self.rows.size, dtype=np.int64)
         numbers = np.arange(len(slots))
-        self._probe[slots] = numbers
-        return bool((self._probe[slots] == numbers).all())
+        self._probe[slots[::-1]] = numbers[::-1]
+        first: NDArray[np.bool_] = self._probe[slots] == numbers
+        return first
 
     def _round(self, slots: I8, units: I8, values: F8) -> tuple[F8, I8]:
         """Apply fills on distinct positions with the formulas of :meth:`fill`, elementwise."""

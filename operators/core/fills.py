@@ -60,7 +60,7 @@ def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
         _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
     if piece.fills is not None:
         _apply_fills(ledger, piece.fills, out)
-    if ledger.expiring:
+    if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
         _expire(ledger, piece.as_of_us, out)
     if piece.seq % COMPACT_EVERY == 0:
         ledger.positions.compact()

@@ -72,7 +72,8 @@ def black_value(
     7.965567
     """
     f, k, _, sign, discount, d1, d2 = _terms(forward, strike, expiry, volatility, call, rate)
-    value: F8 = np.maximum(discount * sign * (f * normal_cdf(sign * d1) - k * normal_cdf(sign * d2)), 0.0)
+    near, far = _chances(sign, d1, d2)
+    value: F8 = np.maximum(discount * sign * (f * near - k * far), 0.0)
     return value
 
 
@@ -95,7 +96,7 @@ def black(
     (-0.460172, 39.695255)
     """
     f, k, t, sign, discount, d1, d2 = _terms(forward, strike, expiry, volatility, call, rate)
-    near, far = np.asarray(normal_cdf(sign * d1)), np.asarray(normal_cdf(sign * d2))
+    near, far = _chances(sign, d1, d2)
     value = np.maximum(discount * sign * (f * near - k * far), 0.0)
     root = np.sqrt(np.maximum(t, 0.0))
     spread = np.asarray(volatility, np.float64) * root
@@ -145,6 +146,12 @@ def years_to_expiry(expiry_us: ArrayLike, as_of_us: ArrayLike) -> F8:
     left = np.subtract(expiry_us, as_of_us, dtype=np.int64)
     years: F8 = np.maximum(left, 0) / MICROSECONDS_PER_YEAR
     return years
+
+
+def _chances(sign: F8, d1: F8, d2: F8) -> tuple[F8, F8]:
+    """Return the two probabilities of a Black value: one call for both, since few options cost as much as many."""
+    near, far = np.asarray(normal_cdf(np.stack([sign * d1, sign * d2])))
+    return near, far
 
 
 def _terms(
