@@ -270,6 +270,23 @@ def test_potential_exposure_from_volatility_grows_with_the_market_and_falls_with
     assert at(calm, "100000") == 0.0
 
 
+def test_potential_exposure_follows_a_trade_at_once_in_its_own_set_and_elsewhere_within_ten_seconds(
+    tmp_path: Path,
+) -> None:
+    moved = [mark(T0 + SECOND, "200", "P"), fill(T0 + SECOND + 1, "more", instrument="P", side="sell", quantity="10")]
+    ran = run_core(tmp_path, PERPETUAL, *account("a"), *account("b"), terms(), terms("b", "b"), MARKED,
+                   traded("a", "sell"), traded("b", "sell"), *moved, mark(T0 + 10 * SECOND, "200", "P"), shards=1)  # fmt: skip
+
+    def exposed(holder: str, at_us: int) -> float:
+        return ran.measures(f"netting_set:{holder}", at_us)["potential_exposure"]
+
+    opened, traded_us, later = T0 + SECOND // 10, T0 + SECOND + SECOND // 10, T0 + 10 * SECOND + SECOND // 10
+    assert exposed("a", traded_us) == pytest.approx(4 * exposed("a", opened))  # twice as much at twice the price
+    assert exposed("b", traded_us) == exposed("b", opened)
+    assert exposed("b", later) == pytest.approx(2 * exposed("b", opened))
+    assert ran.measures("netting_set:b", traded_us)["current_exposure"] == 1100.0  # that follows every slice
+
+
 # --- wrong-way risk and groups ----------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,7 @@ class Ledger:
         self.sheet = OptionSheet(self.directory, self.marks)
         self.positions, self.balances = Positions(), Balances()
         self._option_rows = Chosen()
+        self._options: tuple[Any, Any, I8] = (None, None, np.zeros(0, dtype=np.int64))
         self.funding = Funding(self.directory, self.marks, self.positions, self.balances)
         self.credit = CreditBook(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.margins = MarginBook(self.directory, self.marks, self.positions, self.sheet)
@@ -220,11 +221,9 @@ class Ledger:
         np.take(marks.unit, at, out=held, mode="clip")
         np.multiply(rows["size"], held, out=held)
         spent = rows["cost"] if marks.at_par else rows["cost"] * marks.worth[at]
-        worths = _sum(owner, held, count)
-        net, signed, notional = worths, held, np.abs(held, out=scratch)
-        if self.directory.has_inverse or self.directory.has_option:
-            signed = self._signed(held, notional)
-            net = _sum(owner, signed, count)
+        notional = np.abs(held, out=scratch)
+        signed = self._signed(held, notional) if self.directory.has_inverse or self.directory.has_option else held
+        worths, net = self._worths_and_nets(held, signed, count)
         # One sum per margin class serves gross notional and both margins.
         gross = _sum(rows["bin"], notional, count * bins).reshape(count, bins)
         account[2] = net
@@ -241,8 +240,23 @@ class Ledger:
         signed = self._signed(held, notional)
         spent = rows["cost"] * marks.worth[at]
         self._robust = (signed, held, spent, notional)
-        unrealised = _sum(owner, held, count) - _sum(owner, spent, count)
-        return _sum(owner, notional, count), _sum(owner, signed, count), unrealised
+        worths, net = self._worths_and_nets(held, signed, count)
+        return _sum(owner, notional, count), net, worths - _sum(owner, spent, count)
+
+    def _worths_and_nets(self, held: F8, signed: F8, count: int) -> tuple[F8, F8]:
+        """Return what positions are worth and their signed notionals by account; what is alike is summed once."""
+        owner = self.positions.rows["account"]
+        if self.directory.has_inverse:
+            return _sum(owner, held, count), _sum(owner, signed, count)
+        if signed is held or not self.directory.has_option:
+            total = _sum(owner, held, count)
+            return total, total
+        at, _ = self.options()
+        worth, of = held[at], owner[at]
+        held[at] = 0.0
+        alike = _sum(owner, held, count)
+        held[at] = worth
+        return alike + _sum(of, worth, count), alike + _sum(of, signed[at], count)
 
     def _signed(self, held: F8, notional: F8) -> F8:
         """Return signed notionals of positions worth ``held``; those of options, in ``notional`` too, by underlying.
@@ -262,14 +276,16 @@ class Ledger:
     def options(self) -> tuple[I8, I8]:
         """Return the rows of option positions, and the row of the option sheet of each."""
         at = self._option_rows.of(self.positions, self.directory.arrays["option"])
-        return at, self.sheet.terms.row[self.positions.rows["instrument"][at]]
+        if self._options[0] is not at or self._options[1] is not self.sheet.terms:
+            self._options = at, self.sheet.terms, self.sheet.terms.row[self.positions.rows["instrument"][at]]
+        return at, self._options[2]
 
     def options_held(self) -> I8:
         """Return the rows of the option sheet in which anything is held."""
-        at, of = self.options()
-        held = np.zeros(len(self.sheet), dtype=bool)
-        held[of[self.positions.rows["units"][at] != 0]] = True
-        return held.nonzero()[0]
+        known = len(self.open_at)
+        instrument, opened = self.marks.rows["instrument"][:known], self.open_at[: self.marks.rows.size]
+        held = np.bincount(instrument, opened != 0, len(self.directory.instrument_records))
+        return held[self.sheet.terms.instrument].nonzero()[0]
 
     def _scratch(self, size: int) -> tuple[F8, F8]:
         """Return two arrays that live until the next valuation: fresh ones cost as much as the arithmetic."""
