@@ -275,7 +275,7 @@ def test_potential_exposure_follows_a_trade_at_once_in_its_own_set_and_elsewhere
 ) -> None:
     moved = [mark(T0 + SECOND, "200", "P"), fill(T0 + SECOND + 1, "more", instrument="P", side="sell", quantity="10")]
     ran = run_core(tmp_path, PERPETUAL, *account("a"), *account("b"), terms(), terms("b", "b"), MARKED,
-                   traded("a", "sell"), traded("b", "sell"), *moved, mark(T0 + 10 * SECOND, "200", "P"), shards=1)  # fmt: skip
+                   traded("a", "sell"), traded("b", "sell"), *moved, mark(T0 + 10 * SECOND, "200", "P"))  # fmt: skip
 
     def exposed(holder: str, at_us: int) -> float:
         return ran.measures(f"netting_set:{holder}", at_us)["potential_exposure"]

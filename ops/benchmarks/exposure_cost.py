@@ -8,8 +8,8 @@ slice) with one part more than the row above it:
 - *limits*: five limits on every account, 50,000 in all, evaluated every slice;
 - *options*: 20,000 positions in 200 options held by 500 accounts, marked with volatilities, greeks once per instrument;
 - *scenario margin*: those accounts are margined by the default grid, touched ones every slice, all every 10 s;
-- *SA-CCR*: every account's netting set has terms: replacement cost every slice; add-ons and exposure at default of touched
-  sets (a third of all) every slice, of all every 10 s.
+- *SA-CCR*: every account's netting set has terms: replacement cost every slice; add-ons and exposure at default of
+  touched sets (a third of all) every slice, of all every 10 s.
 
 Every slice ends a second of event time once in ten. All variants run in turns, block by block, so that what else the
 machine does falls on all of them; a figure is the median over blocks of CPU time.
