@@ -4,7 +4,7 @@ One small protocol, so that dataflows do not know what carries their records. A 
 writer runs; a partition has one writer at a time, and a writer's records are there, in order, once ``flush`` returns.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,6 +39,9 @@ class Writer(Protocol):
     def append(self, topic: str, partition: int, key: str, value: bytes, headers: dict[str, str]) -> None:
         """Take one record; it may stay in memory until ``flush``."""
 
+    def submit(self) -> None:
+        """Begin to make everything appended durable, all or nothing; the next call here waits for it and raises."""
+
     def flush(self) -> None:
         """Make everything appended durable, all or nothing; raises BusError when it cannot."""
 
@@ -58,8 +61,25 @@ class Bus(Protocol):
     def partitions(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records, sorted."""
 
+    def start(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that is kept: 0 where nothing expires."""
+
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
+
+    def tail(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        records_max: int = READ_RECORDS_MAX,
+        bytes_max: int = READ_BYTES_MAX,
+    ) -> list[Stored]:
+        """Return what has arrived from ``offset`` on, for those who follow.
+
+        Like ``read``, but of records written a moment ago it may know nothing yet; one answer costs no question to a
+        cluster.
+        """
 
     def read(
         self,
@@ -72,7 +92,19 @@ class Bus(Protocol):
         """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
 
     def writer(self, partitions: Iterable[tuple[str, int]]) -> Writer:
-        """Become the writer of partitions; raises PartitionLocked where somebody else is."""
+        """Become the writer of partitions; raises PartitionLocked where somebody else is.
+
+        On a cluster an earlier writer on another host is fenced instead: its next flush raises and writes nothing.
+        """
+
+    def provide(self, partitions: Mapping[str, int], make: bool) -> None:
+        """Check that topics exist with so many partitions; with ``make``, make those that do not exist.
+
+        Raises
+        ------
+        UsageError
+            A topic is missing, or has other partitions.
+        """
 
     def close(self) -> None:
         """Let go of all resources."""
@@ -84,7 +116,7 @@ def open_bus(url: str, base: Path) -> Bus:
     Parameters
     ----------
     url
-        ``sqlite:PATH``, relative to ``base``.
+        ``sqlite:PATH``, relative to ``base``, or ``kafka://HOST:PORT[/PREFIX][?settings=FILE]``.
     base
         The folder of the configuration.
 
@@ -98,7 +130,11 @@ def open_bus(url: str, base: Path) -> Bus:
         from seawall.connectors.sqlite_bus import SqliteBus
 
         return SqliteBus(base / rest)
-    raise UsageError(f'bus = "{url}" names no bus of this version; use "sqlite:seawall.db"')
+    if scheme == "kafka":
+        from seawall.connectors.kafka.bus import KafkaBus
+
+        return KafkaBus(url, base)
+    raise UsageError(f'bus = "{url}" names no bus; use "sqlite:seawall.db" or "kafka://host:9092/desk"')
 
 
 def source(url: str, topic: str, partitions: int | None = None, **options: Any) -> "JournalSource":

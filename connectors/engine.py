@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,7 +47,7 @@ class Bundle(Protocol):
     records: dict[str, list[Record]]
 
 
-def shard_count(bus: Bus) -> int:
+def shard_count(url: str, base: Path) -> int:
     """Return the number of shards that the journal on a bus was written with.
 
     Raises
@@ -54,7 +55,9 @@ def shard_count(bus: Bus) -> int:
     BusError
         The journal is empty.
     """
+    bus = open_bus(url, base)
     first = bus.read("journal", 0, 0, 1)
+    bus.close()
     if not first:
         raise BusError("the journal is empty: run `sequence` first, or give the number of partitions")
     configuration = decode_slice(first[0].value).configuration or {}
@@ -96,7 +99,7 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
 
     def list_parts(self) -> list[str]:
         """Return the partitions as text."""
-        count = self._partitions or shard_count(open_bus(self._url, self._base))
+        count = self._partitions or shard_count(self._url, self._base)
         return [str(partition) for partition in range(count)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Partition":
@@ -138,7 +141,8 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
             self._awake = datetime.now(UTC) + POLL
             return []
         done = self._source.over(self._last)
-        found = self._bus.read(self._topic, self._partition, self._offset, self._records_max(), BATCH_BYTES)
+        read = self._bus.read if done else self._bus.tail  # the end is the end only where everything durable was read
+        found = read(self._topic, self._partition, self._offset, self._records_max(), BATCH_BYTES)
         if not found:
             if done:
                 raise StopIteration
@@ -242,7 +246,7 @@ class RecordSink(FixedPartitionedSink[Any, None]):
 
     def list_parts(self) -> list[str]:
         """Return the partitions as text: one per shard and that of the second operator."""
-        count = self._partitions or shard_count(open_bus(self._url, self._base)) + 1
+        count = self._partitions or shard_count(self._url, self._base) + 1
         return [str(partition) for partition in range(count)]
 
     def part_fn(self, item_key: str) -> int:
@@ -260,26 +264,33 @@ class RecordSink(FixedPartitionedSink[Any, None]):
 
 class _SinkPartition(StatefulSinkPartition[Any, None]):
     def __init__(self, bus: Bus, topics: list[str], partition: int, one: str | None, stands: bool) -> None:
+        self._bus = bus
         self._writer = bus.writer([(topic, partition) for topic in topics])
-        self._appenders = {topic: Appender(bus, self._writer, topic, partition, stands) for topic in topics}
-        self._one = one
+        self._place, self._stands, self._one = (topics, partition), stands, one
+
+    @cached_property
+    def _appenders(self) -> dict[str, "Appender"]:
+        """What stands is looked at when it is needed: until then writers of other partitions open as well."""
+        topics, partition = self._place
+        return {topic: Appender(self._bus, self._writer, topic, partition, self._stands) for topic in topics}
 
     def write_batch(self, items: list[Any]) -> None:
-        """Write the records of some slices in one transaction."""
+        """Write the records of some slices in one transaction, which a cluster commits while the next slices come."""
         for item in items:
             for topic, records in ((self._one, item),) if self._one else item.records.items():
                 append = self._appenders[topic].append
                 for record in records:
                     append(record)
-        self._writer.flush()
+        self._writer.submit()
 
     def snapshot(self) -> None:
-        """Return nothing: the topic itself says what stands on it."""
-        return
+        """Return nothing, once all is durable: the topic itself says what stands on it."""
+        self._writer.flush()
 
     def close(self) -> None:
         """Let the partitions go."""
         self._writer.close()
+        self._bus.close()
 
 
 class Appender:

@@ -11,19 +11,19 @@ Pages of 8 to 32 KiB gained nothing and a table WITHOUT ROWID wrote a third slow
 """
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX
-from seawall.schemas.errors import BusError, PartitionLocked
+from seawall.connectors.locks import lock_partition
+from seawall.schemas.errors import BusError
 from seawall.schemas.records import Stored
 
 BUSY_MS = 120_000
@@ -128,6 +128,10 @@ class SqliteBus:
         ask = 'select distinct "partition" from records where topic = ? order by "partition"'
         return [row[0] for row in self._ask(ask, topic)]
 
+    def start(self, topic: str, partition: int) -> int:
+        """Return 0: nothing expires here."""
+        return 0
+
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
         last = self._ask(END, topic, partition)[0][0]
@@ -154,6 +158,11 @@ class SqliteBus:
         except sqlite3.Error as error:
             raise self.failed("read", error) from error
         return found
+
+    tail = read
+
+    def provide(self, partitions: Mapping[str, int], make: bool) -> None:
+        """Do nothing: a topic is there as soon as it has a record."""
 
     def writer(self, partitions: Iterable[tuple[str, int]]) -> "SqliteWriter":
         """Become the writer of partitions; raises PartitionLocked where somebody else is."""
@@ -183,7 +192,7 @@ class SqliteWriter:
         self._buffer: list[tuple[str, int, int, str, str, bytes]] = []
         try:
             for topic, partition in partitions:
-                self._locks.append(_lock(bus.path, topic, partition))
+                self._locks.append(lock_partition(bus.path, topic, partition))
             self._ends = {place: bus.end(*place) for place in partitions}
             self._connection = bus.connect()
             self._connection.execute("pragma busy_timeout = 0")
@@ -214,6 +223,8 @@ class SqliteWriter:
             raise failure from error
         self._buffer.clear()
 
+    submit = flush
+
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record, those not flushed yet included."""
         return self._ends[topic, partition]
@@ -241,29 +252,6 @@ def _patiently(step: Callable[[], object]) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(RETRY_S)
-
-
-def _lock(path: Path, topic: str, partition: int) -> int:
-    """Take the lock of a partition: a file of its own, locked by the operating system while its descriptor is open."""
-    folder = path.with_name(path.name + ".locks")
-    try:
-        folder.mkdir(exist_ok=True)
-        descriptor = os.open(folder / f"{topic}-{partition}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise BusError(f"{folder} cannot hold locks ({error.strerror}); make it and its folder writable") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(descriptor, 32).decode(errors="replace") or "unknown"
-        os.close(descriptor)
-        text = f"partition {partition} of {topic} in {path.name} is being written by process {holder}"
-        raise PartitionLocked(f"{text}; wait for that run to end, or stop it") from error
-    except OSError as error:
-        os.close(descriptor)
-        raise BusError(f"{folder} cannot hold locks ({error.strerror}); put the bus on a local disk") from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
 
 
 def _headers(text: object) -> dict[str, str]:

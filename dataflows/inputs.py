@@ -21,6 +21,7 @@ from seawall.operators.core.ticks import Item
 from seawall.schemas.decode import decode_event
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import NO_TIME, Event, Signal
+from seawall.schemas.records import Stored
 
 FUTURE_US_MAX = 24 * 3600 * 1_000_000
 NO_CLOCK_US = 1 << 62  # signals carry the times of records that were checked when they were made
@@ -103,10 +104,10 @@ class _Partition:
         self.number, self.place = number, place
         self._bus, self._offset, self._high_us = bus, offset, high_us
 
-    def _read(self, latest_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
-        """Return the next items, at most ``records_max``; no effective time lies after ``latest_us``."""
+    def _items(self, records: list[Stored], latest_us: int) -> list[Item]:
+        """Return records as items; no effective time lies after ``latest_us``."""
         items = []
-        for stored in self._bus.read(self.place.name, self.place.partition, self._offset, records_max):
+        for stored in records:
             items.append(self._item(stored.offset, stored.value, latest_us))
             self._offset = stored.offset + 1
         return items
@@ -132,7 +133,14 @@ class TopicSource(_Partition):
 
     def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
         """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
-        return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in self._read(now_us, records_max)]
+        found = self._bus.tail(self.place.name, self.place.partition, self._offset, records_max)
+        return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in self._items(found, now_us)]
+
+    def first_time(self, now_us: int) -> int | None:
+        """Return the effective time of the first record, None where none is there; uses the source up."""
+        found = self._bus.read(self.place.name, self.place.partition, self._offset, 1)
+        times = [item[0] for item in self._items(found, now_us)]
+        return (now_us if times[0] == NO_TIME else times[0]) if times else None
 
 
 class SignalsSource(_Partition):
@@ -147,9 +155,9 @@ class SignalsSource(_Partition):
             The last one does not end a run: what follows would be journaled in another order.
         """
         last = None
-        while found := self._read(NO_CLOCK_US):
-            yield from found
-            last = found[-1][5]
+        while found := self._bus.read(self.place.name, self.place.partition, self._offset, POLL_RECORDS):
+            yield from (items := self._items(found, NO_CLOCK_US))
+            last = items[-1][5]
         if isinstance(last, Signal) and not last.end:
             raise UsageError(f"{self.place.key} does not end: market has not finished; run it to its end first")
 

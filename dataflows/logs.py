@@ -11,6 +11,7 @@ So a checkpoint never stands before its tiles, and no two stand for one size. Wh
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -69,9 +70,13 @@ class _LogPartition(StatefulSinkPartition[Sealed, None]):
         self._bus, self._partition, self._folder = bus, partition, folder
         self._signer, self._key, self._cosigner = signer, key, cosigner
         self._writer = bus.writer([(TOPIC, partition)])
-        self._stood = self._end = self._writer.end(TOPIC, partition)
         self._ahead: list[Stored] = []
         self._latest = b""
+
+    @cached_property
+    def _stood(self) -> int:
+        """How many checkpoints stood before this run."""
+        return self._writer.end(TOPIC, self._partition)
 
     def write_batch(self, items: list[Sealed]) -> None:
         """Publish what some records gave, in the order of the module's text."""
@@ -96,15 +101,16 @@ class _LogPartition(StatefulSinkPartition[Sealed, None]):
         if self._latest:
             self._folder.publish(self._cosigner.cosigned(self._latest, last=True))
         self._writer.close()
+        self._bus.close()
 
     def _append(self, at: int, checkpoint: Checkpoint) -> bytes:
-        if at != self._end:
-            text = f"checkpoint {at} of {TOPIC}/{self._partition} comes next, but {self._end} stand"
+        end = self._writer.end(TOPIC, self._partition)
+        if at != end:
+            text = f"checkpoint {at} of {TOPIC}/{self._partition} comes next, but {end} stand"
             raise Gap(f"{text}; move the folder recovery-seal away, and the log is sealed again from its start")
         value = sign_note(checkpoint.text(), self._key, self._signer.sign).encode()
         headers = {"seawall-id": f"{self._partition}-{checkpoint.size}-0", "seawall-n": str(at)}
         self._writer.append(TOPIC, self._partition, self._key.name, value, headers)
-        self._end += 1
         return value
 
     def _standing(self, at: int, checkpoint: Checkpoint) -> bytes:

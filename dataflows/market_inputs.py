@@ -25,6 +25,7 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.decode import decode_event
 from seawall.schemas.errors import BusError, Rejected, UsageError
 from seawall.schemas.events import NO_TIME, Mark, Notice, Signal
+from seawall.schemas.records import Stored
 
 KINDS = b"trade|quote|depth|bar|funding|open_interest|liquidation|venue_status"
 # A mark without a venue is a price that somebody settled on: it goes to the journal as it is.
@@ -136,7 +137,9 @@ class TopicReader:
         """Read what has arrived; return how many records that was."""
         if len(self._pending) >= PENDING_MAX:
             return 0
-        found = self._bus.read(self.place.name, self.place.partition, self._read, POLL_RECORDS)
+        return self._take_in(self._bus.tail(self.place.name, self.place.partition, self._read, POLL_RECORDS), now_us)
+
+    def _take_in(self, found: list[Stored], now_us: int) -> int:
         for stored in found:
             event = read_event(stored.value, now_us + FUTURE_US_MAX, self._skipped)
             if event is not None:
@@ -167,7 +170,8 @@ class TopicReader:
             The topic ends before that offset.
         """
         while self._read < offset:
-            if not self.poll(now_us):
+            found = self._bus.read(self.place.name, self.place.partition, self._read, POLL_RECORDS)
+            if not self._take_in(found, now_us):
                 place = f"{self.place.name}/{self.place.partition}"
                 raise BusError(f"signals were made of {place} up to offset {offset}, but it ends at {self._read}")
         return self._cut(next((at for at, entry in enumerate(self._pending) if entry[1] >= offset), len(self._pending)))
@@ -307,7 +311,8 @@ class MarketReader:
             for partition in self._bus.partitions(topic):
                 place = Place(topic, partition)
                 if place.key not in self._topics and (named is None or place.key in named):
-                    offset, high_us = self._known.get(place.key, [0, NO_TIME])
+                    begin = self._known.get(place.key) or [self._bus.start(topic, partition), NO_TIME]
+                    offset, high_us = begin
                     self._topics[place.key] = TopicReader(self._bus, place, offset, high_us, self._skipped)
 
 

@@ -231,8 +231,10 @@ class Sequencer:
         if not found and self._configuration.topics:
             now = self._clock()
             places = [Place(topic, p) for topic in self._configuration.topics for p in self._bus.partitions(topic)]
-            waiting = [TopicSource(0, place, self._bus, 0, NO_TIME).poll(now, 1) for place in places]
-            return min((items[0][0] for items in waiting if items), default=now)
+            waiting = [
+                TopicSource(0, place, self._bus, self._begin(place), NO_TIME).first_time(now) for place in places
+            ]
+            return min((first for first in waiting if first is not None), default=now)
         return min(found, default=0)
 
     # --- live topics ------------------------------------------------------------------------------------------------
@@ -285,9 +287,13 @@ class Sequencer:
             for partition in self._bus.partitions(topic):
                 place = Place(topic, partition)
                 if place not in known:
-                    offset, _, high = self.standing.positions.get(place.key, [0, 0, NO_TIME])
+                    offset, _, high = self.standing.positions.get(place.key) or [self._begin(place), 0, NO_TIME]
                     self._topics.append(TopicSource(self._slicer.add_place(place), place, self._bus, offset, high))
                     self._pending.append([])
+
+    def _begin(self, place: Place) -> int:
+        """Return where a topic that was never read is read from: what retention took before cannot be missed."""
+        return self._bus.start(place.name, place.partition)
 
     # --- writing ----------------------------------------------------------------------------------------------------
 

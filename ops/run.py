@@ -27,6 +27,7 @@ from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import PUBLIC, SEALERS, key_path, new_key
 from seawall.connectors.limit_documents import read_key_sets
 from seawall.connectors.signers import check_signer, open_signer
+from seawall.connectors.topics import topic_partitions
 from seawall.ops.sealing import SealThread
 from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.dsse import Signer
@@ -94,14 +95,16 @@ class Stop:
 
 
 def prepare(configuration: Configuration) -> Bus:
-    """Make what a first run needs, the development key; return the bus.
+    """Make what a first run needs: in ``dev`` the topics of a cluster and the key; return the bus.
 
     Raises
     ------
     UsageError
-        There is no key, and none may be made here: not ``dev``, or the topics have records already.
+        There is no key, and none may be made here: not ``dev``, or the topics have records already. Or a cluster has
+        no such topics, or with other partitions.
     """
     bus = open_bus(configuration.bus, configuration.directory)
+    bus.provide(topic_partitions(configuration), make=configuration.environment == "dev")
     if configuration.environment == "prod" and configuration.key_set is None:
         raise UsageError("keys of prod are vouched for: set [keys] set and set_sha256; see seawall keys propose --help")
     signer = _prepare_key(configuration, configuration.signer, PUBLIC, bool(bus.topics()))

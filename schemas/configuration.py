@@ -15,6 +15,7 @@ import msgspec
 import seawall
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
+from seawall.schemas.kafka import read_kafka
 from seawall.schemas.markets import MarketTerms, read_market
 from seawall.schemas.playbook import read_playbook
 from seawall.schemas.tables import Field, Table, check_table, number_in, one_of, text_like
@@ -52,6 +53,7 @@ _TOP: Table = {
     "market": Field("table", {}),
     "keys": Field("table", {}),
     "conduct": Field("table", {}),
+    "kafka": Field("table", {}),
 }
 _INPUTS: Table = {
     "events": Field("texts", [], lambda value: "" if len(value) <= SOURCES_MAX else f"must name at most {SOURCES_MAX}"),
@@ -158,6 +160,7 @@ def load_configuration(path: str | Path) -> Configuration:
     _check_limits_source(limits, keys, top["environment"], path.name)
     market = read_market(top.pop("market"), top["slice_ms"], path.name)
     directory = path.absolute().parent
+    top["bus"] = _bus(top["bus"], top.pop("kafka"), path)
     limits_file = directory / limits["file"] if limits["file"] else None
     playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None
     rules = [] if limits_file is None else load_limits(limits_file)
@@ -182,6 +185,20 @@ def load_configuration(path: str | Path) -> Configuration:
         conduct=conduct,
         market=market,
     )
+
+
+def _bus(bus: str, kafka: dict[str, Any], path: Path) -> str:
+    """Return the address of the bus, which names this file where it has settings of a cluster."""
+    if not kafka:
+        return bus
+    read_kafka(kafka, path.absolute().parent, path.name)
+    if not bus.startswith("kafka:"):
+        raise UsageError(
+            f'{path.name} [kafka]: bus is "{bus}"; set bus = "kafka://host:9092/desk" or take [kafka] away'
+        )
+    if "?" in bus:
+        raise UsageError(f"{path.name}: bus names settings and [kafka] has some; keep one")
+    return f"{bus}?settings={path.name}"
 
 
 def load_limits(path: str | Path) -> list[dict[str, Any]]:

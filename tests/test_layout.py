@@ -20,6 +20,7 @@ MADE_BY_TOOLS = {"build", "dist", "bytewax_seawall.egg-info", "seawall-demo"}
 PACKAGES = {
     "seawall": "ops/package",
     "seawall.connectors": "connectors",
+    "seawall.connectors.kafka": "connectors/kafka",
     "seawall.connectors.venues": "connectors/venues",
     "seawall.dataflows": "dataflows",
     "seawall.operators": "operators",
@@ -31,6 +32,7 @@ PACKAGES = {
     "seawall.operators.core.saccr": "operators/core/saccr",
     "seawall.operators.core.valuation": "operators/core/valuation",
     "seawall.ops": "ops",
+    "seawall.ops.kafka": "ops/kafka",
     "seawall.schemas": "schemas",
 }
 # Who may import whom, besides itself.

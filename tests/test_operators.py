@@ -299,7 +299,7 @@ def test_the_composition_on_two_workers_writes_the_same(journal: Path) -> None:
 
 def test_a_source_without_a_journal_says_that_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(BusError, match="the journal is empty"):
-        shard_count(open_bus("sqlite:seawall.db", tmp_path))
+        shard_count("sqlite:seawall.db", tmp_path)
 
 
 # --- the dataflow -----------------------------------------------------------------------------------------------------

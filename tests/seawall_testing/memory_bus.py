@@ -1,6 +1,6 @@
 """A bus in memory, with the bus's protocol: for tests that stop a writer at every place."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from seawall.schemas.records import Stored
 
@@ -25,6 +25,17 @@ class MemoryBus:
     ) -> list[Stored]:
         return self.records.get((topic, partition), [])[offset : offset + records_max]
 
+    def tail(
+        self, topic: str, partition: int, offset: int, records_max: int = 1000, bytes_max: int = 1 << 22
+    ) -> list[Stored]:
+        return self.read(topic, partition, offset, records_max, bytes_max)
+
+    def start(self, topic: str, partition: int) -> int:
+        return 0
+
+    def provide(self, partitions: Mapping[str, int], make: bool) -> None:
+        """Nothing to make."""
+
     def writer(self, partitions: Iterable[tuple[str, int]]) -> "MemoryWriter":
         return MemoryWriter(self)
 
@@ -47,6 +58,9 @@ class MemoryWriter:
             records = self._bus.records.setdefault((topic, partition), [])
             records.append(Stored(len(records), key, headers, value))
         self._buffer.clear()
+
+    def submit(self) -> None:
+        self.flush()
 
     def end(self, topic: str, partition: int) -> int:
         waiting = sum(1 for record in self._buffer if record[:2] == (topic, partition))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seawall.connectors.bus import open_bus
+from seawall.ops.replay import read_all
 
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
 Contents = dict[tuple[str, int], list[tuple[int, str, tuple[tuple[str, str], ...], bytes]]]
@@ -29,14 +30,13 @@ def seawall(
     )
 
 
-def contents(folder: Path, topics: Iterable[str] | None = None) -> Contents:
+def contents(folder: Path, topics: Iterable[str] | None = None, url: str = "sqlite:seawall.db") -> Contents:
     """Return every record of a run: offset, key, headers and value by topic and partition."""
-    bus = open_bus("sqlite:seawall.db", folder)
+    bus = open_bus(url, folder)
     try:
         return {
             (topic, partition): [
-                (r.offset, r.key, tuple(r.headers.items()), r.value)
-                for r in bus.read(topic, partition, 0, 10_000_000, 1 << 40)
+                (r.offset, r.key, tuple(r.headers.items()), r.value) for r in read_all(bus, topic, partition)
             ]
             for topic in (bus.topics() if topics is None else topics)
             for partition in bus.partitions(topic)

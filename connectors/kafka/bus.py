@@ -1,0 +1,136 @@
+"""The bus on Apache Kafka: topics of a cluster with the offsets that the embedded bus would give them."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS
+from seawall.connectors.kafka.address import is_numbered, parse_address
+from seawall.connectors.kafka.clients import Clients
+from seawall.connectors.kafka.cursor import Cursor, wait_for
+from seawall.connectors.kafka.provision import provide
+from seawall.connectors.kafka.reader import Reader
+from seawall.connectors.kafka.writer import KafkaWriter
+from seawall.schemas.records import Stored
+
+# A follower's request waits at the broker for records: it hears of them at once, and asks twice a second in silence.
+FOLLOW_MS = 500
+
+
+class KafkaBus:
+    """All topics of one journal on a cluster.
+
+    Parameters
+    ----------
+    url
+        ``kafka://HOST:PORT,…[/PREFIX][?settings=FILE]``.
+    base
+        The folder that ``settings`` is relative to, where the locks of this host are too.
+
+    Raises
+    ------
+    UsageError
+        The URL or the settings are wrong.
+    """
+
+    def __init__(self, url: str, base: Path) -> None:
+        self._base = base
+        self.address = parse_address(url, base)
+        self.clients = Clients(self.address)
+        self._reader = Reader(self.clients)
+        self._followed: dict[tuple[str, int], Cursor] = {}
+        self._guard = threading.Lock()
+        self._filled: set[tuple[str, int]] = set()
+
+    def topics(self) -> list[str]:
+        """Return Seawall's topics that have records, sorted."""
+        names = {self.address.name(name) for name in self._reader.partitions()}
+        return sorted(name for name in names if name in TOPICS and self.partitions(name))
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the partitions of a topic that have records, sorted."""
+        physical = self.address.topic(topic)
+        count = self._reader.partitions(physical).get(physical, 0)
+        return [partition for partition in range(count) if self._is_filled(topic, partition)]
+
+    def start(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that retention left."""
+        return self._reader.start(topic, partition)
+
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last durable record, 0 where there is none."""
+        return self._reader.end(topic, partition)
+
+    def read(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        records_max: int = READ_RECORDS_MAX,
+        bytes_max: int = READ_BYTES_MAX,
+    ) -> list[Stored]:
+        """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
+        return self._reader.read(topic, partition, offset, records_max, bytes_max)
+
+    def tail(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        records_max: int = READ_RECORDS_MAX,
+        bytes_max: int = READ_BYTES_MAX,
+    ) -> list[Stored]:
+        """Return what has arrived from ``offset`` on, for those who follow; none where all that did was read."""
+        cursor = self._followed.get((topic, partition))
+        if cursor is None or not cursor.holds(offset):
+            cursor = self._follow(topic, partition, offset)
+        found = cursor.take(offset, records_max, bytes_max)
+        while not found and (cursor.fill(0) or self._lags(cursor)):
+            found = cursor.take(offset, records_max, bytes_max)
+        return found
+
+    def writer(self, partitions: Iterable[tuple[str, int]]) -> KafkaWriter:
+        """Become the writer of partitions; raises PartitionLocked where another process of this host is."""
+        return KafkaWriter(self.clients, self.end, list(partitions), self._base / f"kafka-{self.address.prefix}")
+
+    def provide(self, partitions: Mapping[str, int], make: bool) -> None:
+        """Check that topics exist with so many partitions; with ``make``, make those that do not exist."""
+        provide(self.clients, self._reader.partitions(), partitions, make)
+
+    def close(self) -> None:
+        """Let go of all clients."""
+        self._reader.close()
+        with self._guard:
+            for cursor in self._followed.values():
+                with contextlib.suppress(RuntimeError):  # it is closed already
+                    cursor.close()
+            self._followed.clear()
+
+    def _follow(self, topic: str, partition: int, offset: int) -> Cursor:
+        """Return a follower of its own for a partition, from an offset on."""
+        with self._guard:
+            cursor = self._followed.get((topic, partition))
+            if cursor is None:
+                cursor = Cursor(self.clients.consumer(FOLLOW_MS), self.clients, topic, partition)
+                self._followed[topic, partition] = cursor
+        at, number = self._reader.locate(topic, partition, offset)
+        cursor.known_end = self._reader.bounds(topic, partition)[1]
+        cursor.go(at, number)
+        return cursor
+
+    def _lags(self, cursor: Cursor) -> bool:
+        """Wait for what is known to be there; False where a follower has caught up."""
+        deadline = time.monotonic() + self.address.terms.outage_s
+        what = f"{cursor.topic}/{cursor.partition} cannot be read"
+        return not cursor.is_caught_up() and wait_for(cursor, deadline, what)
+
+    def _is_filled(self, topic: str, partition: int) -> bool:
+        """Tell whether a partition has records; what has some once has some for ever."""
+        place = topic, partition
+        if place not in self._filled:
+            high = self._reader.bounds(topic, partition)[1]
+            if high and (not is_numbered(topic) or self._reader.end(topic, partition)):
+                self._filled.add(place)
+        return place in self._filled

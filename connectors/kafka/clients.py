@@ -1,0 +1,187 @@
+"""Clients of a cluster: their settings, their secrets, and what they say when something is wrong.
+
+librdkafka reports half of a failure as a time-out and the other half, the reason, to a callback in another thread: both
+are put together here, in one line that says what to do next. Secrets are read here and go nowhere but to librdkafka.
+"""
+
+import logging
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from seawall.connectors.kafka.address import Address
+from seawall.schemas.errors import BusError, PartitionLocked, UsageError
+from seawall.schemas.kafka import KafkaTerms
+
+log = logging.getLogger("seawall")
+# librdkafka writes to standard error by itself: what matters comes through `error_cb`.
+QUIET = logging.getLogger("seawall.librdkafka")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+HINTS = {
+    KafkaError._ALL_BROKERS_DOWN: "start the cluster, or correct bus",
+    KafkaError._TRANSPORT: "start the cluster, or correct bus",
+    KafkaError._RESOLVE: "correct the host in bus",
+    KafkaError._TIMED_OUT: "see whether the cluster is up and its partitions have leaders",
+    KafkaError._AUTHENTICATION: "correct username, password or certificate in [kafka]",
+    KafkaError.SASL_AUTHENTICATION_FAILED: "correct username and password in [kafka]",
+    KafkaError._SSL: "correct ca, certificate and key in [kafka]",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant what `seawall topics acl` lists",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant what `seawall topics acl` lists",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "grant what `seawall topics acl` lists",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "make it with `seawall topics create`; a topic that was deleted is lost",
+    KafkaError._UNKNOWN_TOPIC: "make it with `seawall topics create`; a topic that was deleted is lost",
+    KafkaError._UNKNOWN_PARTITION: "make it with `seawall topics create`; a topic that was deleted is lost",
+    KafkaError._AUTO_OFFSET_RESET: "retention took it, or the topic was made anew; see `seawall topics check`",
+    KafkaError.MSG_SIZE_TOO_LARGE: "set max.message.bytes of the topic to 1048576; see `seawall topics check`",
+    KafkaError.NOT_ENOUGH_REPLICAS: "bring the missing brokers back",
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: "bring the missing brokers back",
+    KafkaError.KAFKA_STORAGE_ERROR: "free disk space on the broker, and start it again",
+    KafkaError._MSG_TIMED_OUT: "bring the cluster back, and run again to continue",
+}
+TOLD_MAX = 20
+BATCH_BYTES = 4 * 1024 * 1024
+
+
+class Clients:
+    """Makes clients of one cluster and remembers what they complain of."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._told: deque[KafkaError] = deque(maxlen=TOLD_MAX)
+        self._common = {
+            "bootstrap.servers": address.servers,
+            "client.id": "seawall",
+            "error_cb": self._told.append,
+            "logger": QUIET,
+            "allow.auto.create.topics": False,
+            "socket.keepalive.enable": True,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 1000,
+            **security(address.terms),
+        }
+
+    def consumer(self, wait_ms: int) -> Consumer:
+        """Return a consumer of committed records that is assigned, never subscribed, and never jumps.
+
+        Parameters
+        ----------
+        wait_ms
+            How long the broker holds a request at the end of a partition: also how soon that end is known.
+        """
+        settings = {
+            "group.id": "seawall-unused",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": wait_ms,
+            "fetch.error.backoff.ms": 50,
+            "fetch.queue.backoff.ms": 20,
+            "queued.max.messages.kbytes": 16 * 1024,
+            "fetch.message.max.bytes": BATCH_BYTES,
+        }
+        return Consumer({**self._common, **settings})
+
+    def producer(self, transactional_id: str) -> Producer:
+        """Return an idempotent producer; opening it with ``init_transactions`` fences an earlier one of its name."""
+        outage_ms = self.address.terms.outage_s * 1000
+        settings = {
+            "transactional.id": transactional_id,
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 0,
+            "transaction.timeout.ms": outage_ms,
+            "message.timeout.ms": outage_ms,
+            "queue.buffering.max.messages": 100_000,
+            "queue.buffering.max.kbytes": 64 * 1024,
+        }
+        return Producer({**self._common, **settings})
+
+    def admin(self) -> AdminClient:
+        """Return a client that makes and describes topics."""
+        return AdminClient(self._common)
+
+    def failed(self, what: str, error: KafkaError | KafkaException) -> BusError:
+        """Return the error that says in one line what could not be done, why, and what to do next."""
+        cause = error.args[0] if isinstance(error, KafkaException) else error
+        if cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
+            return PartitionLocked(f"{what}: another writer took over, and this one wrote nothing; let one run only")
+        reason = self._reason(cause)
+        hint = HINTS.get(reason.code(), "see the log of the broker, and run again to continue")
+        return BusError(f"{what}: {_one_line(reason.str())} ({reason.name()}); {hint}")
+
+    def _reason(self, cause: KafkaError) -> KafkaError:
+        """Return what explains a failure: of a time-out or a lost connection, what the callback was told last."""
+        vague = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._MSG_TIMED_OUT)
+        if cause.code() not in vague:
+            return cause
+        return next((told for told in reversed(self._told) if told.code() not in vague), cause)
+
+
+def security(terms: KafkaTerms) -> dict[str, Any]:
+    """Return librdkafka's settings for encryption and authentication, secrets read.
+
+    Raises
+    ------
+    UsageError
+        A file or a secret is missing.
+    """
+    encrypted = terms.tls or bool(terms.ca or terms.certificate)
+    found: dict[str, Any] = {
+        "security.protocol": ("SASL_" if terms.sasl else "")
+        + ("SSL" if encrypted else "PLAINTEXT" if terms.sasl else "")
+        or "PLAINTEXT",
+        "ssl.ca.location": _file(terms, "ca"),
+        "ssl.certificate.location": _file(terms, "certificate"),
+        "ssl.key.location": _file(terms, "key"),
+        "ssl.key.password": secret(terms, "key_password"),
+        "sasl.mechanism": terms.sasl,
+    }
+    if terms.sasl == "OAUTHBEARER":
+        found |= {
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.token.endpoint.url": terms.token_url,
+            "sasl.oauthbearer.client.id": terms.client_id,
+            "sasl.oauthbearer.client.secret": secret(terms, "client_secret"),
+            "sasl.oauthbearer.scope": terms.scope,
+        }
+    elif terms.sasl:
+        found |= {"sasl.username": terms.username, "sasl.password": secret(terms, "password")}
+    return {name: value for name, value in found.items() if value}
+
+
+def secret(terms: KafkaTerms, name: str) -> str:
+    """Return a secret of ``[kafka]`` from the file or the environment variable that it names."""
+    kind, _, rest = getattr(terms, name).partition(":")
+    if kind == "env":
+        found = os.environ.get(rest, "")
+        if not found:
+            raise UsageError(f"[kafka] {name}: the environment variable {rest} is not set")
+        return found
+    if kind == "file":
+        path: Path = terms.directory / rest
+        try:
+            return path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise UsageError(f"[kafka] {name}: {path} cannot be read: {why}") from None
+    return ""
+
+
+def _file(terms: KafkaTerms, name: str) -> str:
+    """Return the path of a PEM file of ``[kafka]``, absolute."""
+    text = getattr(terms, name)
+    path: Path = terms.directory / text
+    if text and not path.is_file():
+        raise UsageError(f"[kafka] {name}: {path} does not exist")
+    return str(path) if text else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

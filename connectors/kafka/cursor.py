@@ -1,0 +1,164 @@
+"""Reading one partition in order: batches of records, each at the offset that it has on every bus.
+
+Transactions leave holes in a cluster's offsets, so those are no proof of anything. Seawall's own records carry how many
+stand before them (``seawall-n``): that number is their offset here, and what does not follow the one before is named
+and stops the reader. Records of other people are at the offset that the cluster gives them.
+"""
+
+import time
+from collections import deque
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from seawall.connectors.kafka.address import is_numbered
+from seawall.connectors.kafka.clients import Clients
+from seawall.schemas.errors import BusError, Gap
+from seawall.schemas.records import Stored
+
+CHUNK = 500
+# The client reconnects by itself; whoever waits has a deadline of his own.
+PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+NUMBER = "seawall-n"
+
+
+class Cursor:
+    """A place in a partition, and the records that came from there on.
+
+    Parameters
+    ----------
+    consumer
+        Nobody else's while this cursor is in use.
+    clients
+        Of the cluster.
+    topic, partition
+        What is read.
+    """
+
+    def __init__(self, consumer: Consumer, clients: Clients, topic: str, partition: int) -> None:
+        self._consumer, self._clients = consumer, clients
+        self.topic, self.partition = topic, partition
+        self._numbered, self._physical = is_numbered(topic), clients.address.topic(topic)
+        self._ready: deque[Stored] = deque()
+        self._failure: BusError | None = None
+        self.number: int | None = None  # of the next record to arrive; None: whatever comes
+        self.offset = 0  # on the cluster, after the last that arrived
+        self.first_offset = -1  # on the cluster, of the first that arrived since `go`
+        self.known_end = 0  # on the cluster, after what is known to be there
+        self.ended = False
+
+    def go(self, offset: int, number: int | None) -> None:
+        """Read on from an offset of the cluster, where the record with ``number`` stands; None: not known."""
+        self._ready.clear()
+        self._failure = None
+        self.number, self.offset, self.first_offset, self.ended = number, offset, -1, False
+        self._consumer.assign([TopicPartition(self._physical, self.partition, offset)])
+
+    def stop(self) -> None:
+        """Read nothing more until ``go``."""
+        self._consumer.unassign()
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()
+
+    def holds(self, offset: int) -> bool:
+        """Tell whether a record is among those that arrived, or the next to arrive."""
+        return offset == self.number or (
+            bool(self._ready) and self._ready[0].offset <= offset <= self._ready[-1].offset
+        )
+
+    def take(self, offset: int, records_max: int, bytes_max: int) -> list[Stored]:
+        """Return what arrived from ``offset`` on."""
+        ready, size = self._ready, 0
+        found: list[Stored] = []
+        while ready and ready[0].offset < offset:
+            ready.popleft()
+        while ready and len(found) < records_max and size < bytes_max:
+            found.append(ready.popleft())
+            size += len(found[-1].value)
+        return found
+
+    def is_caught_up(self) -> bool:
+        """Tell whether all that the cluster had when it last answered has arrived; a transaction's end mark is nothing.
+
+        Before its first answer to us, ``known_end`` says what it had.
+        """
+        place = TopicPartition(self._physical, self.partition)
+        known = self._consumer.get_watermark_offsets(place, cached=True)
+        self.known_end = max(self.known_end, -1 if known is None else known[1])
+        return self.ended or self.known_end <= self.offset + 1
+
+    def fill(self, timeout_s: float) -> bool:
+        """Wait until records arrive or the end is reached, at most a while; tell whether any record arrived.
+
+        Raises
+        ------
+        BusError
+            The cluster refuses: the partition is gone, the offset has expired, or we may not read.
+        Gap
+            A record is not the one that follows.
+        """
+        if self._failure is not None:
+            raise self._failure
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return False
+        before = len(self._ready)
+        try:
+            for message in [first, *self._consumer.consume(CHUNK, 0)]:
+                self._arrived(message)
+        except BusError as error:
+            self._failure = error  # what came before it is good
+            if len(self._ready) == before:
+                raise
+        return len(self._ready) > before
+
+    def _arrived(self, message: Message) -> None:
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                self.ended, self.offset = True, max(self.offset, message.offset() or 0)
+            elif error.code() not in PASSING:
+                raise self._clients.failed(f"{self.topic}/{self.partition} cannot be read at {self.number}", error)
+            return
+        at = message.offset()
+        assert at is not None  # it has no error
+        headers = _headers(message.headers())
+        number = self._number(at, headers) if self._numbered else at
+        self.ended, self.offset, self.number = False, at + 1, number + 1
+        self.first_offset = at if self.first_offset < 0 else self.first_offset
+        key = message.key()
+        name = key.decode(errors="replace") if isinstance(key, bytes) else key or ""
+        value = message.value() or b""
+        self._ready.append(Stored(number, name, headers, value if isinstance(value, bytes) else value.encode()))
+
+    def _number(self, at: int, headers: dict[str, str]) -> int:
+        text = headers.get(NUMBER, "")
+        where = f"the record at offset {at} of {self._physical}/{self.partition} on the cluster"
+        if not text.isdecimal():
+            raise Gap(f"{where} has no {NUMBER}: somebody else wrote there; see who may with `seawall topics acl`")
+        if self.number is not None and int(text) != self.number:
+            raise Gap(f"{where} is number {text} where {self.number} belongs: records are missing, added or repeated")
+        return int(text)
+
+
+def wait_for(cursor: Cursor, deadline: float, what: str) -> bool:
+    """Fill a cursor until a record arrives; False at the end of what the cluster has sent so far.
+
+    Raises
+    ------
+    BusError
+        Neither came before the deadline (of the monotonic clock).
+    """
+    while not cursor.fill(0.05):
+        if cursor.ended:
+            return False
+        if time.monotonic() > deadline:
+            raise BusError(f"{what}: the cluster does not answer; see whether it is up and its partitions have leaders")
+    return True
+
+
+def _headers(found: Any) -> dict[str, str]:
+    """Return headers as text; of two of one name the last counts."""
+    return {name: (value or b"").decode(errors="replace") for name, value in found or ()}

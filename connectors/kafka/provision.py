@@ -1,0 +1,138 @@
+"""Topics of a journal on a cluster: made with the right partitions, and refused where they would lose records.
+
+Partitions follow from the configuration: one per shard for the journal, one more for what the second operator writes,
+one per group for signals. A topic that exists with another number of partitions is refused, because a shard's records
+would go elsewhere; so is one that compacts, or that lets a write count which only one of several brokers has.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
+
+from seawall.connectors.kafka.clients import Clients
+from seawall.connectors.topics import ANY
+from seawall.schemas.errors import UsageError
+
+FOR_EVER = ("journal", "audit", "checkpoints", "commands", "state", "rejects")
+MESSAGE_BYTES = 1024 * 1024
+CALL_S = 30.0
+
+
+class Finding(NamedTuple):
+    """What is wrong with a topic, and what to do."""
+
+    topic: str
+    what: str
+
+
+def topic_settings(clients: Clients, topic: str, brokers: int) -> tuple[int, dict[str, str]]:
+    """Return the replication and the settings that a topic of ours is to have."""
+    terms = clients.address.terms
+    replication = terms.replication or min(3, brokers)
+    in_sync = terms.min_insync_replicas or max(1, min(2, replication))
+    kept = terms.retention_hours and topic not in FOR_EVER
+    return replication, {
+        "cleanup.policy": "delete",
+        "retention.ms": str(terms.retention_hours * 3_600_000) if kept else "-1",
+        "retention.bytes": "-1",
+        "min.insync.replicas": str(in_sync),
+        "max.message.bytes": str(MESSAGE_BYTES),
+        "unclean.leader.election.enable": "false",
+    }
+
+
+def provide(clients: Clients, standing: Mapping[str, int], partitions: Mapping[str, int], make: bool) -> None:
+    """Check that topics exist with so many partitions; with ``make``, make those that do not exist.
+
+    Parameters
+    ----------
+    standing
+        Partitions by name on the cluster of what exists.
+    partitions
+        What is wanted, by our names; ``ANY`` of topics that others make.
+
+    Raises
+    ------
+    UsageError
+        A topic is missing, or has other partitions.
+    """
+    names = {topic: clients.address.topic(topic) for topic in partitions}
+    missing = [topic for topic, name in names.items() if name not in standing]
+    others = [names[topic] for topic in missing if partitions[topic] == ANY]
+    if others:
+        raise UsageError(f"the cluster has no topic {', '.join(others)}; correct [inputs] topics, or make it")
+    if missing and not make:
+        listed = ", ".join(names[topic] for topic in missing)
+        raise UsageError(f"the cluster has no topic {listed}; make them with: seawall topics create CONFIG.toml")
+    for topic, name in names.items():
+        found = standing.get(name, partitions[topic])
+        if found != partitions[topic] != ANY:
+            text = f"{name} has {found} partitions where the configuration needs {partitions[topic]}"
+            raise UsageError(f"{text}: set shards or groups back, or use another prefix in bus")
+    if missing:
+        create(clients, {topic: partitions[topic] for topic in missing})
+
+
+def create(clients: Clients, partitions: Mapping[str, int]) -> None:
+    """Make topics.
+
+    Raises
+    ------
+    BusError
+        The cluster refuses.
+    """
+    admin = clients.admin()
+    brokers = len(admin.list_topics(timeout=CALL_S).brokers)
+    wanted = []
+    for topic, count in partitions.items():
+        replication, settings = topic_settings(clients, topic, brokers)
+        wanted.append(NewTopic(clients.address.topic(topic), count, replication, config=settings))
+    for name, made in admin.create_topics(wanted, operation_timeout=CALL_S).items():
+        try:
+            made.result()
+        except KafkaException as error:
+            raise clients.failed(f"the topic {name} cannot be made", error) from error
+
+
+def check(clients: Clients, standing: Mapping[str, int], partitions: Mapping[str, int]) -> list[Finding]:
+    """Return what is unsafe about topics: other partitions, records that are lost by age, size or compaction."""
+    admin = clients.admin()
+    names = {topic: clients.address.topic(topic) for topic, count in partitions.items() if count != ANY}
+    found = [Finding(names[topic], "does not exist") for topic in names if names[topic] not in standing]
+    there = {topic: name for topic, name in names.items() if name in standing}
+    if not there:
+        return found
+    cluster = admin.list_topics(timeout=CALL_S)
+    resources = {topic: ConfigResource(ResourceType.TOPIC, name) for topic, name in there.items()}
+    described = admin.describe_configs(list(resources.values()), request_timeout=CALL_S)
+    for topic, name in there.items():
+        settings = {key: entry.value for key, entry in described[resources[topic]].result().items()}
+        if standing[name] != partitions[topic]:
+            found.append(Finding(name, f"has {standing[name]} partitions, {partitions[topic]} are needed"))
+        replicas = min(len(one.replicas) for one in cluster.topics[name].partitions.values())
+        found += [Finding(name, what) for what in _unsafe(clients, topic, settings, replicas, len(cluster.brokers))]
+    return found
+
+
+def _unsafe(clients: Clients, topic: str, settings: dict[str, str], replicas: int, brokers: int) -> list[str]:
+    replication, wanted = topic_settings(clients, topic, brokers)
+    found = []
+    if replicas < replication:
+        found.append(f"has {replicas} replicas, {replication} are needed")
+    if "compact" in settings["cleanup.policy"]:
+        found.append("is compacted: records would vanish from the middle; set cleanup.policy=delete")
+    for name in ("retention.ms", "retention.bytes"):
+        kept, needed = int(settings[name]), int(wanted[name])
+        if kept != -1 and (needed == -1 or kept < needed):
+            found.append(f"loses records: set {name}={needed}")
+    if int(settings["min.insync.replicas"]) < int(wanted["min.insync.replicas"]):
+        found.append(f"takes writes that one broker alone has: set min.insync.replicas={wanted['min.insync.replicas']}")
+    if int(settings["max.message.bytes"]) < MESSAGE_BYTES:
+        found.append(f"is too narrow for our records: set max.message.bytes={MESSAGE_BYTES}")
+    if settings["unclean.leader.election.enable"] == "true":
+        found.append("may lose what was written: set unclean.leader.election.enable=false")
+    return found

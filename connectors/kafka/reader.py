@@ -1,0 +1,244 @@
+"""Strict reads at any offset: what is durable is found, whoever wrote it a moment ago.
+
+1. A read that goes on where the last one ended only waits for the next batch.
+2. Any other place is looked for: between two offsets of the cluster whose numbers are known, in halves. A record takes
+   at least one offset, so its number bounds where another can stand.
+3. The end is the end only when the cluster's own end of committed records says so as well.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from seawall.connectors.kafka.address import is_numbered
+from seawall.connectors.kafka.clients import Clients
+from seawall.connectors.kafka.cursor import Cursor, wait_for
+from seawall.schemas.errors import Gap
+from seawall.schemas.records import Stored
+
+WAIT_MS = 1  # one connection answers in turn: whatever is asked after a fetch at the end of a partition waits for it
+CALL_S = 30.0
+NEAR = 500  # records closer than this are read past
+MOVING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError._ALL_BROKERS_DOWN,
+)
+MOVING_S = 0.1
+Place = tuple[str, int]
+T = TypeVar("T")
+
+
+class Reader:
+    """One consumer that reads wherever it is asked to; safe for several threads, one at a time.
+
+    Parameters
+    ----------
+    clients
+        Of the cluster.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._consumer: Consumer | None = None
+        self._cursor: Cursor | None = None
+        self._known: dict[Place, tuple[int, int]] = {}  # number of a record to come, and an offset not after it
+        self._lock = threading.RLock()
+
+    def read(self, topic: str, partition: int, offset: int, records_max: int, bytes_max: int) -> list[Stored]:
+        """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
+        with self._lock:
+            cursor = self._cursor
+            if cursor is None or (cursor.topic, cursor.partition) != (topic, partition) or not cursor.holds(offset):
+                cursor = self._go(topic, partition, offset)
+            found = cursor.take(offset, records_max, bytes_max)
+            while not found and self._more(cursor):
+                found = cursor.take(offset, records_max, bytes_max)
+            if cursor.number is not None:
+                self._known[topic, partition] = cursor.number, cursor.offset
+            if not found:
+                self._rest()
+            return found
+
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last durable record, 0 where there never was one."""
+        with self._lock:
+            low, high = self.bounds(topic, partition)
+            if not is_numbered(topic) or high == 0:
+                return high
+            return self._last(topic, partition, low, high) + 1
+
+    def start(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that retention left, the end where it left none."""
+        with self._lock:
+            low, high = self.bounds(topic, partition)
+            if not is_numbered(topic) or low == 0:
+                return low
+            found = self._probe(topic, partition, low)
+            return high if found is None else found[1]
+
+    def locate(self, topic: str, partition: int, offset: int) -> tuple[int, int | None]:
+        """Return an offset of the cluster at or shortly before a record, and the number of the one that comes there."""
+        with self._lock:
+            return self._locate(topic, partition, offset)
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the cluster's first offset and the one after all that is committed."""
+        place = TopicPartition(self._clients.address.topic(topic), partition)
+        what = f"{topic}/{partition} cannot be read"
+        with self._lock:
+            low, high = self._patiently(lambda: self._client().get_watermark_offsets(place, timeout=CALL_S), what)
+        return low, high
+
+    def partitions(self, topic: str | None = None) -> dict[str, int]:
+        """Return how many partitions each topic has, or one of them, by its name on the cluster."""
+        call_s = min(CALL_S, self._clients.address.terms.outage_s)
+        with self._lock:
+            try:
+                found = self._client().list_topics(topic, timeout=call_s).topics
+            except KafkaException as error:
+                raise self._clients.failed("topics cannot be listed", error) from error
+        for one in found.values():
+            if one.error is not None and one.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise self._clients.failed(f"the topic {one.topic} cannot be read", one.error)
+        return {name: len(one.partitions) for name, one in found.items() if one.error is None}
+
+    def close(self) -> None:
+        """Let go of the consumer."""
+        with self._lock:
+            if self._consumer is not None:
+                self._consumer.close()
+            self._consumer = self._cursor = None
+
+    def _client(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = self._clients.consumer(WAIT_MS)
+        return self._consumer
+
+    def _more(self, cursor: Cursor) -> bool:
+        """Wait for the next batch; False where the partition ends, by the word of the cluster now."""
+        while not wait_for(cursor, self._deadline(), f"{cursor.topic}/{cursor.partition} cannot be read"):
+            if cursor.offset >= self.bounds(cursor.topic, cursor.partition)[1]:
+                return False
+            cursor.ended = False
+        return True
+
+    def _patiently(self, ask: Callable[[], T], what: str) -> T:
+        """Ask again while a partition moves from one leader to another, at most ``outage_s``."""
+        deadline = self._deadline()
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() not in MOVING or time.monotonic() > deadline:
+                    raise self._clients.failed(what, error) from error
+                time.sleep(MOVING_S)
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._clients.address.terms.outage_s
+
+    def _rest(self) -> None:
+        """Stop fetching: at the end of a partition a consumer would ask the broker a hundred times a second."""
+        if self._cursor is not None:
+            self._cursor.stop()
+        self._cursor = None
+
+    def _new(self, topic: str, partition: int) -> Cursor:
+        self._cursor = Cursor(self._client(), self._clients, topic, partition)
+        return self._cursor
+
+    def _go(self, topic: str, partition: int, offset: int) -> Cursor:
+        at, number = self._locate(topic, partition, offset) if is_numbered(topic) else (offset, offset)
+        cursor = self._new(topic, partition)
+        cursor.go(at, number)
+        return cursor
+
+    # --- numbers and offsets of the cluster -------------------------------------------------------------------------
+
+    def _locate(self, topic: str, partition: int, number: int) -> tuple[int, int | None]:
+        """Return an offset of the cluster at or before a record, and the number of the record that comes there."""
+        known = self._known.get((topic, partition))
+        if known is not None and 0 <= number - known[0] <= NEAR:
+            return known[1], known[0]
+        if not is_numbered(topic):
+            return number, number
+        low, high = self.bounds(topic, partition)
+        if low == 0 and number <= NEAR:
+            return 0, 0
+        first = self._probe(topic, partition, low)
+        if first is None:
+            return high, None
+        if first[1] > number:
+            text = f"{topic}/{partition} begins with number {first[1]}; the records from {number} on have expired"
+            raise Gap(f"{text}: lengthen the topic's retention, and restore them from a backup")
+        return self._between(topic, partition, number, first, high)
+
+    def _between(
+        self, topic: str, partition: int, number: int, below: tuple[int, int], high: int
+    ) -> tuple[int, int | None]:
+        """Narrow down where a record stands, from one that is at or before it and an offset that is after it."""
+        at, found = below
+        while number - found > NEAR:
+            lowest = at + number - found
+            middle = (lowest + high) // 2
+            probe = self._probe(topic, partition, middle) if lowest < high else None
+            if probe is None or probe[1] > number:
+                high = middle if probe is None else min(middle, probe[0] - (probe[1] - number) + 1)
+                if high <= lowest:
+                    probe = self._probe(topic, partition, lowest)
+                    if probe is None or probe[1] > number:
+                        break  # the record is not there: what follows is read, and says so
+                    at, found = probe
+            else:
+                at, found = probe
+        return at, found
+
+    def _probe(self, topic: str, partition: int, offset: int) -> tuple[int, int] | None:
+        """Return offset on the cluster and number of the first record at or after an offset; None where none is."""
+        cursor = self._new(topic, partition)
+        cursor.go(offset, None)
+        if not self._more(cursor):
+            self._rest()
+            return None
+        first = cursor.take(0, 1, 1)[0]
+        found = cursor.first_offset
+        self._rest()
+        return found, first.offset
+
+    def _last(self, topic: str, partition: int, low: int, high: int) -> int:
+        """Return the number of the last committed record.
+
+        Raises
+        ------
+        Gap
+            Retention took every record, so nobody knows how many there were.
+        """
+        known = self._known.get((topic, partition), (0, low))
+        back = 4
+        while True:
+            at = max(known[1], low, high - back)
+            cursor = self._new(topic, partition)
+            cursor.go(at, None)
+            last = None
+            while self._more(cursor):
+                last = cursor.take(0, 1 << 30, 1 << 60)[-1].offset
+            end, offset = cursor.number, cursor.offset
+            self._rest()
+            if last is not None and end is not None:
+                self._known[topic, partition] = end, offset
+                return last
+            if at == known[1] and known[0]:
+                return known[0] - 1
+            if at == low:
+                if low == 0:
+                    return -1
+                text = f"every record of {topic}/{partition} has expired, so where it ends is unknown"
+                raise Gap(f"{text}; set retention.ms to -1 and restore it from a backup")
+            back *= 4

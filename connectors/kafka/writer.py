@@ -1,0 +1,197 @@
+"""Writing partitions that nobody else writes: one transaction per flush, fenced by one name.
+
+1. A lock of this host is taken per partition, so that a second run on it is refused and not fought.
+2. ``init_transactions`` fences an earlier writer of the same name on any host and ends what it left open; only then is
+   read how many records stand.
+3. What is appended waits in memory. A flush hands it to a thread of its own, which produces and commits it while the
+   dataflow goes on; the next flush, or the snapshot, waits for it and raises what went wrong.
+
+A transaction that cannot be committed is aborted: readers never see a part of it, and a replay makes it again.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from seawall.connectors.kafka.address import is_numbered
+from seawall.connectors.kafka.clients import Clients
+from seawall.connectors.kafka.cursor import NUMBER
+from seawall.connectors.locks import lock_partition
+from seawall.schemas.errors import BusError, Gap, PartitionLocked
+
+QUEUE_FULL_S = 0.02
+CALL_S = 10.0
+Headers = list[tuple[str, str | bytes | None]]
+Waiting = tuple[str, int, bytes, bytes, Headers]
+
+
+class KafkaWriter:
+    """The one writer of some partitions; its flush is one transaction.
+
+    Parameters
+    ----------
+    clients
+        Of the cluster.
+    end_of
+        Returns the offset after the last durable record of a partition.
+    partitions
+        Topic and partition; the first names the transactions.
+    lock
+        Beside which file the locks of this host are.
+
+    Raises
+    ------
+    PartitionLocked
+        Another process of this host writes there.
+
+    Notes
+    -----
+    What the cluster refuses is raised at the first use: the writer opens in its own thread.
+    """
+
+    def __init__(
+        self, clients: Clients, end_of: Callable[[str, int], int], partitions: list[tuple[str, int]], lock: Path
+    ) -> None:
+        self._clients = clients
+        self._names = {topic: clients.address.topic(topic) for topic, _ in partitions}
+        self._what = f"{partitions[0][0]}/{partitions[0][1]}"
+        self._locks: list[int] = []
+        self._buffer: list[Waiting] = []
+        self._undelivered: list[KafkaError] = []
+        self._pending: Future[None] | None = None
+        self._broken: BaseException | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"commit {self._what}")
+        try:
+            for topic, partition in partitions:
+                self._locks.append(lock_partition(lock, topic, partition))
+        except BaseException:
+            self._release()
+            raise
+        self._ends: dict[tuple[str, int], int] = {}
+        self._opening = self._thread.submit(self._open, partitions, end_of)
+
+    def append(self, topic: str, partition: int, key: str, value: bytes, headers: dict[str, str]) -> None:
+        """Take one record; it stays in memory until ``submit`` or ``flush``."""
+        place = topic, partition
+        number = self._opened().get(place)
+        if number is None:
+            raise BusError(f"partition {partition} of {topic} is not this writer's; name it when opening the writer")
+        if is_numbered(topic) and headers.get(NUMBER) != str(number):
+            raise Gap(f"{topic}/{partition}: a record numbered {headers.get(NUMBER)} cannot follow {number} records")
+        self._ends[place] = number + 1
+        pairs: Headers = [(name, text.encode()) for name, text in headers.items()]
+        self._buffer.append((self._names[topic], partition, key.encode(), value, pairs))
+
+    def submit(self) -> None:
+        """Begin to commit what was appended; wait for the transaction before it and raise what became of that."""
+        self._opened()
+        self._settle()
+        if self._buffer:
+            records, self._buffer = self._buffer, []
+            self._pending = self._thread.submit(self._commit, records)
+
+    def flush(self) -> None:
+        """Commit everything appended in one transaction; raises BusError, with nothing written, when it cannot."""
+        self.submit()
+        self._settle()
+
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last record, those not flushed yet included."""
+        return self._opened()[topic, partition]
+
+    def close(self) -> None:
+        """Let the partitions go; what was not submitted is not written."""
+        self._buffer.clear()
+        self._release()
+
+    def _release(self) -> None:
+        self._thread.shutdown(wait=True)
+        for descriptor in self._locks:
+            os.close(descriptor)
+        self._locks.clear()
+
+    def _settle(self) -> None:
+        if self._broken is None and self._pending is not None:
+            self._broken = self._pending.exception()
+        self._pending = None
+        if self._broken is not None:
+            raise self._broken
+
+    # --- transactions -----------------------------------------------------------------------------------------------
+
+    def _open(self, partitions: list[tuple[str, int]], end_of: Callable[[str, int], int]) -> None:
+        """Fence earlier writers, then look how many records stand; half a second, so other writers open meanwhile."""
+        producer = self._producer = self._clients.producer(f"{self._names[partitions[0][0]]}-{partitions[0][1]}")
+        self._patiently(lambda: producer.init_transactions(CALL_S))
+        self._ends = {place: end_of(*place) for place in partitions}
+
+    def _opened(self) -> dict[tuple[str, int], int]:
+        """Return how many records stand in each partition, once the writer is the only one; raises what went wrong."""
+        if not self._ends:
+            self._opening.result()
+        return self._ends
+
+    def _commit(self, records: list[Waiting]) -> None:
+        """Produce and commit some records, or abort; runs in the writer's own thread."""
+        producer = self._producer
+        try:
+            producer.begin_transaction()
+            for record in records:
+                self._produce(record)
+            self._patiently(lambda: producer.commit_transaction(CALL_S))
+        except (KafkaException, BusError) as error:
+            failure = error if isinstance(error, BusError) else self._failed(error)
+            if not isinstance(failure, PartitionLocked):
+                self._abort()
+            raise failure from error
+
+    def _produce(self, record: Waiting) -> None:
+        """Give a record to the client; wait while its queue is full."""
+        topic, partition, key, value, headers = record
+        deadline = time.monotonic() + self._clients.address.terms.outage_s
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, partition=partition, headers=headers, on_delivery=self._delivered
+                )
+                return
+            except BufferError as error:
+                if time.monotonic() > deadline:
+                    raise BusError(f"{self._what} cannot be written: the cluster takes no records") from error
+                self._producer.poll(QUEUE_FULL_S)
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._undelivered.append(error)
+
+    def _patiently(self, step: Callable[[], Any]) -> None:
+        """Repeat a step that may be repeated while the cluster does not answer, at most ``outage_s``."""
+        deadline = time.monotonic() + self._clients.address.terms.outage_s
+        while True:
+            try:
+                step()
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise self._failed(error) from error
+
+    def _abort(self) -> None:
+        """End a transaction without its records; where that fails too, the next writer of the name ends it."""
+        try:
+            self._producer.abort_transaction(CALL_S)
+        except KafkaException:
+            self._producer.purge()
+
+    def _failed(self, error: KafkaException) -> BusError:
+        """Return what went wrong: what a delivery report says is the cause of what the transaction says."""
+        cause = error.args[0]
+        told = [
+            one for one in self._undelivered if one.code() not in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+        ]
+        fatal = cause.fatal() or not told
+        return self._clients.failed(f"{self._what} cannot be written", cause if fatal else told[0])

@@ -1,0 +1,158 @@
+"""The bus on a real broker: records stand at the offsets that the embedded bus gives them; one writer per partition."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from seawall.connectors.bus import Bus, Writer, open_bus
+from seawall.schemas.errors import BusError, Gap, PartitionLocked, UsageError
+from seawall_testing.kafka import Broker
+
+pytestmark = pytest.mark.kafka
+TOPICS = {"journal": 2, "commands": 2, "acknowledgements": 1}
+
+
+def opened(broker: Broker, folder: Path, url: str | None = None) -> Bus:
+    bus = open_bus(url or broker.url("bus"), folder)
+    bus.provide(TOPICS, make=True)
+    return bus
+
+
+def append(writer: Writer, topic: str, partition: int, count: int, size: int = 20) -> None:
+    for _ in range(count):
+        number = writer.end(topic, partition)
+        headers = {"seawall-id": f"{partition}-{number}-0", "seawall-n": str(number)}
+        writer.append(topic, partition, f"key-{number}", b"%d" % number + b"." * size, headers)
+
+
+def test_records_stand_where_the_embedded_bus_has_them_whatever_transactions_they_came_in(
+    broker: Broker, tmp_path: Path
+) -> None:
+    rng = random.Random(3)
+    kafka, sqlite = opened(broker, tmp_path), open_bus("sqlite:bus.db", tmp_path)
+    places = [("journal", 0), ("journal", 1), ("commands", 1)]
+    writers = [kafka.writer(places), sqlite.writer(places)]
+    for _ in range(40):
+        topic, partition = rng.choice(places[:2] if rng.random() < 0.9 else places[2:])
+        count = rng.choice([1, 1, 2, 70])
+        for writer in writers:
+            append(writer, topic, partition, count)
+            writer.flush()
+    for topic, partition in places:
+        end = sqlite.end(topic, partition)
+        assert kafka.end(topic, partition) == writers[0].end(topic, partition) == end
+        for at in [0, 1, end - 1, end, end + 5, *(rng.randrange(end) for _ in range(10))]:
+            wanted = sqlite.read(topic, partition, at, 100)
+            assert kafka.read(topic, partition, at, 100)[: len(wanted)] == wanted
+            assert bool(kafka.read(topic, partition, at, 100)) == (at < end)
+    assert kafka.topics() == sqlite.topics() == ["commands", "journal"]
+    assert kafka.partitions("commands") == [1]
+    for bus in (kafka, sqlite):
+        bus.close()
+
+
+def test_a_record_among_thousands_of_transactions_is_found_by_its_number(broker: Broker, tmp_path: Path) -> None:
+    bus = opened(broker, tmp_path)
+    writer = bus.writer([("journal", 0)])
+    for count in [1] * 300 + [4000]:
+        append(writer, "journal", 0, count, size=0)
+        writer.submit()
+    writer.flush()
+    fresh = open_bus(bus_url(bus), tmp_path)
+    for number in (4299, 2500, 301, 299, 150, 3999):
+        assert fresh.read("journal", 0, number, 1)[0].value == b"%d" % number
+    assert fresh.end("journal", 0) == 4300
+
+
+def test_a_transaction_that_was_never_committed_leaves_nothing(broker: Broker, tmp_path: Path) -> None:
+    bus = opened(broker, tmp_path)
+    writer = bus.writer([("commands", 0)])
+    append(writer, "commands", 0, 3)
+    writer.flush()
+    append(writer, "commands", 0, 2)
+    writer.close()
+    again = bus.writer([("commands", 0)])
+    assert again.end("commands", 0) == 3
+    append(again, "commands", 0, 1)
+    again.flush()
+    assert [stored.offset for stored in bus.read("commands", 0, 0)] == [0, 1, 2, 3]
+
+
+def test_a_second_writer_on_this_host_is_refused_and_one_on_another_host_fences_the_first(
+    broker: Broker, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    bus = opened(broker, here)
+    first = bus.writer([("journal", 0), ("journal", 1)])
+    append(first, "journal", 0, 1)
+    first.flush()
+    with pytest.raises(PartitionLocked, match="partition 0 of journal"):
+        bus.writer([("journal", 0), ("journal", 1)])
+    second = open_bus(bus_url(bus), there).writer([("journal", 0), ("journal", 1)])
+    assert second.end("journal", 0) == 1
+    append(first, "journal", 0, 1)
+    append(first, "journal", 1, 1)
+    with pytest.raises(PartitionLocked, match="another writer took over, and this one wrote nothing"):
+        first.flush()
+    append(second, "journal", 0, 1)
+    second.flush()
+    assert (bus.end("journal", 0), bus.end("journal", 1)) == (2, 0)
+
+
+def test_a_follower_gets_every_record_once_and_in_order_while_the_writer_goes_on(
+    broker: Broker, tmp_path: Path
+) -> None:
+    bus = opened(broker, tmp_path)
+    writer, offset = bus.writer([("journal", 0)]), 0
+    for count in (1, 700, 3, 1, 50):
+        append(writer, "journal", 0, count)
+        writer.flush()
+        end, deadline = writer.end("journal", 0), time.monotonic() + 20
+        while offset < end:
+            for stored in bus.tail("journal", 0, offset, 300):
+                assert stored.offset == offset
+                offset += 1
+            assert time.monotonic() < deadline
+        assert bus.tail("journal", 0, offset) == []
+
+
+def test_a_record_that_somebody_else_wrote_to_our_topic_is_named_and_not_read(broker: Broker, tmp_path: Path) -> None:
+    bus = opened(broker, tmp_path)
+    writer = bus.writer([("commands", 0)])
+    append(writer, "commands", 0, 2)
+    writer.flush()
+    producer = Producer({"bootstrap.servers": broker.address})
+    producer.produce(f"{bus_url(bus).rpartition('/')[2]}.commands", b"{}", partition=0)
+    assert producer.flush(20) == 0
+    assert len(bus.read("commands", 0, 0, 2)) == 2
+    with pytest.raises(Gap, match=r"offset 3 of .*commands/0 on the cluster has no seawall-n"):
+        bus.read("commands", 0, 2)
+
+
+def test_records_are_numbered_as_they_stand_or_not_taken(broker: Broker, tmp_path: Path) -> None:
+    writer = opened(broker, tmp_path).writer([("commands", 0)])
+    with pytest.raises(Gap, match="numbered 7 cannot follow 0 records"):
+        writer.append("commands", 0, "k", b"v", {"seawall-id": "0-7-0", "seawall-n": "7"})
+    with pytest.raises(BusError, match="partition 1 of commands is not this writer's"):
+        writer.append("commands", 1, "k", b"v", {})
+
+
+def test_topics_that_are_missing_or_have_other_partitions_are_refused_by_name(broker: Broker, tmp_path: Path) -> None:
+    bus = open_bus(broker.url("few"), tmp_path)
+    with pytest.raises(UsageError, match=r"has no topic few-.*journal; make them with: seawall topics create"):
+        bus.provide({"journal": 2}, make=False)
+    bus.provide({"journal": 2}, make=True)
+    with pytest.raises(UsageError, match="journal has 2 partitions where the configuration needs 3"):
+        bus.provide({"journal": 3}, make=True)
+    with pytest.raises(UsageError, match="no topic no-such-fills; correct"):
+        bus.provide({"no-such-fills": 0}, make=True)
+
+
+def bus_url(bus: Bus) -> str:
+    """Return the address that a bus was opened with."""
+    address = bus.address  # type: ignore[attr-defined]
+    return f"kafka://{address.servers}/{address.prefix}"
