@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seawall.operators.core.book import Positions
+from seawall.operators.core.columns import sum_by
 from seawall.schemas import events as ev
 
 F8 = NDArray[np.float64]
@@ -46,6 +48,20 @@ class WorkingOrders:
         if self._pairs is None:
             self._pairs = self._added()
         return self._pairs
+
+    def worst_case(self, positions: Positions, notional: F8, rate: F8, accounts: int) -> F8:
+        """Return by how much gross notional and initial margin of every account exceed today's in the worst case.
+
+        Parameters
+        ----------
+        positions
+            What is held.
+        notional, rate
+            By instrument: of one unit, in the reporting currency; the initial margin as a fraction of it.
+        """
+        of, number, bought, sold = self.pairs()
+        more = worst_growth(positions.units_of(of, number), bought, sold) * notional[number]
+        return np.stack([sum_by(of, more, accounts), sum_by(of, more * rate[number], accounts)])
 
     def _added(self) -> tuple[I8, I8, I8, I8]:
         account, instrument, units = np.array(list(self._orders.values()), dtype=np.int64).reshape(-1, 3).T
