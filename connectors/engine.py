@@ -81,6 +81,8 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
         Tells that no more records will come; None: a partition ends after a record with ``"end": true``.
     follow
         Never end.
+    poll
+        How long to wait at the end of what there is before looking again.
     """
 
     def __init__(
@@ -92,9 +94,10 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
         finished: Callable[[], bool] | None = None,
         stopped: Callable[[], bool] = lambda: False,
         follow: bool = False,
+        poll: timedelta = POLL,
     ) -> None:
         self._url, self._topic, self._base = url, topic, base
-        self._partitions = partitions
+        self._partitions, self.poll = partitions, poll
         self._finished, self._stopped, self._follow = finished, stopped, follow
 
     def list_parts(self) -> list[str]:
@@ -138,7 +141,7 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         if self._source.stop():
             raise StopIteration
         if self._records_left <= 0 or self._bytes_left <= 0:
-            self._awake = datetime.now(UTC) + POLL
+            self._awake = datetime.now(UTC) + self._source.poll
             return []
         done = self._source.over(self._last)
         read = self._bus.read if done else self._bus.tail  # the end is the end only where everything durable was read
@@ -146,7 +149,7 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         if not found:
             if done:
                 raise StopIteration
-            self._awake = datetime.now(UTC) + POLL
+            self._awake = datetime.now(UTC) + self._source.poll
             return []
         self._awake = None
         self._offset += len(found)

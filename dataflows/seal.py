@@ -4,6 +4,7 @@ Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflow
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import bytewax.operators as op
@@ -15,6 +16,8 @@ from seawall.connectors.keys import SEALERS
 from seawall.connectors.signers import open_signer
 from seawall.dataflows.logs import LogSink
 from seawall.schemas.configuration import Configuration, load_configuration
+
+POLL = timedelta(milliseconds=50)  # a batch has costs of its own (files, a transaction): a few records are not worth it
 
 
 def flow(path: str) -> Dataflow:
@@ -35,9 +38,8 @@ def build(configuration: Configuration, finished: Callable[[], bool] | None, sto
         Tells that the run is to stop now.
     """
     base, partitions = configuration.directory, configuration.shards + 1
-    audit = JournalSource(
-        configuration.bus, "audit", partitions, base, finished, stopped, follow=bool(configuration.topics)
-    )
+    follow = bool(configuration.topics)
+    audit = JournalSource(configuration.bus, "audit", partitions, base, finished, stopped, follow, POLL)
     dataflow = Dataflow("seal")
     records = op.input("audit", dataflow, audit)
     sealed = sw.seal_log("seal", records, configuration.issuer, configuration.environment, configuration.shards)

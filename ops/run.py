@@ -3,21 +3,20 @@
 1. Check keys, input files and the recovery store; make what a first run needs.
 2. With bounded inputs ``market`` runs first, on Bytewax in the main thread; with live ones in a thread beside the rest.
 3. ``sequence`` and ``seal`` run in a thread each; ``risk`` on Bytewax, in the main thread or in worker processes.
-4. Bounded inputs end; live ones run until SIGTERM or SIGINT, which stop at a final snapshot.
+4. Bounded inputs end; live ones run until SIGTERM or SIGINT. Then each part ends after the one before it, so that what
+   was journaled is decided on, and what was decided is sealed: ``sequence``, ``risk``, ``seal``.
 """
 
 import gc
 import json
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from seawall.connectors.limit_documents import read_key_sets
 from seawall.connectors.signers import check_signer, open_signer
 from seawall.connectors.topics import topic_partitions
 from seawall.ops.sealing import SealThread
+from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.dsse import Signer
 from seawall.schemas.errors import SeawallError, SnapshotError, UsageError
@@ -67,31 +67,6 @@ class Outcome:
     def to_json(self) -> str:
         """Return the object of CONTRACT §5."""
         return json.dumps(asdict(self))
-
-
-class Stop:
-    """Set once, by a signal or a failure: every part of the run looks at it."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.error: BaseException | None = None
-
-    @contextmanager
-    def on_signal(self) -> Iterator[None]:
-        """Stop cleanly on SIGTERM and SIGINT while the block runs; then they are whose they were."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        for number in before:
-            signal.signal(number, lambda *_: self.event.set())
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler or signal.SIG_DFL)
-
-    def fail(self, error: BaseException) -> None:
-        """Stop because of an error; the first one counts."""
-        self.error = self.error or error
-        self.event.set()
 
 
 def prepare(configuration: Configuration) -> Bus:
@@ -173,7 +148,7 @@ def _run(
         if "market" in wanted:
             threads += _market(configuration, stop, workers, outcome)
         if sequencer is not None:
-            threads.append(_start_sequence(sequencer, stop, sequenced, outcome))
+            threads.append(_start_sequence(configuration, sequencer, stop, sequenced, outcome))
         if seal is not None:
             threads.append(seal)
             seal.start()
@@ -218,8 +193,10 @@ def _sequencer(configuration: Configuration, bus: Bus) -> "Sequencer":
     return sequencer
 
 
-def _start_sequence(sequencer: "Sequencer", stop: Stop, done: threading.Event, outcome: Outcome) -> threading.Thread:
-    """Start the sequencer in a thread."""
+def _start_sequence(
+    configuration: Configuration, sequencer: "Sequencer", stop: Stop, done: threading.Event, outcome: Outcome
+) -> threading.Thread:
+    """Start the sequencer in a thread; ``done`` is set when it writes no more and what it wrote is to be decided on."""
 
     def work() -> None:
         started = time.thread_time()
@@ -227,7 +204,7 @@ def _start_sequence(sequencer: "Sequencer", stop: Stop, done: threading.Event, o
             sequencer.run(stop.event)
             seconds = round(time.thread_time() - started, 3)
             outcome.dataflows["sequence"] = Totals(sequencer.slices, sequencer.events, seconds)
-            if not stop.event.is_set():
+            if configuration.topics or not stop.event.is_set():
                 done.set()
         except BaseException as error:
             stop.fail(error)
@@ -313,13 +290,18 @@ def _risk(
     processes: int,
     totals: Totals,
 ) -> None:
-    """Run risk; a recovery store that cannot be read is set aside once and the journal replayed."""
+    """Run risk; a recovery store that cannot be read is set aside once and the journal replayed.
+
+    Where live inputs are sequenced in this process, a signal ends the sequencer, and risk ends at the journal's end.
+    """
+    drains = sequenced is not None and bool(configuration.topics)
+    stopped = stop.overdue if drains else stop.event.is_set
     for attempt in (1, 2):
         try:
             if processes > 1:
-                _risk_processes(configuration, stop, sequenced, workers, processes, totals)
+                _risk_processes(configuration, stop, stopped, sequenced, workers, processes, totals)
             else:
-                _bytewax(configuration, stop, sequenced, workers, totals, [], 0)
+                _bytewax(configuration, stopped, sequenced, workers, totals, [], 0)
             return
         except SnapshotError as error:
             if attempt == 2 or stop.error is not None:
@@ -330,7 +312,7 @@ def _risk(
 
 def _bytewax(
     configuration: Configuration,
-    stop: Stop,
+    stopped: Callable[[], bool],
     sequenced: threading.Event | None,
     workers: int,
     totals: Totals,
@@ -342,7 +324,7 @@ def _bytewax(
     finished: Callable[[], bool] | None = None if sequenced is None else sequenced.is_set
 
     def make() -> "Dataflow":
-        return build(configuration, finished, stop.event.is_set)
+        return build(configuration, finished, stopped)
 
     _engine(configuration, RECOVERY, make, workers, totals, addresses, process)
 
@@ -401,6 +383,7 @@ def _known(error: BaseException, failures: list[BaseException]) -> SeawallError 
 def _risk_processes(
     configuration: Configuration,
     stop: Stop,
+    stopped: Callable[[], bool],
     sequenced: threading.Event | None,
     workers: int,
     processes: int,
@@ -421,7 +404,7 @@ def _risk_processes(
         )
         for number in range(processes)
     ]
-    _attend(children, stop, sequenced)
+    _attend(children, stopped, sequenced)
     for child in children:
         assert child.stdout is not None
         lines = child.stdout.read().split()  # the engine prints its own notes before
@@ -433,14 +416,16 @@ def _risk_processes(
         raise SeawallError(f"a worker process ended with exit {failed[0]}; see above, and run again to continue")
 
 
-def _attend(children: list["subprocess.Popen[str]"], stop: Stop, sequenced: threading.Event | None) -> None:
-    """Pass on the end of the journal and signals; when one process dies, the others are ended."""
+def _attend(
+    children: list["subprocess.Popen[str]"], stopped: Callable[[], bool], sequenced: threading.Event | None
+) -> None:
+    """Pass on the end of the journal and that it is time to stop; when one process dies, the others are ended."""
     told = stopping = False
     while any(child.poll() is None for child in children):
         if sequenced is not None and sequenced.is_set() and not told:
             told = True
             _tell(children, "end\n")
-        if stop.event.is_set() and not stopping:
+        if stopped() and not stopping:
             stopping = True
             _tell(children, "stop\n")
         if any(child.poll() for child in children):

@@ -38,6 +38,7 @@ class Seconds:
 
     def __init__(self) -> None:
         self.inputs: dict[int, list[list[Any]]] = {}
+        self.cuts: dict[int, int] = {}
         self.configurations: dict[int, dict[str, Any]] = {}
         self.ends: set[int] = set()
 
@@ -109,12 +110,14 @@ class _Check:
             digest = hashlib.sha256(stored.value).hexdigest()
             if piece.second and not piece.more:
                 seconds.inputs.setdefault(piece.as_of_us, []).append([shard, piece.seq, digest])
+                seconds.cuts[piece.as_of_us] = max(piece.cut_us, seconds.cuts.get(piece.as_of_us, 0))
                 seconds.ends |= {piece.as_of_us} if piece.end else set()
             if piece.configuration is not None and shard == 0:
                 seconds.configurations[piece.as_of_us] = piece.configuration
             if piece.rejects is not None and shard == 0:
                 self.rejects.append((piece.seq, stored.offset, piece.rejects.count, piece.rejects.sha256))
-            trail.follow(piece.seq, piece.as_of_us, [[piece.seq, digest]], piece.configuration, piece.end)
+            times = piece.as_of_us, piece.cut_us
+            trail.follow(piece.seq, times, [[piece.seq, digest]], piece.configuration, piece.end)
         trail.end()
 
     def _slice(self, stored: Stored, shard: int, before: Slice | None) -> Slice | None:
@@ -146,7 +149,8 @@ class _Check:
         for seq, as_of_us in enumerate(sorted(seconds.inputs)):
             while changes and changes[0][0] <= as_of_us:
                 waiting = changes.pop(0)[1]
-            trail.follow(seq, as_of_us, sorted(seconds.inputs[as_of_us]), waiting, as_of_us in seconds.ends)
+            times, inputs = (as_of_us, seconds.cuts[as_of_us]), sorted(seconds.inputs[as_of_us])
+            trail.follow(seq, times, inputs, waiting, as_of_us in seconds.ends)
             waiting = None
         trail.end()
 

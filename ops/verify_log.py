@@ -16,9 +16,8 @@ from seawall.connectors.trust import load_trust
 from seawall.operators.core.sealing import SealRule, origin_of
 from seawall.ops.findings import Report
 from seawall.schemas.configuration import Configuration
-from seawall.schemas.errors import SeawallError
 from seawall.schemas.evidence.note import NoteError, NoteKey, open_note, parse_note
-from seawall.schemas.evidence.tiles import File, LogEdge
+from seawall.schemas.evidence.tiles import ENTRY_BYTES_MAX, File, LogEdge
 from seawall.schemas.evidence.tlog import Checkpoint, parse_checkpoint
 from seawall.schemas.records import Stored
 
@@ -69,18 +68,24 @@ class LogCheck:
 
     def run(self) -> None:
         """Check the whole partition."""
-        for stored in self._read("audit"):
-            try:
-                self._tiles(self._edge.append(stored.value))
-                due = self._rule.due(stored.value, self._edge.size)
-            except (SeawallError, ValueError):
-                due = False  # no audit record: the chain says so
-            if due:
-                self._check(next(self._checkpoints, None))
+        offset = 0
+        while found := self._bus.read("audit", self._partition, offset):
+            self._take([stored.value for stored in found])
+            offset = found[-1].offset + 1
         for stored in self._checkpoints:
             self._surplus(stored)
         if self._folder is not None and self._number:
             self._published(self._folder)
+
+    def _take(self, values: list[bytes]) -> None:
+        """Build the log on by some records; what is too long for one was never sealed, so nothing stands for it."""
+        entries = [b"" if len(value) > ENTRY_BYTES_MAX else value for value in values]
+        taken, first = 0, self._edge.size
+        for size in self._rule.due(entries, first):
+            self._tiles(self._edge.extend(entries[taken : size - first]))
+            self._check(next(self._checkpoints, None))
+            taken = size - first
+        self._tiles(self._edge.extend(entries[taken:]))
 
     def _read(self, topic: str) -> Iterator[Stored]:
         offset = 0

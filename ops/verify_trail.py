@@ -101,9 +101,9 @@ class Trail:
         self._slices += 1
 
     def follow(
-        self, seq: int, as_of_us: int, inputs: list[Any], configuration: dict[str, Any] | None, end: bool
+        self, seq: int, times: tuple[int, int], inputs: list[Any], configuration: dict[str, Any] | None, end: bool
     ) -> None:
-        """Check what one slice (or second) gave."""
+        """Check what one slice (or second) gave; ``times`` are its as_of_us and cut_us."""
         self._slices += 1
         if self._behind:
             return
@@ -117,7 +117,7 @@ class Trail:
         for topic in SIGNED if found else ():
             for stored in records.get(topic, ()):
                 self._check.revoked(topic, self._partition, stored, found[-1].offset)
-        self._chain(seq, found, self._expected(as_of_us, inputs, configuration, records, found, end))
+        self._chain(seq, found, self._expected(times, inputs, configuration, records, found, end))
 
     def end(self) -> None:
         """Check that nothing is left that no slice gave."""
@@ -137,7 +137,7 @@ class Trail:
 
     def _expected(
         self,
-        as_of_us: int,
+        times: tuple[int, int],
         inputs: list[Any],
         configuration: dict[str, Any] | None,
         records: dict[str, list[Stored]],
@@ -156,7 +156,7 @@ class Trail:
         topics = {
             topic: [len(part), audit.digest_values([s.value for s in part])] for topic, part in records.items() if part
         }
-        expected.append(audit.slice_decision(self._key, as_of_us, inputs, topics, end))
+        expected.append(audit.slice_decision(self._key, times, inputs, topics, end))
         return expected
 
     def _chain(self, seq: int, found: list[Stored], expected: list[Decision | None]) -> None:

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 
-from seawall.ops.run import SNAPSHOT_EXIT, Stop, Totals, _bytewax
+from seawall.ops.run import SNAPSHOT_EXIT, Totals, _bytewax
+from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import SeawallError, SnapshotError
 
@@ -24,7 +25,8 @@ def main() -> int:
     sequenced = threading.Event() if "--told" in sys.argv else None
     threading.Thread(target=_listen, args=(stop, sequenced), daemon=True).start()
     try:
-        _bytewax(load_configuration(path), stop, sequenced, int(workers), totals, addresses.split(";"), int(number))
+        configuration, peers = load_configuration(path), addresses.split(";")
+        _bytewax(configuration, stop.event.is_set, sequenced, int(workers), totals, peers, int(number))
     except SnapshotError as error:
         print(f"seawall: {error}", file=sys.stderr)
         return SNAPSHOT_EXIT

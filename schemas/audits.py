@@ -20,12 +20,14 @@ class Audit(Output, tag_field="kind"):
 class SliceBody(Output):
     """What went in (``[seq, sha256]`` or ``[shard, seq, sha256]``) and out (``topic: [count, sha256]``).
 
-    ``end`` marks the last one of a bounded run, after which the log gets a checkpoint.
+    ``cut_us`` is the sequencer's clock at the cut, where it was read: in live runs. ``end`` marks the last one of a
+    bounded run. Both decide where the log gets a checkpoint.
     """
 
     as_of_us: int
     inputs: list[list[int | str]]
     topics: dict[str, tuple[int, Sha256]]
+    cut_us: int | UnsetType = UNSET
     end: Literal[True] | UnsetType = UNSET
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from seawall.connectors.bus import open_bus
 from seawall_testing import crisis
 from seawall_testing.desk import SECOND, T0, lines, mark
 from seawall_testing.runs import CLI, contents, differences, seawall
@@ -405,6 +406,27 @@ def test_a_second_run_while_one_is_alive_is_refused_and_a_signal_ends_the_first(
     assert first.returncode == 0, out + err
     assert "Traceback" not in err
     assert seawall("verify", fresh).returncode == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one process", "two processes"])
+def test_what_is_journaled_when_a_signal_comes_is_decided_on_and_sealed_before_a_live_run_ends(
+    tmp_path: Path, options: list[str]
+) -> None:
+    path = crisis.write_crisis(tmp_path / "run", 60, per_second=20)
+    edit(path, "[inputs]", '[inputs]\ntopics = ["signals"]')
+    with subprocess.Popen([*CLI, "run", str(path), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as live:
+        try:
+            wait_for((path.parent / "seawall.db").exists)
+            bus = open_bus("sqlite:seawall.db", path.parent)
+            wait_for(lambda: bus.end("audit", 0) > 0)
+            behind = bus.end("audit", 1) < bus.end("journal", 1)
+        finally:
+            live.send_signal(signal.SIGTERM)
+        _, err = live.communicate(timeout=60)
+    assert behind
+    assert live.returncode == 0, err
+    done = seawall("verify", path.parent)
+    assert done.returncode == 0, done.stdout
 
 
 # --- looking at a run -------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def write_log(folder: Path, count: int, checkpoints: tuple[int, ...]) -> list[Pa
         if index in checkpoints:
             older.append(folder / f"checkpoint.{index}")
             older[-1].write_bytes(signed(edge))
-        write(folder, edge.append(f'{{"seq":{index}}}'.encode()))
+        write(folder, edge.extend([f'{{"seq":{index}}}'.encode()]))
     write(folder, edge.partial_tiles())
     (folder / "checkpoint").write_bytes(signed(edge))
     return older
@@ -173,7 +173,7 @@ def test_other_peoples_log_code_refuses_a_changed_record(tmp_path, name):
 def test_other_peoples_log_code_refuses_a_rewritten_log(tmp_path, name):
     older = write_log(tmp_path, 300, (10,))
     fork = LogEdge()
-    list(fork.append(b"another history"))
+    fork.extend([b"another history"])
     older[0].write_bytes(signed(fork))
     assert run_tlog(name, tmp_path, older).returncode == 1
 

@@ -19,13 +19,14 @@ Entries = list[bytes]
 
 
 def log(dice: random.Random, length: int) -> Entries:
-    """Chained audit records of one partition, with the event times of their slices."""
+    """Chained audit records of one partition, of a bounded or a live run."""
     found: Entries = []
-    prev, as_of_us = GENESIS, 1_000_000_000
+    prev, as_of_us, live = GENESIS, 1_000_000_000, dice.random() < 0.5
     for seq in range(length):
         as_of_us += dice.choice((0, 0, 0, 1, 9)) * 100_000
         stated = seq == length - 1 or dice.random() < 0.8
-        timed = {"as_of_us": as_of_us, "inputs": []} if stated else {"value": dice.random()}
+        timed = {"as_of_us": as_of_us, "inputs": [], "topics": {}} if stated else {"value": dice.random()}
+        timed |= {"cut_us": as_of_us + 250_000} if stated and live else {}
         timed |= {"end": True} if seq == length - 1 else {}
         value = {"shard": 0, "seq": seq, "n": 0, "prev": prev, "kind": "slice", "body": timed}
         found.append(json.dumps(value, separators=(",", ":")).encode())
@@ -135,13 +136,34 @@ def test_a_split_view_is_found():
     assert [finding.fault for finding in check_partition(records, forked)] == [Fault.SPLIT]
 
 
-def test_a_checkpoint_stands_where_the_rule_says():
-    times = [0, 500_000, 999_999, 1_000_000, 1_500_000, 2_000_000, *[2_000_000] * 300]
-    head = b'{"shard":0,"seq":1,"n":0,"prev":"genesis","kind":"%s","body":{'
-    records = [(head % b"slice") + b'"as_of_us":%d,"inputs":[]}}' % at for at in times]
-    records.insert(4, (head % b"breach") + b'"id":"0-1-0"}}')  # a decision waits for the record of its slice
-    records[-1] = records[-1][:-2] + b',"end":true}}'
-    assert list(seal(records)) == [1, 4, 7, 256, len(records)]
+def slice_record(kind: str, as_of_us: int, **last: object) -> bytes:
+    head = {"shard": 0, "seq": 1, "n": 0, "prev": GENESIS, "kind": kind}
+    body = {"as_of_us": as_of_us, "inputs": [], "topics": {"exposures": [1, "e" * 64]}, **last}
+    return json.dumps({**head, "body": body}, separators=(",", ":")).encode()
+
+
+def test_a_live_log_is_sealed_each_second_of_the_clock_that_its_slices_state():
+    clock = [5, 500_000, 1_000_004, 1_000_005, 1_500_000, 2_000_005, *[2_000_006] * 300]
+    records = [slice_record("slice", 0, cut_us=9_000_000 + at) for at in clock]
+    records.insert(4, b'{"shard":0,"seq":1,"n":0,"kind":"breach","body":{"id":"0-1-0","versions":{"limits":1}}}')
+    assert list(seal(records)) == [1, 4, 7, 256]
+
+
+def test_a_clock_that_was_set_back_does_not_stop_sealing():
+    records = [slice_record("second", 0, cut_us=at) for at in (9_000_000, 9_500_000, 1_000_000, 1_900_000, 2_000_000)]
+    assert list(seal(records)) == [1, 3, 5]
+
+
+def test_a_bounded_log_which_no_clock_ordered_is_sealed_when_a_tile_is_full_and_at_its_end():
+    records = [slice_record("slice", seq * 3_600_000_000) for seq in range(599)]
+    assert list(seal([*records, slice_record("slice", 1, end=True)])) == [256, 512, 600]
+
+
+def test_text_inside_a_record_cannot_bring_a_checkpoint_about():
+    told = (
+        b'{"shard":0,"seq":1,"n":0,"kind":"alert","body":{"text":%s}}' % json.dumps('},"cut_us":7,"end":true').encode()
+    )
+    assert seal([slice_record("slice", 0), told]) == {}
 
 
 def test_a_record_that_is_none_stops_the_sealer():

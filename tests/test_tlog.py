@@ -28,7 +28,7 @@ def entry(index: int) -> bytes:
 def build(count: int) -> tuple[LogEdge, dict[str, bytes]]:
     edge, files = LogEdge(), {}
     for index in range(count):
-        files.update(edge.append(entry(index)))
+        files.update(edge.extend([entry(index)]))
     files.update(edge.partial_tiles())
     return edge, files
 
@@ -111,11 +111,11 @@ def test_a_log_restored_anywhere_goes_on_as_if_nothing_had_happened(count, at):
     edge, files = build(count)
     restored = LogEdge()
     for index in range(min(at, count)):
-        list(restored.append(entry(index)))
+        restored.extend([entry(index)])
     restored = LogEdge.restore(restored.snapshot())
     again = {}
     for index in range(restored.size, count):
-        again.update(restored.append(entry(index)))
+        again.update(restored.extend([entry(index)]))
     again.update(restored.partial_tiles())
     assert (restored.size, restored.root()) == (edge.size, edge.root())
     assert again.items() <= files.items()
@@ -153,7 +153,7 @@ def test_bytes_that_are_no_snapshot_of_a_log_are_refused(bad):
 
 def test_an_entry_that_does_not_fit_a_bundle_is_refused():
     with pytest.raises(ValueError, match="65535"):
-        LogEdge().append(bytes(65536))
+        LogEdge().extend([b"", bytes(65536)])
 
 
 def test_a_proof_file_proves_its_record_and_no_other():

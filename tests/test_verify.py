@@ -22,6 +22,7 @@ from seawall.schemas import dsse
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.records import Stored
 from seawall_testing import crisis
+from seawall_testing.desk import SECOND, T0, lines, mark
 from seawall_testing.memory_bus import MemoryBus
 
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
@@ -32,7 +33,11 @@ Records = dict[Place, list[Stored]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ended and went on with more input, so that each of its logs has two checkpoints."""
     path = crisis.write_crisis(tmp_path_factory.mktemp("run"), 2, per_second=12)
+    run(load_configuration(path))
+    with (path.parent / "marks.jsonl").open("ab") as more:
+        more.write(lines(mark(T0 + 10 * SECOND, "50")))
     run(load_configuration(path))
     return path.parent
 
