@@ -110,6 +110,29 @@ class WithheldBody(Output):
     why: str
 
 
+class ShadowedBody(Output):
+    """A command that was decided and not given: its rule only watches, or the playbook runs dry."""
+
+    rule: str
+    kind: str
+    target: str
+    id: Sha256
+    action: dict[str, str]
+    evidence: str
+
+
+class CommandStateBody(Output):
+    """What became of a command: an answer's state, a deadline passed, a contradiction; ``evidence`` says by what."""
+
+    command_id: Sha256
+    kind: str
+    target: str
+    state: Literal[
+        "accepted", "completed", "partial", "rejected", "unknown", "silent", "late", "expired", "contradicted"
+    ]
+    evidence: str
+
+
 class AcknowledgementBody(Output):
     """A subscriber's answer to a command."""
 
@@ -201,6 +224,18 @@ class AuditWithheld(Audit, tag="withheld"):
     body: WithheldBody
 
 
+class AuditShadowed(Audit, tag="shadowed"):
+    """A command that was not given."""
+
+    body: ShadowedBody
+
+
+class AuditCommandState(Audit, tag="command_state"):
+    """A step in the life of a command."""
+
+    body: CommandStateBody
+
+
 class AuditAcknowledgement(Audit, tag="acknowledgement"):
     """An acknowledgement."""
 
@@ -222,5 +257,7 @@ AuditRecord = (
     | AuditLimits
     | AuditLimitDocument
     | AuditWithheld
+    | AuditShadowed
+    | AuditCommandState
     | AuditAcknowledgement
 )

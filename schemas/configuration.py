@@ -17,7 +17,7 @@ from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.kafka import read_kafka
 from seawall.schemas.markets import MarketTerms, read_market
-from seawall.schemas.playbook import read_playbook
+from seawall.schemas.playbook import read_playbook, read_response
 from seawall.schemas.tables import Field, Table, check_table, number_in, one_of, text_like
 from seawall.schemas.thresholds import read_limits
 
@@ -97,6 +97,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Which commands are ours: raised after a key was stolen, together with the key set's ``epoch_floor``.
     limits, playbook
         What the files say, defaults filled in.
+    response
+        The terms of the playbook's ``[response]``; empty where it has none.
     limits_file, playbook_file
         Where they stand, None when there are none.
     limit_documents
@@ -141,6 +143,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     sealer: str
     witnesses: tuple[str, ...]
     conduct: dict[str, Any]
+    response: dict[str, Any] = {}
     market: MarketTerms = MarketTerms()
 
 
@@ -183,6 +186,7 @@ def load_configuration(path: str | Path) -> Configuration:
         sealer=keys["sealer"],
         witnesses=tuple(keys["witnesses"]),
         conduct=conduct,
+        response={} if playbook_file is None else load_response(playbook_file),
         market=market,
     )
 
@@ -209,6 +213,11 @@ def load_limits(path: str | Path) -> list[dict[str, Any]]:
 def load_playbook(path: str | Path, limits: list[str] | None = None) -> list[dict[str, Any]]:
     """Read a playbook: one plain dict per rule; with ``limits``, check that the limits it names are among them."""
     return read_playbook(read_toml(Path(path)), Path(path).name, limits)
+
+
+def load_response(path: str | Path) -> dict[str, Any]:
+    """Read the terms of a playbook's ``[response]``; empty where it has none."""
+    return read_response(read_toml(Path(path)), Path(path).name)
 
 
 def where(path: str | Path) -> Configuration:
@@ -254,13 +263,23 @@ def journaled(
         "code": seawall.__version__,
         **body,
         "limits": _limits_section(configuration, last.get("limits"), key_set),
-        "playbook": _versioned("rules", configuration.playbook, last.get("playbook")),
+        "playbook": playbook_section(configuration.playbook, configuration.response, last.get("playbook")),
     }
     if len(msgspec.json.encode(event)) > CONFIGURATION_BYTES_MAX:
         raise UsageError(
             f"{configuration.path.name}: limits and playbook exceed {CONFIGURATION_BYTES_MAX} bytes; use * scopes"
         )
     return None if {**event, "version": last.get("version")} == last else event
+
+
+def playbook_section(
+    rules: list[dict[str, Any]], response: dict[str, Any], previous: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a playbook as the journal has it: version, hash, rules, and its terms where it states any."""
+    if not response:
+        return _versioned("rules", rules, previous)
+    section = _versioned("rules", rules, previous, {"rules": rules, "response": response})
+    return {**section, "response": response}
 
 
 def _limits_section(
@@ -338,7 +357,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
-def _versioned(name: str, content: list[dict[str, Any]], previous: dict[str, Any] | None) -> dict[str, Any]:
-    digest = content_sha256(content)
+def _versioned(
+    name: str, content: list[dict[str, Any]], previous: dict[str, Any] | None, hashed: Any = None
+) -> dict[str, Any]:
+    digest = content_sha256(content if hashed is None else hashed)
     before = previous or {"version": 0, "sha256": ""}
     return {"version": before["version"] + (digest != before["sha256"]), "sha256": digest, name: content}

@@ -121,13 +121,17 @@ class Policy(Output):
 
 
 class CommandEvidence(Output):
-    """What caused a command: the breach's record and its causes, or the id of the news."""
+    """What caused a command: the breach's record and its causes, or the id of the news.
+
+    ``plan`` says what a computed action was worked out from.
+    """
 
     id: str
     as_of_us: int
     causes: list[str]
     topic: str | UnsetType = UNSET
     sha256: Sha256 | UnsetType = UNSET
+    plan: dict[str, str] | UnsetType = UNSET
 
 
 class Command(Output):

@@ -28,6 +28,7 @@ PACKAGES = {
     "seawall.operators.core.credit": "operators/core/credit",
     "seawall.operators.core.detection": "operators/core/detection",
     "seawall.operators.core.market": "operators/core/market",
+    "seawall.operators.core.mitigation": "operators/core/mitigation",
     "seawall.schemas.evidence": "schemas/evidence",
     "seawall.operators.core.saccr": "operators/core/saccr",
     "seawall.operators.core.valuation": "operators/core/valuation",

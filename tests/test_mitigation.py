@@ -3,51 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, mark, transfer
+from seawall_testing.playbooks import at_level, equity, news, payloads, rule, run
 from seawall_testing.ran import Ran, run_core
-
-LIMIT: Json = {"id": "low", "scope": "account:*", "measure": "equity", "direction": "below"}
-LIMIT |= {"warning": 300, "soft": 200, "hard": 100}
-
-
-def rule(name: str, when: Json, *commands: Any, **fields: Any) -> Json:
-    """Return a rule; a command is (kind, target) or (kind, target, action)."""
-    listed = [{"kind": c[0], "target": c[1], **(c[2] if len(c) > 2 else {})} for c in commands]
-    return {"id": name, "when": when, "commands": listed, **fields}
-
-
-def at_level(level: str) -> Json:
-    return {"limit": "low", "level": level}
-
-
-def run(folder: Path, playbook: list[Json], *more: Any, limits: list[Json] | None = None, **options: Any) -> Ran:
-    """Run a desk of a client and two house accounts at a venue, which all begin with 1,000."""
-    hub = {"type": "counterparty", "counterparty": "hub", "name": "hub", "role": "venue", "group": "hubs"}
-    house = {"type": "account", "counterparty": "hub", "holder": "house", "venue": "hub", "netting_set": "n"}
-    base = [
-        instrument(),
-        hub,
-        {**house, "account": "h1"},
-        {**house, "account": "h2"},
-        account("a"),
-        mark(T0 + 1, "100"),
-    ]
-    base += [transfer(T0 + 2, f"start-{name}", name, amount="1000") for name in ("h1", "h2", "a")]
-    return run_core(folder, *base, *more, limits=[LIMIT] if limits is None else limits, playbook=playbook, **options)
-
-
-def equity(at_s: float, amount: str, name: str = "a") -> list[Json]:
-    """Return transfers that move the equity of an account, which begins with 1,000, by an amount."""
-    return [transfer(int(T0 + at_s * SECOND), f"x{name}{at_s}", name, amount=amount)]
-
-
-def payloads(ran: Ran) -> list[Json]:
-    return ran.topic("commands")
-
 
 # --- rules ------------------------------------------------------------------------------------------------------------
 
@@ -159,10 +120,6 @@ def test_a_breach_across_shards_addresses_the_firm_and_never_an_account(tmp_path
     assert ran.commands() == [("ENTER_DEGRADED_MODE", "firm")]
     assert payloads(ran)[0]["target"] == {"scope": "firm", "id": "firm"}
     assert {audited.partition for audited in ran.audited if "commands" in audited.records} == {3}
-
-
-def news(at_s: float, name: str, /, **fields: Any) -> Json:
-    return {"type": name, "event_time_us": int(T0 + at_s * SECOND), **fields}
 
 
 def test_a_venues_status_addresses_the_venue_and_the_accounts_there(tmp_path: Path) -> None:

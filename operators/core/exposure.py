@@ -16,14 +16,14 @@ from typing import Any
 from seawall.operators.core import fills, rows
 from seawall.operators.core.activity import activity_of
 from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, Table
-from seawall.operators.core.heard import alerts_of, news_of, wide_news_of
+from seawall.operators.core.heard import alerts_of, forced_fills, news_of, wide_forced_fills, wide_news_of
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.price_states import PriceWatch
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.operators.core.volatility import VolatilityState
 from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
-from seawall.schemas.slices import Slice
+from seawall.schemas.slices import Fills, Slice
 
 SCHEMA = "exposure/4"
 
@@ -136,6 +136,9 @@ class ExposureState:
         if self.shard == 0 and piece.events:
             self._second_news += [list(item) for item in wide_news_of(piece.events, ledger)]
             self._second_alerts += alerts_of(piece.events)
+        if piece.fills is not None and piece.fills.source:
+            heard = heard + forced_fills(piece.fills, ledger)
+            self._second_news += [list(item) for item in wide_forced_fills(piece.fills, ledger)]
         self._second_news += [list(item) for item in out.news]
         return Frame(
             key=str(self.shard),
@@ -151,7 +154,7 @@ class ExposureState:
             end=piece.end,
             positions=ledger.open_count > 0 if decides else None,
             owners=ledger.directory.owners,
-            causes=None if piece.fills is None else Causes(piece.fills.id, piece.fills.account, ledger.directory.named),
+            causes=None if piece.fills is None else _causes(piece.fills, ledger),
             news=heard + out.news,
             records=out.records,
             decisions=out.decisions,
@@ -244,3 +247,7 @@ class ExposureState:
         self._writer.restore(state["writer"])
         self._watch.restore(state["watch"])
         return self
+
+
+def _causes(fills_: Fills, ledger: Ledger) -> Causes:
+    return Causes(fills_.id, fills_.account, ledger.directory.named, fills_.source)

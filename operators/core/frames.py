@@ -64,8 +64,15 @@ class Decision(NamedTuple):
 class Causes:
     """The fills of one slice by scope, found only when a breach asks."""
 
-    def __init__(self, ids: list[str], accounts: list[int], names: dict[int, tuple[str, str, str]]) -> None:
+    def __init__(
+        self,
+        ids: list[str],
+        accounts: list[int],
+        names: dict[int, tuple[str, str, str]],
+        sources: list[str] | None = None,
+    ) -> None:
         self._ids, self._accounts, self._names = ids, accounts, names
+        self._sources = sources or []
 
     def of(self, kind: str, name: str) -> list[str]:
         """Return up to ``CAUSES_MAX`` fills that moved a scope in this slice, as ``fill:<id>``."""
@@ -76,6 +83,14 @@ class Causes:
             fill for fill, account in zip(self._ids, self._accounts, strict=True) if self._names[account][place] == name
         )
         return [f"fill:{fill}" for fill in islice(found, CAUSES_MAX)]
+
+    def orders_of(self, kind: str, name: str) -> list[str]:
+        """Return those of a scope's fills that came of orders, none of those that a venue forced."""
+        found = self.of(kind, name)
+        if not self._sources or not found:
+            return found
+        forced = {f"fill:{fill}" for fill, source in zip(self._ids, self._sources, strict=True) if source != "order"}
+        return [fill for fill in found if fill not in forced]
 
 
 @dataclass(slots=True)  # not frozen, which would double the cost of making one; still, nobody changes one

@@ -1,4 +1,4 @@
-"""What a shard hears in a slice besides movements: venue states, notices, and alerts of signals.
+"""What a shard hears in a slice: venue states, notices, answers to commands, alerts of signals, forced fills.
 
 Everything is told once. A shard turns it into what its own playbook may act on: an alert about an instrument concerns
 the accounts that hold it. The second operator hears what shard 0 heard, and there an alert about an instrument concerns
@@ -11,6 +11,9 @@ from typing import Any
 from seawall.operators.core.frames import News
 from seawall.operators.core.ledger import Ledger
 from seawall.schemas import events as ev
+from seawall.schemas.slices import Fills
+
+ORDER = "order"  # the source of a fill that nobody forced
 
 
 def news_of(events: list[Any], ledger: Ledger) -> list[News]:
@@ -21,7 +24,7 @@ def news_of(events: list[Any], ledger: Ledger) -> list[News]:
             for at, alert in enumerate(event.alerts):
                 evidence = alert_id(event, at)
                 found += [News("alert", scope, alert.kind, evidence) for scope in _holders(alert.scope, ledger)]
-        elif isinstance(event, ev.VenueStatus | ev.Notice):
+        elif isinstance(event, ev.VenueStatus | ev.Notice | ev.Acknowledgement):
             found.append(_plain(event))
     return found
 
@@ -33,9 +36,32 @@ def wide_news_of(events: list[Any], ledger: Ledger) -> list[News]:
         if isinstance(event, ev.Signal):
             for at, alert in enumerate(event.alerts):
                 found.append(News("alert", _underlying(alert.scope, ledger), alert.kind, alert_id(event, at)))
-        elif isinstance(event, ev.VenueStatus | ev.Notice):
+        elif isinstance(event, ev.VenueStatus | ev.Notice | ev.Acknowledgement):
             found.append(_plain(event))
     return found
+
+
+def forced_fills(fills: Fills, ledger: Ledger) -> list[News]:
+    """Return, per account and source, the first fill of a slice that a venue or a person forced."""
+    named = ledger.directory.named
+    found: dict[tuple[str, str], News] = {}
+    for name, account, source in zip(fills.id, fills.account, fills.source, strict=True):
+        if source != ORDER and account in named:
+            scope = f"account:{named[account][0]}"
+            found.setdefault((scope, source), News("fill", scope, source, f"fill:{name}"))
+    return list(found.values())
+
+
+def wide_forced_fills(fills: Fills, ledger: Ledger) -> list[News]:
+    """Return the same by underlying, for our own accounts: a hedge that was taken away leaves one unhedged."""
+    directory = ledger.directory
+    found: dict[tuple[str, str], News] = {}
+    for name, account, instrument, source in zip(fills.id, fills.account, fills.instrument, fills.source, strict=True):
+        if source != ORDER and directory.account_records[account].holder == "house":
+            record = directory.instrument_records[instrument]
+            scope = f"underlying:{record.underlying or record.base}"
+            found.setdefault((scope, source), News("fill", scope, source, f"fill:{name}"))
+    return list(found.values())
 
 
 def alerts_of(events: list[Any]) -> Iterator[dict[str, Any]]:
@@ -58,7 +84,10 @@ def alert_id(signal: ev.Signal, at: int) -> str:
     return f"signal:{signal.group}-{signal.seq}:{at}"
 
 
-def _plain(event: ev.VenueStatus | ev.Notice) -> News:
+def _plain(event: ev.VenueStatus | ev.Notice | ev.Acknowledgement) -> News:
+    if isinstance(event, ev.Acknowledgement):
+        evidence = f"acknowledgement:{event.subscriber}:{event.event_time_us}"
+        return News("acknowledgement", event.command_id, event.outcome, evidence)
     if isinstance(event, ev.VenueStatus):
         return News("venue_status", event.venue, event.status, f"venue_status:{event.venue}:{event.event_time_us}")
     return News("notice", event.subject, event.kind, f"notice:{event.notice_id}")

@@ -38,6 +38,7 @@ def write_configuration(
     limits: Iterable[Json] = (),
     playbook: Iterable[Json] = (),
     inputs: list[str] | None = None,
+    response: Json | None = None,
     **top: Any,
 ) -> Path:
     """Write input files, limits, playbook and the configuration that names them; return the configuration's path."""
@@ -45,7 +46,8 @@ def write_configuration(
     for name, content in files.items():
         (folder / name).write_bytes(content)
     (folder / "limits.toml").write_text(toml_tables("limit", limits))
-    (folder / "playbook.toml").write_text(toml_tables("rule", playbook))
+    terms = "" if response is None else "[response]\n" + "".join(f"{k} = {_inline(v)}\n" for k, v in response.items())
+    (folder / "playbook.toml").write_text(terms + toml_tables("rule", playbook))
     settings = "".join(f"{key} = {_inline(value)}\n" for key, value in top.items())
     events = json.dumps(list(files) if inputs is None else inputs)
     (folder / "desk.toml").write_text(

@@ -1,0 +1,104 @@
+"""The payload of a command: who, what, until when and why, as it is signed (``reference/signing.md`` §2.1)."""
+
+import hashlib
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from seawall.operators.core.frames import Frame
+from seawall.operators.core.mitigation.triggers import Candidate
+from seawall.schemas.playbook import HANDLING
+
+EXPIRES_S = 60
+
+
+def payload_of(
+    candidate: Candidate,
+    rule: dict[str, Any],
+    frame: Frame,
+    configuration: dict[str, Any],
+    place: list[Any],
+    computed: dict[str, str] | None = None,
+    plan: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the payload of a command, times in microseconds.
+
+    Parameters
+    ----------
+    place
+        Of its target: seq and id of the command before, and the rung.
+    computed, plan
+        What was worked out: part of the action, and what it was worked out from, part of the evidence.
+    """
+    command, breach, evidence = rule["commands"][candidate.at], candidate.breach, candidate.evidence
+    policy = {key: configuration["playbook"][key] for key in ("version", "sha256")}
+    kind, _, name = candidate.target.partition(":")
+    joined = evidence.get("with", [])
+    evidence = {key: value for key, value in evidence.items() if key != "with"}
+    # A rule may give one target several commands of a kind.
+    cause = [
+        configuration["issuer"],
+        rule["id"],
+        candidate.at,
+        candidate.target,
+        evidence,
+        policy,
+        frame.key,
+        frame.seq,
+    ]
+    reason: dict[str, Any] = {"rule": rule["id"]}
+    if breach is not None:
+        reason |= {key: breach[key] for key in ("limit", "scope", "measure", "level")}
+        reason |= {"observed": repr(breach["value"]), "bound": repr(breach["bound"])}
+    action = {k: text(v) for k, v in command.items() if k not in HANDLING} | (computed or {})
+    if command["kind"] == "CALL_MARGIN" and breach is not None and computed is None:
+        action |= margin_call(breach, frame, configuration["reporting_currency"])
+    causes = [*(() if breach is None else breach["evidence"]), *joined]
+    return {
+        "v": 1,
+        "type": command["kind"],
+        "id": sha256(orjson.dumps(cause)),
+        "iss": configuration["issuer"],
+        "aud": ["*"],
+        "env": configuration["environment"],
+        "target": {"scope": kind, "id": name or kind},
+        "epoch": configuration.get("epoch", 1),  # journals of the first version have none
+        "seq": place[0] + 1,
+        "prev_id": place[1],
+        "supersedes": None,
+        "iat_us": frame.cut_us,
+        "nbf_us": frame.cut_us,
+        "exp_us": frame.cut_us + expires_us(rule),
+        "effect_until_us": None,
+        "action": action,
+        "reason": reason,
+        "policy": policy,
+        "evidence": {**evidence, "as_of_us": frame.as_of_us, "causes": causes, **({"plan": plan} if plan else {})},
+    }
+
+
+def expires_us(rule: dict[str, Any]) -> int:
+    """Return for how long the commands of a rule are valid."""
+    return int(float(rule.get("expires_s", EXPIRES_S)) * 1_000_000)
+
+
+def margin_call(breach: dict[str, Any], frame: Frame, currency: str) -> dict[str, Any]:
+    """Return the amount that brings the margin ratio back to the bound that was broken, to the cent upwards."""
+    table = frame.tables.get("account")
+    kind, _, name = breach["scope"].partition(":")
+    if kind != "account" or breach["measure"] != "margin_ratio" or table is None:
+        return {}
+    values = dict(zip(table.measures, table.values[:, table.names.index(name)].tolist(), strict=True))
+    cents = -int(-(values["maintenance_margin"] / breach["bound"] - values["equity"]) * 100 // 1)
+    return {"amount": f"{max(cents, 0) // 100}.{max(cents, 0) % 100:02d}", "currency": currency}
+
+
+def text(value: Any) -> str:
+    """Return a word as it is and a number as a decimal text: parsers differ on numbers, and signed bytes are final."""
+    return value if isinstance(value, str) else format(Decimal(repr(value)), "f")
+
+
+def sha256(value: bytes) -> str:
+    """Return the hash in hex."""
+    return hashlib.sha256(value).hexdigest()

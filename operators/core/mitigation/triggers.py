@@ -1,0 +1,219 @@
+"""Triggers: which rules fire, from what breaches, news and answers say.
+
+A rule with one trigger and without ``dwell_s`` fires as its trigger is heard. The others are kept per target: a
+condition on a limit or a venue *stands* until the level or the status is left, one on an alert, a notice, a fill or an
+answer holds for ``within_s``. ``all`` fires when the last of its conditions comes true, ``any`` with each of them, and
+either only after it stood for ``dwell_s``. A condition with ``anywhere`` holds for every target.
+
+Nothing here looks at a slice in which nothing is heard and nothing is due.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from seawall.operators.core.frames import News
+from seawall.schemas.playbook import FEEDS, conditions_of
+
+NEVER_US = 1 << 62
+EVERY = "*"
+STANDING = ("limit", "venue_status")
+Resolve = Callable[[str, str, News | None], list[str]]
+Held = list[Any]  # until when (NEVER_US: while it stands), evidence, breach
+Key = tuple[str, ...]
+
+
+class Heard(NamedTuple):
+    """One trigger: ``key`` says of what kind and value, ``scope`` whom it is about."""
+
+    key: Key
+    scope: str
+    evidence: dict[str, Any]
+    breach: dict[str, Any] | None = None
+    news: News | None = None
+    rule: str = ""
+
+
+class Candidate(NamedTuple):
+    """A command that a rule asks for: numbers of the rule and of the command in it, target, evidence, breach."""
+
+    rule: int
+    at: int
+    target: str
+    evidence: dict[str, Any]
+    breach: dict[str, Any] | None
+
+
+def key_of(condition: dict[str, Any]) -> Key:
+    """Return the key that a trigger of this condition has."""
+    if "limit" in condition:
+        return ("limit", condition["limit"], condition["level"])
+    if "feed" in condition:
+        return ("alert", FEEDS[condition["feed"]])
+    name = next(name for name in ("alert", "venue_status", "notice", "fill", "acknowledgement") if name in condition)
+    return (name, condition[name])
+
+
+class Triggers:
+    """The rules of one writer by what they wait for, and the conditions that hold.
+
+    ``due_us`` is when something changes by time alone.
+    """
+
+    def __init__(self, rules: list[dict[str, Any]]) -> None:
+        self.rules = rules
+        self.due_us = NEVER_US
+        self._index: dict[Key, list[tuple[int, int, dict[str, Any]]]] = {}
+        self._kept = [bool("dwell_s" in rule or "all" in rule["when"] or "any" in rule["when"]) for rule in rules]
+        self._held: dict[tuple[int, int], dict[str, dict[str, Held]]] = {}  # rule and condition -> target -> scope
+        self._pending: dict[tuple[int, str], int] = {}  # rule and target -> when its dwell is over
+        for number, rule in enumerate(rules):
+            for at, condition in enumerate(conditions_of(rule)):
+                self._index.setdefault(key_of(condition), []).append((number, at, condition))
+
+    def waits_for(self, kind: str) -> bool:
+        """Tell whether any rule has a trigger of a kind."""
+        return any(key[0] == kind for key in self._index)
+
+    def hear(self, heard: Heard, now_us: int, resolve: Resolve) -> list[Candidate]:
+        """Return the commands of the rules that a trigger fires, rules in order."""
+        found: list[Candidate] = []
+        for number, at, condition in self._index.get(heard.key, ()):
+            if not _concerns(condition, heard):
+                continue
+            if self._kept[number]:
+                found += self._keep(number, at, heard, now_us, resolve)
+            else:
+                found += self._commands(number, heard, resolve)
+        return found
+
+    def end(self, key: Key, scope: str) -> None:
+        """Take it that a standing condition is over for a scope."""
+        for number, at, _ in self._index.get(key, ()) if self._held else ():
+            targets = self._held.get((number, at), {})
+            for target in list(targets):
+                targets[target].pop(scope, None)
+                if not targets[target]:
+                    del targets[target]
+            self._drop_pending(number)
+
+    def advance(self, now_us: int) -> list[Candidate]:
+        """Return the commands of rules whose dwell is over; forget what held until now."""
+        for targets in self._held.values():
+            for target in list(targets):
+                targets[target] = {scope: held for scope, held in targets[target].items() if held[0] > now_us}
+                if not targets[target]:
+                    del targets[target]
+        for number in {rule for rule, _ in self._pending}:
+            self._drop_pending(number)
+        over = [key for key, due_us in self._pending.items() if due_us <= now_us]
+        found: list[Candidate] = []
+        for number, target in sorted(over):
+            del self._pending[number, target]
+            found += self._fired(number, target)
+        self._set_due()
+        return found
+
+    # --- conditions that are kept -----------------------------------------------------------------------------------
+
+    def _keep(self, number: int, at: int, heard: Heard, now_us: int, resolve: Resolve) -> list[Candidate]:
+        rule = self.rules[number]
+        condition = conditions_of(rule)[at]
+        until_us = NEVER_US
+        if heard.key[0] not in STANDING:
+            until_us = now_us + int(float(rule["when"].get("within_s", 60)) * 1_000_000)
+        kinds = dict.fromkeys(command["target"] for command in rule["commands"])
+        targets = [target for kind in kinds for target in resolve(kind, heard.scope, heard.news)]
+        if condition.get("anywhere"):
+            targets = [EVERY]
+        place = self._held.setdefault((number, at), {})
+        for target in targets:
+            place.setdefault(target, {})[heard.scope] = [until_us, heard.evidence, heard.breach]
+        fired = [target for target in self._candidates(number, targets) if self._holds(number, target)]
+        found = self._begin(number, fired, now_us)
+        self._set_due()
+        return found
+
+    def _begin(self, number: int, targets: list[str], now_us: int) -> list[Candidate]:
+        """Fire a rule for targets, or begin its dwell."""
+        dwell_us = int(float(self.rules[number].get("dwell_s", 0)) * 1_000_000)
+        if not dwell_us:
+            return [candidate for target in targets for candidate in self._fired(number, target)]
+        for target in targets:
+            self._pending.setdefault((number, target), now_us + dwell_us)
+        return []
+
+    def _candidates(self, number: int, targets: list[str]) -> list[str]:
+        """Return targets, or all that any condition of the rule holds for where one holds for every target."""
+        if targets != [EVERY]:
+            return targets
+        conditions = range(len(conditions_of(self.rules[number])))
+        known = (target for at in conditions for target in self._held.get((number, at), ()) if target != EVERY)
+        return list(dict.fromkeys(known))
+
+    def _holds(self, number: int, target: str) -> bool:
+        found = [self._of(number, at, target) for at in range(len(conditions_of(self.rules[number])))]
+        return all(found) if "all" in self.rules[number]["when"] else any(found)
+
+    def _of(self, number: int, at: int, target: str) -> dict[str, Held]:
+        targets = self._held.get((number, at), {})
+        return targets.get(target) or targets.get(EVERY) or {}
+
+    def _fired(self, number: int, target: str) -> Iterator[Candidate]:
+        """Yield the commands of a rule to a target; the evidence is the last condition's, with the others' ids."""
+        conditions = range(len(conditions_of(self.rules[number])))
+        held = [entry for at in conditions for entry in self._of(number, at, target).values()]
+        _, evidence, breach = held[-1]
+        others = [other["id"] for _, other, _ in held[:-1]]
+        kind = target.partition(":")[0]
+        for at, command in enumerate(self.rules[number]["commands"]):
+            if command["target"] == kind:
+                yield Candidate(number, at, target, {**evidence, "with": others} if others else evidence, breach)
+
+    def _commands(self, number: int, heard: Heard, resolve: Resolve) -> Iterator[Candidate]:
+        for at, command in enumerate(self.rules[number]["commands"]):
+            for target in resolve(command["target"], heard.scope, heard.news):
+                yield Candidate(number, at, target, heard.evidence, heard.breach)
+
+    def _drop_pending(self, number: int) -> None:
+        for rule, target in [key for key in self._pending if key[0] == number]:
+            if not self._holds(rule, target):
+                del self._pending[rule, target]
+
+    def _set_due(self) -> None:
+        held = (entry[0] for targets in self._held.values() for scopes in targets.values() for entry in scopes.values())
+        self.due_us = min([NEVER_US, *self._pending.values(), *held])
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> list[Any]:
+        """Return what holds and what is pending as flat rows; rules by name, so that they outlive a new playbook."""
+        names = [rule["id"] for rule in self.rules]
+        held = [
+            [names[number], at, target, scope, *entry]
+            for (number, at), targets in self._held.items()
+            for target, scopes in targets.items()
+            for scope, entry in scopes.items()
+        ]
+        return [held, [[names[number], target, due_us] for (number, target), due_us in self._pending.items()]]
+
+    def restore(self, state: list[Any]) -> None:
+        """Take over what ``snapshot`` returned; what rules that are gone kept is forgotten."""
+        numbers = {rule["id"]: number for number, rule in enumerate(self.rules)}
+        for name, at, target, scope, *entry in state[0]:
+            number = numbers.get(name)
+            if number is not None and self._kept[number] and at < len(conditions_of(self.rules[number])):
+                self._held.setdefault((number, at), {}).setdefault(target, {})[scope] = entry
+        for name, target, due_us in state[1]:
+            if name in numbers and self._kept[numbers[name]]:
+                self._pending[numbers[name], target] = due_us
+        self._set_due()
+
+
+def _concerns(condition: dict[str, Any], heard: Heard) -> bool:
+    wanted, rule = condition.get("scope"), condition.get("rule")
+    if rule is not None and rule != heard.rule:
+        return False
+    if wanted is None or wanted == heard.scope:
+        return True
+    kind, _, name = wanted.partition(":")
+    return name == EVERY and heard.scope.startswith(f"{kind}:")

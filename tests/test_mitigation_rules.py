@@ -1,0 +1,246 @@
+"""Rules that join conditions, wait, rank and are bounded; and what they may not do."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seawall.operators.core.mitigation.control import Budget, choose
+from seawall.operators.core.mitigation.triggers import Candidate
+from seawall.schemas.errors import UsageError
+from seawall.schemas.playbook import read_playbook, read_response
+from seawall_testing.desk import MS, SECOND, T0, Json, fill
+from seawall_testing.playbooks import at_level, equity, news, passing, rule, run
+from seawall_testing.ran import Ran
+
+TERMS: Json = {"acknowledge_s": 1000, "complete_s": 1000}
+
+
+def given(ran: Ran) -> list[tuple[float, str, str]]:
+    """Return when (in seconds), what and to whom, of every command."""
+    found = [json.loads(record.value) for record in ran.records("commands")]
+    return [
+        ((c["evidence"]["as_of_us"] - T0 - 100 * MS) / SECOND, c["type"], f"{c['target']['scope']}:{c['target']['id']}")
+        for c in found
+    ]
+
+
+def down(at_s: float, status: str = "down") -> Json:
+    return news(at_s, "venue_status", venue="hub", status=status)
+
+
+# --- conditions that are joined ---------------------------------------------------------------------------------------
+
+BOTH: Json = {"all": [at_level("soft"), {"venue_status": "down"}], "within_s": 5}
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([equity(1, "-850", "h1"), [down(3)]], [(3.0, "SUSPEND", "account:h1")]),
+        ([[down(1)], equity(3, "-850", "h1")], [(3.0, "SUSPEND", "account:h1")]),
+        ([[down(1)], [down(2, "up")], equity(3, "-850", "h1")], []),
+        ([[down(1)], equity(3, "-850", "a")], []),  # the client has no account at the venue
+        ([equity(1, "-850", "h1"), equity(2, "900", "h1"), [down(3)]], []),
+    ],
+)
+def test_all_fires_for_a_target_when_the_last_of_its_conditions_comes_true_while_the_others_stand(
+    tmp_path: Path, events: list[list[Json]], expected: list[tuple[float, str, str]]
+) -> None:
+    assert given(run(tmp_path, [rule("r", BOTH, ("SUSPEND", "account"))], *events)) == expected
+
+
+def test_a_notice_counts_for_as_long_as_the_window_says(tmp_path: Path) -> None:
+    when = {"all": [at_level("soft"), {"notice": "reserves", "anywhere": True}], "within_s": 5}
+    told = news(1, "notice", notice_id="n", subject="USDE", kind="reserves", severity=2)
+    book = [rule("r", when, ("SUSPEND", "account"))]
+    assert given(run(tmp_path / "in", book, told, equity(5, "-850"))) == [(5.0, "SUSPEND", "account:a")]
+    assert given(run(tmp_path / "out", book, told, passing(8), equity(9, "-850"))) == []
+
+
+def test_a_condition_that_holds_anywhere_completes_every_target_for_which_the_others_hold(tmp_path: Path) -> None:
+    when = {"all": [at_level("soft"), {"venue_status": "down", "anywhere": True}]}
+    ran = run(tmp_path, [rule("r", when, ("SUSPEND", "account"))], equity(1, "-850"), equity(2, "-850", "h1"), down(3))
+    assert sorted(given(ran)) == [(3.0, "SUSPEND", "account:a"), (3.0, "SUSPEND", "account:h1")]
+    ids = [json.loads(record.value)["evidence"] for record in ran.records("commands")]
+    assert all(evidence["causes"] for evidence in ids), "the evidence names what else held"
+
+
+def test_any_fires_with_each_of_its_conditions(tmp_path: Path) -> None:
+    when = {"any": [at_level("soft"), {"venue_status": "down"}]}
+    ran = run(tmp_path, [rule("r", when, ("CANCEL_ORDERS", "account"))], equity(1, "-850"), down(2))
+    assert given(ran) == [
+        (1.0, "CANCEL_ORDERS", "account:a"),
+        (2.0, "CANCEL_ORDERS", "account:h1"),
+        (2.0, "CANCEL_ORDERS", "account:h2"),
+    ]
+
+
+def test_a_dwell_lets_a_rule_fire_only_where_its_condition_stood_for_that_long(tmp_path: Path) -> None:
+    book = [rule("r", at_level("hard"), ("HALT_TRADING", "account"), dwell_s=3)]
+    stays = run(tmp_path / "stays", book, equity(1, "-950"), passing(8))
+    assert given(stays) == [(4.0, "HALT_TRADING", "account:a")]
+    cured = run(tmp_path / "cured", book, equity(1, "-950"), equity(2, "900"), passing(8))
+    assert given(cured) == []
+
+
+def test_a_scope_keeps_a_rule_to_what_it_names(tmp_path: Path) -> None:
+    book = [rule("r", {**at_level("hard"), "scope": "account:h1"}, ("SUSPEND", "account"))]
+    ran = run(tmp_path, book, equity(1, "-950"), equity(2, "-950", "h1"))
+    assert given(ran) == [(2.0, "SUSPEND", "account:h1")]
+
+
+def test_a_fill_that_a_venue_forces_is_a_trigger_for_its_account_and_for_the_underlying(tmp_path: Path) -> None:
+    book = [
+        rule("adl", {"fill": "adl"}, ("REDUCE_ONLY", "account")),
+        rule("bare", {"fill": "adl"}, ("SWITCH_STRATEGY_PROFILE", "underlying", {"profile": "unhedged"})),
+    ]
+    taken = fill(T0 + 2 * SECOND, "f2", "h1", source="adl", side="sell")
+    ran = run(tmp_path, book, fill(T0 + SECOND, "f1", "h1"), taken, passing(4))
+    assert [(kind, target) for _, kind, target in given(ran)] == [
+        ("REDUCE_ONLY", "account:h1"),
+        ("SWITCH_STRATEGY_PROFILE", "underlying:ETH"),
+    ]
+    assert {json.loads(r.value)["evidence"]["id"] for r in ran.records("commands")} == {"fill:f2"}
+
+
+# --- what is given of what is asked for -------------------------------------------------------------------------------
+
+
+def test_of_two_commands_on_one_ladder_in_one_slice_only_the_stricter_is_given(tmp_path: Path) -> None:
+    book = [
+        rule("mild", at_level("soft"), ("REDUCE_ONLY", "account")),
+        rule("strict", at_level("hard"), ("HALT_TRADING", "account")),
+    ]
+    ran = run(tmp_path, book, equity(1, "-950"), response=TERMS)
+    assert given(ran) == [(1.0, "HALT_TRADING", "account:a")]
+
+
+def test_priority_decides_the_order_and_cancels_come_first_among_equals(tmp_path: Path) -> None:
+    book = [
+        rule("a", at_level("hard"), ("CALL_MARGIN", "account"), ("CANCEL_ORDERS", "account")),
+        rule("b", at_level("hard"), ("BLOCK_COUNTERPARTY", "counterparty"), priority=5),
+    ]
+    ran = run(tmp_path, book, equity(1, "-950"), response=TERMS)
+    assert [kind for _, kind, _ in given(ran)] == ["BLOCK_COUNTERPARTY", "CANCEL_ORDERS", "CALL_MARGIN"]
+
+
+def test_the_larger_haircut_wins_and_a_smaller_one_later_is_not_given(tmp_path: Path) -> None:
+    def cut(name: str, level: str, haircut: float) -> Json:
+        return rule(name, at_level(level), ("SET_HAIRCUT", "account", {"asset": "ETH", "haircut": haircut}))
+
+    book = [cut("warn", "warning", 0.2), cut("soft", "soft", 0.5), cut("hard", "hard", 0.3)]
+    ran = run(tmp_path, book, equity(1, "-850"), equity(2, "-100"), response=TERMS)
+    assert [json.loads(r.value)["action"]["haircut"] for r in ran.records("commands")] == ["0.5"]
+
+
+def test_nothing_trades_in_what_is_halted(tmp_path: Path) -> None:
+    book = [rule("r", at_level("hard"), ("REDUCE_POSITION", "account", {"ratio": 0.5}), ("SUSPEND", "account"))]
+    ran = run(tmp_path, book, equity(1, "-950"), response=TERMS)
+    assert given(ran) == [(1.0, "SUSPEND", "account:a")]
+
+
+def test_beyond_the_budget_commands_wait_their_turn_but_cancels_and_halts_never_do(tmp_path: Path) -> None:
+    everything = ("CALL_MARGIN", "account"), ("CANCEL_ORDERS", "account"), ("HALT_TRADING", "account")
+    book = [rule("r", at_level("hard"), *everything, expires_s=30)]
+    blows = [equity(1, "-950", name) for name in ("a", "h1", "h2")]
+    ran = run(tmp_path, book, *blows, passing(20), response={**TERMS, "commands_max": 1, "per_s": 5})
+    at = {kind: [time for time, one, _ in given(ran) if one == kind] for kind, _ in everything}
+    assert at["CANCEL_ORDERS"] == at["HALT_TRADING"] == [1.0, 1.0, 1.0]
+    assert at["CALL_MARGIN"][0] == 1.0
+    assert all(later - earlier >= 5 for earlier, later in zip(at["CALL_MARGIN"], at["CALL_MARGIN"][1:], strict=False))
+    assert len(at["CALL_MARGIN"]) == 3
+
+
+def test_what_waits_longer_than_it_is_valid_is_withheld_and_the_audit_says_so(tmp_path: Path) -> None:
+    book = [rule("r", at_level("hard"), ("CALL_MARGIN", "account"), expires_s=2)]
+    blows = [equity(1, "-950", name) for name in ("a", "h1")]
+    ran = run(tmp_path, book, *blows, passing(20), response={**TERMS, "commands_max": 1, "per_s": 10})
+    assert len(given(ran)) == 1
+    assert [body["why"] for body in ran.audits("withheld")] == [
+        "it waited for the rate budget for longer than it is valid"
+    ]
+
+
+def test_a_rule_in_shadow_is_audited_and_moves_nothing(tmp_path: Path) -> None:
+    book = [
+        rule("try", at_level("soft"), ("HALT_TRADING", "account"), shadow=True),
+        rule("real", at_level("soft"), ("REDUCE_ONLY", "account")),
+    ]
+    ran = run(tmp_path, book, equity(1, "-850"))
+    assert given(ran) == [(1.0, "REDUCE_ONLY", "account:a")]
+    assert [(body["rule"], body["kind"], body["target"]) for body in ran.audits("shadowed")] == [
+        ("try", "HALT_TRADING", "account:a")
+    ]
+
+
+def test_a_dry_run_decides_what_the_real_run_does_and_commands_nothing(tmp_path: Path) -> None:
+    book = [rule("r", at_level("hard"), ("CALL_MARGIN", "account"), ("SUSPEND", "account"))]
+    real = run(tmp_path / "real", book, equity(1, "-950"), response=TERMS)
+    dry = run(tmp_path / "dry", book, equity(1, "-950"), response={**TERMS, "mode": "dry_run"})
+    assert dry.commands() == []
+    assert [(b["kind"], b["target"]) for b in dry.audits("shadowed")] == real.commands()
+
+
+def test_with_terms_trading_in_our_own_books_takes_a_person_whatever_the_cause(tmp_path: Path) -> None:
+    reduce = ("REDUCE_POSITION", "account", {"ratio": 0.5})
+    ran = run(tmp_path, [rule("r", at_level("hard"), reduce)], fill(T0 + SECOND, "f", "h1", price="1000"),
+              equity(1, "-950", "h1"), equity(2, "-950"), response=TERMS)  # fmt: skip
+    assert given(ran) == [(2.0, "REDUCE_POSITION", "account:a")]
+    assert {body["why"] for body in ran.audits("withheld")} <= {
+        "trading in our own books takes a person", "a passive breach never forces trading in our own books",
+    }  # fmt: skip
+    assert {body["target"] for body in ran.audits("withheld")} == {"account:h1"}
+
+
+def test_what_a_rule_reserves_for_people_is_withheld(tmp_path: Path) -> None:
+    book = [rule("r", at_level("hard"), ("WITHDRAW_FUNDS", "counterparty", {"human": True}))]
+    ran = run(tmp_path, book, equity(1, "-950"))
+    assert given(ran) == []
+    assert [body["why"] for body in ran.audits("withheld")] == ["the playbook reserves it for a person"]
+
+
+# --- the parts alone --------------------------------------------------------------------------------------------------
+
+
+def test_choosing_keeps_one_candidate_per_slot() -> None:
+    haircuts = [{"asset": "X", "haircut": 0.1}, {"asset": "Y", "haircut": 0.1}, {"asset": "X", "haircut": 0.4}]
+    commands = [{"kind": "SUSPEND"}, {"kind": "REDUCE_ONLY"}, *({"kind": "SET_HAIRCUT", **one} for one in haircuts)]
+    rules = [{"id": "r", "commands": commands}]
+    found = [Candidate(0, at, "account:a", {"id": "e"}, None) for at in range(len(commands))]
+    assert [candidate.at for candidate in choose(found, rules)] == [0, 3, 4]
+
+
+def test_a_budget_of_nothing_allows_everything_and_one_that_is_used_up_frees_itself() -> None:
+    budget = Budget()
+    assert all(budget.allows("CALL_MARGIN", 0) for _ in range(1000))
+    budget.configure({"commands_max": 2, "per_s": 1})
+    assert [budget.allows("CALL_MARGIN", at) for at in (0, 1, 2, 1_000_001)] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ({"all": [at_level("soft")]}, "joins 2 to 8"),
+        ({"all": [at_level("soft"), at_level("hard")], "any": [at_level("soft"), at_level("hard")]}, "exclude"),
+        ({"limit": "low"}, "needs one of warning"),
+        ({"alert": "x", "venue_status": "up"}, "exactly one"),
+        ({"acknowledgement": "silent"}, "[response]"),
+        ({"limit": "low", "level": "soft", "rule": "r"}, "belongs to acknowledgement"),
+        ({"venue_status": "down", "scope": "venu:x"}, "did you mean 'venue'"),
+        ({"all": [{"alert": "x", "anywhere": True}, {"alert": "y", "anywhere": True}]}, "anywhere"),
+    ],
+)
+def test_a_wrong_condition_is_named_with_what_to_do(when: Json, message: str) -> None:
+    with pytest.raises(UsageError, match="rule"):
+        read_playbook({"rule": [rule("r", when, ("SUSPEND", "account"))]}, "p.toml", ["low"])
+    with pytest.raises(UsageError) as raised:
+        read_playbook({"rule": [rule("r", when, ("SUSPEND", "account"))]}, "p.toml", ["low"])
+    assert message in str(raised.value)
+
+
+def test_terms_have_defaults_and_a_wrong_key_is_named() -> None:
+    assert read_response({}, "p.toml") == {}
+    assert read_response({"response": {}}, "p.toml")["commands_max"] == 60
+    with pytest.raises(UsageError, match="did you mean 'subscribers'"):
+        read_response({"response": {"subscriber": ["x"]}}, "p.toml")
