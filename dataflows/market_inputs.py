@@ -24,7 +24,7 @@ from seawall.operators.core.rejects import Place
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.decode import decode_event
 from seawall.schemas.errors import BusError, Rejected, UsageError
-from seawall.schemas.events import NO_TIME, Mark, Notice, Signal
+from seawall.schemas.events import NO_TIME, Instrument, Mark, Signal
 from seawall.schemas.records import Stored
 
 KINDS = b"trade|quote|depth|bar|funding|open_interest|liquidation|venue_status"
@@ -32,6 +32,8 @@ KINDS = b"trade|quote|depth|bar|funding|open_interest|liquidation|venue_status"
 _wanted = re.compile(
     rb'"type"\s*:\s*"(?:(?:%s)"|mark"(?=.*"venue"\s*:))|"venue"\s*:.*"type"\s*:\s*"mark"' % KINDS
 ).search
+# What says more of a market without being its data: none of it alone makes a market to watch.
+_tells_of = re.compile(rb'"type"\s*:\s*"(?:instrument|notice)"').search
 BATCH = 2_000
 FUTURE_US_MAX = 24 * 3600 * 1_000_000
 PENDING_MAX = 1_000_000
@@ -57,8 +59,8 @@ class Skipped:
 
 
 def read_event(raw: bytes, latest_us: int, skipped: Skipped) -> Any:
-    """Return the market's record in some bytes, None where there is none that can be read."""
-    if not _wanted(raw):
+    """Return the market's record in some bytes, or one that tells of it; None where there is none that can be read."""
+    if not (_wanted(raw) or _tells_of(raw)):
         return None
     try:
         event = decode_event(raw)
@@ -66,7 +68,7 @@ def read_event(raw: bytes, latest_us: int, skipped: Skipped) -> Any:
     except Rejected:
         skipped.count += 1
         return None
-    return None if isinstance(event, Notice) or (isinstance(event, Mark) and not event.venue) else event
+    return None if isinstance(event, Mark) and not event.venue else event
 
 
 def has_market_records(configuration: Configuration) -> bool:
@@ -114,7 +116,7 @@ class FileReader:
             for line, offset, raw in chunk:
                 event = read_event(raw, latest, self.skipped) if isinstance(raw, bytes) else None
                 if event is not None:
-                    high = max(high, event.event_time_us)
+                    high = high if isinstance(event, Instrument) else max(high, event.event_time_us)
                     yield Taken(high, number, line + 1, offset, event)
             yield Taken(high, number, line + 1, offset, None)
 
@@ -143,7 +145,8 @@ class TopicReader:
         for stored in found:
             event = read_event(stored.value, now_us + FUTURE_US_MAX, self._skipped)
             if event is not None:
-                self.high_us = max(self.high_us, min(event.event_time_us, now_us))
+                if not isinstance(event, Instrument):
+                    self.high_us = max(self.high_us, min(event.event_time_us, now_us))
                 self._pending.append((self.high_us, stored.offset, event))
         self._read = found[-1].offset + 1 if found else self._read
         return len(found)
@@ -246,14 +249,17 @@ class MarketReader:
         assert self._files is not None
         for count, (time_us, event) in enumerate(self._files.read(), 1):
             if event is not None:
-                self._cutter.add(time_us, event)
-                self.events += 1
+                self._add(time_us, event)
             if count >= BATCH or event is None:
                 return
         self._files.close()
         self._files = None
         if not self.live:
             self._cutter.finish()
+
+    def _add(self, time_us: int, event: Any) -> None:
+        self._cutter.add(time_us, event)
+        self.events += not isinstance(event, Instrument)
 
     # --- live topics ------------------------------------------------------------------------------------------------
 
@@ -268,8 +274,7 @@ class MarketReader:
         for as_of_us in self._intervals(due):
             for key in sorted(self._topics):
                 for event in self._topics[key].take_before(as_of_us):
-                    self._cutter.add(as_of_us - interval_us, event)
-                    self.events += 1
+                    self._add(as_of_us - interval_us, event)
             self._note_sources()
         self._cutter.close_to(due)
 
@@ -292,8 +297,7 @@ class MarketReader:
         interval_us = self._configuration.market.interval_us
         for key in sorted(self._topics):
             for event in self._topics[key].take_up_to(sources.get(key, 0), self._clock()):
-                self._cutter.add(as_of_us - interval_us, event)
-                self.events += 1
+                self._add(as_of_us - interval_us, event)
         self._note_sources()
         self._cutter.close_to(as_of_us)
 

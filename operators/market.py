@@ -9,14 +9,14 @@ from bytewax.operators import KeyedStream
 
 from seawall.operators._coat import StepLogic
 from seawall.operators.core.market.group import GroupState
-from seawall.operators.core.market.models import BankModels, Factory
+from seawall.operators.core.market.models import Factory
 from seawall.schemas.markets import MarketTerms
 from seawall.schemas.records import Record
 
 
 @operator
 def watch_market(
-    step_id: str, up: KeyedStream[Any], terms: MarketTerms, make_models: Factory = BankModels
+    step_id: str, up: KeyedStream[Any], terms: MarketTerms, make_models: Factory | None = None
 ) -> KeyedStream[list[Record]]:
     """Mark, score and judge instruments, group by group.
 
@@ -29,7 +29,7 @@ def watch_market(
     terms
         How to cut, score and judge.
     make_models
-        Makes the detectors of a family of features.
+        Makes the models of a family of features; ``LivingModels`` where it is None.
 
     Returns
     -------

@@ -415,11 +415,24 @@ class SignalAlert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     contributions: dict[str, float] = {}
 
 
+class SignalModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Something that happened in the life of a learned model, of one instrument and family of features.
+
+    ``version`` counts how often the model that answers was replaced; ``text`` has the figures that decided.
+    """
+
+    instrument: str
+    family: str
+    event: Literal["started_from_class", "warmed_up", "drifted", "promoted", "rolled_back", "kept"]
+    version: int
+    text: str
+
+
 class Signal(Dated, frozen=True, kw_only=True, tag="signal"):
     """What the markets of one instrument group did in one interval, which ends before ``event_time_us``.
 
-    ``more``: the next record has the same interval. ``sources``: per live topic and partition the offset of the next
-    record, so that a restart cuts alike. ``end``: the last record of a bounded run.
+    ``models``: what happened to learned models. ``more``: the next record has the same interval. ``sources``: per live
+    topic and partition the offset of the next record, so that a restart cuts alike. ``end``: the last of a bounded run.
     """
 
     group: int
@@ -428,6 +441,7 @@ class Signal(Dated, frozen=True, kw_only=True, tag="signal"):
     events: int = 0
     instruments: list[SignalRow] = []
     alerts: list[SignalAlert] = []
+    models: list[SignalModel] = []
     more: bool = False
     sources: dict[str, int] = {}
     end: bool = False

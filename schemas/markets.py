@@ -28,6 +28,7 @@ _TABLE: Table = {
     "reference_fraction": Field("number", 0.05, number_in(0.0001, 1)),
     "alert_score": Field("number", 0.6, number_in(0.5, 1)),
     "refractory_s": Field("number", 300, number_in(0, 1e9)),
+    "challenger": Field("boolean", False),
 }
 
 
@@ -52,6 +53,8 @@ class MarketTerms(msgspec.Struct, frozen=True, kw_only=True):
         The circuit breakers: against the past hour's range, and against the five-minute average for 15 seconds.
     alert_score, refractory_s
         A score from here on is an alert; the same kind is not repeated for an instrument within the refractory time.
+    challenger
+        Half-space trees, shared by each kind of instrument, challenge every model and answer where they prove better.
     """
 
     groups: int = 4
@@ -65,6 +68,7 @@ class MarketTerms(msgspec.Struct, frozen=True, kw_only=True):
     reference_fraction: float = 0.05
     alert_score: float = 0.6
     refractory_s: float = 300
+    challenger: bool = False
 
     @property
     def interval_us(self) -> int:

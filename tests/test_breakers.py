@@ -3,10 +3,13 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seawall.operators.core.detection.alarms import Alarm, AlarmRule, explain
 from seawall.operators.core.detection.breakers import LookBackBand, PremiumBand, ReferenceBand, Silence
-from seawall.operators.core.detection.drift import PageHinkley
+from seawall.operators.core.detection.minutes import Extremes
+from seawall.operators.core.detection.page_hinkley import PageHinkley
 from seawall.operators.core.detection.samples import Score, State
 from seawall.schemas.errors import SnapshotError
 
@@ -145,3 +148,18 @@ def test_drift_is_found_once_and_resumes_from_its_snapshot():
     found = [other.update(0.8) for _ in range(300)]
     assert found == [drift.update(0.8) for _ in range(300)]
     assert sum(found) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(1, 30)), min_size=1, max_size=60))
+def test_extremes_are_those_of_all_values_of_the_last_minutes(steps):
+    seen, rows, now = Extremes(5), [], 0
+    for seconds, value in steps:
+        now += seconds
+        rows.append((now // 60, value))
+        seen.add(now * SECOND_US, float(value))
+        kept = [value for minute, value in rows if minute > now // 60 - 5]
+        assert (seen.low(), seen.high()) == (min(kept), max(kept))
+        again = Extremes(5)
+        again.take(seen.numbers())
+        assert again.numbers() == seen.numbers()
+        assert len(seen.numbers()) <= 1 + 2 * 2 * 5

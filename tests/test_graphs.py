@@ -20,9 +20,10 @@ from river import (
 )
 
 from seawall.operators.core.detection import graphs
-from seawall.operators.core.detection.drift import PageHinkley, RiverDrift
+from seawall.operators.core.detection.drift import RiverDrift
 from seawall.operators.core.detection.flat import to_bytes, to_parts
 from seawall.operators.core.detection.graphs import decode_graph, encode_graph
+from seawall.operators.core.detection.page_hinkley import PageHinkley
 from seawall.operators.core.detection.rivers import RiverDetector, half_space_trees, loda, one_class_svm
 from seawall.operators.core.detection.samples import Sample, observe
 from seawall.schemas.errors import SnapshotError

@@ -21,13 +21,13 @@ OKX, "Price limit rules".
 from math import inf
 
 from seawall.operators.core.detection.flat import from_bytes, to_bytes
-from seawall.operators.core.detection.minutes import MINUTE_US, Minutes, Now
+from seawall.operators.core.detection.minutes import MINUTE_US, Extremes, Means, Now
 from seawall.operators.core.detection.samples import VALUE_MAX
 
 SECOND_US = 1_000_000
 
 _NEVER = -inf  # a time that none is
-_LOOK_BACK_TAG, _REFERENCE_TAG, _PREMIUM_TAG, _SILENCE_TAG = "lookbk01", "refbnd01", "premiu01", "silenc01"
+_LOOK_BACK_TAG, _REFERENCE_TAG, _PREMIUM_TAG, _SILENCE_TAG = "lookbk02", "refbnd02", "premiu02", "silenc01"
 
 
 class LookBackBand:
@@ -43,7 +43,7 @@ class LookBackBand:
     def __init__(self, fraction: float, look_back_minutes: int = 60, pause_us: int = 2 * MINUTE_US) -> None:
         self._fraction, self._minutes, self._pause_us = fraction, look_back_minutes, pause_us
         # One minute more, so that a bar exactly one look-back ago is seen: on hourly bars an hour is one step.
-        self._seen = Minutes(look_back_minutes + 1)
+        self._seen = Extremes(look_back_minutes + 1)
         self._now, self._open_us = Now(), 0
 
     def check(self, time_us: int, price: float) -> str | None:
@@ -71,12 +71,20 @@ class LookBackBand:
         return reason
 
     def snapshot(self) -> bytes:
-        """Encode the state: at most 40 bytes per minute of the look-back."""
-        return to_bytes(_LOOK_BACK_TAG, [*self._now.numbers(), self._open_us, *self._seen.numbers()])
+        """Encode the state: at most 32 bytes per minute of the look-back, most of the time far less."""
+        return to_bytes(_LOOK_BACK_TAG, self.numbers())
 
     def restore(self, data: bytes) -> None:
         """Take over a state of the same rule."""
-        now_us, behind, open_us, *seen = from_bytes(_LOOK_BACK_TAG, data)
+        self.take(from_bytes(_LOOK_BACK_TAG, data))
+
+    def numbers(self) -> list[float]:
+        """Return the state as a flat list."""
+        return [*self._now.numbers(), self._open_us, *self._seen.numbers()]
+
+    def take(self, numbers: list[float]) -> None:
+        """Take over what ``numbers`` returned."""
+        now_us, behind, open_us, *seen = numbers
         self._now, self._open_us = Now(int(now_us), int(behind)), int(open_us)
         self._seen.take(seen)
 
@@ -92,7 +100,7 @@ class ReferenceBand:
         pause_us: int = 5 * MINUTE_US,
     ) -> None:
         self._fraction, self._persistence_us, self._pause_us = fraction, persistence_us, pause_us
-        self._seen = Minutes(reference_minutes)
+        self._seen = Means(reference_minutes)
         self._now, self._open_us = Now(), 0
         self._outside_since_us: int | None = None
 
@@ -122,13 +130,21 @@ class ReferenceBand:
         )
 
     def snapshot(self) -> bytes:
-        """Encode the state: at most 40 bytes per minute of the reference."""
-        since_us = _NEVER if self._outside_since_us is None else self._outside_since_us
-        return to_bytes(_REFERENCE_TAG, [*self._now.numbers(), self._open_us, since_us, *self._seen.numbers()])
+        """Encode the state: at most 24 bytes per minute of the reference."""
+        return to_bytes(_REFERENCE_TAG, self.numbers())
 
     def restore(self, data: bytes) -> None:
         """Take over a state of the same rule."""
-        now_us, behind, open_us, since_us, *seen = from_bytes(_REFERENCE_TAG, data)
+        self.take(from_bytes(_REFERENCE_TAG, data))
+
+    def numbers(self) -> list[float]:
+        """Return the state as a flat list."""
+        since_us = _NEVER if self._outside_since_us is None else self._outside_since_us
+        return [*self._now.numbers(), self._open_us, since_us, *self._seen.numbers()]
+
+    def take(self, numbers: list[float]) -> None:
+        """Take over what ``numbers`` returned."""
+        now_us, behind, open_us, since_us, *seen = numbers
         self._now, self._open_us = Now(int(now_us), int(behind)), int(open_us)
         self._outside_since_us = None if since_us == _NEVER else int(since_us)
         self._seen.take(seen)
@@ -142,7 +158,7 @@ class PremiumBand:
 
     def __init__(self, inner: float = 0.02, outer: float = 0.05, premium_minutes: int = 5) -> None:
         self._inner, self._outer = inner, outer
-        self._premiums = Minutes(premium_minutes)
+        self._premiums = Means(premium_minutes)
         self._now = Now()
 
     def check(self, time_us: int, price: float, index: float) -> str | None:
@@ -162,12 +178,20 @@ class PremiumBand:
         return None
 
     def snapshot(self) -> bytes:
-        """Encode the state: at most 40 bytes per minute of the average premium."""
-        return to_bytes(_PREMIUM_TAG, [*self._now.numbers(), *self._premiums.numbers()])
+        """Encode the state: at most 24 bytes per minute of the average premium."""
+        return to_bytes(_PREMIUM_TAG, self.numbers())
 
     def restore(self, data: bytes) -> None:
         """Take over a state of the same rule."""
-        now_us, behind, *premiums = from_bytes(_PREMIUM_TAG, data)
+        self.take(from_bytes(_PREMIUM_TAG, data))
+
+    def numbers(self) -> list[float]:
+        """Return the state as a flat list."""
+        return [*self._now.numbers(), *self._premiums.numbers()]
+
+    def take(self, numbers: list[float]) -> None:
+        """Take over what ``numbers`` returned."""
+        now_us, behind, *premiums = numbers
         self._now = Now(int(now_us), int(behind))
         self._premiums.take(premiums)
 

@@ -79,9 +79,9 @@ class Separate:
 class Family:
     """One asset class: its kinds, the first of which answers at first, and the pool of its members' experience."""
 
-    def __init__(self, kinds: Kinds) -> None:
+    def __init__(self, kinds: Kinds, pool: Detector | None = None) -> None:
         self.kinds = kinds()
-        self._pool = self.kinds[0].make()
+        self._pool = self.kinds[0].make() if pool is None else pool
         self._learned = 0.0
 
     def lend(self) -> Detector | None:

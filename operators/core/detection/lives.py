@@ -19,17 +19,17 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from seawall.operators.core.detection.drift import PageHinkley
 from seawall.operators.core.detection.flat import from_parts, to_parts
 from seawall.operators.core.detection.kinds import POOL_STRIDE, Family
 from seawall.operators.core.detection.models import Event
+from seawall.operators.core.detection.page_hinkley import PageHinkley
 from seawall.operators.core.detection.samples import Detector, Sample, Score, State
 from seawall.operators.core.detection.trials import TRIAL_NUMBERS, Trial
 
 DRIFT_STRIDE = 20  # rows between two that the drift detector sees: a smoothed score's neighbours say the same again
 POOL_EVERY_US = 1_000_000  # a member teaches its class once a second of event time: one that floods does not own it
 
-_TAG = "life__01"
+_TAG = "life__02"
 _HEAD = 8
 
 
@@ -85,14 +85,18 @@ class Told(NamedTuple):
 class Life:
     """Champion and rival of one key in one family."""
 
-    def __init__(self, family: Family, terms: Terms, make_drift: Callable[[], Drift]) -> None:
+    __slots__ = ("_family", "_make_drift", "_rows", "_terms", "champion", "champion_kind", "drift",
+                 "drifts", "rival", "rival_kind", "role", "taught_us", "trial", "version")  # fmt: skip
+
+    def __init__(self, family: Family, terms: Terms, make_drift: Callable[[], Drift], number: int = 0) -> None:
         self._family, self._terms, self._make_drift = family, terms, make_drift
-        self._drift = make_drift()
+        self.drift = make_drift()
         self.champion, self.champion_kind = family.kinds[0].make(), 0
         self.rival: Detector | None = None
         self.rival_kind, self.role = 0, Role.NONE
         self.trial = Trial()
-        self.version, self._rows, self._taught_us, self.drifts = 0, 0, 0, 0
+        self.version, self.taught_us, self.drifts = 0, 0, 0
+        self._rows = number % POOL_STRIDE  # members that begin together do not all teach at once
 
     def start(self) -> Told | None:
         """Begin as a new key: with the class's experience where there is enough of it."""
@@ -115,16 +119,16 @@ class Life:
         self._rows += 1
         self._teach(sample, score, shadow)
         told = self._decide(score, shadow, tripped)
-        if self._rows % DRIFT_STRIDE == 0 and score.state is State.READY and self._drift.update(score.value):
+        if self._rows % DRIFT_STRIDE == 0 and score.state is State.READY and self.drift.update(score.value):
             told = self._retrain() or told
         return score, told
 
     def _teach(self, sample: Sample, score: Score, shadow: Score | None) -> None:
         if self._rows % POOL_STRIDE or self.role is Role.OWN:
             return
-        if sample.time_us is not None and 0 <= sample.time_us - self._taught_us < POOL_EVERY_US:
+        if sample.time_us is not None and 0 <= sample.time_us - self.taught_us < POOL_EVERY_US:
             return
-        self._taught_us = sample.time_us or 0
+        self.taught_us = sample.time_us or 0
         if self.champion_kind == 0:
             self._family.learn(sample, score)
         elif shadow is not None and self.rival_kind == 0:
@@ -169,7 +173,7 @@ class Life:
         self.champion, self.rival = self.rival, self.champion
         self.champion_kind, self.rival_kind = self.rival_kind, self.champion_kind
         self.version += 1
-        self._drift = self._make_drift()  # another model's scores are another distribution
+        self.drift = self._make_drift()  # another model's scores are another distribution
 
     def _dismiss(self) -> None:
         """End a trial: a rival of another kind goes on as challenger, one of the champion's kind is dropped."""
@@ -189,23 +193,36 @@ class Life:
     def _enter(self, rival: Detector | None, kind: int, role: Role) -> None:
         self.rival, self.rival_kind, self.role, self.trial = rival, kind, role, Trial()
 
+    def narrow(self) -> tuple[int, int, int]:
+        """Return kinds of the two models and the rival's role, each below 256."""
+        return self.champion_kind, self.rival_kind, self.role
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return version, rows and drifts."""
+        return self.version, self._rows, self.drifts
+
+    def take(self, narrow: list[int], counts: list[int], taught_us: int) -> None:
+        """Take over all but models, trial and drift detector."""
+        self.champion_kind, self.rival_kind, self.role = narrow[0], narrow[1], Role(narrow[2])
+        self.version, self._rows, self.drifts = counts
+        self.taught_us = taught_us
+
     def snapshot(self) -> bytes:
         """Encode both models, the trial and the drift detector."""
-        head = [self.champion_kind, self.rival_kind, self.role, self.version, self._rows, self._taught_us, self.drifts]
         rival = b"" if self.rival is None else self.rival.snapshot()
+        head = [*self.narrow(), *self.counts(), self.taught_us]
         numbers = [*head, self.rival is not None, *self.trial.numbers()]
-        return to_parts(_TAG, numbers, [self.champion.snapshot(), rival, self._drift.snapshot()])
+        return to_parts(_TAG, numbers, [self.champion.snapshot(), rival, self.drift.snapshot()])
 
     def restore(self, data: bytes) -> None:
         """Take over the state of a life in the same family."""
         numbers, (champion, rival, drift) = from_parts(_TAG, data, _HEAD + TRIAL_NUMBERS, 3)
         whole = [int(number) for number in numbers[:_HEAD]]
-        self.champion_kind, self.rival_kind = whole[0], whole[1]
-        self.role, self.version, self._rows, self._taught_us, self.drifts = Role(whole[2]), *whole[3:7]
+        self.take(whole[:3], whole[3:6], whole[6])
         self.trial = Trial.of(numbers[_HEAD:])
+        self.drift.restore(drift)
         self.champion = self._family.kinds[self.champion_kind].make()
         self.champion.restore(champion)
-        self.rival = self._family.kinds[self.rival_kind].make() if whole[7] else None
+        self.rival = self._family.kinds[self.rival_kind].make() if whole[-1] else None
         if self.rival is not None:
             self.rival.restore(rival)
-        self._drift.restore(drift)

@@ -46,13 +46,16 @@ class Cutter:
         self._items: list[Item] = []
 
     def add(self, time_us: int, event: Any) -> None:
-        """Take the next record at its effective time."""
+        """Take the next record at its effective time; one that describes an instrument opens and touches nothing."""
+        if isinstance(event, ev.Instrument):
+            self._waiting.setdefault(group_of(event.instrument, self._groups), []).append(event)
+            return
         tick = max((time_us // self._interval_us + 1) * self._interval_us, self.closed_us + self._interval_us)
         if tick > self._open_us:
             self.close_to(tick - self._interval_us, waits=True)
             self._open_us = self._heard_us = tick
         self.ended = False
-        if isinstance(event, ev.VenueStatus):
+        if isinstance(event, ev.VenueStatus | ev.Notice):
             for group in range(self._groups):
                 self._give(group, event)
         else:

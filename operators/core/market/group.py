@@ -6,7 +6,8 @@ Procedure, at the end of an interval
 2. At the end of every ``score_s``: all that were touched since the last time get a row of features, and the detectors
    of each family score and learn these rows at once (in batches they cost a fraction).
 3. At the end of a second: feeds that have been silent for too long.
-4. One record, where anything was touched or is to be told; several where it would be too large for the bus.
+4. Notices on an instrument, on what it is made of, or on a venue that is heard.
+5. One record, where anything was touched or is to be told; several where it would be too large for the bus.
 
 The state is a fold of what the step was given: same items, same bytes, wherever it was snapshotted in between.
 """
@@ -19,7 +20,8 @@ import msgspec
 
 from seawall.operators.core.market import rules
 from seawall.operators.core.market.instrument import FAMILIES, Instrument, robust_mark, whole_depth
-from seawall.operators.core.market.models import BankModels, Factory, Judgement
+from seawall.operators.core.market.living import LivingModels
+from seawall.operators.core.market.models import Factory, Judgement, Told
 from seawall.operators.core.market.registry import Entry, Registry
 from seawall.operators.core.market.venues import GAPS_MIN, VenueState
 from seawall.operators.core.snapshot import pack, unpack
@@ -27,8 +29,10 @@ from seawall.schemas import events as ev
 from seawall.schemas.markets import MarketTerms
 from seawall.schemas.records import Record
 
-SCHEMA = "market/1"
+SCHEMA = "market/2"
 ROWS_MAX = 40  # instruments of a record: with 24 venues each, below the 256 KiB of an input record
+MODELS_MAX = 100  # events in models' lives of a record
+NOTICES_MAX = 100  # of an interval; of more, the first
 SECOND_US = 1_000_000
 VENUES_MAX = 1_000  # remembered as feeds of the group
 _encode = msgspec.json.Encoder().encode
@@ -55,6 +59,7 @@ class Close(NamedTuple):
 class _Due(NamedTuple):
     entry: Entry
     features: dict[str, float]
+    tripped: bool
 
 
 def group_of(instrument: str, groups: int) -> int:
@@ -78,13 +83,13 @@ class GroupState:
     terms
         How to cut, score and judge.
     make_models
-        Makes the detectors of a family of features.
+        Makes the models of a family of features; ``LivingModels`` where it is None.
     """
 
-    def __init__(self, group: int, terms: MarketTerms, make_models: Factory = BankModels) -> None:
+    def __init__(self, group: int, terms: MarketTerms, make_models: Factory | None = None) -> None:
         self.group = group
         self._terms = terms
-        self.registry = Registry(terms, make_models)
+        self.registry = Registry(terms, make_models or (lambda columns: LivingModels(columns, terms.challenger)))
         self._seq = self._count = self._high_us = self._events = self._look_us = 0
         self._scored_us = 0
         self._touched: dict[str, None] = {}
@@ -92,6 +97,8 @@ class GroupState:
         self._down: set[str] = set()
         self._heard: dict[str, int] = {}  # venue -> newest event time
         self._dead: set[str] = set()  # venues whose silence was told
+        self._notices: list[ev.Notice] = []
+        self._lived: list[ev.SignalModel] = []
 
     def step(self, item: Events | Close) -> list[Record]:
         """Take records, or end an interval and return its signal."""
@@ -104,6 +111,13 @@ class GroupState:
     # --- events -----------------------------------------------------------------------------------------------------
 
     def _take(self, event: Any) -> None:
+        if isinstance(event, ev.Instrument):
+            self.registry.describe(event)
+            return
+        if isinstance(event, ev.Notice):
+            self._events += 1
+            self._notices = [*self._notices, event][:NOTICES_MAX]
+            return
         if isinstance(event, ev.VenueStatus):
             self._events += 1
             (self._down.add if event.status == "down" else self._down.discard)(event.venue)
@@ -114,7 +128,10 @@ class GroupState:
         self._dead.discard(event.venue)
         if len(self._heard) > VENUES_MAX:
             del self._heard[next(iter(self._heard))]
-        self.registry.get(event.instrument).instrument.apply(event, self._high_us)
+        entry = self.registry.get(event.instrument)
+        if entry is None:
+            return
+        entry.instrument.apply(event, self._high_us)
         if len(self._unscored) > 2 * self._terms.instruments_max:
             self._touched = self._remembered(self._touched)
             self._unscored = self._remembered(self._unscored)
@@ -142,6 +159,7 @@ class GroupState:
         self._touched.clear()
         if close.second:
             alerts += self._silent(close.as_of_us)
+        alerts += self._noticed()
         if not (rows or alerts or self._events) and not (close.end and self._seq):
             return []
         return self._records(close, [ev.SignalRow(**row) for row in rows.values()], alerts)
@@ -165,6 +183,7 @@ class GroupState:
         rows[instrument.name] = row
         row |= {"venues": marks, "depth": whole_depth(fresh)}
         told = entry.bands.check(time_us, price, instrument.index.value)
+        instrument.tripped = instrument.tripped or bool(told)
         gap = rules.venue_gap(instrument, fresh, price, as_of_us, terms)
         backwards = rules.time_backwards(instrument)
         told += [("venue_gap", gap)] if gap else []
@@ -176,7 +195,8 @@ class GroupState:
             row |= {"features": features, "state": "warming"}
             row["realised_volatility"] = instrument.volatility.realised()
             row["ew_volatility"] = instrument.volatility.ew()
-            due.append(_Due(entry, features))
+            due.append(_Due(entry, features, instrument.tripped))
+            instrument.tripped = False
 
     def _score(
         self, due: list[_Due], as_of_us: int, rows: dict[str, dict[str, Any]], alerts: list[ev.SignalAlert]
@@ -189,7 +209,10 @@ class GroupState:
                 continue
             slots = [self.registry.slot(item.entry, family) for item in known]
             values = [tuple(item.features[column] for column in columns) for item in known]
-            found = self.registry.models[family].observe(slots, as_of_us, values)
+            models = self.registry.models[family]
+            found = models.observe(slots, as_of_us, values, [item.tripped for item in known])
+            names = {slot: item.entry.instrument.name for slot, item in zip(slots, known, strict=True)}
+            self._lived += [_lived(names[told.slot], family, told) for told in models.drain()]
             for item, judgement in zip(known, found, strict=True):
                 name = item.entry.instrument.name
                 if judgement.ready and (name not in highest or judgement.value > highest[name][1].value):
@@ -248,26 +271,39 @@ class GroupState:
             text = f"{name} has sent nothing of {instrument} for {(as_of_us - venue.heard_us) // SECOND_US} s"
             yield rules.alert("stale_feed", f"instrument:{instrument}", text)
 
+    def _noticed(self) -> Iterator[ev.SignalAlert]:
+        """Yield an alert for each instrument and venue that a notice of severity 1 or more concerns."""
+        notices, self._notices = self._notices, []
+        for record in notices:
+            if record.severity < 1:
+                continue
+            if record.subject in self._heard:
+                yield rules.notice(record, f"venue:{record.subject}")
+            for name in self.registry.names_on(record.subject)[:ROWS_MAX]:
+                yield rules.notice(record, f"instrument:{name}")
+
     # --- records ----------------------------------------------------------------------------------------------------
 
     def _records(self, close: Close, rows: list[ev.SignalRow], alerts: list[ev.SignalAlert]) -> list[Record]:
         """Return the signal of an interval, in as many records as it takes."""
         found = []
-        for first in range(0, max(len(rows), 1), ROWS_MAX):
-            last = first + ROWS_MAX >= len(rows)
+        lived, self._lived = self._lived, []
+        count = max(-(-len(rows) // ROWS_MAX), -(-len(lived) // MODELS_MAX), 1)
+        for at in range(count):
+            last = at == count - 1
             signal = ev.Signal(
                 event_time_us=close.as_of_us,
                 group=self.group,
                 groups=self._terms.groups,
                 seq=self._seq,
                 events=self._events if last else 0,
-                instruments=rows[first : first + ROWS_MAX],
+                instruments=rows[at * ROWS_MAX : (at + 1) * ROWS_MAX],
                 alerts=alerts if last else [],
+                models=lived[at * MODELS_MAX : (at + 1) * MODELS_MAX],
                 more=not last,
                 sources=close.sources or {} if last else {},
                 end=close.end and last,
             )
-            at = first // ROWS_MAX
             found.append(Record(str(self.group), _encode(signal), f"{self.group}-{self._seq}-{at}", self._count))
             self._count += 1
         self._seq += 1
@@ -286,12 +322,13 @@ class GroupState:
             "down": sorted(self._down),
             "dead": sorted(self._dead),
             "heard": list(self._heard.items()),
+            "notices": self._notices,
             "registry": self.registry.snapshot(),
         }
         return pack(SCHEMA, state)
 
     @classmethod
-    def restore(cls, data: bytes, terms: MarketTerms, make_models: Factory = BankModels) -> "GroupState":
+    def restore(cls, data: bytes, terms: MarketTerms, make_models: Factory | None = None) -> "GroupState":
         """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
         state = unpack(SCHEMA, data)
         self = cls(state["group"], terms, make_models)
@@ -299,5 +336,11 @@ class GroupState:
         self._touched, self._unscored = dict.fromkeys(state["touched"]), dict.fromkeys(state["unscored"])
         self._down, self._dead = set(state["down"]), set(state["dead"])
         self._heard = dict(state["heard"])
+        self._notices = msgspec.convert(state["notices"], list[ev.Notice])
         self.registry.restore(state["registry"], lambda plain: msgspec.convert(plain, Instrument))
         return self
+
+
+def _lived(instrument: str, family: str, told: Told) -> ev.SignalModel:
+    plain = {"instrument": instrument, "family": family, "event": told.event.value}
+    return msgspec.convert(plain | {"version": told.version, "text": told.text}, ev.SignalModel)

@@ -17,8 +17,9 @@ flow
 carry
     ``basis_z``, the premium over the index in standard deviations (the reference of venues' price limits).
 funding
-    ``funding_z``, the latest funding rate in standard deviations; ``open_interest_drop``, how far open interest lies
-    below its running mean.
+    ``funding_z``, the latest funding rate in standard deviations.
+interest
+    ``open_interest_drop``, how far open interest lies below its running mean.
 venues
     ``venue_divergence_bp``, the largest distance of a venue's mark from the robust one.
 feed
@@ -47,10 +48,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "depth": ("depth_ratio",),
     "flow": ("order_flow_imbalance", "trade_imbalance", "liquidation_intensity"),
     "carry": ("basis_z",),
-    "funding": ("funding_z", "open_interest_drop"),
+    "funding": ("funding_z",),
+    "interest": ("open_interest_drop",),
     "venues": ("venue_divergence_bp",),
     "feed": ("update_gap_ratio", "clock_skew_ms"),
 }
+NUMBERS = {family: number for number, family in enumerate(FAMILIES)}
+NO_SLOT = -1
 VENUES_MAX = 24  # a further venue of one instrument takes the place of the one that was silent longest
 WEIGHTS = (2.0, 2.0, 1.0)  # of a mark, a mid and a last price in the robust mark
 BAND_50 = 1
@@ -82,8 +86,9 @@ class Instrument(msgspec.Struct, array_like=True):
     row_price: float = 0.0
     row_us: int = 0
     apart_since_us: int = 0
+    tripped: bool = False  # a circuit breaker, since the last row
     said: dict[str, int] = {}
-    slots: dict[str, int] = {}
+    slots: list[int] = msgspec.field(default_factory=lambda: [NO_SLOT] * len(FAMILIES))  # of its models, by family
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -177,8 +182,9 @@ class Instrument(msgspec.Struct, array_like=True):
             found["basis_z"] = self.basis.z(basis)
             self.basis.learn(basis)
         if self.funding.rows:
-            mean = self.interest.mean
             found["funding_z"] = self.funding_z
+        if self.interest.rows:
+            mean = self.interest.mean
             found["open_interest_drop"] = max(0.0, 1.0 - self.open_interest / mean) if mean > 0.0 else 0.0
         if self.several and fresh:
             found["venue_divergence_bp"] = max(abs(mark.price / price - 1.0) for mark in fresh) * 10_000.0

@@ -1,20 +1,23 @@
 """The instruments that a group remembers: a bounded number, the one that was silent longest is forgotten first.
 
-A key that floods touches one entry; ten million keys that come once each pass through without growing memory. One that
-comes back after it was forgotten starts cold: unknown marks, detectors that warm up.
+A key that floods touches one entry. When there is no room, a newcomer must come twice before it displaces anybody
+(``detection.doors``), so ten million keys that come once each grow no memory and cost no instrument its models. One
+that comes back after it was forgotten starts as a new one: unknown marks, models lent by its asset class.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from seawall.operators.core.market.instrument import FAMILIES, Instrument
+from seawall.operators.core.detection.doors import Door
+from seawall.operators.core.market.instrument import FAMILIES, NO_SLOT, NUMBERS, Instrument
 from seawall.operators.core.market.models import Factory, Models
 from seawall.operators.core.market.rules import Bands
+from seawall.schemas import events as ev
 from seawall.schemas.markets import MarketTerms
 
 
 class Entry:
-    """One instrument: its state, its circuit breakers and the slots of its detectors."""
+    """One instrument: its state and its circuit breakers."""
 
     __slots__ = ("bands", "instrument")
 
@@ -28,6 +31,8 @@ class Registry:
     def __init__(self, terms: MarketTerms, make_models: Factory) -> None:
         self._terms = terms
         self._entries: dict[str, Entry] = {}
+        self.described: dict[str, list[str]] = {}  # kind and assets of instruments, by name, from reference records
+        self._door = Door(terms.instruments_max)
         self.models: dict[str, Models] = {family: make_models(columns) for family, columns in FAMILIES.items()}
         self.evicted = 0
 
@@ -37,11 +42,13 @@ class Registry:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
-    def get(self, name: str) -> Entry:
-        """Return the entry of an instrument as the one updated last; made where it is new."""
+    def get(self, name: str) -> Entry | None:
+        """Return the entry of an instrument as the one updated last; None for a newcomer for whom there is no room."""
         entry = self._entries.pop(name, None)
         if entry is None:
-            while len(self._entries) >= self._terms.instruments_max:
+            if len(self._entries) >= self._terms.instruments_max:
+                if not self._door.admits(name):
+                    return None
                 self._forget(next(iter(self._entries)))
             entry = Entry(Instrument(name), Bands(self._terms))
         self._entries[name] = entry
@@ -51,16 +58,30 @@ class Registry:
         """Return the entry of an instrument, None where it is not remembered (any more)."""
         return self._entries.get(name)
 
+    def describe(self, record: ev.Instrument) -> None:
+        """Take a reference record: what kind of instrument a name is, and which assets it depends on."""
+        self.described.pop(record.instrument, None)
+        while len(self.described) >= self._terms.instruments_max:
+            del self.described[next(iter(self.described))]
+        assets = dict.fromkeys((record.underlying or record.base, record.base, record.quote, record.settlement))
+        self.described[record.instrument] = [record.kind, *assets]
+
+    def names_on(self, subject: str) -> list[str]:
+        """Return the instruments that are, or depend on, a subject: itself, its underlying or an asset of it."""
+        return [name for name in self._entries if name == subject or subject in self.described.get(name, ())[1:]]
+
     def slot(self, entry: Entry, family: str) -> int:
-        """Return the slot of an instrument's detector of a family."""
-        slot = entry.instrument.slots.get(family)
-        if slot is None:
-            slot = entry.instrument.slots[family] = self.models[family].take()
-        return slot
+        """Return the slot of an instrument's model of a family."""
+        slots, number = entry.instrument.slots, NUMBERS[family]
+        if slots[number] == NO_SLOT:
+            kind = self.described.get(entry.instrument.name, [""])[0]
+            slots[number] = self.models[family].take(kind)
+        return slots[number]
 
     def _forget(self, name: str) -> None:
-        for family, slot in self._entries.pop(name).instrument.slots.items():
-            self.models[family].give_back(slot)
+        for family, slot in zip(FAMILIES, self._entries.pop(name).instrument.slots, strict=True):
+            if slot != NO_SLOT:
+                self.models[family].give_back(slot)
         self.evicted += 1
 
     def snapshot(self) -> dict[str, Any]:
@@ -69,11 +90,14 @@ class Registry:
             "entries": [[entry.instrument, entry.bands.snapshot()] for entry in self],
             "models": {family: models.snapshot() for family, models in self.models.items()},
             "evicted": self.evicted,
+            "described": list(self.described.items()),
+            "door": self._door.snapshot(),
         }
 
     def restore(self, state: dict[str, Any], instrument: Callable[[Any], Instrument]) -> None:
         """Take over a state; ``instrument`` makes one of plain values."""
-        self.evicted = state["evicted"]
+        self.evicted, self.described = state["evicted"], dict(state["described"])
+        self._door.restore(state["door"])
         for plain, bands in state["entries"]:
             entry = Entry(instrument(plain), Bands(self._terms))
             entry.bands.restore(bands)

@@ -4,7 +4,7 @@ Persistence: venues must be apart for ``gap_s``, a price must leave its referenc
 feed must have gone backwards. Refractory: an instrument's alert of a kind is not repeated for ``refractory_s``.
 
 Kinds, for a playbook's ``when = { alert = "KIND" }``: ``circuit_breaker``, ``price_band``, ``premium_band``,
-``venue_gap``, ``anomaly``, ``stale_feed``, ``dead_feed``, ``time_backwards``.
+``venue_gap``, ``anomaly``, ``stale_feed``, ``dead_feed``, ``time_backwards``, ``notice``.
 """
 
 from seawall.operators.core.detection.breakers import LookBackBand, PremiumBand, ReferenceBand
@@ -45,15 +45,15 @@ class Bands:
         ]
         return [(kind, reason) for kind, reason in found if reason is not None]
 
-    def snapshot(self) -> list[bytes]:
+    def snapshot(self) -> list[list[float]]:
         """Return the state of each rule."""
-        return [rule.snapshot() for rule in (self._look_back, self._reference, self._premium)]
+        return [self._look_back.numbers(), self._reference.numbers(), self._premium.numbers()]
 
-    def restore(self, state: list[bytes]) -> None:
+    def restore(self, state: list[list[float]]) -> None:
         """Take over what ``snapshot`` returned."""
-        self._look_back.restore(state[0])
-        self._reference.restore(state[1])
-        self._premium.restore(state[2])
+        self._look_back.take(state[0])
+        self._reference.take(state[1])
+        self._premium.take(state[2])
 
 
 def once(said: dict[str, int], kind: str, as_of_us: int, refractory_us: int) -> bool:
@@ -63,6 +63,14 @@ def once(said: dict[str, int], kind: str, as_of_us: int, refractory_us: int) -> 
         return False
     said[kind] = as_of_us
     return True
+
+
+def notice(record: ev.Notice, scope: str) -> ev.SignalAlert:
+    """Return the alert of a notice, whose severity is the notice's own."""
+    text = f"{scope.partition(':')[2]}: notice {record.notice_id} of {record.kind}, severity {record.severity}"
+    text += f", on {record.subject}" if not scope.endswith(f":{record.subject}") else ""
+    text += f": {record.detail}" if record.detail else ""
+    return ev.SignalAlert(kind="notice", scope=scope, score=1.0, severity=record.severity, text=text)
 
 
 def alert(kind: str, scope: str, text: str, score: float = 1.0, why: dict[str, float] | None = None) -> ev.SignalAlert:

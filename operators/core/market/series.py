@@ -18,7 +18,8 @@ FAR_Z2 = 25.0  # a squared deviation counts at most 25 variances once the series
 VARIANCE_MIN = 1e-8  # one basis point squared: what a constant series may learn from at once
 WARM_ROWS = 20
 RETURN2_MAX = 1.0  # a move by the whole price counts as the largest there is
-WINDOW_ROWS = 60
+BLOCK_ROWS = 10
+BLOCKS = 6  # the window of realised volatility: the last 51 to 60 rows, by whole blocks
 
 
 class Moments(msgspec.Struct, array_like=True):
@@ -60,7 +61,7 @@ class Volatility(msgspec.Struct, array_like=True):
     long2
         The slow average that returns are measured against; it learns at most ``FAR_Z2`` times itself from a row.
     squares, spans_us
-        The last ``WINDOW_ROWS`` squared returns and times between rows.
+        Sums of squared returns and of times between rows, for each of the last ``BLOCKS`` blocks of ``BLOCK_ROWS``.
     """
 
     short2: float = 0.0
@@ -81,10 +82,13 @@ class Volatility(msgspec.Struct, array_like=True):
         bound = max(FAR_Z2 * self.long2, VARIANCE_MIN)
         learned = min(squared, bound) if self.rows > WARM_ROWS else squared
         self.long2 += long * (learned - self.long2)
-        self.squares.append(squared)
-        self.spans_us.append(span_us)
-        if len(self.squares) > WINDOW_ROWS:
-            del self.squares[0], self.spans_us[0]
+        if self.rows % BLOCK_ROWS == 1:
+            self.squares.append(0.0)
+            self.spans_us.append(0)
+            if len(self.squares) > BLOCKS:
+                del self.squares[0], self.spans_us[0]
+        self.squares[-1] += squared
+        self.spans_us[-1] += span_us
         return z, sqrt(self.short2 / self.long2) if self.long2 > 0.0 else 1.0
 
     def ew(self) -> float:

@@ -1,0 +1,139 @@
+"""Composites of a family of features in one array of 32-bit numbers: a seat is one row, and a detector to whoever asks.
+
+All seats that have a row to judge advance together (``Seats.observe``); then the life of each model asks its seats one
+by one, as it would ask any detector, and is given what the array has answered and learned already. So rivals cost a row
+more, and trials, promotion and rollback are the same code for them as for every other detector.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+
+from seawall.operators.core.detection.bank import Bank
+from seawall.operators.core.detection.composite import Composite
+from seawall.operators.core.detection.flat import from_bytes, to_bytes
+from seawall.operators.core.detection.samples import Sample, Score, State
+
+SEATS_MIN = 16
+BITS = 32
+
+_TAG = "seat__01"
+
+
+class Seat:
+    """One row of the array, as a detector. ``answer`` is what it said of the row that is being judged."""
+
+    __slots__ = ("_seats", "answer", "place")
+
+    def __init__(self, seats: "Seats", place: int) -> None:
+        self._seats, self.place = seats, place
+        self.answer = Score(0.0, State.WARMING)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column and view of each contribution."""
+        return self._seats.names
+
+    def score(self, sample: Sample) -> Score:
+        """Return what ``Seats.observe`` found."""
+        return self.answer
+
+    def learn(self, sample: Sample, score: Score) -> None:
+        """Do nothing: ``Seats.observe`` has learned the row."""
+
+    def fresh(self) -> Self:
+        """Take another seat."""
+        return type(self)(self._seats, self._seats.take().place)
+
+    def snapshot(self) -> bytes:
+        """Encode which row it is."""
+        return to_bytes(_TAG, [self.place])
+
+    def restore(self, data: bytes) -> None:
+        """Take over a row."""
+        self.place = int(from_bytes(_TAG, data, 1)[0])
+
+
+class Seats:
+    """The array, which doubles when it is full.
+
+    Examples
+    --------
+    >>> seats = Seats(("spread_bp",))
+    >>> seat = seats.take()
+    >>> seats.observe([seat], 0, [(1.0,)])
+    >>> seat.answer.state
+    <State.WARMING: 'warming'>
+    """
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self._bank = Bank(SEATS_MIN, columns, BITS)
+        self._blank = self._bank.state[0].copy()
+        self._single = Composite(columns)
+        self._made = 0
+        self._free: list[int] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column and view of each contribution."""
+        return self._single.names
+
+    @property
+    def value_max(self) -> float:
+        """Numbers beyond it cannot be judged."""
+        return self._bank.value_max
+
+    def take(self, numbers: list[float] | None = None) -> Seat:
+        """Return a seat that has seen nothing, or begins with the state of a composite."""
+        if self._free:
+            place = self._free.pop()
+        else:
+            place, self._made = self._made, self._made + 1
+            self._grow()
+        self._bank.state[place] = self._blank if numbers is None else numbers
+        return Seat(self, place)
+
+    def give_back(self, seat: Seat) -> None:
+        """Let somebody else have a seat."""
+        self._free.append(seat.place)
+
+    def at(self, place: int) -> Seat:
+        """Return the seat of a row."""
+        return Seat(self, place)
+
+    def observe(self, seats: list[Seat], time_us: int, rows: list[tuple[float, ...]]) -> None:
+        """Score and learn one row for each seat; each then holds its answer, with the state before it as detail."""
+        places = np.array([seat.place for seat in seats], np.int64)
+        before = self._bank.state[places]
+        batch = self._bank.observe(places, np.full(len(seats), time_us, np.int64), np.array(rows, np.float64))
+        ready = batch.ready.tolist()
+        for at, (seat, value) in enumerate(zip(seats, batch.values.tolist(), strict=True)):
+            seat.answer = Score(value, State.READY if ready[at] else State.WARMING, (), before[at])
+
+    def again(self, sample: Sample, answer: Score) -> Score:
+        """Judge a row once more as a seat did, with what its answer was made of."""
+        self._single.take(answer.detail.tolist())
+        return self._single.score(self.rounded(sample))
+
+    def rounded(self, sample: Sample) -> Sample:
+        """Return a sample as the array sees it."""
+        return Sample(sample.time_us, tuple(np.array(sample.values, self._blank.dtype).tolist()))
+
+    def snapshot(self) -> list[Any]:
+        """Return the rows that were ever taken, and which of them are free."""
+        whole, self._bank.state = self._bank.state, self._bank.state[: self._made]
+        data = self._bank.snapshot()
+        self._bank.state = whole
+        return [data, self._made, self._free]
+
+    def restore(self, state: list[Any]) -> None:
+        """Take over a state of the same columns."""
+        self._bank.restore(state[0])
+        self._made, self._free = state[1], list(state[2])
+        self._grow()
+
+    def _grow(self) -> None:
+        have = len(self._bank.state)
+        if self._made > have or not have:
+            more = max(have, self._made - have, SEATS_MIN)
+            self._bank.state = np.concatenate([self._bank.state, np.tile(self._blank, (more, 1))])
