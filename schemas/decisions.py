@@ -28,7 +28,19 @@ CommandKind = Literal[
     "SWITCH_STRATEGY_PROFILE",
     "ENTER_DEGRADED_MODE",
 ]
-ScopeKind = Literal["account", "netting_set", "counterparty", "group", "underlying", "venue", "firm"]
+ScopeKind = Literal[
+    "account",
+    "netting_set",
+    "counterparty",
+    "group",
+    "underlying",
+    "venue",
+    "firm",
+    "instrument",
+    "asset",
+    "issuer",
+    "strategy",
+]
 
 
 class Alert(Output):

@@ -93,6 +93,45 @@ class VenueRow(Output):
     pnl: float
 
 
+class InstrumentRow(Output):
+    """Measures of an instrument, over all accounts."""
+
+    instrument: str
+    gross_notional: float
+    net_notional: float
+    pnl: float
+    concentration: float
+
+
+class AssetRow(Output):
+    """What all accounts hold of an asset, and what counterparties have given us of it, before haircuts."""
+
+    asset: str
+    gross_notional: float
+    net_notional: float
+    collateral_held: float
+    concentration: float
+
+
+class IssuerRow(Output):
+    """What all accounts hold of the assets of an issuer, and of contracts on them."""
+
+    issuer: str
+    gross_notional: float
+    net_notional: float
+    collateral_held: float
+    concentration: float
+
+
+class StrategyRow(Output):
+    """Measures of a strategy: of the fills that name it, from our side."""
+
+    strategy: str
+    gross_notional: float
+    net_notional: float
+    pnl: float
+
+
 class FirmRow(Output):
     """Measures of the firm; empty where none moved."""
 
@@ -128,7 +167,10 @@ class Exposures(Output):
 
 
 class WideExposures(Output):
-    """Rows of the scopes that span shards, once per second of event time; the first three lists are empty."""
+    """Rows of the scopes that span shards, once per second of event time; the first three lists are empty.
+
+    The last four are there where a limit names a scope of their kind.
+    """
 
     shard: Literal["all"]
     seq: int
@@ -140,3 +182,7 @@ class WideExposures(Output):
     groups: list[GroupRow]
     underlyings: list[UnderlyingRow]
     venues: list[VenueRow]
+    instruments: list[InstrumentRow] | UnsetType = UNSET
+    assets: list[AssetRow] | UnsetType = UNSET
+    issuers: list[IssuerRow] | UnsetType = UNSET
+    strategies: list[StrategyRow] | UnsetType = UNSET

@@ -30,6 +30,8 @@ PARTY_CREDIT = (
 
 WIDE = ("gross_notional", "net_notional", "pnl")
 UNDERLYING = (*WIDE, "delta", "gamma", "vega", "concentration")
+INSTRUMENT = (*WIDE, "concentration")
+HOLDING = ("gross_notional", "net_notional", "collateral_held", "concentration")
 FIRM = (
     *WIDE,
     "current_exposure",
@@ -50,6 +52,14 @@ WIDE_SCOPES: dict[str, tuple[str, ...]] = {
     "underlying": UNDERLYING,
     "venue": WIDE,
 }
-MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES}
+ASKED_SCOPES: dict[str, tuple[str, ...]] = {
+    "instrument": INSTRUMENT,
+    "asset": HOLDING,
+    "issuer": HOLDING,
+    "strategy": WIDE,
+}
+"""Scopes that span shards and are computed where a limit names one of their kind."""
+
+MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES, **ASKED_SCOPES}
 RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation", "concentration", "wrong_way"})
 RATIO_MAX = 1_000_000.0

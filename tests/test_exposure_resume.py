@@ -58,7 +58,8 @@ def records() -> list[Json]:
         name, price = rng.choice([("P", 50000.0), ("F", 51000.0), ("C", 0.02), ("S", 900.0)])
         price *= 1 + rng.uniform(-0.01, 0.01)
         body = {"instrument": name, "side": rng.choice(["buy", "sell"]), "quantity": "0.1", "price": f"{price:.6f}"}
-        found.append(fill(now, f"f{at}", rng.choice(HOLDERS), **body))
+        named = {"strategy": f"s{at % 3}"} if at % 3 else {}
+        found.append(fill(now, f"f{at}", rng.choice(HOLDERS), **body, **named))
         volatility = {"implied_volatility": f"{rng.uniform(0.4, 0.9):.3f}"} if at % 2 and name in "CS" else {}
         found.append(mark(now + 1, f"{price:.6f}", name, **volatility))
         if at % 4 == 0:
@@ -81,7 +82,9 @@ def records() -> list[Json]:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return run_core(tmp_path_factory.mktemp("rich"), *reference(), *records(), shards=SHARDS)
+    kinds = ("instrument", "asset", "issuer", "strategy")
+    limits = [{"id": kind, "scope": f"{kind}:*", "measure": "gross_notional", "hard": 5000} for kind in kinds]
+    return run_core(tmp_path_factory.mktemp("rich"), *reference(), *records(), shards=SHARDS, limits=limits)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,8 @@ def test_the_run_uses_every_part_whose_state_is_saved(ran: Ran) -> None:
     assert ran.measures("counterparty:a")["wrong_way"] == 1.0
     assert ran.measures("counterparty:b")["settlement_exposure"] > 0.0
     assert ran.measures("underlying:BTC")["vega"] != 0.0
+    assert ran.measures("strategy:s1")["gross_notional"] > 0.0
+    assert ran.measures("issuer:a")["collateral_held"] > 0.0
     assert ran.audits("settled") == [{"instrument": "S", "price": 50500.0}] * SHARDS
 
 

@@ -25,6 +25,10 @@ ROWS = {
     "group": exposures.GroupRow,
     "underlying": exposures.UnderlyingRow,
     "venue": exposures.VenueRow,
+    "instrument": exposures.InstrumentRow,
+    "asset": exposures.AssetRow,
+    "issuer": exposures.IssuerRow,
+    "strategy": exposures.StrategyRow,
 }
 
 
@@ -77,9 +81,7 @@ def test_every_kind_of_audit_record_that_this_run_needs_is_there(bus: Bus) -> No
     assert found == known - UNSEEN
 
 
-@pytest.mark.parametrize(
-    "row", [exposures.AccountRow, exposures.NettingSetRow, exposures.CounterpartyRow], ids=lambda row: row.__name__
-)
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_rows_have_the_measures_that_are_computed(row: type[exposures.Output]) -> None:
     kind, *measures = row.__struct_fields__
     assert tuple(measures) == MEASURES[kind]

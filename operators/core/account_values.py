@@ -54,7 +54,7 @@ class AccountValues:
         np.multiply(rows["size"], held, out=held)
         spent = rows["cost"] if marks.at_par else rows["cost"] * marks.worth[at]
         notional = np.abs(held, out=scratch)
-        signed = self._signed(held, notional) if self._directory.has_inverse or self._directory.has_option else held
+        signed = self.signed(held, notional) if self._directory.has_inverse or self._directory.has_option else held
         worths, net = self._worths_and_nets(held, signed, count)
         # One sum per margin class serves gross notional and both margins.
         gross = sum_by(rows["bin"], notional, count * bins).reshape(count, bins)
@@ -69,7 +69,7 @@ class AccountValues:
         at = marks.across()[rows["instrument"]]
         held = rows["size"] * marks.unit[at]
         notional = np.abs(held)
-        signed = self._signed(held, notional)
+        signed = self.signed(held, notional)
         spent = rows["cost"] * marks.worth[at]
         self.robust = (signed, held, spent, notional)
         worths, net = self._worths_and_nets(held, signed, count)
@@ -90,7 +90,7 @@ class AccountValues:
         held[at] = worth
         return alike + sum_by(of, worth, count), alike + sum_by(of, signed[at], count)
 
-    def _signed(self, held: F8, notional: F8) -> F8:
+    def signed(self, held: F8, notional: F8) -> F8:
         """Return signed notionals of positions worth ``held``; those of options, in ``notional`` too, by underlying.
 
         An option's gross notional is that of what it is an option on, its net notional is weighted with its delta.

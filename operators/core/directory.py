@@ -110,6 +110,13 @@ class Directory:
             self.haircuts.append(0.0)
         return number
 
+    def issuer(self, asset: str) -> str:
+        """Return who issued an asset, or what it is pegged to; empty for nobody."""
+        record = self.asset_records.get(asset)
+        if record is not None and not record.issuer and record.peg:
+            record = self.asset_records.get(record.peg)
+        return record.issuer if record is not None else ""
+
     def forget_arrays(self) -> None:
         """Build the columns anew at their next use; also where an asset was named outside a reference record."""
         self._arrays = None

@@ -25,7 +25,7 @@ from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
 from seawall.schemas.slices import Fills, Slice
 
-SCHEMA = "exposure/4"
+SCHEMA = "exposure/5"
 
 
 class ExposureState:
@@ -197,7 +197,8 @@ class ExposureState:
             "configuration": self._second_configuration,
             "news": list(self._second_news),
             "alerts": list(self._second_alerts),
-            "wide": ledger.wide(),
+            "wide": ledger.wide_sums(),
+            "asked": ledger.wide.named(),
             "names": [list(names) for names in numbered] if self.shard == 0 else None,
             "fills": list(self._second_fills),
             "digest": digest,

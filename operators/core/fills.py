@@ -1,45 +1,26 @@
 """Applying a slice to the ledger: reference records, marks, reports, transfers, fills, expiries, in that order.
 
-A fill or transfer whose id is remembered changes nothing: with the same content it is audited as ``REPEATED``, with
-other content it is rejected (CONTRACT §3). A bust undoes the fill it names at that fill's price and fee, a correction
-undoes it and applies the new one.
+What fills do stands in ``trades``. A transfer whose id is remembered changes nothing, like a fill.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from seawall.operators.core.book import VECTOR_MIN
-from seawall.operators.core.columns import integers, reals
 from seawall.operators.core.credit.obligations import HOUSE
 from seawall.operators.core.credit.orders import ORDERS_MAX
 from seawall.operators.core.directory import shard_of
-from seawall.operators.core.frames import News
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.options import payoff
+from seawall.operators.core.trades import Out, apply_fills, asset_of, repeated, unit_value
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import parse_quantity, parse_scale
-from seawall.schemas.errors import Reason, Rejected
-from seawall.schemas.slices import Fills, Slice, Transfers
+from seawall.schemas.errors import Rejected
+from seawall.schemas.measures import ASKED_SCOPES
+from seawall.schemas.slices import Slice, Transfers
 
 COMPACT_EVERY = 64  # slices
 EARNED = frozenset({"funding", "fee", "interest"})
-Content = tuple[Any, ...]
-
-
-class Out(Protocol):
-    """Where the outcome of a slice is written (``rows.SliceRecords``)."""
-
-    def reject(self, kind: str, at: int, reason: Reason, detail: str) -> None:
-        """Write a reject with the original bytes of row ``at`` of the slice's fills or transfers."""
-
-    def decide(self, kind: str, body: dict[str, Any]) -> None:
-        """Note a decision for the audit."""
-
-    def alert(self, kind: str, scope: str, severity: int, text: str) -> None:
-        """Write an alert."""
-
-    news: list[News]
 
 
 def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
@@ -59,11 +40,12 @@ def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
     if piece.transfers is not None:
         _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
     if piece.fills is not None:
-        _apply_fills(ledger, piece.fills, out)
+        apply_fills(ledger, piece.fills, out)
     if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
         _expire(ledger, piece.as_of_us, out)
     if piece.seq % COMPACT_EVERY == 0:
         ledger.positions.compact()
+        ledger.strategies.positions.compact()
 
 
 def _apply_reference(ledger: Ledger, records: list[Any], out: Out) -> None:
@@ -115,6 +97,7 @@ def _apply_events(ledger: Ledger, events: list[Any], out: Out) -> None:
                 _apply_order(ledger, event, out)
             case ev.Limit():
                 ledger.credit.named = True  # what a signed document limits is not looked into here
+                ledger.ask(ASKED_SCOPES)
                 ledger.touch()
             case ev.Obligation():
                 _apply_obligation(ledger, event)
@@ -145,7 +128,7 @@ def _apply_obligation(ledger: Ledger, event: ev.Obligation) -> None:
     if event.from_ != HOUSE and shard_of(event.from_, directory.shards) == directory.shard:
         directory.counterparty(event.from_)
         ledger.credit.named = True
-        ledger.credit.obligations.take(event, _asset(ledger, event.asset))
+        ledger.credit.obligations.take(event, asset_of(ledger, event.asset))
         ledger.touch()
 
 
@@ -159,7 +142,7 @@ def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, l
     if isinstance(event, ev.PositionReport):
         _apply_position_report(ledger, event, local, out)
         return
-    key = local << 20 | _asset(ledger, event.asset)
+    key = local << 20 | asset_of(ledger, event.asset)
     held, reported = ledger.balances.amount(key), float(event.amount)
     if kind == "opening":
         ledger.balances.add(key, reported - held)
@@ -226,6 +209,7 @@ def _expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
             ledger.balances.add(local << 20 | settlement, realised)
             ledger.count_one(local, int(rows["mark"][slot]), -1)
             ledger.touch_accounts(local)
+        ledger.strategies.settle(number, value, settlement)
         name = ledger.directory.instrument_records[number].instrument
         out.decide("settled", {"instrument": name, "price": price})
 
@@ -251,11 +235,11 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: O
     ):
         content = (account, asset, amount)
         if name in ledger.transfers:
-            _repeated(out, "transfer", at, name, ledger.transfers.original(name) == content)
+            repeated(out, "transfer", at, name, ledger.transfers.original(name) == content)
             continue
         ledger.transfers.add(name, content)
         local = directory.local[account]
-        number = _asset(ledger, asset)
+        number = asset_of(ledger, asset)
         purpose = transfers.purpose[at] if transfers.purpose else "deposit"
         ledger.balances.add(local << 20 | number, amount)
         segregated = bool(transfers.segregated) and transfers.segregated[at]
@@ -271,126 +255,3 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: O
 def _price(ledger: Ledger, asset: int) -> float:
     ledger.marks.price()
     return float(ledger.marks.asset_worth[asset])
-
-
-def _repeated(out: Out, kind: str, at: int, name: str, same: bool) -> None:
-    if same:
-        out.decide("repeated", {"record": kind, "id": name, "rule": "REPEATED"})
-    else:
-        out.reject(kind, at, Reason.ID_MUST_NOT_BE_REUSED, f"{kind} id {name} was used before with other content")
-
-
-# --- fills ----------------------------------------------------------------------------------------------------------
-
-
-def unit_value(ledger: Ledger, instrument: int, price: float) -> float:
-    """Return the value of one unit of a position at a price, in the settlement asset."""
-    arrays = ledger.directory.arrays
-    size: float = arrays["size"].item(instrument)
-    return -size / price if arrays["inverse"].item(instrument) else size * price
-
-
-def _apply_fills(ledger: Ledger, fills: Fills, out: Out) -> None:
-    count = len(fills.id)
-    if not fills.action and count >= VECTOR_MIN:
-        instruments = integers(fills.instrument)
-        if not ledger.directory.arrays["spot"][instruments].any() and _apply_many(ledger, fills, instruments):
-            return
-    for at in range(count):
-        _apply_fill(ledger, fills, at, out)
-
-
-def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
-    """Apply fills of derivatives as arrays; do nothing and return False unless all their ids are new."""
-    arrays = ledger.directory.arrays
-    named, units, price = integers(fills.account), integers(fills.quantity), reals(fills.price)
-    columns = (named, instruments, units, price, fills.fee or None, fills.fee_asset or None, None)
-    if not ledger.fills.add_new(fills.id, columns):
-        return False
-    ledger.filled = accounts = arrays["local"][named]
-    size = arrays["size"][instruments]
-    values = np.where(arrays["inverse"][instruments], -size / price, size * price)
-    venue = arrays["venue"][accounts]
-    marks = ledger.marks.across()[instruments]
-    for at in np.flatnonzero(venue >= 0).tolist() if (venue >= 0).any() else ():
-        marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
-    slots = ledger.positions.slots(accounts, instruments, marks)
-    realised, opened = ledger.positions.fill_many(slots, units, values)
-    ledger.count_open(accounts, ledger.positions.rows["mark"][slots], opened)
-    ledger.active[accounts] = True
-    ledger.touch_accounts(accounts)
-    settlement = arrays["settlement"][instruments]
-    if not fills.fee:
-        ledger.balances.add_many((accounts << 20) | settlement, realised)
-        return True
-    fee, assets = np.array(fills.fee), settlement
-    if fills.fee_asset:
-        rows = zip(fills.fee_asset, fills.fee, settlement.tolist(), strict=True)
-        assets = np.array([_asset(ledger, name) if name and paid else asset for name, paid, asset in rows])
-    # Each fill's result, then its fee: the order of the scalar path, so that sums have the same bits.
-    keys = np.stack([(accounts << 20) | settlement, (accounts << 20) | assets], axis=1)
-    amounts = np.stack([realised, -fee], axis=1)
-    moved = np.stack([np.ones(len(fee), dtype=bool), fee != 0], axis=1)
-    ledger.balances.add_many(keys[moved], amounts[moved])
-    return True
-
-
-def _asset(ledger: Ledger, name: str) -> int:
-    """Return the number of an asset, which nothing may have named before."""
-    number = ledger.directory.asset(name)
-    if number >= len(ledger.marks.asset_prices):
-        ledger.marks.refresh()
-        ledger.directory.forget_arrays()
-    return number
-
-
-def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: Out) -> None:
-    """Apply one fill, repetition, bust or correction."""
-    action = fills.action[at] if fills.action else "new"
-    ref = fills.ref[at] if fills.ref else ""
-    name = fills.id[at]
-    fee, fee_asset = fills.fee[at] if fills.fee else 0.0, fills.fee_asset[at] if fills.fee_asset else ""
-    content = (fills.account[at], fills.instrument[at], fills.quantity[at], fills.price[at], fee, fee_asset)
-    remembered = (*content, "" if action == "new" else f"{action}:{ref}")
-    if name in ledger.fills:
-        _repeated(out, "fill", at, name, ledger.fills.original(name) == remembered)
-        return
-    if action != "new":
-        known = ledger.fills.content(ref)
-        if known is None:
-            out.reject("fill", at, Reason.FILL_MUST_BE_KNOWN, f"{action} {name} names the fill {ref}, not remembered")
-            return
-        if action == "bust" and known[:4] != content[:4]:
-            text = f"bust {name} does not repeat account, instrument, side, quantity and price of fill {ref}"
-            out.reject("fill", at, Reason.FIELDS_MUST_GO_TOGETHER, text)
-            return
-        _move(ledger, known, -1)
-        ledger.fills.amend(ref, None if action == "bust" else remembered[:6])
-        out.decide(action, {"id": name, "ref": ref})
-    ledger.fills.add(name, remembered)
-    if action != "bust":
-        _move(ledger, content, 1)
-
-
-def _move(ledger: Ledger, content: Content, direction: int) -> None:
-    """Move position and balances by a fill (``direction`` 1) or by its reversal (-1)."""
-    account, number, quantity, price, fee, fee_asset = content[:6]
-    directory, arrays = ledger.directory, ledger.directory.arrays
-    local, units = directory.local[account], direction * quantity
-    settlement = arrays["settlement"].item(number)
-    ledger.active[local] = True
-    ledger.touch_accounts(local)
-    if arrays["spot"].item(number):
-        amount = units * arrays["size"].item(number)
-        ledger.balances.add(local << 20 | int(arrays["base"][number]), amount)
-        ledger.balances.add(local << 20 | int(arrays["quote"][number]), -(amount * price))
-    else:
-        slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
-        rows = ledger.positions.rows
-        held, mark = rows["units"].item(slot), rows["mark"].item(slot)
-        realised = ledger.positions.fill(slot, units, unit_value(ledger, number, price))
-        ledger.count_one(local, mark, (held + units != 0) - (held != 0))
-        ledger.balances.add(local << 20 | settlement, realised)
-    if fee:
-        asset = _asset(ledger, fee_asset) if fee_asset else settlement
-        ledger.balances.add(local << 20 | asset, -direction * fee)

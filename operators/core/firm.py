@@ -5,6 +5,7 @@ are added in order of shard, so the result does not depend on which arrived firs
 ``all``.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from seawall.operators.core.frames import Causes, Frame, Markets, News, Table
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
-from seawall.schemas.measures import WIDE_SCOPES
+from seawall.schemas.measures import ASKED_SCOPES, WIDE_SCOPES
 
-SCHEMA = "firm/3"
+F8 = NDArray[np.float64]
+SCHEMA = "firm/4"
 KEY = "all"
 PLURAL = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
+ASKED_PLURAL = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
 
 
 class FirmState:
@@ -32,6 +35,7 @@ class FirmState:
         self._last: dict[str, NDArray[np.float64]] = {}
         self._whole: NDArray[np.float64] | None = None  # all values of the last second, to see at once that none moved
         self._numbering = Numbering(-1)
+        self._named = {kind: NamedSums() for kind in ASKED_SCOPES}
 
     def step(self, partial: dict[str, Any]) -> list[Frame]:
         """Take the sums of one shard at the end of a second; return the frames that became complete."""
@@ -52,7 +56,7 @@ class FirmState:
         if changed is not None:
             self.configuration = changed
         invariant([p["shard"] for p in parts] == list(range(len(parts))), "a second holds each shard once")
-        tables = _tables(parts)
+        tables = _tables(parts) | self._asked(parts)
         head = parts[0]
         exposures, alerts = self._exposures(tables, head["as_of_us"]), self._alerts(head)
         fills = [fill for part in parts for fill in part["fills"]]
@@ -75,6 +79,17 @@ class FirmState:
             limit_documents=head["limit_documents"],
         )
 
+    def _asked(self, parts: list[dict[str, Any]]) -> dict[str, Table]:
+        """Return the tables of the kinds of scope that limits name, which shards number each in its own way."""
+        tables = {}
+        for kind, sums in self._named.items():
+            asked = [(part["shard"], part["asked"][kind]) for part in parts if kind in part["asked"]]
+            if asked:
+                tables[kind] = sums.table(ASKED_SCOPES[kind], asked)
+                if "concentration" in ASKED_SCOPES[kind]:
+                    _concentrate(tables[kind])
+        return tables
+
     def _alerts(self, head: dict[str, Any]) -> list[Any]:
         """Return the alerts of signals, which shard 0 heard, as records."""
         place = {"shard": KEY, "seq": self.seq, "as_of_us": head["as_of_us"]}
@@ -86,7 +101,7 @@ class FirmState:
     def _exposures(self, tables: dict[str, Table], as_of_us: int) -> list[Any]:
         """Return the record of what moved, in the form of CONTRACT §4; none where nothing did."""
         change_min = float(self.configuration["exposure_change_min"])
-        whole = np.concatenate([tables[kind].values.ravel() for kind in WIDE_SCOPES])
+        whole = np.concatenate([table.values.ravel() for table in tables.values()])
         if self._whole is not None and np.array_equal(whole, self._whole):
             return []
         self._whole = whole
@@ -95,7 +110,8 @@ class FirmState:
         firm = self._moved("firm", tables["firm"], change_min)
         value["firm"] = {k: v for k, v in firm[0].items() if k != "firm"} if firm else {}
         found = bool(firm)
-        for kind, plural in PLURAL.items():
+        plurals = PLURAL | {kind: plural for kind, plural in ASKED_PLURAL.items() if kind in tables}
+        for kind, plural in plurals.items():
             value[plural] = rows = self._moved(kind, tables[kind], change_min)
             found = found or bool(rows)
         if not found:
@@ -128,6 +144,7 @@ class FirmState:
             "last": {kind: values.copy() for kind, values in self._last.items()},
             "counts": self._numbering.counts,
             "partition": self._numbering.partition,
+            "named": {kind: sums.names for kind, sums in self._named.items()},
         }
         return pack(SCHEMA, state)
 
@@ -139,7 +156,36 @@ class FirmState:
         self.seq, self.configuration, self._last = state["seq"], state["configuration"], state["last"]
         self._pending = {int(k): v for k, v in state["pending"]}
         self._numbering.counts, self._numbering.partition = state["counts"], state["partition"]
+        self._named = {kind: NamedSums(names) for kind, names in state["named"].items()}
         return self
+
+
+class NamedSums:
+    """Adds up tables of shards that number their scopes differently, by name; names keep the order of their first."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names = list(names)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._places: dict[int, list[int]] = {}  # by shard: the number of each of its scopes
+
+    def table(self, measures: tuple[str, ...], parts: list[tuple[int, tuple[list[str], F8]]]) -> Table:
+        """Return the sum of the tables of shards, in order of shard.
+
+        Each part is a shard with its names, which only ever grow, and values of shape (measures, names).
+        """
+        placed = [(self._place(shard, names), values) for shard, (names, values) in parts]
+        total = np.zeros((len(measures), len(self.names)))
+        for places, values in placed:
+            total[:, places] += values
+        return Table(self.names, measures, total)
+
+    def _place(self, shard: int, names: list[str]) -> list[int]:
+        places = self._places.setdefault(shard, [])
+        for name in names[len(places) :]:
+            places.append(self._numbers.setdefault(name, len(self.names)))
+            if places[-1] == len(self.names):
+                self.names.append(name)
+        return places
 
 
 class _SecondCauses(Causes):
@@ -175,7 +221,7 @@ def _tables(parts: list[dict[str, Any]]) -> dict[str, Table]:
 
 
 def _concentrate(table: Table) -> None:
-    """Fill the share of each underlying in the gross notional of all."""
+    """Fill the share of each scope in the gross notional of all of its kind."""
     gross = table.values[table.measures.index("gross_notional")]
     total = float(gross.cumsum()[-1]) if len(gross) else 0.0
     table.values[table.measures.index("concentration")] = gross / total if total > 0 else 0.0

@@ -4,6 +4,7 @@ Valuation is a fixed number of vector operations over the book, whatever its siz
 is held has moved.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from seawall.operators.core.marks import ACROSS, Marks
 from seawall.operators.core.memory import Memory
 from seawall.operators.core.options import OptionSheet
 from seawall.operators.core.parties import counterparties, netting_sets
+from seawall.operators.core.strategies import StrategyBook
 from seawall.operators.core.wide_sums import WideSums
 from seawall.schemas.measures import (
     ACCOUNT,
+    ASKED_SCOPES,
     COUNTERPARTY,
     CREDIT,
     NETTING_SET,
@@ -34,7 +37,16 @@ from seawall.schemas.measures import (
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-FILL = (0, 0, 0, 0.0, 0.0, "", "")  # account, instrument, units, price, fee, fee asset, action and reference
+FILL = (
+    0,
+    0,
+    0,
+    0.0,
+    0.0,
+    "",
+    "",
+    "",
+)  # account, instrument, units, price, fee, its asset, strategy, action and reference
 TRANSFER = (0, "", 0.0)  # account, asset, amount
 
 
@@ -52,7 +64,10 @@ class Ledger:
         self.orders = WorkingOrders()
         self._values = AccountValues(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self._health = Health(self.directory, self.positions, self.balances, self.sheet, self.margins, self._values)
-        self._sums = WideSums(self.directory, self.positions, self.sheet, self._values)
+        self.strategies = StrategyBook(self.directory, self.marks, self.sheet)
+        self.wide = WideSums(
+            self.directory, self.marks, self.positions, self.balances, self.sheet, self._values, self.strategies
+        )
         self.filled: I8 | None = None  # accounts of the fills of this slice, where these were taken as arrays
         self.fills = Memory(configuration["fill_memory"], FILL)
         self.transfers = Memory(configuration["fill_memory"], TRANSFER)
@@ -75,7 +90,12 @@ class Ledger:
         self.fills.size_max = self.transfers.size_max = configuration["fill_memory"]
         self.mark_age_us_max = int(configuration["mark_max_age_s"] * 1_000_000)
         self.credit.configure(configuration)
+        self.ask(limit["scope"].partition(":")[0] for limit in configuration["limits"]["limits"])
         self.touch()
+
+    def ask(self, kinds: Iterable[str]) -> None:
+        """Compute from now on the scopes of these kinds, where they are computed on demand only."""
+        self.wide.asked.update(ASKED_SCOPES.keys() & set(kinds))
 
     # --- what changed -----------------------------------------------------------------------------------------------
 
@@ -127,6 +147,7 @@ class Ledger:
             self.touched = np.append(self.touched, np.zeros(more, dtype=bool))
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
+        self.strategies.grow()
         if self.directory.has_option:
             self.sheet.learn()
 
@@ -176,6 +197,7 @@ class Ledger:
         known = len(self.open_at)
         instrument, opened = self.marks.rows["instrument"][:known], self.open_at[: self.marks.rows.size]
         held = np.bincount(instrument, opened != 0, len(self.directory.instrument_records))
+        held[self.strategies.held()] = 1
         return held[self.sheet.terms.instrument].nonzero()[0]
 
     def remeasure(self) -> dict[str, Table]:
@@ -229,10 +251,10 @@ class Ledger:
             return self.credit.measure(exposed, unrealised, signed, lent, self.touched, self.measured_us)
         return netting_sets(self.directory, exposed, lent), np.empty((0, len(self.directory.counterparties)))
 
-    def wide(self) -> dict[str, F8]:
+    def wide_sums(self) -> dict[str, F8]:
         """Return the sums over what spans shards of the book as it was last measured (``wide_sums``)."""
         if self._wide is None:
-            self._wide = self._sums.of(self.tables["counterparty"].values, self._account_sums)
+            self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums)
         return self._wide
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -247,6 +269,8 @@ class Ledger:
             "credit": self.credit.snapshot(),
             "margins": self.margins.snapshot(),
             "orders": self.orders.snapshot(),
+            "strategies": self.strategies.snapshot(),
+            "asked": sorted(self.wide.asked),
             "touched": self.touched.nonzero()[0].tolist(),
             "unentered": [[*key, units] for key, units in self.unentered.items()],
             "measured_us": self.measured_us,
@@ -281,6 +305,8 @@ class Ledger:
         self.credit.restore(state["credit"])
         self.margins.restore(state["margins"])
         self.orders.restore(state["orders"])
+        self.strategies.restore(state["strategies"])
+        self.ask(state["asked"])
         self.touched = np.zeros(len(self.active), dtype=bool)
         self.touched[state["touched"]] = True
         self.unentered = {(account, number): units for account, number, units in state["unentered"]}

@@ -1,4 +1,9 @@
-"""What a shard adds to the scopes that span shards: firm, groups, underlyings and venues, at the end of a second."""
+"""What a shard adds to the scopes that span shards, at the end of a second.
+
+Firm, groups, underlyings and venues always; instruments, assets, issuers and strategies where a limit names one of
+their kind. An asset is what all accounts hold of it; from our side, what a client has with us is owed and counts
+negative. An issuer stands for its assets, for those pegged to them, and for the contracts on any of these.
+"""
 
 from typing import Any
 
@@ -6,21 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.account_values import AccountValues
-from seawall.operators.core.book import Positions
+from seawall.operators.core.book import Balances, Positions
 from seawall.operators.core.columns import sum_by
 from seawall.operators.core.directory import Directory
+from seawall.operators.core.marks import Marks
 from seawall.operators.core.options import OptionSheet
-from seawall.schemas.measures import COUNTERPARTY, UNDERLYING
+from seawall.operators.core.strategies import StrategyBook
+from seawall.schemas.measures import COUNTERPARTY, HOLDING, INSTRUMENT, UNDERLYING
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
+NOBODY = -1
 
 
 class WideSums:
     """The sums of one shard; positions and their values are the ledger's."""
 
-    def __init__(self, directory: Directory, positions: Positions, sheet: OptionSheet, values: AccountValues) -> None:
-        self._directory, self._positions, self._sheet, self._values = directory, positions, sheet, values
+    def __init__(
+        self,
+        directory: Directory,
+        marks: Marks,
+        positions: Positions,
+        balances: Balances,
+        sheet: OptionSheet,
+        values: AccountValues,
+        strategies: StrategyBook,
+    ) -> None:
+        self._directory, self._marks, self._sheet, self._values = directory, marks, sheet, values
+        self._positions, self._balances, self._strategies = positions, balances, strategies
+        self.asked: set[str] = set()  # kinds of scope that limits name
 
     def of(self, counterparty: F8, account_sums: tuple[F8, F8, F8]) -> dict[str, F8]:
         """Return the sums by kind of scope, each of shape (measures, scopes), of the book as it was last measured.
@@ -45,6 +64,55 @@ class WideSums:
         if directory.groups:
             sums["group"] = _by(arrays["group"], tuple(counterparty), len(directory.groups))
         return sums
+
+    def named(self) -> dict[str, tuple[list[str], F8]]:
+        """Return names and sums, of shape (measures, scopes), of each kind of scope that was asked for."""
+        makers = {
+            "instrument": self._by_instrument,
+            "asset": self._by_asset,
+            "issuer": self._by_issuer,
+            "strategy": self._by_strategy,
+        }
+        return {kind: make() for kind, make in makers.items() if kind in self.asked}
+
+    def _by_strategy(self) -> tuple[list[str], F8]:
+        return list(self._strategies.names), self._strategies.sums()
+
+    def _by_instrument(self) -> tuple[list[str], F8]:
+        signed, held, spent, notional = self._values.robust
+        rows, arrays = self._positions.rows, self._directory.arrays
+        names = [record.instrument for record in self._directory.instrument_records]
+        sign, stake = arrays["sign"][rows["account"]], arrays["stake"][rows["account"]]
+        sums = np.zeros((len(INSTRUMENT), len(names)))
+        sums[:3] = _by(rows["instrument"], (notional, sign * signed, stake * (held - spent)), len(names))
+        return names, sums
+
+    def _by_asset(self) -> tuple[list[str], F8]:
+        rows, arrays, count = self._balances.rows, self._directory.arrays, len(self._directory.assets)
+        worth = rows["amount"] * self._marks.asset_worth[rows["asset"]]
+        account = rows["account"]
+        given = arrays["client"][account] * np.maximum(worth, 0.0)
+        sums = np.zeros((len(HOLDING), count))
+        sums[:3] = _by(rows["asset"], (np.abs(worth), arrays["sign"][account] * worth, given), count)
+        return list(self._directory.assets), sums
+
+    def _by_issuer(self) -> tuple[list[str], F8]:
+        """Return the sums of assets by issuer, with the notionals of contracts on them."""
+        names: dict[str, int] = {}
+        issuers = [self._directory.issuer(asset) for asset in self._directory.assets]
+        of = np.array([names.setdefault(name, len(names)) if name else NOBODY for name in issuers], dtype=np.int64)
+        _, held = self._by_asset()
+        issued, count = of != NOBODY, len(names)
+        sums = np.zeros((len(HOLDING), count))
+        sums[:3] = _by(of[issued], tuple(held[:3, issued]), count)
+        records = self._directory.instrument_records
+        assets = np.array([self._directory.assets.get(r.underlying or r.base, 0) for r in records], dtype=np.int64)
+        rows, (signed, _, _, notional) = self._positions.rows, self._values.robust
+        on = of[assets][rows["instrument"]]
+        at = (on != NOBODY).nonzero()[0]
+        ours = self._directory.arrays["sign"][rows["account"][at]] * signed[at]
+        sums[:2] += _by(on[at], (notional[at], ours), count)
+        return list(names), sums
 
     def _by_underlying(self, arrays: dict[str, Any]) -> F8:
         signed, held, spent, notional = self._values.robust

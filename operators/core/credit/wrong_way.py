@@ -51,11 +51,9 @@ class WrongWay:
 
 
 def _issuer(directory: Directory, name: str, numbers: dict[str, int]) -> int:
-    """Return the number of an asset's issuer, or of the issuer of what it is pegged to; ``NOBODY`` for none."""
-    record = directory.asset_records.get(name)
-    if record is not None and not record.issuer and record.peg:
-        record = directory.asset_records.get(record.peg)
-    return _connected(directory, record.issuer, numbers) if record is not None and record.issuer else NOBODY
+    """Return the number of whoever issued an asset, or what it is pegged to; ``NOBODY`` for none."""
+    issuer = directory.issuer(name)
+    return _connected(directory, issuer, numbers) if issuer else NOBODY
 
 
 def _connected(directory: Directory, counterparty: str, numbers: dict[str, int]) -> int:
