@@ -28,6 +28,7 @@ TOPICS = (
     "checkpoints",
     "state",
     "snapshots",
+    "redrive",
 )
 READ_RECORDS_MAX = 1000
 READ_BYTES_MAX = 4 * 1024 * 1024

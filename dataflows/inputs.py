@@ -5,12 +5,14 @@ source. A record that cannot be decoded stands, rejected, at the time its source
 does one from more than 24 hours after the clock at reading.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from seawall.connectors.bus import Bus
+from seawall.connectors.feeds import Feed
 from seawall.connectors.files import Lines, Oversize
 from seawall.operators.core.rejects import (
     RECORD_BYTES_MAX,
+    Foreign,
     Place,
     RejectRecord,
     refuse_record,
@@ -22,6 +24,7 @@ from seawall.schemas.decode import decode_event
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import NO_TIME, Event, Signal
 from seawall.schemas.records import Stored
+from seawall.schemas.redrives import decode_redrive
 
 FUTURE_US_MAX = 24 * 3600 * 1_000_000
 NO_CLOCK_US = 1 << 62  # signals carry the times of records that were checked when they were made
@@ -29,6 +32,8 @@ POLL_RECORDS = 1000
 
 Clock = Callable[[], int]
 """Microseconds since the epoch."""
+Decoded = tuple[Event, Event | Foreign]
+"""A record, and in which form the sequencer takes it."""
 
 
 class FileSource:
@@ -44,11 +49,15 @@ class FileSource:
         Highest event time before that position, -1 where there is none.
     clock
         Read once per chunk.
+    feed
+        What maps its records, where they are no input records.
     """
 
-    def __init__(self, number: int, place: Place, lines: Lines, high_us: int, clock: Clock) -> None:
+    def __init__(
+        self, number: int, place: Place, lines: Lines, high_us: int, clock: Clock, feed: Feed | None = None
+    ) -> None:
         self.number, self.place = number, place
-        self._lines, self._high_us, self._clock = lines, high_us, clock
+        self._lines, self._high_us, self._clock, self._feed = lines, high_us, clock, feed
 
     def items(self) -> Iterator[Item]:
         """Yield the records in order of lines."""
@@ -57,29 +66,38 @@ class FileSource:
             latest = self._clock() + FUTURE_US_MAX
             for number, offset, content in lines:
                 try:
-                    event, raw = self._decoded(number, content, latest)
+                    decoded = self._decoded(content, latest)
                 except Rejected as rejected:
                     raw = content if isinstance(content, bytes) else content.head
                     refused = self._refused(number, content, rejected)
                     yield (high, source, number, offset, 0, refused, raw)
                     continue
+                if decoded is None:
+                    continue
+                event, taken, raw = decoded
                 time_us = event.event_time_us
                 if time_us >= high:
                     high = time_us
-                    yield (high, source, number, offset, 0, event, raw)
+                    yield (high, source, number, offset, 0, taken, raw)
                 else:
-                    yield (high, source, number, offset, int(time_us != NO_TIME), event, raw)
+                    yield (high, source, number, offset, int(time_us != NO_TIME), taken, raw)
 
     def first_time(self) -> int:
         """Return the event time of the first record that has one, -1 where none has; uses the source up."""
         return next((item[0] for item in self.items() if item[0] != NO_TIME), NO_TIME)
 
-    def _decoded(self, number: int, content: bytes | Oversize, latest: int) -> tuple[Event, bytes]:
+    def _decoded(self, content: bytes | Oversize, latest: int) -> tuple[Event, Event | Foreign, bytes] | None:
         if not isinstance(content, bytes):
             raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, "")
+        if self._feed is not None:
+            mapped = map_record(self._feed, content)
+            if mapped is None:
+                return None
+            check_future(mapped[0], latest)
+            return (*mapped, content)
         event = decode_event(content)
         check_future(event, latest)
-        return event, content
+        return event, event, content
 
     def _refused(self, number: int, content: bytes | Oversize, rejected: Rejected) -> RejectRecord:
         if isinstance(content, bytes):
@@ -98,49 +116,83 @@ class _Partition:
         Where the topic is.
     offset, high_us
         The next record, and the highest event time before it.
+    feed
+        What maps its records, where they are no input records.
+
+    Attributes
+    ----------
+    full
+        Whether the last read gave all that was asked for, so that more may be there.
     """
 
-    def __init__(self, number: int, place: Place, bus: Bus, offset: int, high_us: int) -> None:
-        self.number, self.place = number, place
-        self._bus, self._offset, self._high_us = bus, offset, high_us
+    def __init__(
+        self, number: int, place: Place, bus: Bus, offset: int, high_us: int, feed: Feed | None = None
+    ) -> None:
+        self.number, self.place, self.full = number, place, False
+        self._bus, self._offset, self._high_us, self._feed = bus, offset, high_us, feed
 
     def _items(self, records: list[Stored], latest_us: int) -> list[Item]:
         """Return records as items; no effective time lies after ``latest_us``."""
         items = []
         for stored in records:
-            items.append(self._item(stored.offset, stored.value, latest_us))
+            item = self._item(stored.offset, stored.value, latest_us)
             self._offset = stored.offset + 1
+            if item is not None:
+                items.append(item)
         return items
 
-    def _item(self, offset: int, value: bytes, latest_us: int) -> Item:
-        event: Event | RejectRecord
+    def _item(self, offset: int, value: bytes, latest_us: int) -> Item | None:
+        """Return a record as an item; None where a mapping skips it."""
+        taken: Event | RejectRecord | Foreign
         late = 0
         try:
-            if len(value) > RECORD_BYTES_MAX:
-                raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {len(value)} bytes")
-            event = decode_event(value)
-            check_future(event, latest_us + FUTURE_US_MAX)
-            if event.event_time_us != NO_TIME:
-                late = int(event.event_time_us < self._high_us)
-                self._high_us = max(self._high_us, min(event.event_time_us, latest_us))
+            decoded = self._decoded(value)
+            if decoded is None:
+                return None
+            event, taken = decoded
+            late = self._reach(event, latest_us)
         except Rejected as rejected:
-            event = refuse_record(self.place, offset, rejected, value)
-        return (self._high_us, self.number, offset, 0, late, event, value)
+            taken = refuse_record(self.place, offset, rejected, value)
+        return (self._high_us, self.number, offset, 0, late, taken, value)
+
+    def _decoded(self, value: bytes) -> Decoded | None:
+        if len(value) > RECORD_BYTES_MAX:
+            raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {len(value)} bytes")
+        if self._feed is not None:
+            return map_record(self._feed, value)
+        event = decode_event(value)
+        return event, event
+
+    def _reach(self, event: Event, latest_us: int) -> int:
+        """Move to the time of a record; return 1 where it is earlier than its predecessor."""
+        check_future(event, latest_us + FUTURE_US_MAX)
+        if event.event_time_us == NO_TIME:
+            return 0
+        late = int(event.event_time_us < self._high_us)
+        self._high_us = max(self._high_us, min(event.event_time_us, latest_us))
+        return late
 
 
 class TopicSource(_Partition):
     """The records of one partition of a live topic."""
 
+    @property
+    def high_us(self) -> int:
+        """The highest event time of what was read, -1 where there is none."""
+        return self._high_us
+
+    def first_time(self, now_us: int) -> int | None:
+        """Return the effective time of the first record that is taken, None where none is there; uses the source up."""
+        while found := self._bus.read(self.place.name, self.place.partition, self._offset, 1):
+            for item in self._items(found, now_us):
+                return now_us if item[0] == NO_TIME else item[0]
+        return None
+
     def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
         """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
         found = self._bus.tail(self.place.name, self.place.partition, self._offset, records_max)
+        self.full = len(found) >= records_max
         return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in self._items(found, now_us)]
-
-    def first_time(self, now_us: int) -> int | None:
-        """Return the effective time of the first record, None where none is there; uses the source up."""
-        found = self._bus.read(self.place.name, self.place.partition, self._offset, 1)
-        times = [item[0] for item in self._items(found, now_us)]
-        return (now_us if times[0] == NO_TIME else times[0]) if times else None
 
 
 class SignalsSource(_Partition):
@@ -160,6 +212,63 @@ class SignalsSource(_Partition):
             last = items[-1][5]
         if isinstance(last, Signal) and not last.end:
             raise UsageError(f"{self.place.key} does not end: market has not finished; run it to its end first")
+
+
+class RedriveSource(TopicSource):
+    """Rejected records that were sent in again; each is mapped as those of its first source are.
+
+    They count from when they are read, whatever time they tell: after that which mended their cause.
+
+    Parameters
+    ----------
+    feeds
+        Of all sources that have one, by name.
+    """
+
+    def __init__(
+        self, number: int, place: Place, bus: Bus, offset: int, high_us: int, feeds: Mapping[str, Feed]
+    ) -> None:
+        super().__init__(number, place, bus, offset, high_us)
+        self._feeds = feeds
+
+    def items(self, now_us: int) -> Iterator[Item]:
+        """Yield the records that are there when a bounded run begins."""
+        while found := self._bus.read(self.place.name, self.place.partition, self._offset, POLL_RECORDS):
+            yield from self._items(found, now_us)
+
+    def _item(self, offset: int, value: bytes, latest_us: int) -> Item:
+        original = value
+        try:
+            redrive = decode_redrive(value)
+            original = redrive.content()
+            event, line = redriven_event(original, self._feeds.get(redrive.source))
+            check_future(event, latest_us + FUTURE_US_MAX)
+            taken = Foreign(event, line, original)
+        except Rejected as rejected:
+            taken = Foreign(refuse_record(self.place, offset, rejected, original), b"", original)
+        return (NO_TIME, self.number, offset, 0, 1, taken, value)
+
+
+def map_record(feed: Feed, original: bytes) -> Decoded | None:
+    """Return the input record that a foreign one is, and how the sequencer takes it; None where it is skipped."""
+    found = feed.read(original)
+    return None if found is None else (found[0], Foreign(*found, original))
+
+
+def redriven_event(content: bytes, feed: Feed | None) -> tuple[Event, bytes]:
+    """Return the input record in redriven bytes, and its own bytes.
+
+    Raises
+    ------
+    Rejected
+        It still cannot be accepted.
+    """
+    if feed is None:
+        return decode_event(content), content
+    found = feed.read(content)
+    if found is None:
+        raise Rejected(Reason.RECORD_MUST_MATCH_THE_MAPPING, "the mapping skips it")
+    return found
 
 
 def check_future(event: Event, latest_us: int) -> None:

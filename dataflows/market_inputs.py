@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from seawall.connectors.bus import TOPICS, Bus
+from seawall.connectors.feeds import Feed, load_feeds
 from seawall.connectors.files import Lines
 from seawall.dataflows.inputs import POLL_RECORDS, Clock, check_future
 from seawall.operators.core.market.cutter import Cutter, Item
@@ -28,6 +29,7 @@ from seawall.schemas.events import NO_TIME, Instrument, Mark, Signal
 from seawall.schemas.records import Stored
 
 KINDS = b"trade|quote|depth|bar|funding|open_interest|liquidation|venue_status"
+_KINDS = {*KINDS.decode().split("|"), "mark", "instrument", "notice"}
 # A mark without a venue is a price that somebody settled on: it goes to the journal as it is.
 _wanted = re.compile(
     rb'"type"\s*:\s*"(?:(?:%s)"|mark"(?=.*"venue"\s*:))|"venue"\s*:.*"type"\s*:\s*"mark"' % KINDS
@@ -58,12 +60,13 @@ class Skipped:
         self.count = 0
 
 
-def read_event(raw: bytes, latest_us: int, skipped: Skipped) -> Any:
+def read_event(raw: bytes, latest_us: int, skipped: Skipped, feed: Feed | None = None) -> Any:
     """Return the market's record in some bytes, or one that tells of it; None where there is none that can be read."""
-    if not (_wanted(raw) or _tells_of(raw)):
-        return None
     try:
-        event = decode_event(raw)
+        line = raw if feed is None else _mapped(raw, feed)
+        if not (_wanted(line) or _tells_of(line)):
+            return None
+        event = decode_event(line)
         check_future(event, latest_us)
     except Rejected:
         skipped.count += 1
@@ -71,13 +74,30 @@ def read_event(raw: bytes, latest_us: int, skipped: Skipped) -> Any:
     return None if isinstance(event, Mark) and not event.venue else event
 
 
+def _mapped(raw: bytes, feed: Feed) -> bytes:
+    """Return a foreign record as an input record; nothing where it becomes none of the market's."""
+    found = feed.read(raw) if feed.kinds & _KINDS else None
+    return b"" if found is None else found[1]
+
+
+def _is_market(raw: bytes, feed: Feed | None) -> bool:
+    """Tell whether some bytes are a record of the market."""
+    try:
+        return bool(_wanted(raw if feed is None else _mapped(raw, feed)))
+    except Rejected:
+        return False
+
+
 def has_market_records(configuration: Configuration) -> bool:
     """Tell whether any file holds a record of the market; stops at the first."""
-    for path in configuration.events:
+    feeds = load_feeds(configuration)
+    for path, name in zip(configuration.events, configuration.sources, strict=True):
+        feed = feeds.get(name)
         lines = Lines(configuration.directory / path)
         try:
             for chunk in iter(lines.read, []):
-                if any(isinstance(raw, bytes) and _wanted(raw) for _, _, raw in chunk):
+                raws = (raw for _, _, raw in chunk if isinstance(raw, bytes))
+                if any(_is_market(raw, feed) for raw in raws):
                     return True
         finally:
             lines.close()
@@ -92,6 +112,8 @@ class FileReader:
         self.skipped = Skipped()
         self._clock = clock
         self._names = configuration.sources
+        feeds = load_feeds(configuration)
+        self._feeds = [feeds.get(name) for name in self._names]
         self._lines = []
         for path, name in zip(configuration.events, self._names, strict=True):
             line, offset, _ = positions.setdefault(name, [1, 0, NO_TIME])
@@ -110,11 +132,11 @@ class FileReader:
             lines.close()
 
     def _steps(self, number: int) -> Iterator[Taken]:
-        high = self.positions[self._names[number]][2]
+        high, feed = self.positions[self._names[number]][2], self._feeds[number]
         for chunk in iter(self._lines[number].read, []):
             latest = self._clock() + FUTURE_US_MAX
             for line, offset, raw in chunk:
-                event = read_event(raw, latest, self.skipped) if isinstance(raw, bytes) else None
+                event = read_event(raw, latest, self.skipped, feed) if isinstance(raw, bytes) else None
                 if event is not None:
                     high = high if isinstance(event, Instrument) else max(high, event.event_time_us)
                     yield Taken(high, number, line + 1, offset, event)
@@ -124,9 +146,11 @@ class FileReader:
 class TopicReader:
     """One partition of a live topic: records that are read but not yet cut."""
 
-    def __init__(self, bus: Bus, place: Place, offset: int, high_us: int, skipped: Skipped) -> None:
+    def __init__(
+        self, bus: Bus, place: Place, offset: int, high_us: int, skipped: Skipped, feed: Feed | None = None
+    ) -> None:
         self.place = place
-        self._bus, self._read, self._skipped = bus, offset, skipped
+        self._bus, self._read, self._skipped, self._feed = bus, offset, skipped, feed
         self.high_us = high_us
         self._pending: list[tuple[int, int, Any]] = []  # effective time, offset, record
 
@@ -143,7 +167,7 @@ class TopicReader:
 
     def _take_in(self, found: list[Stored], now_us: int) -> int:
         for stored in found:
-            event = read_event(stored.value, now_us + FUTURE_US_MAX, self._skipped)
+            event = read_event(stored.value, now_us + FUTURE_US_MAX, self._skipped, self._feed)
             if event is not None:
                 if not isinstance(event, Instrument):
                     self.high_us = max(self.high_us, min(event.event_time_us, now_us))
@@ -214,6 +238,7 @@ class MarketReader:
         self._positions = saved["files"]
         self._known: dict[str, list[int]] = saved["topics"]
         self._topics: dict[str, TopicReader] = {}
+        self._feeds = load_feeds(configuration)
         self._skipped = self._files.skipped
         self._cuts = sorted(cuts_after(bus, self._cutter.closed_us).items()) if self.live else []
         self._discovered_at = -DISCOVER_SECONDS
@@ -317,7 +342,8 @@ class MarketReader:
                 if place.key not in self._topics and (named is None or place.key in named):
                     begin = self._known.get(place.key) or [self._bus.start(topic, partition), NO_TIME]
                     offset, high_us = begin
-                    self._topics[place.key] = TopicReader(self._bus, place, offset, high_us, self._skipped)
+                    feed = self._feeds.get(topic)
+                    self._topics[place.key] = TopicReader(self._bus, place, offset, high_us, self._skipped, feed)
 
 
 def cuts_after(bus: Bus, closed_us: int) -> dict[int, dict[str, int]]:

@@ -16,15 +16,16 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.feeds import load_feeds
 from seawall.connectors.files import Lines
 from seawall.connectors.limit_documents import Stored, read_documents, read_key_sets
-from seawall.dataflows.inputs import POLL_RECORDS, Clock, FileSource, SignalsSource, TopicSource
+from seawall.dataflows.inputs import Clock, FileSource, RedriveSource, SignalsSource, TopicSource
 from seawall.operators.core.rejects import Place
 from seawall.operators.core.sequence import Slicer
 from seawall.operators.core.standing import Standing
@@ -32,6 +33,7 @@ from seawall.operators.core.ticks import Item
 from seawall.schemas.configuration import Configuration, journaled, load_configuration
 from seawall.schemas.errors import BusError, Rejected, UsageError
 from seawall.schemas.events import NO_TIME
+from seawall.schemas.redrives import REDRIVE
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
@@ -85,9 +87,11 @@ class Sequencer:
             self.standing = fold(bus, self._shards)
             key_set = self._key_set()
             event = journaled(configuration, self.standing.configuration, key_set)
+            self._feeds = load_feeds(configuration)
             self._files = self._open_files()
             self._places = [Place(name) for name in configuration.sources]
             self._signals = [] if configuration.topics else self._open_signals()
+            redriven = iter(()) if configuration.topics else self._open_redriven()
             self._topics: list[TopicSource] = []
             first = NO_TIME if self.standing.as_of_us else self._first_time()
             self._slicer = Slicer(self.standing, event, self._places, configuration.slice_ms * 1000, first)
@@ -95,9 +99,8 @@ class Sequencer:
         except BaseException:
             self._writer.close()
             raise
-        self._merged: Iterator[Item] | None = merge(
-            [source.items() for source in self._files] + [source.items() for source in self._signals]
-        )
+        read = merge([source.items() for source in self._files] + [source.items() for source in self._signals])
+        self._merged: Iterator[Item] | None = chain(read, redriven)
         self._pending: list[list[Item]] = []
         self._cut_us = 0
         self._idle = False
@@ -207,7 +210,7 @@ class Sequencer:
         for number, (path, name) in enumerate(zip(configuration.events, configuration.sources, strict=True)):
             line, offset, high = self.standing.positions.get(name, [1, 0, NO_TIME])
             lines = Lines(configuration.directory / path, line, offset)
-            sources.append(FileSource(number, Place(name), lines, high, self._clock))
+            sources.append(FileSource(number, Place(name), lines, high, self._clock, self._feeds.get(name)))
         return sources
 
     def _open_signals(self) -> list[SignalsSource]:
@@ -220,20 +223,29 @@ class Sequencer:
             self._places.append(place)
         return sources
 
+    def _open_redriven(self) -> Iterator[Item]:
+        """Return what was sent in again by now, which comes after everything else."""
+        if not self._bus.partitions(REDRIVE):
+            return iter(())
+        place = Place(REDRIVE, 0)
+        offset, _, high = self.standing.positions.get(place.key, [0, 0, NO_TIME])
+        self._places.append(place)
+        source = RedriveSource(len(self._places) - 1, place, self._bus, offset, high, self._feeds)
+        return source.items(self._clock())
+
     def _first_time(self) -> int:
         """Return the first event time of all files; where none has one, that of the live topics, or the clock."""
         times = []
         for source, path in zip(self._files, self._configuration.events, strict=True):
             lines = Lines(self._configuration.directory / path)
-            times.append(FileSource(source.number, source.place, lines, NO_TIME, self._clock).first_time())
+            feed = self._feeds.get(source.place.name)
+            times.append(FileSource(source.number, source.place, lines, NO_TIME, self._clock, feed).first_time())
             lines.close()
         found = [first for first in times if first != NO_TIME]
         if not found and self._configuration.topics:
             now = self._clock()
             places = [Place(topic, p) for topic in self._configuration.topics for p in self._bus.partitions(topic)]
-            waiting = [
-                TopicSource(0, place, self._bus, self._begin(place), NO_TIME).first_time(now) for place in places
-            ]
+            waiting = [self._topic(0, place, self._begin(place), NO_TIME).first_time(now) for place in places]
             return min((first for first in waiting if first is not None), default=now)
         return min(found, default=0)
 
@@ -254,9 +266,9 @@ class Sequencer:
         for source, pending in zip(self._topics, self._pending, strict=True):
             arrived = source.poll(now) if len(pending) < PENDING_MAX else []
             pending.extend(arrived)
-            self._idle = self._idle and not arrived
-            if len(arrived) >= POLL_RECORDS:
-                limit = min(limit, pending[-1][0])
+            self._idle = self._idle and not arrived and not source.full
+            if source.full and (pending or source.high_us != NO_TIME):
+                limit = min(limit, pending[-1][0] if pending else source.high_us)
         self._take(limit)
         if limit == due and due > self._cut_us:
             self._slicer.cut(due, now)
@@ -283,13 +295,19 @@ class Sequencer:
         if self._configuration.limit_documents:
             self._adopt_arrived()
         known = {source.place for source in self._topics}
-        for topic in dict.fromkeys((*self._configuration.topics, SIGNALS)):
+        for topic in dict.fromkeys((*self._configuration.topics, SIGNALS, REDRIVE)):
             for partition in self._bus.partitions(topic):
                 place = Place(topic, partition)
                 if place not in known:
                     offset, _, high = self.standing.positions.get(place.key) or [self._begin(place), 0, NO_TIME]
-                    self._topics.append(TopicSource(self._slicer.add_place(place), place, self._bus, offset, high))
+                    self._topics.append(self._topic(self._slicer.add_place(place), place, offset, high))
                     self._pending.append([])
+
+    def _topic(self, number: int, place: Place, offset: int, high_us: int) -> TopicSource:
+        """Return the source of one partition of a live topic."""
+        if place.name == REDRIVE:
+            return RedriveSource(number, place, self._bus, offset, high_us, self._feeds)
+        return TopicSource(number, place, self._bus, offset, high_us, self._feeds.get(place.name))
 
     def _begin(self, place: Place) -> int:
         """Return where a topic that was never read is read from: what retention took before cannot be missed."""

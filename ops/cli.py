@@ -10,7 +10,7 @@ import orjson
 import typer
 
 import seawall
-from seawall.ops import cli_audit, cli_keys
+from seawall.ops import cli_audit, cli_keys, cli_map, cli_rejects
 from seawall.ops.limits_cli import app as limits_app
 from seawall.schemas.errors import SeawallError, UsageError
 
@@ -25,6 +25,8 @@ app = typer.Typer(
 app.add_typer(cli_keys.app, name="keys")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(limits_app, name="limits")
+app.add_typer(cli_rejects.app, name="rejects")
+app.add_typer(cli_map.app, name="map")
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
@@ -94,7 +96,7 @@ def run(
         for name, totals in outcome.dataflows.items():
             _say(f"{name}: {totals.slices:,} slices, {totals.events:,} events, {totals.seconds:.1f} CPU seconds")
     if outcome.rejected:
-        _say(f"{outcome.rejected} records rejected in all; see them with: seawall dump {config} rejects")
+        _say(f"{outcome.rejected} records rejected in all; see them with: seawall rejects list {config}")
         if strict:
             raise typer.Exit(2)
 
@@ -143,7 +145,7 @@ def verify(where: Where, as_json: Json = False) -> None:
 
     configuration, bus = _open(where)
     trust, logs = load_trust(configuration), trusted_logs(configuration)
-    report = check(bus, trust, configuration.environment, configuration.issuer, logs)
+    report = check(bus, trust, configuration.environment, configuration.issuer, logs, configuration.topics)
     key_sets = {found.sha256: found for found in read_key_sets(configuration)}
     if key_sets:
         verify_limits(bus, key_sets, report)

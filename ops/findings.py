@@ -31,7 +31,7 @@ RULES: dict[str, tuple[str, str]] = {
         "do not rely on the limits from this slice on; find out who wrote to the journal, and whose key it was",
     ),
     "TAKEN": (
-        "slices name every signal and acknowledgement that was taken, with its hash; signals follow one another",
+        "slices name every signal, acknowledgement and redrive that was taken, with its hash; signals run on",
         "the journal holds what was decided from it; compare with a copy kept elsewhere",
     ),
     "STRANGER": (

@@ -7,7 +7,7 @@ What is checked, partition by partition, streaming
    from the records that it speaks of. So the last record of a partition is covered as well as the first.
 3. Every other record: its id, its count, its key, and that the audit states its hash; commands: their signature.
 4. Nothing stands on a derived topic that the audit does not know of, and nothing that the journal gives is missing.
-5. What slices say was taken from ``signals`` and ``acknowledgements`` stands there, byte for byte (`verify_taken`).
+5. What slices say was taken from topics that others write stands there, byte for byte (`verify_taken`).
 6. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`verify_log`).
 
 A finding names topic, partition and offset, and its rule says why and what next (`findings`). A run that was cut is
@@ -15,7 +15,7 @@ told from one that was changed.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -44,7 +44,12 @@ class Seconds:
 
 
 def verify(
-    bus: Bus, trust: Trust | Mapping[str, PublicKey], environment: str, issuer: str, logs: Logs | None = None
+    bus: Bus,
+    trust: Trust | Mapping[str, PublicKey],
+    environment: str,
+    issuer: str,
+    logs: Logs | None = None,
+    topics: Collection[str] = (),
 ) -> Report:
     """Verify every record on a bus.
 
@@ -56,6 +61,8 @@ def verify(
         What the configuration says; commands of another are findings.
     logs
         What verifies checkpoints and tiles; None leaves them out.
+    topics
+        Live inputs that stand on the same bus.
     """
     report = Report()
     trust = trust if isinstance(trust, Trust) else Trust(trust, [])
@@ -67,7 +74,7 @@ def verify(
     check.firm(shards, seconds)
     check.sequencer_rejects(shards)
     check.inputs()
-    check.strangers(shards)
+    check.strangers(shards, topics)
     for partition in range(shards + 1 if logs is not None and shards else 0):
         assert logs is not None
         LogCheck(bus, partition, issuer, environment, logs, report).run()
@@ -77,7 +84,7 @@ def verify(
 class _Check:
     def __init__(self, bus: Bus, records: RecordCheck, report: Report) -> None:
         self.bus, self.records, self.report = bus, records, report
-        self.rejects: list[tuple[int, int, int, str]] = []
+        self.rejects: dict[tuple[int, int], tuple[str, int, str]] = {}
         self.taken = Taken()
 
     def shard_count(self) -> int:
@@ -114,8 +121,11 @@ class _Check:
                 seconds.ends |= {piece.as_of_us} if piece.end else set()
             if piece.configuration is not None and shard == 0:
                 seconds.configurations[piece.as_of_us] = piece.configuration
-            if piece.rejects is not None and shard == 0:
-                self.rejects.append((piece.seq, stored.offset, piece.rejects.count, piece.rejects.sha256))
+            if piece.rejects is not None:
+                # Every slice of a step states them, but no one shard hears of every step; sources tell steps apart.
+                step = piece.as_of_us, sum(position[0] for position in piece.sources.values())
+                stated = piece.rejects.count, piece.rejects.sha256
+                self.rejects.setdefault(step, (f"journal/{shard} offset {stored.offset}", *stated))
             times = piece.as_of_us, piece.cut_us
             trail.follow(piece.seq, times, [[piece.seq, digest]], piece.configuration, piece.end)
         trail.end()
@@ -164,13 +174,13 @@ class _Check:
             if stored.key != "sequence":
                 text = f"has the key {stored.key!r}, which is not the sequencer's"
                 self.report.add("rejects", shards, stored.offset, text, "PLACE")
-        for _, offset, count, digest in self.rejects:
+        for _, (place, count, digest) in sorted(self.rejects.items()):
             part = records[at : at + count]
             if len(part) < count:
-                text = f"the journal at offset {offset} states {count} rejects from number {at} on, {len(part)} stand"
+                text = f"{place} states {count} rejects from number {at} on, {len(part)} stand"
                 self.report.add("rejects", shards, at + len(part), text)
             elif audit.digest_values([stored.value for stored in part]) != digest:
-                text = f"values are not those that the journal at offset {offset} states"
+                text = f"values are not those that {place} states"
                 last = part[-1].offset
                 self.report.add("rejects", shards, part[0].offset, f"{text} (offsets {part[0].offset} to {last})")
             at += count
@@ -184,13 +194,13 @@ class _Check:
                 records = all_records(self.bus, topic, partition, self.report)
                 self.report.count(topic, self.taken.check(topic, partition, records, self.report.add))
 
-    def strangers(self, shards: int) -> None:
+    def strangers(self, shards: int, topics: Collection[str]) -> None:
         """Find topics and partitions that no dataflow writes."""
         for topic in self.bus.topics():
-            if topic not in TOPICS:
+            if topic not in TOPICS and topic not in topics:
                 self.report.add(topic, 0, None, "no dataflow writes a topic of this name", "STRANGER")
                 continue
-            if topic in TAKEN:
+            if topic in TAKEN or topic in topics:
                 continue
             most = shards if topic == "journal" else shards + 1
             for partition in self.bus.partitions(topic):

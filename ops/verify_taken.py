@@ -1,4 +1,4 @@
-"""What slices say was taken from ``signals`` and ``acknowledgements``, against what stands there.
+"""What slices say was taken from ``signals``, ``acknowledgements`` and ``redrive``, against what stands there.
 
 Every slice names what its tick took: topic, partition, offset and SHA-256. So a record that was changed, removed or
 swapped after it was taken is named, and in a bounded run a signal that was added too (others may go on acknowledging).
@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from seawall.schemas.records import Stored
+from seawall.schemas.redrives import REDRIVE
 from seawall.schemas.slices import Slice
 
-TAKEN = ("signals", "acknowledgements")
+TAKEN = ("signals", "acknowledgements", REDRIVE)
 RULE = "TAKEN"
 DIGEST = 32
 NOTHING = bytes(DIGEST)
@@ -69,10 +70,21 @@ class Taken:
                 add(topic, partition, stored.offset, "the journal took no such record: added", RULE)
             if topic == "signals":
                 before = _check_signal(partition, stored, before, count, add)
+            elif topic == REDRIVE:
+                _check_redrive(partition, stored, count, add)
             count = stored.offset + 1
         for offset in range(count, taken):
             add(topic, partition, offset, "the journal says that it was taken, but it is missing", RULE)
         return count
+
+
+def _check_redrive(partition: int, stored: Stored, count: int, add: Add) -> None:
+    """Check place, key and headers of a redriven record; one that waits for a run is no finding."""
+    headers = {"seawall-id": f"0-{stored.offset}-0", "seawall-n": str(stored.offset)}
+    if partition:
+        add(REDRIVE, partition, stored.offset, "the topic has one partition: this one is added", "STRANGER")
+    elif count != stored.offset or stored.key != REDRIVE or stored.headers != headers:
+        add(REDRIVE, partition, stored.offset, "key, headers or place are not those of the next redrive", RULE)
 
 
 def _check_signal(partition: int, stored: Stored, before: _Place, count: int, add: Add) -> _Place:

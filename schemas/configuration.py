@@ -18,7 +18,7 @@ from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.kafka import read_kafka
 from seawall.schemas.markets import MarketTerms, read_market
 from seawall.schemas.playbook import read_playbook, read_response
-from seawall.schemas.tables import Field, Table, check_table, number_in, one_of, text_like
+from seawall.schemas.tables import Field, Table, check_table, nearest, number_in, one_of, text_like
 from seawall.schemas.thresholds import read_limits
 
 RUN_FILE = "run.toml"
@@ -27,6 +27,7 @@ SOURCES_MAX = 400  # each slice carries a position per source
 CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
 ENVIRONMENTS = ("dev", "test", "prod")
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
+OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
 HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory", "crypto_regime", "epoch", "conduct")
 
 
@@ -59,6 +60,7 @@ _INPUTS: Table = {
     "events": Field("texts", [], lambda value: "" if len(value) <= SOURCES_MAX else f"must name at most {SOURCES_MAX}"),
     "topics": Field("texts", []),
     "wait_ms": Field("integer", 0, number_in(0, 60_000)),
+    "mappings": Field("table", {}),
 }
 _LIMITS: Table = {"file": Field("text", ""), "documents": Field("texts", [])}
 _MITIGATION: Table = {"playbook": Field("text", "")}
@@ -93,6 +95,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Bounded files in merge order, as written, and live topics; ``sources`` names each file in the journal.
     wait_ms
         How long after the end of an interval the live sequencer waits for stragglers before it cuts.
+    mappings
+        Mapping files of foreign sources (``connectors/feeds``), by what the journal calls the file, or by topic.
     epoch
         Which commands are ours: raised after a key was stolen, together with the key set's ``epoch_floor``.
     limits, playbook
@@ -132,6 +136,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     topics: tuple[str, ...]
     wait_ms: int
+    mappings: dict[str, Path] = {}
     limits_file: Path | None
     playbook_file: Path | None
     limits: list[dict[str, Any]]
@@ -167,14 +172,16 @@ def load_configuration(path: str | Path) -> Configuration:
     limits_file = directory / limits["file"] if limits["file"] else None
     playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None
     rules = [] if limits_file is None else load_limits(limits_file)
+    sources = source_names(inputs["events"], path.name)
     return Configuration(
         path=path.absolute(),
         directory=directory,
         **top,
         events=tuple(inputs["events"]),
-        sources=source_names(inputs["events"], path.name),
+        sources=sources,
         topics=tuple(inputs["topics"]),
         wait_ms=inputs["wait_ms"] or top["slice_ms"],
+        mappings=_mappings(inputs, sources, path),
         limits_file=limits_file,
         playbook_file=playbook_file,
         limits=rules,
@@ -280,6 +287,23 @@ def playbook_section(
         return _versioned("rules", rules, previous)
     section = _versioned("rules", rules, previous, {"rules": rules, "response": response})
     return {**section, "response": response}
+
+
+def _mappings(inputs: dict[str, Any], sources: tuple[str, ...], path: Path) -> dict[str, Path]:
+    """Return the mapping files by source; each must be of an input."""
+    known = {**dict(zip(inputs["events"], sources, strict=True)), **{topic: topic for topic in inputs["topics"]}}
+    found = {}
+    for name, file in inputs["mappings"].items():
+        place = f"{path.name} [inputs] mappings"
+        if name not in known:
+            near = f"; did you mean {nearest(name, known)!r}?" if known else ""
+            raise UsageError(f"{place}: {name!r} is neither among events nor topics{near}")
+        if not isinstance(file, str):
+            raise UsageError(f"{place}: {name!r} must name a mapping file")
+        if name in OWN_TOPICS:
+            raise UsageError(f"{place}: {name} holds records of Seawall's own; map other people's topics")
+        found[known[name]] = path.absolute().parent / file
+    return found
 
 
 def _limits_section(

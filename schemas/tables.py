@@ -17,7 +17,7 @@ ABSENT = object()  # a default that leaves the key out
 
 
 class Field(NamedTuple):
-    """One key: its kind (``text integer number boolean texts table tables``), default and rule."""
+    """One key: its kind (``text integer number boolean texts table tables any``), default and rule."""
 
     kind: str
     default: Any = REQUIRED
@@ -95,6 +95,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "texts": lambda value: _is_list(value, str),
     "table": lambda value: isinstance(value, dict),
     "tables": lambda value: _is_list(value, dict),
+    "any": lambda value: True,
 }
 _NAMES = {
     "text": "a text",

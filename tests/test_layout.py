@@ -20,6 +20,7 @@ MADE_BY_TOOLS = {"build", "dist", "bytewax_seawall.egg-info", "seawall-demo"}
 PACKAGES = {
     "seawall": "ops/package",
     "seawall.connectors": "connectors",
+    "seawall.connectors.feeds": "connectors/feeds",
     "seawall.connectors.kafka": "connectors/kafka",
     "seawall.connectors.venues": "connectors/venues",
     "seawall.dataflows": "dataflows",

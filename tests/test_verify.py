@@ -22,7 +22,7 @@ from seawall.schemas import dsse
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.records import Stored
 from seawall_testing import crisis
-from seawall_testing.desk import SECOND, T0, lines, mark
+from seawall_testing.desk import MS, SECOND, T0, account, fill, instrument, lines, mark, write_desk
 from seawall_testing.memory_bus import MemoryBus
 
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
@@ -215,6 +215,30 @@ def test_a_command_of_another_environment_or_issuer_is_a_finding(
     for environment, issuer in (("prod", "risk/dev"), ("dev", "risk/other")):
         report = verify(bus, public, environment, issuer)
         assert {finding.topic for finding in report.findings} == {"commands", "state"}
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c", "d", "e"])  # of either shard
+def test_rejects_that_only_one_shard_heard_of_are_no_strangers(name: str, tmp_path: Path) -> None:
+    book = lines(
+        mark(T0), fill(T0, "f0", name), b"{", fill(T0 + 300 * MS, "f1", name), b"[", fill(T0 + SECOND, "f2", name)
+    )
+    path = write_desk(tmp_path, {"reference.jsonl": lines(instrument(), account(name)), "book.jsonl": book}, shards=2)
+    configuration = load_configuration(path)
+    run(configuration)
+    bus = open_bus("sqlite:seawall.db", tmp_path)
+    trust = keys.public_keys(tmp_path / "keys" / "dev.pem")
+    report = verify(bus, trust, configuration.environment, configuration.issuer)
+    bus.close()
+    assert report.good and report.records["rejects"] == 2
+
+
+def test_live_inputs_on_the_same_bus_are_no_strangers(original: Records, folder: Path, public: dict[str, Any]) -> None:
+    bus = MemoryBus()
+    bus.records = {**original, ("oms", 3): original["journal", 0][:2]}
+    configuration = load_configuration(folder / "run.toml")
+    terms = public, configuration.environment, configuration.issuer, None
+    assert [found.rule for found in verify(bus, *terms).findings] == ["STRANGER"]
+    assert verify(bus, *terms, ["oms"]).good
 
 
 def test_what_a_cut_run_leaves_is_told_from_what_was_changed(original: Records, check: Check) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from seawall.schemas.errors import Reason, Rejected
+from seawall.schemas.events import Event
 from seawall.schemas.slices import SLICE_BYTES_MAX
 
 RECORD_BYTES_MAX = 256 * 1024
@@ -24,6 +25,24 @@ class RejectRecord(NamedTuple):
 
     id: str
     value: bytes
+
+
+class Foreign(NamedTuple):
+    """A record that did not arrive as what it is: mapped from another form, or redriven.
+
+    Attributes
+    ----------
+    event
+        The input record, or what is kept of one that is none.
+    line
+        Its bytes as an input record.
+    original
+        What arrived, for the topic ``rejects``.
+    """
+
+    event: Event | RejectRecord
+    line: bytes
+    original: bytes
 
 
 class Place(NamedTuple):

@@ -21,16 +21,18 @@ from seawall.operators.core.interval import (
     transfer_options,
 )
 from seawall.operators.core.market.journaled import journaled_signal, marks_of_signal
-from seawall.operators.core.rejects import Place, RejectRecord, reject_record
+from seawall.operators.core.rejects import Foreign, Place, RejectRecord, reject_record
 from seawall.operators.core.standing import Standing
-from seawall.operators.core.ticks import UNKNOWN_US, Item, Ticks
+from seawall.operators.core.ticks import EVENT_BYTES_MAX, UNKNOWN_US, Item, Ticks
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import parse_quantity
 from seawall.schemas.errors import Rejected
 from seawall.schemas.events import NO_TIME
+from seawall.schemas.redrives import REDRIVE
 
 WITNESSED = ("signals", "acknowledgements")
-"""Topics of which slices say what was taken."""
+"""Topics of which slices say what was taken; of ``redrive`` too."""
+FOREIGN_BYTES = 1024  # what any one record may take in a slice beside its text
 REFERENCE = (ev.Asset, ev.Instrument, ev.Schedule, ev.Counterparty, ev.NettingSet, ev.Account)
 RAW = (ev.Trade, ev.Quote, ev.Depth, ev.Bar, ev.OpenInterest, ev.Liquidation)
 EVERYWHERE = (ev.VenueStatus, ev.Notice, ev.Acknowledgement)
@@ -93,6 +95,7 @@ class Slicer(Ticks):
             ev.BalanceReport: self._balance_report,
             ev.Signal: self._signal,
             RejectRecord: self._refuse,
+            Foreign: self._foreign,
         }
         handlers |= dict.fromkeys(REFERENCE, self._reference)
         handlers |= dict.fromkeys(RAW, self._market)
@@ -106,6 +109,21 @@ class Slicer(Ticks):
         interval = self._room(TAKEN_BYTES, None) if witness else self._interval
         interval.add_taken(witness)
         interval.add_reject(record)
+
+    def _foreign(self, foreign: Foreign, item: Item) -> None:
+        """Take a record that was mapped or redriven; what is redriven is witnessed in the slices that it goes into."""
+        place, inner = self.places[item[1]], (*item[:5], foreign.event, foreign.line)
+        redriven = place.name == REDRIVE
+        if redriven and not self._interval.has_room(size := len(foreign.line) + FOREIGN_BYTES):
+            self._room(min(size, EVENT_BYTES_MAX), None)
+        try:
+            self._handlers[type(foreign.event)](foreign.event, inner)
+        except Rejected as rejected:
+            self._refuse(reject_record(place, item[2], rejected, foreign.original), inner)
+        if redriven:
+            sha256 = hashlib.sha256(item[6]).hexdigest()
+            self._interval.add_taken([place.name, place.partition, item[2], sha256])
+            self._interval.broadcast = True
 
     def _reference(self, event: Any, item: Item) -> None:
         self._admission.check(event)

@@ -14,7 +14,7 @@ Rules it keeps
 from typing import Any, NamedTuple
 
 from seawall.operators.core.interval import Interval
-from seawall.operators.core.rejects import Place, RejectRecord
+from seawall.operators.core.rejects import Foreign, Place, RejectRecord
 from seawall.operators.core.standing import Standing
 from seawall.schemas import events as ev
 from seawall.schemas.errors import Reason, Rejected
@@ -24,7 +24,7 @@ EVENT_BYTES_MAX = 320 * 1024
 POSITION_BYTES = 80
 UNKNOWN_US = -2
 
-Item = tuple[int, int, int, int, int, ev.Event | RejectRecord, bytes]
+Item = tuple[int, int, int, int, int, ev.Event | RejectRecord | Foreign, bytes]
 """Effective time, number of the source, line or offset, next byte, 1 when late, the record, its bytes."""
 
 

@@ -1,13 +1,17 @@
 """Real runs of the command line in processes of their own, and what they leave on the bus."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from seawall.connectors.bus import open_bus
+from seawall.ops.cli import main
 from seawall.ops.replay import read_all
 
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
@@ -28,6 +32,32 @@ def seawall(
         check=False,
         env={**os.environ, **(env or {})},
     )
+
+
+class Done(NamedTuple):
+    """What a command did in this process."""
+
+    returncode: int
+    raw: bytes
+    stderr: str
+
+    @property
+    def stdout(self) -> str:
+        return self.raw.decode()
+
+
+def command(*arguments: Any) -> Done:
+    """Run a command of the command line to its end, in this process: for tests that run many."""
+    out, err = io.TextIOWrapper(io.BytesIO(), write_through=True), io.StringIO()
+    code = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch.object(sys, "argv", ["seawall"]):
+        sys.argv += map(str, arguments)
+        try:
+            main()
+        except SystemExit as done:
+            code = int(done.code or 0)
+    out.flush()
+    return Done(code, out.buffer.getvalue(), err.getvalue())  # type: ignore[attr-defined]
 
 
 def contents(folder: Path, topics: Iterable[str] | None = None, url: str = "sqlite:seawall.db") -> Contents:
