@@ -1,7 +1,7 @@
 """Instruments, assets, issuers and strategies across shards, against a slow reference in exact fractions.
 
-They are there where a limit names one of their kind and nowhere else; a strategy is what its fills made of nothing,
-whatever account they went through, and a bust leaves no trace in it.
+They are there where a limit names one of their kind and nowhere else; a strategy is what its fills made of nothing, in
+whichever accounts and shards, and a bust leaves no trace in it.
 """
 
 from fractions import Fraction
@@ -104,13 +104,17 @@ def test_strategies_and_instruments_are_the_sums_of_their_fills_on_every_shard(
     for strategy in ("carry", "basis"):
         counted = [t for t in kept if t.strategy == strategy and HOLDERS[t.holder][1]]
         units = {
-            n: sum((HOLDERS[t.holder][1] * t.quantity for t in counted if t.name == n), Fraction()) for n in PRICES
+            (h, n): sum((t.quantity for t in counted if (t.holder, t.name) == (h, n)), Fraction())
+            for h in HOLDERS
+            for n in PRICES
         }
+        gross_notional = sum(abs(held) * PRICES[name] for (_, name), held in units.items())
+        net = sum(HOLDERS[h][1] * held * PRICES[name] for (h, name), held in units.items())
         cash = sum((HOLDERS[t.holder][1] * (t.quantity * t.price + t.fee) for t in counted), Fraction())
         got = measured(found, f"strategy:{strategy}") or dict.fromkeys(("gross_notional", "net_notional", "pnl"), 0.0)
-        assert got["gross_notional"] == pytest.approx(float(sum(abs(units[n]) * PRICES[n] for n in PRICES)))
-        assert got["net_notional"] == pytest.approx(float(sum(units[n] * PRICES[n] for n in PRICES)), abs=1e-6)
-        assert got["pnl"] == pytest.approx(float(sum(units[n] * PRICES[n] for n in PRICES) - cash), abs=1e-6)
+        assert got["gross_notional"] == pytest.approx(float(gross_notional))
+        assert got["net_notional"] == pytest.approx(float(net), abs=1e-6)
+        assert got["pnl"] == pytest.approx(float(net - cash), abs=1e-6)
     gross = {}
     for name, price in PRICES.items():
         held = {h: sum((t.quantity for t in kept if (t.holder, t.name) == (h, name)), Fraction()) for h in HOLDERS}

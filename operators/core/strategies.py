@@ -1,8 +1,8 @@
 """What each strategy holds and has made: the fills that name it, from our side, whatever account they went through.
 
 A fill of an account of ours counts as it is, one of a client's turned, one of an agency account not at all. The book is
-that of ``book``, with strategies in the place of accounts: positions at average cost, and in balances what was
-realised, spot trades and fees.
+that of ``book``, with *shares* in the place of accounts: what one account holds for one strategy, at average cost, and
+in balances what was realised, spot trades and fees. Like everywhere, gross notional is that of accounts, added up.
 """
 
 from typing import Any
@@ -22,11 +22,12 @@ I8 = NDArray[np.int64]
 
 
 class StrategyBook:
-    """The strategies of one shard, numbered in order of their first fill."""
+    """The strategies of one shard and their shares, numbered in order of their first fill."""
 
     def __init__(self, directory: Directory, marks: Marks, sheet: OptionSheet) -> None:
         self.names: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._shares: dict[tuple[int, int], int] = {}  # by strategy and account
         self._directory, self._marks = directory, marks
         self.positions, self.balances = Positions(), Balances()
         self._values = AccountValues(directory, marks, self.positions, self.balances, sheet)
@@ -35,21 +36,25 @@ class StrategyBook:
         """Make room for the instruments that the directory has just learned."""
         self.positions.classify(np.zeros(len(self._directory.instrument_records), dtype=np.int64), 1)
 
-    def numbers(self, names: list[str]) -> I8:
-        """Return the number of each strategy, -1 where a fill names none."""
-        for name in names:
-            if name and name not in self._numbers:
-                self._numbers[name] = len(self.names)
-                self.names.append(name)
-        return np.array([self._numbers[name] if name else -1 for name in names], dtype=np.int64)
+    def share(self, name: str, account: int) -> int:
+        """Return the number of what an own account holds for a strategy; one that is first named gets the next."""
+        number = self._numbers.setdefault(name, len(self.names))
+        if number == len(self.names):
+            self.names.append(name)
+        return self._shares.setdefault((number, account), len(self._shares))
 
-    def take(self, strategy: I8, stake: F8, instrument: I8, units: I8, values: F8) -> tuple[I8, F8, F8]:
+    def shares(self, names: list[str], accounts: I8) -> I8:
+        """Return the share of each fill, -1 where it names no strategy."""
+        pairs = zip(names, accounts.tolist(), strict=True)
+        return np.array([self.share(name, account) if name else -1 for name, account in pairs], dtype=np.int64)
+
+    def take(self, share: I8, stake: F8, instrument: I8, units: I8, values: F8) -> tuple[I8, F8, F8]:
         """Take fills of derivatives in order.
 
         Parameters
         ----------
-        strategy, stake, instrument
-            By fill; ``stake`` is 1, -1 or 0.
+        share, stake, instrument
+            By fill; of :meth:`shares`; ``stake`` is 1, -1 or 0.
         units, values
             Signed units, and the value of one in the settlement asset.
 
@@ -58,10 +63,10 @@ class StrategyBook:
         tuple
             Which of the fills count, their stakes, and what each of these realised.
         """
-        at = ((strategy >= 0) & (stake != 0)).nonzero()[0]
+        at = ((share >= 0) & (stake != 0)).nonzero()[0]
         number, sign = instrument[at], stake[at]
         marks = self._marks.across()[number]
-        slots = self.positions.slots(strategy[at], number, marks)
+        slots = self.positions.slots(share[at], number, marks)
         realised, _ = self.positions.fill_many(slots, (sign * units[at]).astype(np.int64), values[at])
         return at, sign, realised
 
@@ -80,24 +85,26 @@ class StrategyBook:
 
     def sums(self) -> F8:
         """Return gross notional, net notional and P&L of every strategy at the marks across venues, shape (3, n)."""
-        rows, marks, count = self.positions.rows, self._marks, len(self.names)
-        owner, at = rows["account"], rows["mark"]
+        rows, paid, marks, count = self.positions.rows, self.balances.rows, self._marks, len(self.names)
+        strategy = np.array([number for number, _ in self._shares], dtype=np.int64)
+        owner, at = strategy[rows["account"]], rows["mark"]
         held = rows["size"] * marks.unit[at]
         notional = np.abs(held)
         signed = self._values.signed(held, notional)
         made = sum_by(owner, held - rows["cost"] * marks.worth[at], count)
-        cash = self.balances.rows["amount"] * marks.asset_worth[self.balances.rows["asset"]]
-        made += sum_by(self.balances.rows["account"], cash, count)
+        made += sum_by(strategy[paid["account"]], paid["amount"] * marks.asset_worth[paid["asset"]], count)
         return np.stack([sum_by(owner, notional, count), sum_by(owner, signed, count), made])
 
     def snapshot(self) -> list[Any]:
         """Return the state for :func:`snapshot.pack`."""
-        return [list(self.names), self.positions.snapshot(), self.balances.snapshot()]
+        shares = [list(pair) for pair in self._shares]
+        return [list(self.names), shares, self.positions.snapshot(), self.balances.snapshot()]
 
     def restore(self, state: list[Any]) -> None:
         """Take the state of a snapshot."""
         self.names = list(state[0])
         self._numbers = {name: number for number, name in enumerate(self.names)}
-        self.positions.restore(state[1])
-        self.balances.restore(state[2])
+        self._shares = {(strategy, account): number for number, (strategy, account) in enumerate(state[1])}
+        self.positions.restore(state[2])
+        self.balances.restore(state[3])
         self.grow()

@@ -92,7 +92,7 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     fees = reals(fills.fee) if fills.fee else np.zeros(0)
     _pay(ledger.balances, accounts, settlement, realised, fees, assets)
     if fills.strategy:
-        of, book = ledger.strategies.numbers(fills.strategy), ledger.strategies
+        of, book = ledger.strategies.shares(fills.strategy, accounts), ledger.strategies
         counted, stake, realised = book.take(of, arrays["stake"][accounts], instruments, units, values)
         fees, assets = (fees, None) if assets is None else (stake * fees[counted], assets[counted])
         _pay(book.balances, of[counted], settlement[counted], realised, fees, assets)
@@ -169,7 +169,7 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
     if not strategy or not stake:
         return
     book = ledger.strategies
-    one = int(book.numbers([strategy])[0])
+    one = book.share(strategy, local)
     mark = -1 if spot else ledger.marks.row(number)
     _trade(ledger, (book.positions, book.balances), one, number, mark, stake * units, price)
     if fee:
