@@ -5,7 +5,8 @@ the log's public key. What stands on another topic is proven through the audit r
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,11 @@ import orjson
 
 from seawall.connectors.bus import Bus
 from seawall.connectors.logs import LogFolder, last_checkpoint, log_folder
-from seawall.operators.core.sealing import Finding, check_partition
+from seawall.operators.core.sealing import Fault, Finding, check_partition
 from seawall.schemas.errors import CouldNotVerify, UsageError, VerificationError
 from seawall.schemas.evidence.merkle import inclusion_proof
 from seawall.schemas.evidence.note import NoteKey, open_note, parse_note, parse_vkey
-from seawall.schemas.evidence.tiles import TILE_WIDTH, decode_bundle, tile_hashes, tile_path
+from seawall.schemas.evidence.tiles import TILE_WIDTH, LogEdge, decode_bundle, tile_hashes, tile_path
 from seawall.schemas.evidence.tlog import Checkpoint, TlogProof, parse_checkpoint, parse_proof, verify_proof
 from seawall.schemas.records import Stored
 
@@ -97,16 +98,46 @@ def check(proof: bytes, keys: list[NoteKey], witnesses_min: int = 0) -> Proven:
     return Proven(checkpoint, parsed.index, parsed.extra, [key.name for key in signers if key in witnesses])
 
 
-def check_log(path: Path, keys: list[NoteKey]) -> tuple[Checkpoint, list[Finding]]:
-    """Return the latest checkpoint of a folder of tiles, and what is wrong with the records in it."""
+def check_log(path: Path, keys: list[NoteKey], older: Sequence[Path] = ()) -> tuple[Checkpoint, list[Finding]]:
+    """Return the latest checkpoint of a folder of tiles, and what is wrong with its records and tiles.
+
+    Parameters
+    ----------
+    older
+        Checkpoints that were kept: the log must still hold what they sealed.
+    """
     folder = LogFolder(path)
     published = folder.checkpoint()
     if published is None:
         raise UsageError(f"{path} holds no log: no file checkpoint; name a folder such as RUN/tiles/audit/0")
-    checkpoint = parse_checkpoint(open_note(published, keys).text)
-    if not any(key.name == checkpoint.origin for key in open_note(published, keys).verified):
+    checkpoint = _signed(published, keys)
+    kept = [_signed(one.read_bytes(), keys) for one in older]
+    if strange := next((one.origin for one in kept if one.origin != checkpoint.origin), None):
+        raise VerificationError(f"an older checkpoint is of the log {strange}, not of {checkpoint.origin}")
+    findings = list(check_partition(chain.from_iterable(_bundles(folder, checkpoint.size)), [checkpoint, *kept]))
+    return checkpoint, findings or list(_check_tiles(folder, checkpoint.size))
+
+
+def _signed(data: bytes, keys: list[NoteKey]) -> Checkpoint:
+    """Return the checkpoint of a note that the log itself signed."""
+    note = open_note(data, keys)
+    checkpoint = parse_checkpoint(note.text)
+    if not any(key.name == checkpoint.origin for key in note.verified):
         raise VerificationError(f"the checkpoint is not signed by the log {checkpoint.origin}")
-    return checkpoint, list(check_partition(_entries(folder, checkpoint.size), [checkpoint]))
+    return checkpoint
+
+
+def _check_tiles(folder: LogFolder, size: int) -> Iterator[Finding]:
+    """Yield the tiles that are not those of the records, which are what was sealed."""
+    edge = LogEdge()
+    files = [file for entries in _bundles(folder, size) for file in edge.extend(entries)]
+    for path, data in [*files, *edge.partial_tiles()]:
+        try:
+            same = folder.read(path) == data
+        except OSError:
+            same = False
+        if not same:
+            yield Finding(edge.size, Fault.TILES, f"{path} is missing, or is not that of the records")
 
 
 def read_keys(text: str) -> list[NoteKey]:
@@ -114,13 +145,14 @@ def read_keys(text: str) -> list[NoteKey]:
     return [parse_vkey(line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def _entries(folder: LogFolder, size: int) -> Iterator[bytes]:
+def _bundles(folder: LogFolder, size: int) -> Iterator[list[bytes]]:
+    """Yield the records of a log, bundle by bundle; fewer than were sealed where one is missing or cut."""
     for number in range(-(-size // TILE_WIDTH)):
         width = min(TILE_WIDTH, size - number * TILE_WIDTH)
         try:
-            yield from decode_bundle(folder.read(tile_path("entries", number, width)))[:width]
-        except OSError:
-            return  # the records end here: fewer than were sealed
+            yield decode_bundle(folder.read(tile_path("entries", number, width)))[:width]
+        except (OSError, ValueError):
+            return
 
 
 def _command(bus: Bus, digest: str) -> str:

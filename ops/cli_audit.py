@@ -43,10 +43,13 @@ def prove(
 def check(
     proof: Annotated[Path, typer.Argument(metavar="PROOF", help="A proof, or a folder such as RUN/tiles/audit/0.")],
     keys: Keys,
+    older: Annotated[
+        list[Path] | None, typer.Option("--older", help="Of a folder: a checkpoint kept from before; may be repeated.")
+    ] = None,
     witnesses: Annotated[int, typer.Option("--witnesses", min=0, help="How many witnesses must have cosigned.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
 ) -> None:
-    """Check a proof offline, with public keys only; of a folder, every record of its log.
+    """Check a proof offline, with public keys only; of a folder, every record and tile of its log.
 
     Example: seawall audit check command.tlog-proof --keys logs.vkeys
     """
@@ -55,7 +58,7 @@ def check(
 
     known = read_keys(_text(keys))
     if proof.is_dir():
-        _check_folder(proof, known, as_json)
+        _check_folder(proof, known, older or [], as_json)
         return
     if not proof.is_file():
         raise UsageError(f"{proof} does not exist; name a proof made with seawall audit prove, or a log's folder")
@@ -93,10 +96,12 @@ def keys(
         print(witness.vkey)
 
 
-def _check_folder(folder: Path, known: list[NoteKey], as_json: bool) -> None:
+def _check_folder(folder: Path, known: list[NoteKey], older: list[Path], as_json: bool) -> None:
     from seawall.ops.audit import check_log
 
-    checkpoint, findings = check_log(folder, known)
+    if gone := next((path for path in older if not path.is_file()), None):
+        raise UsageError(f"{gone} does not exist; name a checkpoint that was kept, as RUN/tiles/audit/0/checkpoint")
+    checkpoint, findings = check_log(folder, known, older)
     if as_json:
         listed = [{"at": found.at, "fault": found.fault, "text": found.text} for found in findings]
         told = {"good": not findings, "origin": checkpoint.origin, "size": checkpoint.size}

@@ -7,6 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from seawall.connectors.key_sets import versions
 from seawall.connectors.signers import open_signer
@@ -223,6 +225,14 @@ def test_prod_does_not_run_on_keys_that_nobody_vouches_for(tmp_path: Path) -> No
     assert not (tmp_path / "run" / "keys").exists()
 
 
+def files_that_hold(folder: Path, secret: bytes) -> list[str]:
+    """Return the files in which a secret stands in any usual spelling."""
+    spellings = [secret, secret.hex().encode(), base64.b64encode(secret)[:42], base64.urlsafe_b64encode(secret)[:42]]
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(found) > 10
+    return [path.name for path in found if any(spelling in path.read_bytes() for spelling in spellings)]
+
+
 def test_an_encrypted_key_signs_a_run_and_never_stands_in_the_clear(tmp_path: Path) -> None:
     path = crisis.write_crisis(tmp_path / "run", 1)
     word = tmp_path / "run" / "word"
@@ -233,6 +243,9 @@ def test_an_encrypted_key_signs_a_run_and_never_stands_in_the_clear(tmp_path: Pa
     path.write_text(path.read_text() + '[keys]\nsigner = "file:keys/dev.pem?passphrase-file=word"\n')
     ended("run", path, folder=tmp_path)
     assert "verified:" in ended("verify", path, folder=tmp_path)
+    secret = load_pem_private_key((tmp_path / "run/keys/dev.pem").read_bytes(), word.read_bytes().strip())
+    assert isinstance(secret, Ed25519PrivateKey)
+    assert files_that_hold(tmp_path / "run", secret.private_bytes_raw()) == []
     word.write_text("short\n")
     weak = seawall("keys", "new", "keys/weak.pem", "--passphrase-file", "word", cwd=tmp_path / "run")
     assert (weak.returncode, "openssl rand" in weak.stderr) == (2, True)

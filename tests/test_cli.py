@@ -306,6 +306,19 @@ def test_a_recovery_store_that_is_gone_loses_nothing(folder: Path) -> None:
     assert differences(contents(folder), before) == []
 
 
+def test_an_older_recovery_store_put_back_changes_no_byte(folder: Path) -> None:
+    shutil.copytree(folder / "recovery", folder / "older")
+    with (folder / "marks.jsonl").open("ab") as file:
+        file.write(lines(mark(T0 + 30 * SECOND, "50")))
+    assert seawall("run", folder / "desk.toml").returncode == 0
+    wanted = contents(folder)
+    shutil.rmtree(folder / "recovery")
+    (folder / "older").rename(folder / "recovery")
+    assert seawall("run", folder / "desk.toml").returncode == 0
+    assert differences(contents(folder), wanted) == []
+    assert seawall("verify", folder).returncode == 0
+
+
 def test_a_bus_that_is_gone_beside_a_recovery_store_is_written_anew(folder: Path) -> None:
     """The store of another bus is set aside: it stands at offsets that the new one does not have."""
     before = contents(folder)

@@ -106,6 +106,21 @@ def test_a_log_is_checked_from_its_tiles_alone_and_a_changed_bundle_is_found(cop
     assert "ROOT" in done.stdout
 
 
+def test_a_log_that_no_longer_holds_what_a_kept_checkpoint_sealed_is_found_without_the_run(
+    sealed: Path, tmp_path: Path
+) -> None:
+    log, trusted = sealed / "tiles" / "audit" / "0", sealed / "logs.vkeys"
+    kept = [record[3] for record in contents(sealed, ["checkpoints"])["checkpoints", 0]]
+    (tmp_path / "first").write_bytes(kept[0])
+    assert seawall("audit", "check", log, "--keys", trusted, "--older", tmp_path / "first").returncode == 0
+    shutil.copytree(log, tmp_path / "log")
+    (tmp_path / "log" / "checkpoint").write_bytes(kept[0])
+    done = seawall("audit", "check", tmp_path / "log", "--keys", trusted, "--older", log / "checkpoint")
+    assert (done.returncode, "TRUNCATED" in done.stdout) == (1, True), done.stderr
+    done = seawall("audit", "check", log, "--keys", trusted, "--older", tmp_path / "nowhere")
+    assert (done.returncode, "nowhere does not exist" in done.stderr) == (2, True)
+
+
 def test_tiles_that_are_gone_are_named_and_written_again_by_the_next_run(copy: Path, sealed: Path) -> None:
     shutil.rmtree(copy / "tiles")
     done = seawall("verify", copy)

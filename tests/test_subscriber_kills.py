@@ -55,12 +55,18 @@ def effects(database: Path) -> list[tuple[str, str, str]]:
         return list(db.execute("select command_id, type, target from gateway_effect order by at"))
 
 
+def whole_read(run: Path, database: Path) -> float:
+    """Return how long a read from start to end takes: of several the shortest counts, as others only add to it."""
+    began = time.monotonic()
+    gateway(run, database, None)
+    return time.monotonic() - began
+
+
 def kill_often(run: Path, folder: Path, kills: int, seed: int) -> None:
     """Kill at random moments of a read from start to end; begin on a new database whenever one was read through."""
     folder.mkdir()
-    began = time.monotonic()
-    gateway(run, folder / "whole.db", None)
-    took, wanted = time.monotonic() - began, effects(folder / "whole.db")
+    took = min(whole_read(run, folder / f"whole-{number}.db") for number in range(3))
+    wanted = effects(folder / "whole-0.db")
     assert len(wanted) == len(set(wanted)) > 50
     dice, done, number = random.Random(seed), 0, 0
     while done < kills:
@@ -75,7 +81,7 @@ def kill_often(run: Path, folder: Path, kills: int, seed: int) -> None:
 def test_a_subscriber_killed_at_random_moments_applies_each_effect_exactly_once(run: Path, tmp_path: Path) -> None:
     kill_often(run, tmp_path / "few", KILLS, seed=1)
     ids = {record[3] for records in contents(run, ["commands"]).values() for record in records}
-    assert len(ids) >= len(effects(tmp_path / "few" / "whole.db"))
+    assert len(ids) >= len(effects(tmp_path / "few" / "whole-0.db"))
 
 
 @pytest.mark.soak

@@ -144,6 +144,7 @@ class Fault(StrEnum):
     ROOT = "ROOT"  # the records are not those that were sealed
     TRUNCATED = "TRUNCATED"  # fewer records than were sealed
     SPLIT = "SPLIT"  # two checkpoints of one size
+    TILES = "TILES"  # a tile is not that of the records
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,12 @@ function* leaves(folder, size) {
 const [vkey, folder, ...older] = process.argv.slice(2);
 const log = parseVkey(vkey);
 const latest = openCheckpoint(join(folder, 'checkpoint'), log);
-const wanted = new Map(older.map((path) => openCheckpoint(path, log)).map((one) => [one.size, one.root]));
-wanted.set(latest.size, latest.root);
+const wanted = new Map([[latest.size, latest.root]]);
+for (const one of older.map((path) => openCheckpoint(path, log))) {
+  if (one.size > latest.size) fail(`${one.size} records were sealed, the log has ${latest.size}`);
+  if (wanted.has(one.size) && !wanted.get(one.size).equals(one.root)) fail(`two roots for ${one.size} records`);
+  wanted.set(one.size, one.root);
+}
 const peaks = [];
 let size = 0;
 for (let hash of leaves(folder, latest.size)) {
