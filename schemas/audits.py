@@ -101,13 +101,14 @@ class LimitDocumentBody(Output):
 
 
 class WithheldBody(Output):
-    """A command that a playbook asks for and that may not be given."""
+    """A command that a playbook asks for and that may not be given; ``action`` is what was worked out for it."""
 
     rule: str
     kind: str
     target: str
     breach: str
     why: str
+    action: dict[str, str] | UnsetType = UNSET
 
 
 class ShadowedBody(Output):

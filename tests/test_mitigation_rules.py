@@ -184,13 +184,18 @@ def test_a_dry_run_decides_what_the_real_run_does_and_commands_nothing(tmp_path:
 
 def test_with_terms_trading_in_our_own_books_takes_a_person_whatever_the_cause(tmp_path: Path) -> None:
     reduce = ("REDUCE_POSITION", "account", {"ratio": 0.5})
-    ran = run(tmp_path, [rule("r", at_level("hard"), reduce)], fill(T0 + SECOND, "f", "h1", price="1000"),
-              equity(1, "-950", "h1"), equity(2, "-950"), response=TERMS)  # fmt: skip
+    terms = {"type": "netting_set", "netting_set": "a", "counterparty": "a", "event_time_us": T0 + 3}
+    book = [rule("r", at_level("hard"), reduce)]
+    blows = [fill(T0 + SECOND, "f", "h1", price="1000"), equity(1, "-950", "h1"), equity(2, "-950")]
+    ran = run(tmp_path / "allowed", book, {**terms, "close_out": True}, *blows, response=TERMS)
     assert given(ran) == [(2.0, "REDUCE_POSITION", "account:a")]
-    assert {body["why"] for body in ran.audits("withheld")} <= {
-        "trading in our own books takes a person", "a passive breach never forces trading in our own books",
-    }  # fmt: skip
-    assert {body["target"] for body in ran.audits("withheld")} == {"account:h1"}
+    ((ours, why),) = [(body["target"], body["why"]) for body in ran.audits("withheld")]
+    assert (ours, "our own books" in why) == ("account:h1", True)
+    refused = run(tmp_path / "refused", book, terms, *blows, response=TERMS)
+    assert given(refused) == []
+    assert ("account:a", "its terms do not let us close it out (close_out)") in [
+        (body["target"], body["why"]) for body in refused.audits("withheld")
+    ]
 
 
 def test_what_a_rule_reserves_for_people_is_withheld(tmp_path: Path) -> None:

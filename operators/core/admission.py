@@ -10,6 +10,7 @@ import msgspec
 
 from seawall.operators.core.directory import shard_of
 from seawall.operators.core.policy import Policy
+from seawall.operators.core.situation import asked_of
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import Scale, parse_scale
 from seawall.schemas.errors import Reason, Rejected
@@ -49,12 +50,14 @@ class Admission:
         self._owners: dict[str, str] = {}  # netting set -> counterparty
         self.policy = Policy()
         self.keys: KeySet | None = None  # who may sign limit documents
+        self.by_venue = False  # whether the playbook weighs venues, so that their depths are journaled
         self._issuer = self._environment = ""
 
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take a change of configuration: limits, and for whom limit documents must be."""
         self.policy.configure(configuration["limits"])
         self._issuer, self._environment = configuration["issuer"], configuration["environment"]
+        self.by_venue = "weights" in asked_of(configuration)
 
     def check_limits(self, document: dict[str, Any], as_of_us: int) -> None:
         """Check a limit document that is to count from the slice that ends at ``as_of_us``, or raise Rejected."""
@@ -120,7 +123,7 @@ class Admission:
             "scaled": sorted(self.scaled),
             "owners": list(self._owners.items()),
             "policy": self.policy.snapshot(),
-            "for": [self._issuer, self._environment],
+            "for": [self._issuer, self._environment, self.by_venue],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -135,7 +138,7 @@ class Admission:
         self.scaled = {(venue, instrument) for venue, instrument in state["scaled"]}
         self._owners = dict(state["owners"])
         self.policy.restore(state["policy"])
-        self._issuer, self._environment = state["for"]
+        self._issuer, self._environment, self.by_venue = state["for"]
 
     def account(self, name: str) -> KnownAccount:
         """Return a known account, or raise Rejected."""

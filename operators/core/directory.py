@@ -265,6 +265,16 @@ class Directory:
         ]
         return frozenset(scopes)
 
+    def closable(self) -> frozenset[str]:
+        """Return the accounts of counterparties, and their netting sets, whose terms say ``close_out``."""
+        found = []
+        for number in self.own:
+            account = self.account_records[number]
+            terms = self.netting_set_records.get(account.netting_set or account.account)
+            if account.holder == "counterparty" and terms is not None and terms.close_out:
+                found += [f"account:{account.account}", f"netting_set:{terms.netting_set}"]
+        return frozenset(found)
+
     def _scopes(self, account: ev.Account) -> tuple[str, ...]:
         """Return the scopes that hold an account."""
         scopes = [f"netting_set:{account.netting_set or account.account}", f"counterparty:{account.counterparty}"]

@@ -19,13 +19,14 @@ from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, Ta
 from seawall.operators.core.heard import alerts_of, forced_fills, news_of, wide_forced_fills, wide_news_of
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.price_states import PriceWatch
+from seawall.operators.core.situation import asked_of, book_of, hear_depths, parties_of, routes_of
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.operators.core.volatility import VolatilityState
 from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
 from seawall.schemas.slices import Fills, Slice
 
-SCHEMA = "exposure/5"
+SCHEMA = "exposure/6"
 
 
 class ExposureState:
@@ -51,6 +52,9 @@ class ExposureState:
         self._derived = False
         self._ratings: dict[str, str] = {}
         self._house: frozenset[str] = frozenset()
+        self._closable: frozenset[str] = frozenset()
+        self._asked: frozenset[str] = frozenset()  # what the playbook has computed
+        self._depths: dict[str, list[Any]] = {}
         self._writer = rows.RowWriter(shard)
         self._watch = PriceWatch()
 
@@ -117,6 +121,7 @@ class ExposureState:
             self.ledger = Ledger(self.shard, configuration)
         self.ledger.configure(configuration)
         self.configuration = configuration
+        self._asked = asked_of(configuration)
 
     def _frame(self, piece: Slice, digest: str, tables: dict[str, Table], out: rows.SliceRecords) -> Frame:
         ledger = self.ledger
@@ -125,9 +130,12 @@ class ExposureState:
         if piece.reference or not self._derived:
             self._derived = True
             self._ratings, self._house = ledger.directory.ratings(), ledger.directory.house()
+            self._closable = ledger.directory.closable()
         signalled = [row for event in piece.events for row in getattr(event, "instruments", ())]
         if signalled:
             self._markets.hear_signals(signalled, ledger.directory.instruments)
+            if "weights" in self._asked:
+                hear_depths(self._depths, piece.events)
         documents = [event.document for event in piece.events if isinstance(event, ev.Limit)]
         self._second_limits += documents
         markets = self._sampled(ledger, piece.as_of_us) if piece.second and decides else None
@@ -164,6 +172,10 @@ class ExposureState:
             ratings=self._ratings,
             house=self._house,
             limit_documents=documents,
+            closable=self._closable,
+            book=book_of(ledger, self._markets.depths(piece.as_of_us))
+            if decides and "position" in self._asked
+            else None,
         )
 
     def _watches(self) -> bool:
@@ -182,7 +194,7 @@ class ExposureState:
                 self._markets.sample_one(number, price.item(row), time_us.item(row))
         limits = self.configuration["limits"]
         asked = limits.get("documents") or any("scaling" in limit for limit in limits["limits"])
-        return self._markets.markets(ledger.directory, as_of_us) if asked else None
+        return self._markets.markets(ledger.directory, as_of_us) if asked or "position" in self._asked else None
 
     def _partial(self, ledger: Ledger, piece: Slice, digest: str, markets: Markets | None) -> dict[str, Any]:
         """Return what the second operator needs of this shard at the end of a second."""
@@ -204,6 +216,8 @@ class ExposureState:
             "digest": digest,
             "markets": list(markets) if markets is not None and self.shard == 0 else None,
             "limit_documents": list(self._second_limits),
+            "parties": parties_of(ledger) if "diversify" in self._asked else None,
+            "routes": routes_of(ledger, self._depths, piece.as_of_us) if "weights" in self._asked else None,
         }
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -223,6 +237,7 @@ class ExposureState:
                 "markets": self._markets.snapshot(),
                 "writer": self._writer.snapshot(),
                 "watch": self._watch.snapshot(),
+                "depths": self._depths,
             },
         )
 
@@ -238,6 +253,7 @@ class ExposureState:
         state = unpack(SCHEMA, data)
         self = cls(state["shard"])
         self.seq, self.configuration = state["seq"], state["configuration"]
+        self._asked = asked_of(self.configuration) if self.configuration else frozenset()
         if state["ledger"] is not None:
             self.ledger = Ledger(self.shard, self.configuration)
             self.ledger.configure(self.configuration)
@@ -247,6 +263,7 @@ class ExposureState:
         self._markets.restore(state["markets"])
         self._writer.restore(state["writer"])
         self._watch.restore(state["watch"])
+        self._depths = state["depths"]
         return self
 
 

@@ -77,6 +77,8 @@ class FirmState:
             records=({"exposures": exposures} if exposures else {}) | ({"alerts": alerts} if alerts else {}),
             markets=Markets(*head["markets"]) if head["markets"] is not None else None,
             limit_documents=head["limit_documents"],
+            parties=_parties(parts),
+            routes=head["routes"],
         )
 
     def _asked(self, parts: list[dict[str, Any]]) -> dict[str, Table]:
@@ -198,6 +200,13 @@ class _SecondCauses(Causes):
     def of(self, kind: str, name: str) -> list[str]:
         """Return the fills of the second."""
         return self._fills
+
+
+def _parties(parts: list[dict[str, Any]]) -> dict[str, list[float]] | None:
+    """Return the counterparties of all shards, each of which has one shard."""
+    if parts[0]["parties"] is None:
+        return None
+    return {name: row for part in parts for name, row in part["parties"].items()}
 
 
 def _tables(parts: list[dict[str, Any]]) -> dict[str, Table]:

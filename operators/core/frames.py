@@ -54,6 +54,23 @@ class Markets(NamedTuple):
     depth_reference: NDArray[np.float64]
 
 
+class Book(NamedTuple):
+    """Open positions of a shard, a row each, and what is visible of the depth of instruments.
+
+    ``accounts`` and ``instruments`` are the shard's numbers, ``units`` increments, ``notional`` is absolute and in the
+    reporting currency. By instrument: ``names``, ``increments``, and ``depth`` of the thinner side within 50 bp, NaN
+    where it is not known.
+    """
+
+    accounts: NDArray[np.int64]
+    instruments: NDArray[np.int64]
+    units: NDArray[np.int64]
+    notional: NDArray[np.float64]
+    names: list[str]
+    increments: list[str]
+    depth: NDArray[np.float64]
+
+
 class Decision(NamedTuple):
     """One entry for the audit: what was decided, and the causes that the record itself does not carry."""
 
@@ -120,6 +137,10 @@ class Frame:
     ratings: dict[str, str] = field(default_factory=dict)  # of counterparties; the same object until one changes
     house: frozenset[str] = frozenset()  # scopes that hold an account of our own
     limit_documents: list[dict[str, Any]] = field(default_factory=list)  # journaled, so verified
+    closable: frozenset[str] = frozenset()  # scopes of counterparties' accounts whose terms let us close them out
+    book: Book | None = None  # this and the next two only where a playbook has something computed of them
+    parties: dict[str, list[float]] | None = None  # counterparty -> our exposure to it, our free funds there
+    routes: dict[str, list[float]] | None = None  # venue -> visible depth, taker fee
 
 
 class Enforced(NamedTuple):

@@ -109,6 +109,10 @@ class Ledger:
         self._changed = True
         self.touched[accounts] = True
 
+    def notionals(self) -> F8:
+        """Return the absolute notional of every position, as last measured."""
+        return self._values.robust[3]
+
     def touch_values(self) -> None:
         """Note that what the book is worth has changed, as with a mark: what is held has not."""
         self._changed = True

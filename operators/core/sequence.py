@@ -226,7 +226,7 @@ class Slicer(Ticks):
     def _signal(self, event: ev.Signal, item: Item) -> None:
         """Take a signal as a whole or, where it does not fit the slice, into the next: a restart must cut alike."""
         marks = marks_of_signal(event, self._admission.instruments)
-        kept = journaled_signal(event, self._admission.instruments)
+        kept = journaled_signal(event, self._admission.instruments, self._admission.by_venue)
         encoded = _encode(kept) if kept is not None else b""
         size = len(encoded) + sum(MARK_BYTES + len(key[2]) for key, _ in marks)
         interval = self._room(size + TAKEN_BYTES, None)

@@ -149,6 +149,12 @@ class VolatilityState:
         names = list(directory.underlyings)
         return Markets(names, *(_first_known(values, linear, underlying, len(names)) for values in found))
 
+    def depths(self, as_of_us: int) -> F8:
+        """Return the visible depth of every instrument, NaN where it is not known or too old."""
+        rows = self.rows
+        deep = (rows["depth_us"] > 0) & (as_of_us - rows["depth_us"] <= SIGNAL_AGE_US_MAX)
+        return np.where(deep, rows["depth"], np.nan)
+
     def _reserve(self, count: int) -> None:
         if count > self.rows.size:
             self.rows.append(count - self.rows.size)

@@ -31,14 +31,18 @@ def marks_of_signal(signal: ev.Signal, instruments: Mapping[str, Any]) -> list[t
     return found
 
 
-def journaled_signal(signal: ev.Signal, instruments: Mapping[str, Any]) -> ev.Signal | None:
-    """Return alerts, and depth, volatility and score of the instruments scored; None where there are none of these."""
+def journaled_signal(signal: ev.Signal, instruments: Mapping[str, Any], by_venue: bool = False) -> ev.Signal | None:
+    """Return alerts, and depth, volatility and score of the instruments scored; None where there are none of these.
+
+    ``by_venue``: with the books of single venues, which only a playbook that weighs venues needs.
+    """
     rows = [
         ev.SignalRow(
             instrument=row.instrument,
             price=row.price,
             source=row.source,
             time_us=row.time_us,
+            venues=row.venues if by_venue else [],
             depth=row.depth,
             realised_volatility=row.realised_volatility,
             ew_volatility=row.ew_volatility,

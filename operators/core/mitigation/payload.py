@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from seawall.operators.core.frames import Frame
+from seawall.operators.core.mitigation.compute import Computed
 from seawall.operators.core.mitigation.triggers import Candidate
 from seawall.schemas.playbook import HANDLING
 
@@ -19,8 +20,7 @@ def payload_of(
     frame: Frame,
     configuration: dict[str, Any],
     place: list[Any],
-    computed: dict[str, str] | None = None,
-    plan: dict[str, str] | None = None,
+    computed: Computed | None = None,
 ) -> dict[str, Any]:
     """Return the payload of a command, times in microseconds.
 
@@ -28,7 +28,7 @@ def payload_of(
     ----------
     place
         Of its target: seq and id of the command before, and the rung.
-    computed, plan
+    computed
         What was worked out: part of the action, and what it was worked out from, part of the evidence.
     """
     command, breach, evidence = rule["commands"][candidate.at], candidate.breach, candidate.evidence
@@ -51,7 +51,7 @@ def payload_of(
     if breach is not None:
         reason |= {key: breach[key] for key in ("limit", "scope", "measure", "level")}
         reason |= {"observed": repr(breach["value"]), "bound": repr(breach["bound"])}
-    action = {k: text(v) for k, v in command.items() if k not in HANDLING} | (computed or {})
+    action = {k: text(v) for k, v in command.items() if k not in HANDLING} | (computed.action if computed else {})
     if command["kind"] == "CALL_MARGIN" and breach is not None and computed is None:
         action |= margin_call(breach, frame, configuration["reporting_currency"])
     causes = [*(() if breach is None else breach["evidence"]), *joined]
@@ -74,7 +74,12 @@ def payload_of(
         "action": action,
         "reason": reason,
         "policy": policy,
-        "evidence": {**evidence, "as_of_us": frame.as_of_us, "causes": causes, **({"plan": plan} if plan else {})},
+        "evidence": {
+            **evidence,
+            "as_of_us": frame.as_of_us,
+            "causes": causes,
+            **({"plan": computed.plan} if computed else {}),
+        },
     }
 
 

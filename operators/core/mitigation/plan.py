@@ -18,6 +18,7 @@ import orjson
 
 from seawall.operators.core.frames import Decision, Enforced, Frame, News, Planned
 from seawall.operators.core.limit_rules import LEVELS
+from seawall.operators.core.mitigation.compute import Asked, Computed, compute
 from seawall.operators.core.mitigation.control import LADDER, TRADING, Budget, choose, slot_of, strictness
 from seawall.operators.core.mitigation.loop import Change, Loop
 from seawall.operators.core.mitigation.payload import expires_us, payload_of, sha256
@@ -47,6 +48,8 @@ class MitigationState:
         self._targets: dict[str, list[Any]] = {}  # target -> [seq, previous id, place on the ladder]
         self._fired: dict[str, int] = {}  # "rule target" -> when it fired last
         self._set: dict[str, float] = {}  # slot -> how strict what was set there is
+        self._venues: dict[str, str] = {}  # venue -> its last status
+        self._limits: dict[str, dict[str, Any]] = {}  # as configured, for what is computed
         self._decisions: list[Decision] = []
 
     def step(self, enforced: Enforced) -> Planned:
@@ -71,6 +74,10 @@ class MitigationState:
         """Return where a target stands: 0 active, 1 reducing, 2 halted."""
         return int(self._targets[target][2]) if target in self._targets else 0
 
+    def places(self) -> dict[str, int]:
+        """Return where every target that was ever commanded stands."""
+        return {target: int(row[2]) for target, row in self._targets.items()}
+
     def _with_playbook(self, configuration: dict[str, Any]) -> dict[str, Any]:
         return configuration if self._playbook is None else {**configuration, "playbook": self._playbook}
 
@@ -80,6 +87,7 @@ class MitigationState:
         self.response = configuration["playbook"].get("response", {})
         self.triggers = Triggers(configuration["playbook"]["rules"])
         self.triggers.restore(kept)
+        self._limits = {limit["id"]: limit for limit in configuration["limits"]["limits"]}
         self.loop.configure(self.response)
         self.budget.configure(self.response)
 
@@ -106,6 +114,8 @@ class MitigationState:
             changes = self.loop.hear(news.subject, subscriber, news.state, news.evidence, frame.as_of_us)
             return self._changed(changes, frame)
         scope = news.subject if news.kind in ("alert", "fill") else f"{news.kind}:{news.subject}"
+        if news.kind == "venue_status":
+            self._venues[news.subject] = news.state
         for status in VENUE_STATES if news.kind == "venue_status" else ():
             if status != news.state:
                 self.triggers.end((news.kind, status), scope)
@@ -149,9 +159,10 @@ class MitigationState:
         """Return the record of one command; None where it is not given."""
         rule = self.triggers.rules[candidate.rule]
         command = rule["commands"][candidate.at]
-        why = self._reserved(candidate, command, frame)
+        computed = self._computed(candidate, command, frame) if "compute" in command else None
+        why = self._reserved(candidate, command, frame, computed)
         if why:
-            self._withhold(candidate, why)
+            self._withhold(candidate, why, computed)
             return None
         shadow = rule.get("shadow", False) or self.response.get("mode") == "dry_run"
         target = f"shadow {candidate.target}" if shadow else candidate.target
@@ -166,7 +177,7 @@ class MitigationState:
             self._wait(slot, candidate, frame.as_of_us + expires_us(rule))
             return None
         self._fired[f"{rule['id']} {candidate.at} {target}"] = frame.as_of_us
-        payload = payload_of(candidate, rule, frame, self.configuration, state)
+        payload = payload_of(candidate, rule, frame, self.configuration, state, computed)
         state[:] = [payload["seq"], payload["id"], max(place, state[2])]
         if self.response and (place or command["kind"] in ("SET_LIMIT", "SET_HAIRCUT")):
             self._set[slot] = strictness(command)
@@ -185,7 +196,11 @@ class MitigationState:
         invariant(len(value) <= COMMAND_BYTES_MAX, f"a command exceeds {COMMAND_BYTES_MAX} bytes")
         return self.numbering.record("commands", frame.seq, at, target, value)
 
-    def _reserved(self, candidate: Candidate, command: dict[str, Any], frame: Frame) -> str:
+    def _computed(self, candidate: Candidate, command: dict[str, Any], frame: Frame) -> Computed:
+        currency = self.configuration["reporting_currency"]
+        return compute(Asked(command, candidate, frame, self._limits, self._venues, currency))
+
+    def _reserved(self, candidate: Candidate, command: dict[str, Any], frame: Frame, computed: Computed | None) -> str:
         """Say why a command is not a machine's to give; empty where it is. Wide targets hold our own books."""
         ours = self.key == WIDE_KEY or candidate.target in frame.house
         if command["kind"] in TRADING and ours:
@@ -193,7 +208,16 @@ class MitigationState:
                 return "a passive breach never forces trading in our own books"
             if self.response:
                 return "trading in our own books takes a person"
-        return "the playbook reserves it for a person" if command.get("human") else ""
+        elif command["kind"] in TRADING and self.response and candidate.target not in frame.closable:
+            return "its terms do not let us close it out (close_out)"
+        if command.get("human"):
+            return "the playbook reserves it for a person"
+        return "" if computed is None else computed.fault or self._too_large(command, computed)
+
+    def _too_large(self, command: dict[str, Any], computed: Computed) -> str:
+        bounds = [float(one) for one in (command.get("size_max"), self.response.get("human_above")) if one is not None]
+        over = [bound for bound in bounds if computed.size > bound]
+        return f"its size of {computed.size:.0f} is above {min(over):.0f}, which takes a person" if over else ""
 
     def _looser(self, command: dict[str, Any], slot: str, state: list[Any]) -> bool:
         """Tell whether a command would loosen what was set, or trade in what is halted."""
@@ -211,10 +235,14 @@ class MitigationState:
         if not self.budget.wait(slot, candidate, end_us):
             self._withhold(candidate, "the rate budget is used up and too many commands wait for it")
 
-    def _withhold(self, candidate: Candidate, why: str) -> None:
+    def _withhold(self, candidate: Candidate, why: str, computed: Computed | None = None) -> None:
+        """Tell the audit of a command that is not given; with what was worked out for a person."""
         rule = self.triggers.rules[candidate.rule]
         body = {"rule": rule["id"], "kind": rule["commands"][candidate.at]["kind"], "target": candidate.target}
-        self._decisions.append(Decision("withheld", {**body, "breach": candidate.evidence["id"], "why": why}))
+        body |= {"breach": candidate.evidence["id"], "why": why}
+        if computed is not None and computed.action:
+            body |= {"action": computed.action}
+        self._decisions.append(Decision("withheld", body))
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -228,6 +256,7 @@ class MitigationState:
             "targets": self._targets,
             "fired": self._fired,
             "set": self._set,
+            "venues": self._venues,
             "kept": [self.triggers.snapshot(), self.loop.snapshot(), self.budget.snapshot()],
         }
         return pack(SCHEMA, state)
@@ -241,6 +270,7 @@ class MitigationState:
         if state["configuration"]:
             self._configure(self._with_playbook(state["configuration"]))
         self._targets, self._fired, self._set = state["targets"], state["fired"], state["set"]
+        self._venues = state["venues"]
         triggers, loop, budget = state["kept"]
         self.triggers.restore(triggers)
         self.loop.restore(loop)
