@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from seawall.operators.core.mitigation.control import LADDER, TRADING, slot_of, strictness
 from seawall.operators.core.mitigation.triggers import STANDING, key_of
-from seawall.schemas.measures import SHARD_SCOPES, WIDE_SCOPES
+from seawall.schemas.measures import SHARD_SCOPES
 from seawall.schemas.playbook import conditions_of
 
 MUST_BE_HEARD = ("silent", "rejected", "contradicted")
@@ -82,14 +82,14 @@ def _heard(
     if "acknowledgement" in condition:
         asked = [rule for rule in rules if condition.get("rule") in (None, rule["id"])]
         targets = {command["target"] for rule in asked for command in rule["commands"]}
-        return any((one in WIDE_SCOPES) == wide and (not wide or target in (one, "firm")) for one in targets)
+        return any((one not in SHARD_SCOPES) == wide and (not wide or target in (one, "firm")) for one in targets)
     limit = None if limits is None else limits.get(condition["limit"])
     if limit is None:
         return True  # not known, or default-deny
     scope = limit["scope"].partition(":")[0]
     if condition.get("anywhere"):
-        return (scope in WIDE_SCOPES) == wide
-    return (target in (scope, "firm") and scope in WIDE_SCOPES) if wide else scope in SHARD_SCOPES
+        return (scope not in SHARD_SCOPES) == wide
+    return (target in (scope, "firm") and scope not in SHARD_SCOPES) if wide else scope in SHARD_SCOPES
 
 
 # --- fights -----------------------------------------------------------------------------------------------------------
