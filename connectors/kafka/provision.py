@@ -5,10 +5,12 @@ one per group for signals. A topic that exists with another number of partitions
 would go elsewhere; so is one that compacts, or that lets a write count which only one of several brokers has.
 """
 
+import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
@@ -95,7 +97,20 @@ def create(clients: Clients, partitions: Mapping[str, int]) -> None:
         try:
             made.result()
         except KafkaException as error:
-            raise clients.failed(f"the topic {name} cannot be made", error) from error
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # else another process was faster
+                raise clients.failed(f"the topic {name} cannot be made", error) from error
+    _await_leaders(admin, {clients.address.topic(topic): count for topic, count in partitions.items()})
+
+
+def _await_leaders(admin: AdminClient, wanted: Mapping[str, int]) -> None:
+    """Wait until every partition has a leader: before that it cannot be read or written."""
+    deadline = time.monotonic() + CALL_S
+    while time.monotonic() < deadline:
+        topics = admin.list_topics(timeout=CALL_S).topics
+        led = {name: sum(part.leader >= 0 for part in topic.partitions.values()) for name, topic in topics.items()}
+        if all(led.get(name) == count for name, count in wanted.items()):
+            return
+        time.sleep(0.05)
 
 
 def check(clients: Clients, standing: Mapping[str, int], partitions: Mapping[str, int]) -> list[Finding]:

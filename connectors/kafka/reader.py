@@ -31,6 +31,8 @@ MOVING = (
     KafkaError._TIMED_OUT,
     KafkaError._ALL_BROKERS_DOWN,
 )
+UNKNOWN = (KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
+UNKNOWN_S = 5.0  # brokers hear of a new topic one after the other
 MOVING_S = 0.1
 Place = tuple[str, int]
 T = TypeVar("T")
@@ -131,13 +133,15 @@ class Reader:
         return True
 
     def _patiently(self, ask: Callable[[], T], what: str) -> T:
-        """Ask again while a partition moves from one leader to another, at most ``outage_s``."""
-        deadline = self._deadline()
+        """Ask again while a partition moves from one leader to another, or is only just made."""
+        began = time.monotonic()
         while True:
             try:
                 return ask()
             except KafkaException as error:
-                if error.args[0].code() not in MOVING or time.monotonic() > deadline:
+                code, waited = error.args[0].code(), time.monotonic() - began
+                patience = UNKNOWN_S if code in UNKNOWN else self._clients.address.terms.outage_s
+                if code not in (*MOVING, *UNKNOWN) or waited > patience:
                     raise self._clients.failed(what, error) from error
                 time.sleep(MOVING_S)
 

@@ -1,0 +1,133 @@
+"""A desk whose fills and marks come from topics, and a producer that feeds it whatever is killed meanwhile."""
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from seawall.connectors.bus import open_bus
+from seawall.ops.replay import read_all
+from seawall.schemas.slices import decode_slice
+from seawall_testing.desk import Json, account, instrument, lines
+from seawall_testing.ran import write_configuration
+
+ACCOUNTS = tuple(f"client-{number}" for number in range(8))
+LIMITS = [
+    {"id": "gross", "scope": "account:*", "measure": "gross_notional", "warning": 500, "soft": 1000, "hard": 5000}
+]
+RULES = [
+    {
+        "id": "reduce",
+        "when": {"limit": "gross", "level": "soft"},
+        "commands": [{"kind": "REDUCE_ONLY", "target": "account"}],
+        "cooldown_s": 1,
+    }
+]
+PARTITIONS = 2
+
+
+def write_live(folder: Path, url: str, **top: object) -> Path:
+    """Write a desk that follows the topics of `input_topics`, and make those."""
+    reference = lines(instrument(), *(account(name) for name in ACCOUNTS))
+    path = write_configuration(folder, {"reference.jsonl": reference}, LIMITS, RULES, shards=4, **top)
+    topics = input_topics(url)
+    text = path.read_text().replace("[inputs]\n", f"[inputs]\ntopics = {json.dumps(topics)}\n")
+    path.write_text(f'bus = "{url}"\n{text}')
+    admin = AdminClient({"bootstrap.servers": servers(url)})
+    for made in admin.create_topics([NewTopic(name, PARTITIONS, -1) for name in topics]).values():
+        made.result(30)
+    return path
+
+
+def input_topics(url: str) -> list[str]:
+    """Return the names of the topics that a desk follows."""
+    prefix = url.rpartition("/")[2]
+    return [f"{prefix}-fills", f"{prefix}-prices"]
+
+
+def servers(url: str) -> str:
+    """Return the brokers that an address names."""
+    return url.removeprefix("kafka://").partition("/")[0]
+
+
+class Feed(threading.Thread):
+    """Sends fills with ids of their own, marks, and now and then a record that nobody can read."""
+
+    def __init__(self, url: str, per_second: int, seed: int = 1) -> None:
+        super().__init__(name="feed")
+        self._fills, self._prices = input_topics(url)
+        self._per_second, self._rng = per_second, random.Random(seed)
+        settings = {"enable.idempotence": True, "linger.ms": 5, "delivery.timeout.ms": 120_000, "log_level": 0}
+        self._producer = Producer({"bootstrap.servers": servers(url), **settings})
+        self._done = threading.Event()
+        self.sent: list[str] = []
+        self.bad = 0
+        self.failed: list[KafkaError] = []
+
+    def run(self) -> None:
+        number = 0
+        while not self._done.wait(0.05):
+            for _ in range(max(1, self._per_second // 20)):
+                number += 1
+                self._send(number)
+            self._producer.poll(0)
+        assert self._producer.flush(120) == 0
+
+    def finish(self) -> None:
+        """Stop sending; return when everything is on the topics."""
+        self._done.set()
+        self.join()
+        assert self.failed == []
+
+    def _send(self, number: int) -> None:
+        now, rng = time.time_ns() // 1000, self._rng
+        body: Json = {"type": "fill", "event_time_us": now, "fill_id": f"f{number}", "account": rng.choice(ACCOUNTS)}
+        body |= {"instrument": "ETH-PERP", "side": rng.choice(["buy", "sell"]), "quantity": "0.5", "price": "100"}
+        partition = number % PARTITIONS
+        self._produce(self._fills, json.dumps(body).encode(), partition)
+        self.sent.append(body["fill_id"])
+        price = f"{100 + rng.random():.2f}"
+        mark = {"type": "mark", "event_time_us": now, "instrument": "ETH-PERP", "price": price}
+        self._produce(self._prices, json.dumps(mark).encode(), partition)
+        if number % 50 == 0:
+            self.bad += 1
+            self._produce(self._fills, b'{"type":"fill","fill_id":"poison-%d"' % number, partition)
+
+    def _produce(self, topic: str, value: bytes, partition: int) -> None:
+        self._producer.produce(topic, value, partition=partition, on_delivery=self._delivered)
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self.failed.append(error)
+
+
+def journaled_fills(url: str, folder: Path) -> Counter[str]:
+    """Return how often each fill stands in the journal."""
+    bus, found = open_bus(url, folder), Counter[str]()
+    try:
+        for shard in bus.partitions("journal"):
+            for stored in read_all(bus, "journal", shard):
+                piece = decode_slice(stored.value)
+                found.update(piece.fills.id if piece.fills is not None else ())
+    finally:
+        bus.close()
+    return found
+
+
+def rejected(url: str, folder: Path) -> Counter[str]:
+    """Return how often each original stands among the rejects."""
+    bus, found = open_bus(url, folder), Counter[str]()
+    try:
+        for partition in bus.partitions("rejects"):
+            for stored in read_all(bus, "rejects", partition):
+                found[msgspec.json.decode(stored.value)["original"]] += 1
+    finally:
+        bus.close()
+    return found

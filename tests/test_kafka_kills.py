@@ -1,0 +1,145 @@
+"""Whatever is killed at whatever moment, on Kafka: files give the same bytes, topics lose and repeat nothing.
+
+`SEAWALL_KAFKA_KILLS=200` sets how many kills each test makes; a few by default.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from seawall.ops.kafka.cluster import Cluster
+from seawall_testing import crisis, kafka_live
+from seawall_testing.kafka import Broker, on_kafka
+from seawall_testing.runs import CLI, Contents, contents, differences, seawall
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(7200 if "SEAWALL_KAFKA_KILLS" in os.environ else 300)]
+KILLS = int(os.environ.get("SEAWALL_KAFKA_KILLS", "4"))
+WAYS: list[list[str]] = [[], ["--workers", "2"], ["--processes", "2"], ["--processes", "2", "--workers", "2"]]
+STARTING_S = 0.5  # before that no process has opened anything
+DOWN_S = 2.0
+
+
+class Running:
+    """A run in a process group of its own, to be killed."""
+
+    def __init__(self, path: Path, options: list[str]) -> None:
+        self.errors = path.with_suffix(".err").open("ab+")
+        command = [*CLI, "run", str(path), *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.errors, start_new_session=True)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Return the exit code, None where it is alive after a while."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """Kill every process of the run with -9."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Stop it cleanly; return the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+    def said(self) -> str:
+        """Return what it wrote to standard error."""
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace")
+
+
+def restart(cluster: Cluster, rng: random.Random) -> None:
+    """Kill the broker with -9 and start it again a moment later."""
+    cluster.kill()
+    time.sleep(rng.uniform(0, DOWN_S))
+    cluster.start()
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Contents]:
+    """The inputs with their key, and what an uninterrupted run on the embedded bus makes of them."""
+    path = crisis.write_crisis(tmp_path_factory.mktemp("whole") / "run", 60, per_second=60, shards=4)
+    done = seawall("run", path)
+    assert done.returncode == 0, done.stderr
+    return path.parent, contents(path.parent)
+
+
+@pytest.mark.parametrize("victim", ["process", "broker"])
+def test_kills_at_random_moments_leave_every_topic_of_files_byte_for_byte(
+    wanted: tuple[Path, Contents], broker: Broker, tmp_path: Path, victim: str
+) -> None:
+    original, whole = wanted
+    rng, kills, attempt = random.Random(victim), 0, 0
+    cluster = broker.own() if victim == "broker" else None
+    url, path = "", Path()
+    while kills < KILLS:
+        if not url:
+            url, attempt = broker.url("kills"), attempt + 1
+            path = on_kafka(original, tmp_path / str(attempt), url)
+        running = Running(path, rng.choice(WAYS))
+        code = running.wait(rng.uniform(STARTING_S, 8))
+        if code is None and cluster is not None:
+            restart(cluster, rng)
+            kills, code = kills + 1, running.wait(180)
+            assert code in (0, 2), running.said()
+        elif code is None:
+            running.kill()
+            kills += 1
+        else:
+            assert code == 0, running.said()
+        if code == 0 and kills < KILLS:  # it finished: begin the next round anew
+            assert differences(contents(path.parent, url=url), whole) == []
+            url = ""
+    done = seawall("run", path, *rng.choice(WAYS), timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert differences(contents(path.parent, url=url), whole) == []
+    assert seawall("verify", path).returncode == 0
+
+
+@pytest.mark.parametrize("victim", ["process", "broker"])
+def test_every_record_of_live_topics_is_journaled_exactly_once_whatever_is_killed(
+    broker: Broker, tmp_path: Path, victim: str
+) -> None:
+    rng, kills = random.Random(f"live {victim}"), 0
+    cluster = broker.own() if victim == "broker" else None
+    url = broker.url("live")
+    path = kafka_live.write_live(tmp_path / "run", url)
+    feed, running = kafka_live.Feed(url, per_second=100), Running(path, [])
+    feed.start()
+    try:
+        while kills < KILLS:
+            code = running.wait(rng.uniform(STARTING_S, 6))
+            if code is None and cluster is not None:
+                restart(cluster, rng)
+            elif code is None:
+                running.kill()
+            assert code in (None, 2), running.said()
+            kills += code is None
+            if running.wait(0) is not None:
+                running = Running(path, rng.choice(WAYS))
+        feed.finish()
+        deadline = time.monotonic() + 90
+        while kafka_live.journaled_fills(url, path.parent).total() < len(feed.sent):
+            assert time.monotonic() < deadline, running.said()
+            if running.wait(0.2) is not None:
+                running = Running(path, [])
+        assert running.stop() == 0, running.said()
+    finally:
+        feed.finish()
+        if running.wait(0) is None:
+            running.kill()
+    found = kafka_live.journaled_fills(url, path.parent)
+    assert set(found) == set(feed.sent)
+    assert set(found.values()) == {1}
+    poison = kafka_live.rejected(url, path.parent)
+    assert len(poison) == feed.bad and set(poison.values()) == {1}
+    for command in ("verify", "replay"):
+        done = seawall(command, path)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
