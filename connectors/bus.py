@@ -68,6 +68,9 @@ class Bus(Protocol):
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
 
+    def is_settled(self, topic: str, partition: int) -> bool:
+        """Tell whether no transaction is under way there: one that a killed writer left is ended by the next writer."""
+
     def tail(
         self,
         topic: str,
@@ -98,8 +101,8 @@ class Bus(Protocol):
         On a cluster an earlier writer on another host is fenced instead: its next flush raises and writes nothing.
         """
 
-    def provide(self, partitions: Mapping[str, int], make: bool) -> None:
-        """Check that topics exist with so many partitions; with ``make``, make those that do not exist.
+    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
+        """Check that topics exist with so many partitions; with ``make``, make those that do not exist, and name these.
 
         Raises
         ------

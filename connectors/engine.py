@@ -35,6 +35,7 @@ STALL_S = 0.3
 EPOCH_RECORDS_MAX = 4096
 EPOCH_BYTES_MAX = 64 * 1024 * 1024
 POLL = timedelta(milliseconds=5)
+SETTLE = timedelta(milliseconds=50)
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
 COMPARED = ("seawall-id", "seawall-n", "dsse")
 TAIL_RECORDS = 500
@@ -127,8 +128,7 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         if offset > end:
             text = f"the recovery store stands at offset {offset} of {topic}/{partition}, which ends at {end}"
             raise BusError(f"{text}: they do not join; move the folder recovery away to replay the journal")
-        if offset and topic == "journal":
-            check_outputs(bus, partition, offset)
+        self._unchecked = offset > 0 and topic == "journal"
         self._source, self._bus, self._topic, self._key = source, bus, topic, engine_key(partition)
         self._partition, self._offset = partition, offset
         self._awake: datetime | None = None
@@ -140,6 +140,8 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         """Return the next records; none at the end of what there is."""
         if self._source.stop():
             raise StopIteration
+        if self._unchecked and not self._check():
+            return []
         if self._records_left <= 0 or self._bytes_left <= 0:
             self._awake = datetime.now(UTC) + self._source.poll
             return []
@@ -157,6 +159,15 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         self._records_left -= len(found)
         self._bytes_left -= sum(len(record.value) for record in found)
         return [(self._key, record.value) for record in found]
+
+    def _check(self) -> bool:
+        """Check what the recovered state has written, as soon as the sinks have ended what a killed run left open."""
+        if not all(self._bus.is_settled(topic, self._partition) for topic in DERIVED):
+            self._awake = datetime.now(UTC) + SETTLE
+            return False
+        check_outputs(self._bus, self._partition, self._offset)
+        self._unchecked = False
+        return True
 
     def _records_max(self) -> int:
         """Return how many records to read: more each time the engine made this partition wait."""

@@ -10,7 +10,7 @@ import orjson
 import typer
 
 import seawall
-from seawall.ops import cli_audit, cli_keys, cli_map, cli_rejects
+from seawall.ops import cli_audit, cli_keys, cli_map, cli_rejects, cli_topics
 from seawall.ops.limits_cli import app as limits_app
 from seawall.ops.playbook_cli import app as playbook_app
 from seawall.schemas.errors import SeawallError, UsageError
@@ -29,6 +29,7 @@ app.add_typer(limits_app, name="limits")
 app.add_typer(cli_rejects.app, name="rejects")
 app.add_typer(cli_map.app, name="map")
 app.add_typer(playbook_app, name="playbook")
+app.add_typer(cli_topics.app, name="topics")
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]

@@ -11,12 +11,14 @@ import gc
 import json
 import logging
 import os
+import random
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -45,6 +47,7 @@ RECOVERY = "recovery"
 MARKET_RECOVERY = "recovery-market"
 DAY_US = 86_400_000_000
 WARN_DAYS = 14
+PORTS = (15_000, 30_000)  # of worker processes; Linux gives outgoing connections those from 32,768 on
 SNAPSHOT_EXIT = 75  # of a worker process whose recovery store cannot be read (EX_TEMPFAIL)
 
 
@@ -448,10 +451,12 @@ def _tell(children: list["subprocess.Popen[str]"], line: str) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for entry in sockets:
-        entry.bind(("127.0.0.1", 0))
-    ports = [entry.getsockname()[1] for entry in sockets]
-    for entry in sockets:
-        entry.close()
-    return ports
+    """Return ports that nothing listens on, below those that outgoing connections are given meanwhile."""
+    found: list[int] = []
+    for port in random.sample(range(*PORTS), 1000):
+        with socket.socket() as entry, suppress(OSError):
+            entry.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            break
+    return found

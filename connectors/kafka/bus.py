@@ -10,7 +10,7 @@ from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS
 from seawall.connectors.kafka.address import is_numbered, parse_address
 from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.kafka.cursor import Cursor, wait_for
-from seawall.connectors.kafka.provision import provide
+from seawall.connectors.kafka.provision import Finding, check, provide
 from seawall.connectors.kafka.reader import Reader
 from seawall.connectors.kafka.writer import KafkaWriter
 from seawall.schemas.records import Stored
@@ -63,6 +63,10 @@ class KafkaBus:
         """Return the offset after the last durable record, 0 where there is none."""
         return self._reader.end(topic, partition)
 
+    def is_settled(self, topic: str, partition: int) -> bool:
+        """Tell whether no transaction is under way there."""
+        return self._reader.is_settled(topic, partition)
+
     def read(
         self,
         topic: str,
@@ -93,11 +97,15 @@ class KafkaBus:
 
     def writer(self, partitions: Iterable[tuple[str, int]]) -> KafkaWriter:
         """Become the writer of partitions; raises PartitionLocked where another process of this host is."""
-        return KafkaWriter(self.clients, self.end, list(partitions), self._base / f"kafka-{self.address.prefix}")
+        return KafkaWriter(self.clients, self._reader, list(partitions), self._base / f"kafka-{self.address.prefix}")
 
-    def provide(self, partitions: Mapping[str, int], make: bool) -> None:
-        """Check that topics exist with so many partitions; with ``make``, make those that do not exist."""
-        provide(self.clients, self._reader.partitions(), partitions, make)
+    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
+        """Check that topics exist with so many partitions; with ``make``, make those that do not exist; name these."""
+        return provide(self.clients, self._reader.partitions(), partitions, make)
+
+    def unsafe(self, partitions: Mapping[str, int]) -> list[Finding]:
+        """Return what is unsafe about topics: other partitions, records that are lost by age, size or compaction."""
+        return check(self.clients, self._reader.partitions(), partitions)
 
     def close(self) -> None:
         """Let go of all clients."""

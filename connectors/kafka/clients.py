@@ -65,20 +65,22 @@ class Clients:
             **security(address.terms),
         }
 
-    def consumer(self, wait_ms: int) -> Consumer:
-        """Return a consumer of committed records that is assigned, never subscribed, and never jumps.
+    def consumer(self, wait_ms: int, committed: bool = True) -> Consumer:
+        """Return a consumer that is assigned, never subscribed, and never jumps.
 
         Parameters
         ----------
         wait_ms
             How long the broker holds a request at the end of a partition: also how soon that end is known.
+        committed
+            Sees committed records only.
         """
         settings = {
             "group.id": "seawall-unused",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
-            "isolation.level": "read_committed",
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
             "enable.partition.eof": True,
             "fetch.wait.max.ms": wait_ms,
             "fetch.error.backoff.ms": 50,

@@ -47,8 +47,8 @@ def topic_settings(clients: Clients, topic: str, brokers: int) -> tuple[int, dic
     }
 
 
-def provide(clients: Clients, standing: Mapping[str, int], partitions: Mapping[str, int], make: bool) -> None:
-    """Check that topics exist with so many partitions; with ``make``, make those that do not exist.
+def provide(clients: Clients, standing: Mapping[str, int], partitions: Mapping[str, int], make: bool) -> list[str]:
+    """Check that topics exist with so many partitions; with ``make``, make those that do not exist, and name these.
 
     Parameters
     ----------
@@ -77,6 +77,7 @@ def provide(clients: Clients, standing: Mapping[str, int], partitions: Mapping[s
             raise UsageError(f"{text}: set shards or groups back, or use another prefix in bus")
     if missing:
         create(clients, {topic: partitions[topic] for topic in missing})
+    return [names[topic] for topic in missing]
 
 
 def create(clients: Clients, partitions: Mapping[str, int]) -> None:
@@ -125,7 +126,10 @@ def check(clients: Clients, standing: Mapping[str, int], partitions: Mapping[str
     resources = {topic: ConfigResource(ResourceType.TOPIC, name) for topic, name in there.items()}
     described = admin.describe_configs(list(resources.values()), request_timeout=CALL_S)
     for topic, name in there.items():
-        settings = {key: entry.value for key, entry in described[resources[topic]].result().items()}
+        try:
+            settings = {key: entry.value for key, entry in described[resources[topic]].result().items()}
+        except KafkaException as error:
+            raise clients.failed(f"settings of the topic {name} cannot be read", error) from error
         if standing[name] != partitions[topic]:
             found.append(Finding(name, f"has {standing[name]} partitions, {partitions[topic]} are needed"))
         replicas = min(len(one.replicas) for one in cluster.topics[name].partitions.values())

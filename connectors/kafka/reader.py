@@ -50,6 +50,7 @@ class Reader:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._consumer: Consumer | None = None
+        self._written: Consumer | None = None  # sees what is not committed too
         self._cursor: Cursor | None = None
         self._known: dict[Place, tuple[int, int]] = {}  # number of a record to come, and an offset not after it
         self._lock = threading.RLock()
@@ -99,6 +100,16 @@ class Reader:
             low, high = self._patiently(lambda: self._client().get_watermark_offsets(place, timeout=CALL_S), what)
         return low, high
 
+    def is_settled(self, topic: str, partition: int) -> bool:
+        """Tell whether no transaction is under way: readers of committed records see all that was written."""
+        place = TopicPartition(self._clients.address.topic(topic), partition)
+        with self._lock:
+            if self._written is None:
+                self._written = self._clients.consumer(WAIT_MS, committed=False)
+            ask = self._written.get_watermark_offsets
+            high = self._patiently(lambda: ask(place, timeout=CALL_S), f"{topic}/{partition} cannot be read")[1]
+            return self.bounds(topic, partition)[1] >= high
+
     def partitions(self, topic: str | None = None) -> dict[str, int]:
         """Return how many partitions each topic has, or one of them, by its name on the cluster."""
         call_s = min(CALL_S, self._clients.address.terms.outage_s)
@@ -115,9 +126,10 @@ class Reader:
     def close(self) -> None:
         """Let go of the consumer."""
         with self._lock:
-            if self._consumer is not None:
-                self._consumer.close()
-            self._consumer = self._cursor = None
+            for consumer in (self._consumer, self._written):
+                if consumer is not None:
+                    consumer.close()
+            self._consumer = self._written = self._cursor = None
 
     def _client(self) -> Consumer:
         if self._consumer is None:

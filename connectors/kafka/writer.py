@@ -21,10 +21,12 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.kafka.cursor import NUMBER
+from seawall.connectors.kafka.reader import Reader
 from seawall.connectors.locks import lock_partition
 from seawall.schemas.errors import BusError, Gap, PartitionLocked
 
 QUEUE_FULL_S = 0.02
+VISIBLE_S = 0.002
 CALL_S = 10.0
 Headers = list[tuple[str, str | bytes | None]]
 Waiting = tuple[str, int, bytes, bytes, Headers]
@@ -37,8 +39,8 @@ class KafkaWriter:
     ----------
     clients
         Of the cluster.
-    end_of
-        Returns the offset after the last durable record of a partition.
+    reader
+        Says how many records stand.
     partitions
         Topic and partition; the first names the transactions.
     lock
@@ -54,14 +56,13 @@ class KafkaWriter:
     What the cluster refuses is raised at the first use: the writer opens in its own thread.
     """
 
-    def __init__(
-        self, clients: Clients, end_of: Callable[[str, int], int], partitions: list[tuple[str, int]], lock: Path
-    ) -> None:
-        self._clients = clients
+    def __init__(self, clients: Clients, reader: Reader, partitions: list[tuple[str, int]], lock: Path) -> None:
+        self._clients, self._reader = clients, reader
         self._names = {topic: clients.address.topic(topic) for topic, _ in partitions}
         self._what = f"{partitions[0][0]}/{partitions[0][1]}"
         self._locks: list[int] = []
         self._buffer: list[Waiting] = []
+        self._written: set[tuple[str, int]] = set()
         self._undelivered: list[KafkaError] = []
         self._pending: Future[None] | None = None
         self._broken: BaseException | None = None
@@ -73,7 +74,7 @@ class KafkaWriter:
             self._release()
             raise
         self._ends: dict[tuple[str, int], int] = {}
-        self._opening = self._thread.submit(self._open, partitions, end_of)
+        self._opening = self._thread.submit(self._open, partitions)
 
     def append(self, topic: str, partition: int, key: str, value: bytes, headers: dict[str, str]) -> None:
         """Take one record; it stays in memory until ``submit`` or ``flush``."""
@@ -84,6 +85,7 @@ class KafkaWriter:
         if is_numbered(topic) and headers.get(NUMBER) != str(number):
             raise Gap(f"{topic}/{partition}: a record numbered {headers.get(NUMBER)} cannot follow {number} records")
         self._ends[place] = number + 1
+        self._written.add(place)
         pairs: Headers = [(name, text.encode()) for name, text in headers.items()]
         self._buffer.append((self._names[topic], partition, key.encode(), value, pairs))
 
@@ -105,9 +107,22 @@ class KafkaWriter:
         return self._opened()[topic, partition]
 
     def close(self) -> None:
-        """Let the partitions go; what was not submitted is not written."""
+        """Let the partitions go, once everybody sees what was committed; what was not submitted is not written."""
         self._buffer.clear()
-        self._release()
+        try:
+            self._await_visible()
+        finally:
+            self._release()
+
+    def _await_visible(self) -> None:
+        """Wait until the cluster shows the last transaction: it says that it is committed a moment before."""
+        if self._broken is None and self._pending is not None:
+            self._settle()
+        deadline = time.monotonic() + CALL_S
+        for place in self._written if self._broken is None else ():
+            while not self._reader.is_settled(*place) and time.monotonic() < deadline:
+                time.sleep(VISIBLE_S)
+        self._written.clear()
 
     def _release(self) -> None:
         self._thread.shutdown(wait=True)
@@ -124,11 +139,11 @@ class KafkaWriter:
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
-    def _open(self, partitions: list[tuple[str, int]], end_of: Callable[[str, int], int]) -> None:
+    def _open(self, partitions: list[tuple[str, int]]) -> None:
         """Fence earlier writers, then look how many records stand; half a second, so other writers open meanwhile."""
         producer = self._producer = self._clients.producer(f"{self._names[partitions[0][0]]}-{partitions[0][1]}")
         self._patiently(lambda: producer.init_transactions(CALL_S))
-        self._ends = {place: end_of(*place) for place in partitions}
+        self._ends = {place: self._reader.end(*place) for place in partitions}
 
     def _opened(self) -> dict[tuple[str, int], int]:
         """Return how many records stand in each partition, once the writer is the only one; raises what went wrong."""

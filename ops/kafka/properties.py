@@ -19,6 +19,9 @@ _COMMON = {
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
     "delete.topic.enable": "true",
+    # A broker that was killed may come back when its session is over: nine seconds otherwise.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "log.segment.delete.delay.ms": "1000",

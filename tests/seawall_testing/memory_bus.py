@@ -30,11 +30,14 @@ class MemoryBus:
     ) -> list[Stored]:
         return self.read(topic, partition, offset, records_max, bytes_max)
 
+    def is_settled(self, topic: str, partition: int) -> bool:
+        return True
+
     def start(self, topic: str, partition: int) -> int:
         return 0
 
-    def provide(self, partitions: Mapping[str, int], make: bool) -> None:
-        """Nothing to make."""
+    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
+        return []
 
     def writer(self, partitions: Iterable[tuple[str, int]]) -> "MemoryWriter":
         return MemoryWriter(self)
