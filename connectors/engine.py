@@ -18,6 +18,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from seawall.connectors.bus import Bus, Writer, open_bus
+from seawall.connectors.failures import noted
 from seawall.connectors.placement import engine_key
 from seawall.schemas.errors import BusError, Divergence, Gap, SnapshotError
 from seawall.schemas.records import Record, Stored
@@ -106,6 +107,7 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
         count = self._partitions or shard_count(self._url, self._base)
         return [str(partition) for partition in range(count)]
 
+    @noted
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Partition":
         """Return a reader that starts where the recovered state stands."""
         bus = open_bus(self._url, self._base)
@@ -136,6 +138,7 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         self._records_left, self._bytes_left = EPOCH_RECORDS_MAX, EPOCH_BYTES_MAX
         self._last = bus.read(topic, partition, offset - 1, 1)[0].value if offset else b""
 
+    @noted
     def next_batch(self) -> list[tuple[str, bytes]]:
         """Return the next records; none at the end of what there is."""
         if self._source.stop():
@@ -267,6 +270,7 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         """Return the partition of an item: its key names it, as a number or as ``engine_key`` writes it."""
         return int(item_key.rstrip("."))
 
+    @noted
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_SinkPartition":
         """Become the writer of one partition of each topic."""
         bus = open_bus(self._url, self._base)
@@ -288,6 +292,7 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
         topics, partition = self._place
         return {topic: Appender(self._bus, self._writer, topic, partition, self._stands) for topic in topics}
 
+    @noted
     def write_batch(self, items: list[Any]) -> None:
         """Write the records of some slices in one transaction, which a cluster commits while the next slices come."""
         for item in items:
@@ -297,6 +302,7 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
                     append(record)
         self._writer.submit()
 
+    @noted
     def snapshot(self) -> None:
         """Return nothing, once all is durable: the topic itself says what stands on it."""
         self._writer.flush()

@@ -17,6 +17,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.cosigning import Cosigner
+from seawall.connectors.failures import noted
 from seawall.connectors.logs import TOPIC, LogFolder, log_folder, log_key
 from seawall.operators.core.sealing import Sealed, origin_of
 from seawall.schemas.configuration import Configuration
@@ -54,6 +55,7 @@ class LogSink(FixedPartitionedSink[Sealed, None]):
         """Return the partition of an item: its key names it, as a number or as ``engine_key`` writes it."""
         return int(item_key.rstrip("."))
 
+    @noted
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_LogPartition":
         """Become the writer of one log."""
         configuration, partition = self._configuration, int(for_part)
@@ -78,6 +80,7 @@ class _LogPartition(StatefulSinkPartition[Sealed, None]):
         """How many checkpoints stood before this run."""
         return self._writer.end(TOPIC, self._partition)
 
+    @noted
     def write_batch(self, items: list[Sealed]) -> None:
         """Publish what some records gave, in the order of the module's text."""
         for sealed in items:

@@ -15,6 +15,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from seawall import operators as sw
 from seawall.connectors.bus import open_bus
 from seawall.connectors.engine import RecordSink
+from seawall.connectors.failures import noted
 from seawall.connectors.placement import engine_key
 from seawall.dataflows.inputs import Clock
 from seawall.dataflows.market_inputs import MarketReader, Stopped
@@ -71,6 +72,7 @@ class _Source(FixedPartitionedSource[Any, bytes]):
     def list_parts(self) -> list[str]:
         return ["events"]
 
+    @noted
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_Part":
         bus = open_bus(self._configuration.bus, self._configuration.directory)
         return _Part(MarketReader(self._configuration, bus, resume_state, self._clock), self._stopped, self._note)
@@ -82,6 +84,7 @@ class _Part(StatefulSourcePartition[Any, bytes]):
         self._awake: datetime | None = None
         self._epoch_began = 0
 
+    @noted
     def next_batch(self) -> list[Any]:
         if self._stopped():
             raise StopIteration

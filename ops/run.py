@@ -344,6 +344,7 @@ def _engine(
     """Run a dataflow on Bytewax with its recovery store; raise our error where one is behind the engine's."""
     from bytewax.run import cli_main
 
+    from seawall.connectors.failures import failures as outside
     from seawall.connectors.recovery import open_recovery
     from seawall.operators._coat import failures
 
@@ -364,7 +365,8 @@ def _engine(
             recovery_config=recovery,
         )
     except BaseException as error:
-        known = _known(error, failures)
+        known = _known(error, [*outside, *failures])
+        outside.clear()
         failures.clear()
         if known is None:
             raise

@@ -4,6 +4,7 @@ librdkafka reports half of a failure as a time-out and the other half, the reaso
 are put together here, in one line that says what to do next. Secrets are read here and go nowhere but to librdkafka.
 """
 
+import contextlib
 import logging
 import os
 from collections import deque
@@ -43,6 +44,7 @@ HINTS = {
     KafkaError.KAFKA_STORAGE_ERROR: "free disk space on the broker, and start it again",
     KafkaError._MSG_TIMED_OUT: "bring the cluster back, and run again to continue",
 }
+VAGUE = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._MSG_TIMED_OUT)
 TOLD_MAX = 20
 BATCH_BYTES = 4 * 1024 * 1024
 
@@ -109,21 +111,35 @@ class Clients:
         """Return a client that makes and describes topics."""
         return AdminClient(self._common)
 
-    def failed(self, what: str, error: KafkaError | KafkaException) -> BusError:
-        """Return the error that says in one line what could not be done, why, and what to do next."""
+    def failed(
+        self, what: str, error: KafkaError | KafkaException, client: Consumer | Producer | AdminClient | None = None
+    ) -> BusError:
+        """Return the error that says in one line what could not be done, why, and what to do next.
+
+        Parameters
+        ----------
+        client
+            Whose callbacks are asked for the reason, which nothing else delivers.
+        """
+        if client is not None:
+            with contextlib.suppress(KafkaException):  # of a fatal error; it is in hand already
+                client.poll(0)
         cause = error.args[0] if isinstance(error, KafkaException) else error
         if cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
             return PartitionLocked(f"{what}: another writer took over, and this one wrote nothing; let one run only")
         reason = self._reason(cause)
-        hint = HINTS.get(reason.code(), "see the log of the broker, and run again to continue")
-        return BusError(f"{what}: {_one_line(reason.str())} ({reason.name()}); {hint}")
+        text = " ".join(reason.str().split())
+        code = KafkaError._SSL if reason.code() in VAGUE and "SSL" in text else reason.code()
+        hint = HINTS.get(code, "see the log of the broker, and run again to continue")
+        return BusError(f"{what}: {text} ({reason.name()}); {hint}")
 
     def _reason(self, cause: KafkaError) -> KafkaError:
         """Return what explains a failure: of a time-out or a lost connection, what the callback was told last."""
-        vague = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._MSG_TIMED_OUT)
-        if cause.code() not in vague:
+        if cause.code() not in VAGUE:
             return cause
-        return next((told for told in reversed(self._told) if told.code() not in vague), cause)
+        plain = [told for told in self._told if told.code() not in VAGUE]
+        lost = [told for told in self._told if told.code() == KafkaError._TRANSPORT]  # says what happened to it
+        return (plain or lost or [cause])[-1]
 
 
 def security(terms: KafkaTerms) -> dict[str, Any]:
@@ -183,7 +199,3 @@ def _file(terms: KafkaTerms, name: str) -> str:
     if text and not path.is_file():
         raise UsageError(f"[kafka] {name}: {path} does not exist")
     return str(path) if text else ""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -62,12 +62,15 @@ class Reader:
             if cursor is None or (cursor.topic, cursor.partition) != (topic, partition) or not cursor.holds(offset):
                 cursor = self._go(topic, partition, offset)
             found = cursor.take(offset, records_max, bytes_max)
-            while not found and self._more(cursor):
-                found = cursor.take(offset, records_max, bytes_max)
+            size = sum(len(stored.value) for stored in found)
+            while len(found) < records_max and size < bytes_max:
+                if not self._more(cursor):
+                    self._rest()
+                    break
+                found += cursor.take(offset, records_max - len(found), bytes_max - size)
+                size = sum(len(stored.value) for stored in found)
             if cursor.number is not None:
                 self._known[topic, partition] = cursor.number, cursor.offset
-            if not found:
-                self._rest()
             return found
 
     def end(self, topic: str, partition: int) -> int:
@@ -117,7 +120,7 @@ class Reader:
             try:
                 found = self._client().list_topics(topic, timeout=call_s).topics
             except KafkaException as error:
-                raise self._clients.failed("topics cannot be listed", error) from error
+                raise self._clients.failed("topics cannot be listed", error, self._consumer) from error
         for one in found.values():
             if one.error is not None and one.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise self._clients.failed(f"the topic {one.topic} cannot be read", one.error)
@@ -154,7 +157,7 @@ class Reader:
                 code, waited = error.args[0].code(), time.monotonic() - began
                 patience = UNKNOWN_S if code in UNKNOWN else self._clients.address.terms.outage_s
                 if code not in (*MOVING, *UNKNOWN) or waited > patience:
-                    raise self._clients.failed(what, error) from error
+                    raise self._clients.failed(what, error, self._consumer) from error
                 time.sleep(MOVING_S)
 
     def _deadline(self) -> float:

@@ -9,6 +9,7 @@
 A transaction that cannot be committed is aborted: readers never see a part of it, and a replay makes it again.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from seawall.connectors.kafka.reader import Reader
 from seawall.connectors.locks import lock_partition
 from seawall.schemas.errors import BusError, Gap, PartitionLocked
 
+log = logging.getLogger("seawall")
 QUEUE_FULL_S = 0.02
 VISIBLE_S = 0.002
 CALL_S = 10.0
@@ -107,12 +109,18 @@ class KafkaWriter:
         return self._opened()[topic, partition]
 
     def close(self) -> None:
-        """Let the partitions go, once everybody sees what was committed; what was not submitted is not written."""
+        """Let the partitions go, once everybody sees what was committed; what was not submitted is not written.
+
+        Where the cluster refused a writer that then had nothing to write, that is logged.
+        """
         self._buffer.clear()
         try:
             self._await_visible()
         finally:
             self._release()
+        refused = self._opening.exception()
+        if refused is not None and not self._ends:
+            log.error("%s", refused)  # the engine aborts where this raises
 
     def _await_visible(self) -> None:
         """Wait until the cluster shows the last transaction: it says that it is committed a moment before."""
@@ -209,4 +217,4 @@ class KafkaWriter:
             one for one in self._undelivered if one.code() not in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
         ]
         fatal = cause.fatal() or not told
-        return self._clients.failed(f"{self._what} cannot be written", cause if fatal else told[0])
+        return self._clients.failed(f"{self._what} cannot be written", cause if fatal else told[0], self._producer)
