@@ -136,8 +136,8 @@ class Composite:
 
     def take(self, numbers: list[float]) -> None:
         """Take over a state that ``numbers`` returned."""
-        self._smoothed, self._rows, self._last_evidence, self._last_age, self._ranks.total = numbers[:KEY_NUMBERS]
-        self._ranks.counts = numbers[KEY_NUMBERS : KEY_NUMBERS + BINS]
+        self._smoothed, self._rows, self._last_evidence, self._last_age, total = numbers[:KEY_NUMBERS]
+        self._ranks.load(numbers[KEY_NUMBERS : KEY_NUMBERS + BINS], total)
         for index, state in enumerate(self._states):
             at = KEY_NUMBERS + BINS + NUMBERS * index
             state.take(numbers[at : at + NUMBERS])

@@ -9,7 +9,7 @@ feature says 0 until it moves. Monotone in |z|, it is StandardAbsoluteDeviation 
 from typing import Self
 
 from seawall.operators.core.detection.flat import from_bytes, to_bytes
-from seawall.operators.core.detection.moments import WARM_ROWS, Moments, total
+from seawall.operators.core.detection.moments import WARM_ROWS, Moments
 from seawall.operators.core.detection.ranks import BINS, Ranks
 from seawall.operators.core.detection.samples import Sample, Score, State
 from seawall.operators.core.detection.views import NUMBERS, VIEWS, Column
@@ -46,8 +46,10 @@ class Deviation:
         squares = [moments.distance(value) for moments, value in zip(self._moments, sample.values, strict=True)]
         if self._moments[0].count < WARM_ROWS:
             return Score(0.0, State.WARMING, (), squares)
-        whole = total(squares)
-        shares = tuple(square / whole for square in squares) if whole > 0.0 else tuple(squares)
+        whole = 0.0
+        for square in squares:
+            whole += square
+        shares = tuple([square / whole for square in squares]) if whole > 0.0 else tuple(squares)
         return Score(self._ranks.of(max(squares)), State.READY, shares, squares)
 
     def learn(self, sample: Sample, score: Score) -> None:
@@ -68,7 +70,7 @@ class Deviation:
     def restore(self, data: bytes) -> None:
         """Take over a state of the same features."""
         numbers = from_bytes(_DEVIATION_TAG, data, 1 + BINS + 3 * len(self._names))
-        self._ranks.total, self._ranks.counts = numbers[0], numbers[1 : 1 + BINS]
+        self._ranks.load(numbers[1 : 1 + BINS], numbers[0])
         rest = numbers[1 + BINS :]
         self._moments = [Moments(*rest[at : at + 3]) for at in range(0, len(rest), 3)]
 

@@ -94,8 +94,8 @@ class Member:
     def restore(self, data: bytes) -> None:
         """Take over the state of a member with the same features."""
         numbers = from_bytes(_TAG, data, _HEAD + BINS + 3 * len(self._names))
-        self._unusual_rows, self._ranks.total = numbers[:_HEAD]
-        self._ranks.counts = numbers[_HEAD : _HEAD + BINS]
+        self._unusual_rows, total = numbers[:_HEAD]
+        self._ranks.load(numbers[_HEAD : _HEAD + BINS], total)
         rest = numbers[_HEAD + BINS :]
         self._moments = [Moments(*rest[at : at + 3]) for at in range(0, len(rest), 3)]
 

@@ -17,6 +17,7 @@ TOTAL_MAX = 200_000.0  # 20,000 ordinary rows
 UNUSUAL_RANK = 0.99
 ORDINARY_WEIGHT, UNUSUAL_WEIGHT = 10.0, 1.0  # whole numbers, so that their sums are exact in any order
 RECENT_MAX = 250
+NEAR = 9  # bins that are sooner added one by one than all at once
 
 
 def _edges() -> tuple[float, ...]:
@@ -41,18 +42,22 @@ class Ranks:
     (1.0, True)
     """
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("_at", "_below", "counts", "total")
 
     def __init__(self) -> None:
-        self.counts = [0.0] * BINS
-        self.total = 0.0
+        self.load([0.0] * BINS, 0.0)
+
+    def load(self, counts: list[float], total: float) -> None:
+        """Take over a histogram."""
+        self.counts, self.total = counts, total
+        self._at, self._below = 0, 0.0  # a bin, and how many lie below it
 
     def of(self, value: float) -> float:
         """Return the share of the past below ``value``, interpolated inside its bin; 0 when there is no past."""
         if self.total == 0.0:
             return 0.0
         index = bisect_right(EDGES, value)
-        below = sum(self.counts[:index])
+        below = self._count_below(index)
         if index == 0:
             inside = value / EDGES[0]
         elif index == len(EDGES):
@@ -64,11 +69,29 @@ class Ranks:
     def learn(self, value: float, rank: float = 0.0) -> None:
         """Count ``value``, whose rank was ``rank``: a tenth when that was unusual."""
         weight = UNUSUAL_WEIGHT if rank > UNUSUAL_RANK else ORDINARY_WEIGHT
-        self.counts[bisect_right(EDGES, value)] += weight
+        index = bisect_right(EDGES, value)
+        self.counts[index] += weight
         self.total += weight
+        if index < self._at:
+            self._below += weight
         if self.total > TOTAL_MAX:
-            self.counts = [count // 2.0 for count in self.counts]
-            self.total = sum(self.counts)
+            counts = [count // 2.0 for count in self.counts]
+            self.load(counts, sum(counts))
+
+    def _count_below(self, index: int) -> float:
+        """Return how many lie below a bin, from where the last answer was: counts are whole, so their order is free."""
+        at, below, counts = self._at, self._below, self.counts
+        if -NEAR < index - at < NEAR:
+            while at < index:
+                below += counts[at]
+                at += 1
+            while at > index:
+                at -= 1
+                below -= counts[at]
+        else:
+            below = sum(counts[:index])
+        self._at, self._below = index, below
+        return below
 
 
 class RecentRanks:
