@@ -211,6 +211,7 @@ def test_another_number_of_groups_is_refused_in_one_line(wanted: tuple[Path, Con
 # --- live -------------------------------------------------------------------------------------------------------------
 
 PARTITIONS = 3
+GROUPS = 4  # each of which hears a notice
 
 
 def test_several_live_partitions_give_one_signal_per_group_and_interval_whatever_is_killed(tmp_path: Path) -> None:
@@ -230,6 +231,14 @@ def test_several_live_partitions_give_one_signal_per_group_and_interval_whatever
                     record = lines(quote(now, 100 + burst * 0.01, venue, name)).strip()
                     writer.append("venues", place % PARTITIONS, venue, record, {})
                     sent += 1
+            if burst == 7:  # what tells of markets comes in between, and must not come twice either
+                described = lines(instrument(NAMES[0], base=NAMES[0][:3])).strip()
+                writer.append("venues", 0, "reference", described, {})
+            if burst == 11:
+                note = {"notice_id": "n-1", "subject": VENUES[0], "kind": "outage", "severity": 3}
+                told = lines({"type": "notice", "event_time_us": time.time_ns() // 1000, **note}).strip()
+                writer.append("venues", 1, "news", told, {})
+                sent += GROUPS
             writer.flush()
             time.sleep(0.15)
             if stands(path.parent) > 8 * (kills + 1) and kills < 3:
@@ -250,6 +259,8 @@ def test_several_live_partitions_give_one_signal_per_group_and_interval_whatever
     assert kills == 3
     assert sum(s.events for s in found) == sent
     assert max(Counter((s.group, s.event_time_us) for s in found).values()) == 1
+    noticed = Counter((s.group, a.kind) for s in found for a in s.alerts if a.kind == "notice")
+    assert set(noticed.values()) == {1}
     for group in {s.group for s in found}:
         times = [s.event_time_us for s in found if s.group == group]
         assert times == sorted(times)

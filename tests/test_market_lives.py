@@ -1,0 +1,89 @@
+"""The lives of models through real kills: what a restart continues is what an uninterrupted run would have been."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from seawall.connectors.bus import open_bus
+from seawall.dataflows.market_inputs import Skipped, read_event
+from seawall_testing.desk import SECOND, T0, Json, instrument, lines, mark
+from seawall_testing.markets import quote, trade
+from seawall_testing.ran import write_configuration
+from seawall_testing.runs import CLI, contents, differences, seawall
+
+MEMBERS = [f"P{number}" for number in range(17)]
+SECONDS = 340
+LATE = "LATE"  # an instrument that begins when its class has something to lend
+
+
+def quotes() -> list[Json]:
+    chance = random.Random(4)
+    levels = dict.fromkeys([*MEMBERS, LATE], 100.0)
+    found = []
+    for second in range(SECONDS):
+        for at, name in enumerate(levels):
+            levels[name] *= 1.0 + chance.gauss(0.0, 0.0005)
+            if name != LATE or second > SECONDS - 40:
+                found.append(quote(T0 + second * SECOND + at, levels[name], name=name, half_bp=chance.uniform(1, 2)))
+    return found
+
+
+def write_run(folder: Path) -> Path:
+    reference = [instrument(name, base=name) for name in (*MEMBERS, LATE)]
+    files = {"reference.jsonl": lines(*reference), "events.jsonl": lines(*quotes())}
+    path = write_configuration(folder, files, shards=2)
+    path.write_text(path.read_text() + "[market]\ngroups = 1\n")
+    return path
+
+
+def killed_at(path: Path, signals: int) -> bool:
+    """Run ``market`` until so many signals stand, and kill it; whether it was still alive."""
+    command = [*CLI, "run", str(path), "--only", "market"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        while process.poll() is None and stands(path.parent) < signals:
+            time.sleep(0.005)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            return True
+    return False
+
+
+def stands(folder: Path) -> int:
+    if not (folder / "seawall.db").exists():
+        return 0
+    bus = open_bus("sqlite:seawall.db", folder)
+    try:
+        return bus.end("signals", 0)
+    finally:
+        bus.close()
+
+
+def test_kills_leave_the_lives_of_models_byte_for_byte(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "whole")
+    assert seawall("run", path, "--only", "market").returncode == 0
+    whole = contents(path.parent)
+    told = [model for *_, value in whole["signals", 0] for model in json.loads(value).get("models", [])]
+    assert {(model["instrument"], model["event"]) for model in told} == {(LATE, "started_from_class")}
+    shutil.copytree(path.parent, tmp_path / "killed", ignore=shutil.ignore_patterns("seawall.db*", "recovery*"))
+    twin = tmp_path / "killed" / path.name
+    assert sum(killed_at(twin, signals) for signals in (50, 170, 315)) >= 1
+    done = seawall("run", twin, "--only", "market")
+    assert done.returncode == 0, done.stderr
+    assert differences(contents(twin.parent), whole) == []
+
+
+def test_records_with_numbers_that_cannot_be_are_passed_over_and_counted() -> None:
+    skipped = Skipped()
+    good = trade(T0, 100.0)
+    bad = [{**good, "price": price} for price in ("NaN", "Infinity", "-1", "0", float("nan"), float("inf"), 1e400)]
+    bad += [quote(T0, 100.0) | {"bid": "0"}, quote(T0, 100.0) | {"ask_size": "-3"}]
+    assert [read_event(json.dumps(record).encode(), T0, skipped) for record in bad] == [None] * len(bad)
+    assert skipped.count == len(bad)
+    assert read_event(json.dumps(good).encode(), T0, skipped).price == "100.000000"
+    assert read_event(json.dumps(mark(T0)).encode(), T0, skipped) is None  # nobody's venue: not the market's
+    assert skipped.count == len(bad)
