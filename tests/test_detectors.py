@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from river import anomaly, compose, feature_extraction, preprocessing
 
-from seawall.operators.core.detection.composite import Composite
+from seawall.operators.core.detection.composite import UNUSUAL_SCORE, Composite
 from seawall.operators.core.detection.deviations import Deviation, ResidualBreaker
 from seawall.operators.core.detection.gates import Gated
 from seawall.operators.core.detection.one_class import OneClass
@@ -25,7 +25,7 @@ def radial():
 
 MAKERS: dict[str, Callable[[], Detector]] = {
     "composite": lambda: Composite(("price",)),
-    "gated composite": lambda: Gated(Composite(("price",)), level=0.495, hold=False, box_rows=200),
+    "gated composite": lambda: Gated(Composite(("price",)), level=UNUSUAL_SCORE, hold=False, box_rows=200),
     "deviation": lambda: Deviation(("price",)),
     "gated deviation": lambda: Gated(Deviation(("price",)), level=0.99, box_rows=200),
     "residual breaker": lambda: ResidualBreaker(("price",)),
@@ -173,3 +173,24 @@ def test_a_range_breaker_is_not_blinded_by_one_spike():
     for sample in series(300):
         observe(breaker, sample)
     assert breaker.score(Sample(None, (150.0,))).value > 0.5
+
+
+def clustered(rows, seed=3):
+    """Return values whose volatility comes and goes, as that of markets does."""
+    chance, level, found = random.Random(seed), 0.0, []
+    for _ in range(rows):
+        level = 0.98 * level + 0.15 * chance.gauss(0.0, 1.0)
+        found.append(math.exp(level) * chance.gauss(0.0, 1.0))
+    return found
+
+
+@pytest.mark.parametrize("make", [lambda: Composite(("x",)), lambda: Deviation(("x",))], ids=["composite", "deviation"])
+def test_a_rank_is_the_share_of_ordinary_rows_below_it(make):
+    detector = make()
+    whole = 2.0 if isinstance(detector, Composite) else 1.0
+    values = [observe(detector, Sample(None, (value,))).value for value in clustered(8000)][2000:]
+    ranks = [value * whole for value in values if value < 0.5 or whole == 1.0]
+    above = {rank: sum(value > rank - 1e-9 for value in ranks) / len(ranks) for rank in (0.5, 0.9, 0.99)}
+    assert 0.35 < above[0.5] < 0.6
+    assert 0.05 < above[0.9] < 0.12
+    assert above[0.99] < 0.025

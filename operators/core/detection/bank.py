@@ -127,10 +127,10 @@ def _advance(state: Floats, times_us: Ints, values: Floats) -> tuple[Floats, NDA
     ready = state[:, _ROWS] >= moments.WARM_ROWS
     record = (evidence > state[:, _LAST_EVIDENCE]) | (state[:, _LAST_AGE] >= one.REFRACTORY_ROWS)
     candidate = ready & record & (evidence >= one.EVIDENCE_MIN)
-    score = np.where(candidate, 0.5 + 0.5 * evidence, np.where(ready, 0.5 * np.minimum(rank, 0.999), 0.0))
+    score = np.where(candidate, 0.5 + 0.5 * evidence, np.where(ready, 0.5 * np.minimum(rank, ranks.UNUSUAL_RANK), 0.0))
     for index, (column, look) in enumerate(looks):
         _learn(column, values[:, index], hours, look)
-    _learn_rank(state, bins, ready & (rank > ranks.UNUSUAL_RANK))
+    _learn_rank(state, bins, ready & (rank > ranks.GATE_RANK))
     state[:, _SMOOTHED] = smoothed
     state[:, _ROWS] += 1.0
     state[:, _LAST_AGE] = np.where(candidate, 0.0, state[:, _LAST_AGE] + 1.0)
@@ -223,7 +223,10 @@ def _rank(state: Floats, smoothed: Floats, bins: Ints) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         inside = np.where(bins == len(_EDGES), 1.0, (smoothed - lower) / (upper - lower))
         inside = np.where(bins == 0, smoothed / _EDGES[0], inside)
-        return np.where(total == 0.0, 0.0, np.minimum((below + inside * counts[rows, bins]) / total, 1.0))
+        share = (below + inside * counts[rows, bins]) / total
+        above = np.minimum(ranks.GATE_RANK + (share - ranks.KNEE) * ranks.ABOVE_KNEE, 1.0)
+        rank = np.where(share <= ranks.KNEE, share * ranks.BELOW_KNEE, above)
+    return np.where(total == 0.0, 0.0, rank)
 
 
 def _learn_rank(state: Floats, bins: Ints, unusual: NDArray[np.bool_]) -> None:

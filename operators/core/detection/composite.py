@@ -2,9 +2,10 @@
 
 One score in two halves, since one number cannot serve two purposes:
 
-* **0 … 0.5**, dense: the distance of the row from its robust mean, in squared standard deviations over all columns and
-  views, smoothed over about twenty rows and ranked among its own past. The level counts as much as the four other
-  views together: they are its shadows, and several columns describe one machine by their levels.
+* **0 … 0.495**, dense: the distance of the row from its robust mean, in squared standard deviations over all columns
+  and views, smoothed over about twenty rows and ranked among its own past; half that rank. The level counts as much as
+  the four other views together: they are its shadows, and several columns describe one machine by their levels. The
+  highest hundredth is one rank: it is made of too few rows to be told apart.
 * **0.5 … 1**, an alert candidate: the evidence of the five breakers, averaged with equal weights. Views that agree say
   more than one that shouts, so each saturates. Of neighbouring rows only records count: a candidate
   must exceed the last one or lie ``REFRACTORY_ROWS`` after it.
@@ -17,12 +18,12 @@ from typing import NamedTuple, Self
 
 from seawall.operators.core.detection.flat import from_bytes, to_bytes
 from seawall.operators.core.detection.moments import WARM_ROWS, total
-from seawall.operators.core.detection.ranks import BINS, Ranks
+from seawall.operators.core.detection.ranks import BINS, GATE_RANK, UNUSUAL_RANK, Ranks
 from seawall.operators.core.detection.samples import Sample, Score, State
 from seawall.operators.core.detection.views import NUMBERS, VIEWS, Column, Looks
 
 ALERT_SCORE = 0.52
-UNUSUAL_SCORE = 0.495  # a rank of .99 among its past: what a gate calls an incident
+UNUSUAL_SCORE = 0.5 * GATE_RANK  # what a gate calls an incident, and what is not learned in full
 CANDIDATE_SCORE = 0.5
 EVIDENCE_MIN = 0.01  # mean over views: what leaves a range by less than that is dust
 REFRACTORY_ROWS = 120
@@ -156,7 +157,7 @@ class Composite:
             return Score(0.0, State.WARMING, (), detail)
         record = evidence > self._last_evidence or self._last_age >= REFRACTORY_ROWS
         if evidence < EVIDENCE_MIN or not record:
-            return Score(0.5 * min(rank, 0.999), State.READY, _shares(weighted), detail)
+            return Score(0.5 * min(rank, UNUSUAL_RANK), State.READY, _shares(weighted), detail)
         shares = _shares([found for look in looks for found in look.evidence])
         return Score(0.5 + 0.5 * evidence, State.READY, shares, detail)
 

@@ -15,7 +15,7 @@ from seawall.operators.core.detection.flat import from_bytes, to_bytes
 from seawall.operators.core.detection.forest import SEED, Forest
 from seawall.operators.core.detection.gates import BOX_ROWS
 from seawall.operators.core.detection.moments import WARM_ROWS, Moments
-from seawall.operators.core.detection.ranks import BINS, UNUSUAL_RANK, Ranks
+from seawall.operators.core.detection.ranks import BINS, GATE_RANK, Ranks
 from seawall.operators.core.detection.samples import Detector, Sample, Score, State
 
 REACH = 4.0  # standard deviations to either side of the mean that the trees can tell apart
@@ -75,7 +75,7 @@ class Member:
         for moments, value, squared in zip(self._moments, sample.values, place.squares, strict=True):
             moments.learn(value, squared)
         warm = self._moments[0].count >= WARM_ROWS
-        unusual = score.state is State.READY and score.value > UNUSUAL_RANK
+        unusual = score.state is State.READY and score.value > GATE_RANK
         self._unusual_rows = self._unusual_rows + 1.0 if unusual else 0.0
         if warm and (not unusual or self._unusual_rows > BOX_ROWS):
             self._forest.learn(place.row)
@@ -111,7 +111,7 @@ class ClassTrees:
         Equal seeds give equal trees.
     """
 
-    unusual = UNUSUAL_RANK
+    unusual = GATE_RANK
 
     def __init__(self, names: tuple[str, ...], seed: int = SEED) -> None:
         self._names, self._forest = names, Forest(len(names), seed=seed)

@@ -3,7 +3,8 @@
 Detectors differ in scale (HalfSpaceTrees: normal .960, far outlier .988), so a score is comparable between detectors
 and instruments only as a rank among its own past. Values are counted in logarithmic bins, four per doubling; past
 ``TOTAL_MAX`` all counts are halved, so old regimes fade. Unusual values count a tenth: a crisis must not become the
-yardstick by which the next one is measured, but a lasting change must, in time.
+yardstick by which the next one is measured, but a lasting change must, in time. What that takes from the upper end is
+given back when a rank is told, so a rank of .9 means one ordinary row in ten.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -16,6 +17,12 @@ DOUBLINGS = 17
 TOTAL_MAX = 200_000.0  # 20,000 ordinary rows
 UNUSUAL_RANK = 0.99
 ORDINARY_WEIGHT, UNUSUAL_WEIGHT = 10.0, 1.0  # whole numbers, so that their sums are exact in any order
+# From KNEE of the weighted histogram on, what is learned counts a tenth. So the hundredth above it stands for ten
+# hundredths, of 109 in all; either side is stretched to the share of the rows that it stands for.
+KNEE = 0.99
+_ROWS = KNEE + (1.0 - KNEE) * (ORDINARY_WEIGHT / UNUSUAL_WEIGHT)
+BELOW_KNEE, ABOVE_KNEE = 1.0 / _ROWS, ORDINARY_WEIGHT / UNUSUAL_WEIGHT / _ROWS
+GATE_RANK = KNEE * BELOW_KNEE  # .908: one ordinary row in eleven lies above, and is not let into the yardstick in full
 RECENT_MAX = 250
 NEAR = 9  # bins that are sooner added one by one than all at once
 
@@ -64,11 +71,14 @@ class Ranks:
             inside = 1.0
         else:
             inside = (value - EDGES[index - 1]) / (EDGES[index] - EDGES[index - 1])
-        return min((below + inside * self.counts[index]) / self.total, 1.0)
+        share = (below + inside * self.counts[index]) / self.total
+        if share <= KNEE:
+            return share * BELOW_KNEE
+        return min(GATE_RANK + (share - KNEE) * ABOVE_KNEE, 1.0)
 
     def learn(self, value: float, rank: float = 0.0) -> None:
-        """Count ``value``, whose rank was ``rank``: a tenth when that was unusual."""
-        weight = UNUSUAL_WEIGHT if rank > UNUSUAL_RANK else ORDINARY_WEIGHT
+        """Count ``value``, whose rank was ``rank``: a tenth when that lay above ``GATE_RANK``."""
+        weight = UNUSUAL_WEIGHT if rank > GATE_RANK else ORDINARY_WEIGHT
         index = bisect_right(EDGES, value)
         self.counts[index] += weight
         self.total += weight
