@@ -101,6 +101,9 @@ class Bus(Protocol):
         On a cluster an earlier writer on another host is fenced instead: its next flush raises and writes nothing.
         """
 
+    def copier(self, partitions: Iterable[tuple[str, int]]) -> Writer:
+        """Become the writer of partitions of one topic that keeps the offsets of what is copied from another bus."""
+
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
         """Check that topics exist with so many partitions; with ``make``, make those that do not exist, and name these.
 

@@ -173,6 +173,8 @@ class SqliteBus:
         """Become the writer of partitions; raises PartitionLocked where somebody else is."""
         return SqliteWriter(self, list(partitions))
 
+    copier = writer
+
     def close(self) -> None:
         """Close all connections."""
         with self._guard:

@@ -331,6 +331,38 @@ def exposures(
 
 
 @app.command()
+def migrate(
+    where: Where,
+    target: Annotated[Path, typer.Argument(metavar="NEW.toml", help="The same configuration, with another bus.")],
+    as_json: Json = False,
+) -> None:
+    """Move a journal and all its topics to another bus, record by record, and compare them; nothing else changes.
+
+    Killed, it goes on where it stopped. From then on runs are refused on the old bus.
+
+    Example: seawall migrate desk.toml desk-kafka.toml
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from seawall.ops import migrate as mover
+    from seawall.schemas.configuration import RUN_FILE, load_configuration
+    from seawall.schemas.configuration import where as find
+
+    source, new = find(where), load_configuration(target)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
+        bar = shown.add_task(f"to {new.bus}", total=None)
+        moved = mover.migrate(source, new, lambda count: shown.advance(bar, count))
+    mover.save(new, new.directory / RUN_FILE)
+    if as_json:
+        print(mover.as_json(moved, new))
+    else:
+        for topic, count in moved.items():
+            print(f"{count:>10,}  {topic}")
+        print(f"{sum(moved.values()):,} records stand on {new.bus}, compared byte by byte; run: seawall run {target}")
+
+
+@app.command()
 def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
     """Check this machine and, with WHERE, a configuration: versions, keys, files, bus, recovery store.
 

@@ -29,6 +29,7 @@ from seawall.connectors.keys import PUBLIC, SEALERS, key_path, new_key
 from seawall.connectors.limit_documents import read_key_sets
 from seawall.connectors.signers import check_signer, open_signer
 from seawall.connectors.topics import topic_partitions
+from seawall.ops.migration_mark import check_mark
 from seawall.ops.sealing import SealThread
 from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import RUN_FILE, Configuration
@@ -81,6 +82,7 @@ def prepare(configuration: Configuration) -> Bus:
         There is no key, and none may be made here: not ``dev``, or the topics have records already. Or a cluster has
         no such topics, or with other partitions.
     """
+    check_mark(configuration)
     bus = open_bus(configuration.bus, configuration.directory)
     bus.provide(topic_partitions(configuration), make=configuration.environment == "dev")
     if configuration.environment == "prod" and configuration.key_set is None:

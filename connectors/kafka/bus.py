@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS
+from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS, Writer
 from seawall.connectors.kafka.address import is_numbered, parse_address
 from seawall.connectors.kafka.clients import Clients
+from seawall.connectors.kafka.copying import CopyWriter
 from seawall.connectors.kafka.cursor import Cursor, wait_for
 from seawall.connectors.kafka.provision import Finding, check, provide
 from seawall.connectors.kafka.reader import Reader
@@ -98,6 +99,13 @@ class KafkaBus:
     def writer(self, partitions: Iterable[tuple[str, int]]) -> KafkaWriter:
         """Become the writer of partitions; raises PartitionLocked where another process of this host is."""
         return KafkaWriter(self.clients, self._reader, list(partitions), self._base / f"kafka-{self.address.prefix}")
+
+    def copier(self, partitions: Iterable[tuple[str, int]]) -> Writer:
+        """Become the writer of partitions of one topic that keeps the offsets of what is copied from another bus."""
+        wanted = list(partitions)
+        if is_numbered(wanted[0][0]):
+            return self.writer(wanted)
+        return CopyWriter(self.clients, self.end, wanted)
 
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
         """Check that topics exist with so many partitions; with ``make``, make those that do not exist; name these."""

@@ -107,6 +107,12 @@ class Clients:
         }
         return Producer({**self._common, **settings})
 
+    def plain_producer(self) -> Producer:
+        """Return an idempotent producer without transactions: what it writes has no marks in between."""
+        outage_ms = self.address.terms.outage_s * 1000
+        settings = {"enable.idempotence": True, "acks": "all", "message.timeout.ms": outage_ms}
+        return Producer({**self._common, **settings})
+
     def admin(self) -> AdminClient:
         """Return a client that makes and describes topics."""
         return AdminClient(self._common)

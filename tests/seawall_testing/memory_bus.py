@@ -39,6 +39,9 @@ class MemoryBus:
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
         return []
 
+    def copier(self, partitions: Iterable[tuple[str, int]]) -> "MemoryWriter":
+        return self.writer(partitions)
+
     def writer(self, partitions: Iterable[tuple[str, int]]) -> "MemoryWriter":
         return MemoryWriter(self)
 
