@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from bytewax.operators import StatefulBatchLogic
+import bytewax.operators as op
+from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 log = logging.getLogger("seawall")
 In = TypeVar("In")
@@ -61,6 +62,22 @@ class StepLogic(StatefulBatchLogic[Any, Any, bytes]):
         assert self._state is not None
         data: bytes = self._state.snapshot()
         return data
+
+
+def keep_state(
+    step_id: str,
+    up: KeyedStream[Any],
+    make: Callable[[Any], Any],
+    restore: Callable[[bytes], Any],
+    step: Callable[[Any, Any], Iterable[Any]],
+) -> KeyedStream[Any]:
+    """Keep one core state per key, made from its first value, and give every value of the key to it (`StepLogic`)."""
+    return op.stateful_batch(step_id, up, lambda resume: StepLogic(resume, make, restore, step))
+
+
+def one(step: Callable[[Any, Any], Out]) -> Callable[[Any, Any], list[Out]]:
+    """Return a step that gives one item per value as the list that the engine takes."""
+    return lambda state, value: [step(state, value)]
 
 
 failures: list[BaseException] = []

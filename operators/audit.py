@@ -1,10 +1,9 @@
 """``record_audit``: signed decisions in, all records of the slice out, the hash-chained audit records among them."""
 
-import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators._coat import StepLogic
+from seawall.operators._coat import keep_state, one
 from seawall.operators.core.audit import AuditState
 from seawall.operators.core.frames import Audited, Signed
 
@@ -25,13 +24,9 @@ def record_audit(step_id: str, up: KeyedStream[Signed]) -> KeyedStream[Audited]:
     KeyedStream[Audited]
         All records of each slice by topic, ready for ``connectors.bus.sink(url)``.
     """
-    return op.stateful_batch("chain", up, lambda resume: StepLogic(resume, _make, AuditState.restore, _step))
+    return keep_state("chain", up, _make, AuditState.restore, one(AuditState.step))
 
 
 def _make(signed: Signed) -> AuditState:
     frame = signed.planned.enforced.frame
     return AuditState(frame.key, frame.partition)
-
-
-def _step(state: AuditState, signed: Signed) -> list[Audited]:
-    return [state.step(signed)]

@@ -1,10 +1,9 @@
 """``watch_counterparties``: frames in, frames with the alerts of accounts that behave unlike themselves out."""
 
-import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators._coat import StepLogic
+from seawall.operators._coat import keep_state, one
 from seawall.operators.core.conduct import ConductState
 from seawall.operators.core.frames import Frame
 
@@ -29,12 +28,8 @@ def watch_counterparties(step_id: str, up: KeyedStream[Frame]) -> KeyedStream[Fr
     KeyedStream[Frame]
         The same frames; those with alerts hold their records (``alerts``, kind ``unusual_conduct``) and their news.
     """
-    return op.stateful_batch("accounts", up, lambda resume: StepLogic(resume, _make, ConductState.restore, _step))
+    return keep_state("accounts", up, _make, ConductState.restore, one(ConductState.step))
 
 
 def _make(frame: Frame) -> ConductState:
     return ConductState(frame.partition)
-
-
-def _step(state: ConductState, frame: Frame) -> list[Frame]:
-    return [state.step(frame)]

@@ -1,13 +1,12 @@
 """``detect``: anomaly scores and alerts for any keyed stream of numbers (a module of that name would hide it)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators._coat import StepLogic
+from seawall.operators._coat import keep_state, one
 from seawall.operators.core.detection.alarms import AlarmRule
 from seawall.operators.core.detection.composite import ALERT_SCORE, UNUSUAL_SCORE, Composite
 from seawall.operators.core.detection.gates import Gated
@@ -54,6 +53,7 @@ def detect(
 
     Examples
     --------
+    >>> import bytewax.operators as op
     >>> from bytewax.dataflow import Dataflow
     >>> from bytewax.testing import TestingSink, TestingSource, run_main
     >>> import seawall.operators as sw
@@ -74,8 +74,4 @@ def detect(
     def restore(data: bytes) -> LoneDetector:
         return LoneDetector.restore(data, build, rule)
 
-    return op.stateful_batch("key", up, lambda resume: StepLogic(resume, begin, restore, _step))
-
-
-def _step(state: LoneDetector, value: Any) -> Iterable[Detected]:
-    return [state.step(value)]
+    return keep_state("key", up, begin, restore, one(LoneDetector.step))

@@ -7,7 +7,7 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators._coat import StepLogic
+from seawall.operators._coat import keep_state
 from seawall.operators.conduct import watch_counterparties
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
@@ -37,12 +37,10 @@ def aggregate_exposure(step_id: str, up: KeyedStream[bytes]) -> KeyedStream[Fram
     InvariantError
         A slice is missing or comes twice: the state and the journal do not join.
     """
-    slices = op.stateful_batch("shard", up, lambda resume: StepLogic(resume, _make, ExposureState.restore, _step))
+    slices = keep_state("shard", up, _make, ExposureState.restore, _step)
     frames = watch_counterparties("conduct", slices)
     partials = op.flat_map("partial", frames, _partial)
-    wide = op.stateful_batch(
-        "firm", partials, lambda resume: StepLogic(resume, _firm, FirmState.restore, FirmState.step)
-    )
+    wide = keep_state("firm", partials, _firm, FirmState.restore, FirmState.step)
     return op.merge("frames", frames, wide)
 
 

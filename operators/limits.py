@@ -1,10 +1,9 @@
 """``enforce_limits``: frames in, frames with their breaches out."""
 
-import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators._coat import StepLogic
+from seawall.operators._coat import keep_state, one
 from seawall.operators.core.frames import Enforced, Frame
 from seawall.operators.core.limits import LimitsState
 
@@ -27,12 +26,8 @@ def enforce_limits(step_id: str, up: KeyedStream[Frame]) -> KeyedStream[Enforced
     KeyedStream[Enforced]
         Each frame with its breaches, as values and as records of the ``breaches`` topic.
     """
-    return op.stateful_batch("levels", up, lambda resume: StepLogic(resume, _make, LimitsState.restore, _step))
+    return keep_state("levels", up, _make, LimitsState.restore, one(LimitsState.step))
 
 
 def _make(frame: Frame) -> LimitsState:
     return LimitsState(frame.key, frame.partition)
-
-
-def _step(state: LimitsState, frame: Frame) -> list[Enforced]:
-    return [state.step(frame)]

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators._coat import StepLogic
+from seawall.operators._coat import keep_state
 from seawall.operators.core.market.group import GroupState
 from seawall.operators.core.market.models import Factory
 from seawall.schemas.markets import MarketTerms
@@ -43,7 +42,7 @@ def watch_market(
     def restore(data: bytes) -> GroupState:
         return GroupState.restore(data, terms, make_models)
 
-    return op.stateful_batch("group", up, lambda resume: StepLogic(resume, make, restore, _step))
+    return keep_state("group", up, make, restore, _step)
 
 
 def _step(state: GroupState, value: tuple[int, Any]) -> Iterable[list[Record]]:

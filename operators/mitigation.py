@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators._coat import StepLogic
+from seawall.operators._coat import keep_state, one
 from seawall.operators.core.frames import Enforced, Planned
 from seawall.operators.core.mitigation import MitigationState
 
@@ -39,8 +38,4 @@ def plan_mitigation(
     def restore(data: bytes) -> MitigationState:
         return MitigationState.restore(data, playbook)
 
-    return op.stateful_batch("plan", up, lambda resume: StepLogic(resume, make, restore, _step))
-
-
-def _step(state: MitigationState, enforced: Enforced) -> list[Planned]:
-    return [state.step(enforced)]
+    return keep_state("plan", up, make, restore, one(MitigationState.step))

@@ -4,7 +4,7 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators._coat import StepLogic
+from seawall.operators._coat import keep_state
 from seawall.operators.core.desired import DesiredState, Told, tell
 from seawall.operators.core.firm import KEY
 from seawall.operators.core.frames import Planned
@@ -29,9 +29,7 @@ def publish_state(step_id: str, up: KeyedStream[Planned]) -> KeyedStream[Planned
     branches = op.branch("whose", up, lambda item: item[0] != KEY)
     told = op.flat_map("tell", branches.trues, _tell)
     joined = op.merge("join", told, branches.falses)
-    wide = op.stateful_batch(
-        "desired", joined, lambda resume: StepLogic(resume, _make, DesiredState.restore, DesiredState.step)
-    )
+    wide = keep_state("desired", joined, _make, DesiredState.restore, DesiredState.step)
     return op.merge("planned", branches.trues, wide)
 
 
