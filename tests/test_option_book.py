@@ -259,6 +259,18 @@ def test_what_is_held_without_a_mark_and_balances_without_a_rate_are_named_and_c
     assert {alert["kind"] for alert in ran.topic("alerts")} == {"missing_mark", "unpriced_asset"}
 
 
+def test_terms_and_debts_in_a_currency_without_a_rate_are_named(tmp_path: Path) -> None:
+    terms = {"type": "netting_set", "netting_set": "a", "counterparty": "a", "margined": True, "threshold": "9",
+             "currency": "EUR"}  # fmt: skip
+    debt = {"type": "obligation", "event_time_us": T0 + SECOND, "obligation_id": "d", "from": "a", "to": "house",
+            "asset": "JPY", "amount": "5", "kind": "loan"}  # fmt: skip
+    ran = run_core(
+        tmp_path, PERPETUAL, *account("a"), terms, mark(T0 + 1, "100", "P"), debt, mark(T0 + 3 * SECOND, "9")
+    )
+    assert {alert["scope"] for alert in ran.topic("alerts")} == {"asset:EUR", "asset:JPY"}
+    assert states(ran, "unpriced")[-1] == ["EUR", "JPY"]
+
+
 # --- distance to liquidation ------------------------------------------------------------------------------------------
 
 RATES = {"initial_margin_rate": "0.1", "maintenance_margin_rate": "0.05"}

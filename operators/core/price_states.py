@@ -27,7 +27,7 @@ ALERTS = {
     "missing": ("missing_mark", "instrument", 2, "it is held and has no mark: it is valued at 0"),
     "unvalued": ("unvalued_option", "instrument", 1, "it is held and has no implied volatility or no forward"),
     "expiring": ("unsettled_expiry", "instrument", 2, "it is past its expiry and has no settlement mark"),
-    "unpriced": ("unpriced_asset", "asset", 2, "balances stand in it and it has no rate: it counts 0"),
+    "unpriced": ("unpriced_asset", "asset", 2, "balances, terms or debts are in it and it has no rate: it counts 0"),
 }
 States = dict[str, list[str]]
 NEVER_US = 1 << 62
@@ -92,13 +92,13 @@ def _expiring(ledger: Ledger, as_of_us: int) -> list[str]:
 
 
 def _unpriced(ledger: Ledger) -> list[str]:
-    prices = ledger.marks.asset_prices
-    if all(prices.item(asset) == prices.item(asset) for asset in ledger.balances.assets):  # no NaN
+    prices, agreed = ledger.marks.asset_prices, ledger.credit.assets()
+    if all(prices.item(asset) == prices.item(asset) for asset in ledger.balances.assets | agreed):  # no NaN
         return []
     rows = ledger.balances.rows
-    bad = np.isnan(ledger.marks.asset_prices[rows["asset"]]) & (rows["amount"] != 0)
-    names = list(ledger.directory.assets)
-    return [names[number] for number in sorted(set(rows["asset"][bad].tolist()))]
+    bad = np.isnan(prices[rows["asset"]]) & (rows["amount"] != 0)
+    names, owed = list(ledger.directory.assets), {asset for asset in agreed if np.isnan(prices[asset])}
+    return [names[number] for number in sorted(owed | set(rows["asset"][bad].tolist()))]
 
 
 def _open(ledger: Ledger, row: int) -> bool:

@@ -144,6 +144,13 @@ class CreditBook:
         rows[POTENTIAL] = self._standing
         return rows, self._counterparties(rows)
 
+    def assets(self) -> set[int]:
+        """Return the assets that terms of netting sets and debts are in."""
+        if not self.needed:
+            return set()
+        self._learn()
+        return {owed.asset for owed in self.obligations.owed()} | self._agreements.in_use
+
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def _learn(self) -> None:

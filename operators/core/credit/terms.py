@@ -29,7 +29,8 @@ AMOUNTS: Final = (
 class Agreements:
     """Terms by netting set; ``currency`` is the asset that amounts are in, ``period`` the margin period in days.
 
-    ``agreed`` marks sets with a record of their own; ``margined`` those in which they post variation margin.
+    ``agreed`` marks sets with a record of their own; ``margined`` those in which they post variation margin; ``in_use``
+    are the currencies in which any amount is not 0.
     ``eligible_haircut`` has a row for each set that lists what is eligible, at ``eligible_row`` (-1 for none), and a
     column per asset: its haircut, NaN where the list has it not.
     """
@@ -42,6 +43,7 @@ class Agreements:
     enforceable: B1
     eligible_row: I8
     eligible_haircut: F8
+    in_use: frozenset[int]
 
     @property
     def margined(self) -> B1:
@@ -61,17 +63,19 @@ def agreements(directory: Directory) -> Agreements:
     """Return the terms of every netting set that the directory numbers; the default terms where it has no record."""
     records = [directory.netting_set_records.get(name) for name in directory.netting_sets]
     sets = [record or ev.NettingSet(netting_set="-", counterparty="-") for record in records]
+    amounts = {name: np.array([float(getattr(s, name)) for s in sets]) for name in AMOUNTS}
     currencies = [directory.assets[s.currency] if s.currency else 0 for s in sets]
     eligible_row, eligible_haircut = _eligible(directory, sets)
     return Agreements(
         flags={name: np.array([getattr(s, name) for s in sets], dtype=bool) for name in FLAGS},
-        amounts={name: np.array([float(getattr(s, name)) for s in sets]) for name in AMOUNTS},
+        amounts=amounts,
         currency=np.array(currencies, dtype=np.int64),
         period=np.array([_period(s) for s in sets]),
         agreed=np.array([record is not None for record in records], dtype=bool),
         enforceable=np.array([s.enforceable for s in sets], dtype=bool),
         eligible_row=eligible_row,
         eligible_haircut=eligible_haircut,
+        in_use=frozenset(currency for at, currency in enumerate(currencies) if any(a[at] for a in amounts.values())),
     )
 
 
