@@ -4,6 +4,7 @@ Collateral counts once, haircut against us on either side; what was agreed decid
 twice. A measure that a book does not need is not in its rows.
 """
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,35 @@ def test_what_a_counterparty_or_its_group_issued_is_wrong_way(
                    mark(T0 + 1, "90", "F"), what)  # fmt: skip
     assert ran.measures("netting_set:a")["wrong_way"] == flag
     assert ran.measures("counterparty:a")["wrong_way"] == flag
+
+
+@pytest.mark.parametrize(("asset", "alike"), [("SOL", True), ("BTC", False)])
+def test_collateral_that_moves_with_what_its_counterparty_issued_is_wrong_way(
+    tmp_path: Path, asset: str, alike: bool
+) -> None:
+    rng, level, marks = random.Random(3), {"FTT": 20.0, "SOL": 30.0, "BTC": 40_000.0}, []
+    for minute in range(90):
+        shared, own = rng.gauss(0, 0.01), rng.gauss(0, 0.01)
+        for name, change in (("FTT", shared), ("SOL", 1.5 * shared + 0.2 * own), ("BTC", own)):
+            level[name] *= 1 + change
+            marks.append(mark(T0 + minute * 60 * SECOND + 1, f"{level[name]:.6f}", f"{name}-USD"))
+    ran = run_core(
+        tmp_path,
+        {"type": "asset", "asset": "FTT", "class": "token", "issuer": "b"},
+        *(instrument(f"{name}-USD", kind="spot", base=name) for name in level),
+        *account("b"),
+        *account("c"),
+        terms("b", "b"),
+        terms("c", "c"),
+        transfer(T0, "t", "b", asset=asset, amount="1"),
+        transfer(T0, "u", "c", asset=asset, amount="1"),
+        *marks,
+    )
+    early, late = (ran.measures("netting_set:b", at)["wrong_way"] for at in (T0 + 30 * 60 * SECOND, T0 + 9000 * SECOND))
+    assert early == 0.0  # an hour has to pass before a correlation counts
+    assert (0.8 < late < 1.0) if alike else late == 0.0
+    assert ran.measures("counterparty:b")["wrong_way"] == late
+    assert ran.measures("netting_set:c")["wrong_way"] == 0.0
 
 
 def test_a_group_adds_up_counterparties_of_all_shards_and_follows_those_that_move(tmp_path: Path) -> None:

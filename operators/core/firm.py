@@ -219,13 +219,12 @@ def _tables(parts: list[dict[str, Any]]) -> dict[str, Table]:
         total = np.zeros((len(measures), len(names[kind])))
         for one in sums:
             table = one.reshape(len(one), -1)
+            strongest = np.maximum(total[-1, : table.shape[1]], table[-1]) if measures[-1] == "wrong_way" else None
             total[: len(one), : table.shape[1]] += table
+            if strongest is not None and len(one) == len(measures):
+                total[-1, : table.shape[1]] = strongest
         tables[kind] = Table(names[kind], measures, total)
     _concentrate(tables["underlying"])
-    group = tables["group"]
-    if "wrong_way" in group.measures:
-        flags = group.values[group.measures.index("wrong_way")]
-        np.minimum(flags, 1.0, out=flags)
     return tables
 
 

@@ -63,6 +63,10 @@ class WideSums:
         }
         if directory.groups:
             sums["group"] = _by(arrays["group"], tuple(counterparty), len(directory.groups))
+            if len(counterparty) > len(COUNTERPARTY):  # a flag is no amount: the strongest of a group's counts
+                strongest = np.zeros(len(directory.groups) + 1)
+                np.maximum.at(strongest, arrays["group"], counterparty[-1])
+                sums["group"][-1] = strongest[:-1]
         return sums
 
     def named(self) -> dict[str, tuple[list[str], F8]]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from seawall.operators.core.book import Balances, Positions
 from seawall.operators.core.columns import sum_by
 from seawall.operators.core.credit.addons import Groups
+from seawall.operators.core.credit.comovement import Comovement
 from seawall.operators.core.credit.factors import Factors, factors
 from seawall.operators.core.credit.notionals import DAILY, Notionals
 from seawall.operators.core.credit.obligations import Obligations
@@ -55,7 +56,8 @@ class CreditBook:
         self._directory, self._marks, self._positions = directory, marks, positions
         self._balances, self._sheet = balances, sheet
         self.named = False
-        self.pledges, self.obligations, self.volatility = Pledges(), Obligations(), EwVolatility()
+        self.pledges, self.obligations = Pledges(), Obligations()
+        self.volatility, self.comovement = EwVolatility(), Comovement()
         self._known = -1
         self._touched, self._computed_us, self._looked = True, -1, False
         self._waiting: B1 = np.zeros(0, dtype=bool)
@@ -91,7 +93,9 @@ class CreditBook:
         """Take the prices of this second for the volatility of underlyings; the next ``measure`` is of its end."""
         self._learn()
         self._looked = True
-        self.volatility.see(self._notionals.prices(self._marks), as_of_us)
+        prices = self._notionals.prices(self._marks)
+        self.volatility.see(prices, as_of_us)
+        self.comovement.see(prices, as_of_us)
 
     def measure(
         self, exposed: F8, unrealised: F8, signed: F8, collateral: F8, touched: B1, as_of_us: int
@@ -160,7 +164,7 @@ class CreditBook:
         if stale:
             self._agreements = agreements(directory)
             self._factors = factors(directory, CRYPTO_REGIMES[self.regime])
-            self._wrong = WrongWay(directory)
+            self._wrong = WrongWay(directory, self.comovement)
             self._notionals = Notionals(directory, self._positions, self._sheet, self._factors)
             self._known = directory.version
         if stale or not self._groups.fits(self._positions):
@@ -271,7 +275,7 @@ class CreditBook:
         for owed in self.obligations.owed():
             number = self._directory.counterparties[owed.counterparty]
             parties[3, number] += owed.amount * self._marks.asset_worth.item(owed.asset)
-        parties[4] = np.minimum(sum_by(owner, rows[5], count), 1.0)
+        np.maximum.at(parties[4], owner, rows[5])
         return parties
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -283,6 +287,7 @@ class CreditBook:
             "pledges": self.pledges.snapshot(),
             "obligations": self.obligations.snapshot(),
             "volatility": self.volatility.snapshot(),
+            "comovement": self.comovement.snapshot(),
             "touched": self._touched,
             "computed_us": self._computed_us,
             "standing": self._standing.copy(),
@@ -295,6 +300,7 @@ class CreditBook:
         self.pledges.restore(state["pledges"])
         self.obligations.restore(state["obligations"])
         self.volatility.restore(state["volatility"])
+        self.comovement.restore(state["comovement"])
         self._touched, self._computed_us, self._standing = state["touched"], state["computed_us"], state["standing"]
         self._waiting = np.zeros(self._standing.shape[1], dtype=bool)
         self._waiting[state["waiting"]] = True
