@@ -24,6 +24,7 @@ class AccountRow(Output):
     distance_to_liquidation: float
     worst_case_notional: float | UnsetType = UNSET
     worst_case_initial_margin: float | UnsetType = UNSET
+    distance_to_liquidation_alone: float | UnsetType = UNSET
 
 
 class NettingSetRow(Output):

@@ -18,6 +18,7 @@ ACCOUNT = (
 NETTING_SET = ("current_exposure", "collateral_held")
 COUNTERPARTY = ("current_exposure", "collateral_held", "gross_notional", "net_notional", "pnl")
 ORDERS = ("worst_case_notional", "worst_case_initial_margin")
+ALONE = ("distance_to_liquidation_alone",)
 CREDIT = ("potential_exposure", "exposure_at_default", "potential_exposure_ew", "wrong_way", "margin_call")
 PARTY_CREDIT = (
     "potential_exposure",
@@ -26,7 +27,7 @@ PARTY_CREDIT = (
     "settlement_exposure",
     "wrong_way",
 )
-"""What is computed where a book needs it: with working orders, and with netting-set terms or a limit that names it."""
+"""What is computed where a book needs it: with working orders or netting-set terms, or with a limit that names it."""
 
 WIDE = ("gross_notional", "net_notional", "pnl")
 UNDERLYING = (*WIDE, "delta", "gamma", "vega", "concentration")
@@ -42,7 +43,7 @@ FIRM = (
 )
 
 SHARD_SCOPES: dict[str, tuple[str, ...]] = {
-    "account": (*ACCOUNT, *ORDERS),
+    "account": (*ACCOUNT, *ORDERS, *ALONE),
     "netting_set": (*NETTING_SET, *CREDIT),
     "counterparty": (*COUNTERPARTY, *PARTY_CREDIT),
 }
@@ -61,5 +62,5 @@ ASKED_SCOPES: dict[str, tuple[str, ...]] = {
 """Scopes that span shards and are computed where a limit names one of their kind."""
 
 MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES, **ASKED_SCOPES}
-RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation", "concentration", "wrong_way"})
+RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation", *ALONE, "concentration", "wrong_way"})
 RATIO_MAX = 1_000_000.0

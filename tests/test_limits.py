@@ -300,3 +300,19 @@ def test_breaches_name_the_version_of_the_limits(tmp_path: Path) -> None:
     limit = {"id": "m", "scope": "account:*", "measure": "equity", "hard": 1}
     ran = run(tmp_path, [limit], transfer(T0 + SECOND, "t"))
     assert {breach["version"] for breach in ran.topic("breaches")} == {1}
+
+
+MADE = {"account": "h", "netting_set": "n", "counterparty": "hub", "group": "hubs", "underlying": "ETH", "venue": "hub",
+        "instrument": "ETH-PERP", "asset": "ETH", "issuer": "hub", "strategy": "carry"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "measure"), [(kind, measure) for kind, ms in MEASURES.items() for measure in ms])
+def test_every_measure_of_every_scope_can_be_limited_and_is_computed_for_it(
+    tmp_path: Path, kind: str, measure: str
+) -> None:
+    scope = kind if kind == "firm" else f"{kind}:{MADE[kind]}"
+    limit = {"id": "any", "scope": scope, "measure": measure, "hard": 1e12}
+    issued = {"type": "asset", "asset": "ETH", "class": "token", "issuer": "hub"}
+    ran = run(tmp_path, [COVER, limit], issued, fill(T0 + 3, "s", "h", strategy="carry"), shards=2)
+    assert measure in ran.measures(scope)
+    assert ran.breaches("any") == []

@@ -315,6 +315,48 @@ def test_moving_all_prices_by_the_distance_takes_the_margin_ratio_to_one(tmp_pat
     assert any(ratio == pytest.approx(1.0, rel=1e-6) for ratio in ratios)
 
 
+@pytest.mark.parametrize("name", BOOKS)
+def test_moving_the_nearest_underlying_alone_by_its_distance_takes_the_margin_ratio_to_one(
+    tmp_path: Path, name: str
+) -> None:
+    limit = {"id": "alone", "scope": "account:*", "measure": "distance_to_liquidation_alone", "direction": "below",
+             "hard": 1e-9}  # fmt: skip
+    beside = fill(T0 + 3, "h", instrument="B", side="sell", quantity="4", price="100")
+
+    def at(eth: float, btc: float) -> dict[str, float]:
+        prices = dict.fromkeys(("ETH-USD", "L", "I"), f"{100 * (1 + eth):.12f}") | {"B": f"{100 * (1 + btc):.12f}"}
+        instruments = [
+            instrument("ETH-USD", kind="spot"),
+            instrument("L", **RATES),
+            instrument("I", inverse=True, settlement="ETH", quantity_increment="1", **RATES),
+            instrument("B", base="BTC", **RATES),
+        ]
+        marks = [mark(T0 + 1, price, n) for n, price in prices.items()]
+        folder = tmp_path / f"{eth}-{btc}"
+        return run_core(folder, *instruments, *account("a"), *marks, *BOOKS[name], beside, limits=[limit]).measures(
+            "account:a"
+        )
+
+    distance = at(0.0, 0.0)["distance_to_liquidation_alone"]
+    moves = [(distance, 0.0), (-distance, 0.0), (0.0, distance), (0.0, -distance)]
+    ratios = [at(*move)["margin_ratio"] for move in moves]
+    assert max(ratios) == pytest.approx(1.0, rel=1e-6)
+    assert max(at(eth / 2, btc / 2)["margin_ratio"] for eth, btc in moves) < 1.0
+
+
+def test_an_option_alone_moves_by_its_delta_and_a_margin_by_scenarios_stands(tmp_path: Path) -> None:
+    limit = {"id": "alone", "scope": "account:*", "measure": "distance_to_liquidation_alone", "hard": 1e9}
+    models = [{**account("s", margin_model="scenario")[1], "counterparty": "a"}, *account("a")]
+    held = [bought(), fill(T0 + 3, "g", "s", instrument="C", side="sell", quantity="2", price="0.04")]
+    ran = run(tmp_path, option(), *models, *MARKS, mark(T0 + 2, "0.05", "C", implied_volatility="0.6"),
+              *(transfer(T0 + 2, name, name, amount="90000") for name in "as"), *held, limits=[limit])  # fmt: skip
+    assert ran.measures("account:a")["distance_to_liquidation_alone"] == 1_000_000.0  # needs no margin
+    seller = ran.measures("account:s")
+    spent = -2 * 0.05 * 50000.0 - seller["unrealised_pnl"]  # the coin that it was paid moves too
+    found = (seller["equity"] - seller["maintenance_margin"]) / abs(seller["net_notional"] - spent)
+    assert seller["distance_to_liquidation_alone"] == pytest.approx(found, rel=1e-9)
+
+
 def test_an_account_without_positions_is_at_no_distance_and_one_without_equity_at_none(tmp_path: Path) -> None:
     lost = fill(T0 + 3, "f", "b", instrument="L", quantity="10", price="120")
     ran = run_core(tmp_path, instrument("L", **RATES), *account("a"), *account("b"), mark(T0 + 1, "100", "L"),

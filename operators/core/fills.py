@@ -16,7 +16,7 @@ from seawall.operators.core.trades import Out, apply_fills, asset_of, repeated, 
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import parse_quantity, parse_scale
 from seawall.schemas.errors import Rejected
-from seawall.schemas.measures import ASKED_SCOPES
+from seawall.schemas.limit_documents import document_of
 from seawall.schemas.slices import Slice, Transfers
 
 COMPACT_EVERY = 64  # slices
@@ -96,8 +96,8 @@ def _apply_events(ledger: Ledger, events: list[Any], out: Out) -> None:
             case ev.Order():
                 _apply_order(ledger, event, out)
             case ev.Limit():
-                ledger.credit.named = True  # what a signed document limits is not looked into here
-                ledger.ask(ASKED_SCOPES)
+                document, _ = document_of(event.document)
+                ledger.ask([*document.set, *document.override])
                 ledger.touch()
             case ev.Obligation():
                 _apply_obligation(ledger, event)

@@ -9,10 +9,11 @@ from seawall.operators.core.columns import sum_by
 from seawall.operators.core.directory import Directory
 from seawall.operators.core.margin import MarginBook
 from seawall.operators.core.options import OptionSheet
-from seawall.operators.core.valuation.liquidation_distance import nearest_distance
+from seawall.operators.core.valuation.liquidation_distance import DISTANCE_MAX, distances, nearest_distance
 from seawall.schemas.measures import RATIO_MAX
 
 F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
 
 
 class Health:
@@ -77,6 +78,50 @@ class Health:
         if self._directory.has_schedule or self._directory.has_scenario:
             needs = self._margins.slopes(needs)
         return sum_by(rows["account"], slope, count) - needs + sum_by(balances["account"], coins, count)
+
+    def alone(self, equity: F8, maintenance: F8) -> F8:
+        """Return the nearest move of one underlying alone that takes each margin ratio to 1; 1,000,000 for none.
+
+        The move of an underlying is that of its contracts and of what is held in it; what a contract makes in a coin
+        moves with that coin. Costs a sort of the book, so it is computed where a limit names it.
+        """
+        arrays, rows, balances = self._directory.arrays, self._positions.rows, self._balances.rows
+        number, (held, spent, _) = rows["instrument"], self._values.margined
+        settled = np.where(arrays["moves"][arrays["settlement"]][number], held - spent, 0.0)
+        coins = np.where(arrays["moves"][balances["asset"]], self._values.lent_there, 0.0)
+        of_asset = self._of_assets()
+        account = np.concatenate([rows["account"], rows["account"], balances["account"]])
+        underlying = [arrays["underlying"][number], of_asset[arrays["settlement"][number]], of_asset[balances["asset"]]]
+        slope = np.concatenate([self._price_slopes(), settled, coins])
+        used = np.ones(len(slope), dtype=bool)
+        _, of, _, single = distances(account, np.concatenate(underlying), slope, used, equity - maintenance)
+        nearest = np.full(len(equity), DISTANCE_MAX)
+        np.minimum.at(nearest, of, np.minimum(np.minimum(-single.down, single.up), DISTANCE_MAX))
+        nearest[maintenance <= 0] = DISTANCE_MAX
+        return nearest
+
+    def _price_slopes(self) -> F8:
+        """Return by position what health gains per move of 1 of its price alone, its coin standing still."""
+        arrays, rows = self._directory.arrays, self._positions.rows
+        number, account, (held, _, notional) = rows["instrument"], rows["account"], self._values.margined
+        inverse = arrays["inverse"][number]
+        slope = np.where(inverse, -held, held)
+        required = np.where(inverse, 0.0, notional * arrays["class_maintenance"][arrays["class"][number]])
+        if self._directory.has_option:
+            at, of = self._values.options()
+            delta = rows["size"][at] * self._sheet.scale()[of] * self._sheet.greeks[0][of]
+            slope[at] = np.where(self._sheet.terms.coin[of], delta - held[at], delta)
+            required[at] = 0.0
+        if self._directory.has_schedule or self._directory.has_scenario:
+            required = self._margins.position_slopes(required, account)
+        return slope - required
+
+    def _of_assets(self) -> I8:
+        """Return the underlying that each asset is, or a number of its own beyond them."""
+        underlyings = self._directory.underlyings
+        own = len(underlyings)
+        found = [underlyings.get(name, own + number) for name, number in self._directory.assets.items()]
+        return np.array(found, dtype=np.int64)
 
 
 def fill_ratios(account: F8) -> None:

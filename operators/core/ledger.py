@@ -4,7 +4,7 @@ Valuation is a fixed number of vector operations over the book, whatever its siz
 is held has moved.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from seawall.operators.core.strategies import StrategyBook
 from seawall.operators.core.wide_sums import WideSums
 from seawall.schemas.measures import (
     ACCOUNT,
+    ALONE,
     ASKED_SCOPES,
     COUNTERPARTY,
     CREDIT,
@@ -84,18 +85,24 @@ class Ledger:
         self._account_sums: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self.mark_age_us_max = self.measured_us = 0
         self._changed = True
+        self._alone = False  # whether a limit names the distance of one underlying alone
 
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take what may change between configurations."""
         self.fills.size_max = self.transfers.size_max = configuration["fill_memory"]
         self.mark_age_us_max = int(configuration["mark_max_age_s"] * 1_000_000)
         self.credit.configure(configuration)
-        self.ask(limit["scope"].partition(":")[0] for limit in configuration["limits"]["limits"])
+        self.ask(configuration["limits"]["limits"])
         self.touch()
 
-    def ask(self, kinds: Iterable[str]) -> None:
-        """Compute from now on the scopes of these kinds, where they are computed on demand only."""
-        self.wide.asked.update(ASKED_SCOPES.keys() & set(kinds))
+    def ask(self, limits: Iterable[Mapping[str, Any]]) -> None:
+        """Compute from now on what limits name, where it is computed on demand only."""
+        named = [(limit["scope"].partition(":")[0], limit["measure"]) for limit in limits]
+        kinds, measures = {kind for kind, _ in named}, {measure for _, measure in named}
+        self.wide.asked.update(ASKED_SCOPES.keys() & kinds)
+        self.credit.named = self.credit.named or not measures.isdisjoint({*CREDIT, *PARTY_CREDIT})
+        self._alone = self._alone or not measures.isdisjoint(ALONE)
+        self.orders.seen = self.orders.seen or self._alone or not measures.isdisjoint(ORDERS)
 
     # --- what changed -----------------------------------------------------------------------------------------------
 
@@ -213,7 +220,7 @@ class Ledger:
         """Compute the tables; without a time nothing that is kept between slices moves."""
         arrays, directory = self.directory.arrays, self.directory
         count = len(directory.own)
-        account_measures = (*ACCOUNT, *ORDERS) if self.orders.seen else ACCOUNT
+        account_measures = (*ACCOUNT, *(ORDERS if self.orders.seen else ()), *(ALONE if self._alone else ()))
         account = np.empty((len(account_measures), count))
         gross, net, unrealised = self._values.value_positions(account, count)
         collateral, lent, worth = self._values.value_balances(count)
@@ -229,7 +236,9 @@ class Ledger:
         if self.orders.seen:
             rate = arrays["class_initial"][arrays["class"]]
             more = self.orders.worst_case(self.positions, self._values.unit_notionals(), rate, count)
-            account[9:] = account[[1, 4]] + more
+            account[9:11] = account[[1, 4]] + more
+        if self._alone:
+            account[11] = self._health.alone(account[0], account[5])
         pnl = worth + unrealised - self.contributed
         netting_set, credit = self._netting_sets(lent, unrealised)
         sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
@@ -274,7 +283,7 @@ class Ledger:
             "margins": self.margins.snapshot(),
             "orders": self.orders.snapshot(),
             "strategies": self.strategies.snapshot(),
-            "asked": sorted(self.wide.asked),
+            "asked": [sorted(self.wide.asked), self._alone],
             "touched": self.touched.nonzero()[0].tolist(),
             "unentered": [[*key, units] for key, units in self.unentered.items()],
             "measured_us": self.measured_us,
@@ -310,7 +319,8 @@ class Ledger:
         self.margins.restore(state["margins"])
         self.orders.restore(state["orders"])
         self.strategies.restore(state["strategies"])
-        self.ask(state["asked"])
+        asked, self._alone = state["asked"]
+        self.wide.asked.update(asked)
         self.touched = np.zeros(len(self.active), dtype=bool)
         self.touched[state["touched"]] = True
         self.unentered = {(account, number): units for account, number, units in state["unentered"]}

@@ -71,6 +71,7 @@ class MarginBook:
         self._interest: dict[tuple[str, str], float] = {}
         self._scenarios = ScenarioBook(directory, marks, positions, sheet)
         self._slope = np.zeros(0)
+        self._tiered: tuple[I8, F8] = (np.zeros(0, dtype=np.int64), np.zeros(0))  # positions, what each gains
         self._version = -1
         self._by_schedule = Chosen()
         self._schedules: Schedules
@@ -111,6 +112,12 @@ class MarginBook:
         arrays = self._directory.arrays
         return np.where(arrays["scenario"], 0.0, np.where(arrays["schedule"], self._slope, rated))
 
+    def position_slopes(self, rated: F8, account: I8) -> F8:
+        """Return what the maintenance margin of each position gains per move of 1, as in :meth:`slopes`."""
+        slope = np.where(self._directory.arrays["scenario"][account], 0.0, rated)
+        slope[self._tiered[0]] = self._tiered[1]
+        return slope
+
     def _learn(self, accounts: int) -> None:
         if self._version == self._directory.version:
             return
@@ -131,7 +138,7 @@ class MarginBook:
             arrays["venue"][of], number, notional[at], rates, interest
         )
         count = account.shape[1]
-        self._slope = np.bincount(of, slope, count).astype(np.float64)
+        self._slope, self._tiered = np.bincount(of, slope, count).astype(np.float64), (at, slope)
         account[4] = np.where(wanted, np.bincount(of, initial, count), account[4])
         account[5] = np.where(wanted, np.bincount(of, maintenance, count), account[5])
 

@@ -75,9 +75,8 @@ class CreditBook:
         return self.named or bool(self._directory.netting_set_records)
 
     def configure(self, configuration: dict[str, Any]) -> None:
-        """Take the regime of crypto assets, and whether any limit names a measure of this kind."""
+        """Take the regime of crypto assets."""
         self.regime = configuration.get("crypto_regime", CRYPTO_REGIME_DEFAULT)
-        self.named = self.named or any(limit["measure"] in CREDIT for limit in configuration["limits"]["limits"])
         self._known = -1
 
     def touch(self) -> None:
