@@ -29,6 +29,7 @@ from seawall.connectors.keys import PUBLIC, SEALERS, key_path, new_key
 from seawall.connectors.limit_documents import read_key_sets
 from seawall.connectors.signers import check_signer, open_signer
 from seawall.connectors.topics import topic_partitions
+from seawall.ops.health_server import answering
 from seawall.ops.migration_mark import check_mark
 from seawall.ops.sealing import SealThread
 from seawall.ops.stopping import Stop
@@ -128,15 +129,21 @@ def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1
     """
     wanted = tuple(only) or DATAFLOWS
     bus = prepare(configuration)
-    stop = Stop()
-    with stop.on_signal():
-        return _run(configuration, bus, wanted, workers, processes, stop)
+    stop, threads = Stop(), list[threading.Thread]()
+    with stop.on_signal(), answering(configuration, set(wanted), threads, stop.event.is_set):
+        return _run(configuration, bus, wanted, workers, processes, stop, threads)
 
 
 def _run(
-    configuration: Configuration, bus: Bus, wanted: tuple[str, ...], workers: int, processes: int, stop: Stop
+    configuration: Configuration,
+    bus: Bus,
+    wanted: tuple[str, ...],
+    workers: int,
+    processes: int,
+    stop: Stop,
+    threads: list[threading.Thread],
 ) -> Outcome:
-    """Run the wanted dataflows, each in a thread but ``risk``, and count what they did."""
+    """Run the wanted dataflows, each in one of ``threads`` but ``risk``, and count what they did."""
     outcome = Outcome()
     sequenced, decided = threading.Event(), threading.Event()
     for recovery in (configuration.directory / RECOVERY, configuration.directory / MARKET_RECOVERY):
@@ -148,7 +155,6 @@ def _run(
         stopped = (lambda: stop.error is not None) if beside else stop.event.is_set
         seal = SealThread(configuration, bus, decided.is_set if beside else None, stopped, stop.fail)
     sequencer = _sequencer(configuration, bus) if "sequence" in wanted else None
-    threads: list[threading.Thread] = []
     try:
         if "market" in wanted:
             threads += _market(configuration, stop, workers, outcome)

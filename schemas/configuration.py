@@ -15,6 +15,7 @@ import msgspec
 import seawall
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
+from seawall.schemas.health import HealthTerms, read_health
 from seawall.schemas.kafka import read_kafka
 from seawall.schemas.markets import MarketTerms, read_market
 from seawall.schemas.playbook import read_playbook, read_response
@@ -55,6 +56,7 @@ _TOP: Table = {
     "keys": Field("table", {}),
     "conduct": Field("table", {}),
     "kafka": Field("table", {}),
+    "health": Field("table", {}),
 }
 _INPUTS: Table = {
     "events": Field("texts", [], lambda value: "" if len(value) <= SOURCES_MAX else f"must name at most {SOURCES_MAX}"),
@@ -117,6 +119,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Thresholds of the watch over accounts (``operators/core/conduct.py``), defaults filled in.
     market
         Terms of the dataflow ``market``.
+    health
+        Where a run answers whether it is alive.
     """
 
     path: Path
@@ -150,6 +154,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     conduct: dict[str, Any]
     response: dict[str, Any] = {}
     market: MarketTerms = MarketTerms()
+    health: HealthTerms = HealthTerms()
 
 
 def load_configuration(path: str | Path) -> Configuration:
@@ -167,6 +172,7 @@ def load_configuration(path: str | Path) -> Configuration:
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
     market = read_market(top.pop("market"), top["slice_ms"], path.name)
+    health = read_health(top.pop("health"), path.name)
     directory = path.absolute().parent
     top["bus"] = _bus(top["bus"], top.pop("kafka"), path)
     limits_file = directory / limits["file"] if limits["file"] else None
@@ -195,6 +201,7 @@ def load_configuration(path: str | Path) -> Configuration:
         conduct=conduct,
         response={} if playbook_file is None else load_response(playbook_file),
         market=market,
+        health=health,
     )
 
 

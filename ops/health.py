@@ -1,0 +1,231 @@
+"""Is a run alive, and does it keep up? Judged from outside its dataflows, by what they leave behind.
+
+What must move, and how that is seen
+------------------------------------
+- Epochs: the engine's recovery stores say how far each worker has come. A sink or a source that hangs, in whatever
+  process, holds up the epoch of all.
+- The journal: with live inputs it has a slice at least every second, whatever arrives.
+- Decisions: where the journal is ahead of the audit, the audit must grow.
+- Threads: with live inputs none of them ever ends.
+
+What did not move for ``stuck_s`` is stuck: the run is not alive. What is too far behind, or further and further, is not
+ready: it works, but too slowly. A bus that cannot be read is a reason too, and so is a look that never came back.
+"""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from seawall.connectors.bus import Bus, open_bus
+from seawall.schemas.configuration import Configuration
+from seawall.schemas.errors import SeawallError
+from seawall.schemas.slices import decode_slice
+
+STORES = {"risk": "recovery", "market": "recovery-market"}
+GROWING_MIN = 100  # records in a window: less than that comes and goes
+FRONTIER = "select max(ex_num), min(worker_frontier) from fronts where ex_num = (select max(ex_num) from exs)"
+Clock = Callable[[], float]
+
+
+class Moving:
+    """Something that must not stand still: its last value, and since when it has that."""
+
+    def __init__(self, name: str, now: float) -> None:
+        self.name, self.since = name, now
+        self._value: object = None
+
+    def look(self, value: object, now: float, idle: bool = False) -> None:
+        """Take the value of now; ``idle``: it need not move."""
+        if value != self._value or idle:
+            self._value, self.since = value, now
+
+
+class Lag:
+    """How many records a reader is behind, and how that has changed over the window."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._seen: deque[tuple[float, int]] = deque()
+        self.records = 0
+
+    def look(self, records: int, now: float) -> None:
+        """Take the lag of now."""
+        self.records = records
+        self._seen.append((now, records))
+        while len(self._seen) > 1 and self._seen[1][0] <= now - self._window_s:
+            self._seen.popleft()
+
+    def growth(self) -> int:
+        """Return by how much it grew where the later half of a whole window lies above the earlier one; else 0."""
+        (began, first), (ended, last) = self._seen[0], self._seen[-1]
+        if ended - began < self._window_s or last - first < GROWING_MIN:
+            return 0
+        middle = (began + ended) / 2
+        earlier = max(records for at, records in self._seen if at <= middle)
+        later = min(records for at, records in self._seen if at > middle)
+        return last - first if later > earlier else 0
+
+
+class Monitor(threading.Thread):
+    """Looks at a run now and then.
+
+    Parameters
+    ----------
+    configuration
+        The run's; its ``health`` says how often, and what is too long.
+    dataflows
+        Which of them this process runs.
+    threads
+        Those that must not end while inputs are live; may grow.
+    stopped
+        Tells that the run is stopping: then nothing more is asked of it.
+    clock
+        Seconds.
+
+    Attributes
+    ----------
+    stuck, behind
+        Why the run is not alive, and why it is alive but not ready, in one line each.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        dataflows: set[str],
+        threads: list[threading.Thread],
+        stopped: Callable[[], bool],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        super().__init__(name="health", daemon=True)
+        self._configuration, self._terms = configuration, configuration.health
+        self._dataflows, self._threads, self._stopped, self._clock = dataflows, threads, stopped, clock
+        self._live = bool(configuration.topics)
+        self._bus: Bus | None = None
+        self._moving: dict[str, Moving] = {}
+        self._lags: dict[tuple[str, str, int], Lag] = {}
+        self._enough = threading.Event()
+        self._looked_at: float | None = None
+        self.stuck: list[str] = []
+        self.behind: list[str] = []
+
+    def run(self) -> None:
+        """Look until told to end."""
+        while not self._enough.is_set():
+            self.look()
+            self._enough.wait(self._terms.check_s)
+        if self._bus is not None:
+            self._bus.close()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._enough.set()
+
+    def look(self) -> None:
+        """Look once; what is found stands until the next look."""
+        now = self._clock()
+        stuck = []
+        try:
+            self._look_at_bus(now)
+        except (SeawallError, msgspec.MsgspecError) as error:
+            stuck.append(f"the bus cannot be read: {error}")
+        for name in sorted(self._dataflows & STORES.keys()):
+            self._look_at_store(name, now)
+        limit = self._terms.stuck_s
+        stuck += [
+            f"{name} has not moved for {now - one.since:.0f} s, more than {limit:g}"
+            for name, one in self._moving.items()
+            if now - one.since > limit
+        ]
+        if self._live and not self._stopped():
+            stuck += [f"the thread {one.name} has ended" for one in self._threads if not one.is_alive()]
+        self.stuck, self.behind = stuck, self._late()
+        self._looked_at = now
+
+    def answers(self) -> tuple[list[str], list[str]]:
+        """Return why the run is not alive, and why it is not ready; both empty where all is well."""
+        now, seen = self._clock(), self._looked_at
+        if seen is not None and now - seen > self._terms.stuck_s + self._terms.check_s:
+            return [f"the last look at the run began {now - seen:.0f} s ago and did not end"], []
+        starting = ["the run is starting"] if seen is None else []
+        stopping = ["the run is stopping"] if self._stopped() else []
+        return list(self.stuck), [*starting, *stopping, *self.behind]
+
+    def lags(self) -> dict[tuple[str, str, int], int]:
+        """Return records behind, by dataflow, topic and partition."""
+        return {place: lag.records for place, lag in self._lags.copy().items()}
+
+    def ages(self) -> dict[str, float]:
+        """Return seconds since each thing that must move did."""
+        now = self._clock()
+        return {name: max(0.0, now - one.since) for name, one in self._moving.copy().items()}
+
+    # --- what is looked at ------------------------------------------------------------------------------------------
+
+    def _look_at_bus(self, now: float) -> None:
+        bus = self._bus = self._bus or open_bus(self._configuration.bus, self._configuration.directory)
+        shards = self._configuration.shards
+        journal = [bus.end("journal", shard) for shard in range(shards)]
+        if "sequence" in self._dataflows:
+            self._move("the journal", tuple(journal), now, idle=not self._live or self._stopped())
+            self._look_at_inputs(bus, journal[0], now)
+        if "risk" in self._dataflows:
+            decided = [_decided(bus, shard) for shard in range(shards)]
+            for shard, (end, done) in enumerate(zip(journal, decided, strict=True)):
+                self._lag("risk", "journal", shard, max(0, end - done), now)
+            self._move("the audit", tuple(decided), now, idle=decided == journal or self._stopped())
+
+    def _look_at_inputs(self, bus: Bus, end: int, now: float) -> None:
+        """Compare live topics with where the journal's last slice says they were taken up to."""
+        last = bus.read("journal", 0, end - 1, 1) if end else []
+        taken = decode_slice(last[0].value).sources if last else {}
+        for topic in self._configuration.topics:
+            for partition in bus.partitions(topic):
+                position = taken.get(f"{topic}/{partition}", [0])[0]
+                self._lag("sequence", topic, partition, max(0, bus.end(topic, partition) - position), now)
+
+    def _look_at_store(self, name: str, now: float) -> None:
+        """Ask a recovery store how far its workers have come; one that is not there yet has nothing to move."""
+        found = _frontier(self._configuration.directory / STORES[name] / "part-0.sqlite3")
+        if found is not None:
+            self._move(f"the epoch of {name}", found, now, idle=not self._live or self._stopped())
+
+    def _move(self, name: str, value: object, now: float, idle: bool) -> None:
+        self._moving.setdefault(name, Moving(name, now)).look(value, now, idle)
+
+    def _lag(self, dataflow: str, topic: str, partition: int, records: int, now: float) -> None:
+        self._lags.setdefault((dataflow, topic, partition), Lag(self._terms.window_s)).look(records, now)
+
+    def _late(self) -> list[str]:
+        found = []
+        for (dataflow, topic, partition), lag in self._lags.items():
+            place = f"{dataflow} is {lag.records:,} records behind {topic}/{partition}"
+            if lag.records > self._terms.lag_max:
+                found.append(f"{place}, more than {self._terms.lag_max:,}")
+            elif grown := lag.growth():
+                found.append(f"{place}, {grown:,} more than {self._terms.window_s:g} s ago")
+        return found
+
+
+def _decided(bus: Bus, shard: int) -> int:
+    """Return the number of slices of a shard that the audit has decisions on."""
+    end = bus.end("audit", shard)
+    last = bus.read("audit", shard, end - 1, 1) if end else []
+    return int(last[0].headers["seawall-id"].split("-")[1]) + 1 if last else 0
+
+
+def _frontier(store: Path) -> tuple[int, int] | None:
+    """Return the execution and the epoch that all its workers have reached; None where no store says so."""
+    if not store.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as found:
+            execution, epoch = found.execute(FRONTIER).fetchone()
+    except sqlite3.Error:  # it is being made, or set aside
+        return None
+    return None if execution is None else (execution, epoch)

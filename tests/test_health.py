@@ -1,0 +1,247 @@
+"""The endpoint of a run says that it is stuck when it is, why, and that it is well again afterwards."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from seawall.connectors.bus import open_bus
+from seawall.ops.health import Lag, Monitor
+from seawall.ops.health_server import HealthServer
+from seawall.schemas.configuration import load_configuration
+from seawall.schemas.errors import UsageError
+from seawall_testing.desk import account, fill, instrument, lines, write_desk
+from seawall_testing.kafka import Broker
+from seawall_testing.runs import CLI, command
+
+WAIT_S = 60.0
+
+
+def write_live(folder: Path, **health: Any) -> Path:
+    """Write a live desk whose run answers on a free port."""
+    path = write_desk(folder, {"reference.jsonl": lines(instrument(), account("a"))}, shards=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    terms = {"listen": f"127.0.0.1:{port}", "check_s": 0.2, "stuck_s": 3, "window_s": 5, **health}
+    table = "".join(f"{name} = {json.dumps(value)}\n" for name, value in terms.items())
+    path.write_text(f'{path.read_text()}topics = ["fills"]\n[health]\n{table}')
+    return path
+
+
+def asked(path: Path, what: str) -> tuple[int, str]:
+    """Ask the endpoint; 0 where nobody answers."""
+    listen = load_configuration(path).health.listen
+    try:
+        with urllib.request.urlopen(f"http://{listen}/{what}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def until(path: Path, what: str, holds: Callable[[int, str], bool]) -> str:
+    """Ask until an answer is as it should be; return it."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        code, text = asked(path, what)
+        if holds(code, text):
+            return text
+        assert time.monotonic() < deadline, f"{what} still answers {code} {text}"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(path: Path, *options: str) -> "subprocess.Popen[bytes]":
+        arguments = [*CLI, "run", str(path), *options]
+        running.append(subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True))
+        return running[-1]
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def send(folder: Path, count: int) -> None:
+    bus = open_bus("sqlite:seawall.db", folder)
+    writer = bus.writer([("fills", 0)])
+    for at in range(count):
+        value = lines(fill(time.time_ns() // 1000, f"f{writer.end('fills', 0)}-{at}")).strip()
+        writer.append("fills", 0, "", value, {})
+    writer.flush()
+    writer.close()
+    bus.close()
+
+
+def value_of(text: str, name: str, **labels: str) -> float:
+    [found] = [
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    return float(found)
+
+
+def test_a_run_whose_bus_hangs_is_stuck_and_alive_again_once_it_does_not(tmp_path: Path, started: Start) -> None:
+    path = write_live(tmp_path)
+    process = started(path)
+    until(path, "ready", lambda code, _: code == 200)
+    send(tmp_path, 50)
+    with sqlite3.connect(tmp_path / "seawall.db", isolation_level=None) as other:
+        other.execute("begin immediate")  # a backup that never ends, or a disk that does not answer
+        text = until(path, "live", lambda code, _: code == 503)
+        assert "the journal has not moved for" in text
+        until(path, "metrics", lambda code, text: value_of(text, "seawall_live") == 0)
+        other.execute("rollback")
+    until(path, "live", lambda code, _: code == 200)
+    until(path, "ready", lambda code, _: code == 200)
+    text = until(
+        path,
+        "metrics",
+        lambda _, text: value_of(text, "seawall_consumer_lag_records", dataflow="sequence", topic="fills") == 0,
+    )
+    assert value_of(text, "seawall_live") == value_of(text, "seawall_ready") == 1
+    assert value_of(text, "seawall_standstill_seconds", what="the epoch of risk") < 30
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert asked(path, "live") == (0, "")
+
+
+def test_a_worker_process_that_stands_still_holds_up_the_epoch_and_is_noticed(tmp_path: Path, started: Start) -> None:
+    path = write_live(tmp_path)
+    process = started(path, "--processes", "2")
+    until(path, "ready", lambda code, _: code == 200)
+    until(path, "metrics", lambda _, text: "the epoch of risk" in text)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    worker = next(int(one) for one in children if b"seawall.ops.worker" in Path(f"/proc/{one}/cmdline").read_bytes())
+    os.kill(worker, signal.SIGSTOP)
+    text = until(path, "live", lambda code, _: code == 503)
+    assert "the epoch of risk has not moved" in text or "the audit has not moved" in text
+    os.kill(worker, signal.SIGCONT)
+    until(path, "live", lambda code, _: code == 200)
+
+
+def test_a_dataflow_that_is_behind_is_alive_but_not_ready_until_it_has_caught_up(
+    tmp_path: Path, started: Start
+) -> None:
+    path = write_live(tmp_path, lag_max=3)
+    process = started(path, "--only", "sequence", "--only", "market")
+    until(path, "live", lambda code, _: code == 200)
+    bus = open_bus("sqlite:seawall.db", tmp_path)
+    deadline = time.monotonic() + WAIT_S
+    while bus.end("journal", 0) < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    bus.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    configuration = load_configuration(path)
+    monitor = Monitor(configuration, {"risk"}, [], lambda: False)
+    monitor.look()
+    stuck, behind = monitor.answers()
+    assert stuck == [] and behind[0].startswith("risk is ") and "more than 3" in behind[0]
+    started(path)
+    until(path, "ready", lambda code, _: code == 200)
+
+
+def test_a_thread_that_ended_while_inputs_are_live_is_named(tmp_path: Path) -> None:
+    thread = threading.Thread(target=str, name="market")
+    thread.start()
+    thread.join()
+    for stopping, wanted in ((False, ["the thread market has ended"]), (True, [])):
+        monitor = Monitor(load_configuration(write_live(tmp_path)), set(), [thread], lambda: stopping)  # noqa: B023
+        monitor.look()
+        assert monitor.answers()[0] == wanted
+
+
+def test_a_look_that_never_comes_back_is_a_reason_too(tmp_path: Path) -> None:
+    now = [100.0]
+    monitor = Monitor(load_configuration(write_live(tmp_path)), {"sequence"}, [], lambda: False, lambda: now[0])
+    assert monitor.answers() == ([], ["the run is starting"])
+    monitor.look()
+    assert monitor.answers() == ([], [])
+    now[0] += 60
+    assert monitor.answers()[0] == ["the last look at the run began 60 s ago and did not end"]
+
+
+def test_a_bus_that_cannot_be_read_is_a_reason(tmp_path: Path) -> None:
+    path = write_live(tmp_path)
+    (tmp_path / "seawall.db").write_bytes(b"no database at all" * 1000)
+    monitor = Monitor(load_configuration(path), {"risk"}, [], lambda: False)
+    monitor.look()
+    assert "the bus cannot be read" in monitor.answers()[0][0]
+
+
+def test_a_lag_that_rises_over_the_window_grows_and_one_that_comes_and_goes_does_not() -> None:
+    lag = Lag(10.0)
+    for second in range(40):
+        lag.look(150 if second % 3 else 10, float(second))
+        assert lag.growth() == 0
+    lag = Lag(10.0)
+    for second in range(30):
+        lag.look(50 * second, float(second))
+    assert lag.growth() == 500
+    lag.look(0, 30.0)
+    assert lag.growth() == 0
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:99999", "no.such.host.invalid:80"])
+def test_an_address_that_cannot_be_listened_on_is_said_in_one_line(listen: str, tmp_path: Path) -> None:
+    monitor = Monitor(load_configuration(write_live(tmp_path)), set(), [], lambda: False)
+    with pytest.raises(UsageError, match="cannot be listened on"):
+        HealthServer(listen, monitor)
+
+
+def test_a_wrong_key_of_the_table_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    path = write_live(tmp_path)
+    path.write_text(path.read_text().replace("stuck_s", "stuk_s"))
+    done = command("run", path)
+    assert done.returncode == 2 and "did you mean 'stuck_s'?" in done.stderr
+
+
+@pytest.mark.kafka
+def test_lags_on_a_cluster_are_those_of_the_run(broker: Broker, tmp_path: Path) -> None:
+    path = write_live(tmp_path)
+    topic = broker.url("fills").rpartition("/")[2]
+    path.write_text(f'bus = "{broker.url("health")}"\n{path.read_text()}'.replace('"fills"', f'"{topic}"'))
+    configuration = load_configuration(path)
+    bus = open_bus(configuration.bus, tmp_path)
+    bus.provide({topic: 2}, make=True)
+    writer = bus.copier([(topic, 1)])
+    for at in range(7):
+        writer.append(topic, 1, "", lines(fill(time.time_ns() // 1000, f"f{at}")).strip(), {})
+    writer.flush()
+    process = subprocess.Popen([*CLI, "run", str(path)], start_new_session=True)
+    until(path, "ready", lambda code, _: code == 200)
+    lag = {"dataflow": "sequence", "topic": topic, "partition": "1"}
+    until(path, "metrics", lambda _, text: value_of(text, "seawall_consumer_lag_records", **lag) == 0)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    writer.append(topic, 1, "", b"{}", {})
+    writer.flush()
+    monitor = Monitor(configuration, {"sequence", "risk"}, [], lambda: False)
+    monitor.look()
+    assert monitor.answers() == ([], [])
+    assert monitor.lags()["sequence", topic, 1] == 1
+    assert all(records == 0 for (dataflow, *_), records in monitor.lags().items() if dataflow == "risk")
