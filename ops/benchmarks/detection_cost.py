@@ -26,6 +26,8 @@ from seawall.operators.core.detection.models import ModelKey, Scope
 from seawall.operators.core.detection.one_class import OneClass
 from seawall.operators.core.detection.rivers import RiverDetector, half_space_trees, loda, one_class_svm
 from seawall.operators.core.detection.samples import Detector, Sample, observe
+from seawall.operators.core.market.living import LivingModels
+from seawall.operators.core.snapshot import pack
 
 ROWS = 1500
 WARM_ROWS = 400
@@ -100,6 +102,21 @@ def banked(batch: int) -> float:
     return best(action)
 
 
+def living(batch: int) -> float:
+    """Time models with lives, as ``market`` has them, of 1,024 instruments that arrive ``batch`` at a time."""
+    models, count = LivingModels(NAMES), max(BATCHES)
+    slots = [models.take() for _ in range(count)]
+    rows = [sample.values for sample in samples(count)]
+
+    def action() -> int:
+        for begin in range(0, count, batch):
+            part = slice(begin, begin + batch)
+            models.observe(slots[part], 60_000_000, rows[part], [False] * batch)
+        return count
+
+    return best(action)
+
+
 def forest(batch: int) -> float:
     """Time the trees of one asset class, of whose keys ``batch`` arrive at a time."""
     trees, rows = Forest(FEATURES), np.random.default_rng(1).random((2048, FEATURES))
@@ -143,6 +160,7 @@ def table() -> None:
             observe(detector, Sample(sample.time_us, sample.values[:width]))
         line(name, base, list(costs), len(detector.snapshot()))
     line("composite, bank", None, [banked(batch) for batch in BATCHES], len(Composite(NAMES).snapshot()))
+    line("composite with a life, in market", None, [living(batch) for batch in BATCHES], 300 + 220 * FEATURES)
     bare = river(lambda: anomaly.HalfSpaceTrees(n_trees=25, height=8, seed=7))
     if kernels.compiled() is not None:
         line("trees of a class, numba", bare, [forest(batch) for batch in BATCHES], len(Forest(FEATURES).snapshot()))
@@ -156,6 +174,13 @@ def snapshots() -> None:
     begin = time.process_time()
     whole = bank.snapshot()
     print(f"\n{KEYS:,} keys of 5 columns in a bank: {1e3 * (time.process_time() - begin):.0f} ms, {len(whole):,} bytes")
+    lives = LivingModels(NAMES)
+    for _ in range(KEYS):
+        lives.take()
+    begin = time.process_time()
+    whole = pack("lives", {"state": lives.snapshot()})
+    print(f"{KEYS:,} keys of 5 columns in market: {1e3 * (time.process_time() - begin):.0f} ms, ", end="")
+    print(f"{len(whole) / KEYS:,.0f} bytes a key")
     models, rows = make_models(NAMES), samples(2)
     for number in range(KEYS):
         for row in rows:

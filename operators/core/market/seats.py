@@ -5,11 +5,12 @@ by one, as it would ask any detector, and is given what the array has answered a
 more, and trials, promotion and rollback are the same code for them as for every other detector.
 """
 
+from array import array
 from typing import Any, Self
 
 import numpy as np
 
-from seawall.operators.core.detection.bank import Bank
+from seawall.operators.core.detection.bank import BATCH_MIN, Bank
 from seawall.operators.core.detection.composite import Composite
 from seawall.operators.core.detection.flat import from_bytes, to_bytes
 from seawall.operators.core.detection.samples import Sample, Score, State
@@ -103,12 +104,26 @@ class Seats:
 
     def observe(self, seats: list[Seat], time_us: int, rows: list[tuple[float, ...]]) -> None:
         """Score and learn one row for each seat; each then holds its answer, with the state before it as detail."""
+        if len(seats) < BATCH_MIN:
+            for seat, row in zip(seats, rows, strict=True):
+                self._observe_one(seat, Sample(time_us, row))
+            return
         places = np.array([seat.place for seat in seats], np.int64)
         before = self._bank.state[places]
         batch = self._bank.observe(places, np.full(len(seats), time_us, np.int64), np.array(rows, np.float64))
         ready = batch.ready.tolist()
         for at, (seat, value) in enumerate(zip(seats, batch.values.tolist(), strict=True)):
             seat.answer = Score(value, State.READY if ready[at] else State.WARMING, (), before[at])
+
+    def _observe_one(self, seat: Seat, sample: Sample) -> None:
+        """Do the same for one seat in plain Python, without the cost of small arrays."""
+        state, single, rounded = self._bank.state[seat.place], self._single, self.rounded(sample)
+        before = state.copy()
+        single.take(before.tolist())
+        score = single.score(rounded)
+        single.learn(rounded, score)
+        state[:] = single.numbers()
+        seat.answer = Score(score.value, score.state, (), before)
 
     def again(self, sample: Sample, answer: Score) -> Score:
         """Judge a row once more as a seat did, with what its answer was made of."""
@@ -117,7 +132,7 @@ class Seats:
 
     def rounded(self, sample: Sample) -> Sample:
         """Return a sample as the array sees it."""
-        return Sample(sample.time_us, tuple(np.array(sample.values, self._blank.dtype).tolist()))
+        return Sample(sample.time_us, tuple(array("f", sample.values)))
 
     def snapshot(self) -> list[Any]:
         """Return the rows that were ever taken, and which of them are free."""
