@@ -5,6 +5,8 @@ import pytest
 
 from seawall.operators.core.detection.bank import BATCH_MIN, NO_TIME, Bank
 from seawall.operators.core.detection.composite import Composite
+from seawall.operators.core.detection.deviation_bank import DeviationBank
+from seawall.operators.core.detection.deviations import Deviation
 from seawall.operators.core.detection.samples import Sample, State, observe
 
 KEYS = 24
@@ -64,3 +66,20 @@ def test_a_restored_bank_continues_bit_for_bit():
             other.observe(keys, times[row], values[row]).values.tolist()
             == whole.observe(keys, times[row], values[row]).values.tolist()
         )
+
+
+@pytest.mark.parametrize("batch", [1, 15, KEYS])
+def test_the_largest_z_of_a_batch_is_that_of_each_key_alone(batch):
+    _, values = feed(rows=400)
+    bank, singles = DeviationBank(KEYS, ("a", "b")), [Deviation(("a", "b")) for _ in range(KEYS)]
+    for row in range(len(values)):
+        parts = [np.arange(begin, min(begin + batch, KEYS)) for begin in range(0, KEYS, batch)]
+        found = [bank.observe(keys, values[row, keys]) for keys in parts]
+        scores = [observe(single, Sample(None, tuple(values[row, key].tolist()))) for key, single in enumerate(singles)]
+        assert np.concatenate([part.values for part in found]).tolist() == [score.value for score in scores]
+        ready = np.concatenate([part.ready for part in found]).tolist()
+        assert ready == [score.state is State.READY for score in scores]
+    assert [state.tolist() for state in bank.state] == [single.numbers() for single in singles]
+    other = DeviationBank(KEYS, ("a", "b"))
+    other.restore(bank.snapshot())
+    assert other.snapshot() == bank.snapshot()

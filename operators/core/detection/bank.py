@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from seawall.operators.core.detection import composite as one
 from seawall.operators.core.detection import moments, ranks, views
 from seawall.operators.core.detection.flat import from_bytes, to_bytes
+from seawall.operators.core.detection.rank_batches import bins_of, learn_rank, rank_of
 from seawall.operators.core.detection.samples import VALUE_MAX, Sample, State, observe
 
 BATCH_MIN = 16
@@ -30,7 +31,6 @@ _SMOOTHED, _ROWS, _LAST_EVIDENCE, _LAST_AGE, _TOTAL = range(one.KEY_NUMBERS)
 _COUNTS = slice(one.KEY_NUMBERS, one.KEY_NUMBERS + ranks.BINS)
 _HOUR_MEAN = 25
 _HOUR, _HOUR_SUM, _HOUR_COUNT, _LAST, _SLOW, _ENERGY = range(25 + views.HOURS, views.NUMBERS)
-_EDGES = np.array(ranks.EDGES)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -122,15 +122,15 @@ def _advance(state: Floats, times_us: Ints, values: Floats) -> tuple[Floats, NDA
             distance = distance + weight * look.distances[:, view]
     evidence = evidence / (len(views.VIEWS) * np.sqrt(float(len(looks))))
     smoothed = state[:, _SMOOTHED] + one.SMOOTHING * (distance / len(looks) - state[:, _SMOOTHED])
-    bins = np.searchsorted(_EDGES, smoothed, side="right")
-    rank = _rank(state, smoothed, bins)
+    bins = bins_of(smoothed)
+    rank = rank_of(state[:, _COUNTS], state[:, _TOTAL], smoothed, bins)
     ready = state[:, _ROWS] >= moments.WARM_ROWS
     record = (evidence > state[:, _LAST_EVIDENCE]) | (state[:, _LAST_AGE] >= one.REFRACTORY_ROWS)
     candidate = ready & record & (evidence >= one.EVIDENCE_MIN)
     score = np.where(candidate, 0.5 + 0.5 * evidence, np.where(ready, 0.5 * np.minimum(rank, ranks.UNUSUAL_RANK), 0.0))
     for index, (column, look) in enumerate(looks):
         _learn(column, values[:, index], hours, look)
-    _learn_rank(state, bins, ready & (rank > ranks.GATE_RANK))
+    learn_rank(state[:, _COUNTS], state[:, _TOTAL], bins, ready & (rank > ranks.GATE_RANK))
     state[:, _SMOOTHED] = smoothed
     state[:, _ROWS] += 1.0
     state[:, _LAST_AGE] = np.where(candidate, 0.0, state[:, _LAST_AGE] + 1.0)
@@ -214,29 +214,6 @@ def _learn_hour(column: Floats, value: Floats, hours: Ints) -> None:
     column[left, _HOUR_SUM] = column[left, _HOUR_COUNT] = 0.0
     column[timed, _HOUR_SUM] += value[timed]
     column[timed, _HOUR_COUNT] += 1.0
-
-
-def _rank(state: Floats, smoothed: Floats, bins: Ints) -> Floats:
-    counts, total, rows = state[:, _COUNTS], state[:, _TOTAL], np.arange(len(state))
-    below = np.concatenate((np.zeros((len(state), 1)), np.cumsum(counts, axis=1)), axis=1)[rows, bins]
-    lower, upper = _EDGES[np.maximum(bins, 1) - 1], _EDGES[np.minimum(bins, len(_EDGES) - 1)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inside = np.where(bins == len(_EDGES), 1.0, (smoothed - lower) / (upper - lower))
-        inside = np.where(bins == 0, smoothed / _EDGES[0], inside)
-        share = (below + inside * counts[rows, bins]) / total
-        above = np.minimum(ranks.GATE_RANK + (share - ranks.KNEE) * ranks.ABOVE_KNEE, 1.0)
-        rank = np.where(share <= ranks.KNEE, share * ranks.BELOW_KNEE, above)
-    return np.where(total == 0.0, 0.0, rank)
-
-
-def _learn_rank(state: Floats, bins: Ints, unusual: NDArray[np.bool_]) -> None:
-    weight = np.where(unusual, ranks.UNUSUAL_WEIGHT, ranks.ORDINARY_WEIGHT)
-    counts = state[:, _COUNTS]
-    counts[np.arange(len(state)), bins] += weight
-    state[:, _TOTAL] += weight
-    full = np.flatnonzero(state[:, _TOTAL] > ranks.TOTAL_MAX)
-    counts[full] = counts[full] // 2.0
-    state[full, _TOTAL] = np.cumsum(counts[full], axis=1)[:, -1]
 
 
 def _add(parts: Floats) -> Floats:

@@ -64,12 +64,19 @@ class Deviation:
 
     def snapshot(self) -> bytes:
         """Encode the state."""
-        moments = [number for each in self._moments for number in (each.mean, each.variance, each.count)]
-        return to_bytes(_DEVIATION_TAG, [self._ranks.total, *self._ranks.counts, *moments])
+        return to_bytes(_DEVIATION_TAG, self.numbers())
 
     def restore(self, data: bytes) -> None:
         """Take over a state of the same features."""
-        numbers = from_bytes(_DEVIATION_TAG, data, 1 + BINS + 3 * len(self._names))
+        self.take(from_bytes(_DEVIATION_TAG, data, 1 + BINS + 3 * len(self._names)))
+
+    def numbers(self) -> list[float]:
+        """Return the state as a flat list: ranks, then mean, variance and count of each feature."""
+        moments = [number for each in self._moments for number in (each.mean, each.variance, each.count)]
+        return [self._ranks.total, *self._ranks.counts, *moments]
+
+    def take(self, numbers: list[float]) -> None:
+        """Take over what ``numbers`` returned."""
         self._ranks.load(numbers[1 : 1 + BINS], numbers[0])
         rest = numbers[1 + BINS :]
         self._moments = [Moments(*rest[at : at + 3]) for at in range(0, len(rest), 3)]
