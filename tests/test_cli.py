@@ -11,7 +11,6 @@ import signal
 import sqlite3
 import stat
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import pytest
 from seawall.connectors.bus import open_bus
 from seawall_testing import crisis
 from seawall_testing.desk import SECOND, T0, lines, mark
-from seawall_testing.runs import CLI, contents, differences, seawall
+from seawall_testing.runs import CLI, contents, differences, seawall, wait_for
 
 INPUTS = ("reference.jsonl", "book.jsonl", "marks.jsonl", "limits.toml", "playbook.toml", "desk.toml")
 
@@ -393,13 +392,6 @@ def test_changed_limits_are_journaled_and_everything_still_verifies(folder: Path
     for command in ("verify", "replay"):
         done = seawall(command, folder)
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one process", "two processes"])

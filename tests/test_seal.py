@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import signal
 import sqlite3
+import subprocess
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from seawall.connectors import keys
+from seawall.connectors.bus import open_bus
 from seawall.connectors.logs import log_folder
 from seawall.connectors.witness import Witness, serve
 from seawall.ops.audit import read_keys
@@ -17,7 +20,7 @@ from seawall.schemas.evidence.merkle import leaf_hash, tree_root
 from seawall.schemas.evidence.note import open_note
 from seawall.schemas.evidence.tlog import parse_checkpoint
 from seawall_testing import crisis
-from seawall_testing.runs import contents, differences, seawall
+from seawall_testing.runs import CLI, contents, differences, seawall, wait_for
 
 SHARDS = 2
 PARTITIONS = range(SHARDS + 1)
@@ -160,6 +163,25 @@ def test_seal_alone_finishes_what_the_others_left_and_cut_audit_stops_it(copy: P
     done = seawall("run", copy / "desk.toml", "--only", "seal")
     assert done.returncode == 2
     assert "audit/0" in done.stderr or "checkpoints/0" in done.stderr
+
+
+def test_a_live_log_is_sealed_while_little_happens_and_verifies_when_the_run_was_stopped(tmp_path: Path) -> None:
+    path = crisis.write_crisis(tmp_path / "run", 1, per_second=5, shards=SHARDS)
+    path.write_text(path.read_text().replace("[inputs]", '[inputs]\ntopics = ["signals"]'))
+    with subprocess.Popen([*CLI, "run", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as live:
+        try:
+            wait_for((path.parent / "seawall.db").exists)
+            bus = open_bus("sqlite:seawall.db", path.parent)
+            wait_for(lambda: all(bus.end("checkpoints", partition) >= 3 for partition in PARTITIONS))
+        finally:
+            live.send_signal(signal.SIGTERM)
+        _, err = live.communicate(timeout=60)
+    assert live.returncode == 0, err
+    for partition in PARTITIONS:
+        assert len(audit(path.parent, partition)) < 256  # so it was the clock that sealed
+    for command in ("verify", "replay"):
+        done = seawall(command, path.parent)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_witness_cosigns_what_extends_what_it_saw(copy: Path, tmp_path: Path) -> None:
