@@ -37,7 +37,7 @@ EPOCH_RECORDS_MAX = 4096
 EPOCH_BYTES_MAX = 64 * 1024 * 1024
 POLL = timedelta(milliseconds=5)
 SETTLE = timedelta(milliseconds=50)
-DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
+DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")
 COMPARED = ("seawall-id", "seawall-n", "dsse")
 TAIL_RECORDS = 500
 ENDS = b'"end":true'

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from seawall.operators.conduct import watch_counterparties
     from seawall.operators.detection import detect
     from seawall.operators.exposure import aggregate_exposure
+    from seawall.operators.foresight import forecast_breaches
     from seawall.operators.limits import enforce_limits
     from seawall.operators.market import watch_market
     from seawall.operators.mitigation import plan_mitigation
@@ -24,6 +25,7 @@ __all__ = [
     "aggregate_exposure",
     "detect",
     "enforce_limits",
+    "forecast_breaches",
     "plan_mitigation",
     "publish_state",
     "record_audit",
@@ -38,6 +40,7 @@ _WHERE = {
     "aggregate_exposure": "exposure",
     "detect": "detection",
     "enforce_limits": "limits",
+    "forecast_breaches": "foresight",
     "plan_mitigation": "mitigation",
     "publish_state": "state",
     "record_audit": "audit",

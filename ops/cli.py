@@ -363,6 +363,35 @@ def migrate(
 
 
 @app.command()
+def forecast(
+    where: Where,
+    as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
+    horizon: Annotated[int, typer.Option("--horizon", help="Seconds: 60, 600, 3600 or 86400.")] = 86_400,
+    top: Annotated[int, typer.Option("--top", min=1, help="Rows in the table.")] = 20,
+    score: Annotated[bool, typer.Option("--score", help="Show how good forecasts have been so far.")] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Where to draw a reliability plot as PNG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show who is likely to break a limit next and why, and how good such forecasts have been.
+
+    Example: seawall forecast desk.toml --score
+    """
+    from seawall.ops import forecasts
+    from seawall.ops.limits_cli import parse_time
+
+    _, bus = _open(where)
+    found = forecasts.report(bus, parse_time(as_of))
+    if plot is not None:
+        forecasts.plot(found, plot)
+    if as_json:
+        print(json.dumps(found._asdict()))
+    elif score:
+        forecasts.print_scores(found)
+    else:
+        forecasts.print_report(found, horizon, top)
+
+
+@app.command()
 def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
     """Check this machine and, with WHERE, a configuration: versions, keys, files, bus, recovery store.
 

@@ -17,7 +17,7 @@ from seawall.schemas.errors import VerificationError
 from seawall.schemas.evidence.documents import state_type
 from seawall.schemas.records import Record, Stored
 
-DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state")
+DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")
 
 
 def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report, int, float]:

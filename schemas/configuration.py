@@ -18,6 +18,7 @@ from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.health import HealthTerms, read_health
 from seawall.schemas.kafka import read_kafka
 from seawall.schemas.markets import MarketTerms, read_market
+from seawall.schemas.measures import FORECASTS
 from seawall.schemas.playbook import read_playbook, read_response
 from seawall.schemas.tables import Field, Table, check_table, nearest, number_in, one_of, text_like
 from seawall.schemas.thresholds import read_limits
@@ -55,6 +56,7 @@ _TOP: Table = {
     "market": Field("table", {}),
     "keys": Field("table", {}),
     "conduct": Field("table", {}),
+    "forecasts": Field("table", {}),
     "kafka": Field("table", {}),
     "health": Field("table", {}),
 }
@@ -83,7 +85,9 @@ _CONDUCT: Table = {
 }
 
 
+_FORECASTS: Table = {"enabled": Field("boolean", False)}
 _SECTIONS = {"inputs": _INPUTS, "limits": _LIMITS, "mitigation": _MITIGATION, "keys": _KEYS, "conduct": _CONDUCT}
+_SECTIONS |= {"forecasts": _FORECASTS}
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +121,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         ``URL VKEY`` of each witness that is asked to cosign checkpoints.
     conduct
         Thresholds of the watch over accounts (``operators/core/conduct.py``), defaults filled in.
+    forecasts
+        Whether forecasts are made (``operators/core/foresight``); in the journal only where they are.
     market
         Terms of the dataflow ``market``.
     health
@@ -152,6 +158,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     sealer: str
     witnesses: tuple[str, ...]
     conduct: dict[str, Any]
+    forecasts: dict[str, Any]
     response: dict[str, Any] = {}
     market: MarketTerms = MarketTerms()
     health: HealthTerms = HealthTerms()
@@ -167,7 +174,7 @@ def load_configuration(path: str | Path) -> Configuration:
     """
     path = Path(path)
     top = check_table(read_toml(path), _TOP, path.name)
-    inputs, limits, mitigation, keys, conduct = (
+    inputs, limits, mitigation, keys, conduct, forecasts = (
         check_table(top.pop(section), table, f"{path.name} [{section}]") for section, table in _SECTIONS.items()
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
@@ -179,6 +186,7 @@ def load_configuration(path: str | Path) -> Configuration:
     playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None
     rules = [] if limits_file is None else load_limits(limits_file)
     sources = source_names(inputs["events"], path.name)
+    _check_forecasts(rules, forecasts, path.name)
     return Configuration(
         path=path.absolute(),
         directory=directory,
@@ -200,6 +208,7 @@ def load_configuration(path: str | Path) -> Configuration:
         witnesses=tuple(keys["witnesses"]),
         conduct=conduct,
         response={} if playbook_file is None else load_response(playbook_file),
+        forecasts=forecasts,
         market=market,
         health=health,
     )
@@ -260,6 +269,8 @@ def journaled(
         When something changed that never may.
     """
     body = {name: getattr(configuration, name) for name in (*UNCHANGEABLE, *HOT)}
+    if configuration.forecasts["enabled"]:  # a journal without forecasts is that of a version without them
+        body["forecasts"] = configuration.forecasts
     for name in UNCHANGEABLE if previous is not None else ():
         if previous is not None and previous[name] != body[name]:
             raise UsageError(
@@ -335,6 +346,16 @@ def _check_limits_source(limits: dict[str, Any], keys: dict[str, Any], environme
         raise UsageError(
             f"{file} [keys]: limit documents need set (the file of key sets) and set_sha256 (the first one's hash)"
         )
+
+
+def _check_forecasts(limits: list[dict[str, Any]], forecasts: dict[str, Any], file: str) -> None:
+    """Check that what limits name is computed."""
+    for limit in limits if not forecasts["enabled"] else ():
+        if limit["measure"] in FORECASTS:
+            raise UsageError(
+                f"{file}: the limit {limit['id']} is on {limit['measure']}, which is a forecast, and none are made; "
+                "set enabled = true under [forecasts]"
+            )
 
 
 def _limit_ids(limits: list[dict[str, Any]], source: dict[str, Any]) -> list[str] | None:

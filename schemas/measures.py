@@ -62,5 +62,9 @@ ASKED_SCOPES: dict[str, tuple[str, ...]] = {
 """Scopes that span shards and are computed where a limit names one of their kind."""
 
 MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES, **ASKED_SCOPES}
+ACCOUNT_FORECASTS = ("breach_probability_1h", "breach_probability_24h")
+FORECASTS = frozenset(ACCOUNT_FORECASTS)
+"""What limits may name where ``[forecasts]`` is enabled; on the topic ``forecasts``, not among ``exposures``."""
+MEASURES["account"] = (*MEASURES["account"], *ACCOUNT_FORECASTS)
 RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation", *ALONE, "concentration", "wrong_way"})
 RATIO_MAX = 1_000_000.0

@@ -11,6 +11,7 @@ from seawall.schemas.audits import AuditRecord
 from seawall.schemas.decisions import Alert, Breach, Command, Reject
 from seawall.schemas.evidence.documents import STATE, Heartbeat, State, state_type
 from seawall.schemas.exposures import Exposures, WideExposures
+from seawall.schemas.forecasts import Forecasts
 
 OUTPUTS: dict[str, tuple[object, ...]] = {
     "exposures": (Exposures, WideExposures),
@@ -19,6 +20,7 @@ OUTPUTS: dict[str, tuple[object, ...]] = {
     "commands": (Command,),
     "audit": (AuditRecord,),
     "rejects": (Reject,),
+    "forecasts": (Forecasts,),
     "state": (State, Heartbeat),
 }
 """The types of each topic: ``exposures`` has two forms, told apart by ``shard``, ``state`` by its ``targets``."""

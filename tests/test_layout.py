@@ -30,6 +30,7 @@ PACKAGES = {
     "seawall.operators.core.detection": "operators/core/detection",
     "seawall.operators.core.market": "operators/core/market",
     "seawall.operators.core.mitigation": "operators/core/mitigation",
+    "seawall.operators.core.foresight": "operators/core/foresight",
     "seawall.schemas.evidence": "schemas/evidence",
     "seawall.operators.core.saccr": "operators/core/saccr",
     "seawall.operators.core.valuation": "operators/core/valuation",

@@ -308,6 +308,7 @@ STEP_IDS = """
 risk.journal
 risk.exposure.shard
 risk.exposure.conduct.accounts
+risk.exposure.forecast.books
 risk.exposure.partial.flat_map_batch
 risk.exposure.firm
 risk.exposure.frames

@@ -19,7 +19,7 @@ from seawall.schemas.records import Record
 SCHEMA = "audit/1"
 GENESIS = "genesis"
 _record = tuple.__new__  # a record without the named tuple's constructor, which takes as long as hashing it
-TOPICS = ("exposures", "alerts", "breaches", "commands", "rejects", "state")
+TOPICS = ("exposures", "alerts", "breaches", "commands", "rejects", "state", "forecasts")
 
 
 class AuditState:

@@ -15,7 +15,7 @@ from typing import Any
 
 from seawall.operators.core import fills, rows
 from seawall.operators.core.activity import activity_of
-from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Markets, Table
+from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Holdings, Markets, Table
 from seawall.operators.core.heard import alerts_of, forced_fills, news_of, wide_forced_fills, wide_news_of
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.price_states import PriceWatch
@@ -166,7 +166,9 @@ class ExposureState:
             news=heard + out.news,
             records=out.records,
             decisions=out.decisions,
-            activity=activity_of(piece, ledger, bool(self._second_fills)) if self._watches() else None,
+            activity=activity_of(piece, ledger, bool(self._second_fills))
+            if self._watches() or self._foresees()
+            else None,
             partial=self._partial(ledger, piece, digest, markets) if piece.second and decides else None,
             markets=markets,
             ratings=self._ratings,
@@ -176,6 +178,26 @@ class ExposureState:
             book=book_of(ledger, self._markets.depths(piece.as_of_us))
             if decides and "position" in self._asked
             else None,
+            holdings=self._holdings(ledger) if piece.second and decides and self._foresees() else None,
+        )
+
+    def _foresees(self) -> bool:
+        """Tell whether forecasts are made; they are not unless the configuration says so."""
+        return bool(self.configuration.get("forecasts", {}).get("enabled"))
+
+    def _holdings(self, ledger: Ledger) -> Holdings:
+        """Return what forecasts need, of the book as it was last measured."""
+        directory, across, marks = ledger.directory, ledger.marks.across(), ledger.marks.rows
+        arrays = directory.arrays
+        return Holdings(
+            *ledger.exposed(),
+            marks["price"][across],
+            marks["time_us"][across],
+            arrays["underlying"],
+            ~arrays["option"],
+            list(directory.instruments),
+            list(directory.underlyings),
+            ledger.contributed.copy(),
         )
 
     def _watches(self) -> bool:

@@ -71,6 +71,27 @@ class Book(NamedTuple):
     depth: NDArray[np.float64]
 
 
+class Holdings(NamedTuple):
+    """What forecasts need of a book at the end of a second.
+
+    Rows are positions and coin balances: ``account``, ``instrument``, and what equity (``gain``) and maintenance margin
+    (``margin``) gain per move of 1. Instruments: ``price`` (NaN: none) and event time of the mark across venues,
+    ``underlying`` and ``linear`` (no option). Accounts: ``contributed``, the net of what was paid in.
+    """
+
+    account: NDArray[np.int64]
+    instrument: NDArray[np.int64]
+    gain: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    price: NDArray[np.float64]
+    time_us: NDArray[np.int64]
+    underlying: NDArray[np.int64]
+    linear: NDArray[np.bool_]
+    names: list[str]
+    underlyings: list[str]
+    contributed: NDArray[np.float64]
+
+
 class Decision(NamedTuple):
     """One entry for the audit: what was decided, and the causes that the record itself does not carry."""
 
@@ -141,6 +162,7 @@ class Frame:
     book: Book | None = None  # this and the next two only where a playbook has something computed of them
     parties: dict[str, list[float]] | None = None  # counterparty -> our exposure to it, our free funds there
     routes: dict[str, list[float]] | None = None  # venue -> visible depth, taker fee
+    holdings: Holdings | None = None  # once per second of event time, where forecasts are made
 
 
 class Enforced(NamedTuple):

@@ -55,7 +55,16 @@ class Health:
         return needs
 
     def _slope(self, count: int) -> F8:
-        """Return what each account's health gains per move of 1 of all assets but currencies and stablecoins.
+        """Return what each account's health gains per move of 1 of all assets but currencies and stablecoins."""
+        gain, required, coins = self.gains()
+        needs = sum_by(self._positions.rows["account"], required, count)
+        if self._directory.has_schedule or self._directory.has_scenario:
+            needs = self._margins.slopes(needs)
+        held = sum_by(self._positions.rows["account"], gain, count)
+        return held - needs + sum_by(self._balances.rows["account"], coins, count)
+
+    def gains(self) -> tuple[F8, F8, F8]:
+        """Return per move of 1 what each position gains, what its margin by rate gains, and what each balance gains.
 
         A linear contract gains with its price, unless its quote asset moves alike, and its profit with the asset that
         it settles in; an inverse one loses what it cost (``liquidation_distance``); an option goes by its delta.
@@ -73,11 +82,14 @@ class Health:
             delta = rows["size"][at] * self._sheet.scale()[of] * self._sheet.greeks[0][of]
             slope[at] = np.where(self._sheet.terms.coin[of], delta - spent[at], delta)
             required[at] = 0.0
-        coins = np.where(moves[balances["asset"]], self._values.lent_there, 0.0)
-        needs = sum_by(rows["account"], required, count)
-        if self._directory.has_schedule or self._directory.has_scenario:
-            needs = self._margins.slopes(needs)
-        return sum_by(rows["account"], slope, count) - needs + sum_by(balances["account"], coins, count)
+        return slope, required, np.where(moves[balances["asset"]], self._values.lent_there, 0.0)
+
+    def margin_parts(self, required: F8, count: int) -> F8:
+        """Return by account how much the margin really gains per move, as a multiple of what it does by rates."""
+        rated = sum_by(self._positions.rows["account"], required, count)
+        if not (self._directory.has_schedule or self._directory.has_scenario):
+            return np.ones(count)
+        return np.where(rated > 0, self._margins.slopes(rated) / np.where(rated > 0, rated, 1.0), 0.0)
 
     def alone(self, equity: F8, maintenance: F8) -> F8:
         """Return the nearest move of one underlying alone that takes each margin ratio to 1; 1,000,000 for none.

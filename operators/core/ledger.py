@@ -270,6 +270,29 @@ class Ledger:
             self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums)
         return self._wide
 
+    def exposed(self) -> tuple[I8, I8, F8, F8]:
+        """Return the book as it was last measured, row by row: account, instrument, and per move of 1 what equity
+        gains and what maintenance margin does. A balance of coins stands at the first instrument on that coin.
+        """
+        gain, required, coins = self._health.gains()
+        rows, balances = self.positions.rows, self.balances.rows
+        parts = self._health.margin_parts(required, len(self.directory.own))
+        instrument = self._instrument_of()[balances["asset"]]
+        at = ((coins != 0.0) & (instrument >= 0)).nonzero()[0]
+        return (
+            np.concatenate([rows["account"], balances["account"][at]]),
+            np.concatenate([rows["instrument"], instrument[at]]),
+            np.concatenate([gain, coins[at]]),
+            np.concatenate([required * parts[rows["account"]], np.zeros(len(at))]),
+        )
+
+    def _instrument_of(self) -> I8:
+        """Return the first instrument on each asset, -1 where there is none."""
+        base = self.directory.arrays["base"]
+        first = np.full(len(self.directory.assets), -1, dtype=np.int64)
+        first[base[::-1]] = np.arange(len(base))[::-1]
+        return first
+
     # --- state ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:

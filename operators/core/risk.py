@@ -13,6 +13,7 @@ from seawall.operators.core.conduct import ConductState
 from seawall.operators.core.desired import DesiredState, tell
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
+from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.frames import Audited, Frame, Planned, Signed
 from seawall.operators.core.limits import LimitsState
 from seawall.operators.core.mitigation import MitigationState
@@ -73,6 +74,7 @@ class Risk:
         signer = signer or Unsigned()
         self._exposure = [ExposureState(shard) for shard in range(shards)]
         self._conduct = [ConductState(shard) for shard in range(shards)]
+        self._foresight = [ForesightState(shard) for shard in range(shards)]
         self._deciders = [Decider(str(shard), shard, signer) for shard in range(shards)]
         self._firm, self._desired = FirmState(), DesiredState()
         self._firm_decider = Decider(KEY, shards, signer)
@@ -81,7 +83,7 @@ class Risk:
         """Apply one journal value; yield the records of its slice, and of the seconds that it completes."""
         piece = decode_slice(value)
         frame = self._exposure[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
-        frame = self._conduct[piece.shard].step(frame)
+        frame = self._foresight[piece.shard].step(self._conduct[piece.shard].step(frame))
         planned = self._deciders[piece.shard].plan(frame)
         yield self._deciders[piece.shard].finish(planned)
         told = tell(planned)

@@ -9,6 +9,7 @@ from typing import Any
 from seawall.operators.core.conduct import ConductState
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
+from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.frames import Audited, Frame
 from seawall.operators.core.risk import Decider, Unsigned
 from seawall.schemas.records import Record
@@ -75,8 +76,10 @@ class Ran:
         self.frames: list[Frame] = []
         self.audited: list[Audited] = []
         self.exposed: list[Frame] = []  # as the exposure operator made them
+        self.conduct_frames: list[Frame] = []  # with the alerts of accounts
         self.exposures = [ExposureState(shard) for shard in range(shards)]
         self.conduct = [ConductState(shard) for shard in range(shards)]
+        self.foresight = [ForesightState(shard) for shard in range(shards)]
         self._deciders = [Decider(str(shard), shard, Unsigned()) for shard in range(shards)]
         self._firm, self._firm_decider = FirmState(), Decider(KEY, shards, Unsigned())
         for value in values:
@@ -88,6 +91,8 @@ class Ran:
         frame = self.exposures[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
         self.exposed.append(frame)
         frame = self.conduct[piece.shard].step(frame)
+        self.conduct_frames.append(frame)
+        frame = self.foresight[piece.shard].step(frame)
         self.frames.append(frame)
         self.audited.append(self._deciders[piece.shard].step(frame))
         for wide in self._firm.step(frame.partial) if frame.partial is not None else ():

@@ -1,0 +1,187 @@
+"""``seawall forecast``: who is likely to break next and why, and how good such forecasts have been.
+
+Read from the topic ``forecasts``: what was said last of each account, level and horizon, and the figures of the last
+hour of event time. Scores of several shards are added up.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table as View
+
+from seawall.connectors.bus import Bus
+from seawall.ops.limits import time_text
+from seawall.ops.replay import read_all
+from seawall.schemas.errors import UsageError
+
+WORDS = {
+    "distance": "few deviations from the level",
+    "concentration": "one underlying",
+    "margin_trend": "margin ratio rising",
+    "deposits": "paid in lately",
+    "order_rate": "trades much",
+    "earlier_breaches": "broke before",
+}
+LOWERS = {
+    "distance": "far from the level",
+    "concentration": "several underlyings",
+    "margin_trend": "margin ratio falling",
+    "deposits": "paid in lately",
+    "order_rate": "trades much",
+    "earlier_breaches": "broke before",
+}
+STRONG = 0.05  # of log-odds: less is no reason
+
+
+class Report(NamedTuple):
+    """What is said of each account, level and horizon, likeliest first, and the scores of each level and horizon."""
+
+    as_of_us: int
+    forecasts: list[dict[str, Any]]
+    scores: list[dict[str, Any]]
+    quantiles: list[dict[str, Any]]
+
+
+def report(bus: Bus, as_of_us: int | None) -> Report:
+    """Return what stood on the topic at a time, all of it for None.
+
+    Raises
+    ------
+    UsageError
+        The run has made no forecasts.
+    """
+    standing: dict[tuple[str, str, int], dict[str, Any]] = {}
+    scores: dict[int, dict[str, Any]] = {}
+    last_us = 0
+    for value in _records(bus, as_of_us):
+        last_us = max(last_us, value["as_of_us"])
+        for row in value["forecasts"]:
+            if row["state"] == "flat":
+                for key in [key for key in standing if key[0] == row["scope"]]:
+                    del standing[key]
+            else:
+                standing[row["scope"], row["level"], row["horizon_s"]] = row | {"since_us": value["as_of_us"]}
+        if "scores" in value:
+            scores[value["shard"]] = value
+    if not last_us:
+        raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
+    rows = sorted(standing.values(), key=lambda row: (-row["probability"], row["scope"], row["horizon_s"]))
+    quantiles = scores.get(0, {}).get("quantiles", [])
+    return Report(last_us, rows, _together([one["scores"] for _, one in sorted(scores.items())]), quantiles)
+
+
+def _records(bus: Bus, as_of_us: int | None) -> Iterator[dict[str, Any]]:
+    for partition in bus.partitions("forecasts"):
+        for stored in read_all(bus, "forecasts", partition):
+            value = json.loads(stored.value)
+            if as_of_us is not None and value["as_of_us"] > as_of_us:
+                break
+            yield value
+
+
+def _together(shards: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the scores of all shards by level and horizon: counts and tables added, losses weighted by outcomes."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in (row for rows in shards for row in rows):
+        key = row["level"], row["horizon_s"]
+        if key not in found:
+            found[key] = {k: row[k] for k in ("measure", "level", "horizon_s", "bounds")}
+            found[key] |= {"outcomes": 0, "breaches": 0, "models": {}, "states": [], "champions": []}
+            found[key]["table"] = [[0.0] * 3 for _ in row["table"]]
+        _add(found[key], row)
+    return [found[key] for key in sorted(found)]
+
+
+def _add(into: dict[str, Any], row: dict[str, Any]) -> None:
+    share = row["outcomes"] / max(into["outcomes"] + row["outcomes"], 1)
+    for name, figures in row["models"].items():
+        old = into["models"].get(name, figures)
+        blended = {k: old[k] + share * (figures[k] - old[k]) for k in ("log_loss", "brier")}
+        into["models"][name] = blended | {"lost": old["lost"] or figures["lost"]}
+    into["outcomes"] += row["outcomes"]
+    into["breaches"] += row["breaches"]
+    into["states"].append(row["state"])
+    into["champions"].append(row["champion"])
+    into["table"] = [
+        [a + b for a, b in zip(*pair, strict=True)] for pair in zip(into["table"], row["table"], strict=True)
+    ]
+
+
+# --- forms ------------------------------------------------------------------------------------------------------------
+
+
+def reasons(row: dict[str, Any]) -> str:
+    """Return in words what moves a forecast most."""
+    said = []
+    for name, value in row.get("contributions", {}).items():
+        if abs(value) >= STRONG:
+            said.append(f"{(WORDS if value > 0 else LOWERS)[name]} ({value:+.1f})")
+    return ", ".join(said) or "nothing stands out"
+
+
+def print_report(found: Report, horizon_s: int, top: int, console: Console | None = None) -> None:
+    """Print the likeliest to break within a horizon, and why."""
+    console = console or Console()
+    rows = [row for row in found.forecasts if row["horizon_s"] == horizon_s][:top]
+    console.print(f"Forecasts as of {time_text(found.as_of_us)} UTC, within {horizon_s:,} s")
+    view = View(title_justify="left")
+    for name in ("scope", "level", "probability", "state", "why (log-odds)", "said"):
+        view.add_column(name, overflow="fold", justify="right" if name == "probability" else "left")
+    for row in rows:
+        head = (row["scope"], row["level"], f"{row['probability']:.4f}", row["state"])
+        view.add_row(*head, reasons(row), time_text(row["since_us"]))
+    console.print(view if rows else "No account has a margin to lose.")
+
+
+def print_scores(found: Report, console: Console | None = None) -> None:
+    """Print how good forecasts have been: scores by model, reliability by bin, quantiles."""
+    console = console or Console()
+    for row in found.scores:
+        champion, state = ", ".join(sorted(set(row["champions"]))), ", ".join(sorted(set(row["states"])))
+        head = f"{row['measure']} {row['level']} within {row['horizon_s']:,} s"
+        console.print(f"\n{head}: {row['outcomes']:,} outcomes, {row['breaches']:,} breaches, {champion}, {state}")
+        for name, figures in row["models"].items():
+            lost = "  calibration lost" if figures["lost"] else ""
+            console.print(f"  {name:<11} log loss {figures['log_loss']:.5f}  Brier {figures['brier']:.5f}{lost}")
+        for low, count, mean, share in reliability(row):
+            console.print(f"  from {low:<6g} {count:>9,}  said {mean:.4f}  came {share:.4f}")
+    for row in found.quantiles:
+        covered = ", ".join(f"{level}: {share:.4f}" for level, share in row["coverage"].items())
+        console.print(f"\nquantiles within {row['horizon_s']:,} s: {row['outcomes']:,} outcomes, coverage {covered}")
+
+
+def reliability(row: dict[str, Any]) -> list[tuple[float, int, float, float]]:
+    """Return by bin its lower bound, count, mean forecast and the share that came."""
+    lows = [0.0, *row["bounds"]]
+    filled = [(low, *one) for low, one in zip(lows, row["table"], strict=True) if one[0]]
+    return [(low, int(count), total / count, came / count) for low, count, total, came in filled]
+
+
+def plot(found: Report, path: Path) -> None:
+    """Draw what was said against what came, one line per level and horizon.
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise UsageError("--plot needs matplotlib: pip install 'bytewax-seawall[lab]'") from error
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 6))
+    axes.plot([1e-4, 1.0], [1e-4, 1.0], color="0.7", label="as said")
+    for row in found.scores:
+        points = [(mean, max(share, 1e-4)) for _, _, mean, share in reliability(row)]
+        if row["breaches"]:
+            axes.plot(*zip(*points, strict=True), marker="o", label=f"{row['level']}, {row['horizon_s']:,} s")
+    axes.set(xscale="log", yscale="log", xlabel="probability said", ylabel="share that came")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

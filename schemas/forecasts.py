@@ -1,0 +1,84 @@
+"""Records of the topic ``forecasts`` as types (see ``outputs``)."""
+
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
+
+from seawall.schemas.exposures import Output
+
+
+class Forecast(Output):
+    """The probability that a scope comes to a level within a horizon.
+
+    ``state``: ``warming`` before enough outcomes are known (a probability from a wide prior), ``ready``, ``lost`` where
+    the model has come apart from what happens, ``no_volatility`` where something held has too few prices, ``constant``
+    where nothing held has moved, ``flat`` where an account that was forecast holds nothing any more.
+    ``contributions`` are the terms that move the log-odds most.
+    """
+
+    scope: str
+    measure: str
+    level: Literal["soft", "hard"]
+    horizon_s: int
+    probability: float
+    state: Literal["warming", "ready", "lost", "no_volatility", "constant", "flat"]
+    model: str | UnsetType = UNSET
+    contributions: dict[str, float] | UnsetType = UNSET
+
+
+class ModelFigures(Output):
+    """Discounted scores of one model; ``lost``: its calibration is."""
+
+    log_loss: float
+    brier: float
+    lost: bool
+
+
+class Score(Output):
+    """How good the forecasts of one level and horizon have been.
+
+    ``table`` has a row per bin of the champion's probability, split at ``bounds``: forecasts, their sum, breaches.
+    """
+
+    measure: str
+    level: str
+    horizon_s: int
+    state: str
+    champion: str
+    outcomes: int
+    breaches: int
+    models: dict[str, ModelFigures]
+    bounds: list[float]
+    table: list[list[float]]
+
+
+class QuantileScore(Output):
+    """How good the quantiles of returns have been: share of outcomes below, and pinball loss, by level."""
+
+    horizon_s: int
+    outcomes: int
+    qlike: float
+    coverage: dict[str, float]
+    pinball: dict[str, float]
+
+
+class Volatility(Output):
+    """The forecast of one instrument: volatility as a fraction per year^½, quantiles of the log return by level."""
+
+    scope: str
+    horizon_s: int
+    volatility: float
+    quantiles: dict[str, float]
+    state: Literal["warming", "constant", "ready"]
+
+
+class Forecasts(Output):
+    """What a shard forecasts at the end of a second; once an hour with scores, on shard 0 with volatilities too."""
+
+    shard: int
+    seq: int
+    as_of_us: int
+    forecasts: list[Forecast]
+    scores: list[Score] | UnsetType = UNSET
+    quantiles: list[QuantileScore] | UnsetType = UNSET
+    volatility: list[Volatility] | UnsetType = UNSET
