@@ -227,6 +227,20 @@ def test_positions_on_one_pair_offset_whatever_they_are_called_and_pairs_do_not(
     assert ran.measures("netting_set:a")["potential_exposure"] == pytest.approx(0.2 * 0.4 * 1000)
 
 
+@pytest.mark.parametrize("rates", [("0.1", "0.1"), ("0.1", "0.2")], ids=["one margin class", "a class for each"])
+def test_add_ons_do_not_depend_on_how_instruments_are_margined(tmp_path: Path, rates: tuple[str, str]) -> None:
+    coin, euro = (
+        instrument(name, base=name, initial_margin_rate=rate, maintenance_margin_rate="0.05")
+        for name, rate in zip(("BTC", "EUR"), rates, strict=True)
+    )
+    marks = [mark(T0 + 1, "100", name) for name in ("BTC", "EUR")]
+    fiat = {"type": "asset", "asset": "EUR", "class": "fiat"}
+    ran = run_core(tmp_path, fiat, coin, euro, *account("a"), terms(), *marks, traded(name="BTC", side="sell"),
+                   traded(name="EUR", side="sell"))  # fmt: skip
+    daily = (10 / 250) ** 0.5
+    assert ran.measures("netting_set:a")["potential_exposure"] == pytest.approx(1000 * daily * (0.4 + 0.04))
+
+
 def test_a_set_that_is_not_enforceable_offsets_nothing(tmp_path: Path) -> None:
     other = instrument("Q", base="BTC")
     marks = [MARKED, mark(T0 + 1, "100", "Q")]

@@ -31,6 +31,9 @@ class AccountValues:
         By position, at the marks of its account's venue: worth, entry cost, absolute notional.
     lent_there
         By balance: what it counts as collateral, at its account's venue.
+    by_class
+        Gross notional by account and margin class, shape (accounts, classes); None where a venue's marks stand apart
+        from those across venues.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class AccountValues:
         self.robust: tuple[F8, F8, F8, F8] = (EMPTY, EMPTY, EMPTY, EMPTY)
         self.margined: tuple[F8, F8, F8] = (EMPTY, EMPTY, EMPTY)
         self.lent_there: F8 = EMPTY
+        self.by_class: F8 | None = None
         self._option_rows = Chosen()
         self._options: tuple[Any, Any, I8] = (None, None, np.zeros(0, dtype=np.int64))
         self._held, self._spare = np.zeros(0), np.zeros(0)
@@ -64,6 +68,7 @@ class AccountValues:
         _across(gross, arrays["class_maintenance"], account[5])
         _across(gross, None, account[1])
         self.robust, self.margined = (signed, held, spent, notional), (held, spent, notional)
+        self.by_class = None if marks.venue_priced else gross
         if not marks.venue_priced:
             return account[1], net, account[3].copy()
         at = marks.across()[rows["instrument"]]

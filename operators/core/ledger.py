@@ -260,8 +260,7 @@ class Ledger:
         """Return the table of netting sets, and what counterparties have of it beside ``parties``."""
         exposed = lent + unrealised
         if self.credit.needed:
-            signed = self._values.robust[0]
-            return self.credit.measure(exposed, unrealised, signed, lent, self.touched, self.measured_us)
+            return self.credit.measure(exposed, unrealised, lent, self._values, self.touched, self.measured_us)
         return netting_sets(self.directory, exposed, lent), np.empty((0, len(self.directory.counterparties)))
 
     def wide_sums(self) -> dict[str, F8]:

@@ -91,6 +91,17 @@ class Groups:
             _, first, self.cell = np.unique(cells, return_index=True, return_inverse=True)
             self.cell_set, self.cell_rates = self.netting_set[first], self.rates[first]
 
+    def class_factors(self, margin_class: I8, classes: int) -> F8 | None:
+        """Return the supervisory factor that lone positions of each margin class have; None where one has several.
+
+        ``margin_class`` is by instrument.
+        """
+        may = self._may_be_lone
+        least, most = np.full(classes, np.inf), np.zeros(classes)
+        np.minimum.at(least, margin_class[may], self._factors.factor[may])
+        np.maximum.at(most, margin_class[may], self._factors.factor[may])
+        return most if bool(((least == most) | (most == 0.0)).all()) else None
+
     def net(self, amounts: F8) -> F8:
         """Return the sum of amounts by joint position of each of their groups."""
         return sum_by(self.joint_of, amounts, len(self.netting_set))

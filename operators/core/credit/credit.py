@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from seawall.operators.core.account_values import AccountValues
 from seawall.operators.core.book import Balances, Positions
 from seawall.operators.core.columns import sum_by
 from seawall.operators.core.credit.addons import Groups
@@ -66,6 +67,7 @@ class CreditBook:
         self._agreements: Agreements
         self._factors: Factors
         self._groups: Groups
+        self._class_factor: F8 | None
         self._wrong: WrongWay
         self._notionals: Notionals
 
@@ -97,7 +99,7 @@ class CreditBook:
         self.comovement.see(prices, as_of_us)
 
     def measure(
-        self, exposed: F8, unrealised: F8, signed: F8, collateral: F8, touched: B1, as_of_us: int
+        self, exposed: F8, unrealised: F8, collateral: F8, values: AccountValues, touched: B1, as_of_us: int
     ) -> tuple[F8, F8]:
         """Return the rows of netting sets, shape (2 + ``CREDIT``, sets), and those of counterparties.
 
@@ -105,8 +107,8 @@ class CreditBook:
         ----------
         exposed, unrealised, collateral
             By account, at marks across venues: equity, its part that is unrealised, its part that is collateral.
-        signed
-            By position: signed notional.
+        values
+            Signed and gross notionals of positions.
         touched
             By account: whether positions or balances have changed since the last call.
         """
@@ -136,12 +138,12 @@ class CreditBook:
         at = self._due(of, touched, as_of_us)
         if len(at):
             flags = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
-            found = self._potential(at, cost[at], surplus[at], signed, as_of_us)
+            found = self._potential(at, cost[at], surplus[at], values, as_of_us)
             self._standing[0, at], self._standing[1, at] = found
             self._standing[3, at], self._waiting[at] = flags[at], True
         if self._looked and self._waiting.any():
             at = self._waiting.nonzero()[0]
-            self._standing[2, at] = self._today(at, surplus[at], signed)
+            self._standing[2, at] = self._today(at, surplus[at], values.robust[0])
             self._waiting[:] = False
         self._looked = False
         rows[POTENTIAL] = self._standing
@@ -171,6 +173,9 @@ class CreditBook:
             enforceable, option = self._agreements.enforceable, directory.arrays["option"]
             self._groups = Groups(self._factors, option, of, enforceable, len(directory.netting_sets))
         self._groups.extend(self._positions)
+        if stale:
+            arrays = directory.arrays
+            self._class_factor = self._groups.class_factors(arrays["class"], len(arrays["class_initial"]))
 
     def _due(self, of: I8, touched: B1, as_of_us: int) -> I8:
         """Return the netting sets whose potential exposure is computed now."""
@@ -207,13 +212,13 @@ class CreditBook:
         refused = np.where(value > 0, 1.0, haircut)
         return np.where(listed < 0, haircut, np.where(np.isnan(theirs), refused, theirs))
 
-    def _potential(self, at: I8, cost: F8, surplus: F8, signed: F8, as_of_us: int) -> tuple[F8, F8]:
+    def _potential(self, at: I8, cost: F8, surplus: F8, values: AccountValues, as_of_us: int) -> tuple[F8, F8]:
         """Return potential exposure and exposure at default of the sets ``at``.
 
         ``cost`` and ``surplus`` are their replacement costs and what is owed above collateral.
         """
         agreed = self._agreements
-        daily, by_terms = self._add_ons(self._notionals.turned(signed), self._near(at), as_of_us)
+        daily, by_terms = self._add_ons(at, values, as_of_us)
         potential, default = _exposure(np.maximum(surplus, 0.0), surplus, DAILY * daily[at])
         margined, period = agreed.margined[at], agreed.period[at]
         if margined.any():
@@ -233,18 +238,34 @@ class CreditBook:
         due[at] = True
         return due[self._groups.set_of].nonzero()[0]
 
-    def _add_ons(self, turned: F8, near: slice | I8, as_of_us: int) -> tuple[F8, F8]:
-        """Return the add-ons of netting sets of positions ``near`` as unmargined and by their terms.
+    def _add_ons(self, at: I8, values: AccountValues, as_of_us: int) -> tuple[F8, F8]:
+        """Return the add-ons of the netting sets ``at``, at their places, as unmargined and by their terms.
 
         Both are without the maturity factor that a set has in common.
         """
         groups, bucket = self._groups, self._notionals.bucket(as_of_us)
-        size = np.abs(turned[near])
-        size *= groups.factor_of[near]
-        lone = sum_by(groups.set_of[near], size, groups.sets)
+        turned = self._notionals.turned(values.robust[0])
+        lone = self._lone(at, turned, values)
         daily, by_terms = self._notionals.effective(turned, groups.joint, self._agreements.margined, as_of_us)
         whole = lone + groups.add_ons(daily, bucket)
         return whole, whole if by_terms is daily else lone + groups.add_ons(by_terms, bucket)
+
+    def _lone(self, at: I8, turned: F8, values: AccountValues) -> F8:
+        """Return the add-ons of lone positions by netting set.
+
+        Gross notionals by margin class are summed already; where a class has one supervisory factor, what is left of
+        them without joint positions serves.
+        """
+        groups, rows = self._groups, self._positions.rows
+        if values.by_class is None or self._class_factor is None:
+            near = self._near(at)
+            return sum_by(groups.set_of[near], np.abs(turned[near]) * groups.factor_of[near], groups.sets)
+        shape = values.by_class.shape
+        joint = sum_by(rows["bin"][groups.joint], values.robust[3][groups.joint], values.by_class.size)
+        left, each = values.by_class - joint.reshape(shape), np.zeros(shape[0])
+        for place, factor in enumerate(self._class_factor.tolist()):
+            each += left[:, place] * factor
+        return sum_by(self._directory.arrays["netting_set"], each, groups.sets)
 
     def _today(self, at: I8, surplus: F8, signed: F8) -> F8:
         """Return the potential exposure of the sets ``at`` at today's volatility, over margin period or a year."""
