@@ -219,13 +219,15 @@ class CreditBook:
         """
         agreed = self._agreements
         daily, by_terms = self._add_ons(at, values, as_of_us)
-        potential, default = _exposure(np.maximum(surplus, 0.0), surplus, DAILY * daily[at])
-        margined, period = agreed.margined[at], agreed.period[at]
-        if margined.any():
-            scale = formulas.margined_maturity_factor(period)
-            called, capped = _exposure(cost, surplus, scale * by_terms[at])
-            potential = np.where(margined, called, potential)
-            default = np.where(margined, np.minimum(capped, default), default)
+        margined, unmargined = agreed.margined[at], np.maximum(surplus, 0.0)
+        if margined.any():  # both at once: few sets cost as much as many
+            scale = formulas.margined_maturity_factor(agreed.period[at])
+            add_ons = np.stack([DAILY * daily[at], scale * by_terms[at]])
+            (uncalled, called), (capping, capped) = _exposure(np.stack([unmargined, cost]), surplus, add_ons)
+            potential = np.where(margined, called, uncalled)
+            default = np.where(margined, np.minimum(capped, capping), capping)
+        else:
+            (potential,), (default,) = _exposure(unmargined[None], surplus, DAILY * daily[at][None])
         if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
             default = np.where(agreed.enforceable[at], default, formulas.exposure(cost, potential))
         return potential, default
@@ -328,8 +330,12 @@ class CreditBook:
 
 
 def _exposure(cost: F8, surplus: F8, add_on: F8) -> tuple[F8, F8]:
-    """Return potential exposure and exposure at default of replacement costs, V - C and add-ons."""
+    """Return potential exposure and exposure at default of replacement costs, V - C and add-ons.
+
+    Costs and add-ons have the shape (cases, sets), V - C (sets,).
+    """
     potential = np.where(surplus >= 0, add_on, 0.0)
-    at = ((surplus < 0) & (add_on > 0)).nonzero()[0]
-    potential[at] = formulas.pfe_multiplier(surplus[at], 0.0, add_on[at]) * add_on[at]
+    case, at = ((surplus < 0) & (add_on > 0)).nonzero()
+    part = add_on[case, at]
+    potential[case, at] = formulas.pfe_multiplier(surplus[at], 0.0, part) * part
     return potential, formulas.exposure(cost, potential)

@@ -52,23 +52,27 @@ class Pledges:
             Of netting sets, assets and values, elementwise.
         """
         rows = balances.rows
-        accounts, assets, amounts = [rows["account"]], [rows["asset"]], [rows["amount"].copy()]
-        for part in self.parts.values():
-            if part.rows.size:
-                np.subtract.at(amounts[0], balances.places(part), part.rows["amount"])
-                accounts.append(part.rows["account"])
-                assets.append(part.rows["asset"])
-                amounts.append(part.rows["amount"])
-        used = [(False, False), *(kind for kind in KINDS if self.parts[kind].rows.size)]
-        sizes = [len(part) for part in accounts]
-        account, asset = np.concatenate(accounts), np.concatenate(assets)
-        of, value = netting_set[account], -sign[account] * np.concatenate(amounts) * worth[asset]
+        account, asset, amount = rows["account"], rows["asset"], rows["amount"]
+        independent = segregated = np.zeros(len(account), dtype=bool)
+        parts = [(kind, part) for kind, part in self.parts.items() if part.rows.size]
+        if parts:
+            amount = amount.copy()
+            for _, part in parts:
+                np.subtract.at(amount, balances.places(part), part.rows["amount"])
+            sizes = [len(account), *(part.rows.size for _, part in parts)]
+            account, asset, amount = (
+                np.concatenate([first, *(part.rows[name] for _, part in parts)])
+                for name, first in (("account", account), ("asset", asset), ("amount", amount))
+            )
+            independent = np.repeat([False, *(kind[0] for kind, _ in parts)], sizes)
+            segregated = np.repeat([False, *(kind[1] for kind, _ in parts)], sizes)
+        of, value = netting_set[account], -sign[account] * amount * worth[asset]
         return Holdings(
             netting_set=of,
             value=value,
             haircut=haircut(of, asset, value),
-            independent=np.repeat([independent for independent, _ in used], sizes),
-            segregated=np.repeat([segregated for _, segregated in used], sizes),
+            independent=independent,
+            segregated=segregated,
         )
 
     def snapshot(self) -> list[Any]:

@@ -55,7 +55,7 @@ class Agreements:
         """Return the terms with amounts at today's rates; an amount in a currency without a rate counts 0."""
         rate = asset_worth[self.currency]
         margined, they_post, we_post = (self.flags[name] for name in FLAGS)
-        amounts = (self.amounts[name] * rate for name in AMOUNTS)
+        amounts = (self.amounts[name] * rate for name in AMOUNTS) if (rate != 1.0).any() else self.amounts.values()
         return Terms(margined, they_post, we_post, *amounts)
 
 

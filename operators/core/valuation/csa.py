@@ -179,9 +179,9 @@ def _totals(netting_set: I8, values: F8, chosen: B1, netting_sets: int) -> F8:
 def _rounded(amount: F8, returnable: F8, unit: F8) -> tuple[F8, F8]:
     """Return a transfer and the part of it that gives back, in whole units: returns down, deliveries up."""
     back = np.minimum(amount, returnable)
-    fresh = amount - back
     if not unit.any():
         return amount, back
+    fresh = amount - back
     step = np.where(unit > 0, unit, 1.0)
     back = np.where(unit > 0, np.floor(back / step) * step, back)
     fresh = np.where(unit > 0, np.ceil(fresh / step) * step, fresh)
