@@ -392,6 +392,30 @@ def forecast(
 
 
 @app.command()
+def incidents(
+    where: Where,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show open incidents: causes, commands and acknowledgements in order, and what only people can release.
+
+    Example: seawall incidents desk.toml --all
+    """
+    from seawall.ops.incidents import read_incidents
+    from seawall.ops.incidents_report import as_dicts, as_lines
+
+    _, bus = _open(where)
+    found = read_incidents(bus)
+    chosen = [one for one in found.found.values() if everything or one.open]
+    chosen.sort(key=lambda one: one.opened_us)
+    if as_json:
+        print(json.dumps(as_dicts(chosen)))
+    else:
+        for line in as_lines(chosen, len(found.found)):
+            print(line)
+
+
+@app.command()
 def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
     """Check this machine and, with WHERE, a configuration: versions, keys, files, bus, recovery store.
 

@@ -39,6 +39,7 @@ _RULE: Table = {
     "cooldown_s": Field("number", 0, number_in(0, 1e9)),
     "expires_s": Field("number", ABSENT, number_in(1, 1e6)),
     "dwell_s": Field("number", ABSENT, number_in(0.001, 1e6)),
+    "repeat": Field("boolean", ABSENT),
     "priority": Field("integer", ABSENT, number_in(-1000, 1000)),
     "shadow": Field("boolean", ABSENT),
 }
@@ -158,6 +159,8 @@ def conditions_of(rule: dict[str, Any]) -> list[dict[str, Any]]:
 def _rule(table: dict[str, Any], place: str) -> dict[str, Any]:
     rule = check_table(table, _RULE, place)
     rule["when"] = _when(rule["when"], f"{place}: when")
+    if rule.get("repeat") and "dwell_s" not in rule:
+        raise UsageError(f"{place}: repeat says again every dwell_s while it stands; add dwell_s")
     if not rule["commands"]:
         raise UsageError(f"{place}: no commands; add one")
     rule["commands"] = [_command(command, f"{place}: command {at}") for at, command in enumerate(rule["commands"], 1)]

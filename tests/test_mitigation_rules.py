@@ -84,6 +84,12 @@ def test_a_dwell_lets_a_rule_fire_only_where_its_condition_stood_for_that_long(t
     assert given(cured) == []
 
 
+def test_a_rule_that_repeats_fires_after_every_dwell_for_as_long_as_its_condition_stands(tmp_path: Path) -> None:
+    book = [rule("r", at_level("hard"), ("CALL_MARGIN", "account"), dwell_s=3, repeat=True)]
+    ran = run(tmp_path, book, equity(1, "-950"), passing(9), equity(9, "950"), passing(16)[9:])
+    assert [at for at, *_ in given(ran)] == [4.0, 7.0]
+
+
 def test_a_scope_keeps_a_rule_to_what_it_names(tmp_path: Path) -> None:
     book = [rule("r", {**at_level("hard"), "scope": "account:h1"}, ("SUSPEND", "account"))]
     ran = run(tmp_path, book, equity(1, "-950"), equity(2, "-950", "h1"))

@@ -67,6 +67,7 @@ def _position(asked: Asked) -> Computed:
     if breach is None:
         return _nothing("there is no measure to bring back: it was no limit that broke")
     limit = asked.limits.get(breach["limit"])
+    breach = _today(breach, asked.frame)
     keep = keep_of(breach, limit, command.get("to"))
     if keep is None:
         return _nothing(f"{breach['measure']} does not scale with positions")
@@ -84,6 +85,16 @@ def _position(asked: Asked) -> Computed:
     if sized.bounded:
         plan["bounded_by_depth"] = ",".join(sized.bounded)
     return Computed({"targets": targets}, plan, sized.notional)
+
+
+def _today(breach: dict[str, Any], frame: Frame) -> dict[str, Any]:
+    """Return a breach with the value that its measure has now: a rule may fire long after its limit broke."""
+    kind, _, name = breach["scope"].partition(":")
+    table = frame.tables.get(kind)
+    if table is None or breach["measure"] not in table.measures or (name or kind) not in table.names:
+        return breach
+    value = table.values.item(table.measures.index(breach["measure"]), table.names.index(name or kind))
+    return {**breach, "value": value}
 
 
 def _hedge(asked: Asked, breach: dict[str, Any], keep: float, participation: float) -> Computed:
@@ -120,6 +131,7 @@ def _headroom(asked: Asked) -> Computed:
     breach, frame = asked.candidate.breach, asked.frame
     if breach is None or breach["measure"] != "current_exposure":
         return _nothing("only a limit on current_exposure says how much to withdraw")
+    breach = _today(breach, frame)
     keep = keep_of({**breach, "measure": "gross_notional"}, asked.limits.get(breach["limit"]), asked.command.get("to"))
     table = frame.tables["account"]
     equity, initial = (table.values[table.measures.index(name)] for name in ("equity", "initial_margin"))

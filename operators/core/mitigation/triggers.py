@@ -3,7 +3,8 @@
 A rule with one trigger and without ``dwell_s`` fires as its trigger is heard. The others are kept per target: a
 condition on a limit or a venue *stands* until the level or the status is left, one on an alert, a notice, a fill or an
 answer holds for ``within_s``. ``all`` fires when the last of its conditions comes true, ``any`` with each of them, and
-either only after it stood for ``dwell_s``. A condition with ``anywhere`` holds for every target.
+either only after it stood for ``dwell_s``, with ``repeat`` again after every further one. A condition with ``anywhere``
+holds for every target.
 
 Nothing here looks at a slice in which nothing is heard and nothing is due.
 """
@@ -110,6 +111,8 @@ class Triggers:
         for number, target in sorted(over):
             del self._pending[number, target]
             found += self._fired(number, target)
+            if self.rules[number].get("repeat"):
+                self._begin(number, [target], now_us)
         self._set_due()
         return found
 

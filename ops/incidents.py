@@ -1,0 +1,209 @@
+"""``seawall incidents``: what is open, why, what was commanded because of it, and who answered, in order.
+
+An incident is one cause: a limit on one scope that broke, a venue that is not up, a notice, an alert, a fill that a
+venue forced. What was commanded because of a command's answer belongs to the incident of that command. It is open
+while its cause stands or any of its commands is neither done nor over. Everything is read from the topics, so it is
+what any subscriber could see.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import orjson
+
+from seawall.connectors.bus import Bus
+from seawall.operators.core.mitigation.control import LADDER, STATES
+from seawall.ops.replay import read_all
+from seawall.schemas import events as ev
+from seawall.schemas.slices import decode_slice
+
+OVER = ("completed", "rejected", "expired", "contradicted", "superseded")
+Line = tuple[int, str]
+
+
+@dataclass
+class Ordered:
+    """A command and its answers; ``state`` is by the last word that was heard of it."""
+
+    payload: dict[str, Any]
+    state: str = "sent"
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def target(self) -> str:
+        """Its target as one word."""
+        return f"{self.payload['target']['scope']}:{self.payload['target']['id']}"
+
+
+@dataclass
+class Incident:
+    """One cause with what followed; ``stands`` tells whether the cause still does."""
+
+    cause: str
+    opened_us: int
+    stands: bool = False
+    lines: list[Line] = field(default_factory=list)
+    commands: list[Ordered] = field(default_factory=list)
+
+    @property
+    def open(self) -> bool:
+        """Whether the cause stands or a command is neither done nor over."""
+        return self.stands or any(command.state not in OVER for command in self.commands)
+
+    def story(self) -> list[Line]:
+        """Return everything in order of time."""
+        return sorted(
+            [*self.lines, *(line for command in self.commands for line in command.lines)], key=lambda one: one[0]
+        )
+
+    def restricted(self) -> dict[str, str]:
+        """Return the targets that its commands restricted; only people release them."""
+        found: dict[str, int] = {}
+        for command in self.commands:
+            rung = LADDER.get(command.payload["type"], 0)
+            if rung:
+                found[command.target] = max(found.get(command.target, 0), rung)
+        return {target: STATES[rung] for target, rung in found.items()}
+
+
+class Incidents:
+    """All incidents of a run: a fold of its breaches, venue states, notices, commands, answers and audit."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Incident] = {}
+        self.as_of_us = 0
+        self._breaches: dict[str, str] = {}  # id of a breach's record -> cause
+        self._commands: dict[str, tuple[str, Ordered]] = {}
+
+    def breach(self, id: str, breach: dict[str, Any]) -> None:
+        """Take a change of level."""
+        cause = f"limit {breach['limit']} on {breach['scope']}"
+        self._breaches[id] = cause
+        text = f"{breach['previous_level']} to {breach['level']}: {breach['measure']} {breach['value']:.6g}"
+        text += f" against {breach['bound']:.6g} ({breach['cause']})"
+        self._note(cause, breach["as_of_us"], text, breach["level"] != "none")
+
+    def news(self, event: ev.VenueStatus | ev.Notice) -> None:
+        """Take a venue's status or a notice."""
+        if isinstance(event, ev.Notice):
+            text = f"{event.kind}, severity {event.severity}: {event.detail or 'no detail'}"
+            self._note(f"notice {event.notice_id} on {event.subject}", event.event_time_us, text, False)
+        elif event.status != "up" or f"venue {event.venue}" in self.found:
+            text = event.status + (f": {event.detail}" if event.detail else "")
+            self._note(f"venue {event.venue}", event.event_time_us, text, event.status != "up")
+
+    def command(self, payload: dict[str, Any]) -> None:
+        """Take a command, after everything that can have caused it."""
+        cause, at_us = self._cause(payload["evidence"]), payload["evidence"]["as_of_us"]
+        ordered = Ordered(payload)
+        action = ", ".join(f"{name} {value}" for name, value in payload["action"].items())
+        text = f"{payload['type']} to {ordered.target} by rule {payload['reason']['rule']}" + (
+            f" ({action})" if action else ""
+        )
+        ordered.lines.append((at_us, text))
+        incident = self.found.setdefault(cause, Incident(cause, at_us))
+        incident.commands.append(ordered)
+        self._commands[payload["id"]] = (cause, ordered)
+        before = self._commands.get(payload["supersedes"] or "")
+        if before is not None and before[1].state not in OVER:
+            before[1].state = "superseded"
+
+    def answer(self, event: ev.Acknowledgement) -> None:
+        """Take a subscriber's answer."""
+        found = self._commands.get(event.command_id)
+        if found is not None:
+            ordered = found[1]
+            text = f"{event.subscriber} answers {event.outcome} to {ordered.payload['type']} to {ordered.target}"
+            ordered.lines.append((event.event_time_us, text))
+            ordered.state = event.outcome
+
+    def decided(self, at_us: int, kind: str, body: dict[str, Any]) -> None:
+        """Take what the audit says of a command: a deadline, a contradiction, or that it was withheld."""
+        if kind == "withheld":
+            cause = self._cause({"id": body["breach"], "topic": "breaches" if body["breach"] in self._breaches else ""})
+            text = f"{body['kind']} to {body['target']} by rule {body['rule']} withheld: {body['why']}"
+            self._note(cause, at_us, text, None)
+        elif body["command_id"] in self._commands and body["state"] in ("silent", "late", "expired", "contradicted"):
+            ordered = self._commands[body["command_id"]][1]
+            ordered.lines.append((at_us, f"{body['kind']} to {body['target']} is {body['state']} ({body['evidence']})"))
+            if body["state"] in OVER:
+                ordered.state = body["state"]
+
+    def expire(self, as_of_us: int) -> None:
+        """Take it that nobody waits for answers to what has expired."""
+        self.as_of_us = as_of_us
+        for _, ordered in self._commands.values():
+            if ordered.state not in OVER and ordered.payload["exp_us"] <= as_of_us:
+                ordered.state = "expired"
+
+    def _cause(self, evidence: dict[str, Any]) -> str:
+        id = evidence["id"]
+        if evidence.get("topic") == "breaches":
+            return self._breaches.get(id, f"breach {id}")
+        if evidence.get("topic") == "commands":
+            return self._commands[id][0] if id in self._commands else f"command {id}"
+        kind, _, rest = id.partition(":")
+        if kind == "venue_status":
+            return f"venue {rest.rpartition(':')[0]}"
+        known = (cause for cause in self.found if cause.startswith(f"notice {rest} on "))
+        return (
+            next(known, f"notice {rest}") if kind == "notice" else f"alert {id}" if kind != "fill" else f"fill {rest}"
+        )
+
+    def _note(self, cause: str, at_us: int, text: str, stands: bool | None) -> None:
+        incident = self.found.setdefault(cause, Incident(cause, at_us))
+        incident.lines.append((at_us, text))
+        incident.stands = incident.stands if stands is None else stands
+
+
+class _Audited(msgspec.Struct):
+    """Of an audit record, what incidents need."""
+
+    kind: str
+    body: msgspec.Raw
+
+
+def read_incidents(bus: Bus) -> Incidents:
+    """Fold the topics of a run into its incidents, in order of event time."""
+    found = Incidents()
+    items: list[tuple[int, int, Any]] = []  # event time, what comes first at one time, what to do
+    for id, breach in _values(bus, "breaches"):
+        items.append((breach["as_of_us"], 0, (found.breach, id, breach)))
+    for _, payload in _values(bus, "commands"):
+        items.append((payload["evidence"]["as_of_us"], 1, (found.command, payload)))
+    last_us = 0
+    for stored in read_all(bus, "journal", 0):
+        piece = decode_slice(stored.value)
+        last_us = piece.as_of_us
+        for event in piece.events:
+            if isinstance(event, ev.VenueStatus | ev.Notice):
+                items.append((piece.as_of_us, 0, (found.news, event)))
+            elif isinstance(event, ev.Acknowledgement):
+                items.append((piece.as_of_us, 2, (found.answer, event)))
+    items += [(at_us, 3, (found.decided, at_us, kind, body)) for at_us, kind, body in _decisions(bus)]
+    for _, _, (take, *given) in sorted(items, key=lambda item: item[:2]):
+        take(*given)
+    found.expire(last_us)
+    return found
+
+
+def _decisions(bus: Bus) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield what the audit says of commands, with the time of the slice that each stands in, which closes the slice."""
+    for partition in bus.partitions("audit"):
+        waiting: list[tuple[str, dict[str, Any]]] = []
+        for stored in read_all(bus, "audit", partition):
+            record = msgspec.json.decode(stored.value, type=_Audited)
+            if record.kind in ("withheld", "command_state"):
+                waiting.append((record.kind, orjson.loads(bytes(record.body))))
+            elif waiting and record.kind in ("slice", "second"):
+                at_us = orjson.loads(bytes(record.body))["as_of_us"]
+                yield from ((at_us, kind, body) for kind, body in waiting)
+                waiting = []
+
+
+def _values(bus: Bus, topic: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for partition in bus.partitions(topic):
+        for stored in read_all(bus, topic, partition):
+            yield stored.headers["seawall-id"], orjson.loads(stored.value)
