@@ -25,8 +25,14 @@ from seawall.operators.core.mitigation.control import LADDER, STRICTNESS
 from seawall.operators.core.risk import Risk
 from seawall.operators.core.slicing import SlicingState
 from seawall.schemas.configuration import Configuration
+from seawall.schemas.records import Record
 
 Json = dict[str, Any]
+SECOND_US = 1_000_000
+CLOCK: Json = {
+    "type": "instrument", "instrument": "CLOCK", "kind": "perpetual", "base": "CLOCK", "quote": "USD",
+    "settlement": "USD", "quantity_increment": "1",
+}  # fmt: skip
 
 
 @dataclass
@@ -46,7 +52,7 @@ class World:
     hedged_at
         The house account that holds the opposite of what clients hold; empty where nobody does.
     replies
-        Records of the world that only happen after a command: id of the record -> (kind of the command, target).
+        Records of the world that only happen after a command: id of the fill or transfer -> any of (kind, target).
     obeys
         Whether anyone listens.
     """
@@ -56,7 +62,7 @@ class World:
     means: dict[str, float] = field(default_factory=dict)
     pays_after_us: int = 60_000_000
     hedged_at: str = ""
-    replies: dict[str, tuple[str, str]] = field(default_factory=dict)
+    replies: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     obeys: bool = True
 
 
@@ -69,7 +75,9 @@ class Result:
     withheld: list[Json] = field(default_factory=list)
     firm: dict[str, float] = field(default_factory=dict)
     equity: dict[str, float] = field(default_factory=dict)
+    caused_us: dict[str, int] = field(default_factory=dict)  # id of a breach or command -> when it stood
     peaks: dict[str, float] = field(default_factory=dict)  # highest current_exposure of each counterparty and the firm
+    shortfall_max: float = 0.0
     dropped: int = 0
 
     def shortfall(self, accounts: Iterable[str]) -> float:
@@ -81,10 +89,13 @@ class Result:
         return self.shortfall(clients) - self.firm.get("pnl", 0.0)
 
     def delays_s(self) -> list[float]:
-        """Return the time from the slice of each command's cause to the command, in seconds of event time."""
-        at = {f"{b['shard']}-{b['limit']}-{b['scope']}-{b['as_of_us']}" for b in self.breaches}
-        assert at or not self.breaches
-        return [(c["iat_us"] - c["evidence"]["as_of_us"]) / 1e6 for c in self.commands]
+        """Return, of each command, the event time from the end of the slice of its cause to the command, in seconds."""
+        return [(command["iat_us"] - self._caused_us(command["evidence"])) / 1e6 for command in self.commands]
+
+    def _caused_us(self, evidence: Json) -> int:
+        id, last = evidence["id"], evidence["id"].rpartition(":")[2]
+        told_us = int(last) if id.startswith("venue_status:") else int(evidence["as_of_us"])
+        return self.caused_us.get(id, told_us)
 
     def most_per(self, window_us: int) -> int:
         """Return the most commands in any window, without cancels and halts, which no budget holds up."""
@@ -122,14 +133,24 @@ class Rehearsal:
 
     def play(self, records: Iterable[tuple[int, Json]]) -> Result:
         """Play records, given with their times in order, and what follows from them."""
+        self._take(CLOCK)
+        now_us = 0
         for at_us, record in records:
-            while self._queue and self._queue[0][0] <= at_us:
-                self._take(heapq.heappop(self._queue)[2])
+            now_us = now_us or at_us
+            while now_us + SECOND_US < at_us:  # time goes on though nothing happens, or reactions would come too late
+                now_us += SECOND_US
+                self._react(now_us)
+                self._take({"type": "mark", "event_time_us": now_us, "instrument": CLOCK["instrument"], "price": "1"})
+            now_us = max(now_us, at_us)
+            self._react(at_us)
             self._take(record)
-        while self._queue:
-            self._take(heapq.heappop(self._queue)[2])
+        self._react(1 << 62)
         self._decide(self._slicing.finish().slices)
         return self.result
+
+    def _react(self, until_us: int) -> None:
+        while self._queue and self._queue[0][0] <= until_us:
+            self._take(heapq.heappop(self._queue)[2])
 
     def _take(self, record: Json) -> None:
         changed = self._happens(record)
@@ -144,7 +165,7 @@ class Rehearsal:
             for audited in self._risk.step(value):
                 for topic, records in audited.records.items():
                     for stored in records if topic in ("breaches", "commands", "exposures", "audit") else ():
-                        self._hear(topic, stored.value)
+                        self._hear(topic, stored)
 
     # --- what the world does ----------------------------------------------------------------------------------------
 
@@ -152,8 +173,8 @@ class Rehearsal:
         """Return what becomes of a record of the world; None where a command keeps it from happening."""
         if not isinstance(record, dict):
             return record
-        needs = self.world.replies.get(record.get("transfer_id", ""))
-        if needs is not None and needs not in self._commanded:
+        needs = self.world.replies.get(record.get("transfer_id") or record.get("fill_id") or "")
+        if needs is not None and self._commanded.isdisjoint(needs):
             return None
         if record["type"] != "fill" or record.get("source", "order") != "order" or record.get("forced"):
             return {name: value for name, value in record.items() if name != "forced"}
@@ -191,14 +212,16 @@ class Rehearsal:
 
     # --- what commands do -------------------------------------------------------------------------------------------
 
-    def _hear(self, topic: str, value: bytes) -> None:
-        record = orjson.loads(value)
+    def _hear(self, topic: str, stored: Record) -> None:
+        record = orjson.loads(stored.value)
         if topic == "commands":
             self.result.commands.append(record)
+            self.result.caused_us[record["id"]] = record["iat_us"]
             if self.world.obeys:
                 self._obey(record)
         elif topic == "breaches":
             self.result.breaches.append(record)
+            self.result.caused_us[stored.id] = record["as_of_us"]
         elif topic == "audit" and record["kind"] == "withheld":
             self.result.withheld.append(record["body"])
         elif topic == "exposures":
@@ -210,7 +233,10 @@ class Rehearsal:
         rows += [(row["counterparty"], row) for row in record["counterparties"]]
         for name, row in rows:
             self.result.peaks[name] = max(self.result.peaks.get(name, 0.0), row.get("current_exposure", 0.0))
-        self.result.equity |= {row["account"]: row["equity"] for row in record["accounts"]}
+        if record["accounts"]:
+            self.result.equity |= {row["account"]: row["equity"] for row in record["accounts"]}
+            clients = [name for name in self.result.equity if not name.startswith("house/")]
+            self.result.shortfall_max = max(self.result.shortfall_max, self.result.shortfall(clients))
 
     def _obey(self, command: Json) -> None:
         kind, name, at_us = command["type"], command["target"]["id"], command["iat_us"] + self.world.latency_us

@@ -201,7 +201,7 @@ CLOSE = ("REDUCE_POSITION", "account", {"compute": "position", "to": "soft", "pa
         (1e6, {}, {}, "0.30", ""),
         (100.0, {}, {}, "0.90", ""),  # a tenth of 100
         (None, {}, {}, None, "no position could go within the depth that is visible"),
-        (1e6, {"size_max": 10}, {}, None, "above 10"),
+        (1e6, {"size_max": 10}, {}, "0.90", ""),
         (1e6, {}, {"human_above": 5}, None, "above 5"),
     ],
 )

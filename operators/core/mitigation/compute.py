@@ -68,6 +68,8 @@ def _position(asked: Asked) -> Computed:
         return _nothing("there is no measure to bring back: it was no limit that broke")
     limit = asked.limits.get(breach["limit"])
     breach = _today(breach, asked.frame)
+    if breach["value"] == 0:
+        return _nothing("nothing is left to cut")
     keep = keep_of(breach, limit, command.get("to"))
     if keep is None:
         return _nothing(f"{breach['measure']} does not scale with positions")
@@ -77,13 +79,14 @@ def _position(asked: Asked) -> Computed:
     table, book = asked.frame.tables.get("account"), asked.frame.book
     if kind != "account" or table is None or book is None:
         return _nothing("positions are cut account by account; name the account as target")
-    sized = reduce_positions(book, table.names.index(name), keep, participation)
+    size_max = float(command.get("size_max", math.inf))
+    sized = reduce_positions(book, table.names.index(name), keep, participation, size_max)
     if not sized.targets:
-        return _nothing("no position could go within the depth that is visible")
+        return _nothing("no position could go within the depth that is visible" if keep < 1 else "nothing is too much")
     targets = ",".join(f"{instrument}={text}" for instrument, text in sized.targets.items())
     plan = {"keep": repr(keep), "participation": repr(participation), "notional": money(sized.notional)}
     if sized.bounded:
-        plan["bounded_by_depth"] = ",".join(sized.bounded)
+        plan["bounded"] = ",".join(sized.bounded)
     return Computed({"targets": targets}, plan, sized.notional)
 
 

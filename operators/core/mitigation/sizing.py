@@ -2,8 +2,8 @@
 
 The measures that scale with positions (notionals, leverage, margin ratio) come back to ``keep`` times what they are
 when every position is cut to ``keep`` times what it is. Of each instrument no more goes than ``participation`` of its
-visible depth (the thinner side within 50 bp); of one without a known depth nothing does. Quantities are whole
-increments: what goes is rounded up, what the depth allows down.
+visible depth (the thinner side within 50 bp); of one without a known depth nothing does; and together no more than
+``size_max``. Quantities are whole increments: what goes is rounded up, what the bounds allow down.
 """
 
 import math
@@ -21,7 +21,7 @@ POSITIONS_MAX = 20  # named in one command: the largest
 
 
 class Sized(NamedTuple):
-    """Targets by instrument as decimal texts, the notional that goes, and what kept more from going."""
+    """Targets by instrument as decimal texts, the notional that goes, and where a bound kept more from going."""
 
     targets: dict[str, str]
     notional: float
@@ -44,7 +44,7 @@ def keep_of(breach: dict[str, Any], limit: dict[str, Any] | None, to: str | None
     return min(max(abs(bound) * exit_ratio / abs(float(breach["value"])), 0.0), 1.0)
 
 
-def reduce_positions(book: Book, account: int, keep: float, participation: float) -> Sized:
+def reduce_positions(book: Book, account: int, keep: float, participation: float, size_max: float = math.inf) -> Sized:
     """Return the absolute targets that cut an account's positions to ``keep`` of what they are.
 
     Parameters
@@ -53,6 +53,8 @@ def reduce_positions(book: Book, account: int, keep: float, participation: float
         The shard's number of the account.
     participation
         The largest part of the visible depth of an instrument that may go at once.
+    size_max
+        The largest notional that may go at once, of the largest positions first.
     """
     mine = np.flatnonzero((book.accounts == account) & (book.units != 0))
     order = sorted(mine.tolist(), key=lambda row: (-book.notional.item(row), book.instruments.item(row)))
@@ -62,7 +64,8 @@ def reduce_positions(book: Book, account: int, keep: float, participation: float
         units, worth, instrument = book.units.item(row), book.notional.item(row), book.instruments.item(row)
         wanted = math.ceil(abs(units) * (1.0 - keep))
         depth = book.depth.item(instrument) if instrument < len(book.depth) else math.nan
-        most = int(abs(units) * min(participation * depth / worth, 1.0)) if depth > 0 and worth > 0 else 0
+        takes = min(participation * depth, size_max - notional)
+        most = int(abs(units) * min(takes / worth, 1.0)) if takes > 0 and worth > 0 else 0
         cut = min(wanted, most)
         if cut < wanted:
             bounded.append(book.names[instrument])
