@@ -28,7 +28,8 @@ def watch_market(
     terms
         How to cut, score and judge.
     make_models
-        Makes the models of a family of features; ``LivingModels`` where it is None.
+        Makes the models of a family of features, such as ``RegisteredModels`` around any River estimator
+        (``seawall.operators.core.market.registered``); composites with lives where it is None.
 
     Returns
     -------

@@ -423,7 +423,7 @@ class SignalModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     instrument: str
     family: str
-    event: Literal["started_from_class", "warmed_up", "drifted", "promoted", "rolled_back", "kept"]
+    event: Literal["started_from_class", "warmed_up", "drifted", "promoted", "rolled_back", "kept", "evicted"]
     version: int
     text: str
 

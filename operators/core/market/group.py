@@ -212,7 +212,7 @@ class GroupState:
             models = self.registry.models[family]
             found = models.observe(slots, as_of_us, values, [item.tripped for item in known])
             names = {slot: item.entry.instrument.name for slot, item in zip(slots, known, strict=True)}
-            self._lived += [_lived(names[told.slot], family, told) for told in models.drain()]
+            self._lived += [_lived(names[told.slot], family, told) for told in models.drain() if told.slot in names]
             for item, judgement in zip(known, found, strict=True):
                 name = item.entry.instrument.name
                 if judgement.ready and (name not in highest or judgement.value > highest[name][1].value):
