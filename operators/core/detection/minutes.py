@@ -58,7 +58,7 @@ class Extremes:
     >>> for minute, value in enumerate((5.0, 3.0, 4.0)):
     ...     seen.add(minute * MINUTE_US, value)
     >>> seen.low(), seen.high(), len(seen.numbers())
-    (3.0, 5.0, 11)
+    (3.0, 5.0, 9)
     """
 
     def __init__(self, minutes_max: int) -> None:
