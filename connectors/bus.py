@@ -105,7 +105,7 @@ class Bus(Protocol):
         """Become the writer of partitions of one topic that keeps the offsets of what is copied from another bus."""
 
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
-        """Check that topics exist with so many partitions; with ``make``, make those that do not exist, and name these.
+        """Check that topics exist with so many partitions; with ``make``, make them where none does, and name these.
 
         Raises
         ------

@@ -1,8 +1,10 @@
 """What sources and sinks raised inside the engine: with several workers it loses exceptions (DESIGN §8)."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
+
+from seawall.schemas.errors import SeawallError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,3 +26,13 @@ def noted(call: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return wrapped
+
+
+def own_error(error: BaseException, raised: Iterable[BaseException] = ()) -> SeawallError | None:
+    """Return the error of ours behind one that the engine raised, from its chain or from what was noted."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, SeawallError):
+            return chain
+        chain = chain.__cause__ or chain.__context__
+    return next((failure for failure in (*failures, *raised) if isinstance(failure, SeawallError)), None)

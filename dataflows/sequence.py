@@ -84,6 +84,7 @@ class Sequencer:
         written = [("journal", shard) for shard in range(self._shards)]
         self._writer = bus.writer([*written, ("rejects", self._shards)])
         try:
+            self._writer.end("journal", 0)  # from here on no earlier sequencer writes: what is folded is all there is
             self.standing = fold(bus, self._shards)
             key_set = self._key_set()
             event = journaled(configuration, self.standing.configuration, key_set)

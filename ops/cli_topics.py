@@ -26,7 +26,7 @@ def create(where: Where, as_json: Json = False) -> None:
     from seawall.connectors.topics import topic_partitions
 
     configuration, bus = _open(where)
-    made = bus.provide(topic_partitions(configuration), make=True)
+    made = bus.create(topic_partitions(configuration))
     if as_json:
         print(json.dumps({"made": made}))
     else:

@@ -353,6 +353,7 @@ def _engine(
     from bytewax.run import cli_main
 
     from seawall.connectors.failures import failures as outside
+    from seawall.connectors.failures import own_error
     from seawall.connectors.recovery import open_recovery
     from seawall.operators._coat import failures
 
@@ -373,7 +374,7 @@ def _engine(
             recovery_config=recovery,
         )
     except BaseException as error:
-        known = _known(error, [*outside, *failures])
+        known = own_error(error, failures)
         outside.clear()
         failures.clear()
         if known is None:
@@ -381,16 +382,6 @@ def _engine(
         raise known from error
     finally:
         totals.seconds = round(time.thread_time() - own, 3) if workers == 1 else round(time.process_time() - before, 3)
-
-
-def _known(error: BaseException, failures: list[BaseException]) -> SeawallError | None:
-    """Return the error of ours behind one that the engine raised, from its chain or from what operators noted."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, SeawallError):
-            return chain
-        chain = chain.__cause__ or chain.__context__
-    return next((failure for failure in failures if isinstance(failure, SeawallError)), None)
 
 
 def _risk_processes(

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from seawall.connectors.failures import own_error
+
 DRAIN_S = 10.0  # Kubernetes kills after 30 s, and sealing and the engine's last snapshot come after this
 
 
@@ -44,6 +46,6 @@ class Stop:
         return self.error is not None or time.monotonic() - self._at_s > DRAIN_S
 
     def fail(self, error: BaseException) -> None:
-        """Stop because of an error; the first one counts."""
-        self.error = self.error or error
+        """Stop because of an error, of ours where the engine raised one; the first one counts."""
+        self.error = self.error or own_error(error) or error
         self.event.set()

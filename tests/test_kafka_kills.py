@@ -18,7 +18,7 @@ from seawall_testing.kafka import Broker, on_kafka
 from seawall_testing.runs import CLI, Contents, contents, differences, seawall
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(7200 if "SEAWALL_KAFKA_KILLS" in os.environ else 300)]
-KILLS = int(os.environ.get("SEAWALL_KAFKA_KILLS", "4"))
+KILLS = int(os.environ.get("SEAWALL_KAFKA_KILLS", "3"))
 WAYS: list[list[str]] = [[], ["--workers", "2"], ["--processes", "2"], ["--processes", "2", "--workers", "2"]]
 STARTING_S = 0.5  # before that no process has opened anything
 DOWN_S = 2.0

@@ -19,6 +19,7 @@ WRITES = {
     "sequence": ("journal", "rejects"),
     "risk": ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts"),
     "seal": ("checkpoints",),
+    "redrive": ("redrive",),  # whoever gives rejected records back
 }
 FOLLOWS_INPUTS = ("market", "sequence")
 SIGNED = ("commands", "state", "checkpoints")

@@ -11,9 +11,10 @@ from seawall.connectors.kafka.address import is_numbered, parse_address
 from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.kafka.copying import CopyWriter
 from seawall.connectors.kafka.cursor import Cursor, wait_for
-from seawall.connectors.kafka.provision import Finding, check, provide
+from seawall.connectors.kafka.provision import Finding, check, create, provide
 from seawall.connectors.kafka.reader import Reader
 from seawall.connectors.kafka.writer import KafkaWriter
+from seawall.connectors.topics import ANY
 from seawall.schemas.records import Stored
 
 # A follower's request waits at the broker for records: it hears of them at once, and asks twice a second in silence.
@@ -108,8 +109,19 @@ class KafkaBus:
         return CopyWriter(self.clients, self.end, wanted)
 
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
-        """Check that topics exist with so many partitions; with ``make``, make those that do not exist; name these."""
+        """Check that topics exist with so many partitions; with ``make``, make them where none does, and name these."""
         return provide(self.clients, self._reader.partitions(), partitions, make)
+
+    def create(self, partitions: Mapping[str, int]) -> list[str]:
+        """Make what is missing, whatever else exists; name it."""
+        standing = self._reader.partitions()
+        missing = {
+            topic: n for topic, n in partitions.items() if n != ANY and self.address.topic(topic) not in standing
+        }
+        if missing:
+            create(self.clients, missing)
+        self.provide(partitions, make=False)
+        return [self.address.topic(topic) for topic in missing]
 
     def unsafe(self, partitions: Mapping[str, int]) -> list[Finding]:
         """Return what is unsafe about topics: other partitions, records that are lost by age, size or compaction."""

@@ -5,11 +5,12 @@ stand before them (``seawall-n``): that number is their offset here, and what do
 and stops the reader. Records of other people are at the offset that the cluster gives them.
 """
 
+import contextlib
 import time
 from collections import deque
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
@@ -23,7 +24,9 @@ PASSING = (
     # It asks after a consumer group that nobody uses, and needs no right to.
     KafkaError.GROUP_AUTHORIZATION_FAILED,
 )
+UNKNOWN = (KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
 NUMBER = "seawall-n"
+CALL_S = 10.0
 
 
 class Cursor:
@@ -123,6 +126,8 @@ class Cursor:
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
                 self.ended, self.offset = True, max(self.offset, message.offset() or 0)
+            elif error.code() in UNKNOWN and self._physical in refresh(self._consumer):
+                self._consumer.assign([TopicPartition(self._physical, self.partition, self.offset)])
             elif error.code() not in PASSING:
                 raise self._clients.failed(f"{self.topic}/{self.partition} cannot be read at {self.number}", error)
             return
@@ -161,6 +166,13 @@ def wait_for(cursor: Cursor, deadline: float, what: str) -> bool:
         if time.monotonic() > deadline:
             raise BusError(f"{what}: the cluster does not answer; see whether it is up and its partitions have leaders")
     return True
+
+
+def refresh(consumer: Consumer | None) -> set[str]:
+    """Ask the cluster anew which topics there are and who leads them; what a client knows of that may be old."""
+    with contextlib.suppress(KafkaException):
+        return set(consumer.list_topics(timeout=CALL_S).topics) if consumer is not None else set()
+    return set()
 
 
 def _headers(found: Any) -> dict[str, str]:

@@ -43,12 +43,16 @@ def topic_settings(clients: Clients, topic: str, brokers: int) -> tuple[int, dic
         "retention.bytes": "-1",
         "min.insync.replicas": str(in_sync),
         "max.message.bytes": str(MESSAGE_BYTES),
+        # By the writer's clock a broker whose own is an hour behind refuses records.
+        "message.timestamp.type": "LogAppendTime",
         "unclean.leader.election.enable": "false",
     }
 
 
 def provide(clients: Clients, standing: Mapping[str, int], partitions: Mapping[str, int], make: bool) -> list[str]:
-    """Check that topics exist with so many partitions; with ``make``, make those that do not exist, and name these.
+    """Check that topics exist with so many partitions; with ``make``, make them where none does, and name these.
+
+    Where only some are missing they were deleted, or are new in this version: a person decides (``topics create``).
 
     Parameters
     ----------
@@ -67,7 +71,8 @@ def provide(clients: Clients, standing: Mapping[str, int], partitions: Mapping[s
     others = [names[topic] for topic in missing if partitions[topic] == ANY]
     if others:
         raise UsageError(f"the cluster has no topic {', '.join(others)}; correct [inputs] topics, or make it")
-    if missing and not make:
+    deleted = make and 0 < len(missing) < sum(1 for count in partitions.values() if count != ANY)
+    if missing and (deleted or not make):
         listed = ", ".join(names[topic] for topic in missing)
         raise UsageError(f"the cluster has no topic {listed}; make them with: seawall topics create CONFIG.toml")
     for topic, name in names.items():
@@ -144,6 +149,8 @@ def _unsafe(clients: Clients, topic: str, settings: dict[str, str], replicas: in
         found.append(f"has {replicas} replicas, {replication} are needed")
     if "compact" in settings["cleanup.policy"]:
         found.append("is compacted: records would vanish from the middle; set cleanup.policy=delete")
+    if settings["message.timestamp.type"] != "LogAppendTime":
+        found.append("refuses records when clocks differ by an hour: set message.timestamp.type=LogAppendTime")
     for name in ("retention.ms", "retention.bytes"):
         kept, needed = int(settings[name]), int(wanted[name])
         if kept != -1 and (needed == -1 or kept < needed):

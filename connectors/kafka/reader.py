@@ -15,12 +15,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
-from seawall.connectors.kafka.cursor import Cursor, wait_for
+from seawall.connectors.kafka.cursor import UNKNOWN, Cursor, refresh, wait_for
 from seawall.schemas.errors import Gap
 from seawall.schemas.records import Stored
 
 WAIT_MS = 1  # one connection answers in turn: whatever is asked after a fetch at the end of a partition waits for it
 CALL_S = 30.0
+ASK_S = 3.0  # a leader that died is asked until then; a new one is only looked for afterwards
 NEAR = 500  # records closer than this are read past
 MOVING = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -31,8 +32,7 @@ MOVING = (
     KafkaError._TIMED_OUT,
     KafkaError._ALL_BROKERS_DOWN,
 )
-UNKNOWN = (KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
-UNKNOWN_S = 5.0  # brokers hear of a new topic one after the other
+UNKNOWN_S = 15.0  # brokers hear of topics one after the other: of new ones, and of all when they start again
 MOVING_S = 0.1
 Place = tuple[str, int]
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Reader:
         place = TopicPartition(self._clients.address.topic(topic), partition)
         what = f"{topic}/{partition} cannot be read"
         with self._lock:
-            low, high = self._patiently(lambda: self._client().get_watermark_offsets(place, timeout=CALL_S), what)
+            low, high = self._patiently(lambda: self._client().get_watermark_offsets(place, timeout=ASK_S), what)
         return low, high
 
     def is_settled(self, topic: str, partition: int) -> bool:
@@ -110,7 +110,7 @@ class Reader:
             if self._written is None:
                 self._written = self._clients.consumer(WAIT_MS, committed=False)
             ask = self._written.get_watermark_offsets
-            high = self._patiently(lambda: ask(place, timeout=CALL_S), f"{topic}/{partition} cannot be read")[1]
+            high = self._patiently(lambda: ask(place, timeout=ASK_S), f"{topic}/{partition} cannot be read")[1]
             return self.bounds(topic, partition)[1] >= high
 
     def partitions(self, topic: str | None = None) -> dict[str, int]:
@@ -159,6 +159,7 @@ class Reader:
                 if code not in (*MOVING, *UNKNOWN) or waited > patience:
                     raise self._clients.failed(what, error, self._consumer) from error
                 time.sleep(MOVING_S)
+                refresh(self._consumer)
 
     def _deadline(self) -> float:
         return time.monotonic() + self._clients.address.terms.outage_s
