@@ -75,7 +75,8 @@ def send(address, rate, seconds):
             instrument = rng.randrange(INSTRUMENTS)
             fill = (
                 f'{{"type":"fill","event_time_us":{now},"fill_id":"f{n}",'
-                f'"account":"acct-{n % ACCOUNTS}","instrument":"I{instrument}-PERP","side":"{side}","quantity":"0.5","price":"100"}}'
+                f'"account":"acct-{n % ACCOUNTS}","instrument":"I{instrument}-PERP",'
+                f'"side":"{side}","quantity":"0.5","price":"100"}}'
             )
             mark = (
                 f'{{"type":"mark","event_time_us":{now},"instrument":"I{instrument}-PERP",'
