@@ -47,7 +47,7 @@ class AccountValues:
         self.by_class: F8 | None = None
         self._option_rows = Chosen()
         self._options: tuple[Any, Any, I8] = (None, None, np.zeros(0, dtype=np.int64))
-        self._held, self._spare = np.zeros(0), np.zeros(0)
+        self._held, self._spare, self._signs = np.zeros(0), np.zeros(0), np.zeros(0)
 
     def value_positions(self, account: F8, count: int) -> tuple[F8, F8, F8]:
         """Fill the rows of positions of ``account``; return gross, net and unrealised at the marks across venues."""
@@ -101,7 +101,10 @@ class AccountValues:
         An option's gross notional is that of what it is an option on, its net notional is weighted with its delta.
         """
         rows, directory = self._positions.rows, self._directory
-        signed = held.copy()
+        if len(self._signs) < len(held):
+            self._signs = np.empty(2 * len(held))
+        signed = self._signs[: len(held)]
+        np.copyto(signed, held)
         if directory.has_inverse:
             signed = np.where(directory.arrays["inverse"][rows["instrument"]], -held, held)
         if directory.has_option:

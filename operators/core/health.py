@@ -30,6 +30,7 @@ class Health:
     ) -> None:
         self._directory, self._positions, self._balances = directory, positions, balances
         self._sheet, self._margins, self._values = sheet, margins, values
+        self._rated = (-1, False)  # at which version of the directory options have a maintenance rate
 
     def distance(self, account: F8, count: int) -> F8:
         """Return the move of all coins together that takes each margin ratio to 1, by the straight lines of health."""
@@ -46,7 +47,7 @@ class Health:
         """
         directory, arrays, rows = self._directory, self._directory.arrays, self._positions.rows
         needs = maintenance
-        if directory.has_option:
+        if directory.has_option and self._options_are_rated():
             at, _ = self._values.options()
             rate = arrays["class_maintenance"][arrays["class"][rows["instrument"][at]]]
             needs = maintenance - sum_by(rows["account"][at], self._values.margined[2][at] * rate, len(maintenance))
@@ -90,6 +91,14 @@ class Health:
         if not (self._directory.has_schedule or self._directory.has_scenario):
             return np.ones(count)
         return np.where(rated > 0, self._margins.slopes(rated) / np.where(rated > 0, rated, 1.0), 0.0)
+
+    def _options_are_rated(self) -> bool:
+        """Tell whether any option has a maintenance rate."""
+        if self._rated[0] != self._directory.version:
+            arrays = self._directory.arrays
+            rates = arrays["class_maintenance"][arrays["class"]]
+            self._rated = self._directory.version, bool(rates[arrays["option"]].any())
+        return self._rated[1]
 
     def alone(self, equity: F8, maintenance: F8) -> F8:
         """Return the nearest move of one underlying alone that takes each margin ratio to 1; 1,000,000 for none.

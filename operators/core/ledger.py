@@ -85,6 +85,7 @@ class Ledger:
         self._account_sums: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self.mark_age_us_max = self.measured_us = 0
         self._changed = True
+        self._options_held: tuple[Any, I8] = (None, np.zeros(0, dtype=np.int64))
         self._alone = False  # whether a limit names the distance of one underlying alone
 
     def configure(self, configuration: dict[str, Any]) -> None:
@@ -204,12 +205,15 @@ class Ledger:
         return self._measure(as_of_us)
 
     def options_held(self) -> I8:
-        """Return the rows of the option sheet in which anything is held."""
-        known = len(self.open_at)
-        instrument, opened = self.marks.rows["instrument"][:known], self.open_at[: self.marks.rows.size]
-        held = np.bincount(instrument, opened != 0, len(self.directory.instrument_records))
-        held[self.strategies.held()] = 1
-        return held[self.sheet.terms.instrument].nonzero()[0]
+        """Return the rows of the option sheet in which anything is held; found anew where that may have changed."""
+        key = (self.opened, self.marks.rows.size, self.directory.version)
+        if key != self._options_held[0] or self.strategies.names:
+            known = len(self.open_at)
+            instrument, opened = self.marks.rows["instrument"][:known], self.open_at[: self.marks.rows.size]
+            held = np.bincount(instrument, opened != 0, len(self.directory.instrument_records))
+            held[self.strategies.held()] = 1
+            self._options_held = key, held[self.sheet.terms.instrument].nonzero()[0]
+        return self._options_held[1]
 
     def remeasure(self) -> dict[str, Table]:
         """Compute the tables of the last :meth:`measure` again, after a restore."""

@@ -297,7 +297,8 @@ class CreditBook:
         for owed in self.obligations.owed():
             number = self._directory.counterparties[owed.counterparty]
             parties[3, number] += owed.amount * self._marks.asset_worth.item(owed.asset)
-        np.maximum.at(parties[4], owner, rows[5])
+        if rows[5].any():
+            np.maximum.at(parties[4], owner, rows[5])
         return parties
 
     # --- state ------------------------------------------------------------------------------------------------------

@@ -118,8 +118,9 @@ def collateral_held(holdings: Holdings, netting_sets: int) -> Collateral:
     >>> float(held.variation[0]), float(held.net_independent[0]), float(held.collateral[0])
     (80.0, 10.0, 90.0)
     """
-    ours = holdings.value < 0
-    counted = holdings.value * np.where(ours, 1.0 + holdings.haircut, 1.0 - holdings.haircut)
+    ours, counted = holdings.value < 0, holdings.value
+    if holdings.haircut.any():
+        counted = counted * np.where(ours, 1.0 + holdings.haircut, 1.0 - holdings.haircut)
     remote = ours & holdings.segregated
     if not (holdings.independent.any() or holdings.segregated.any()):
         variation = np.bincount(holdings.netting_set, counted, netting_sets).astype(np.float64)
