@@ -1,10 +1,12 @@
 """The bus as Bytewax sources and sinks: nothing lost, nothing twice.
 
-The source's snapshot is the next offset; the engine keeps it together with the state of the same epoch. The sink reads
+The source's snapshot is the next offset and the hash of the record before it, which tells a state of another journal;
+the engine keeps it together with the state of the same epoch. The sink reads
 its partition back: what a replay produces again is compared with what stands and dropped, so the record count in
 ``seawall-n`` decides, never an offset or a clock (DESIGN §2).
 """
 
+import hashlib
 import json
 import logging
 import time
@@ -43,6 +45,9 @@ TAIL_RECORDS = 500
 ENDS = b'"end":true'
 
 
+Resume = int | tuple[int, str]
+
+
 class Bundle(Protocol):
     """All records of one slice by topic."""
 
@@ -66,7 +71,7 @@ def shard_count(url: str, base: Path) -> int:
     return int(configuration["shards"])
 
 
-class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
+class JournalSource(FixedPartitionedSource[tuple[str, bytes], Resume]):
     """Reads a topic, partition by partition, as ``(engine_key(partition), value)``.
 
     Parameters
@@ -108,7 +113,7 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
         return [str(partition) for partition in range(count)]
 
     @noted
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Partition":
+    def build_part(self, step_id: str, for_part: str, resume_state: Resume | None) -> "_Partition":
         """Return a reader that starts where the recovered state stands."""
         bus = open_bus(self._url, self._base)
         return _Partition(self, bus, self._topic, int(for_part), resume_state or 0)
@@ -124,8 +129,9 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], int]):
         return self._stopped()
 
 
-class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
-    def __init__(self, source: JournalSource, bus: Bus, topic: str, partition: int, offset: int) -> None:
+class _Partition(StatefulSourcePartition[tuple[str, bytes], Resume]):
+    def __init__(self, source: JournalSource, bus: Bus, topic: str, partition: int, resume: Resume) -> None:
+        offset, digest = (resume, "") if isinstance(resume, int) else resume  # stores of before had no hash
         end = bus.end(topic, partition)
         if offset > end:
             text = f"the recovery store stands at offset {offset} of {topic}/{partition}, which ends at {end}"
@@ -137,6 +143,9 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         self._asked, self._batch = time.monotonic(), BATCH_RECORDS
         self._records_left, self._bytes_left = EPOCH_RECORDS_MAX, EPOCH_BYTES_MAX
         self._last = bus.read(topic, partition, offset - 1, 1)[0].value if offset else b""
+        if digest and digest != _digest(self._last):
+            text = f"the recovery store has taken another record {offset - 1} of {topic}/{partition} than stands there"
+            raise SnapshotError(f"{text}: they do not join")
 
     @noted
     def next_batch(self) -> list[tuple[str, bytes]]:
@@ -184,14 +193,18 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], int]):
         """Return when to look again."""
         return self._awake
 
-    def snapshot(self) -> int:
-        """Return the offset of the next record; the engine asks once per epoch."""
+    def snapshot(self) -> Resume:
+        """Return the offset of the next record and the hash of the one before; the engine asks once per epoch."""
         self._records_left, self._bytes_left = EPOCH_RECORDS_MAX, EPOCH_BYTES_MAX
-        return self._offset
+        return self._offset, _digest(self._last)
 
     def close(self) -> None:
         """Let go of the bus."""
         self._bus.close()
+
+
+def _digest(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()
 
 
 def check_outputs(bus: Bus, partition: int, offset: int) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from seawall.connectors.bus import Bus, open_bus
+from seawall.ops.joins import decided as decided_slices
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
 from seawall.schemas.slices import decode_slice
@@ -175,7 +176,7 @@ class Monitor(threading.Thread):
             self._move("the journal", tuple(journal), now, idle=not self._live or self._stopped())
             self._look_at_inputs(bus, journal[0], now)
         if "risk" in self._dataflows:
-            decided = [_decided(bus, shard) for shard in range(shards)]
+            decided = [decided_slices(bus, shard) for shard in range(shards)]
             for shard, (end, done) in enumerate(zip(journal, decided, strict=True)):
                 self._lag("risk", "journal", shard, max(0, end - done), now)
             self._move("the audit", tuple(decided), now, idle=decided == journal or self._stopped())
@@ -210,13 +211,6 @@ class Monitor(threading.Thread):
             elif grown := lag.growth():
                 found.append(f"{place}, {grown:,} more than {self._terms.window_s:g} s ago")
         return found
-
-
-def _decided(bus: Bus, shard: int) -> int:
-    """Return the number of slices of a shard that the audit has decisions on."""
-    end = bus.end("audit", shard)
-    last = bus.read("audit", shard, end - 1, 1) if end else []
-    return int(last[0].headers["seawall-id"].split("-")[1]) + 1 if last else 0
 
 
 def _frontier(store: Path) -> tuple[int, int] | None:

@@ -30,6 +30,7 @@ from seawall.connectors.limit_documents import read_key_sets
 from seawall.connectors.signers import check_signer, open_signer
 from seawall.connectors.topics import topic_partitions
 from seawall.ops.health_server import answering
+from seawall.ops.joins import check_joins
 from seawall.ops.migration_mark import check_mark
 from seawall.ops.sealing import SealThread
 from seawall.ops.stopping import Stop
@@ -199,6 +200,7 @@ def _sequencer(configuration: Configuration, bus: Bus) -> "Sequencer":
     """Return the sequencer; what it refuses it refuses here, before anything else runs."""
     from seawall.dataflows.sequence import Sequencer
 
+    check_joins(bus, configuration)
     sequencer = Sequencer(configuration, bus)
     _save(configuration)
     return sequencer
