@@ -1,6 +1,7 @@
 """The endpoint of a run says that it is stuck when it is, why, and that it is well again afterwards."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -95,13 +96,14 @@ def send(folder: Path, count: int) -> None:
 
 
 def value_of(text: str, name: str, **labels: str) -> float:
-    [found] = [
+    """Return a metric, not a number where it is not there (yet, or because nobody answered)."""
+    found = (
         sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
-    ]
-    return float(found)
+    )
+    return float(next(found, math.nan))
 
 
 def test_a_run_whose_bus_hangs_is_stuck_and_alive_again_once_it_does_not(tmp_path: Path, started: Start) -> None:
