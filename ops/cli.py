@@ -370,6 +370,7 @@ def forecast(
     top: Annotated[int, typer.Option("--top", min=1, help="Rows in the table.")] = 20,
     score: Annotated[bool, typer.Option("--score", help="Show how good forecasts have been so far.")] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Where to draw a reliability plot as PNG.")] = None,
+    liquidations: Annotated[bool, typer.Option("--map", help="Show what moves of prices would force instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show who is likely to break a limit next and why, and how good such forecasts have been.
@@ -379,7 +380,15 @@ def forecast(
     from seawall.ops import forecasts
     from seawall.ops.limits_cli import parse_time
 
-    _, bus = _open(where)
+    configuration, bus = _open(where)
+    if liquidations:
+        from seawall.ops import exposures as reports
+        from seawall.ops import liquidations as maps
+
+        with reports.progress(bus, configuration.shards) as seen:
+            drawn = maps.report(bus, configuration.shards, parse_time(as_of), seen)
+        print(json.dumps(maps.as_json(drawn))) if as_json else maps.print_report(drawn)
+        return
     found = forecasts.report(bus, parse_time(as_of))
     if plot is not None:
         forecasts.plot(found, plot)

@@ -64,7 +64,7 @@ def report(bus: Bus, shards: int, as_of_us: int | None, seen: Callable[[], None]
     firm, wide = FirmState(), LimitsState(KEY, shards)
     last: dict[str, tuple[LimitsState, Frame]] = {}
     now_us = 0
-    for piece in _merged(bus, shards, as_of_us):
+    for piece in merged(bus, shards, as_of_us):
         seen()
         now_us = piece.as_of_us
         exposure, limits = states[piece.shard]
@@ -88,7 +88,7 @@ def progress(bus: Bus, shards: int) -> Iterator[Callable[[], None]]:
         yield lambda: bars.advance(task)
 
 
-def _merged(bus: Bus, shards: int, as_of_us: int | None) -> Iterator[Slice]:
+def merged(bus: Bus, shards: int, as_of_us: int | None) -> Iterator[Slice]:
     """Yield slices in turns of ``(as_of_us, shard)``."""
     import heapq
 

@@ -178,14 +178,14 @@ class ExposureState:
             book=book_of(ledger, self._markets.depths(piece.as_of_us))
             if decides and "position" in self._asked
             else None,
-            holdings=self._holdings(ledger) if piece.second and decides and self._foresees() else None,
+            holdings=self._holdings(ledger, piece.as_of_us) if piece.second and decides and self._foresees() else None,
         )
 
     def _foresees(self) -> bool:
         """Tell whether forecasts are made; they are not unless the configuration says so."""
         return bool(self.configuration.get("forecasts", {}).get("enabled"))
 
-    def _holdings(self, ledger: Ledger) -> Holdings:
+    def _holdings(self, ledger: Ledger, as_of_us: int) -> Holdings:
         """Return what forecasts need, of the book as it was last measured."""
         directory, across, marks = ledger.directory, ledger.marks.across(), ledger.marks.rows
         arrays = directory.arrays
@@ -197,6 +197,7 @@ class ExposureState:
             ~arrays["option"],
             list(directory.instruments),
             list(directory.underlyings),
+            self._markets.depths(as_of_us),
             ledger.contributed.copy(),
         )
 

@@ -76,7 +76,8 @@ class Holdings(NamedTuple):
 
     Rows are positions and coin balances: ``account``, ``instrument``, and what equity (``gain``) and maintenance margin
     (``margin``) gain per move of 1. Instruments: ``price`` (NaN: none) and event time of the mark across venues,
-    ``underlying`` and ``linear`` (no option). Accounts: ``contributed``, the net of what was paid in.
+    ``underlying`` and ``linear`` (no option), ``depth`` of the thinner side within 50 bp (NaN: unknown). Accounts:
+    ``contributed``, the net of what was paid in.
     """
 
     account: NDArray[np.int64]
@@ -89,6 +90,7 @@ class Holdings(NamedTuple):
     linear: NDArray[np.bool_]
     names: list[str]
     underlyings: list[str]
+    depth: NDArray[np.float64]
     contributed: NDArray[np.float64]
 
 

@@ -64,7 +64,7 @@ class ForesightState:
         self.numbering = Numbering(partition)
         self._enabled = self._named = False
         self._bounds: dict[str, float] = {"hard": 1.0}
-        self._markets, self._accounts = Markets(), Accounts()
+        self.markets, self._accounts = Markets(), Accounts()
         self._models = {(level, horizon): Models(horizon) for level in LEVELS for horizon in HORIZONS_S}
         self._crossed: F8 = np.zeros((len(LEVELS), 0))  # when each account last came to each level
         self._standing: F8 = np.zeros((len(LEVELS), 0))  # 1 where it stands there
@@ -134,7 +134,7 @@ class ForesightState:
     def _foresee(self, frame: Frame, book: Holdings, table: Table) -> Frame:
         values = table.values
         self._filled += self._traded
-        if self._markets.sample(book, frame.as_of_us):
+        if self.markets.sample(book, frame.as_of_us):
             filled = np.array(self._filled, dtype=np.int64)
             ratio = np.minimum(values[RATIO], 1.0)
             self._accounts.look(frame.as_of_us, values[GROSS], ratio, book.contributed, filled)
@@ -154,15 +154,15 @@ class ForesightState:
         """Return by level and horizon: the accounts concerned, their terms, and what every model says."""
         count, habits = values.shape[1], self._accounts.habits()
         held = paired(book.account, book.underlying[book.instrument], book.gain, book.margin)
-        stands = self._markets.of_underlyings(book)
-        rho = np.where(stands >= 0, self._markets.factor.rho()[np.maximum(stands, 0)], 0.0) if len(stands) else NO_RHO
+        stands = self.markets.of_underlyings(book)
+        rho = self.markets.rho_of(stands)
         focus = _concentration(held, count)
         found = {}
         for level, bound in self._bounds.items():
             active = ((values[MAINTENANCE] > 0) & (values[RATIO] < bound)).nonzero()[0]
             health = (bound * values[EQUITY] - values[MAINTENANCE])[active]
             for horizon in HORIZONS_S:
-                spread = deviation(held, bound, spread_of(self._markets, stands, horizon), rho, count)[active]
+                spread = deviation(held, bound, spread_of(self.markets, stands, horizon), rho, count)[active]
                 growth = expected_growth(values[GROSS], habits.gross_square, horizon)[active]
                 near = distance(health, spread * growth)
                 usual = type(habits)(*(row[active] for row in habits))
@@ -218,7 +218,7 @@ class ForesightState:
                     "table": scores.tables[scores.champion].tolist(),
                 }
             )
-        return {"scores": rows, "quantiles": [one.row(horizon) for horizon, one in self._markets.scores.items()]}
+        return {"scores": rows, "quantiles": [one.row(horizon) for horizon, one in self.markets.scores.items()]}
 
     # --- records ----------------------------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class ForesightState:
 
     def _states(self, book: Holdings, count: int) -> list[str]:
         """Return what is wrong with each account's volatilities, empty where nothing is."""
-        state = self._markets.states()[book.instrument] if len(book.instrument) else NO_ACCOUNTS
+        state = self.markets.states()[book.instrument] if len(book.instrument) else NO_ACCOUNTS
         held = np.abs(book.gain)
         unknown = np.bincount(book.account, held * (state == 0), count) > 0
         still = np.bincount(book.account, held * (state == 2), count) == 0
@@ -281,7 +281,7 @@ class ForesightState:
             return frame
         head = {"shard": frame.partition, "seq": frame.seq, "as_of_us": frame.as_of_us}
         if book is not None and frame.partition == 0:
-            scores = {**scores, "volatility": self._markets.rows(book)}
+            scores = {**scores, "volatility": self.markets.rows(book)}
         records: list[Record] = []
         for first in range(0, max(len(rows), 1), ROWS_MAX):
             value = {**head, "forecasts": rows[first : first + ROWS_MAX], **(scores if first == 0 else {})}
@@ -298,7 +298,7 @@ class ForesightState:
             "counts": dict(self.numbering.counts),
             "flags": [self._enabled, self._named, self._hour],
             "bounds": self._bounds,
-            "markets": self._markets.snapshot(),
+            "markets": self.markets.snapshot(),
             "accounts": self._accounts.snapshot(),
             "models": [[level, horizon, one.snapshot()] for (level, horizon), one in self._models.items()],
             "rows": [self._crossed.copy(), self._standing.copy(), self._measured.copy(), self._written.copy()],
@@ -315,7 +315,7 @@ class ForesightState:
         self._enabled, self._named, self._hour = state["flags"]
         self._bounds = state["bounds"]
         if state["models"]:
-            self._markets.restore(state["markets"])
+            self.markets.restore(state["markets"])
             self._accounts.restore(state["accounts"])
             for level, horizon, one in state["models"]:
                 self._models[level, horizon].restore(one)
@@ -324,7 +324,6 @@ class ForesightState:
         return self
 
 
-NO_RHO: F8 = np.zeros(0)
 _UNUSED: Final[dict[str, Any]] = {"markets": [], "accounts": [], "models": []}
 
 

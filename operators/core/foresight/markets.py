@@ -112,6 +112,12 @@ class Markets:
         found[book.underlying[known]] = known  # of several the last assignment stays: the lowest number
         return found
 
+    def rho_of(self, at: I8) -> F8:
+        """Return the correlation with the factor of the instruments that stand for underlyings, 0 where none does."""
+        if not len(at):
+            return np.zeros(0)
+        return np.where(at >= 0, self.factor.rho()[np.maximum(at, 0)], 0.0)
+
     def rows(self, book: Holdings) -> list[dict[str, Any]]:
         """Return volatility (a fraction per year^½) and quantiles of each instrument, as they are published."""
         states, priced = self.states(), ((book.price > 0) & book.linear).nonzero()[0].tolist()

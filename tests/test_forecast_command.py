@@ -1,0 +1,122 @@
+"""``seawall forecast`` on a run with forecasts: who is next and why, how good that was, what moves would force."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from seawall.connectors.bus import open_bus
+from seawall.connectors.trust import load_trust
+from seawall.ops import forecasts
+from seawall.ops.cli import app
+from seawall.ops.replay import replay
+from seawall.ops.run import run
+from seawall.ops.verify import verify
+from seawall.schemas.configuration import load_configuration
+from seawall.schemas.errors import UsageError
+from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, transfer
+from seawall_testing.ran import write_configuration
+
+ON: Json = {"forecasts": {"enabled": True}}
+MARGIN = {"initial_margin_rate": "0.1", "maintenance_margin_rate": "0.05"}
+
+
+def events() -> bytes:
+    """Return two hours of two accounts in two shards, one of them near its margin, until the price jumps."""
+    rng = np.random.default_rng(5)
+    prices = 100 * np.exp(0.0005 * rng.standard_normal(240).cumsum())
+    marks = [mark(T0 + at * 30 * SECOND, f"{price:.4f}") for at, price in enumerate(prices.tolist(), 1)]
+    return lines(
+        instrument(**MARGIN),
+        account("safe"),
+        account("near"),
+        transfer(T0, "t1", "safe", amount="1000"),
+        transfer(T0, "t2", "near", amount="12"),
+        mark(T0),
+        fill(T0, "f1", "safe", quantity="1"),
+        fill(T0, "f2", "near", quantity="1"),
+        *marks,
+        mark(T0 + 7300 * SECOND, "85"),
+    )
+
+
+def begun(folder: Path, **top: Any) -> Path:
+    path = write_configuration(folder, {"events.jsonl": events()}, [], [], shards=2, **top)
+    run(load_configuration(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return begun(tmp_path_factory.mktemp("desk"), **ON)
+
+
+def said(*arguments: str | Path) -> Any:
+    done = CliRunner().invoke(app, ["forecast", *map(str, arguments), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_run_with_forecasts_replays_byte_for_byte_and_verifies(path: Path) -> None:
+    configuration = load_configuration(path)
+    bus, trust = open_bus(configuration.bus, configuration.directory), load_trust(configuration)
+    replayed, _, _ = replay(bus, trust.issuers, configuration.shards)
+    assert replayed.good, [str(finding) for finding in replayed.findings]
+    assert replayed.records["forecasts"] > 2
+    verified = verify(bus, trust, configuration.environment, configuration.issuer)
+    assert verified.good, [str(finding) for finding in verified.findings]
+
+
+def test_a_changed_forecast_is_found(tmp_path: Path) -> None:
+    configuration = load_configuration(begun(tmp_path, **ON))
+    bus = open_bus(configuration.bus, configuration.directory)
+    with sqlite3.connect(tmp_path / "seawall.db") as opened:
+        opened.execute("update records set value = replace(value, 'near', 'mear') where topic = 'forecasts'")
+    verified = verify(bus, load_trust(configuration), configuration.environment, configuration.issuer)
+    assert "forecasts" in {finding.topic for finding in verified.findings}
+
+
+def test_the_likeliest_to_break_stands_first_with_its_reasons_in_words(path: Path) -> None:
+    found = said(path)["forecasts"]
+    assert found[0]["scope"] == "account:near"
+    assert [row["probability"] for row in found] == sorted((row["probability"] for row in found), reverse=True)
+    shown = CliRunner().invoke(app, ["forecast", str(path)], env={"COLUMNS": "200"}).stdout
+    assert "account:near" in shown
+    assert "level" in forecasts.reasons(found[0])
+
+
+def test_as_of_shows_what_stood_then(path: Path) -> None:
+    early = said(path, "--as-of", str(T0 + 1800 * SECOND))
+    assert early["as_of_us"] <= T0 + 1800 * SECOND
+    assert {row["state"] for row in early["forecasts"]} <= {"no_volatility", "warming"}
+
+
+def test_scores_of_all_shards_are_added_up_and_drawn(path: Path, tmp_path: Path) -> None:
+    minute = next(row for row in said(path)["scores"] if row["horizon_s"] == 60)
+    assert minute["outcomes"] >= 2
+    assert sum(count for count, _, _ in minute["table"]) == minute["outcomes"]
+    drawn = CliRunner().invoke(app, ["forecast", str(path), "--score", "--plot", str(tmp_path / "plot.png")])
+    assert drawn.exit_code == 0, drawn.output
+    assert "outcomes" in drawn.stdout
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_map_shows_what_a_fall_would_force_and_that_depth_is_assumed(path: Path) -> None:
+    (found,) = said(path, "--map", "--as-of", str(T0 + 7000 * SECOND))["underlyings"]
+    assert found["scope"] == "underlying:ETH"
+    assert not found["depth_known"]
+    assert found["alone_sold"][0] == pytest.approx(100, rel=0.1)  # near's one coin; safe's stands at -50 %
+    assert found["alone_sold"][50] == 0.0
+    assert found["cascade_multiplier"][50] == 1.0
+    shown = CliRunner().invoke(app, ["forecast", str(path), "--map"])
+    assert "no signal told of it" in shown.stdout
+
+
+def test_a_run_without_forecasts_says_which_key_makes_them(tmp_path: Path) -> None:
+    configuration = load_configuration(begun(tmp_path))
+    with pytest.raises(UsageError, match=r"enabled = true under \[forecasts\]"):
+        forecasts.report(open_bus(configuration.bus, configuration.directory), None)

@@ -1,0 +1,107 @@
+"""The liquidation map is that of revaluing every book at every step; the cascade that of one round after another."""
+
+import numpy as np
+import pytest
+
+from seawall.operators.core.foresight.liquidation import (
+    DEPTH_SPAN,
+    DEPTH_UNKNOWN,
+    END_MAX,
+    STEPS,
+    LiquidationMap,
+    beta_slopes,
+    cascade,
+    depths,
+    first_divergence,
+    liquidation_map,
+    multipliers,
+)
+from seawall.operators.core.foresight.passage import Exposed, paired
+
+MOVES = np.array(STEPS)
+RATE = 0.05
+
+
+def books(seed: int, accounts: int, underlyings: int, rows: int) -> tuple[Exposed, np.ndarray]:
+    """Return random books, some with nothing to lose, some long gone."""
+    rng = np.random.default_rng(seed)
+    gain = rng.normal(size=rows) * 100
+    held = paired(rng.integers(0, accounts, rows), rng.integers(0, underlyings, rows), gain, RATE * np.abs(gain))
+    return held, rng.normal(30.0, 40.0, accounts)
+
+
+def revalued(held: Exposed, health: np.ndarray, underlying: int, move: float, betas: np.ndarray) -> tuple[float, float]:
+    """Return what is sold and bought when every book is revalued at a move of one underlying, account by account."""
+    sold = bought = 0.0
+    for account in range(len(health)):
+        rows = held.account == account
+        moves = move * betas[held.underlying[rows]]
+        after = health[account] + ((held.gain - held.margin)[rows] * moves).sum()
+        mine = rows & (held.underlying == underlying)
+        if after <= 0 and mine.any():
+            sold += max(held.gain[mine].sum(), 0.0)
+            bought += max(-held.gain[mine].sum(), 0.0)
+    return sold, bought
+
+
+@pytest.mark.parametrize("followed", [False, True], ids=["alone", "with betas"])
+def test_the_map_is_that_of_revaluing_every_book_at_every_step(followed: bool) -> None:
+    held, health = books(3, 60, 4, 200)
+    volatility, rho = np.array([0.02, 0.05, 0.03, 0.04]), np.array([0.9, 0.5, 0.98, -0.2])
+    slope = beta_slopes(held, volatility, rho, 60) if followed else held.gain - held.margin
+    found = liquidation_map(held, health, slope, 4, MOVES)
+    for underlying in range(4):
+        betas = rho * rho[underlying] * volatility / volatility[underlying] * followed
+        betas[underlying] = 1.0
+        for at in (0, 13, 44, 50, 51, 77, 100):
+            sold, bought = revalued(held, health, underlying, STEPS[at], betas)
+            assert found.sold[underlying, at] == pytest.approx(sold)
+            assert found.bought[underlying, at] == pytest.approx(bought)
+
+
+def test_an_account_that_nothing_moves_is_forced_only_where_it_is_beyond_already() -> None:
+    held = Exposed(np.array([0, 1]), np.array([0, 0]), np.array([10.0, 10.0]), np.array([10.0, 10.0]))
+    found = liquidation_map(held, np.array([1.0, -1.0]), np.zeros(2), 1, MOVES)
+    assert (found.sold == 10.0).all()
+    assert (found.bought == 0.0).all()
+
+
+def rounds(forced: LiquidationMap, depth: float, move: float) -> float:
+    """Simulate: what is forced at a price moves it, which forces more, until nothing does; infinite beyond the map."""
+    moved, net = move, forced.bought[0] - forced.sold[0]
+    start = np.interp(0.0, MOVES, net)
+    for _ in range(10_000):
+        after = move + DEPTH_SPAN / depth * (np.interp(moved, MOVES, net) - start)
+        after = min(after, moved) if move < 0 else max(after, moved)
+        if after == moved:
+            return moved if abs(moved) < END_MAX else np.inf * np.sign(moved)
+        moved = after
+    return moved
+
+
+@pytest.mark.parametrize("depth", [20.0, 200.0, 5000.0])
+def test_the_cascade_ends_where_one_round_after_another_ends(depth: float) -> None:
+    held, health = books(9, 40, 1, 40)
+    forced = liquidation_map(held, np.abs(health) + 1, held.gain - held.margin, 1, MOVES)
+    ends = cascade(forced, np.array([depth]), MOVES)[0]
+    for at in range(0, 101, 5):
+        assert ends[at] == pytest.approx(rounds(forced, depth, STEPS[at]), rel=1e-6)
+
+
+def test_a_thin_market_multiplies_a_move_and_a_thinner_one_never_comes_to_rest() -> None:
+    held, health = books(9, 40, 1, 40)
+    forced = liquidation_map(held, np.abs(health) + 1, held.gain - held.margin, 1, MOVES)
+    grown = {depth: cascade(forced, np.array([depth]), MOVES) for depth in (1e9, 500.0, 1.0)}
+    at = STEPS.index(-0.2)
+    assert multipliers(grown[1e9], MOVES)[0, at] == pytest.approx(1.0, abs=1e-4)
+    assert multipliers(grown[500.0], MOVES)[0, at] > 1.0
+    assert np.isinf(multipliers(grown[1.0], MOVES)[0, at])
+    assert np.isnan(first_divergence(grown[1e9], MOVES)[0])
+    assert abs(first_divergence(grown[1.0], MOVES)[0]) <= 0.2
+
+
+def test_an_unknown_depth_is_a_stated_share_of_what_is_exposed() -> None:
+    held = Exposed(np.array([0, 0]), np.array([0, 1]), np.array([1000.0, -500.0]), np.zeros(2))
+    found, known = depths(np.array([np.nan, 300.0]), held)
+    assert found.tolist() == [DEPTH_UNKNOWN * 1000.0, 300.0]
+    assert known.tolist() == [False, True]
