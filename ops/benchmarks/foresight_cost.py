@@ -3,7 +3,7 @@
 python ops/benchmarks/foresight_cost.py [--positions 250000] [--accounts 10000] [--seconds 30]
 
 A second: 20,000 fills and marks have moved every account; marks are sampled, all accounts forecast for every horizon,
-what moved written, and the state put in bytes, as it is once a second. Its CPU time is the share of a core in real time.
+what moved written, and the state put in bytes, as it is once a second. Its CPU time is its share of a core, live.
 The map: from rows of positions to what is forced at 101 steps of every underlying, alone; the rival is ``a * x + b``
 over an array of positions times steps, in the same run, best of five.
 """
