@@ -30,6 +30,7 @@ class Ordered:
     payload: dict[str, Any]
     state: str = "sent"
     lines: list[Line] = field(default_factory=list)
+    released: bool = False
 
     @property
     def target(self) -> str:
@@ -62,6 +63,8 @@ class Incident:
         """Return the targets that its commands restricted; only people release them."""
         found: dict[str, int] = {}
         for command in self.commands:
+            if command.released:
+                continue
             rung = LADDER.get(command.payload["type"], 0)
             if rung:
                 found[command.target] = max(found.get(command.target, 0), rung)
@@ -125,11 +128,20 @@ class Incidents:
             cause = self._cause({"id": body["breach"], "topic": "breaches" if body["breach"] in self._breaches else ""})
             text = f"{body['kind']} to {body['target']} by rule {body['rule']} withheld: {body['why']}"
             self._note(cause, at_us, text, None)
+        elif kind == "release":
+            self._release(at_us, body)
         elif body["command_id"] in self._commands and body["state"] in ("silent", "late", "expired", "contradicted"):
             ordered = self._commands[body["command_id"]][1]
             ordered.lines.append((at_us, f"{body['kind']} to {body['target']} is {body['state']} ({body['evidence']})"))
             if body["state"] in OVER:
                 ordered.state = body["state"]
+
+    def _release(self, at_us: int, body: dict[str, Any]) -> None:
+        for _, ordered in self._commands.values():
+            if ordered.target == body["target"] and body["outcome"] == "released":
+                ordered.released = True
+                ordered.lines.append((at_us, f"people released {ordered.target}"))
+                ordered.state = ordered.state if ordered.state in OVER else "superseded"
 
     def expire(self, as_of_us: int) -> None:
         """Take it that nobody waits for answers to what has expired."""
@@ -195,7 +207,7 @@ def _decisions(bus: Bus) -> Iterator[tuple[int, str, dict[str, Any]]]:
         waiting: list[tuple[str, dict[str, Any]]] = []
         for stored in read_all(bus, "audit", partition):
             record = msgspec.json.decode(stored.value, type=_Audited)
-            if record.kind in ("withheld", "command_state"):
+            if record.kind in ("withheld", "command_state", "release"):
                 waiting.append((record.kind, orjson.loads(bytes(record.body))))
             elif waiting and record.kind in ("slice", "second"):
                 at_us = orjson.loads(bytes(record.body))["as_of_us"]

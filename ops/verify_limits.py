@@ -13,10 +13,13 @@ from seawall.operators.core.policy import Policy
 from seawall.ops.findings import Report
 from seawall.ops.replay import read_all
 from seawall.schemas.errors import Rejected
-from seawall.schemas.events import Limit
+from seawall.schemas.events import Limit, Release
 from seawall.schemas.evidence.keyset import KeySet
 from seawall.schemas.limit_documents import check_document
+from seawall.schemas.releases import check_release
 from seawall.schemas.slices import Slice, decode_slice
+
+DOCUMENTS = (b'"type":"limit"', b'"type":"release"')
 
 
 def verify_limits(bus: Bus, key_sets: Mapping[str, KeySet], report: Report) -> None:
@@ -30,7 +33,7 @@ def verify_limits(bus: Bus, key_sets: Mapping[str, KeySet], report: Report) -> N
     for shard in bus.partitions("journal"):
         fold = _Fold(key_sets)
         for stored in read_all(bus, "journal", shard):
-            if b'"type":"limit"' not in stored.value and b'"configuration"' not in stored.value:
+            if not any(mark in stored.value for mark in DOCUMENTS) and b'"configuration"' not in stored.value:
                 continue
             try:
                 piece = decode_slice(stored.value)
@@ -54,12 +57,15 @@ class _Fold:
             self._configure(piece.configuration)
         found = []
         for event in piece.events:
-            if not isinstance(event, Limit):
+            if not isinstance(event, Limit | Release):
                 continue
             if self._keys is None:
                 found.append("holds a limit document whose key set is not at hand: [keys] set names another, or none")
                 continue
             try:
+                if isinstance(event, Release):
+                    check_release(event.document, self._keys, *self._who, piece.as_of_us)
+                    continue
                 check_document(event.document, self._policy, self._keys, *self._who, piece.as_of_us)
                 self._policy.apply(event.document, piece.as_of_us)
             except Rejected as error:

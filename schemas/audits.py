@@ -111,6 +111,14 @@ class WithheldBody(Output):
     action: dict[str, str] | UnsetType = UNSET
 
 
+class ReleaseBody(Output):
+    """A target that people released; ``stale``: commands came after the one that they answered, which stand."""
+
+    target: str
+    id: Sha256
+    outcome: Literal["released", "stale"]
+
+
 class ShadowedBody(Output):
     """A command that was decided and not given: its rule only watches, or the playbook runs dry."""
 
@@ -225,6 +233,12 @@ class AuditWithheld(Audit, tag="withheld"):
     body: WithheldBody
 
 
+class AuditRelease(Audit, tag="release"):
+    """A release."""
+
+    body: ReleaseBody
+
+
 class AuditShadowed(Audit, tag="shadowed"):
     """A command that was not given."""
 
@@ -258,6 +272,7 @@ AuditRecord = (
     | AuditLimits
     | AuditLimitDocument
     | AuditWithheld
+    | AuditRelease
     | AuditShadowed
     | AuditCommandState
     | AuditAcknowledgement

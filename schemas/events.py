@@ -363,6 +363,12 @@ class Limit(Dated, frozen=True, kw_only=True, tag="limit"):
     document: dict[str, Any]
 
 
+class Release(Dated, frozen=True, kw_only=True, tag="release"):
+    """A REINSTATE command that people signed: the target is no longer restricted."""
+
+    document: dict[str, Any]
+
+
 class Acknowledgement(Dated, frozen=True, kw_only=True, tag="acknowledgement"):
     """A subscriber's answer to a command."""
 
@@ -471,6 +477,7 @@ Event = (
     | PositionReport
     | BalanceReport
     | Limit
+    | Release
     | Acknowledgement
     | Signal
 )

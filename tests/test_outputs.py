@@ -70,7 +70,7 @@ def closed(node: Any) -> Any:
     return {**shut, "additionalProperties": False} if "properties" in node and node.get("type") == "object" else shut
 
 
-UNSEEN = {"settled", "acknowledgement", "limits", "limit_document", "withheld", "shadowed", "command_state"}
+UNSEEN = {"settled", "acknowledgement", "limits", "limit_document", "withheld", "shadowed", "command_state", "release"}
 
 
 def test_every_kind_of_audit_record_that_this_run_needs_is_there(bus: Bus) -> None:

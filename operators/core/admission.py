@@ -16,6 +16,7 @@ from seawall.schemas.decimals import Scale, parse_scale
 from seawall.schemas.errors import Reason, Rejected
 from seawall.schemas.evidence.keyset import KeySet
 from seawall.schemas.limit_documents import check_document
+from seawall.schemas.releases import check_release
 from seawall.schemas.slices import Reference
 
 INSTRUMENT_NATURE = ("kind", "base", "quote", "settlement", "quantity_increment", "contract_size", "inverse")
@@ -62,6 +63,10 @@ class Admission:
     def check_limits(self, document: dict[str, Any], as_of_us: int) -> None:
         """Check a limit document that is to count from the slice that ends at ``as_of_us``, or raise Rejected."""
         check_document(document, self.policy, self.keys, self._issuer, self._environment, as_of_us)
+
+    def check_release(self, document: dict[str, Any], as_of_us: int) -> None:
+        """Check a release that is to count from the slice that ends at ``as_of_us``, or raise Rejected."""
+        check_release(document, self.keys, self._issuer, self._environment, as_of_us)
 
     def check(self, record: Reference) -> None:
         """Check what a reference record names and what it would change.

@@ -8,7 +8,8 @@ snapshot and timestamp roles). So the second operator publishes, signed, on the 
 - a *heartbeat* every second, valid for five, which names the last state document by its SHA-256.
 
 In force are the highest rung of the trading mode, the last of each kind that sets something until it is set otherwise,
-and, for an hour, the last of each kind that asks for something to be done. A state never loosens.
+and, for an hour, the last of each kind that asks for something to be done. A state never loosens by itself: what people
+released, by a REINSTATE that is journaled, is no longer in force.
 
 Shards decide on commands, the second operator publishes: it waits until every shard has told what it ordered in the
 second, in order of shard, so the result depends on the journal alone.
@@ -35,6 +36,7 @@ STATE_EXPIRES_US = 2 * FULL_EVERY_US  # who begins to listen between two full on
 HEARTBEAT_EXPIRES_US = 5_000_000
 ACTION_IN_FORCE_US = 3_600_000_000
 TARGETS_MAX = 256  # of one document: each takes up to 600 bytes, and subscribers refuse more than 256 KiB
+RELEASE = "REINSTATE"  # signed by people; only what they released is no longer in force
 MODES = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}
 SETTINGS = frozenset({
     "SET_LIMIT", "SET_HAIRCUT", "REROUTE", "BLOCK_COUNTERPARTY", "SWITCH_STRATEGY_PROFILE", "ENTER_DEGRADED_MODE",
@@ -53,9 +55,10 @@ class Told(NamedTuple):
 def tell(planned: Planned) -> Told | None:
     """Return what a shard tells the second operator of a slice; None where there is nothing to tell."""
     frame = planned.enforced.frame
-    if frame.key == KEY or not (planned.commands or frame.second):
+    if frame.key == KEY or not (planned.commands or planned.releases or frame.second):
         return None
-    return Told(frame.partition, frame.as_of_us, frame.second, [record.value for record in planned.commands])
+    values = [*planned.releases, *(record.value for record in planned.commands)]
+    return Told(frame.partition, frame.as_of_us, frame.second, values)
 
 
 class _Command(msgspec.Struct):
@@ -112,7 +115,8 @@ class DesiredState:
 
     def _published(self, planned: Planned) -> Planned:
         frame = planned.enforced.frame
-        values = [*self._take(frame.as_of_us), *(record.value for record in planned.commands)]
+        ours = [*planned.releases, *(record.value for record in planned.commands)]
+        values = [*self._take(frame.as_of_us), *ours]
         changed = dict.fromkeys(map(self._apply, values))
         full = self._full_as_of_us < 0 or frame.as_of_us - self._full_as_of_us >= FULL_EVERY_US
         if full:
@@ -153,6 +157,9 @@ class DesiredState:
         place = {"epoch": command.epoch, "seq": command.seq, "id": command.id}
         state |= {"target": command.target, **place}
         entry = {**place, "type": command.type, "action": command.action, "iat_us": command.iat_us}
+        if command.type == RELEASE:
+            state["in_force"].pop("mode", None)
+            return name
         slot = "mode" if command.type in MODES else command.type
         before = state["in_force"].get(slot)
         if slot != "mode" or before is None or MODES[command.type] >= MODES[before["type"]]:

@@ -179,13 +179,15 @@ class Enforced(NamedTuple):
 class Planned(NamedTuple):
     """An enforced frame and the commands decided for it: payload bytes with target keys, not yet signed.
 
-    ``state`` are the state documents and the heartbeat of a second, where they are published.
+    ``state`` are the state documents and the heartbeat of a second, where they are published; ``releases`` the payloads
+    of what people released in it.
     """
 
     enforced: Enforced
     commands: list[Record]
     decisions: list[Decision] = []  # noqa: RUF012 (never changed in place)
     state: list[Record] = []  # noqa: RUF012 - never changed in place
+    releases: list[bytes] = []  # noqa: RUF012 - never changed in place
 
 
 class Signed(NamedTuple):

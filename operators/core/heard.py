@@ -11,8 +11,10 @@ from typing import Any
 from seawall.operators.core.frames import News
 from seawall.operators.core.ledger import Ledger
 from seawall.schemas import events as ev
+from seawall.schemas.releases import release_of
 from seawall.schemas.slices import Fills
 
+TOLD = (ev.VenueStatus, ev.Notice, ev.Acknowledgement, ev.Release)
 ORDER = "order"  # the source of a fill that nobody forced
 
 
@@ -24,7 +26,7 @@ def news_of(events: list[Any], ledger: Ledger) -> list[News]:
             for at, alert in enumerate(event.alerts):
                 evidence = alert_id(event, at)
                 found += [News("alert", scope, alert.kind, evidence) for scope in _holders(alert.scope, ledger)]
-        elif isinstance(event, ev.VenueStatus | ev.Notice | ev.Acknowledgement):
+        elif isinstance(event, TOLD):
             found.append(_plain(event))
     return found
 
@@ -36,7 +38,7 @@ def wide_news_of(events: list[Any], ledger: Ledger) -> list[News]:
         if isinstance(event, ev.Signal):
             for at, alert in enumerate(event.alerts):
                 found.append(News("alert", _underlying(alert.scope, ledger), alert.kind, alert_id(event, at)))
-        elif isinstance(event, ev.VenueStatus | ev.Notice | ev.Acknowledgement):
+        elif isinstance(event, TOLD):
             found.append(_plain(event))
     return found
 
@@ -84,7 +86,10 @@ def alert_id(signal: ev.Signal, at: int) -> str:
     return f"signal:{signal.group}-{signal.seq}:{at}"
 
 
-def _plain(event: ev.VenueStatus | ev.Notice | ev.Acknowledgement) -> News:
+def _plain(event: ev.VenueStatus | ev.Notice | ev.Acknowledgement | ev.Release) -> News:
+    if isinstance(event, ev.Release):
+        command, value = release_of(event.document)
+        return News("release", str(command.target), value.decode(), f"release:{command.id}")
     if isinstance(event, ev.Acknowledgement):
         evidence = f"acknowledgement:{event.subscriber}:{event.event_time_us}"
         return News("acknowledgement", event.command_id, event.outcome, evidence)

@@ -90,6 +90,7 @@ class Slicer(Ticks):
             ev.Funding: self._funding,
             ev.Obligation: self._obligation,
             ev.Limit: self._limit,
+            ev.Release: self._release,
             ev.Order: self._order,
             ev.PositionReport: self._position_report,
             ev.BalanceReport: self._balance_report,
@@ -191,6 +192,10 @@ class Slicer(Ticks):
         self._admission.check_limits(event.document, as_of_us)
         self._event(event, None, item)
         self._admission.policy.apply(event.document, as_of_us)
+
+    def _release(self, event: ev.Release, item: Item) -> None:
+        self._admission.check_release(event.document, self._interval.as_of_us)
+        self._event(event, None, item)
 
     def _funding(self, event: ev.Funding, item: Item) -> None:
         self._admission.instrument(event.instrument)

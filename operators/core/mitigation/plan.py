@@ -4,7 +4,8 @@
    a notice, an alert, a fill that a venue forced, an answer to a command (``loop``), and time.
 2. Of what rules ask for, what may be given is chosen (``control``), unless the playbook states no terms.
 3. A target stands at ``active``, ``reducing`` or ``halted`` and no command of a playbook ever moves it back: release is
-   a human's (DESIGN §5). Within ``cooldown_s`` a rule says nothing to a target twice.
+   a human's (DESIGN §5), a REINSTATE that people signed and that is journaled. Within ``cooldown_s`` a rule says
+   nothing to a target twice.
 4. What may not be given is withheld, and the audit says why: trading in our own books because of prices alone, ever;
    with ``[response]`` any trading in our own books, what a rule reserves for people, and sizes above ``human_above``.
    A rule with ``shadow``, or all with ``dry_run``, are decided and audited and not given.
@@ -51,13 +52,14 @@ class MitigationState:
         self._venues: dict[str, str] = {}  # venue -> its last status
         self._limits: dict[str, dict[str, Any]] = {}  # as configured, for what is computed
         self._decisions: list[Decision] = []
+        self._releases: list[bytes] = []
 
     def step(self, enforced: Enforced) -> Planned:
         """Plan the commands of one frame."""
         frame = enforced.frame
         if frame.configuration is not None:
             self._configure(self._with_playbook(frame.configuration))
-        self._decisions = []
+        self._decisions, self._releases = [], []
         found = self._heard(enforced, frame) if enforced.breaches or frame.news else []
         if frame.as_of_us >= self.triggers.due_us:
             found += self.triggers.advance(frame.as_of_us)
@@ -68,7 +70,7 @@ class MitigationState:
             record = self._command(candidate, frame, len(commands))
             if record is not None:
                 commands.append(record)
-        return Planned(enforced, commands, self._decisions)
+        return Planned(enforced, commands, self._decisions, releases=self._releases)
 
     def place(self, target: str) -> int:
         """Return where a target stands: 0 active, 1 reducing, 2 halted."""
@@ -108,7 +110,30 @@ class MitigationState:
             found += self._news(news, frame)
         return found
 
+    def _release(self, news: News) -> None:
+        """Take it that people released a target: from here on it may be restricted anew.
+
+        Only a release of what stands counts, one that follows the last command to its target.
+        """
+        state = self._targets.get(news.subject)
+        if state is None:
+            return
+        payload = orjson.loads(news.state)
+        current = payload["seq"] > state[0]
+        self._decisions.append(
+            Decision(
+                "release", {"target": news.subject, "id": payload["id"], "outcome": "released" if current else "stale"}
+            )
+        )
+        if current:
+            state[:] = [payload["seq"], payload["id"], 0]
+            self.loop.close(news.subject)
+            self._releases.append(news.state.encode())
+
     def _news(self, news: News, frame: Frame) -> list[Candidate]:
+        if news.kind == "release":
+            self._release(news)
+            return []
         if news.kind == "acknowledgement":
             subscriber = news.evidence.split(":")[1]
             changes = self.loop.hear(news.subject, subscriber, news.state, news.evidence, frame.as_of_us)
@@ -179,7 +204,7 @@ class MitigationState:
         self._fired[f"{rule['id']} {candidate.at} {target}"] = frame.as_of_us
         payload = payload_of(candidate, rule, frame, self.configuration, state, computed)
         state[:] = [payload["seq"], payload["id"], max(place, state[2])]
-        if self.response and (place or command["kind"] in ("SET_LIMIT", "SET_HAIRCUT")):
+        if self.response and command["kind"] in ("SET_LIMIT", "SET_HAIRCUT"):
             self._set[slot] = strictness(command)
         if shadow:
             self._decisions.append(Decision("shadowed", _shadowed(payload, candidate.target)))
