@@ -80,6 +80,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "position_report": {"event_time_us": AT, "account": "a", "instrument": "ETH-PERP", "quantity": "-2"},
     "balance_report": {"event_time_us": AT, "account": "a", "asset": "USD", "amount": "-2", "kind": "opening"},
     "limit": {"event_time_us": AT, "document": {"any": [1, 2.5, "thing"]}},
+    "release": {"event_time_us": AT, "document": {"any": [1, 2.5, "thing"]}},
     "acknowledgement": {"event_time_us": AT, "command_id": "c", "subscriber": "s", "outcome": "accepted"},
 }
 REJECTED: list[tuple[bytes, Reason]] = [
