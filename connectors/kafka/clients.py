@@ -28,7 +28,7 @@ HINTS = {
     KafkaError._TRANSPORT: "start the cluster, or correct bus",
     KafkaError._RESOLVE: "correct the host in bus",
     KafkaError._TIMED_OUT: "see whether the cluster is up and its partitions have leaders",
-    KafkaError._AUTHENTICATION: "correct username, password or certificate in [kafka]",
+    KafkaError._AUTHENTICATION: "correct username, password or certificate, or client_id and client_secret, in [kafka]",
     KafkaError.SASL_AUTHENTICATION_FAILED: "correct username and password in [kafka]",
     KafkaError._SSL: "correct ca, certificate and key in [kafka]",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant what `seawall topics acl` lists",
