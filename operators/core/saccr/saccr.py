@@ -2,6 +2,20 @@
 
 ``exposure_at_default`` is what ``seawall saccr FILE.json`` runs. Every intermediate figure is in its result, unrounded.
 
+A trade: ``id``, ``asset_class`` (IR, FX, CR, EQ, CO, CRYPTO), ``direction`` (long or short in the risk factor; an
+option's follows from its type and position and must agree), ``notional`` (domestic currency; for FX, EQ, CO and
+CRYPTO also ``price`` and ``units``; ``second_notional`` where neither leg of a pair is domestic), ``mtm``, ``M``
+(0.04 where value is settled daily), and for IR and CR ``S`` (default 0) and ``E``. ``hedging_set`` is the currency
+(IR), the pair (FX, CRYPTO: ``BTC/USD``) or Energy, Metals, Agricultural, Other (CO, with ``commodity_type``;
+Electricity has its own factor); CR and EQ name their ``entity`` and ``subclass`` (AAA to CCC, IX_IG, IX_SG; SN, IX,
+CRYPTO). Optional: ``option`` {type, position, P, K, T, [sigma], [lambda], [digital_payoff]}, ``cdo`` {attachment,
+detachment} (long is protection bought), ``transaction`` (``basis`` with the pair of factors as ``basis``, or
+``volatility``).
+
+A margin agreement: ``margined``, ``C`` (or ``VM_held`` + ``NICA``), ``TH``, ``MTA``, ``NICA``, ``mpor_days`` or
+``remargin_business_days``, and what raises the floor: ``number_of_trades``, ``illiquid``, ``long_disputes``;
+``centrally_cleared`` lowers it, ``they_post: false`` makes the set unmargined.
+
 References
 ----------
 Basel Framework CRE52 (version effective 1 January 2023); BCBS 279 (March 2014, revised April 2014), Annex 4a and 4b,
@@ -28,7 +42,8 @@ def exposure_at_default(document: object) -> Result:
     Parameters
     ----------
     document
-        One of five forms. Times in years, rates as fractions, all amounts in one currency, signed from our side.
+        One of five forms, of trades and margin agreements as at the top of this module. Times in years, rates as
+        fractions, all amounts in one currency, signed from our side.
 
         1. A netting set: ``{"id", "trades": […], "margin_agreement": {…}}``; an absent agreement is an unmargined set
            without collateral. Optional: ``crypto_regime`` (``osfi``, the default, or ``basel``, to confirm),
@@ -40,20 +55,6 @@ def exposure_at_default(document: object) -> Result:
            "margin_agreement"}, …]}``. One RC and one multiplier for the whole set, add-ons per part.
         4. A replacement-cost case (Annex 4b): ``{"V", "C", "TH", "MTA", "NICA"}``.
         5. A file of these: ``{"examples": […], "margin_agreement_examples": […]}``, or a plain list.
-
-        A trade: ``id``, ``asset_class`` (IR, FX, CR, EQ, CO, CRYPTO), ``direction`` (long or short in the risk factor;
-        an option's follows from its type and position and must agree), ``notional`` (domestic currency; for FX, EQ, CO
-        and CRYPTO also ``price`` and ``units``; ``second_notional`` where neither leg of a pair is domestic), ``mtm``,
-        ``M`` (0.04 where value is settled daily), and for IR and CR ``S`` (default 0) and ``E``. ``hedging_set`` is the
-        currency (IR), the pair (FX, CRYPTO: ``BTC/USD``) or Energy, Metals, Agricultural, Other (CO, with
-        ``commodity_type``; Electricity has its own factor); CR and EQ name their ``entity`` and ``subclass`` (AAA to
-        CCC, IX_IG, IX_SG; SN, IX, CRYPTO). Optional: ``option`` {type, position, P, K, T, [sigma], [lambda],
-        [digital_payoff]}, ``cdo`` {attachment, detachment} (long is protection bought), ``transaction`` (``basis`` with
-        the pair of factors as ``basis``, or ``volatility``).
-
-        A margin agreement: ``margined``, ``C`` (or ``VM_held`` + ``NICA``), ``TH``, ``MTA``, ``NICA``, ``mpor_days`` or
-        ``remargin_business_days``, and what raises the floor: ``number_of_trades``, ``illiquid``, ``long_disputes``;
-        ``centrally_cleared`` lowers it, ``they_post: false`` makes the set unmargined.
 
     Returns
     -------
