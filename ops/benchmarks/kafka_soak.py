@@ -1,6 +1,6 @@
 """A live run on a real broker at a steady rate: memory, lag, loss, and latency from a fill to its signed command.
 
-    python ops/benchmarks/kafka_soak.py [--seconds 120] [--rate 20000] [--slice-ms 100] [--only sequence --only risk]
+    python ops/benchmarks/kafka_soak.py [--seconds 120] [--rate 20000] [--slice-ms 100] [--wait-ms 5] [--only risk …]
 
 A process of its own sends RATE fills and RATE marks a second, and four times a second a fill of an account of its own
 that breaks a limit at once. Latency is the time from that fill's stamp until a reader of committed records has the
@@ -43,7 +43,7 @@ commands = [ { kind = "SUSPEND", target = "account" } ]
 """
 
 
-def write_desk(folder, address, probes, slice_ms):
+def write_desk(folder, address, probes, slice_ms, wait_ms):
     """Write reference records, limits, playbook and configuration; return the configuration's path."""
     names = [f"acct-{n}" for n in range(ACCOUNTS)] + [f"probe-{n}" for n in range(probes)]
     usual = {"kind": "perpetual", "quote": "USD", "settlement": "USD", "quantity_increment": "0.001"}
@@ -59,7 +59,7 @@ def write_desk(folder, address, probes, slice_ms):
     (folder / "playbook.toml").write_text(PLAYBOOK)
     (folder / "desk.toml").write_text(
         f'bus = "kafka://{address}/soak"\nslice_ms = {slice_ms}\nexposure_change_min = 0.05\n'
-        '[inputs]\nevents = ["reference.jsonl"]\ntopics = ["soak-fills", "soak-marks"]\n'
+        f'[inputs]\nevents = ["reference.jsonl"]\ntopics = ["soak-fills", "soak-marks"]\nwait_ms = {wait_ms}\n'
         '[limits]\nfile = "limits.toml"\n[mitigation]\nplaybook = "playbook.toml"\n'
     )
     return folder / "desk.toml"
@@ -171,6 +171,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--rate", type=int, default=20_000)
     parser.add_argument("--slice-ms", type=int, default=100)
+    parser.add_argument("--wait-ms", type=int, default=5, help="of the sequencer for stragglers, after a slice's end")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--send", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -189,7 +190,9 @@ def soak(folder, arguments):
         admin = AdminClient({"bootstrap.servers": address})
         for made in admin.create_topics([NewTopic(t, PARTITIONS, 1) for t in ("soak-fills", "soak-marks")]).values():
             made.result(30)
-        path = write_desk(folder, address, (arguments.seconds + 5) * PROBES_PER_S, arguments.slice_ms)
+        path = write_desk(
+            folder, address, (arguments.seconds + 5) * PROBES_PER_S, arguments.slice_ms, arguments.wait_ms
+        )
         only = [part for name in arguments.only for part in ("--only", name)]
         with (folder / "run.err").open("wb") as errors:
             run = subprocess.Popen([*CLI, "run", str(path), *only], stderr=errors, stdout=subprocess.DEVNULL)

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import Bus, open_bus
 from seawall.ops.replay import read_all
 from seawall.schemas.slices import decode_slice
 from seawall_testing.desk import Json, account, instrument, lines
@@ -119,6 +119,21 @@ def journaled_fills(url: str, folder: Path) -> Counter[str]:
     finally:
         bus.close()
     return found
+
+
+def undecided(url: str, folder: Path) -> int:
+    """Return how many slices of the journal, as it stands, risk has not decided on yet."""
+    bus = open_bus(url, folder)
+    try:
+        return sum(bus.end("journal", shard) - _decided(bus, shard) for shard in bus.partitions("journal"))
+    finally:
+        bus.close()
+
+
+def _decided(bus: Bus, shard: int) -> int:
+    end = bus.end("audit", shard)
+    last = bus.read("audit", shard, end - 1, 1) if end else []
+    return int(last[0].headers["seawall-id"].split("-")[1]) + 1 if last else 0
 
 
 def rejected(url: str, folder: Path) -> Counter[str]:
