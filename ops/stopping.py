@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from seawall.connectors.failures import own_error
 
-DRAIN_S = 10.0  # Kubernetes kills after 30 s, and sealing and the engine's last snapshot come after this
+DRAIN_S = 20.0  # Kubernetes kills after 30 s, and sealing and the engine's last snapshot come after this
 
 
 class Stop:
