@@ -1,5 +1,6 @@
 """A journal moves from one bus to another: every record at its offset, states go on, whatever was killed on the way."""
 
+import contextlib
 import json
 import os
 import random
@@ -171,6 +172,25 @@ def test_a_run_moves_to_kafka_and_goes_on_there_with_its_states(broker: Broker, 
     assert differences(copied(desk, url), contents(stayed)) == []
     assert not list(desk.parent.glob("recovery.unsound*"))
     assert command("verify", desk.parent).returncode == 0
+
+
+@pytest.mark.kafka
+def test_a_copy_to_kafka_goes_on_after_kills(broker: Broker, desk: Path) -> None:
+    before, url, rng, killed = contents(desk.parent), broker.url("killed"), random.Random(8), 0
+    new = moving(desk, url)
+    for _ in range(3):
+        process = subprocess.Popen([*CLI, "migrate", str(desk), str(new)], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not (desk.parent / "migration.json").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.5, 4))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert killed
+    done = command("migrate", desk, new)
+    assert done.returncode == 0, done.stderr
+    assert differences(copied(desk, url), before) == []
 
 
 @pytest.mark.kafka

@@ -18,6 +18,7 @@ ABSENT = object()
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
 NS_PER_US = 1_000
 TEXT_MAX = 60
+INTEGER_END = 10**20  # what a decimal string can hold before the point
 _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation, Overflow])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -94,6 +95,8 @@ def time_reader(unit: str, zone: str) -> Convert:
         return lambda value: _iso_us(value, zone)
 
     def read(value: Value) -> int:
+        if type(value) is int:
+            return value * UNITS[unit] if unit != "ns" else value // NS_PER_US
         if isinstance(value, datetime):
             return _micros(value, zone)
         number = _decimal(value)
@@ -158,6 +161,8 @@ def shown(value: Value) -> str:
 
 
 def _decimal(value: Value) -> Decimal:
+    if type(value) is int and -INTEGER_END < value < INTEGER_END:
+        return Decimal(value)
     try:
         return Decimal(decimal_of(value))
     except InvalidOperation:  # pragma: no cover - decimal_of has checked it
