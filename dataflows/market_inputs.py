@@ -30,12 +30,17 @@ from seawall.schemas.records import Stored
 
 KINDS = b"trade|quote|depth|bar|funding|open_interest|liquidation|venue_status"
 _KINDS = {*KINDS.decode().split("|"), "mark", "instrument", "notice"}
-# A mark without a venue is a price that somebody settled on: it goes to the journal as it is.
-_wanted = re.compile(
-    rb'"type"\s*:\s*"(?:(?:%s)"|mark"(?=.*"venue"\s*:))|"venue"\s*:.*"type"\s*:\s*"mark"' % KINDS
-).search
 # What says more of a market without being its data: none of it alone makes a market to watch.
-_tells_of = re.compile(rb'"type"\s*:\s*"(?:instrument|notice)"').search
+MORE = b"|instrument|notice"
+
+
+def _one_of(kinds: bytes) -> Callable[[bytes], Any]:
+    """Return what finds records of some kinds; a mark without a venue is somebody's settled price, not the market's."""
+    found = rb'"type"\s*:\s*"(?:(?:%s)"|mark"(?=.*"venue"\s*:))|"venue"\s*:.*"type"\s*:\s*"mark"'
+    return re.compile(found % kinds).search
+
+
+_wanted, _readable = _one_of(KINDS), _one_of(KINDS + MORE)
 BATCH = 2_000
 FUTURE_US_MAX = 24 * 3600 * 1_000_000
 PENDING_MAX = 1_000_000
@@ -64,7 +69,7 @@ def read_event(raw: bytes, latest_us: int, skipped: Skipped, feed: Feed | None =
     """Return the market's record in some bytes, or one that tells of it; None where there is none that can be read."""
     try:
         line = raw if feed is None else _mapped(raw, feed)
-        if not (_wanted(line) or _tells_of(line)):
+        if not _readable(line):
             return None
         event = decode_event(line)
         check_future(event, latest_us)
