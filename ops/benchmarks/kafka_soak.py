@@ -130,11 +130,9 @@ def watch(run, address, seconds):
         sent = sum(reader.get_watermark_offsets(place, timeout=20)[1] for place in places)
         end = bus.end("journal", 0)
         last = decode_slice(bus.read("journal", 0, end - 1, 1)[0].value) if end else None
-        behind_s = time.time() - last.as_of_us / 1e6 if last else float("nan")
+        taken = sum(last.sources.get(f"{at.topic}/{at.partition}", [0])[0] for at in places) if last else 0
         found.append(resident(run.pid))
-        print(
-            f"{elapsed:5d} s  sent {sent:,}  journal {behind_s:.2f} s behind the clock  {found[-1]:.0f} MiB", flush=True
-        )
+        print(f"{elapsed:5d} s  sent {sent:,}  not journaled yet {sent - taken:,}  {found[-1]:.0f} MiB", flush=True)
     return found
 
 
