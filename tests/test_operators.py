@@ -21,12 +21,12 @@ import seawall.operators as sw
 from seawall.connectors import bus, keys, signers
 from seawall.connectors.bus import open_bus
 from seawall.connectors.engine import shard_count
+from seawall.connectors.failures import own_error
 from seawall.connectors.placement import engine_key
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows import risk, seal
 from seawall.operators.core.frames import Audited, Enforced, Frame, Planned, Signed
 from seawall.operators.core.risk import Unsigned
-from seawall.ops.run import _known
 from seawall.ops.verify import verify
 from seawall.schemas import dsse
 from seawall.schemas.configuration import content_sha256, load_configuration
@@ -116,7 +116,7 @@ def test_aggregate_exposure_stops_at_a_slice_that_is_missing(ran: Ran) -> None:
     values = [value for value in ran.values if decode_slice(value).shard == 0]
     with pytest.raises(RuntimeError) as caught:
         through(keyed([values[0], *values[2:]]), exposure)
-    known = _known(caught.value, [])
+    known = own_error(caught.value, [])
     assert isinstance(known, InvariantError)
     assert "shard 0 stands at slice 0 and was given 2" in str(known)
 
