@@ -56,12 +56,15 @@ class Repriced:
     def __init__(self) -> None:
         self.rows = Columns({"forward": "f8", "volatility": "f8", "us": "i8"})
 
-    def due(self, at: I8, forward: F8, volatility: F8, as_of_us: int, move_min: float) -> I8:
-        """Return which of the rows ``at`` are due, and take their inputs as those of today."""
+    def due(self, at: I8, forward: F8, volatility: F8, as_of_us: int, move_min: float, ages: B1 | bool = True) -> I8:
+        """Return which of the rows ``at`` are due, and take their inputs as those of today.
+
+        ``ages`` marks those that time alone makes due; what is no option only prices do.
+        """
         rows = self.rows
         past, since = rows["us"][at], as_of_us - rows["us"][at]
         over = _moved(forward, rows["forward"][at], move_min) | _moved(volatility, rows["volatility"][at], move_min)
-        due = (past == 0) | (since >= AGE_MAX_US) | over
+        due = (past == 0) | ((since >= AGE_MAX_US) & ages) | over
         found: I8 = at[due]
         rows["forward"][found], rows["volatility"][found], rows["us"][found] = forward[due], volatility[due], as_of_us
         return found

@@ -1,7 +1,7 @@
 """Scenario margin of the accounts that ask for it, kept up to date by what changed.
 
 1. The profits of an instrument in the scenarios of the default grid are computed once, whoever holds it, and again when
-   its price or volatility moved by ``MOVE_MIN``, or after ten seconds (``Repriced``).
+   its price or volatility moved by ``MOVE_MIN``, that of an option after ten seconds too (``Repriced``).
 2. Positions of one account on one underlying are a *pair*, which offsets within itself. A pair is revalued where units
    of it, profits of its instruments or the rate of their settlement asset changed since it was last.
 3. The margin of an account is the sum of its pairs. It is taken when something of the account was traded and, for all
@@ -149,7 +149,7 @@ class ScenarioBook:
             forward, known = self._sheet.forwards()[row], self._sheet.volatilities()[row]
             price[options] = np.where(np.isnan(forward), terms.strike[row], forward)
             volatility[options] = np.where(np.isnan(known), VOLATILITY_UNKNOWN, known)
-        due = self._priced.due(at, price, volatility, as_of_us, MOVE_MIN)
+        due = self._priced.due(at, price, volatility, as_of_us, MOVE_MIN, arrays["option"][at])
         self._price(due)
         return due
 
