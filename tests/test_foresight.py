@@ -295,6 +295,9 @@ def test_nothing_is_forecast_unless_the_configuration_says_so(tmp_path: Path) ->
     found = run_core(tmp_path, *desk(*falling(1)), limits=LIMITS)
     assert not found.records("forecasts")
     assert "forecasts" not in json.loads(found.values[0])["configuration"]
+    unused = found.foresight[0].snapshot()
+    assert len(unused) < 1000
+    assert ForesightState.restore(unused).snapshot() == unused
 
 
 def test_a_limit_on_a_forecast_that_nobody_makes_is_refused_with_the_key_that_helps(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def second(positions: int, accounts: int, seconds: int) -> float:
         equity = gross * (0.02 + 0.5 * np.linspace(0, 1, accounts) ** 2)
         for name, row in {"equity": equity, "gross_notional": gross, "maintenance_margin": RATE * gross}.items():
             values[ACCOUNT.index(name)] = row
-        values[ACCOUNT.index("margin_ratio")] = RATE * gross / equity
+        values[ACCOUNT.index("margin_ratio")] = RATE * gross / np.maximum(equity, 1e-9)
         filled = draw.integers(0, accounts, 20_000)
         activity = Activity(filled, [], [], [], np.zeros(accounts, dtype=np.int64), None)
         frame = Frame(

@@ -44,7 +44,7 @@ MEASURED_S: Final = (3600, 86_400)  # of ACCOUNT_FORECASTS
 HOUR_US: Final = int(EVERY_S) * 1_000_000
 SAMPLE_MAX: Final = 256  # accounts kept per hour and level to learn from
 ENDANGERED: Final = 0.01  # probability within a day from which an account is written whenever it moves
-MOVED: Final = 0.2  # of what was written last
+MOVED: Final = 0.05  # of what was written last: what stands on the topic is what is believed
 SHORT_MIN: Final = 0.001  # horizons below an hour are written from here on
 ROWS_MAX: Final = 1000
 REASONS: Final = 3
@@ -293,18 +293,20 @@ class ForesightState:
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""
+        used = self._enabled or self._hour >= 0  # where nothing is forecast a snapshot costs nothing
+        models = [[level, horizon, one.snapshot()] for (level, horizon), one in self._models.items()] if used else []
         state = {
             "partition": self.numbering.partition,
             "counts": dict(self.numbering.counts),
             "flags": [self._enabled, self._named, self._hour],
             "bounds": self._bounds,
-            "markets": self.markets.snapshot(),
-            "accounts": self._accounts.snapshot(),
-            "models": [[level, horizon, one.snapshot()] for (level, horizon), one in self._models.items()],
+            "markets": self.markets.snapshot() if used else [],
+            "accounts": self._accounts.snapshot() if used else [],
+            "models": models,
             "rows": [self._crossed.copy(), self._standing.copy(), self._measured.copy(), self._written.copy()],
             "fills": [self._filled, self._traded],
         }
-        return pack(SCHEMA, state if self._enabled or self._hour >= 0 else {**state, **_UNUSED})
+        return pack(SCHEMA, state)
 
     @classmethod
     def restore(cls, data: bytes) -> "ForesightState":
@@ -322,9 +324,6 @@ class ForesightState:
         self._crossed, self._standing, self._measured, self._written = state["rows"]
         self._filled, self._traded = state["fills"]
         return self
-
-
-_UNUSED: Final[dict[str, Any]] = {"markets": [], "accounts": [], "models": []}
 
 
 def _concentration(held: Exposed, count: int) -> F8:
