@@ -10,9 +10,13 @@ import orjson
 import typer
 
 import seawall
-from seawall.ops import cli_audit, cli_keys, cli_map, cli_rejects, cli_topics
-from seawall.ops.limits_cli import app as limits_app
-from seawall.ops.playbook_cli import app as playbook_app
+from seawall.ops.commands import audit as audit_command
+from seawall.ops.commands import keys as keys_command
+from seawall.ops.commands import map as map_command
+from seawall.ops.commands import rejects as rejects_command
+from seawall.ops.commands import topics as topics_command
+from seawall.ops.commands.limits import app as limits_app
+from seawall.ops.commands.playbook import app as playbook_app
 from seawall.schemas.errors import SeawallError, UsageError
 
 app = typer.Typer(
@@ -23,13 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(cli_keys.app, name="keys")
-app.add_typer(cli_audit.app, name="audit")
+app.add_typer(keys_command.app, name="keys")
+app.add_typer(audit_command.app, name="audit")
 app.add_typer(limits_app, name="limits")
-app.add_typer(cli_rejects.app, name="rejects")
-app.add_typer(cli_map.app, name="map")
+app.add_typer(rejects_command.app, name="rejects")
+app.add_typer(map_command.app, name="map")
 app.add_typer(playbook_app, name="playbook")
-app.add_typer(cli_topics.app, name="topics")
+app.add_typer(topics_command.app, name="topics")
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
@@ -111,7 +115,7 @@ def dump(where: Where, topic: Annotated[str, typer.Argument(help="journal, expos
     Example: seawall dump desk.toml commands
     """
     from seawall.connectors.bus import TOPICS
-    from seawall.ops.replay import read_all
+    from seawall.ops.verification.replay import read_all
 
     configuration, bus = _open(where)
     if topic not in (*TOPICS, *configuration.topics):
@@ -142,9 +146,9 @@ def verify(where: Where, as_json: Json = False) -> None:
     """
     from seawall.connectors.limit_documents import read_key_sets
     from seawall.connectors.trust import load_trust
-    from seawall.ops.verify import verify as check
-    from seawall.ops.verify_limits import verify_limits
-    from seawall.ops.verify_log import trusted_logs
+    from seawall.ops.verification.limits import verify_limits
+    from seawall.ops.verification.logs import trusted_logs
+    from seawall.ops.verification.verify import verify as check
 
     configuration, bus = _open(where)
     trust, logs = load_trust(configuration), trusted_logs(configuration)
@@ -162,7 +166,7 @@ def replay(where: Where, as_json: Json = False) -> None:
     Example: seawall replay ./run
     """
     from seawall.connectors.trust import load_trust
-    from seawall.ops.replay import replay as derive
+    from seawall.ops.verification.replay import replay as derive
 
     configuration, bus = _open(where)
     report, slices, seconds = derive(bus, load_trust(configuration).issuers, configuration.shards)
@@ -175,7 +179,7 @@ def replay(where: Where, as_json: Json = False) -> None:
 
 def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
     """Print a report like a compiler: where and what, then why and what next; leave with 1 where it is not good."""
-    from seawall.ops.findings import RULES
+    from seawall.ops.verification.findings import RULES
 
     out = out or sys.stdout
     findings = [*report.findings, *report.behind]
@@ -214,7 +218,7 @@ def demo(
 
     Example: seawall demo --dir ./demo
     """
-    from seawall.ops.demo import demo as rehearse
+    from seawall.ops.demo.demo import demo as rehearse
 
     raise typer.Exit(rehearse(directory, seed))
 
@@ -317,7 +321,7 @@ def exposures(
     Example: seawall exposures desk.toml --as-of 2021-05-19T13:00 --top 10
     """
     from seawall.ops import exposures as reports
-    from seawall.ops.limits_cli import parse_time
+    from seawall.ops.commands.limits import parse_time
 
     configuration, bus = _open(where)
     with reports.progress(bus, configuration.shards) as seen:
@@ -378,7 +382,7 @@ def forecast(
     Example: seawall forecast desk.toml --score
     """
     from seawall.ops import forecasts
-    from seawall.ops.limits_cli import parse_time
+    from seawall.ops.commands.limits import parse_time
 
     configuration, bus = _open(where)
     if liquidations:

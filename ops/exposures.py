@@ -22,7 +22,7 @@ from seawall.operators.core.frames import Frame
 from seawall.operators.core.limit_report import LimitStanding, standings
 from seawall.operators.core.limits import LimitsState
 from seawall.ops.limits import time_text
-from seawall.ops.replay import read_all
+from seawall.ops.verification.replay import read_all
 from seawall.schemas.slices import Slice, decode_slice
 
 BAR = 12

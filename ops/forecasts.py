@@ -14,7 +14,7 @@ from rich.table import Table as View
 
 from seawall.connectors.bus import Bus
 from seawall.ops.limits import time_text
-from seawall.ops.replay import read_all
+from seawall.ops.verification.replay import read_all
 from seawall.schemas.errors import UsageError
 
 WORDS = {

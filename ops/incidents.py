@@ -15,7 +15,7 @@ import orjson
 
 from seawall.connectors.bus import Bus
 from seawall.operators.core.mitigation.control import LADDER, STATES
-from seawall.ops.replay import read_all
+from seawall.ops.verification.replay import read_all
 from seawall.schemas import events as ev
 from seawall.schemas.slices import decode_slice
 

@@ -24,7 +24,7 @@ from seawall.connectors.limit_documents import (
     write_document,
 )
 from seawall.operators.core.policy import Policy
-from seawall.ops.replay import read_all
+from seawall.ops.verification.replay import read_all
 from seawall.schemas import dsse
 from seawall.schemas.configuration import Configuration, read_toml
 from seawall.schemas.errors import Reason, Rejected, UsageError

@@ -18,7 +18,7 @@ import pytest
 from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
 from seawall.operators.core.directory import shard_of
-from seawall.ops.replay import replay
+from seawall.ops.verification.replay import replay
 from seawall.schemas.slices import decode_slice
 from seawall_testing import crisis, digest
 from seawall_testing.checks import CHECKS, Subject, subjects

@@ -81,7 +81,7 @@ def test_a_folder_that_holds_something_else_is_refused_untouched(finished: Path,
 def test_without_a_folder_the_demo_takes_new_ones_under_the_current(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seawall.ops.demo import new_folder
+    from seawall.ops.demo.demo import new_folder
 
     monkeypatch.chdir(tmp_path)
     first = new_folder()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from seawall.ops.demo_scenario import LATE, REPEATED, Scenario, write_scenario
-from seawall.ops.demo_world import EXPIRY_US, UNCOVERED
+from seawall.ops.demo.scenario import LATE, REPEATED, Scenario, write_scenario
+from seawall.ops.demo.world import EXPIRY_US, UNCOVERED
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.decode import decode_event
 from seawall.schemas.errors import Rejected

@@ -13,9 +13,9 @@ from seawall.connectors.bus import open_bus
 from seawall.connectors.trust import load_trust
 from seawall.ops import forecasts
 from seawall.ops.cli import app
-from seawall.ops.replay import replay
 from seawall.ops.run import run
-from seawall.ops.verify import verify
+from seawall.ops.verification.replay import replay
+from seawall.ops.verification.verify import verify
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, transfer

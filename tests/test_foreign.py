@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from seawall.ops.demo_scenario import write_scenario
+from seawall.ops.demo.scenario import write_scenario
 from seawall.schemas.dsse import pae
 from seawall.schemas.evidence import note, tlog
 from seawall.schemas.evidence.documents import COMMAND

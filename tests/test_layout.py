@@ -35,7 +35,10 @@ PACKAGES = {
     "seawall.operators.core.saccr": "operators/core/saccr",
     "seawall.operators.core.valuation": "operators/core/valuation",
     "seawall.ops": "ops",
+    "seawall.ops.commands": "ops/commands",
+    "seawall.ops.demo": "ops/demo",
     "seawall.ops.kafka": "ops/kafka",
+    "seawall.ops.verification": "ops/verification",
     "seawall.schemas": "schemas",
 }
 # Who may import whom, besides itself.

@@ -18,8 +18,8 @@ from seawall.operators.core.frames import Table
 from seawall.operators.core.limit_cells import Cells
 from seawall.operators.core.limit_rules import Limit
 from seawall.operators.core.policy import Policy
-from seawall.ops.findings import Report
-from seawall.ops.verify_limits import verify_limits
+from seawall.ops.verification.findings import Report
+from seawall.ops.verification.limits import verify_limits
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.limit_documents import PAYLOAD_TYPE, LimitDocument, check_document, loosenings, parse_document

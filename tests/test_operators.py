@@ -27,7 +27,7 @@ from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows import risk, seal
 from seawall.operators.core.frames import Audited, Enforced, Frame, Planned, Signed
 from seawall.operators.core.risk import Unsigned
-from seawall.ops.verify import verify
+from seawall.ops.verification.verify import verify
 from seawall.schemas import dsse
 from seawall.schemas.configuration import content_sha256, load_configuration
 from seawall.schemas.errors import BusError, InvariantError

@@ -23,9 +23,9 @@ from test_kills import killed
 from seawall.connectors.bus import open_bus
 from seawall.connectors.trust import load_trust
 from seawall.operators.core.audit import GENESIS, leaf_hash
-from seawall.ops.findings import Report
-from seawall.ops.verify import verify
-from seawall.ops.verify_log import LogCheck, trusted_logs
+from seawall.ops.verification.findings import Report
+from seawall.ops.verification.logs import LogCheck, trusted_logs
+from seawall.ops.verification.verify import verify
 from seawall.schemas.configuration import load_configuration
 from seawall_testing import crisis
 from seawall_testing.runs import CLI, seawall

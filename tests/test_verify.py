@@ -13,11 +13,11 @@ import pytest
 
 from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
-from seawall.ops.findings import Report
-from seawall.ops.replay import replay
 from seawall.ops.run import run
-from seawall.ops.verify import verify
-from seawall.ops.verify_log import trusted_logs
+from seawall.ops.verification.findings import Report
+from seawall.ops.verification.logs import trusted_logs
+from seawall.ops.verification.replay import replay
+from seawall.ops.verification.verify import verify
 from seawall.schemas import dsse
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.records import Stored

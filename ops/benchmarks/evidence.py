@@ -22,8 +22,8 @@ from seawall.connectors.logs import log_key
 from seawall.operators.core.audit import AuditState, audit_value, leaf_hash, slice_decision
 from seawall.operators.core.frames import Decision
 from seawall.operators.core.sealing import SealState, check_partition, origin_of
-from seawall.ops.findings import Report
-from seawall.ops.verify_log import LogCheck, Logs
+from seawall.ops.verification.findings import Report
+from seawall.ops.verification.logs import LogCheck, Logs
 from seawall.schemas import dsse
 from seawall.schemas.evidence.note import sign_note
 

@@ -27,7 +27,7 @@ from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.foresight.models import PRECISION
 from seawall.operators.core.foresight.scores import BOUNDS
 from seawall.ops import run as runner
-from seawall.ops.replay import read_all
+from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.measures import ACCOUNT
 from seawall.schemas.slices import decode_slice

@@ -30,7 +30,7 @@ from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import FirmState
 from seawall.operators.core.limits import LimitsState
 from seawall.ops import run as runner
-from seawall.ops.replay import read_all
+from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.slices import decode_slice
 

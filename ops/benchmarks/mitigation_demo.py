@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from seawall.ops.demo_plot import TRANSFERS
-from seawall.ops.demo_scenario import write_scenario
+from seawall.ops.demo.plot import TRANSFERS
+from seawall.ops.demo.scenario import write_scenario
 from seawall.ops.rehearsal import Rehearsal, Result, World
 from seawall.schemas.configuration import load_configuration
 

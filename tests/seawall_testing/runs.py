@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from seawall.connectors.bus import open_bus
 from seawall.ops.cli import main
-from seawall.ops.replay import read_all
+from seawall.ops.verification.replay import read_all
 
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
 Contents = dict[tuple[str, int], list[tuple[int, str, tuple[tuple[str, str], ...], bytes]]]

@@ -14,7 +14,7 @@ from seawall.connectors.cosigning import parse_witness
 from seawall.connectors.logs import CHECKPOINT, TOPIC, LogFolder, log_folder, log_key
 from seawall.connectors.trust import load_trust
 from seawall.operators.core.sealing import SealRule, origin_of
-from seawall.ops.findings import Report
+from seawall.ops.verification.findings import Report
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.evidence.note import NoteError, NoteKey, open_note, parse_note
 from seawall.schemas.evidence.tiles import ENTRY_BYTES_MAX, File, LogEdge

@@ -15,7 +15,7 @@ from seawall.connectors.trust import Trust
 from seawall.operators.core import audit
 from seawall.operators.core.frames import Decision
 from seawall.operators.core.sealing import origin_of
-from seawall.ops.findings import Report
+from seawall.ops.verification.findings import Report
 from seawall.schemas import dsse
 from seawall.schemas.errors import VerificationError
 from seawall.schemas.evidence.documents import state_type

@@ -10,9 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from seawall.ops import demo_world
-from seawall.ops.demo_activity import activity_records
-from seawall.ops.demo_market import END_S, START_US, Placed, market_records
+from seawall.ops.demo import world
+from seawall.ops.demo.activity import activity_records
+from seawall.ops.demo.market import END_S, START_US, Placed, market_records
 
 REPEATED = 6
 LATE = 8
@@ -84,12 +84,12 @@ def write_scenario(folder: Path, seed: int) -> Scenario:
     events += [*_trouble(rng, events), *broken]
     events.sort(key=lambda placed: placed.at_us)
     folder.mkdir(parents=True, exist_ok=True)
-    reference = [Placed(0, record) for record in demo_world.reference_records()]
+    reference = [Placed(0, record) for record in world.reference_records()]
     (folder / "reference.jsonl").write_bytes(b"".join(map(_line, reference)))
     (folder / "events.jsonl").write_bytes(b"".join(map(_line, events)))
-    (folder / "limits.toml").write_text(demo_world.limits_text(), "utf-8")
-    (folder / "playbook.toml").write_text(demo_world.playbook_text(), "utf-8")
-    (folder / "desk.toml").write_text(demo_world.CONFIGURATION, "utf-8")
+    (folder / "limits.toml").write_text(world.limits_text(), "utf-8")
+    (folder / "playbook.toml").write_text(world.playbook_text(), "utf-8")
+    (folder / "desk.toml").write_text(world.CONFIGURATION, "utf-8")
     return Scenario(
         configuration=folder / "desk.toml",
         seed=seed,

@@ -6,7 +6,7 @@ needs it: one to a margin call that is met, one to default with an affiliate, on
 
 from typing import NamedTuple
 
-from seawall.ops.demo_world import UNCOVERED
+from seawall.ops.demo.world import UNCOVERED
 
 BLOCKED_S = 548  # from here binance lets no money out, and hedges go elsewhere
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from seawall.operators.core.limit_rules import LEVELS
-from seawall.ops.demo_scenario import Moment
+from seawall.ops.demo.scenario import Moment
 from seawall.schemas import dsse
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import VerificationError

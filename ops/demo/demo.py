@@ -23,15 +23,15 @@ from rich.text import Text
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import key_path, public_keys
-from seawall.ops import demo_tables as tables
-from seawall.ops.demo_live import Summary
-from seawall.ops.demo_scenario import Scenario, write_scenario
-from seawall.ops.demo_tamper import tamper
-from seawall.ops.demo_watch import Watch
-from seawall.ops.findings import Report
-from seawall.ops.replay import read_all, replay
+from seawall.ops.demo import tables
+from seawall.ops.demo.live import Summary
+from seawall.ops.demo.scenario import Scenario, write_scenario
+from seawall.ops.demo.tamper import tamper
+from seawall.ops.demo.watch import Watch
 from seawall.ops.run import run
-from seawall.ops.verify import verify
+from seawall.ops.verification.findings import Report
+from seawall.ops.verification.replay import read_all, replay
+from seawall.ops.verification.verify import verify
 from seawall.schemas.configuration import Configuration, load_configuration
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import UsageError

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from seawall.connectors.bus import open_bus
-from seawall.ops.demo_scenario import Moment, Scenario
-from seawall.ops.demo_tables import COLOURS, because, clock, target
-from seawall.ops.demo_watch import Watch
+from seawall.ops.demo.scenario import Moment, Scenario
+from seawall.ops.demo.tables import COLOURS, because, clock, target
+from seawall.ops.demo.watch import Watch
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import BusError
 

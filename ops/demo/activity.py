@@ -9,7 +9,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from seawall.ops.demo_market import (
+from seawall.ops.demo.market import (
     LISTINGS,
     PERPETUALS,
     START_US,
@@ -19,7 +19,7 @@ from seawall.ops.demo_market import (
     quantity_text,
     traded_price,
 )
-from seawall.ops.demo_plot import (
+from seawall.ops.demo.plot import (
     BLOCKED_S,
     CAMPAIGNS,
     NOTICES,

@@ -83,7 +83,7 @@ def keys(
     """
     from seawall.connectors.logs import log_key
     from seawall.operators.core.sealing import origin_of
-    from seawall.ops.verify_log import trusted_logs
+    from seawall.ops.verification.logs import trusted_logs
     from seawall.schemas.configuration import where as find
 
     configuration = find(where)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seawall.ops.demo_market import LISTINGS, VENUES
+from seawall.ops.demo.market import LISTINGS, VENUES
 
 EXPIRY_US = 1_766_736_000_000_000  # 2025-12-26T08:00:00Z
 UNCOVERED = "iris-ventures/pilot"  # the one account without a limit: trading in it is refused by default

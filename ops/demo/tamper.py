@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seawall.connectors.bus import open_bus
-from seawall.ops.findings import Finding
-from seawall.ops.verify import verify
+from seawall.ops.verification.findings import Finding
+from seawall.ops.verification.verify import verify
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.dsse import PublicKey
 

@@ -7,8 +7,8 @@ What is checked, partition by partition, streaming
    from the records that it speaks of. So the last record of a partition is covered as well as the first.
 3. Every other record: its id, its count, its key, and that the audit states its hash; commands: their signature.
 4. Nothing stands on a derived topic that the audit does not know of, and nothing that the journal gives is missing.
-5. What slices say was taken from topics that others write stands there, byte for byte (`verify_taken`).
-6. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`verify_log`).
+5. What slices say was taken from topics that others write stands there, byte for byte (`taken`).
+6. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`logs`).
 
 A finding names topic, partition and offset, and its rule says why and what next (`findings`). A run that was cut is
 told from one that was changed.
@@ -24,10 +24,10 @@ import orjson
 from seawall.connectors.bus import TOPICS, Bus
 from seawall.connectors.trust import Trust
 from seawall.operators.core import audit
-from seawall.ops.findings import Report
-from seawall.ops.verify_log import LogCheck, Logs
-from seawall.ops.verify_taken import TAKEN, Taken
-from seawall.ops.verify_trail import RecordCheck, Trail, all_records
+from seawall.ops.verification.findings import Report
+from seawall.ops.verification.logs import LogCheck, Logs
+from seawall.ops.verification.taken import TAKEN, Taken
+from seawall.ops.verification.trail import RecordCheck, Trail, all_records
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.records import Stored
 from seawall.schemas.slices import Slice, decode_slice

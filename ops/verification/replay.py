@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from seawall.connectors.bus import Bus
 from seawall.operators.core.risk import Risk
-from seawall.ops.findings import Report
-from seawall.ops.verify_taken import TAKEN, Taken
+from seawall.ops.verification.findings import Report
+from seawall.ops.verification.taken import TAKEN, Taken
 from seawall.schemas import dsse
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import VerificationError

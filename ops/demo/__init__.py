@@ -1,0 +1,1 @@
+"""The demo: a simulated crisis, told while it runs, then verified and tampered with."""

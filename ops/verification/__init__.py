@@ -1,0 +1,1 @@
+"""Whether what stands is what was written and decided: verify and replay."""
