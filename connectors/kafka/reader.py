@@ -31,6 +31,7 @@ MOVING = (
     KafkaError._TRANSPORT,
     KafkaError._TIMED_OUT,
     KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._DESTROY_BROKER,  # the client lets go of a broker that has died, and what was asked of it with it
 )
 UNKNOWN_S = 15.0  # brokers hear of topics one after the other: of new ones, and of all when they start again
 MOVING_S = 0.1
