@@ -11,14 +11,11 @@ import gc
 import json
 import logging
 import os
-import random
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +29,7 @@ from seawall.connectors.topics import topic_partitions
 from seawall.ops.health_server import answering
 from seawall.ops.joins import check_joins
 from seawall.ops.migration_mark import check_mark
+from seawall.ops.ports import free_ports
 from seawall.ops.sealing import SealThread
 from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import RUN_FILE, Configuration
@@ -50,7 +48,6 @@ RECOVERY = "recovery"
 MARKET_RECOVERY = "recovery-market"
 DAY_US = 86_400_000_000
 WARN_DAYS = 14
-PORTS = (15_000, 30_000)  # of worker processes; Linux gives outgoing connections those from 32,768 on
 SNAPSHOT_EXIT = 75  # of a worker process whose recovery store cannot be read (EX_TEMPFAIL)
 
 
@@ -399,7 +396,7 @@ def _risk_processes(
     from seawall.connectors.recovery import open_recovery
 
     open_recovery(configuration.directory / RECOVERY)
-    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
+    addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(processes))
     children = [
         subprocess.Popen(
             [sys.executable, "-m", "seawall.ops.worker", str(configuration.path), str(number), addresses, str(workers)]
@@ -451,15 +448,3 @@ def _tell(children: list["subprocess.Popen[str]"], line: str) -> None:
             child.stdin.flush()
         except BrokenPipeError:
             pass
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on, below those that outgoing connections are given meanwhile."""
-    found: list[int] = []
-    for port in random.sample(range(*PORTS), 1000):
-        with socket.socket() as entry, suppress(OSError):
-            entry.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            break
-    return found

@@ -17,6 +17,7 @@ from pathlib import Path
 from seawall.ops.kafka.artifacts import jars
 from seawall.ops.kafka.certificates import write_certificates
 from seawall.ops.kafka.properties import HOST, LISTENERS, SCRAM, server_properties
+from seawall.ops.ports import free_ports
 from seawall.schemas.errors import BusError
 
 START_S = 120.0
@@ -186,18 +187,6 @@ class Cluster:
 
     def _java(self) -> list[str]:
         return ["java", *JVM, *self._jvm, LOG_PROPERTY, "-cp", self._classpath]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def end(pids: list[int]) -> None:
