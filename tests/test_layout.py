@@ -50,6 +50,13 @@ MAY_IMPORT = {
     "dataflows": {"schemas", "operators.core", "operators", "connectors"},
     "ops": {"schemas", "operators.core", "operators", "connectors", "dataflows"},
 }
+# Of the core, what runs in `market` or by itself: it learns with River, and what it said is journaled.
+BEFORE_THE_JOURNAL = ("seawall.operators.core.detection", "seawall.operators.core.market")
+UNLIKE = {
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "pow", "float_power", "cbrt", "hypot", "tanh",
+    "sin", "cos", "erf", "sum", "nansum", "fsum", "mean", "nanmean", "average", "std", "var", "median", "quantile",
+    "percentile", "dot", "vdot", "inner", "matmul", "einsum", "tensordot", "linalg", "cov", "corrcoef", "random",
+}  # fmt: skip
 # What the pure core must not see: engines, input and output, clocks, chance.
 IMPURE = {
     "bytewax", "confluent_kafka", "prometheus_client", "rich", "typer",
@@ -162,6 +169,26 @@ def test_the_core_opens_nothing_and_asks_nobody_for_the_time() -> None:
                 if name in ("now", "utcnow", "today", "open", "print", "input", "exec", "eval"):
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name}()")
     assert wrong == []
+
+
+def test_arithmetic_behind_the_journal_is_what_every_host_does_alike() -> None:
+    """No function whose bits depend on processor, library or version (DESIGN §1), and no power but of whole numbers."""
+    wrong, seen = [], 0
+    for module, path in modules():
+        if room_of(module) != "operators.core" or module.startswith(BEFORE_THE_JOURNAL):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            seen += 1
+            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("np", "math"):
+                wrong += [f"{place}: {node.value.id}.{node.attr}"] if node.attr in UNLIKE else []
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+                wrong.append(f"{place}: @")
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+                whole = isinstance(node.right, ast.Constant) and isinstance(node.right.value, int)
+                wrong += [] if whole else [f"{place}: **"]
+    assert wrong == []
+    assert seen > 10_000
 
 
 def test_schemas_connectors_and_the_core_load_without_bytewax_and_all_but_detectors_without_river() -> None:

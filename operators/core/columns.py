@@ -27,6 +27,17 @@ def sum_by(of: NDArray[np.int64], weights: NDArray[np.float64], count: int) -> N
     return np.asarray(np.bincount(of, weights, count), dtype=np.float64)
 
 
+def totals(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sum over the last axis, first to last, 0 where it is empty.
+
+    ``np.sum`` adds in pairs, and the built-in ``sum`` compensates rounding from Python 3.12 on: other bits.
+    """
+    if not values.shape[-1]:
+        return np.zeros(values.shape[:-1])
+    sums: NDArray[np.float64] = values.cumsum(axis=-1)[..., -1]
+    return sums
+
+
 class Columns:
     """Named arrays with ``size`` rows in use.
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.columns import Columns
+from seawall.operators.core.columns import Columns, totals
 from seawall.operators.core.frames import Markets
 from seawall.operators.core.limit_rules import Limit
 from seawall.operators.core.valuation.limit_scaling import (
@@ -232,4 +232,4 @@ def _mean(markets: Markets, basket: tuple[str, ...]) -> list[float]:
 
 def _plain_mean(values: list[float]) -> float:
     known = [value for value in values if value == value]  # noqa: PLR0124 (no NaN)
-    return sum(known) / len(known) if known else float("nan")
+    return float(totals(np.array(known))) / len(known) if known else float("nan")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.account_values import AccountValues
 from seawall.operators.core.book import Balances, Positions
-from seawall.operators.core.columns import sum_by
+from seawall.operators.core.columns import sum_by, totals
 from seawall.operators.core.directory import Directory
 from seawall.operators.core.marks import Marks
 from seawall.operators.core.options import OptionSheet
@@ -56,7 +56,7 @@ class WideSums:
         arrays, directory = self._directory.arrays, self._directory
         firm = [2, 3, 4, 0, 5, 6, 7, 8] if len(counterparty) > len(COUNTERPARTY) else [2, 3, 4, 0]
         sums = {
-            "firm": _totals(counterparty[firm]),
+            "firm": totals(counterparty[firm]),
             "underlying": self._by_underlying(arrays),
             "venue": _by(arrays["venue_or_none"], account_sums, len(directory.venues)),
             "group": np.zeros((len(counterparty), 0)),
@@ -139,9 +139,3 @@ def _by(of: I8, columns: tuple[F8, ...], count: int) -> F8:
     for at, column in enumerate(columns):
         sums[at] = sum_by(of, column, count)[:count]
     return sums
-
-
-def _totals(rows: F8) -> F8:
-    """Return the sum of each row, first to last."""
-    totals: F8 = rows.cumsum(axis=1)[:, -1] if rows.shape[1] else np.zeros(len(rows))
-    return totals

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.foresight.linear import moments, product, solve, total
+from seawall.operators.core.columns import totals
+from seawall.operators.core.foresight.linear import moments, product, solve
 from seawall.operators.core.valuation.arithmetic import exp
 
 F8 = NDArray[np.float64]
@@ -50,7 +51,7 @@ class Logistic:
         """Take one batch of outcomes (0 or 1), each of which counts ``weights``."""
         guess = probability(self.log_odds(terms))
         self._precision = self._precision + moments(terms * (weights * guess * (1.0 - guess)), terms)
-        self.weights = self.weights + solve(self._precision, total(terms * (weights * (outcomes - guess))))
+        self.weights = self.weights + solve(self._precision, totals(terms * (weights * (outcomes - guess))))
 
     def snapshot(self) -> list[Any]:
         """Return the state as arrays."""

@@ -3,20 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from seawall.operators.core.columns import totals
+
 F8 = NDArray[np.float64]
-
-
-def total(values: F8) -> F8:
-    """Return the sum over the last axis, first to last; 0 where it is empty."""
-    if not values.shape[-1]:
-        return np.zeros(values.shape[:-1])
-    sums: F8 = values.cumsum(axis=-1)[..., -1]
-    return sums
 
 
 def mean(values: F8) -> F8:
     """Return the mean over the last axis, which must not be empty."""
-    return np.asarray(total(values) / values.shape[-1])
+    return np.asarray(totals(values) / values.shape[-1])
 
 
 def solve(matrix: F8, right: F8) -> F8:
@@ -60,4 +54,4 @@ def moments(rows: F8, other: F8 | None = None) -> F8:
     Shape (rows, columns) with (others, columns) gives (rows, others).
     """
     right = rows if other is None else other
-    return np.stack([total(row * right) for row in rows])
+    return np.stack([totals(row * right) for row in rows])

@@ -4,14 +4,15 @@ Horizons up to an hour are forecast from bars of a minute, the day from bars of 
 bid and ask that a minute's return has in a thin market would count a hundred times over.
 """
 
+from math import sqrt
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seawall.operators.core.columns import totals
 from seawall.operators.core.foresight.bars import Bars
 from seawall.operators.core.foresight.factor import Factor
-from seawall.operators.core.foresight.linear import total
 from seawall.operators.core.foresight.quantiles import LEVELS
 from seawall.operators.core.foresight.volatility import FLOOR, PRIOR, YEAR_S, Outcome, VolatilityForecasts
 from seawall.operators.core.frames import Holdings
@@ -44,7 +45,7 @@ class QuantileScores:
         pinball = np.maximum(levels * off, (levels - 1.0) * off)
         qlike = log(forecast) + came * came / forecast
         parts = [np.ones((1, len(at))), qlike[None], below.astype(np.float64), pinball]
-        self.sums += total(np.concatenate(parts))
+        self.sums += totals(np.concatenate(parts))
 
     def row(self, horizon_s: int) -> dict[str, Any]:
         """Return the figures as they are published."""
@@ -121,13 +122,14 @@ class Markets:
     def rows(self, book: Holdings) -> list[dict[str, Any]]:
         """Return volatility (a fraction per year^½) and quantiles of each instrument, as they are published."""
         states, priced = self.states(), ((book.price > 0) & book.linear).nonzero()[0].tolist()
+        deviations = {horizon: self.deviation(horizon).tolist() for horizon in HORIZONS_S}
         return [
             {
                 "scope": f"instrument:{book.names[number]}",
                 "horizon_s": horizon,
-                "volatility": float(self.deviation(horizon)[number]) * (YEAR_S / horizon) ** 0.5,
+                "volatility": deviations[horizon][number] * sqrt(YEAR_S / horizon),
                 "quantiles": {
-                    f"{level:g}": float(multiple * self.deviation(horizon)[number])
+                    f"{level:g}": multiple * deviations[horizon][number]
                     for level, multiple in zip(LEVELS, self.horizons[horizon].quantiles.multiples.tolist(), strict=True)
                 },
                 "state": STATES[states.item(number)],
@@ -155,7 +157,7 @@ class Markets:
 def spread_of(markets: Markets, at: I8, horizon_s: int) -> F8:
     """Return the deviation of each underlying, of one without an instrument that of the wide prior."""
     found = markets.deviation(horizon_s)
-    scale = (horizon_s / YEAR_S) ** 0.5
+    scale = sqrt(horizon_s / YEAR_S)
     if not len(found):
         return np.full(len(at), PRIOR * scale)
     known: F8 = np.where(at >= 0, np.maximum(found[np.maximum(at, 0)], FLOOR * scale), PRIOR * scale)

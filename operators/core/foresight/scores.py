@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.foresight.linear import total
+from seawall.operators.core.columns import totals
 from seawall.operators.core.valuation.arithmetic import log
 
 F8 = NDArray[np.float64]
@@ -37,8 +37,8 @@ class Scores:
         True where the champion changed.
         """
         self.count += len(outcomes)
-        self.hits += float(total(outcomes))
-        self._own += float(total(weights * outcomes))
+        self.hits += float(totals(outcomes))
+        self._own += float(totals(weights * outcomes))
         fade = max(0.0, 1.0 - len(outcomes) / MEMORY)
         for model, said in enumerate(forecasts):
             bins = np.searchsorted(np.array(BOUNDS), said, side="right")
@@ -47,7 +47,7 @@ class Scores:
             loss = -log(np.where(outcomes > 0, said, 1.0 - said))
             off = outcomes - said
             parts = (np.ones(len(said)), loss, off * off, weights * off, weights * said * (1.0 - said))
-            self.recent[model] = fade * self.recent[model] + total(np.stack(parts))
+            self.recent[model] = fade * self.recent[model] + totals(np.stack(parts))
         return self._choose()
 
     @property

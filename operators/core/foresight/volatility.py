@@ -26,7 +26,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.foresight.linear import mean, moments, product, solve, total
+from seawall.operators.core.columns import totals
+from seawall.operators.core.foresight.linear import mean, moments, product, solve
 from seawall.operators.core.foresight.quantiles import Quantiles
 from seawall.operators.core.valuation.arithmetic import exp, log
 
@@ -162,8 +163,8 @@ class Horizon:
 
     def _mixture(self, forecasts: F8) -> F8:
         odds = exp(self._losses.min(axis=0) - self._losses)
-        weights = (1.0 - SHARED) * odds / total(odds.T) + SHARED / FORECASTERS
-        return total((weights * forecasts).T)
+        weights = (1.0 - SHARED) * odds / totals(odds.T) + SHARED / FORECASTERS
+        return totals((weights * forecasts).T)
 
     def _begin(self, price: F8) -> None:
         forecasts, self._terms = self._forecasts()
@@ -191,7 +192,7 @@ class Horizon:
         guess = product(self._theta, terms)
         target = guess + np.minimum(np.maximum(target - guess, -4.0), 4.0)
         self._square = FORGET * self._square + moments(terms)
-        self._right = FORGET * self._right + total(terms * target)
+        self._right = FORGET * self._right + totals(terms * target)
         prior = product(self._prior_theta, self._ridge)
         self._theta = solve(self._square + self._ridge, self._right + prior)
         self._smear += SMEAR * (float(mean(np.minimum(ratio * self._smear, 10.0))) - self._smear)

@@ -8,6 +8,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from seawall.operators.core.columns import totals
 from seawall.operators.core.frames import Frame
 from seawall.operators.core.mitigation.diversify import Party, diversify
 from seawall.operators.core.mitigation.routing import Venue, weights
@@ -122,7 +125,7 @@ def _csa(asked: Asked) -> Computed:
     row = table.values[table.measures.index("margin_call")]
     sets = [scope.partition(":")[2] for scope in members("netting_set", asked.candidate.target, asked.frame)]
     due = {name: row.item(table.names.index(name)) for name in sets}
-    amount = sum(value for _, value in sorted(due.items()) if value > 0)
+    amount = float(totals(np.array([value for _, value in sorted(due.items()) if value > 0])))
     if amount <= 0:
         return _nothing("nothing is due under the terms")
     plan = {name: money(value) for name, value in sorted(due.items()) if value > 0}
