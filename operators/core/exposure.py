@@ -54,6 +54,7 @@ class ExposureState:
         self._house: frozenset[str] = frozenset()
         self._closable: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()  # what the playbook has computed
+        self._watches = self._foresees = False  # whether anyone wants to know what accounts do, and what may come
         self._depths: dict[str, list[Any]] = {}
         self._writer = rows.RowWriter(shard)
         self._watch = PriceWatch()
@@ -121,7 +122,13 @@ class ExposureState:
             self.ledger = Ledger(self.shard, configuration)
         self.ledger.configure(configuration)
         self.configuration = configuration
-        self._asked = asked_of(configuration)
+        self._switch()
+
+    def _switch(self) -> None:
+        """Derive from the configuration what is wanted; journals of before lack some of its tables."""
+        self._asked = asked_of(self.configuration)
+        self._watches = bool(self.configuration.get("conduct", {}).get("enabled"))
+        self._foresees = bool(self.configuration.get("forecasts", {}).get("enabled"))
 
     def _frame(self, piece: Slice, digest: str, tables: dict[str, Table], out: rows.SliceRecords) -> Frame:
         ledger = self.ledger
@@ -166,9 +173,7 @@ class ExposureState:
             news=heard + out.news,
             records=out.records,
             decisions=out.decisions,
-            activity=activity_of(piece, ledger, bool(self._second_fills))
-            if self._watches() or self._foresees()
-            else None,
+            activity=activity_of(piece, ledger, bool(self._second_fills)) if self._watches or self._foresees else None,
             partial=self._partial(ledger, piece, digest, markets) if piece.second and decides else None,
             markets=markets,
             ratings=self._ratings,
@@ -178,12 +183,8 @@ class ExposureState:
             book=book_of(ledger, self._markets.depths(piece.as_of_us))
             if decides and "position" in self._asked
             else None,
-            holdings=self._holdings(ledger, piece.as_of_us) if piece.second and decides and self._foresees() else None,
+            holdings=self._holdings(ledger, piece.as_of_us) if piece.second and decides and self._foresees else None,
         )
-
-    def _foresees(self) -> bool:
-        """Tell whether forecasts are made; they are not unless the configuration says so."""
-        return bool(self.configuration.get("forecasts", {}).get("enabled"))
 
     def _holdings(self, ledger: Ledger, as_of_us: int) -> Holdings:
         """Return what forecasts need, of the book as it was last measured."""
@@ -200,10 +201,6 @@ class ExposureState:
             self._markets.depths(as_of_us),
             ledger.contributed.copy(),
         )
-
-    def _watches(self) -> bool:
-        """Tell whether anyone wants to know what accounts do; journals of before have no such setting."""
-        return bool(self.configuration.get("conduct", {}).get("enabled"))
 
     def _sampled(self, ledger: Ledger, as_of_us: int) -> Markets | None:
         """Return what the marks say of markets at the end of a second, None where no limit may ask for it."""
@@ -276,7 +273,8 @@ class ExposureState:
         state = unpack(SCHEMA, data)
         self = cls(state["shard"])
         self.seq, self.configuration = state["seq"], state["configuration"]
-        self._asked = asked_of(self.configuration) if self.configuration else frozenset()
+        if self.configuration:
+            self._switch()
         if state["ledger"] is not None:
             self.ledger = Ledger(self.shard, self.configuration)
             self.ledger.configure(self.configuration)

@@ -46,7 +46,7 @@ def parties_of(ledger: Ledger) -> dict[str, list[float]]:
     for at, number in enumerate(directory.own):
         record = directory.account_records[number]
         if record.holder == "house" and at < len(equity):
-            column = parties.names.index(record.counterparty)
+            column = directory.counterparties[record.counterparty]
             row = found.setdefault(record.counterparty, [parties.values[0].item(column), 0.0])
             row[1] += max(equity.item(at) - initial.item(at), 0.0)
     return found

@@ -29,17 +29,19 @@ class Comovement:
         self._rows = Columns({"price": "f8", "variance": "f8", "samples": "i8"})
         self._covariance: F8 = np.zeros((0, 0))
         self._last_us = 0
+        self._found: F8 | None = None  # the correlations, as long as nothing moves them: they are asked for every slice
 
     def watch(self, proxies: list[int]) -> None:
         """Take the proxies that are known by now; those that were stay in their places."""
         self.proxies += [number for number in proxies if number not in self.proxies]
+        self._found = None
 
     def see(self, prices: F8, as_of_us: int) -> None:
         """Take prices, NaN where there is none; only the first of a minute counts."""
         if not self.proxies or as_of_us // MINUTE_US == self._last_us // MINUTE_US:
             return
         self._reserve(len(prices))
-        rows = self._rows
+        rows, self._found = self._rows, None
         known = np.isfinite(prices)
         at = (known & np.isfinite(rows["price"])).nonzero()[0]
         if len(at):
@@ -55,6 +57,11 @@ class Comovement:
 
     def correlations(self) -> F8:
         """Return the correlation of each proxy with each underlying, 0 where it is not known yet."""
+        if self._found is None:
+            self._found = self._correlated()
+        return self._found
+
+    def _correlated(self) -> F8:
         rows = self._rows
         self._reserve(max([rows.size, *(proxy + 1 for proxy in self.proxies)]))
         variance, warm = rows["variance"], rows["samples"] >= SAMPLES_MIN
@@ -77,4 +84,4 @@ class Comovement:
         """Take the state of a snapshot."""
         self.proxies = list(state[0])
         self._rows.restore(state[1])
-        self._covariance, self._last_us = state[2], state[3]
+        self._covariance, self._last_us, self._found = state[2], state[3], None
