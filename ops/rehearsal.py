@@ -129,7 +129,6 @@ class Rehearsal:
         self._blocked: set[str] = set()
         self._commanded: set[tuple[str, str]] = set()
         self._routes: dict[str, str] = {}
-        self._balance: dict[str, float] = {}
 
     def play(self, records: Iterable[tuple[int, Json]]) -> Result:
         """Play records, given with their times in order, and what follows from them."""

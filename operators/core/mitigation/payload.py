@@ -31,30 +31,13 @@ def payload_of(
     computed
         What was worked out: part of the action, and what it was worked out from, part of the evidence.
     """
-    command, breach, evidence = rule["commands"][candidate.at], candidate.breach, candidate.evidence
+    command = rule["commands"][candidate.at]
     policy = {key: configuration["playbook"][key] for key in ("version", "sha256")}
     kind, _, name = candidate.target.partition(":")
-    joined = evidence.get("with", [])
-    evidence = {key: value for key, value in evidence.items() if key != "with"}
+    evidence = {key: value for key, value in candidate.evidence.items() if key != "with"}
     # A rule may give one target several commands of a kind.
-    cause = [
-        configuration["issuer"],
-        rule["id"],
-        candidate.at,
-        candidate.target,
-        evidence,
-        policy,
-        frame.key,
-        frame.seq,
-    ]
-    reason: dict[str, Any] = {"rule": rule["id"]}
-    if breach is not None:
-        reason |= {key: breach[key] for key in ("limit", "scope", "measure", "level")}
-        reason |= {"observed": repr(breach["value"]), "bound": repr(breach["bound"])}
-    action = {k: text(v) for k, v in command.items() if k not in HANDLING} | (computed.action if computed else {})
-    if command["kind"] == "CALL_MARGIN" and breach is not None and computed is None:
-        action |= margin_call(breach, frame, configuration["reporting_currency"])
-    causes = [*(() if breach is None else breach["evidence"]), *joined]
+    at = [rule["id"], candidate.at, candidate.target]
+    cause = [configuration["issuer"], *at, evidence, policy, frame.key, frame.seq]
     return {
         "v": 1,
         "type": command["kind"],
@@ -71,16 +54,35 @@ def payload_of(
         "nbf_us": frame.cut_us,
         "exp_us": frame.cut_us + expires_us(rule),
         "effect_until_us": None,
-        "action": action,
-        "reason": reason,
+        "action": _action(candidate, command, frame, configuration["reporting_currency"], computed),
+        "reason": _reason(candidate, rule),
         "policy": policy,
         "evidence": {
             **evidence,
             "as_of_us": frame.as_of_us,
-            "causes": causes,
+            "causes": [*(candidate.breach or {}).get("evidence", ()), *candidate.evidence.get("with", ())],
             **({"plan": computed.plan} if computed else {}),
         },
     }
+
+
+def _reason(candidate: Candidate, rule: dict[str, Any]) -> dict[str, Any]:
+    """Return the rule and, where a limit broke, which, by how much."""
+    reason, breach = {"rule": rule["id"]}, candidate.breach
+    if breach is not None:
+        reason |= {key: breach[key] for key in ("limit", "scope", "measure", "level")}
+        reason |= {"observed": repr(breach["value"]), "bound": repr(breach["bound"])}
+    return reason
+
+
+def _action(
+    candidate: Candidate, command: dict[str, Any], frame: Frame, currency: str, computed: Computed | None
+) -> dict[str, Any]:
+    """Return what is to be done: as the rule says, and what was worked out."""
+    action = {k: text(v) for k, v in command.items() if k not in HANDLING} | (computed.action if computed else {})
+    if command["kind"] == "CALL_MARGIN" and candidate.breach is not None and computed is None:
+        action |= margin_call(candidate.breach, frame, currency)
+    return action
 
 
 def expires_us(rule: dict[str, Any]) -> int:

@@ -71,10 +71,6 @@ class Triggers:
             for at, condition in enumerate(conditions_of(rule)):
                 self._index.setdefault(key_of(condition), []).append((number, at, condition))
 
-    def waits_for(self, kind: str) -> bool:
-        """Tell whether any rule has a trigger of a kind."""
-        return any(key[0] == kind for key in self._index)
-
     def hear(self, heard: Heard, now_us: int, resolve: Resolve) -> list[Candidate]:
         """Return the commands of the rules that a trigger fires, rules in order."""
         found: list[Candidate] = []
