@@ -223,6 +223,20 @@ def test_volatility_is_that_of_a_slow_model(path: list[tuple[float, int]]) -> No
     assert state.rows["fast"][0] == pytest.approx(slow_rate(prices, times, FAST_S), rel=1e-9)
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.0, 200), st.integers(-5, 900)), min_size=1, max_size=120))
+def test_marks_taken_one_by_one_give_the_same_bits_as_all_at_once(path: list[tuple[int, float, int]]) -> None:
+    together, alone = VolatilityState(), VolatilityState()
+    price, time_us = np.full(4, np.nan), np.full(4, T0)
+    for number, value, gap_s in path:
+        price[number], time_us[number] = value, time_us[number] + gap_s * SECOND
+        together.sample(price, time_us)
+        alone.sample_one(3, price.item(3), time_us.item(3))  # both know four instruments
+        alone.sample_one(number, value, time_us.item(number))
+    kept, other = together.snapshot(), alone.snapshot()
+    assert {name: kept[name].tobytes() for name in kept} == {name: other[name].tobytes() for name in other}
+
+
 def test_a_mark_that_stands_still_in_time_adds_nothing() -> None:
     state = sampled([100.0, 101.0], [0.0, 1.0])
     before = state.snapshot()["fast"].copy()
