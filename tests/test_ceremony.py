@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import sqlite3
 from pathlib import Path
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from seawall.connectors.key_sets import versions
+from seawall.connectors.keys import new_key
 from seawall.connectors.signers import open_signer
 from seawall.connectors.subscriber import Subscriber, sqlite_subscriber
 from seawall.schemas import dsse
@@ -200,6 +202,23 @@ def test_what_a_revoked_key_signed_after_its_revocation_is_a_finding(ceremony: P
     done = seawall("verify", path)
     assert done.returncode == 1
     assert "which was revoked before audit record" in done.stdout
+
+
+def test_a_key_whose_id_begins_with_a_dash_can_be_revoked(ceremony: Path) -> None:
+    made = (new_key(ceremony / str(number) / "key.pem") for number in itertools.count())
+    dashed = next(key.keyid for key in made if key.keyid.startswith("-"))
+    public = next(path for path in ceremony.glob("*/public.jwks.json") if dashed in path.read_text())
+    ended("keys", "propose", "sets", "--add", f"risk desk:issuer:{public}", *SINCE, folder=ceremony)
+    sign(ceremony, "ada", "bob")
+    ended("keys", "rotate", "sets", folder=ceremony)
+    told = ended("keys", "revoke", "sets", dashed, "--after", "risk/dev/audit/test/0=3", folder=ceremony)
+    assert f"{dashed}  active -> revoked issuer" in told or f"{dashed}  verify-only -> revoked issuer" in told
+
+
+@pytest.mark.parametrize("beginning", ["-8Ab", "-hA", "--_x"])
+def test_a_beginning_of_no_key_is_said_to_be_that_and_not_an_option(ceremony: Path, beginning: str) -> None:
+    refused = seawall("keys", "revoke", "sets", beginning, cwd=ceremony)
+    assert (refused.returncode, f"{beginning!r}" in refused.stderr) == (2, True), refused.stderr
 
 
 def test_key_sets_that_lower_the_epoch_floor_or_skip_a_version_are_refused(ceremony: Path) -> None:

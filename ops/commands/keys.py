@@ -127,7 +127,8 @@ def propose(
     _propose(folder, draft, dry_run)
 
 
-@app.command("revoke")
+# A key's id is base64url: one in 64 begins with a dash, and is an argument all the same.
+@app.command("revoke", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 def revoke(
     folder: Folder,
     kid: Annotated[str, typer.Argument(help="The key's id, or its beginning.")],
