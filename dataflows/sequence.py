@@ -97,6 +97,7 @@ class Sequencer:
             first = NO_TIME if self.standing.as_of_us else self._first_time()
             self._slicer = Slicer(self.standing, event, self._places, configuration.slice_ms * 1000, first)
             self._adopt(read_documents(configuration))
+            self.standing.admission.check_measures()
         except BaseException:
             self._writer.close()
             raise

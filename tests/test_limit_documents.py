@@ -333,6 +333,25 @@ def test_a_configured_document_that_breaks_a_rule_stops_the_run_before_it_begins
         Sequencer(load_configuration(path), MemoryBus())
 
 
+LIKELY: Json = {"id": "likely", "scope": "account:*", "measure": "breach_probability_1h", "hard": 0.5}
+
+
+def test_a_document_with_a_limit_on_a_forecast_is_refused_where_none_are_made(tmp_path: Path) -> None:
+    path = write_prod(tmp_path, *BOOK, documents=(paper(set=[COVER, LIKELY]),))
+    with pytest.raises(UsageError, match=r"0001\.json: DOCUMENT_MUST_NAME_MEASURES_THAT_ARE_COMPUTED: .* likely"):
+        Sequencer(load_configuration(path), MemoryBus())
+
+
+def test_forecasts_are_not_switched_off_under_a_limit_that_is_in_force(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    path = write_prod(tmp_path, *BOOK, documents=(paper(set=[COVER, LIKELY]),))
+    path.write_text(path.read_text() + "[forecasts]\nenabled = true\n")
+    assert ran(path, bus).measures("account:a")["breach_probability_1h"] >= 0.0
+    path.write_text(path.read_text().replace("enabled = true", "enabled = false"))
+    with pytest.raises(UsageError, match="the limit likely in force is on breach_probability_1h"):
+        Sequencer(load_configuration(path), bus)
+
+
 def test_another_document_of_a_version_that_is_journaled_stops_the_run(tmp_path: Path) -> None:
     bus = MemoryBus()
     ran(write_prod(tmp_path, *BOOK), bus)
