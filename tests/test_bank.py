@@ -1,12 +1,16 @@
 """Batch size never shows: singly, in small and in large batches, the same scores and the same state to the last bit."""
 
+import math
+
 import numpy as np
 import pytest
 
+from seawall.operators.core.detection import deviation_bank, deviation_kernel
 from seawall.operators.core.detection.bank import BATCH_MIN, NO_TIME, Bank
 from seawall.operators.core.detection.composite import Composite
 from seawall.operators.core.detection.deviation_bank import DeviationBank
 from seawall.operators.core.detection.deviations import Deviation
+from seawall.operators.core.detection.ranks import BINS
 from seawall.operators.core.detection.samples import Sample, State, observe
 
 KEYS = 24
@@ -68,8 +72,16 @@ def test_a_restored_bank_continues_bit_for_bit():
         )
 
 
+@pytest.fixture(params=["numpy", "numba"])
+def way(request, monkeypatch):
+    if request.param == "numpy":
+        monkeypatch.setattr(deviation_bank, "compiled", lambda: None)
+    elif deviation_kernel.compiled() is None:
+        pytest.skip("numba is not installed")
+
+
 @pytest.mark.parametrize("batch", [1, 15, KEYS])
-def test_the_largest_z_of_a_batch_is_that_of_each_key_alone(batch):
+def test_the_largest_z_of_a_batch_is_that_of_each_key_alone(way, batch):
     _, values = feed(rows=400)
     bank, singles = DeviationBank(KEYS, ("a", "b")), [Deviation(("a", "b")) for _ in range(KEYS)]
     for row in range(len(values)):
@@ -83,3 +95,34 @@ def test_the_largest_z_of_a_batch_is_that_of_each_key_alone(batch):
     other = DeviationBank(KEYS, ("a", "b"))
     other.restore(bank.snapshot())
     assert other.snapshot() == bank.snapshot()
+
+
+def test_one_row_in_one_call_is_the_largest_z_of_its_key_alone(way):
+    _, values = feed(rows=600)
+    bank, single = DeviationBank(2, ("a", "b")), Deviation(("a", "b"))
+    for row in values[:, 0].tolist():
+        score = observe(single, Sample(None, tuple(row)))
+        assert bank.observe_one(1, tuple(row)) == (score.value if score.state is State.READY else None)
+    assert bank.state[1].tolist() == single.numbers()
+    before = bank.snapshot()
+    assert [bank.observe_one(1, (1.0, bad)) for bad in (math.nan, math.inf, -math.inf, 1e101)] == [None] * 4
+    assert bank.snapshot() == before
+
+
+def test_counts_are_halved_alike_however_rows_come(way):
+    chance = np.random.default_rng(3)
+    bank, single = DeviationBank(1, ("a",)), Deviation(("a",))
+    single.take([199_990.0, *[199_990.0 if place == 40 else 0.0 for place in range(BINS)], 1.0, 2.0, 400.0])
+    bank.state[0] = single.numbers()
+    for value in chance.normal(1.0, 2.0, 30).tolist():
+        assert bank.observe_one(0, (value,)) == observe(single, Sample(None, (value,))).value
+    assert bank.state[0].tolist() == single.numbers()
+    assert bank.state[0, 0] < 110_000.0
+
+
+def test_a_key_outside_of_a_bank_is_refused_and_touches_nothing(way):
+    bank = DeviationBank(2, ("a",))
+    before = bank.snapshot()
+    with pytest.raises(IndexError):
+        bank.observe_one(2, (1.0,))
+    assert bank.snapshot() == before

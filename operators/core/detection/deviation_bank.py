@@ -1,7 +1,8 @@
 """The largest z of many keys in one array: what ``Deviation`` says of one, with equal results to the last bit.
 
 A row of one feature costs 3 µs in plain Python, three times what River's own scorers without guard and calibration
-take. In a batch the guard is one comparison and everything else a few operations for all keys together.
+take. With numba (the extra ``fast``) guard, score, calibration and learning are one compiled call, for a row or for a
+batch; without, a batch is a few operations for all keys together.
 """
 
 import numpy as np
@@ -9,13 +10,13 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.detection import moments, ranks
 from seawall.operators.core.detection.bank import BATCH_MIN, Batch
+from seawall.operators.core.detection.deviation_kernel import COUNTS, MOMENTS, READY, TOTAL, compiled
 from seawall.operators.core.detection.deviations import Deviation
 from seawall.operators.core.detection.flat import from_bytes, to_bytes
 from seawall.operators.core.detection.rank_batches import Floats, Ints, bins_of, learn_rank, rank_of
 from seawall.operators.core.detection.samples import VALUE_MAX, Sample, State, observe
 
 _TAG = "devbnk01"
-_TOTAL, _COUNTS, _MOMENTS = 0, slice(1, 1 + ranks.BINS), 1 + ranks.BINS
 
 
 class DeviationBank:
@@ -34,6 +35,26 @@ class DeviationBank:
     def __init__(self, keys: int, names: tuple[str, ...]) -> None:
         self._single = Deviation(names)
         self.state: Floats = np.tile(np.array(self._single.numbers()), (keys, 1))
+        self._width = len(names)
+        self._work = np.zeros(2 * len(names) + 1)  # of one row, for the compiled loop
+
+    def observe_one(self, key: int, values: tuple[float, ...]) -> float | None:
+        """Score and learn one row of one key, at the cost of one call.
+
+        Returns
+        -------
+        float | None
+            0..1; None while the key warms up, and of a row that holds an unusable number, which leaves no trace.
+        """
+        kernels = compiled()
+        if kernels is None:
+            batch = self.observe(np.array([key]), np.array([values]))
+            return float(batch.values[0]) if batch.ready[0] else None
+        work, at = self._work, 0
+        for value in values:
+            work[at] = value
+            at += 1  # noqa: SIM113  enumerate costs a tuple
+        return work.item(-1) if kernels.one(self.state, key, work) == READY else None
 
     def observe(self, keys: Ints, values: Floats) -> Batch:
         """Score and learn one row for each of ``keys``, which must differ.
@@ -45,6 +66,12 @@ class DeviationBank:
         values
             Shape (rows, features). A row that holds an unusable number is not ready and leaves no trace.
         """
+        kernels = compiled()
+        if kernels is not None:
+            work, told = np.zeros((len(keys), 2 * self._width + 1)), np.zeros(len(keys), np.int64)
+            work[:, : self._width] = values
+            kernels.many(self.state, keys, work, told)
+            return Batch(work[:, -1], told == READY)
         result = Batch(np.zeros(len(keys)), np.zeros(len(keys), bool))
         if len(keys) < BATCH_MIN:
             for row, key in enumerate(keys.tolist()):
@@ -72,8 +99,8 @@ class DeviationBank:
 
 def _advance(state: Floats, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Score all rows, then learn them into ``state``, as ``Deviation`` does with one."""
-    mean, variance, count = (state[:, _MOMENTS + at :: 3] for at in range(3))
-    counts, total = state[:, _COUNTS], state[:, _TOTAL]
+    mean, variance, count = (state[:, MOMENTS + at :: 3] for at in range(3))
+    counts, total = state[:, COUNTS:MOMENTS], state[:, TOTAL]
     gap, known = values - mean, variance > 0.0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         squares = np.minimum(gap * gap / variance, moments.DISTANCE_MAX)
