@@ -4,6 +4,7 @@ Every shard's slices are applied in order of ``seq``. The directory comes from s
 every reference record; source positions only ever advance, so the furthest one of any slice holds.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,8 @@ class Remembered:
     """The last ids of one shard, of fills or of transfers."""
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
-        self._ids: dict[str, None] = dict.fromkeys(ids)
+        # A plain dictionary looks for its oldest key past all that were deleted: 21 µs an id once it is full, not 0.6.
+        self._ids: OrderedDict[str, None] = OrderedDict.fromkeys(ids)
 
     def __contains__(self, name: str) -> bool:
         return name in self._ids
@@ -31,7 +33,7 @@ class Remembered:
         """Remember an id, and forget the oldest beyond ``count_max``."""
         self._ids[name] = None
         while len(self._ids) > count_max:
-            del self._ids[next(iter(self._ids))]
+            self._ids.popitem(last=False)
 
     def ids(self) -> list[str]:
         """Return what is remembered, oldest first."""
