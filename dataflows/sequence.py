@@ -285,7 +285,7 @@ class Sequencer:
             count = next((at for at, item in enumerate(pending) if item[0] >= limit_us), len(pending))
             taken += pending[:count]
             del pending[:count]
-        taken.sort(key=lambda item: item[:3])
+        taken.sort()  # no two have one source and one offset
         for item in taken:
             self._slicer.add(item)
 
