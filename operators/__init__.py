@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seawall.operators.conduct import watch_counterparties
     from seawall.operators.detection import detect
     from seawall.operators.exposure import aggregate_exposure
-    from seawall.operators.foresight import forecast_breaches
+    from seawall.operators.foresight import forecast_breaches, forecast_systemic
     from seawall.operators.limits import enforce_limits
     from seawall.operators.market import watch_market
     from seawall.operators.mitigation import plan_mitigation
@@ -26,6 +26,7 @@ __all__ = [
     "detect",
     "enforce_limits",
     "forecast_breaches",
+    "forecast_systemic",
     "plan_mitigation",
     "publish_state",
     "record_audit",
@@ -41,6 +42,7 @@ _WHERE = {
     "detect": "detection",
     "enforce_limits": "limits",
     "forecast_breaches": "foresight",
+    "forecast_systemic": "foresight",
     "plan_mitigation": "mitigation",
     "publish_state": "state",
     "record_audit": "audit",

@@ -12,7 +12,7 @@ from seawall.operators.conduct import watch_counterparties
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
 from seawall.operators.core.frames import Frame
-from seawall.operators.foresight import forecast_breaches
+from seawall.operators.foresight import forecast_breaches, forecast_systemic
 from seawall.schemas.slices import decode_slice
 
 
@@ -42,7 +42,7 @@ def aggregate_exposure(step_id: str, up: KeyedStream[bytes]) -> KeyedStream[Fram
     frames = forecast_breaches("forecast", watch_counterparties("conduct", slices))
     partials = op.flat_map("partial", frames, _partial)
     wide = keep_state("firm", partials, _firm, FirmState.restore, FirmState.step)
-    return op.merge("frames", frames, wide)
+    return op.merge("frames", frames, forecast_systemic("systemic", wide))
 
 
 def _make(value: bytes) -> ExposureState:

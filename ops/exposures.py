@@ -18,6 +18,8 @@ from rich.table import Table as View
 from seawall.connectors.bus import Bus
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
+from seawall.operators.core.foresight.foresight import ForesightState
+from seawall.operators.core.foresight.wide import WideForesightState
 from seawall.operators.core.frames import Frame
 from seawall.operators.core.limit_report import LimitStanding, standings
 from seawall.operators.core.limits import LimitsState
@@ -60,21 +62,22 @@ def report(bus: Bus, shards: int, as_of_us: int | None, seen: Callable[[], None]
     seen
         Called once per slice, for a progress bar.
     """
-    states = [(ExposureState(shard), LimitsState(str(shard), shard)) for shard in range(shards)]
-    firm, wide = FirmState(), LimitsState(KEY, shards)
+    states = [(ExposureState(one), ForesightState(one), LimitsState(str(one), one)) for one in range(shards)]
+    firm, systemic, wide = FirmState(), WideForesightState(shards), LimitsState(KEY, shards)
     last: dict[str, tuple[LimitsState, Frame]] = {}
     now_us = 0
     for piece in merged(bus, shards, as_of_us):
         seen()
         now_us = piece.as_of_us
-        exposure, limits = states[piece.shard]
-        frame = exposure.step(piece, "")
+        exposure, foresight, limits = states[piece.shard]
+        frame = foresight.step(exposure.step(piece, ""))
         limits.step(frame)
         if frame.decides:
             last[frame.key] = (limits, frame)
         for second in firm.step(frame.partial) if frame.partial is not None else ():
-            wide.step(second)
-            last[KEY] = (wide, second)
+            foreseen = systemic.step(second)
+            wide.step(foreseen)
+            last[KEY] = (wide, foreseen)
     scopes = [scope for key in sorted(last) for scope in _scopes(*last[key])]
     return Report(now_us, sorted(scopes, key=lambda scope: (-scope.utilisation, scope.scope)))
 

@@ -72,13 +72,36 @@ class Volatility(Output):
     state: Literal["warming", "constant", "ready"]
 
 
-class Forecasts(Output):
-    """What a shard forecasts at the end of a second; once an hour with scores, on shard 0 with volatilities too."""
+class Liquidations(Output):
+    """What moves of an underlying from -50 % to +50 %, in steps of 1 %, force present books to sell and to buy.
 
-    shard: int
+    ``alone`` moves only it, ``with_betas`` all others too. ``cascade_multiplier``: how many times its size each move
+    becomes, null where it does not come to rest; ``diverges_at`` the smallest such move. ``depth`` is the notional
+    within 50 basis points, by default (not ``depth_known``) 1 % of what is exposed.
+    """
+
+    scope: str
+    depth: float
+    depth_known: bool
+    alone_sold: list[float]
+    alone_bought: list[float]
+    with_betas_sold: list[float]
+    with_betas_bought: list[float]
+    cascade_multiplier: list[float | None]
+    diverges_at: float | None
+
+
+class Forecasts(Output):
+    """What a shard forecasts at the end of a second; once an hour with scores, on shard 0 with volatilities too.
+
+    Of ``all`` shards, once a minute: the liquidation maps that moved, and once an hour every one.
+    """
+
+    shard: int | Literal["all"]
     seq: int
     as_of_us: int
     forecasts: list[Forecast]
     scores: list[Score] | UnsetType = UNSET
     quantiles: list[QuantileScore] | UnsetType = UNSET
     volatility: list[Volatility] | UnsetType = UNSET
+    liquidations: list[Liquidations] | UnsetType = UNSET

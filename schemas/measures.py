@@ -63,8 +63,11 @@ ASKED_SCOPES: dict[str, tuple[str, ...]] = {
 
 MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES, **ASKED_SCOPES}
 ACCOUNT_FORECASTS = ("breach_probability_1h", "breach_probability_24h")
-FORECASTS = frozenset(ACCOUNT_FORECASTS)
+CASCADE_FORECASTS = ("cascade_multiplier", "cascade_distance")
+FORECASTS = frozenset({*ACCOUNT_FORECASTS, *CASCADE_FORECASTS})
 """What limits may name where ``[forecasts]`` is enabled; on the topic ``forecasts``, not among ``exposures``."""
 MEASURES["account"] = (*MEASURES["account"], *ACCOUNT_FORECASTS)
+MEASURES["underlying"] = (*MEASURES["underlying"], *CASCADE_FORECASTS)
+MEASURES["firm"] = (*MEASURES["firm"], *CASCADE_FORECASTS)
 RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation", *ALONE, "concentration", "wrong_way"})
 RATIO_MAX = 1_000_000.0

@@ -101,7 +101,6 @@ def test_a_thin_market_multiplies_a_move_and_a_thinner_one_never_comes_to_rest()
 
 
 def test_an_unknown_depth_is_a_stated_share_of_what_is_exposed() -> None:
-    held = Exposed(np.array([0, 0]), np.array([0, 1]), np.array([1000.0, -500.0]), np.zeros(2))
-    found, known = depths(np.array([np.nan, 300.0]), held)
+    found, known = depths(np.array([np.nan, 300.0]), np.array([1000.0, 500.0]))
     assert found.tolist() == [DEPTH_UNKNOWN * 1000.0, 300.0]
     assert known.tolist() == [False, True]

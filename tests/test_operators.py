@@ -311,6 +311,7 @@ risk.exposure.conduct.accounts
 risk.exposure.forecast.books
 risk.exposure.partial.flat_map_batch
 risk.exposure.firm
+risk.exposure.systemic.firm
 risk.exposure.frames
 risk.limits.levels
 risk.mitigation.plan

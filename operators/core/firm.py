@@ -79,6 +79,7 @@ class FirmState:
             limit_documents=head["limit_documents"],
             parties=_parties(parts),
             routes=head["routes"],
+            foreseen=[part["foreseen"] for part in parts] if all("foreseen" in part for part in parts) else [],
         )
 
     def _asked(self, parts: list[dict[str, Any]]) -> dict[str, Table]:

@@ -165,6 +165,7 @@ class Frame:
     parties: dict[str, list[float]] | None = None  # counterparty -> our exposure to it, our free funds there
     routes: dict[str, list[float]] | None = None  # venue -> visible depth, taker fee
     holdings: Holdings | None = None  # once per second of event time, where forecasts are made
+    foreseen: list[dict[str, Any]] = field(default_factory=list)  # what shards tell the second operator of forecasts
 
 
 class Enforced(NamedTuple):

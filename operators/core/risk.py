@@ -14,6 +14,7 @@ from seawall.operators.core.desired import DesiredState, tell
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
 from seawall.operators.core.foresight.foresight import ForesightState
+from seawall.operators.core.foresight.wide import WideForesightState
 from seawall.operators.core.frames import Audited, Frame, Planned, Signed
 from seawall.operators.core.limits import LimitsState
 from seawall.operators.core.mitigation import MitigationState
@@ -76,7 +77,7 @@ class Risk:
         self._conduct = [ConductState(shard) for shard in range(shards)]
         self._foresight = [ForesightState(shard) for shard in range(shards)]
         self._deciders = [Decider(str(shard), shard, signer) for shard in range(shards)]
-        self._firm, self._desired = FirmState(), DesiredState()
+        self._firm, self._systemic, self._desired = FirmState(), WideForesightState(shards), DesiredState()
         self._firm_decider = Decider(KEY, shards, signer)
 
     def step(self, value: bytes) -> Iterator[Audited]:
@@ -89,5 +90,5 @@ class Risk:
         told = tell(planned)
         complete = [] if told is None else self._desired.step(told)
         for wide in self._firm.step(frame.partial) if frame.partial is not None else ():
-            complete += self._desired.step(self._firm_decider.plan(wide))
+            complete += self._desired.step(self._firm_decider.plan(self._systemic.step(wide)))
         yield from map(self._firm_decider.finish, complete)

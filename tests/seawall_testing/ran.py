@@ -10,6 +10,7 @@ from seawall.operators.core.conduct import ConductState
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
 from seawall.operators.core.foresight.foresight import ForesightState
+from seawall.operators.core.foresight.wide import WideForesightState
 from seawall.operators.core.frames import Audited, Frame
 from seawall.operators.core.risk import Decider, Unsigned
 from seawall.schemas.records import Record
@@ -82,6 +83,7 @@ class Ran:
         self.foresight = [ForesightState(shard) for shard in range(shards)]
         self._deciders = [Decider(str(shard), shard, Unsigned()) for shard in range(shards)]
         self._firm, self._firm_decider = FirmState(), Decider(KEY, shards, Unsigned())
+        self.systemic, self.wide_frames = WideForesightState(shards), list[Frame]()  # frames as the firm made them
         for value in values:
             self._step(value)
 
@@ -96,8 +98,9 @@ class Ran:
         self.frames.append(frame)
         self.audited.append(self._deciders[piece.shard].step(frame))
         for wide in self._firm.step(frame.partial) if frame.partial is not None else ():
-            self.frames.append(wide)
-            self.audited.append(self._firm_decider.step(wide))
+            self.wide_frames.append(wide)
+            self.frames.append(self.systemic.step(wide))
+            self.audited.append(self._firm_decider.step(self.frames[-1]))
 
     def records(self, topic: str) -> list[Record]:
         """Return all records of a topic, in the order in which they came."""

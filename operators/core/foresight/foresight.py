@@ -9,6 +9,8 @@ Procedure
    are in danger, and moved, are written.
 4. Every hour: all are written, with the figures of how good forecasts have been, and a bounded number of them is kept
    to learn from.
+5. Every minute: the liquidation map of the shard's books goes to the second operator (``wide``), from shard 0 with what
+   all shards know of markets.
 
 Levels are those of the limit on ``margin_ratio`` of all accounts, where there is one; else 1, the hard one. Limits
 may be on ``breach_probability_1h`` and ``breach_probability_24h`` of an account, which are those of the hard level;
@@ -23,6 +25,7 @@ import orjson
 from numpy.typing import NDArray
 
 from seawall.operators.core.foresight.accounts import Accounts, expected_growth, terms
+from seawall.operators.core.foresight.cascades import depths_of, shard_map
 from seawall.operators.core.foresight.markets import HORIZONS_S, STATES, Markets, spread_of
 from seawall.operators.core.foresight.models import EVERY_S, MODELS, TERMS, Models
 from seawall.operators.core.foresight.passage import Exposed, deviation, distance, paired
@@ -30,18 +33,19 @@ from seawall.operators.core.foresight.scores import BOUNDS
 from seawall.operators.core.frames import Frame, Holdings, Table
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.measures import ACCOUNT, ACCOUNT_FORECASTS, FORECASTS
+from seawall.schemas.measures import ACCOUNT, ACCOUNT_FORECASTS
 from seawall.schemas.records import Record
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-SCHEMA: Final = "foresight/1"
+SCHEMA: Final = "foresight/2"
 LEVELS: Final = ("soft", "hard")
 EQUITY, GROSS, MAINTENANCE, RATIO = (
     ACCOUNT.index(name) for name in ("equity", "gross_notional", "maintenance_margin", "margin_ratio")
 )
 MEASURED_S: Final = (3600, 86_400)  # of ACCOUNT_FORECASTS
 HOUR_US: Final = int(EVERY_S) * 1_000_000
+MINUTE_US: Final = 60_000_000
 SAMPLE_MAX: Final = 256  # accounts kept per hour and level to learn from
 ENDANGERED: Final = 0.01  # probability within a day from which an account is written whenever it moves
 MOVED: Final = 0.05  # of what was written last: what stands on the topic is what is believed
@@ -72,7 +76,7 @@ class ForesightState:
         self._written: F8 = np.zeros(0)  # the probability that was written last, by account; -1: none
         self._filled: list[int] = []  # since the last minute
         self._traded: list[int] = []  # since the last second
-        self._hour = -1
+        self._hour = self._minute = -1
         self._extended: tuple[Any, Any] = (None, None)
 
     def step(self, frame: Frame) -> Frame:
@@ -89,13 +93,15 @@ class ForesightState:
         self._grow(table.values.shape[1])
         self._settle(table, frame.as_of_us)
         if frame.holdings is not None:
-            frame = self._foresee(frame, frame.holdings, table)
+            frame = self._tell(self._foresee(frame, frame.holdings, table), frame.holdings, table)
         return self._with_measures(frame, table) if self._named else frame
 
     def _configure(self, configuration: dict[str, Any]) -> None:
         self._enabled = bool(configuration.get("forecasts", {}).get("enabled"))
         limits = configuration["limits"]
-        self._named = bool(limits.get("documents")) or any(one["measure"] in FORECASTS for one in limits["limits"])
+        self._named = bool(limits.get("documents")) or any(
+            one["measure"] in ACCOUNT_FORECASTS for one in limits["limits"]
+        )
         for limit in limits["limits"]:
             if limit["scope"] == "account:*" and limit["measure"] == "margin_ratio" and limit["direction"] == "above":
                 self._bounds = {level: float(limit[level]) for level in LEVELS if level in limit} or {"hard": 1.0}
@@ -149,6 +155,17 @@ class ForesightState:
             self._keep(said, frame.as_of_us)
         self._traded = []
         return self._record(frame, rows, self._scores() if hourly else {}, book if hourly else None)
+
+    def _tell(self, frame: Frame, book: Holdings, table: Table) -> Frame:
+        """Return the frame with what the second operator needs to know, once a minute."""
+        minute = frame.as_of_us // MINUTE_US
+        if minute == self._minute or frame.partial is None:
+            return frame
+        self._minute = minute
+        told: dict[str, Any] = {"map": list(shard_map(book, table.values, self.markets))}
+        if frame.partition == 0:
+            told["depth"] = depths_of(book, self.markets)
+        return replace(frame, partial={**frame.partial, "foreseen": told})
 
     def _forecast(self, book: Holdings, values: F8) -> dict[tuple[str, int], tuple[I8, F8, F8]]:
         """Return by level and horizon: the accounts concerned, their terms, and what every model says."""
@@ -298,7 +315,7 @@ class ForesightState:
         state = {
             "partition": self.numbering.partition,
             "counts": dict(self.numbering.counts),
-            "flags": [self._enabled, self._named, self._hour],
+            "flags": [self._enabled, self._named, self._hour, self._minute],
             "bounds": self._bounds,
             "markets": self.markets.snapshot() if used else [],
             "accounts": self._accounts.snapshot() if used else [],
@@ -314,7 +331,7 @@ class ForesightState:
         state = unpack(SCHEMA, data)
         self = cls(state["partition"])
         self.numbering.counts = state["counts"]
-        self._enabled, self._named, self._hour = state["flags"]
+        self._enabled, self._named, self._hour, self._minute = state["flags"]
         self._bounds = state["bounds"]
         if state["models"]:
             self.markets.restore(state["markets"])

@@ -81,20 +81,19 @@ def cascade(forced: LiquidationMap, depth: F8, steps: F8) -> F8:
     Between two steps what is forced is taken to grow in proportion. ``depth`` is the notional that is visible within
     :data:`DEPTH_SPAN` of the price.
     """
-    impact = DEPTH_SPAN / depth
     net = forced.bought - forced.sold
-    ends = np.empty(net.shape)
-    for at, row in enumerate(net):
-        start = row[len(steps) // 2]
-        moved = steps.copy()
-        for _ in range(ROUNDS_MAX):
-            pushed = steps + impact[at] * (_between(steps, row, moved) - start)
-            further = np.where(steps < 0, np.minimum(pushed, moved), np.maximum(pushed, moved))
-            if np.array_equal(further, moved):
-                break
-            moved = further
-        ends[at] = np.where(moved <= -END_MAX, -np.inf, np.where(moved >= END_MAX, np.inf, moved))
-    return ends
+    impact, start = (DEPTH_SPAN / depth)[:, None], net[:, len(steps) // 2 : len(steps) // 2 + 1]
+    moved = np.tile(steps, (len(net), 1))
+    moving = np.arange(len(net))  # underlyings that have not come to rest
+    for _ in range(ROUNDS_MAX):
+        before = moved[moving]
+        pushed = steps + impact[moving] * (_between(steps, net[moving], before) - start[moving])
+        further = np.where(steps < 0, np.minimum(pushed, before), np.maximum(pushed, before))
+        moved[moving] = further
+        moving = moving[(further != before).any(axis=1)]
+        if not len(moving):
+            break
+    return np.where(moved <= -END_MAX, -np.inf, np.where(moved >= END_MAX, np.inf, moved))
 
 
 def multipliers(ends: F8, steps: F8) -> F8:
@@ -110,9 +109,16 @@ def first_divergence(ends: F8, steps: F8) -> F8:
     return np.where(np.isinf(ends).any(axis=1), steps[at], np.nan)
 
 
-def depths(known: F8, held: Exposed) -> tuple[F8, NDArray[np.bool_]]:
-    """Return the depth of each underlying, the stated default where it is unknown, and where it is known."""
-    exposed = np.bincount(held.underlying, np.abs(held.gain), len(known))
+def depths(known: F8, exposed: F8) -> tuple[F8, NDArray[np.bool_]]:
+    """Return the depth of each underlying, the stated default where it is unknown, and where it is known.
+
+    Parameters
+    ----------
+    known
+        NaN where it is not.
+    exposed
+        Notional held of each underlying, long and short together.
+    """
     good = np.isfinite(known) & (known > 0)
     return np.where(good, known, np.maximum(DEPTH_UNKNOWN * exposed, 1.0)), good
 
@@ -124,8 +130,9 @@ def _gathered(underlying: I8, place: I8, weight: F8, underlyings: int, count: in
     return np.asarray(sums.reshape(underlyings, width))
 
 
-def _between(steps: F8, row: F8, moved: F8) -> F8:
-    """Return a row at moves between its steps, and at its end beyond them."""
+def _between(steps: F8, rows: F8, moved: F8) -> F8:
+    """Return rows at moves between their steps, and at their ends beyond them; one row of moves for each."""
     at = np.clip(np.searchsorted(steps, moved, side="right") - 1, 0, len(steps) - 2)
     part = np.clip((moved - steps[at]) / (steps[at + 1] - steps[at]), 0.0, 1.0)
-    return np.asarray(row[at] + part * (row[at + 1] - row[at]))
+    low, high = (np.take_along_axis(rows, place, axis=1) for place in (at, at + 1))
+    return np.asarray(low + part * (high - low))

@@ -1,0 +1,111 @@
+"""Foresight of what spans shards: what a fall would set off, once per minute of event time, by the second operator.
+
+Shards send what they know of their own books with the last slice of a minute (``ForesightState``); the sums are taken
+in order of shard. Between two minutes measures stay as they are. Records stand on the partition of the second operator
+with ``"shard": "all"``.
+"""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from seawall.operators.core.foresight import cascades as cs
+from seawall.operators.core.frames import Frame, Table
+from seawall.operators.core.rows import Numbering
+from seawall.operators.core.snapshot import pack, unpack
+from seawall.schemas.measures import CASCADE_FORECASTS
+
+F8 = NDArray[np.float64]
+SCHEMA: Final = "foresight-wide/1"
+HOUR_US: Final = 3_600_000_000
+MAPS_MAX: Final = 20  # maps of a record: about 8 KB each
+
+
+class WideForesightState:
+    """The forecasts of the second operator: ``step(frame) -> frame``.
+
+    Parameters
+    ----------
+    partition
+        That of its records. Whether forecasts are made comes with the configuration.
+    """
+
+    def __init__(self, partition: int) -> None:
+        self.numbering = Numbering(partition)
+        self._enabled = False
+        self._hour = -1
+        self._written = cs.nothing()  # the maps as they were written last
+        self._cascade: F8 = np.ones((len(CASCADE_FORECASTS), 0))  # by underlying
+
+    def step(self, frame: Frame) -> Frame:
+        """Forecast on one frame."""
+        if frame.configuration is not None:
+            self._enabled = bool(frame.configuration.get("forecasts", {}).get("enabled"))
+        if not self._enabled:
+            return frame
+        if frame.foreseen:
+            frame = self._foresee(frame)
+        return self._with_measures(frame)
+
+    def _foresee(self, frame: Frame) -> Frame:
+        parts = frame.foreseen
+        books = cs.together([cs.ShardMap(*part["map"]) for part in parts])
+        depth = np.full(len(books.exposed), np.nan)
+        depth[: len(parts[0]["depth"])] = parts[0]["depth"]
+        found = cs.cascaded(books, depth)
+        self._cascade = cs.measures(found)
+        hour = frame.as_of_us // HOUR_US
+        at = sorted({*cs.moved(books, self._written), *(cs.held(books) if hour != self._hour else ())})
+        self._hour = hour
+        if not at:
+            return frame
+        self._written = cs.written(books, self._written, at)
+        names = frame.tables["underlying"].names
+        return self._record(frame, [cs.row(found, number, names[number]) for number in at])
+
+    def _with_measures(self, frame: Frame) -> Frame:
+        """Return the frame with these forecasts among the measures of underlyings and of the firm."""
+        underlying, firm = frame.tables["underlying"], frame.tables["firm"]
+        own = np.ones((len(CASCADE_FORECASTS), underlying.values.shape[1]))
+        own[:, : self._cascade.shape[1]] = self._cascade
+        worst = np.array([[own[0].max(initial=1.0)], [own[1].min(initial=1.0)]])
+        tables = {**frame.tables, "underlying": _more(underlying, own), "firm": _more(firm, worst)}
+        return replace(frame, tables=tables)
+
+    def _record(self, frame: Frame, maps: list[dict[str, Any]]) -> Frame:
+        head = {"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": []}
+        records = []
+        for at, first in enumerate(range(0, len(maps), MAPS_MAX)):
+            value = orjson.dumps({**head, "liquidations": maps[first : first + MAPS_MAX]})
+            records.append(self.numbering.record("forecasts", frame.seq, at, frame.key, value))
+        return replace(frame, records={**frame.records, "forecasts": records})
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Return the whole state as bytes."""
+        state = {
+            "partition": self.numbering.partition,
+            "counts": dict(self.numbering.counts),
+            "flags": [self._enabled, self._hour],
+            "written": list(self._written),
+            "cascade": self._cascade,
+        }
+        return pack(SCHEMA, state)
+
+    @classmethod
+    def restore(cls, data: bytes) -> "WideForesightState":
+        """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
+        state = unpack(SCHEMA, data)
+        self = cls(state["partition"])
+        self.numbering.counts = state["counts"]
+        self._enabled, self._hour = state["flags"]
+        self._written, self._cascade = cs.ShardMap(*state["written"]), state["cascade"]
+        return self
+
+
+def _more(table: Table, values: F8) -> Table:
+    return Table(table.names, (*table.measures, *CASCADE_FORECASTS), np.concatenate([table.values, values]))
