@@ -25,6 +25,7 @@ from seawall.connectors.placement import engine_key
 from seawall.schemas.errors import BusError, Divergence, Gap, SnapshotError
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import decode_slice
+from seawall.schemas.telemetry import Part, watching
 
 log = logging.getLogger("seawall")
 BATCH_RECORDS = 128
@@ -290,7 +291,11 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         partition, last = int(for_part), len(self.list_parts()) - 1
         # The last partition of rejects is the sequencer's (DESIGN §2).
         topics = [topic for topic in self._topics if topic != "rejects" or partition < last]
-        return _SinkPartition(bus, topics, partition, self._one, self._stands)
+        telemetry = watching()
+        if telemetry is None:
+            return _SinkPartition(bus, topics, partition, self._one, self._stands)
+        stage = self._one or "write"
+        return _WatchedSinkPartition(telemetry.part(stage), bus, topics, partition, self._one, self._stands)
 
 
 class _SinkPartition(StatefulSinkPartition[Any, None]):
@@ -324,6 +329,25 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
         """Let the partitions go."""
         self._writer.close()
         self._bus.close()
+
+
+class _WatchedSinkPartition(_SinkPartition):
+    """Says how long batches and the wait for what is durable took."""
+
+    def __init__(self, part: Part, *place: Any) -> None:
+        super().__init__(*place)
+        self._part = part
+
+    def write_batch(self, items: list[Any]) -> None:
+        began = time.perf_counter()
+        super().write_batch(items)
+        self._part.work.observe(time.perf_counter() - began)
+        self._part.slices += len(items)
+
+    def snapshot(self) -> None:
+        began = time.perf_counter()
+        super().snapshot()
+        self._part.snapshots.observe(time.perf_counter() - began)
 
 
 class Appender:

@@ -34,6 +34,7 @@ from seawall.schemas.configuration import Configuration, journaled, load_configu
 from seawall.schemas.errors import BusError, Rejected, UsageError
 from seawall.schemas.events import NO_TIME
 from seawall.schemas.redrives import REDRIVE
+from seawall.schemas.telemetry import watching
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
@@ -110,6 +111,10 @@ class Sequencer:
         self._unflushed, self._flushed_at = 0, time.monotonic()
         self._discovered_at = -DISCOVER_SECONDS
         self.slices = 0
+        telemetry = watching()
+        self._watched = None if telemetry is None else telemetry.part("sequence")
+        if telemetry is not None:
+            telemetry.totals |= {"events": lambda: self.events, "late_events": lambda: self.late}
 
     @property
     def events(self) -> int:
@@ -338,7 +343,12 @@ class Sequencer:
 
     def _flush(self) -> None:
         if self._unflushed:
+            began = time.perf_counter()
             self._writer.flush()
+            if self._watched is not None:
+                self._watched.work.observe(time.perf_counter() - began)
+                if self._cut_us:  # of live inputs
+                    self._watched.ages.observe((self._clock() - self._cut_us) / 1e6)
         self._unflushed, self._flushed_at = 0, time.monotonic()
 
 

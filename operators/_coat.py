@@ -5,15 +5,23 @@ the state's own bytes (DESIGN §8): nothing of ours is ever pickled but ``bytes`
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from seawall.schemas.telemetry import UTILISATION_S, Part, Telemetry, watching
+
 log = logging.getLogger("seawall")
 In = TypeVar("In")
 Out = TypeVar("Out")
+# What the states are called where a run is watched; their step ids are frozen (DESIGN §8).
+STAGES = {"shard": "exposure", "accounts": "conduct", "books": "forecast", "levels": "limits", "plan": "mitigation"}
+STAGES |= {"desired": "state", "chain": "audit", "group": "market", "key": "detect"}
+Cut = Callable[[Any], int]
+Look = Callable[[Any, Any], tuple[str, dict[str, float]]]
 
 
 class State(Protocol):
@@ -64,15 +72,86 @@ class StepLogic(StatefulBatchLogic[Any, Any, bytes]):
         return data
 
 
+class WatchedLogic(StepLogic):
+    """A `StepLogic` that also says how long it took and how large it is.
+
+    Parameters
+    ----------
+    stage
+        What it is called.
+    cut_us
+        Says when a value's slice was cut: its age is taken once the step is done.
+    look
+        Says how much of each limit is used, of the state and its last output; asked now and then.
+    """
+
+    def __init__(self, telemetry: Telemetry, stage: str, cut_us: Cut | None, look: Look | None, *step: Any) -> None:
+        super().__init__(*step)
+        self._telemetry, self._part = telemetry, telemetry.part(stage)
+        self._cut_us = cut_us if telemetry.live else None
+        self._look, self._looked_at = look, float("-inf")
+
+    def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
+        """Apply a batch of values in order."""
+        began, part = time.perf_counter(), self._part
+        found = super().on_batch(values)
+        ended = time.perf_counter()
+        part.work.observe(ended - began)
+        part.slices += len(values)
+        if self._cut_us is not None:
+            now = time.time()
+            for value in values:
+                part.ages.observe(now - self._cut_us(value) / 1e6)
+        if self._look is not None and ended - self._looked_at > UTILISATION_S and found[0]:
+            self._looked_at = ended
+            key, used = self._look(self._state, found[0][-1])
+            self._telemetry.utilisation[key] = used
+        return found
+
+    def snapshot(self) -> bytes:
+        """Return the state's own bytes."""
+        began = time.perf_counter()
+        data = super().snapshot()
+        self._part.snapshots.observe(time.perf_counter() - began)
+        self._part.snapshot_bytes = len(data)
+        return data
+
+
 def keep_state(
     step_id: str,
     up: KeyedStream[Any],
     make: Callable[[Any], Any],
     restore: Callable[[bytes], Any],
     step: Callable[[Any, Any], Iterable[Any]],
+    cut_us: Cut | None = None,
+    look: Look | None = None,
 ) -> KeyedStream[Any]:
-    """Keep one core state per key, made from its first value, and give every value of the key to it (`StepLogic`)."""
-    return op.stateful_batch(step_id, up, lambda resume: StepLogic(resume, make, restore, step))
+    """Keep one core state per key, made from its first value, and give every value of the key to it (`StepLogic`).
+
+    ``cut_us`` and ``look`` are for those who watch (`WatchedLogic`).
+    """
+    telemetry, stage = watching(), STAGES.get(step_id, step_id)
+    if telemetry is None:
+        return op.stateful_batch(step_id, up, lambda resume: StepLogic(resume, make, restore, step))
+    given = make, restore, step
+    return op.stateful_batch(step_id, up, lambda resume: WatchedLogic(telemetry, stage, cut_us, look, resume, *given))
+
+
+def timed(stage: str, call: Callable[[In], Out]) -> Callable[[In], Out]:
+    """Return a step without a state that says how long it took where somebody watches."""
+    telemetry = watching()
+    return call if telemetry is None else _timed(telemetry.part(stage), call)
+
+
+def _timed(part: Part, call: Callable[[In], Out]) -> Callable[[In], Out]:
+    def step(value: In) -> Out:
+        began = time.perf_counter()
+        found = call(value)
+        part.work.observe(time.perf_counter() - began)
+        part.slices += 1
+        return found
+
+    return step
 
 
 def one(step: Callable[[Any, Any], Out]) -> Callable[[Any, Any], list[Out]]:

@@ -24,9 +24,13 @@ def record_audit(step_id: str, up: KeyedStream[Signed]) -> KeyedStream[Audited]:
     KeyedStream[Audited]
         All records of each slice by topic, ready for ``connectors.bus.sink(url)``.
     """
-    return keep_state("chain", up, _make, AuditState.restore, one(AuditState.step))
+    return keep_state("chain", up, _make, AuditState.restore, one(AuditState.step), cut_us=_cut_us)
 
 
 def _make(signed: Signed) -> AuditState:
     frame = signed.planned.enforced.frame
     return AuditState(frame.key, frame.partition)
+
+
+def _cut_us(signed: Signed) -> int:
+    return signed.planned.enforced.frame.cut_us

@@ -5,6 +5,7 @@ from bytewax.operators import KeyedStream
 
 from seawall.operators._coat import keep_state, one
 from seawall.operators.core.frames import Enforced, Frame
+from seawall.operators.core.limit_report import peaks
 from seawall.operators.core.limits import LimitsState
 
 
@@ -26,8 +27,12 @@ def enforce_limits(step_id: str, up: KeyedStream[Frame]) -> KeyedStream[Enforced
     KeyedStream[Enforced]
         Each frame with its breaches, as values and as records of the ``breaches`` topic.
     """
-    return keep_state("levels", up, _make, LimitsState.restore, one(LimitsState.step))
+    return keep_state("levels", up, _make, LimitsState.restore, one(LimitsState.step), look=_look)
 
 
 def _make(frame: Frame) -> LimitsState:
     return LimitsState(frame.key, frame.partition)
+
+
+def _look(state: LimitsState, enforced: Enforced) -> tuple[str, dict[str, float]]:
+    return state.key, peaks(state, enforced.frame)

@@ -6,6 +6,7 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
+from seawall.operators._coat import timed
 from seawall.operators.audit import record_audit
 from seawall.operators.core import risk
 from seawall.operators.core.frames import Audited, Planned
@@ -45,7 +46,7 @@ def sign_commands(step_id: str, up: KeyedStream[Planned], signer: CommandSigner)
     SignedOut
         Streams for ``connectors.bus.sink(url, topic)``.
     """
-    signed = op.map_value("sign", up, lambda planned: risk.sign_commands(planned, signer))
+    signed = op.map_value("sign", up, timed("sign", lambda planned: risk.sign_commands(planned, signer)))
     audited = record_audit("audit", signed)
     return SignedOut(
         op.flat_map("commands", audited, lambda item: _select(item[1], "commands")),

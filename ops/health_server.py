@@ -1,13 +1,15 @@
 """The endpoint of a run: ``/live``, ``/ready`` and ``/metrics`` over HTTP, for whoever keeps it running.
 
 ``/live`` answers 503 when the run is stuck and must be started again, ``/ready`` also when it is behind; both say why,
-as JSON. ``/metrics`` is in the text format of Prometheus. Nobody is asked who he is: bind it to an inner network.
+as JSON. ``/metrics`` is in the text format of Prometheus. Without ``client_ca`` nobody is asked who he is: bind it to
+an inner network.
 """
 
 import contextlib
 import http.server
 import json
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
@@ -15,9 +17,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from seawall.connectors.bus import open_bus
 from seawall.ops.health import Monitor
+from seawall.ops.metrics.collector import HostCollector, TopicCollector, WorkCollector
+from seawall.ops.metrics.tally import Tally
+from seawall.ops.metrics.workers import Workers
 from seawall.schemas.configuration import Configuration
-from seawall.schemas.errors import UsageError
+from seawall.schemas.errors import SeawallError, UsageError
+from seawall.schemas.telemetry import Telemetry, watch
 
 log = logging.getLogger("seawall")
 Answer = tuple[int, str, bytes]
@@ -54,16 +61,30 @@ class RunCollector(Collector):
 class HealthServer:
     """Answers for a monitor, in a thread of its own.
 
+    Parameters
+    ----------
+    listen
+        ``HOST:PORT``.
+    monitor
+        Whose answers they are.
+    collectors
+        What else ``/metrics`` says.
+    tls
+        For HTTPS; None: HTTP.
+
     Raises
     ------
     UsageError
         The address cannot be listened on.
     """
 
-    def __init__(self, listen: str, monitor: Monitor) -> None:
+    def __init__(
+        self, listen: str, monitor: Monitor, collectors: Iterable[Collector] = (), tls: ssl.SSLContext | None = None
+    ) -> None:
         host, _, port = listen.rpartition(":")
         registry = CollectorRegistry()
-        registry.register(RunCollector(monitor))
+        for collector in (RunCollector(monitor), *collectors):
+            registry.register(collector)
         ProcessCollector(registry=registry)
 
         def metrics() -> Answer:
@@ -82,14 +103,17 @@ class HealthServer:
             )
         except (OSError, OverflowError) as error:
             raise UsageError(f"[health] listen = {listen!r} cannot be listened on: {error}; choose another") from None
+        if tls is not None:  # hands are shaken in the thread of the connection: who is slow there holds up nobody
+            plain = self._server.socket
+            self._server.socket = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="health-server", daemon=True)
-        self.address = f"{host}:{self._server.server_address[1]}"
+        self.address = f"{'http' if tls is None else 'https'}://{host}:{self._server.server_address[1]}"
 
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
-        log.info("health at http://%s/live, /ready and /metrics", self.address)
+        log.info("health at %s/live, /ready and /metrics", self.address)
 
     def stop(self) -> None:
         """Answer no more."""
@@ -97,23 +121,72 @@ class HealthServer:
         self._server.server_close()
 
 
+class Looking(threading.Thread):
+    """Lets a tally look now and then; a bus that cannot be read is the monitor's to tell."""
+
+    def __init__(self, configuration: Configuration, dataflows: set[str]) -> None:
+        super().__init__(name="metrics", daemon=True)
+        self._every_s, self._enough = configuration.health.check_s, threading.Event()
+        self._bus = open_bus(configuration.bus, configuration.directory)
+        self.tally = Tally(configuration, dataflows, self._bus)
+
+    def run(self) -> None:
+        """Look until told to end."""
+        while not self._enough.wait(self._every_s):
+            try:
+                self.tally.look()
+            except SeawallError as error:
+                log.warning("metrics of topics stand still: %s", error)
+        self._bus.close()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._enough.set()
+
+
 @contextlib.contextmanager
 def answering(
     configuration: Configuration, dataflows: set[str], threads: list[threading.Thread], stopped: Callable[[], bool]
 ) -> Iterator[None]:
-    """Answer while the block runs, where the configuration says so; ``threads`` may grow meanwhile."""
+    """Answer while the block runs, where the configuration says so; ``threads`` may grow meanwhile.
+
+    What is built inside the block counts its work.
+    """
     if not configuration.health.listen:
         yield
         return
+    workers, looking = Workers(), Looking(configuration, dataflows)
+    telemetry = Telemetry(bool(configuration.topics), workers.folder)
+    collectors = WorkCollector(telemetry, workers), TopicCollector(looking.tally), HostCollector(configuration)
     monitor = Monitor(configuration, dataflows, threads, stopped)
-    server = HealthServer(configuration.health.listen, monitor)
-    server.start()
-    monitor.start()
+    server = HealthServer(configuration.health.listen, monitor, collectors, _tls(configuration))
+    watch(telemetry)
+    for part in (server, monitor, looking):
+        part.start()
     try:
         yield
     finally:
+        watch(None)
+        looking.end()
         monitor.end()
         server.stop()
+        workers.close()
+
+
+def _tls(configuration: Configuration) -> ssl.SSLContext | None:
+    """Return how the endpoint is encrypted; raises UsageError where a file is not what it should be."""
+    terms, base = configuration.health, configuration.directory
+    if not terms.certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(base / terms.certificate, base / terms.key)
+        if terms.client_ca:
+            context.load_verify_locations(base / terms.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"[health] certificate, key or client_ca cannot be used: {error}; give PEM files") from None
+    return context
 
 
 def _said(reasons: list[str]) -> Answer:

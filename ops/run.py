@@ -35,6 +35,7 @@ from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.dsse import Signer
 from seawall.schemas.errors import SeawallError, SnapshotError, UsageError
+from seawall.schemas.telemetry import watching
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
@@ -396,11 +397,13 @@ def _risk_processes(
     from seawall.connectors.recovery import open_recovery
 
     open_recovery(configuration.directory / RECOVERY)
+    telemetry = watching()
     addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(processes))
     children = [
         subprocess.Popen(
             [sys.executable, "-m", "seawall.ops.worker", str(configuration.path), str(number), addresses, str(workers)]
-            + ([] if sequenced is None else ["--told"]),
+            + ([] if sequenced is None else ["--told"])
+            + ([] if telemetry is None else [f"--metrics={telemetry.folder}"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,13 +1,15 @@
 """A worker process of ``risk``, started by ``seawall run --processes N``.
 
 Its standard input tells it that the journal is complete (``end``) or that it is to stop (``stop``, or the input closes:
-the parent is gone). Its standard output is the processor seconds it took.
+the parent is gone). Its standard output is the processor seconds it took. With ``--metrics=FOLDER`` it leaves there
+what it counts about its work.
 """
 
 import signal
 import sys
 import threading
 
+from seawall.ops.metrics.workers import Handing
 from seawall.ops.run import SNAPSHOT_EXIT, Totals, _bytewax
 from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import load_configuration
@@ -26,6 +28,9 @@ def main() -> int:
     threading.Thread(target=_listen, args=(stop, sequenced), daemon=True).start()
     try:
         configuration, peers = load_configuration(path), addresses.split(";")
+        for option in sys.argv[5:]:
+            if option.startswith("--metrics="):
+                Handing(option.partition("=")[2], int(number), bool(configuration.topics)).start()
         _bytewax(configuration, stop.event.is_set, sequenced, int(workers), totals, peers, int(number))
     except SnapshotError as error:
         print(f"seawall: {error}", file=sys.stderr)

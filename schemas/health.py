@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from seawall.schemas.errors import UsageError
 from seawall.schemas.tables import Field, Table, check_table, number_in, text_like
 
 _TABLE: Table = {
@@ -12,6 +13,9 @@ _TABLE: Table = {
     "stuck_s": Field("number", 30, number_in(0.5, 86_400)),
     "window_s": Field("number", 60, number_in(0.5, 86_400)),
     "lag_max": Field("integer", 10_000, number_in(1, 1 << 60)),
+    "certificate": Field("text", ""),
+    "key": Field("text", ""),
+    "client_ca": Field("text", ""),
 }
 
 
@@ -30,6 +34,10 @@ class HealthTerms(msgspec.Struct, frozen=True, kw_only=True):
         A lag whose later half of this time lies above the earlier one is growing.
     lag_max
         Records that a reader may be behind and still be ready.
+    certificate, key
+        PEM files of the endpoint's TLS, relative to the configuration; empty: none.
+    client_ca
+        PEM file of who vouches for those who may ask; empty: whoever reaches it.
     """
 
     listen: str = ""
@@ -37,8 +45,14 @@ class HealthTerms(msgspec.Struct, frozen=True, kw_only=True):
     stuck_s: float = 30
     window_s: float = 60
     lag_max: int = 10_000
+    certificate: str = ""
+    key: str = ""
+    client_ca: str = ""
 
 
 def read_health(content: dict[str, Any], file: str) -> HealthTerms:
     """Return the terms of a ``[health]`` table, defaults filled in; raises UsageError naming key and rule."""
-    return HealthTerms(**check_table(content, _TABLE, f"{file} [health]"))
+    terms = HealthTerms(**check_table(content, _TABLE, f"{file} [health]"))
+    if bool(terms.certificate) != bool(terms.key) or (terms.client_ca and not terms.certificate):
+        raise UsageError(f"{file} [health]: certificate and key belong together, and client_ca needs both; set them")
+    return terms

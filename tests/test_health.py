@@ -1,116 +1,42 @@
 """The endpoint of a run says that it is stuck when it is, why, and that it is well again afterwards."""
 
-import json
-import math
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from seawall.connectors.bus import open_bus
 from seawall.ops.health import Lag, Monitor
 from seawall.ops.health_server import HealthServer
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
-from seawall_testing.desk import account, fill, instrument, lines, write_desk
+from seawall_testing.desk import Json, fill, lines
 from seawall_testing.kafka import Broker
+from seawall_testing.live import WAIT_S, Start, asked, send, starting, until, value_of, write_live
 from seawall_testing.runs import CLI, command
-
-WAIT_S = 60.0
-
-
-def write_live(folder: Path, **health: Any) -> Path:
-    """Write a live desk whose run answers on a free port."""
-    path = write_desk(folder, {"reference.jsonl": lines(instrument(), account("a"))}, shards=2)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    terms = {"listen": f"127.0.0.1:{port}", "check_s": 0.2, "stuck_s": 3, "window_s": 5, **health}
-    table = "".join(f"{name} = {json.dumps(value)}\n" for name, value in terms.items())
-    path.write_text(f'{path.read_text()}topics = ["fills"]\n[health]\n{table}')
-    return path
-
-
-def asked(path: Path, what: str) -> tuple[int, str]:
-    """Ask the endpoint; 0 where nobody answers."""
-    listen = load_configuration(path).health.listen
-    try:
-        with urllib.request.urlopen(f"http://{listen}/{what}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
-
-
-def until(path: Path, what: str, holds: Callable[[int, str], bool]) -> str:
-    """Ask until an answer is as it should be; return it."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        code, text = asked(path, what)
-        if holds(code, text):
-            return text
-        assert time.monotonic() < deadline, f"{what} still answers {code} {text}"
-        time.sleep(0.1)
 
 
 @pytest.fixture
-def started() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(path: Path, *options: str) -> "subprocess.Popen[bytes]":
-        arguments = [*CLI, "run", str(path), *options]
-        running.append(subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True))
-        return running[-1]
-
-    yield start
-    for process in running:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def started() -> Iterator[Start]:
+    with starting() as start:
+        yield start
 
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
-
-
-def send(folder: Path, count: int) -> None:
-    bus = open_bus("sqlite:seawall.db", folder)
-    writer = bus.writer([("fills", 0)])
-    for at in range(count):
-        value = lines(fill(time.time_ns() // 1000, f"f{writer.end('fills', 0)}-{at}")).strip()
-        writer.append("fills", 0, "", value, {})
-    writer.flush()
-    writer.close()
-    bus.close()
-
-
-def value_of(text: str, name: str, **labels: str) -> float:
-    """Return a metric, not a number where it is not there (yet, or because nobody answered)."""
-    found = (
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
-    return float(next(found, math.nan))
+def fills(count: int) -> list[Json]:
+    return [fill(time.time_ns() // 1000, f"f{at}") for at in range(count)]
 
 
 def test_a_run_whose_bus_hangs_is_stuck_and_alive_again_once_it_does_not(tmp_path: Path, started: Start) -> None:
     path = write_live(tmp_path)
     process = started(path)
     until(path, "ready", lambda code, _: code == 200)
-    send(tmp_path, 50)
+    send(tmp_path, "fills", *fills(50))
     with sqlite3.connect(tmp_path / "seawall.db", isolation_level=None) as other:
         other.execute("begin immediate")  # a backup that never ends, or a disk that does not answer
         text = until(path, "live", lambda code, _: code == 503)
@@ -136,6 +62,8 @@ def test_a_worker_process_that_stands_still_holds_up_the_epoch_and_is_noticed(tm
     process = started(path, "--processes", "2")
     until(path, "ready", lambda code, _: code == 200)
     until(path, "metrics", lambda _, text: "the epoch of risk" in text)
+    worked = {"stage": "exposure"}  # in the worker processes, which hand their numbers over
+    until(path, "metrics", lambda _, text: value_of(text, "seawall_stage_slices_total", **worked) > 0)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     worker = next(int(one) for one in children if b"seawall.ops.worker" in Path(f"/proc/{one}/cmdline").read_bytes())
     os.kill(worker, signal.SIGSTOP)

@@ -38,6 +38,7 @@ PACKAGES = {
     "seawall.ops.commands": "ops/commands",
     "seawall.ops.demo": "ops/demo",
     "seawall.ops.kafka": "ops/kafka",
+    "seawall.ops.metrics": "ops/metrics",
     "seawall.ops.verification": "ops/verification",
     "seawall.schemas": "schemas",
 }

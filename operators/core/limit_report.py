@@ -5,8 +5,12 @@ Read from the state of the limits operator beside the frame that it evaluated la
 
 from typing import Any, NamedTuple
 
-from seawall.operators.core.frames import Frame
-from seawall.operators.core.limit_rules import LEVELS
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.frames import Frame, Table
+from seawall.operators.core.limit_cells import Cells
+from seawall.operators.core.limit_rules import LEVELS, UTILISATION_MAX
 from seawall.operators.core.limits import LimitsState
 
 
@@ -52,3 +56,36 @@ def standings(state: LimitsState, frame: Frame) -> list[LimitStanding]:
                 )
             )
     return sorted(found, key=lambda one: (-one.utilisation, one.scope, one.limit))
+
+
+def peaks(state: LimitsState, frame: Frame) -> dict[str, float]:
+    """Return how much of each limit is used on the scope that uses most of it, in a few vector operations.
+
+    Limits with windows are left out: what counts for them is a change, which only evaluating them tells.
+    """
+    found: dict[str, float] = {}
+    for table, cells in state.evaluated(frame):
+        cells.grow(table)
+        used = np.zeros(len(cells.limits))
+        np.maximum.at(used, cells.columns["limit"], _shares(table, cells))
+        for limit, share in zip(cells.limits, used.tolist(), strict=True):
+            if not limit.window_us:
+                found[limit.id] = max(found.get(limit.id, 0.0), share)
+    return found
+
+
+def _shares(table: Table, cells: Cells) -> NDArray[np.float64]:
+    """Return the utilisation of every cell's highest level, as ``Limit.utilisation`` has it."""
+    at, limits = cells.columns["limit"], cells.limits
+    highest = np.array([next(float(b) for b in reversed(one.bounds) if b is not None) for one in limits])
+    forward = np.array([one.below == (bound < 0) for one, bound in zip(limits, highest.tolist(), strict=True)])[at]
+    rows = np.array([table.measures.index(one.measure) for one in limits], dtype=np.int64)
+    signs = np.array([one.sign for one in limits])[at]
+    scale = cells.scaled.scales(len(at))
+    bounds = highest[at] if scale is None else highest[at] * scale
+    values = table.values[rows[at], cells.columns["column"]]
+    over, under = np.where(forward, values, bounds), np.where(forward, bounds, values)
+    plain = under * np.where(bounds >= 0, 1.0, -1.0) > 0
+    shares = np.clip(over / np.where(plain, under, 1.0), 0.0, UTILISATION_MAX)
+    beyond = np.where(signs * values > signs * bounds, UTILISATION_MAX, 0.0)
+    return np.where(plain, shares, beyond)

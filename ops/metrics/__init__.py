@@ -1,0 +1,1 @@
+"""What a run measures of itself and of what it wrote, in the text format of Prometheus."""
