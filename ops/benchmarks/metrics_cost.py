@@ -87,8 +87,8 @@ def main():
         prepare(journal, options.slices)
         found = {watched: [] for watched in (False, True)}
         for _ in range(options.rounds):
-            for watched in found:
-                found[watched].append(seconds(journal, watched))
+            for watched, told in found.items():
+                told.append(seconds(journal, watched))
     for at, what in enumerate(("the worker's thread", "the whole process")):
         plain, with_metrics = (min(one[at] for one in found[watched]) for watched in (False, True))
         micros = plain / options.slices * 1e6
