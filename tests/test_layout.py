@@ -39,6 +39,8 @@ PACKAGES = {
     "seawall.ops.demo": "ops/demo",
     "seawall.ops.kafka": "ops/kafka",
     "seawall.ops.metrics": "ops/metrics",
+    "seawall.ops.lab": "ops/lab",
+    "seawall.ops.lab.cascade": "ops/lab/cascade",
     "seawall.ops.verification": "ops/verification",
     "seawall.schemas": "schemas",
 }

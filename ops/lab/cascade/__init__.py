@@ -1,0 +1,1 @@
+"""Cascades: what follows from a failure, through claims, prices, liquidations and shared collateral."""
