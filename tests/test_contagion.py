@@ -18,7 +18,7 @@ from seawall.ops.lab.cascade.ranking import rank_failures
 from seawall.ops.lab.cascade.shocks import estimate, joint_failures
 from seawall.ops.lab.cascade.single_hit import economic_value, rank, single_hit
 from seawall.schemas.errors import UsageError
-from seawall_testing.cascades import slow_clearing, slow_debtrank, slow_furfine
+from seawall_testing.contagion import slow_clearing, slow_debtrank, slow_furfine
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 BANKS = SHARED / "data" / "interbank_networks"

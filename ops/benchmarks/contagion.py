@@ -1,6 +1,6 @@
 """What a full default sweep and 1,000 joint shocks cost on the bank networks, and whether they are right.
 
-    python ops/benchmarks/cascades.py shared/data/interbank_networks [--joint 1000]
+    python ops/benchmarks/contagion.py shared/data/interbank_networks [--joint 1000]
 
 Of each quarter and model: seconds of the sweep (each of 4,548 banks failing once) by the clock and the processor, the
 worst bank, and the greatest difference from the slow reference on a sample, in units of the largest amount.
@@ -19,7 +19,7 @@ from seawall.ops.lab.cascade.network import Network, read_network
 from seawall.ops.lab.cascade.shocks import estimate, joint_failures
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from seawall_testing.cascades import slow_clearing, slow_debtrank, slow_furfine
+from seawall_testing.contagion import slow_clearing, slow_debtrank, slow_furfine
 
 QUARTERS = ("2019Q4", "2022Q4", "2023Q1")
 MODELS = ((eisenberg_noe, slow_clearing), (furfine, slow_furfine), (debtrank, slow_debtrank))
