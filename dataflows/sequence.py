@@ -25,7 +25,7 @@ from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.feeds import load_feeds
 from seawall.connectors.files import Lines
 from seawall.connectors.limit_documents import Stored, read_documents, read_key_sets
-from seawall.dataflows.inputs import Clock, FileSource, RedriveSource, SignalsSource, TopicSource
+from seawall.dataflows.inputs import POLL_RECORDS, Clock, FileSource, RedriveSource, SignalsSource, TopicSource
 from seawall.operators.core.rejects import Place
 from seawall.operators.core.sequence import Slicer
 from seawall.operators.core.standing import Standing
@@ -46,7 +46,7 @@ FLUSH_BYTES_MAX = 2 * 1024 * 1024
 IDLE_SECONDS = 0.005
 DISCOVER_SECONDS = 1.0
 READ_RECORDS = 5000
-PENDING_MAX = 1_000_000
+PENDING_MAX = 10 * POLL_RECORDS  # of a partition that is ahead of another one; only records of one time may be more
 SIGNALS = "signals"
 
 
@@ -105,7 +105,7 @@ class Sequencer:
         read = merge([source.items() for source in self._files] + [source.items() for source in self._signals])
         self._merged: Iterator[Item] | None = chain(read, redriven)
         self._pending: list[list[Item]] = []
-        self._cut_us = 0
+        self._cut_us = self._limit_us = 0
         self._idle = False
         self._complaints: set[str] = set()
         self._unflushed, self._flushed_at = 0, time.monotonic()
@@ -261,7 +261,8 @@ class Sequencer:
     def _follow(self) -> None:
         """Read what has arrived and cut what is due.
 
-        1. Poll every partition. One that gave a full batch may have more: nothing after its last record is cut yet.
+        1. Poll every partition but those that are far ahead of another one, or memory would hold all of what waits.
+           One that gave a full batch may have more: nothing after its last record is cut yet.
         2. What lies before the cut goes in, in order of (effective time, source, offset).
         3. When all partitions are caught up, the clock cuts, even in silence.
         """
@@ -271,11 +272,15 @@ class Sequencer:
         due = (now - self._configuration.wait_ms * 1000) // slice_us * slice_us
         limit, self._idle = due, True
         for source, pending in zip(self._topics, self._pending, strict=True):
-            arrived = source.poll(now) if len(pending) < PENDING_MAX else []
+            if len(pending) >= PENDING_MAX and pending[-1][0] > self._limit_us:
+                limit = min(limit, pending[-1][0])
+                continue
+            arrived = source.poll(now)
             pending.extend(arrived)
             self._idle = self._idle and not arrived and not source.full
             if source.full and (pending or source.high_us != NO_TIME):
                 limit = min(limit, pending[-1][0] if pending else source.high_us)
+        self._limit_us = limit
         self._take(limit)
         if limit == due and due > self._cut_us:
             self._slicer.cut(due, now)

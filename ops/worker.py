@@ -3,11 +3,16 @@
 Its standard input tells it that the journal is complete (``end``) or that it is to stop (``stop``, or the input closes:
 the parent is gone). Its standard output is the processor seconds it took. With ``--metrics=FOLDER`` it leaves there
 what it counts about its work.
+
+A worker whose parent was killed must not live on: it holds partitions, and a new run would be refused. It has a moment
+to end well, and no more: while the engine waits for a peer that never comes it hears nothing.
 """
 
+import os
 import signal
 import sys
 import threading
+import time
 
 from seawall.ops.metrics.workers import Handing
 from seawall.ops.run import SNAPSHOT_EXIT, Totals, _bytewax
@@ -15,6 +20,7 @@ from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import SeawallError, SnapshotError
 
+ORPHAN_S = 3.0
 PEER_LOST = "PanicException"  # how the engine says that the connection to another process broke; a BaseException
 
 
@@ -43,7 +49,10 @@ def main() -> int:
             raise
         print(f"seawall: worker {number} stopped, because another worker process ended", file=sys.stderr)
         return 1
-    print(totals.seconds)
+    try:
+        print(totals.seconds, flush=True)
+    except BrokenPipeError:
+        os._exit(1)  # the parent is gone; whatever ends now would complain of the pipe again
     return 0
 
 
@@ -53,7 +62,9 @@ def _listen(stop: Stop, sequenced: threading.Event | None) -> None:
             sequenced.set()
         elif line.strip() == "stop":
             stop.event.set()
-    stop.event.set() if sequenced is None or not sequenced.is_set() else None
+    stop.event.set()
+    time.sleep(ORPHAN_S)
+    os._exit(1)  # as after a kill: what was not committed is done again
 
 
 if __name__ == "__main__":

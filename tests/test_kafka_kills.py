@@ -3,6 +3,7 @@
 `SEAWALL_KAFKA_KILLS=200` sets how many kills each test makes; a few by default.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ KILLS = int(os.environ.get("SEAWALL_KAFKA_KILLS", "3"))
 WAYS: list[list[str]] = [[], ["--workers", "2"], ["--processes", "2"], ["--processes", "2", "--workers", "2"]]
 STARTING_S = 0.5  # before that no process has opened anything
 DOWN_S = 2.0
+ENDING_S = 60.0
 CATCH_UP_S = 90 + KILLS  # risk starts later than the sequencer, and falls behind it where it is killed again and again
 BEHIND_MAX = 40  # slices: a clean stop decides on them
 
@@ -46,10 +48,24 @@ class Running:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def kill_one(self, rng: random.Random) -> None:
+        """Kill one process of the run with -9; the others are to end by themselves."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(self._alive() or [self._process.pid]), signal.SIGKILL)
+        deadline = time.monotonic() + ENDING_S
+        while self.wait(0.05) is None or self._alive():
+            assert time.monotonic() < deadline, f"{self._alive()} live on\n{self.said()}"
+
     def stop(self) -> int:
         """Stop it cleanly; return the exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
+
+    def _alive(self) -> list[int]:
+        """Return the processes of the run, those left out that have ended and nobody asked after."""
+        found = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True)
+        rows = [line.split() for line in found.stdout.splitlines()]
+        return [int(pid) for pid, group, state in rows if int(group) == self._process.pid and state[0] != "Z"]
 
     def said(self) -> str:
         """Return what it wrote to standard error."""
@@ -92,7 +108,7 @@ def test_kills_at_random_moments_leave_every_topic_of_files_byte_for_byte(
             kills, code = kills + 1, running.wait(180)
             assert code in (0, 2), running.said()
         elif code is None:
-            running.kill()
+            running.kill() if rng.random() < 0.5 else running.kill_one(rng)
             kills += 1
         else:
             assert code == 0, running.said()
@@ -121,7 +137,7 @@ def test_every_record_of_live_topics_is_journaled_exactly_once_whatever_is_kille
             if code is None and cluster is not None:
                 restart(cluster, rng)
             elif code is None:
-                running.kill()
+                running.kill() if rng.random() < 0.5 else running.kill_one(rng)
             assert code in (None, 2), running.said()
             kills += code is None
             if running.wait(0) is not None:

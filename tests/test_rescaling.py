@@ -1,8 +1,11 @@
 """A run goes on with other numbers of workers and processes, from its states, and no byte tells how many there were."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+from seawall.ops.ports import free_ports
 from seawall_testing import crisis
 from seawall_testing.desk import T0, fill, lines
 from seawall_testing.runs import command, contents, differences
@@ -25,3 +28,20 @@ def test_every_other_number_of_workers_and_processes_goes_on_from_the_same_state
     assert differences(contents(path.parent), contents(alone.parent)) == []
     assert not list(path.parent.glob("recovery.unsound*"))
     assert command("verify", path).returncode == 0
+
+
+def test_a_worker_whose_parent_was_killed_ends_even_while_it_waits_for_a_peer_that_never_comes(tmp_path: Path) -> None:
+    path = crisis.write_crisis(tmp_path / "orphan", 1, per_second=5)
+    assert command("run", path).returncode == 0
+    peers = ";".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "seawall.ops.worker", str(path), "0", peers, "1", "--told"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    assert worker.stdin is not None
+    worker.stdin.close()
+    try:
+        assert worker.wait(60) == 1
+    finally:
+        worker.kill()

@@ -16,7 +16,7 @@ import pytest
 
 from seawall.connectors.bus import open_bus
 from seawall.dataflows import sequence as module
-from seawall.dataflows.sequence import Sequencer
+from seawall.dataflows.sequence import PENDING_MAX, Sequencer
 from seawall.operators.core.directory import shard_of
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import load_configuration
@@ -479,10 +479,10 @@ class Live:
         while self.sequencer._merged is not None:
             self.sequencer.step()
 
-    def send(self, *records: Json | bytes) -> None:
-        writer = self.bus.writer([("fills", 0)])
+    def send(self, *records: Json | bytes, partition: int = 0) -> None:
+        writer = self.bus.writer([("fills", partition)])
         for line in lines(*records).splitlines():
-            writer.append("fills", 0, "", line, {})
+            writer.append("fills", partition, "", line, {})
         writer.flush()
 
     def until(self, at_us: int, step_us: int = 10 * MS) -> None:
@@ -502,6 +502,20 @@ def test_live_events_are_cut_by_the_clock_after_the_wait(tmp_path: Path) -> None
     [got] = [s for s in slices(live.bus, A) if s.fills]
     assert (got.as_of_us, got.cut_us) == (T0 + 300 * MS, T0 + 350 * MS)
     assert got.sources["fills/0"] == [1, 0, T0 + 205 * MS]
+
+
+def test_a_partition_that_lags_makes_the_others_wait_on_the_bus_and_not_in_memory(tmp_path: Path) -> None:
+    live, count, ahead = Live(tmp_path, T0), 14_000, [0]
+    live.send(*(fill(T0 + n * MS, f"slow-{n}") for n in range(count)))
+    live.send(*(fill(T0 + n * 20 * MS, f"fast-{n}") for n in range(count)), partition=1)
+    live.now = T0 + 300_000 * MS
+    while ahead[-1] or len(ahead) < 3:
+        live.sequencer.step()
+        ahead.append(max(map(len, live.sequencer._pending)))
+    assert PENDING_MAX <= max(ahead) < PENDING_MAX + 1000 < count
+    found = [name for s in slices(live.bus, A) if s.fills for name in s.fills.id]
+    assert set(found) == {f"{way}-{n}" for way in ("slow", "fast") for n in range(count)}
+    assert live.sequencer.late == 0
 
 
 def test_a_live_second_ends_for_every_shard_even_in_silence(tmp_path: Path) -> None:

@@ -1,11 +1,19 @@
-"""A live run on a real broker at a steady rate: memory, lag, loss, and latency from a fill to its signed command.
+"""A live run on a real broker at a steady rate: loss, memory, lag, latency from a fill to its signed command, and cost.
 
-    python ops/benchmarks/kafka_soak.py [--seconds 120] [--rate 20000] [--slice-ms 100] [--wait-ms 5] [--only risk …]
+    python ops/benchmarks/kafka_soak.py [--seconds 120] [--rate 20000] [--slice-ms 100] [--shards 4] [--wait-ms 5]
+        [--processes 2] [--json]
 
 A process of its own sends RATE fills and RATE marks a second, and four times a second a fill of an account of its own
-that breaks a limit at once. Latency is the time from that fill's stamp until a reader of committed records has the
-signed command. Lag is how many input records are not journaled yet; memory is that of the run's process. Broker,
-producer, reader and the run share this machine: what else runs on it is in the figures (its load is printed).
+that breaks a limit at once. Broker, sender, subscriber and the run share this machine; its load is in the figures.
+
+- Loss: every fill before the positions that the last slices state is in the journal once. This holds as well where the
+  machine is too slow for the rate: then the rate that was journaled is told.
+- Latency: from that fill's stamp until a subscriber that reads committed records has the signed command; of probes
+  after the first ten seconds.
+- Lag is how many input records are not journaled yet; memory is that of the run's processes, and cost their processor
+  time for each journaled record, after the first ten seconds.
+
+``--processes 2`` runs ``market`` and ``sequence`` in one process, ``risk`` and ``seal`` in another.
 """
 
 import argparse
@@ -28,6 +36,8 @@ from seawall.connectors.bus import open_bus
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.slices import decode_slice
 
+WARM_S, EVERY_S, DRAIN_S, READY_S = 10, 10, 60, 60
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ACCOUNTS, INSTRUMENTS, PROBES_PER_S, PARTITIONS = 2_000, 100, 4, 2
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
 LIMITS = """[[limit]]
@@ -43,8 +53,9 @@ commands = [ { kind = "SUSPEND", target = "account" } ]
 """
 
 
-def write_desk(folder, address, probes, slice_ms, wait_ms):
+def write_desk(folder, address, arguments):
     """Write reference records, limits, playbook and configuration; return the configuration's path."""
+    probes = (arguments.seconds + 5) * PROBES_PER_S
     names = [f"acct-{n}" for n in range(ACCOUNTS)] + [f"probe-{n}" for n in range(probes)]
     usual = {"kind": "perpetual", "quote": "USD", "settlement": "USD", "quantity_increment": "0.001"}
     margins = {"initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"}
@@ -58,8 +69,10 @@ def write_desk(folder, address, probes, slice_ms, wait_ms):
     (folder / "limits.toml").write_text(LIMITS)
     (folder / "playbook.toml").write_text(PLAYBOOK)
     (folder / "desk.toml").write_text(
-        f'bus = "kafka://{address}/soak"\nslice_ms = {slice_ms}\nexposure_change_min = 0.05\n'
-        f'[inputs]\nevents = ["reference.jsonl"]\ntopics = ["soak-fills", "soak-marks"]\nwait_ms = {wait_ms}\n'
+        f'bus = "kafka://{address}/soak"\nslice_ms = {arguments.slice_ms}\nshards = {arguments.shards}\n'
+        "exposure_change_min = 0.05\n"
+        f'[inputs]\nevents = ["reference.jsonl"]\nwait_ms = {arguments.wait_ms}\n'
+        'topics = ["soak-fills", "soak-marks"]\n'
         '[limits]\nfile = "limits.toml"\n[mitigation]\nplaybook = "playbook.toml"\n'
     )
     return folder / "desk.toml"
@@ -67,7 +80,7 @@ def write_desk(folder, address, probes, slice_ms, wait_ms):
 
 def send(address, rate, seconds):
     """Send fills and marks at a steady rate; probes beside them. Runs in a process of its own."""
-    producer = Producer({"bootstrap.servers": address, "linger.ms": 2, "queue.buffering.max.messages": 1_000_000})
+    producer = Producer({"bootstrap.servers": address, "queue.buffering.max.messages": 1_000_000})
     rng, number, began, probe = random.Random(1), 0, time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
         for n in range(number, int(passed * rate)):
@@ -97,12 +110,12 @@ def send(address, rate, seconds):
 
 
 class Commands(threading.Thread):
-    """Reads commands as a subscriber does, and notes when each came and when its slice was cut."""
+    """Reads commands as a subscriber does, and notes when each came."""
 
     def __init__(self, address, shards):
         super().__init__(daemon=True)
         settings = {"bootstrap.servers": address, "group.id": "soak", "isolation.level": "read_committed"}
-        self._consumer = Consumer({**settings, "auto.offset.reset": "earliest"})
+        self._consumer = Consumer({**settings, "auto.offset.reset": "earliest", "log_level": 0})
         self._consumer.assign([TopicPartition("soak.commands", partition, 0) for partition in range(shards + 1)])
         self.came = {}
 
@@ -114,117 +127,214 @@ class Commands(threading.Thread):
                 self.came.setdefault(target, time.time_ns() // 1000)
 
 
-def resident(pid):
-    """Return the resident memory of a process in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+class Inputs:
+    """The topics that were sent to: how much is on them, and how much of it is journaled."""
+
+    def __init__(self, address, bus, shards):
+        self._settings = {"bootstrap.servers": address, "group.id": "inputs", "log_level": 0}
+        self._bus, self._shards, self._reader = bus, shards, Consumer(self._settings)
+        self.places = [TopicPartition(t, p) for t in ("soak-fills", "soak-marks") for p in range(PARTITIONS)]
+
+    def sent(self):
+        return sum(self._reader.get_watermark_offsets(place, timeout=20)[1] for place in self.places)
+
+    def positions(self):
+        """Return the next offset of each partition, by the last slices."""
+        found = {}
+        for shard in range(self._shards):
+            end = self._bus.end("journal", shard)
+            last = decode_slice(self._bus.read("journal", shard, end - 1, 1)[0].value) if end else None
+            for name, position in (last.sources if last else {}).items():
+                found[name] = max(found.get(name, 0), position[0])
+        return {f"{at.topic}/{at.partition}": found.get(f"{at.topic}/{at.partition}", 0) for at in self.places}
+
+    def fills(self, positions):
+        """Return the ids of the fills before some positions, and when each probe was sent, by account."""
+        reader = Consumer({**self._settings, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
+        names, stamps = [], {}
+        for partition in range(PARTITIONS):
+            reader.assign([TopicPartition("soak-fills", partition, 0)])
+            for value in self._values(reader, positions[f"soak-fills/{partition}"]):
+                fill = json.loads(value)
+                names.append(fill["fill_id"])
+                if fill["account"].startswith("probe-"):
+                    stamps[fill["account"]] = fill["event_time_us"]
+        reader.close()
+        return names, stamps
+
+    @staticmethod
+    def _values(reader, end):
+        while True:
+            for message in reader.consume(10_000, 1):
+                if message.error() or message.offset() >= end:
+                    return
+                yield message.value()
+
+
+class Run:
+    """The processes of one run."""
+
+    def __init__(self, path, processes):
+        parts = [["--only", "market", "--only", "sequence"], ["--only", "risk", "--only", "seal"]]
+        self.errors = (path.parent / "run.err").open("wb")
+        self._processes = []
+        for number, options in enumerate(parts if processes == 2 else [[]]):
+            if number:
+                time.sleep(5)  # both would make topics and the key
+            command = [*CLI, "run", str(path), "--json", *options]
+            self._processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors))
+
+    def pids(self):
+        return [process.pid for process in self._processes]
+
+    def check(self):
+        if any(process.poll() is not None for process in self._processes):
+            raise SystemExit(f"the run ended: {Path(self.errors.name).read_text()}")
+
+    def stop(self):
+        """Stop cleanly; return exit codes and the processor seconds of each dataflow."""
+        codes, seconds = [], {}
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=180)[0]
+            codes.append(process.returncode)
+            seconds |= {name: part["seconds"] for name, part in json.loads(said or "{}").get("dataflows", {}).items()}
+        return codes, seconds
+
+    def kill(self):
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+
+
+def resident(pids):
+    """Return the resident memory of processes in MiB."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def watch(run, address, seconds):
-    """Print lag and memory every ten seconds; return the memory after each."""
-    reader = Consumer({"bootstrap.servers": address, "group.id": "lag"})
-    places = [TopicPartition(t, p) for t in ("soak-fills", "soak-marks") for p in range(PARTITIONS)]
-    bus, found = open_bus(f"kafka://{address}/soak", Path()), []
-    for elapsed in range(10, int(seconds) + 1, 10):
-        time.sleep(10)
-        sent = sum(reader.get_watermark_offsets(place, timeout=20)[1] for place in places)
-        end = bus.end("journal", 0)
-        last = decode_slice(bus.read("journal", 0, end - 1, 1)[0].value) if end else None
-        taken = sum(last.sources.get(f"{at.topic}/{at.partition}", [0])[0] for at in places) if last else 0
-        found.append(resident(run.pid))
-        print(f"{elapsed:5d} s  sent {sent:,}  not journaled yet {sent - taken:,}  {found[-1]:.0f} MiB", flush=True)
-    return found
+def processor_s(pids):
+    """Return the processor seconds that processes took so far."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / TICKS_PER_S
+
+
+def watch(run, inputs, pids, seconds):
+    """Print lag, memory and load every ten seconds; return a row for each."""
+    rows = []
+    for elapsed in range(EVERY_S, int(seconds) + 1, EVERY_S):
+        time.sleep(EVERY_S)
+        run.check()
+        sent, taken = inputs.sent(), sum(inputs.positions().values())
+        cost = {name: processor_s(found) for name, found in pids.items()}
+        rows.append({"s": elapsed, "sent": sent, "journaled": taken, "mib": resident(run.pids()), "processor_s": cost})
+        waiting, load = f"{sent - taken:,} not journaled yet", os.getloadavg()[0]
+        print(f"{elapsed:5d} s  {sent:,} sent, {waiting}, {rows[-1]['mib']:.0f} MiB, load {load:.1f}", file=sys.stderr)
+    return rows
 
 
 def journaled(bus, shards):
-    """Return how many fills stand in the journal and the stamps of the probes."""
-    fills = 0
+    """Return the ids of all fills in the journal."""
+    names = []
     for shard in range(shards):
         offset = 0
         while records := bus.read("journal", shard, offset):
-            fills += sum(len(piece.fills.id) for r in records if (piece := decode_slice(r.value)).fills is not None)
+            pieces = (decode_slice(record.value) for record in records)
+            names += [name for piece in pieces if piece.fills is not None for name in piece.fills.id]
             offset = records[-1].offset + 1
-    return fills
+    return names
 
 
-def probes(address):
-    """Return when each probe was sent, by account, and how many fills were sent in all."""
-    reader = Consumer({"bootstrap.servers": address, "group.id": "p", "enable.partition.eof": True})
-    reader.assign([TopicPartition("soak-fills", partition, 0) for partition in range(PARTITIONS)])
-    stamps, count, ended = {}, 0, 0
-    while ended < PARTITIONS:
-        for message in reader.consume(10_000, 1):
-            if message.error():
-                ended += 1
-                continue
-            count += 1
-            if b'"probe-' in message.value():
-                fill = json.loads(message.value())
-                stamps[fill["account"]] = fill["event_time_us"]
-    return stamps, count
+def drain(inputs):
+    """Wait until all is journaled, or for a while."""
+    deadline = time.monotonic() + DRAIN_S
+    while sum(inputs.positions().values()) < inputs.sent() and time.monotonic() < deadline:
+        time.sleep(1)
+    time.sleep(1)
+
+
+def figures(arguments, rows, inputs, bus, commands):
+    """Return what was lost, repeated, journaled a second, and the percentiles of latency."""
+    positions = inputs.positions()
+    sent, stamps = inputs.fills(positions)
+    found = journaled(bus, arguments.shards)
+    warm = min(stamps.values(), default=0) + WARM_S * 1_000_000
+    late = sorted((commands.came[n] - at) / 1000 for n, at in stamps.items() if n in commands.came and at > warm)
+    took = rows[-1]["s"] - rows[0]["s"]
+    steady = rows[-1]["journaled"] - rows[0]["journaled"]
+    cost = {n: rows[-1]["processor_s"][n] - rows[0]["processor_s"][n] for n in rows[0]["processor_s"]}
+    return {
+        "fills": len(sent),
+        "lost": len(set(sent) - set(found)),
+        "repeated": len(found) - len(set(found)),
+        "not_journaled_yet": inputs.sent() - sum(positions.values()),
+        "commands_missing": len([name for name in stamps if name not in commands.came]),
+        "records_sent_per_s": round((rows[-1]["sent"] - rows[0]["sent"]) / took),
+        "records_journaled_per_s": round(steady / took),
+        "lag": [row["sent"] - row["journaled"] for row in rows],
+        "mib": [round(row["mib"]) for row in rows],
+        "latency_ms": {
+            f"p{p}": round(late[min(len(late) - 1, int(len(late) * p / 100))]) for p in (50, 99, 99.9) if late
+        },
+        "us_per_record": {name: round(value / steady * 1e6, 1) for name, value in cost.items()},
+        "load": os.getloadavg()[0],
+    }
+
+
+def soak(folder, arguments):
+    """Run it; return the figures."""
+    cluster = Cluster(folder / "cluster")
+    cluster.start()
+    address, run, sender = cluster.address(), None, None
+    try:
+        admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
+        for made in admin.create_topics([NewTopic(t, PARTITIONS, 1) for t in ("soak-fills", "soak-marks")]).values():
+            made.result(30)
+        run = Run(write_desk(folder, address, arguments), arguments.processes)
+        bus, deadline = open_bus(f"kafka://{address}/soak", folder), time.monotonic() + READY_S
+        while "journal" not in bus.topics() and time.monotonic() < deadline:
+            run.check()
+            time.sleep(0.5)
+        commands, inputs = Commands(address, arguments.shards), Inputs(address, bus, arguments.shards)
+        commands.start()
+        options = ["--send", address, "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
+        sender = subprocess.Popen([sys.executable, __file__, *options])
+        pids = {"run": run.pids(), "broker": list(cluster.pids().values()), "sender": [sender.pid]}
+        rows = watch(run, inputs, pids, arguments.seconds)
+        sender.wait(120)
+        drain(inputs)
+        found = figures(arguments, rows, inputs, bus, commands)
+        found["exit"], found["dataflow_s"] = run.stop()
+        return found
+    finally:
+        if run is not None:
+            run.kill()
+        if sender is not None and sender.poll() is None:
+            sender.kill()
+        cluster.stop()
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--rate", type=int, default=20_000)
     parser.add_argument("--slice-ms", type=int, default=100)
+    parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--wait-ms", type=int, default=5, help="of the sequencer for stragglers, after a slice's end")
-    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--processes", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--json", action="store_true", help="print all figures as one object")
     parser.add_argument("--send", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.send:
         send(arguments.send, arguments.rate, arguments.seconds)
         return
     with tempfile.TemporaryDirectory() as name:
-        soak(Path(name), arguments)
-
-
-def soak(folder, arguments):
-    cluster = Cluster(folder / "cluster")
-    cluster.start()
-    address, run, sender = cluster.address(), None, None
-    try:
-        admin = AdminClient({"bootstrap.servers": address})
-        for made in admin.create_topics([NewTopic(t, PARTITIONS, 1) for t in ("soak-fills", "soak-marks")]).values():
-            made.result(30)
-        path = write_desk(
-            folder, address, (arguments.seconds + 5) * PROBES_PER_S, arguments.slice_ms, arguments.wait_ms
-        )
-        only = [part for name in arguments.only for part in ("--only", name)]
-        with (folder / "run.err").open("wb") as errors:
-            run = subprocess.Popen([*CLI, "run", str(path), *only], stderr=errors, stdout=subprocess.DEVNULL)
-        bus = open_bus(f"kafka://{address}/soak", folder)
-        while not (run.poll() is not None or "journal" in bus.topics()):
-            time.sleep(0.5)
-        commands = Commands(address, 4)
-        commands.start()
-        options = ["--send", address, "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
-        sender = subprocess.Popen([sys.executable, __file__, *options])
-        memory = watch(run, address, arguments.seconds)
-        sender.wait(120)
-        report(bus, address, commands, memory, arguments)
-        run.send_signal(signal.SIGTERM)
-        print(f"stopped with exit {run.wait(120)}")
-    finally:
-        for process in (run, sender):
-            if process is not None and process.poll() is None:
-                process.kill()
-        cluster.stop()
-
-
-def report(bus, address, commands, memory, arguments):
-    """Wait until everything is journaled; print what was lost, and percentiles of latency."""
-    stamps, sent = probes(address)
-    deadline, found = time.monotonic() + 120, 0
-    while (found := journaled(bus, 4)) < sent and time.monotonic() < deadline:
-        time.sleep(1)
-    time.sleep(1)
-    late = sorted((commands.came[name] - at) / 1000 for name, at in stamps.items() if name in commands.came)
-    print(f"{sent:,} fills sent, {found:,} in the journal; {len(late)} of {len(stamps)} probes became commands")
-    at = [late[min(len(late) - 1, int(len(late) * share))] for share in (0.5, 0.99, 0.999)] if late else []
-    print(f"slices of {arguments.slice_ms} ms: p50, p99, p99.9 ms:", ", ".join(f"{value:.0f}" for value in at))
-    print(f"memory {min(memory):.0f} to {max(memory):.0f} MiB; load of the machine {os.getloadavg()[0]:.1f}")
+        found = soak(Path(name), arguments)
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        print(f"{name}: {value}")
 
 
 if __name__ == "__main__":
