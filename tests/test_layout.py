@@ -40,6 +40,7 @@ PACKAGES = {
     "seawall.ops.kafka": "ops/kafka",
     "seawall.ops.metrics": "ops/metrics",
     "seawall.ops.lab": "ops/lab",
+    "seawall.ops.lab.backtest": "ops/lab/backtest",
     "seawall.ops.lab.cascade": "ops/lab/cascade",
     "seawall.ops.verification": "ops/verification",
     "seawall.schemas": "schemas",
