@@ -11,6 +11,7 @@ import typer
 
 import seawall
 from seawall.ops.commands import audit as audit_command
+from seawall.ops.commands import backtest as backtest_command
 from seawall.ops.commands import keys as keys_command
 from seawall.ops.commands import map as map_command
 from seawall.ops.commands import rejects as rejects_command
@@ -34,6 +35,7 @@ app.add_typer(rejects_command.app, name="rejects")
 app.add_typer(map_command.app, name="map")
 app.add_typer(playbook_app, name="playbook")
 app.add_typer(topics_command.app, name="topics")
+app.command()(backtest_command.backtest)
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]

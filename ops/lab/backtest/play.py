@@ -1,0 +1,170 @@
+"""One variant, played: the stream through the sequencer's step and all of risk, and back what commands bring about.
+
+``Rehearsal`` closes the loop. Here it runs over months, so between two records nothing is computed that nobody waits
+for: a slice is ended at the next full second, what it asks for happens at its own times, and time then jumps to the
+next record. What is kept is bounded: a sample per ``SAMPLE_US`` of the firm and of the worst of each account's hours.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from seawall.ops.lab.backtest.book import Client
+from seawall.ops.lab.backtest.observed import Hourly
+from seawall.ops.lab.backtest.plan import Plan, Variant
+from seawall.ops.rehearsal import SECOND_US, Rehearsal, World
+from seawall.schemas.records import Record
+
+Json = dict[str, Any]
+SAMPLE_US = 300_000_000
+HOUR_US = 3_600_000_000
+TOLD_EVERY = 256
+HEARD = ("breaches", "commands", "exposures", "audit")
+FIRM = ("pnl", "gross_notional", "current_exposure")
+
+
+@dataclass
+class Trace:
+    """What a variant's time line looks like: lists of equal length, one entry per sample."""
+
+    times_us: list[int] = field(default_factory=list)
+    firm: dict[str, list[float]] = field(default_factory=dict)
+    shortfall: list[float] = field(default_factory=list)
+    hours: dict[str, dict[int, float]] = field(default_factory=dict)  # account -> hour -> highest margin_ratio
+    alerts: list[Json] = field(default_factory=list)
+
+
+def world_of(plan: Plan, book: list[Client], obeys: bool) -> World:
+    """Return how the world reacts by the plan; every so many clients can pay a part of what they first had."""
+    terms = plan.reactions
+    every = terms["payers_one_in"]
+    payers = [client for number, client in enumerate(book) if every and number % every == 0]
+    return World(
+        latency_us=terms["latency_ms"] * 1000,
+        slippage=terms["slippage"],
+        means={client.account: client.equity * terms["means"] for client in payers},
+        pays_after_us=int(terms["pays_after_s"] * SECOND_US),
+        hedged_at=terms["hedged_at"],
+        obeys=obeys,
+    )
+
+
+class Backtest(Rehearsal):
+    """Plays a stream: ``run(records) -> Result``; then ``trace``, ``slices`` and ``sha256`` of the journal are there.
+
+    Parameters
+    ----------
+    tell
+        Is given the event time that was reached, for a progress bar.
+    """
+
+    def __init__(self, variant: Variant, world: World, tell: Callable[[int], None] = lambda time_us: None) -> None:
+        super().__init__(variant.configuration, world)
+        self.trace = Trace()
+        self.slices = self.records = self.rejected = 0
+        self._journal = hashlib.sha256()
+        self._tell = tell
+        self._sampled_us = 0
+        self.hourly = Hourly()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 over the journal's slices, each with a line feed."""
+        return self._journal.hexdigest()
+
+    def run(self, records: Iterable[tuple[int, Json | bytes]]) -> None:
+        """Play records, given with their times in order, and what follows from them."""
+        now_us = 0
+        for at_us, record in records:
+            if now_us and at_us >= now_us + SECOND_US:
+                self._settle(at_us)
+            now_us = max(now_us, at_us)
+            self._react(at_us)
+            self._take(record)  # type: ignore[arg-type]  # bytes go through as they are
+            self.records += 1
+            if self.records % TOLD_EVERY == 0:
+                self._tell(now_us)
+        self._settle(1 << 62)
+        self._sample(now_us)
+
+    def _settle(self, until_us: int) -> None:
+        """Decide on what is there, and let happen what is asked for until ``until_us``, second by second."""
+        self._decide_now()
+        while self._queue and self._queue[0][0] <= until_us:
+            second_us = self._queue[0][0] + SECOND_US
+            while self._queue and self._queue[0][0] <= min(second_us, until_us):
+                self._take(heapq.heappop(self._queue)[2])
+            self._decide_now()
+
+    def _decide_now(self) -> None:
+        cut = self._slicing.finish()
+        self.rejected += len(cut.rejects)
+        self._decide(cut.slices)
+
+    def _decide(self, slices: list[tuple[int, bytes]]) -> None:
+        self.slices += len(slices)
+        for _, value in slices:
+            self._journal.update(value + b"\n")
+            for audited in self._risk.step(value):
+                for topic, records in audited.records.items():
+                    for stored in records if topic in HEARD else ():
+                        self._hear(topic, stored)
+                    if topic == "forecasts":
+                        for stored in records:
+                            self.hourly.take_forecasts(orjson.loads(stored.value))
+
+    def _note(self, changed: Any) -> None:
+        if isinstance(changed, bytes):
+            if b'"signal"' not in changed[:40]:
+                changed = orjson.loads(changed)
+            else:
+                self._note_signal(orjson.loads(changed))
+        if isinstance(changed, dict):
+            if changed["type"] == "signal":
+                self._note_signal(changed)
+            else:
+                super()._note(changed)
+
+    def _hedge(self, change: float) -> float:
+        """Return what the house trades with a client's position: we are short what a client is long with us, so our
+        hedge at the venue is long (CONTRACT §3, signs), and is closed as the client's position is."""
+        return change
+
+    def _note_signal(self, signal: Json) -> None:
+        for row in signal["instruments"]:
+            self._marks[row["instrument"]] = row["price"]
+        for alert in signal.get("alerts", ()):
+            kept = {name: alert[name] for name in ("kind", "scope", "text")}
+            self.trace.alerts.append({"as_of_us": signal["event_time_us"], **kept})
+
+    def _hear(self, topic: str, stored: Record) -> None:
+        if topic == "exposures":
+            record = orjson.loads(stored.value)
+            self.hourly.take_exposures(record)
+            self._measure(record)
+            self._watch(record)
+        else:
+            super()._hear(topic, stored)
+
+    def _watch(self, record: Json) -> None:
+        hour = record["as_of_us"] // HOUR_US
+        for row in record["accounts"]:
+            if "margin_ratio" in row:
+                mine = self.trace.hours.setdefault(row["account"], {})
+                mine[hour] = max(mine.get(hour, 0.0), row["margin_ratio"])
+        if "firm" in record and record["as_of_us"] >= self._sampled_us + SAMPLE_US:
+            self._sample(record["as_of_us"])
+
+    def _sample(self, as_of_us: int) -> None:
+        self._sampled_us = as_of_us // SAMPLE_US * SAMPLE_US
+        self.trace.times_us.append(as_of_us)
+        for name in FIRM:
+            if name in self.result.firm:
+                known = self.trace.firm.setdefault(name, [])
+                known += [0.0] * (len(self.trace.times_us) - 1 - len(known)) + [self.result.firm[name]]
+        clients = [name for name in self.result.equity if not name.startswith("house/")]
+        self.trace.shortfall.append(self.result.shortfall(clients))

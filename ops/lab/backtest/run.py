@@ -1,0 +1,162 @@
+"""A whole backtest: convert, watch the market, play every variant; each step in processes, each kept by content hash.
+
+1. Every file of the history becomes input records.
+2. Every instrument group of ``market`` becomes signals.
+3. Every variant is played over both. What a step made before, of the same bytes and terms, is taken from the cache.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+
+from seawall.ops.lab.backtest.detection import quality
+from seawall.ops.lab.backtest.history import converted, jobs, lines
+from seawall.ops.lab.backtest.plan import History, Plan, Variant, file_sha256, sha256_of
+from seawall.ops.lab.backtest.play import Backtest, world_of
+from seawall.ops.lab.backtest.results import Json, summary
+from seawall.ops.lab.backtest.signals import write_signals
+from seawall.ops.lab.backtest.stream import make_book, stream, survey
+from seawall.ops.lab.cache import Cache
+from seawall.ops.lab.workers import Job, Workers, teller
+from seawall.schemas.configuration import journaled
+from seawall.schemas.errors import UsageError
+
+TAIL_BYTES = 1 << 18
+EVER_US = 1 << 62
+
+
+class Prepared(NamedTuple):
+    """History ready to be played: converted files, signals per group, the hash of both, and its period."""
+
+    files: list[Path]
+    signals: list[Path]
+    sha256: str
+    inputs: list[Json]
+    period_us: tuple[int, int]
+
+
+def backtest(plan: Plan, cache: Cache, workers: Workers) -> Json:
+    """Run a plan and return its result as plain values.
+
+    Raises
+    ------
+    UsageError
+        The plan or a file of its history cannot be used.
+    """
+    ready = prepare(plan, cache, workers)
+    variants = play_all(plan, plan.variants, ready, cache, workers)
+    series, alerts = market_series(ready.signals)
+    return {
+        "plan": {"file": plan.path.name, "sha256": file_sha256(plan.path)},
+        "configuration": plan.configuration.path.name,
+        "period_us": list(ready.period_us),
+        "inputs": ready.inputs,
+        "signals": [{"group": group, "sha256": file_sha256(path)} for group, path in enumerate(ready.signals)],
+        "detection": quality(series, alerts, plan.detection).as_dict() | {"terms": plan.detection},
+        "alerts": alerts,
+        "limits": plan.configuration.limits,
+        "assumptions": {"reactions": plan.reactions, "book": plan.book},
+        "variants": {found["name"]: found for found in variants},
+    }
+
+
+def prepare(plan: Plan, cache: Cache, workers: Workers) -> Prepared:
+    """Convert the history and watch its market, in processes."""
+    asked = jobs(plan.history)
+    reading = [Job(f"reading {names[0].name}", 0, 1, _convert, (one, names, cache)) for one, names in asked]
+    files: list[Path] = workers.run(reading)
+    inputs = [{"file": name.name, "sha256": file_sha256(name)} for _, names in asked for name in names]
+    names = [path.name for path in files]
+    spans = [span for span in (_span(path, plan) for path in files) if span[1] > 0]
+    if not spans or plan.first_us >= plan.last_us:
+        raise UsageError(f"{plan.path.name}: the history has no event between from and to; correct them or its files")
+    first_us, last_us = min(first for first, _ in spans), max(last for _, last in spans)
+    terms = plan.configuration.market
+    content = ["signals", names, plan.first_us, plan.last_us, msgspec.to_builtins(terms)]
+    keys = [sha256_of([*content, group]) for group in range(terms.groups)]
+    workers.run(
+        Job(f"watching group {group}", first_us, last_us, _watch, (plan, files, cache, key, group))
+        for group, key in enumerate(keys)
+    )
+    signals = [cache.path(key, ".signals.jsonl") for key in keys]
+    digest = hashlib.sha256("".join([*names, *keys]).encode()).hexdigest()
+    return Prepared(files, signals, digest, inputs, (first_us, last_us))
+
+
+def play_all(plan: Plan, variants: tuple[Variant, ...], ready: Prepared, cache: Cache, workers: Workers) -> list[Json]:
+    """Play variants over one history, each in a process, and return their results in order."""
+    keys = [play_key(plan, variant, ready) for variant in variants]
+    workers.run(
+        Job(f"playing {variant.name}", *ready.period_us, _play, (plan, variant, ready, cache, key))
+        for variant, key in zip(variants, keys, strict=True)
+    )
+    found = [orjson.loads(cache.path(key, ".play.json").read_bytes()) for key in keys]
+    return [one | {"name": variant.name} for one, variant in zip(found, variants, strict=True)]
+
+
+def play_key(plan: Plan, variant: Variant, ready: Prepared) -> str:
+    """Return what names the result of one variant."""
+    return sha256_of(["play", ready.sha256, plan.terms(), journaled(variant.configuration, None), variant.obeys])
+
+
+def market_series(signals: list[Path]) -> tuple[dict[str, tuple[list[int], list[float]]], list[Json]]:
+    """Return each instrument's times and prices, and all alerts, as the signals tell them."""
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    alerts: list[Json] = []
+    for path in signals:
+        for time_us, _, _, line in lines(path, 0, EVER_US):
+            signal = orjson.loads(line)
+            for row in signal["instruments"]:
+                times, prices = series.setdefault(row["instrument"], ([], []))
+                times.append(time_us)
+                prices.append(row["price"])
+            for alert in signal.get("alerts", ()):
+                alerts.append({"as_of_us": time_us, **{name: alert[name] for name in ("kind", "scope", "text")}})
+    return series, sorted(alerts, key=lambda alert: (alert["as_of_us"], alert["scope"]))
+
+
+def _span(path: Path, plan: Plan) -> tuple[int, int]:
+    """Return the first and last event time of a converted file within the period; the last is 0 where it has none."""
+    first = next((time_us for time_us, _, _, _ in lines(path, 0, EVER_US) if time_us >= 0), 0)
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        tail = file.read().splitlines()
+    last = next((found for line in reversed(tail) if (found := _time_of(line))), 0)
+    return max(first, plan.first_us), min(last, plan.last_us)
+
+
+def _time_of(line: bytes) -> int:
+    try:
+        found: Any = orjson.loads(line).get("event_time_us", 0)
+        return int(found)
+    except (orjson.JSONDecodeError, AttributeError, ValueError):
+        return 0  # the first line of the tail may be half a one
+
+
+# --- in the processes -------------------------------------------------------------------------------------------------
+
+
+def _convert(place: int, one: History, files: tuple[Path, ...], cache: Cache) -> Path:
+    return converted(one, files, cache)
+
+
+def _watch(place: int, plan: Plan, files: list[Path], cache: Cache, key: str, group: int) -> bool:
+    def build(part: Path) -> None:
+        write_signals(files, plan.first_us, plan.last_us, plan.configuration.market, group, part, teller(place))
+
+    return cache.make(key, ".signals.jsonl", build)[1]
+
+
+def _play(place: int, plan: Plan, variant: Variant, ready: Prepared, cache: Cache, key: str) -> bool:
+    def build(part: Path) -> None:
+        market = survey(ready.files, ready.signals, plan)
+        book = make_book(plan, market)
+        played = Backtest(variant, world_of(plan, book, variant.obeys), teller(place))
+        played.run(stream(plan, ready.files, ready.signals, market, book))
+        clients = [name for name in sorted(played.result.equity) if not name.startswith("house/")]
+        part.write_bytes(orjson.dumps(summary(variant.name, played, clients)))
+
+    return cache.make(key, ".play.json", build)[1]

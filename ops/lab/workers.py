@@ -1,0 +1,96 @@
+"""Long work in processes, with bars that show how far each is and how long it will take."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+POLL_S = 0.25
+_reached: Any = None  # of a worker process: how far each place is
+
+
+class Job(NamedTuple):
+    """One piece of work: its label, from where to where its bar goes, and what is called, with its place first."""
+
+    label: str
+    first: float
+    last: float
+    call: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class Workers:
+    """A pool of processes; used as a context.
+
+    Parameters
+    ----------
+    processes
+        How many; 0 for one per processor.
+    places_max
+        Jobs that may be given at once.
+    """
+
+    def __init__(self, processes: int = 0, places_max: int = 256) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy threads of the caller that hold locks
+        self._shared = context.Array("d", places_max)
+        self.processes = processes or os.cpu_count() or 1
+        self._pool = ProcessPoolExecutor(self.processes, context, _begin, (self._shared,))
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=error is not None)
+
+    def run(self, jobs: Iterable[Job]) -> list[Any]:
+        """Run jobs and return their results in order; the first error is raised and ends the rest."""
+        listed = list(jobs)
+        for place, job in enumerate(listed):
+            self._shared[place] = job.first
+        futures = [self._pool.submit(job.call, place, *job.arguments) for place, job in enumerate(listed)]
+        with bars() as shown:
+            tasks = [shown.add_task(job.label, total=max(job.last - job.first, 1)) for job in listed]
+            self._follow(futures, listed, tasks, shown)
+        return [future.result() for future in futures]
+
+    def _follow(self, futures: list["Future[Any]"], jobs: list[Job], tasks: list[Any], shown: Progress) -> None:
+        open_ = set(futures)
+        while open_:
+            done, open_ = wait(open_, POLL_S, FIRST_EXCEPTION)
+            if any(future.exception() is not None for future in done):
+                for future in open_:
+                    future.cancel()
+                return
+            for place, (future, job, task) in enumerate(zip(futures, jobs, tasks, strict=True)):
+                at = job.last if future.done() else min(self._shared[place], job.last)
+                shown.update(task, completed=max(at - job.first, 0) or float(future.done()))
+
+
+def bars() -> Progress:
+    """Return progress bars with the time left, on a terminal; nothing is shown elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not sys.stderr.isatty())
+
+
+def teller(place: int) -> Callable[[float], None]:
+    """Return what a job calls to say how far it is."""
+
+    def tell(at: float) -> None:
+        if _reached is not None:
+            _reached[place] = float(at)
+
+    return tell
+
+
+def _begin(shared: Any) -> None:
+    global _reached  # noqa: PLW0603 (one per worker process, given by its initializer)
+    _reached = shared

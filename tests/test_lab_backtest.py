@@ -1,0 +1,306 @@
+"""A backtest is the live system reading history: the same signals, breaches, commands; it shows what acting saves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from seawall.connectors.bus import open_bus
+from seawall.ops import run as runner
+from seawall.ops.cli import app
+from seawall.ops.lab.backtest.detection import episodes, quality
+from seawall.ops.lab.backtest.observed import HOUR_US, VAR_OF_ES, Hourly
+from seawall.ops.lab.backtest.plan import load_plan
+from seawall.ops.lab.backtest.play import Backtest, world_of
+from seawall.ops.lab.backtest.run import backtest, prepare
+from seawall.ops.lab.backtest.stream import stream, survey
+from seawall.ops.lab.cache import Cache
+from seawall.ops.lab.gates import failed, flat, parse_gates
+from seawall.ops.lab.workers import Workers
+from seawall.ops.verification.replay import read_all
+from seawall.schemas.configuration import load_configuration
+from seawall.schemas.errors import UsageError
+
+START_MS = 1_600_000_000_000 // 60_000 * 60_000
+MINUTES = 240
+Json = dict[str, Any]
+LIMITS = """
+[[limit]]
+id = "margin"
+scope = "account:*"
+measure = "margin_ratio"
+warning = 0.4
+soft = 0.5
+hard = 0.7
+exit_ratio = 0.9
+"""
+PLAYBOOK = """
+[response]
+acknowledge_s = 60
+complete_s = 600
+verify_s = 60
+commands_max = 60
+per_s = 60
+human_above = 1_000_000
+[[rule]]
+id = "restrict"
+when = { limit = "margin", level = "soft" }
+commands = [{ kind = "REDUCE_ONLY", target = "account" }]
+[[rule]]
+id = "close"
+when = { limit = "margin", level = "hard" }
+commands = [{ kind = "REDUCE_POSITION", target = "account", compute = "position", to = "warning", participation = 0.5 }]
+dwell_s = 1
+repeat = true
+"""
+DESK = """
+shards = 2
+slice_ms = 1000
+exposure_change_min = 0
+mark_max_age_s = 3600
+[inputs]
+events = ["eth.jsonl", "btc.jsonl", "book.jsonl"]
+[limits]
+file = "limits.toml"
+[mitigation]
+playbook = "playbook.toml"
+[market]
+groups = 2
+"""
+PLAN = """
+configuration = "desk.toml"
+[[history]]
+format = "ohlcv"
+files = ["SIM-*.csv"]
+pattern = "SIM-(?P<base>[A-Z]+)\\\\.csv"
+venue = "SIM"
+instrument = "{base}-PERP"
+terms = { kind = "perpetual", base = "{base}", quote = "USD", settlement = "USD", TERMS }
+[[history]]
+format = "events"
+files = ["book.jsonl"]
+[reactions]
+depth_share = 0.01
+hedged_at = "house/hub"
+""".replace("TERMS", 'quantity_increment = "0.0001", maintenance_margin_rate = "0.05"')
+
+
+def bars(seed: int, first: float, crash: float) -> str:
+    """Return minute bars: noise, and a fall by ``crash`` over ten minutes in the middle."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(0, 0.0005, MINUTES)
+    steps[MINUTES // 2 : MINUTES // 2 + 10] += np.log(1 - crash) / 10
+    closes = first * np.exp(np.cumsum(steps))
+    rows = ["open_time_ms,open,high,low,close,volume"]
+    for at, close in enumerate(closes):
+        start = first if at == 0 else closes[at - 1]
+        high, low = max(start, close), min(start, close)
+        rows.append(f"{START_MS + at * 60_000},{start:.4f},{high:.4f},{low:.4f},{close:.4f},1000")
+    return "\n".join(rows) + "\n"
+
+
+def book() -> bytes:
+    """Return two clients that are long ETH, one too much, and the house that hedges them."""
+    at_us = (START_MS + 60_000) * 1000
+    records: list[Json] = []
+    for name, role in (("hub", "venue"), ("bold", "client"), ("calm", "client")):
+        records.append({"type": "counterparty", "counterparty": name, "name": name, "role": role})
+    records.append({"type": "account", "account": "house/hub", "counterparty": "hub", "holder": "house"})
+    for name in ("bold", "calm"):
+        records.append({"type": "netting_set", "netting_set": name, "counterparty": name, "close_out": True})
+        records.append(
+            {"type": "account", "account": name, "counterparty": name, "holder": "counterparty", "netting_set": name}
+        )
+    for name, amount, held in (("bold", "1500", "100"), ("calm", "9000", "10"), ("house/hub", "9000", "110")):
+        balance = {"type": "balance_report", "event_time_us": at_us, "account": name, "asset": "USD", "amount": amount}
+        report = {"type": "position_report", "event_time_us": at_us, "account": name, "instrument": "ETH-PERP"}
+        records.append({**balance, "kind": "opening"})
+        records.append({**report, "quantity": held, "entry_price": "100", "kind": "opening"})
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "SIM-ETH.csv").write_text(bars(1, 100.0, 0.2))
+    (folder / "SIM-BTC.csv").write_text(bars(2, 1000.0, 0.02))
+    (folder / "book.jsonl").write_bytes(book())
+    (folder / "limits.toml").write_text(LIMITS)
+    (folder / "playbook.toml").write_text(PLAYBOOK)
+    (folder / "desk.toml").write_text(DESK)
+    (folder / "plan.toml").write_text(PLAN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workers() -> Any:
+    with Workers(1) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def result(desk: Path, workers: Workers) -> Json:
+    return backtest(load_plan(desk / "plan.toml"), Cache(desk / "cache"), workers)
+
+
+def published(folder: Path, topics: tuple[str, ...]) -> dict[str, list[bytes]]:
+    configuration = load_configuration(folder / "desk.toml")
+    bus = open_bus(configuration.bus, folder)
+    found = {
+        topic: [stored.value for part in bus.partitions(topic) for stored in read_all(bus, topic, part)]
+        for topic in topics
+    }
+    bus.close()
+    return found
+
+
+def test_a_backtest_is_the_live_run_over_the_same_history(desk: Path, workers: Workers, result: Json) -> None:
+    plan = load_plan(desk / "plan.toml")
+    plan = plan._replace(reactions=plan.reactions | {"depth_share": 0.0})  # the live run has no depth either
+    ready = prepare(plan, Cache(desk / "cache"), workers)
+    for name, path in zip(("btc", "eth"), ready.files, strict=False):
+        (desk / f"{name}.jsonl").write_bytes(path.read_bytes())
+    runner.run(load_configuration(desk / "desk.toml"))
+    live = published(desk, ("signals", "exposures", "breaches", "commands"))
+    assert [line for path in ready.signals for line in path.read_bytes().splitlines()] == live["signals"]
+    heard: dict[str, list[bytes]] = {"exposures": [], "breaches": [], "commands": []}
+    deaf = Backtest(plan.variants[1]._replace(obeys=False), world_of(plan, [], False))
+    keep = deaf._hear
+
+    def hear(topic: str, stored: Any) -> None:
+        heard.setdefault(topic, []).append(stored.value)
+        keep(topic, stored)
+
+    deaf._hear = hear  # type: ignore[method-assign]
+    deaf.run(stream(plan, ready.files, ready.signals, survey(ready.files, ready.signals, plan), []))
+    for topic in ("breaches", "commands"):
+        assert {_told(value) for value in heard[topic]} == {_told(value) for value in live[topic]} != set()
+    assert _rows(heard["exposures"]) == _rows(live["exposures"]) != []
+
+
+def _rows(values: list[bytes]) -> list[str]:
+    """Return the rows of accounts with their times, in an order of their own."""
+    found = [orjson.loads(value) for value in values]
+    return sorted(f"{one['as_of_us']} {row}" for one in found for row in one["accounts"])
+
+
+def _told(value: bytes) -> str:
+    """Return what a decision says, without what names the journal that it stands on."""
+    found = orjson.loads(value)
+    kept = (
+        "limit",
+        "scope",
+        "value",
+        "bound",
+        "level",
+        "previous_level",
+        "type",
+        "target",
+        "action",
+        "as_of_us",
+        "iat_us",
+    )
+    return str({name: found[name] for name in kept if name in found})
+
+
+def test_closing_out_saves_what_a_client_could_not_have_paid(result: Json) -> None:
+    alone, closed = result["variants"]["unmitigated"], result["variants"]["mitigated"]
+    assert alone["loss"] == pytest.approx(alone["shortfall"], abs=1) and alone["loss"] > 300
+    assert closed["loss"] < alone["loss"] / 2
+    assert (alone["insolvent"], alone["command_kinds"]) == (1, {})
+    assert set(closed["command_kinds"]) == {"REDUCE_ONLY", "REDUCE_POSITION"}
+    assert closed["rejected"] == 0
+    assert result["detection"]["episodes"] == 1
+
+
+def test_the_same_question_is_answered_from_the_cache_and_another_is_not(
+    desk: Path, workers: Workers, result: Json
+) -> None:
+    cache = Cache(desk / "cache")
+    before = {path.name for path in cache.folder.iterdir()}
+    assert backtest(load_plan(desk / "plan.toml"), cache, workers) == result
+    assert {path.name for path in cache.folder.iterdir()} == before
+    (desk / "tight.toml").write_text(LIMITS.replace("0.5", "0.45"))
+    variant = '\n[[variant]]\nname = "tight"\nlimits = "tight.toml"\n'
+    (desk / "tight-plan.toml").write_text(PLAN + variant)
+    tight = backtest(load_plan(desk / "tight-plan.toml"), cache, workers)["variants"]["tight"]
+    assert tight["journal_sha256"] != result["variants"]["mitigated"]["journal_sha256"]
+    assert len({path.name for path in cache.folder.iterdir()} - before) == 1
+
+
+def test_the_command_ends_with_1_where_a_gate_fails(desk: Path, result: Json) -> None:
+    call = ["backtest", str(desk / "plan.toml"), "--cache", str(desk / "cache"), "--processes", "1", "--json"]
+    found = CliRunner().invoke(app, [*call, "--fail-if", "saved < 0", "--fail-if", "unmitigated.loss > 1"])
+    assert found.exit_code == 1
+    told = json.loads(found.stdout)
+    assert told["result"] == json.loads(json.dumps(result))
+    assert len(told["failed"]) == 1 and told["failed"][0].startswith("unmitigated.loss > 1: unmitigated.loss is ")
+
+
+def test_gates_name_figures_and_refuse_what_they_do_not_understand() -> None:
+    found = {"a": {"loss": 5.0, "recall": None}, "ok": True, "text": "x"}
+    assert flat(found) == {"a.loss": 5.0, "a.recall": None}
+    assert failed(parse_gates(["a.loss >= 5", "a.loss<5"]), flat(found)) == ["a.loss >= 5: a.loss is 5"]
+    assert failed(parse_gates(["a.recall < 0.9"]), flat(found)) == ["a.recall < 0.9: a.recall is not known"]
+    with pytest.raises(UsageError, match=r"did you mean 'a\.loss'"):
+        failed(parse_gates(["a.los > 5"]), flat(found))
+    for text in ("a.loss", "a.loss > x", "a.loss > nan"):
+        with pytest.raises(UsageError, match="--fail-if"):
+            parse_gates([text])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('"ohlcv"', '"ohlvc"', "there is no format 'ohlvc'; did you mean 'ohlcv'"),
+        ('"SIM-*.csv"', '"SUM-*.csv"', r"SUM-.*names no file"),
+        ("[reactions]", "[reaction]", "there is no key 'reaction'; did you mean 'reactions'"),
+        ('"desk.toml"', '"desk.toml"\nfrom = "soon"', "from is 'soon'; write a time"),
+        ("[reactions]", '[[variant]]\nname = "a"\n[[variant]]\nname = "a"\n[reactions]', "two have the same name"),
+    ],
+)
+def test_a_wrong_plan_is_refused_with_the_nearest_right_one(desk: Path, old: str, new: str, why: str) -> None:
+    (desk / "wrong.toml").write_text(PLAN.replace(old, new))
+    with pytest.raises(UsageError, match=why):
+        load_plan(desk / "wrong.toml")
+
+
+TERMS = {"move": 0.1, "within_s": 600, "quiet_s": 3600}
+
+
+def test_a_move_is_one_episode_from_its_extreme_to_its_break_out() -> None:
+    times = [at * 60_000_000 for at in range(100)]
+    prices = [100.0] * 50 + [97.0, 94.0, 89.0, 85.0] + [85.0] * 46
+    (found,) = episodes("X", times, prices, TERMS)
+    assert (found.began_us, found.broke_out_us) == (49 * 60_000_000, 52 * 60_000_000)
+    assert found.move == pytest.approx(-0.11)
+    assert episodes("X", times, [100 + at * 0.1 for at in range(100)], TERMS) == []
+
+
+def test_detection_counts_what_was_told_how_early_and_what_was_false() -> None:
+    times = [at * 60_000_000 for at in range(100)]
+    prices = [100.0] * 50 + [97.0, 94.0, 89.0] + [89.0] * 47
+    alerts = [{"as_of_us": at * 60_000_000, "scope": "instrument:X"} for at in (5, 50, 51)]
+    found = quality({"X": (times, prices)}, [*alerts, {"as_of_us": 0, "scope": "venue:V"}], TERMS)
+    assert (found.episodes, found.told, found.alerts, found.false) == (1, 1, 3, 1)
+    assert found.lead_s == [120.0]
+    told = found.as_dict()
+    assert (told["recall"], told["precision"]) == (1.0, pytest.approx(2 / 3))
+
+
+def test_an_observation_is_the_figure_of_an_hours_beginning_and_the_profit_until_its_end() -> None:
+    hourly = Hourly()
+    for hour in range(4):
+        at_us = hour * HOUR_US + 60_000_000
+        hourly.take_exposures({"as_of_us": at_us, "firm": {"pnl": 10.0 * hour * hour}, "counterparties": []})
+        rows = [("var_99_1h", 5.0 + hour), ("es_975_1h", 6.0 + hour)]
+        told = [{"scope": "firm", "measure": name, "value": value, "state": "ready"} for name, value in rows]
+        hourly.take_forecasts({"as_of_us": at_us + 1, "forecasts": told})
+    first, second = hourly.observations("firm", "hour")
+    assert (first.time_us, first.pnl, first.var_99, first.es_975) == (HOUR_US, 10.0, 5.0, 6.0)
+    assert (second.pnl, second.var_99, second.var_975) == (30.0, 6.0, pytest.approx(7.0 * VAR_OF_ES))
+    assert hourly.observations("firm", "day") == []
