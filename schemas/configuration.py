@@ -18,8 +18,9 @@ from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.health import HealthTerms, read_health
 from seawall.schemas.kafka import read_kafka
 from seawall.schemas.markets import MarketTerms, read_market
-from seawall.schemas.measures import FORECASTS
+from seawall.schemas.measures import check_foreseen
 from seawall.schemas.playbook import read_playbook, read_response
+from seawall.schemas.stress import check_scenarios
 from seawall.schemas.tables import Field, Table, check_table, nearest, number_in, one_of, text_like
 from seawall.schemas.thresholds import read_limits
 
@@ -85,7 +86,11 @@ _CONDUCT: Table = {
 }
 
 
-_FORECASTS: Table = {"enabled": Field("boolean", False)}
+_FORECASTS: Table = {
+    "enabled": Field("boolean", False),
+    "losses": Field("boolean", False),
+    "stress": Field("tables", []),
+}
 _SECTIONS = {"inputs": _INPUTS, "limits": _LIMITS, "mitigation": _MITIGATION, "keys": _KEYS, "conduct": _CONDUCT}
 _SECTIONS |= {"forecasts": _FORECASTS}
 
@@ -349,13 +354,13 @@ def _check_limits_source(limits: dict[str, Any], keys: dict[str, Any], environme
 
 
 def _check_forecasts(limits: list[dict[str, Any]], forecasts: dict[str, Any], file: str) -> None:
-    """Check that what limits name is computed."""
-    for limit in limits if not forecasts["enabled"] else ():
-        if limit["measure"] in FORECASTS:
-            raise UsageError(
-                f"{file}: the limit {limit['id']} is on {limit['measure']}, which is a forecast, and none are made; "
-                "set enabled = true under [forecasts]"
-            )
+    """Check that what limits name is computed, and the scenarios of stress losses."""
+    wrong = check_foreseen(limits, forecasts)
+    if wrong:
+        raise UsageError(f"{file}: {wrong}")
+    if forecasts["losses"] and not forecasts["enabled"]:
+        raise UsageError(f"{file} [forecasts]: losses need enabled = true; add it, or take losses away")
+    forecasts["stress"] = check_scenarios(forecasts["stress"], f"{file} [[forecasts.stress]]")
 
 
 def _limit_ids(limits: list[dict[str, Any]], source: dict[str, Any]) -> list[str] | None:

@@ -72,6 +72,24 @@ class Volatility(Output):
     state: Literal["warming", "constant", "ready"]
 
 
+class Loss(Output):
+    """What P&L with a counterparty, or the firm's, may lose, in the reporting currency; 0 where it can only gain.
+
+    Within a day, and within an hour (``_1h``): ``var_99`` is exceeded in 1 % of scenarios, ``es_975`` the mean of the
+    worst 2.5 %; ``stress_loss`` that of the scenario ``worst``. ``state``: ``warming`` where something held has too few
+    hours of its own (scenarios of a wide prior), ``unpriced`` where something held has no price and is left out.
+    """
+
+    scope: str
+    state: Literal["ready", "warming", "unpriced"]
+    var_99: float
+    es_975: float
+    var_99_1h: float
+    es_975_1h: float
+    stress_loss: float
+    worst: str
+
+
 class Liquidations(Output):
     """What moves of an underlying from -50 % to +50 %, in steps of 1 %, force present books to sell and to buy.
 
@@ -105,3 +123,4 @@ class Forecasts(Output):
     quantiles: list[QuantileScore] | UnsetType = UNSET
     volatility: list[Volatility] | UnsetType = UNSET
     liquidations: list[Liquidations] | UnsetType = UNSET
+    losses: list[Loss] | UnsetType = UNSET

@@ -4,6 +4,9 @@
 money, with a floor of 1.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 ACCOUNT = (
     "equity",
     "gross_notional",
@@ -64,10 +67,39 @@ ASKED_SCOPES: dict[str, tuple[str, ...]] = {
 MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES, **ASKED_SCOPES}
 ACCOUNT_FORECASTS = ("breach_probability_1h", "breach_probability_24h")
 CASCADE_FORECASTS = ("cascade_multiplier", "cascade_distance")
-FORECASTS = frozenset({*ACCOUNT_FORECASTS, *CASCADE_FORECASTS})
-"""What limits may name where ``[forecasts]`` is enabled; on the topic ``forecasts``, not among ``exposures``."""
+LOSSES = ("var_99", "es_975", "var_99_1h", "es_975_1h", "stress_loss")
+"""Losses that P&L with a counterparty, or the firm's, may make: within a day, within an hour, in the worst scenario."""
+FORECASTS = frozenset({*ACCOUNT_FORECASTS, *CASCADE_FORECASTS, *LOSSES})
+"""What limits may name where ``[forecasts]`` makes it; on the topic ``forecasts``, not among ``exposures``."""
 MEASURES["account"] = (*MEASURES["account"], *ACCOUNT_FORECASTS)
+MEASURES["counterparty"] = (*MEASURES["counterparty"], *LOSSES)
 MEASURES["underlying"] = (*MEASURES["underlying"], *CASCADE_FORECASTS)
-MEASURES["firm"] = (*MEASURES["firm"], *CASCADE_FORECASTS)
+MEASURES["firm"] = (*MEASURES["firm"], *CASCADE_FORECASTS, *LOSSES)
 RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation", *ALONE, "concentration", "wrong_way"})
 RATIO_MAX = 1_000_000.0
+
+
+def foreseen(section: Mapping[str, Any]) -> frozenset[str]:
+    """Return the forecasts that are made under a configuration's ``[forecasts]``.
+
+    Examples
+    --------
+    >>> "breach_probability_1h" in foreseen({"enabled": True}), "var_99" in foreseen({"enabled": True})
+    (True, False)
+    """
+    if not section.get("enabled"):
+        return frozenset()
+    return FORECASTS if section.get("losses") else FORECASTS.difference(LOSSES)
+
+
+def check_foreseen(limits: Iterable[Mapping[str, Any]], section: Mapping[str, Any]) -> str:
+    """Return what is wrong with limits on forecasts that are not made, empty where nothing is."""
+    made = foreseen(section)
+    for limit in limits:
+        if limit["measure"] in FORECASTS and limit["measure"] not in made:
+            key = "losses" if limit["measure"] in LOSSES and section.get("enabled") else "enabled"
+            return (
+                f"the limit {limit['id']} is on {limit['measure']}, which is a forecast, and none are made; "
+                f"set {key} = true under [forecasts]"
+            )
+    return ""

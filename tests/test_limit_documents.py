@@ -348,7 +348,7 @@ def test_forecasts_are_not_switched_off_under_a_limit_that_is_in_force(tmp_path:
     path.write_text(path.read_text() + "[forecasts]\nenabled = true\n")
     assert ran(path, bus).measures("account:a")["breach_probability_1h"] >= 0.0
     path.write_text(path.read_text().replace("enabled = true", "enabled = false"))
-    with pytest.raises(UsageError, match="the limit likely in force is on breach_probability_1h"):
+    with pytest.raises(UsageError, match="the limit likely is on breach_probability_1h"):
         Sequencer(load_configuration(path), bus)
 
 

@@ -16,7 +16,7 @@ from seawall.schemas.decimals import Scale, parse_scale
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.evidence.keyset import KeySet
 from seawall.schemas.limit_documents import check_document
-from seawall.schemas.measures import FORECASTS
+from seawall.schemas.measures import check_foreseen
 from seawall.schemas.releases import check_release
 from seawall.schemas.slices import Reference
 
@@ -53,7 +53,7 @@ class Admission:
         self.policy = Policy()
         self.keys: KeySet | None = None  # who may sign limit documents
         self.by_venue = False  # whether the playbook weighs venues, so that their depths are journaled
-        self._foresees = False  # whether there are forecasts that a limit may be on
+        self._forecasts: dict[str, Any] = {}  # which of them are made, so that limits may be on them
         self._issuer = self._environment = ""
 
     def configure(self, configuration: dict[str, Any]) -> None:
@@ -61,28 +61,20 @@ class Admission:
         self.policy.configure(configuration["limits"])
         self._issuer, self._environment = configuration["issuer"], configuration["environment"]
         self.by_venue = "weights" in asked_of(configuration)
-        self._foresees = bool(configuration.get("forecasts", {}).get("enabled"))
+        self._forecasts = configuration.get("forecasts", {})
 
     def check_limits(self, document: dict[str, Any], as_of_us: int) -> None:
         """Check a limit document that is to count from the slice that ends at ``as_of_us``, or raise Rejected."""
         found = check_document(document, self.policy, self.keys, self._issuer, self._environment, as_of_us)
-        for limit in (*found.set, *found.override) if not self._foresees else ():
-            if limit["measure"] in FORECASTS:
-                raise Rejected(
-                    Reason.DOCUMENT_MUST_NAME_MEASURES_THAT_ARE_COMPUTED,
-                    f"the limit {limit['id']} is on {limit['measure']}, which is a forecast, and none are made; "
-                    "set enabled = true under [forecasts]",
-                )
+        wrong = check_foreseen((*found.set, *found.override), self._forecasts)
+        if wrong:
+            raise Rejected(Reason.DOCUMENT_MUST_NAME_MEASURES_THAT_ARE_COMPUTED, wrong)
 
     def check_measures(self) -> None:
         """Check that what the limits in force name is still computed, or raise UsageError."""
-        standing = (*self.policy.limits.values(), *self.policy.overrides.values())
-        for limit in standing if not self._foresees else ():
-            if limit["measure"] in FORECASTS:
-                raise UsageError(
-                    f"the limit {limit['id']} in force is on {limit['measure']}, which is a forecast; leave "
-                    "enabled = true under [forecasts], or remove the limit with a document first"
-                )
+        wrong = check_foreseen((*self.policy.limits.values(), *self.policy.overrides.values()), self._forecasts)
+        if wrong:
+            raise UsageError(f"{wrong}, or remove the limit, which is in force, with a document first")
 
     def check_release(self, document: dict[str, Any], as_of_us: int) -> None:
         """Check a release that is to count from the slice that ends at ``as_of_us``, or raise Rejected."""

@@ -18,6 +18,7 @@ from seawall.operators.core.activity import activity_of
 from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Holdings, Markets, Table
 from seawall.operators.core.heard import alerts_of, forced_fills, news_of, wide_forced_fills, wide_news_of
 from seawall.operators.core.ledger import Ledger
+from seawall.operators.core.loss_book import LossBooks
 from seawall.operators.core.price_states import PriceWatch
 from seawall.operators.core.situation import asked_of, book_of, hear_depths, parties_of, routes_of
 from seawall.operators.core.snapshot import pack, unpack
@@ -55,6 +56,7 @@ class ExposureState:
         self._closable: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()  # what the playbook has computed
         self._watches = self._foresees = False  # whether anyone wants to know what accounts do, and what may come
+        self._loss_books: LossBooks | None = None  # where losses are measured
         self._depths: dict[str, list[Any]] = {}
         self._writer = rows.RowWriter(shard)
         self._watch = PriceWatch()
@@ -128,7 +130,9 @@ class ExposureState:
         """Derive from the configuration what is wanted; journals of before lack some of its tables."""
         self._asked = asked_of(self.configuration)
         self._watches = bool(self.configuration.get("conduct", {}).get("enabled"))
-        self._foresees = bool(self.configuration.get("forecasts", {}).get("enabled"))
+        section = self.configuration.get("forecasts", {})
+        self._foresees = bool(section.get("enabled"))
+        self._loss_books = LossBooks() if self._foresees and section.get("losses") else None
 
     def _frame(self, piece: Slice, digest: str, tables: dict[str, Table], out: rows.SliceRecords) -> Frame:
         ledger = self.ledger
@@ -200,6 +204,7 @@ class ExposureState:
             list(directory.underlyings),
             self._markets.depths(as_of_us),
             ledger.contributed.copy(),
+            None if self._loss_books is None else self._loss_books.of(ledger, as_of_us),
         )
 
     def _sampled(self, ledger: Ledger, as_of_us: int) -> Markets | None:

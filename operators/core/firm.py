@@ -79,6 +79,7 @@ class FirmState:
             limit_documents=head["limit_documents"],
             parties=_parties(parts),
             routes=head["routes"],
+            losses=[part["losses"] for part in parts] if all("losses" in part for part in parts) else [],
             foreseen=[part["foreseen"] for part in parts] if all("foreseen" in part for part in parts) else [],
         )
 

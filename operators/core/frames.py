@@ -71,13 +71,49 @@ class Book(NamedTuple):
     depth: NDArray[np.float64]
 
 
+class Factors(NamedTuple):
+    """What a book's worth depends on, a row each: instruments first, by their numbers, then assets.
+
+    ``driver`` is the instrument whose returns a factor follows, -1 where it stands still; ``coin`` that of the asset
+    which an instrument settles in. ``kind``: 0 gains with its price, 1 is inverse, 2 an option, 3 an asset. ``name``
+    is the asset whose stress moves it; ``stable``, ``coin_stable`` that it, or what it settles in, is a stablecoin;
+    ``coin_name`` the settlement asset.
+    """
+
+    driver: NDArray[np.int64]
+    coin: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    stable: NDArray[np.bool_]
+    coin_stable: NDArray[np.bool_]
+    name: list[str]
+    coin_name: list[str]
+
+
+class LossBook(NamedTuple):
+    """What losses need of a book at the end of a second, from our side, accounts held as agent left out.
+
+    Rows, in order of ``party``, a counterparty's number: ``factor`` and ``amount``, which is what a position or balance
+    is worth, of options the units. ``party_of`` is by account; ``unpriced``, by counterparty: something has no price.
+    ``options`` has the columns of ``option_columns`` by instrument; one object until a directory changes: ``factors``.
+    """
+
+    party: NDArray[np.int64]
+    factor: NDArray[np.int64]
+    amount: NDArray[np.float64]
+    names: list[str]
+    party_of: NDArray[np.int64]
+    unpriced: NDArray[np.bool_]
+    factors: Factors
+    options: NDArray[np.float64]
+
+
 class Holdings(NamedTuple):
     """What forecasts need of a book at the end of a second.
 
     Rows are positions and coin balances: ``account``, ``instrument``, and what equity (``gain``) and maintenance margin
     (``margin``) gain per move of 1. Instruments: ``price`` (NaN: none) and event time of the mark across venues,
     ``underlying`` and ``linear`` (no option), ``depth`` of the thinner side within 50 bp (NaN: unknown). Accounts:
-    ``contributed``, the net of what was paid in.
+    ``contributed``, the net of what was paid in. ``losses``: where these are measured.
     """
 
     account: NDArray[np.int64]
@@ -92,6 +128,7 @@ class Holdings(NamedTuple):
     underlyings: list[str]
     depth: NDArray[np.float64]
     contributed: NDArray[np.float64]
+    losses: LossBook | None = None
 
 
 class Decision(NamedTuple):
@@ -166,6 +203,7 @@ class Frame:
     routes: dict[str, list[float]] | None = None  # venue -> visible depth, taker fee
     holdings: Holdings | None = None  # once per second of event time, where forecasts are made
     foreseen: list[dict[str, Any]] = field(default_factory=list)  # what shards tell the second operator of forecasts
+    losses: list[dict[str, Any]] = field(default_factory=list)  # and of what their books may lose
 
 
 class Enforced(NamedTuple):

@@ -121,6 +121,10 @@ class Ledger:
         """Return the absolute notional of every position, as last measured."""
         return self._values.robust[3]
 
+    def robust(self) -> tuple[F8, F8, F8, F8]:
+        """Return by position, at the marks across venues: signed notional, worth, entry cost, absolute notional."""
+        return self._values.robust
+
     def touch_values(self) -> None:
         """Note that what the book is worth has changed, as with a mark: what is held has not."""
         self._changed = True

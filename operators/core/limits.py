@@ -28,10 +28,10 @@ from seawall.operators.core.limit_rules import DEFAULT_DENY, LEVELS, Limit, cove
 from seawall.operators.core.policy import Policy
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.measures import FORECASTS, MEASURES, SHARD_SCOPES
+from seawall.schemas.measures import FORECASTS, MEASURES, SHARD_SCOPES, foreseen
 from seawall.schemas.records import Record
 
-SCHEMA = "limits/2"
+SCHEMA = "limits/3"
 EXAMPLES_MAX = 10
 DENY = "default-deny"
 NEVER_US = 1 << 62
@@ -50,7 +50,7 @@ class LimitsState:
         self._encoded: bytes | None = None
         self._cells: dict[str, Cells] = {}
         self._covering: set[str] = set()
-        self._foresees = False  # whether there are forecasts that a limit may be on
+        self._foreseen: frozenset[str] = frozenset()  # the forecasts that are made, so that limits may be on them
         self._changes_us = -1  # when the limits in force change by themselves; before the first frame: at once
         self._built_us, self._scaled_us = -1, 0
         self._seen: dict[str, Table] | None = None  # what was evaluated last: nothing new, nothing to do
@@ -65,7 +65,7 @@ class LimitsState:
     def step(self, frame: Frame) -> Enforced:
         """Evaluate all limits on one frame."""
         if frame.configuration is not None:
-            self._foresees = bool(frame.configuration.get("forecasts", {}).get("enabled"))
+            self._foreseen = foreseen(frame.configuration.get("forecasts", {}))
             self._inbox.append({"configuration": frame.configuration["limits"]})
         self._inbox += [{"document": document} for document in frame.limit_documents]
         if not frame.decides:
@@ -112,7 +112,7 @@ class LimitsState:
         self._changes_us = NEVER_US if changes_us is None else changes_us
         limits: dict[str, list[Limit]] = {}
         for order, (document, expired) in enumerate(in_force):
-            if document["measure"] in FORECASTS and not self._foresees:
+            if document["measure"] in FORECASTS and document["measure"] not in self._foreseen:
                 continue
             if document["scope"].partition(":")[0] in self._kinds:
                 limit = Limit(document, order, expired)
@@ -245,7 +245,7 @@ class LimitsState:
             "counts": dict(self.numbering.counts),
             "policy": self._encoded,
             "inbox": self._inbox,
-            "foresees": self._foresees,
+            "foreseen": sorted(self._foreseen),
             "times": [self._built_us, self._scaled_us],
             "cells": {kind: cells.snapshot() for kind, cells in self._cells.items()},
         }
@@ -258,7 +258,7 @@ class LimitsState:
         self = cls(state["key"], state["partition"])
         self.numbering.counts, self._inbox = state["counts"], state["inbox"]
         self.policy.restore(msgspec.json.decode(zlib.decompress(state["policy"])))
-        self._foresees = state.get("foresees", False)
+        self._foreseen = frozenset(state["foreseen"])
         built_us, self._scaled_us = state["times"]
         if built_us >= 0:
             self._build(built_us)

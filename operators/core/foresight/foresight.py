@@ -26,15 +26,18 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.foresight.accounts import Accounts, expected_growth, terms
 from seawall.operators.core.foresight.cascades import depths_of, shard_map
+from seawall.operators.core.foresight.history import History
+from seawall.operators.core.foresight.loss_forecasts import LossForecasts
 from seawall.operators.core.foresight.markets import HORIZONS_S, STATES, Markets, spread_of
 from seawall.operators.core.foresight.models import EVERY_S, MODELS, TERMS, Models
 from seawall.operators.core.foresight.passage import Exposed, deviation, distance, paired
 from seawall.operators.core.foresight.scores import BOUNDS
-from seawall.operators.core.frames import Frame, Holdings, Table
+from seawall.operators.core.frames import Frame, Holdings, LossBook, Table
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.measures import ACCOUNT, ACCOUNT_FORECASTS
+from seawall.schemas.measures import ACCOUNT, ACCOUNT_FORECASTS, LOSSES
 from seawall.schemas.records import Record
+from seawall.schemas.stress import scenarios_of
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -78,6 +81,8 @@ class ForesightState:
         self._traded: list[int] = []  # since the last second
         self._hour = self._minute = -1
         self._extended: tuple[Any, Any] = (None, None)
+        self._losses = LossForecasts()
+        self._losing: tuple[Any, Any] = (None, None)  # as _extended, of counterparties
 
     def step(self, frame: Frame) -> Frame:
         """Forecast on one frame."""
@@ -94,10 +99,18 @@ class ForesightState:
         self._settle(table, frame.as_of_us)
         if frame.holdings is not None:
             frame = self._tell(self._foresee(frame, frame.holdings, table), frame.holdings, table)
+        if self.markets.history is not None:
+            frame = self._with_losses(frame)
         return self._with_measures(frame, table) if self._named else frame
 
     def _configure(self, configuration: dict[str, Any]) -> None:
-        self._enabled = bool(configuration.get("forecasts", {}).get("enabled"))
+        section = configuration.get("forecasts", {})
+        self._enabled = bool(section.get("enabled"))
+        self._losses.configure(scenarios_of(section))
+        if self._enabled and section.get("losses"):
+            self.markets.history = self.markets.history or History()
+        else:
+            self.markets.history = None
         limits = configuration["limits"]
         self._named = bool(limits.get("documents")) or any(
             one["measure"] in ACCOUNT_FORECASTS for one in limits["limits"]
@@ -140,7 +153,8 @@ class ForesightState:
     def _foresee(self, frame: Frame, book: Holdings, table: Table) -> Frame:
         values = table.values
         self._filled += self._traded
-        if self.markets.sample(book, frame.as_of_us):
+        minute = self.markets.sample(book, frame.as_of_us)
+        if minute:
             filled = np.array(self._filled, dtype=np.int64)
             ratio = np.minimum(values[RATIO], 1.0)
             self._accounts.look(frame.as_of_us, values[GROSS], ratio, book.contributed, filled)
@@ -153,8 +167,11 @@ class ForesightState:
         rows = self._rows(said, book, table, hourly)
         if hourly:
             self._keep(said, frame.as_of_us)
+        frame = self._record(frame, rows, self._scores() if hourly else {}, book if hourly else None)
+        if book.losses is not None:
+            frame = self._lose(frame, book.losses, minute, hourly)
         self._traded = []
-        return self._record(frame, rows, self._scores() if hourly else {}, book if hourly else None)
+        return frame
 
     def _tell(self, frame: Frame, book: Holdings, table: Table) -> Frame:
         """Return the frame with what the second operator needs to know, once a minute."""
@@ -204,6 +221,38 @@ class ForesightState:
             tables = {**frame.tables, "account": Table(table.names, (*table.measures, *ACCOUNT_FORECASTS), values)}
             self._extended = table.values, tables
         return replace(frame, tables=self._extended[1])
+
+    # --- losses -----------------------------------------------------------------------------------------------------
+
+    def _lose(self, frame: Frame, book: LossBook, minute: bool, hourly: bool) -> Frame:
+        """Measure what counterparties and the whole book may lose; return the frame with what is to be written."""
+        history, traded = self.markets.history, np.array(self._traded, dtype=np.int64)
+        assert history is not None
+        due, told = self._losses.update(book, self.markets, history, traded, frame.as_of_us, minute)
+        self._losing = (None, None)
+        partial = None if frame.partial is None else {**frame.partial, "losses": told}
+        everyone = np.arange(len(book.names))
+        rows = self._losses.rows(book, everyone if hourly else due, hourly)
+        return self._also(replace(frame, partial=partial), rows)
+
+    def _also(self, frame: Frame, losses: list[dict[str, Any]]) -> Frame:
+        """Return the frame with records of losses, behind those of forecasts."""
+        head = {"shard": frame.partition, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": []}
+        records = list(frame.records.get("forecasts", []))
+        for first in range(0, len(losses), ROWS_MAX):
+            value = orjson.dumps({**head, "losses": losses[first : first + ROWS_MAX]})
+            records.append(self.numbering.record("forecasts", frame.seq, len(records), frame.key, value))
+        return replace(frame, records={**frame.records, "forecasts": records}) if losses else frame
+
+    def _with_losses(self, frame: Frame) -> Frame:
+        """Return the frame with the losses among the measures of counterparties; one table until one changes."""
+        table = frame.tables["counterparty"]
+        if self._losing[0] is not table.values:
+            self._losses.grow(table.values.shape[1])
+            values = np.concatenate([table.values, self._losses.values[:, : table.values.shape[1]]])
+            self._losing = table.values, Table(table.names, (*table.measures, *LOSSES), values)
+        tables = {**frame.tables, "counterparty": self._losing[1]}
+        return replace(frame, tables=tables)
 
     # --- learning ---------------------------------------------------------------------------------------------------
 
@@ -322,6 +371,7 @@ class ForesightState:
             "models": models,
             "rows": [self._crossed.copy(), self._standing.copy(), self._measured.copy(), self._written.copy()],
             "fills": [self._filled, self._traded],
+            "losses": self._losses.snapshot() if self.markets.history is not None else None,
         }
         return pack(SCHEMA, state)
 
@@ -340,6 +390,8 @@ class ForesightState:
                 self._models[level, horizon].restore(one)
         self._crossed, self._standing, self._measured, self._written = state["rows"]
         self._filled, self._traded = state["fills"]
+        if state["losses"] is not None:
+            self._losses.restore(state["losses"])
         return self
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seawall.operators.core.columns import totals
 from seawall.operators.core.foresight.bars import Bars
 from seawall.operators.core.foresight.factor import Factor
+from seawall.operators.core.foresight.history import History
 from seawall.operators.core.foresight.quantiles import LEVELS
 from seawall.operators.core.foresight.volatility import FLOOR, PRIOR, YEAR_S, Outcome, VolatilityForecasts
 from seawall.operators.core.frames import Holdings
@@ -24,6 +25,7 @@ HORIZONS_S: Final = (60, 600, 3600, 86_400)
 BARS_S: Final = {60: (60, 600, 3600), 3600: (86_400,)}  # horizons by the length of the bars that they are learned from
 CALM_MIN: Final = 0.25  # of the day's volatility: a few quiet bars are no new regime
 FACTOR_S: Final = 600  # the horizon whose returns teach the factor
+HISTORY_S: Final = 3600  # the horizon whose returns are the scenarios of losses
 STATES: Final = ("warming", "constant", "ready")
 
 
@@ -69,6 +71,7 @@ class Markets:
         self.learners = [(Bars(length), VolatilityForecasts(length, of)) for length, of in BARS_S.items()]
         self.horizons = {seconds: one for _, learner in self.learners for seconds, one in learner.horizons.items()}
         self.scores = {horizon: QuantileScores() for horizon in HORIZONS_S}
+        self.history: History | None = None  # kept where losses are measured
         self._deviations: dict[int, F8] = {}
         self._states: I8 = np.zeros(0, dtype=np.int64)
 
@@ -88,6 +91,8 @@ class Markets:
             self.scores[horizon].learn(outcome)
             if horizon == FACTOR_S:
                 self.factor.learn(outcome)
+            if horizon == HISTORY_S and self.history is not None:
+                self.history.learn(outcome)
         return done is not None
 
     def deviation(self, horizon_s: int) -> F8:
@@ -142,7 +147,8 @@ class Markets:
         """Return the state as arrays."""
         scores = [[horizon, one.sums.copy()] for horizon, one in self.scores.items()]
         learners = [[bars.snapshot(), learner.snapshot()] for bars, learner in self.learners]
-        return [learners, self.factor.snapshot(), scores]
+        history = None if self.history is None else self.history.snapshot()
+        return [learners, self.factor.snapshot(), scores, history]
 
     def restore(self, state: list[Any]) -> None:
         """Take the state of a snapshot."""
@@ -152,6 +158,9 @@ class Markets:
         self.factor.restore(state[1])
         for horizon, sums in state[2]:
             self.scores[horizon].sums = sums
+        if state[3] is not None:
+            self.history = History()
+            self.history.restore(state[3])
 
 
 def spread_of(markets: Markets, at: I8, horizon_s: int) -> F8:

@@ -13,10 +13,11 @@ import orjson
 from numpy.typing import NDArray
 
 from seawall.operators.core.foresight import cascades as cs
+from seawall.operators.core.foresight.firm_losses import FirmLosses
 from seawall.operators.core.frames import Frame, Table
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.measures import CASCADE_FORECASTS
+from seawall.schemas.measures import CASCADE_FORECASTS, LOSSES
 
 F8 = NDArray[np.float64]
 SCHEMA: Final = "foresight-wide/1"
@@ -39,16 +40,34 @@ class WideForesightState:
         self._hour = -1
         self._written = cs.nothing()  # the maps as they were written last
         self._cascade: F8 = np.ones((len(CASCADE_FORECASTS), 0))  # by underlying
+        self._losses = FirmLosses()
 
     def step(self, frame: Frame) -> Frame:
         """Forecast on one frame."""
         if frame.configuration is not None:
-            self._enabled = bool(frame.configuration.get("forecasts", {}).get("enabled"))
+            section = frame.configuration.get("forecasts", {})
+            self._enabled = bool(section.get("enabled"))
+            self._losses.configure(section)
         if not self._enabled:
             return frame
         if frame.foreseen:
             frame = self._foresee(frame)
-        return self._with_measures(frame)
+        frame = self._with_measures(frame)
+        return self._lose(frame) if self._losses.enabled else frame
+
+    def _lose(self, frame: Frame) -> Frame:
+        """Return the frame with what the firm may lose among its measures, and with a record of it where that moved."""
+        row = self._losses.update(frame.losses, frame.as_of_us) if frame.losses else None
+        table = frame.tables["firm"]
+        values = np.concatenate([table.values, self._losses.values[:, None]])
+        firm = Table(table.names, (*table.measures, *LOSSES), values)
+        frame = replace(frame, tables={**frame.tables, "firm": firm})
+        if row is None:
+            return frame
+        value = {"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": [], "losses": [row]}
+        records = list(frame.records.get("forecasts", []))
+        records.append(self.numbering.record("forecasts", frame.seq, len(records), frame.key, orjson.dumps(value)))
+        return replace(frame, records={**frame.records, "forecasts": records})
 
     def _foresee(self, frame: Frame) -> Frame:
         parts = frame.foreseen
@@ -93,6 +112,7 @@ class WideForesightState:
             "flags": [self._enabled, self._hour],
             "written": list(self._written),
             "cascade": self._cascade,
+            "losses": self._losses.snapshot(),
         }
         return pack(SCHEMA, state)
 
@@ -104,6 +124,7 @@ class WideForesightState:
         self.numbering.counts = state["counts"]
         self._enabled, self._hour = state["flags"]
         self._written, self._cascade = cs.ShardMap(*state["written"]), state["cascade"]
+        self._losses.restore(state["losses"])
         return self
 
 
