@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seawall.operators.core.directory import Directory
 from seawall.operators.core.frames import Factors, LossBook
 from seawall.operators.core.ledger import Ledger
+from seawall.operators.core.options import OptionSheet
 from seawall.operators.core.valuation.options import years_to_expiry
 
 F8 = NDArray[np.float64]
@@ -33,7 +34,7 @@ class LossBooks:
         """Return the book as it was last measured."""
         directory, arrays = ledger.directory, ledger.directory.arrays
         if self._known != (directory.version, len(directory.assets)):
-            self._known, self._factors = (directory.version, len(directory.assets)), factors_of(directory)
+            self._known, self._factors = (directory.version, len(directory.assets)), factors_of(directory, ledger.sheet)
         party, factor, amount, unpriced = _rows(ledger, self._factors)
         at = (amount != 0.0).nonzero()[0]
         at = at[np.argsort(party[at], kind="stable")]
@@ -70,7 +71,7 @@ def _rows(ledger: Ledger, factors: Factors) -> tuple[I8, I8, F8, I8]:
     return of[account], factor, stake[account] * amount, unpriced
 
 
-def factors_of(directory: Directory) -> Factors:
+def factors_of(directory: Directory, sheet: OptionSheet) -> Factors:
     """Return the factors of a directory: its instruments, then its assets."""
     arrays, records, assets = directory.arrays, directory.instrument_records, list(directory.assets)
     first = _first(arrays["base"], len(assets), ~arrays["option"])
@@ -78,7 +79,7 @@ def factors_of(directory: Directory) -> Factors:
     own = np.where(moves, first, STILL)
     stable = np.array([_is_stable(directory, name) for name in assets], dtype=bool)
     settled, none = arrays["settlement"], np.full(len(assets), STILL)
-    driver = np.where(arrays["option"], _forwards(directory), np.arange(len(records)))
+    driver = np.where(arrays["option"], _forwards(directory, sheet), np.arange(len(records)))
     kind = np.where(arrays["option"], OPTION, np.where(arrays["inverse"], INVERSE, LINEAR))
     underlyings = list(directory.underlyings)
     return Factors(
@@ -92,11 +93,13 @@ def factors_of(directory: Directory) -> Factors:
     )
 
 
-def _forwards(directory: Directory) -> I8:
-    """Return by instrument the first one on its underlying that is no option, itself where there is none."""
+def _forwards(directory: Directory, sheet: OptionSheet) -> I8:
+    """Return the forward of each option, the first other instrument on its underlying, or itself where neither is."""
     arrays = directory.arrays
     first = _first(arrays["underlying"], len(directory.underlyings), ~arrays["option"])
     found = first[arrays["underlying"]]
+    terms = sheet.terms
+    found[terms.instrument] = np.where(terms.forward >= 0, terms.forward, found[terms.instrument])
     return np.where(found >= 0, found, np.arange(len(found)))
 
 

@@ -10,6 +10,7 @@ nothing has been seen, and it becomes that of the market hour by hour. What an i
 no price is the mean of what the others did, and the prior's own rest.
 """
 
+from math import sqrt
 from typing import Any, Final
 
 import numpy as np
@@ -56,7 +57,7 @@ class History:
     def units(self, instruments: I8) -> F8:
         """Return the moves of instruments in units of their deviation, shape (scenarios, instruments)."""
         own = self._of(instruments)
-        rest = (1.0 - PRIOR * PRIOR) ** 0.5 * np.stack([draws(at) for at in instruments.tolist()], axis=1)
+        rest = sqrt(1.0 - PRIOR * PRIOR) * np.stack([draws(at) for at in instruments.tolist()], axis=1)
         return np.where(np.isfinite(own), own, self._common()[:, None] + rest)
 
     def _of(self, instruments: I8) -> F8:
