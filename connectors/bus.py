@@ -95,10 +95,15 @@ class Bus(Protocol):
     ) -> list[Stored]:
         """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
 
-    def writer(self, partitions: Iterable[tuple[str, int]]) -> Writer:
+    @property
+    def fences(self) -> bool:
+        """Whether a writer that lives can be displaced, or only one that is dead succeeded."""
+
+    def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> Writer:
         """Become the writer of partitions; raises PartitionLocked where somebody else is.
 
-        On a cluster an earlier writer on another host is fenced instead: its next flush raises and writes nothing.
+        On a cluster an earlier writer on another host is fenced instead: its next flush raises and writes nothing. With
+        ``take`` one on this host is fenced too, where the bus can.
         """
 
     def copier(self, partitions: Iterable[tuple[str, int]]) -> Writer:

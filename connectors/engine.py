@@ -22,6 +22,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from seawall.connectors.bus import Bus, Writer, open_bus
 from seawall.connectors.failures import noted
 from seawall.connectors.placement import engine_key
+from seawall.connectors.replica import Replica, ReplicaPartition
 from seawall.schemas.errors import BusError, Divergence, Gap, SnapshotError
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import decode_slice
@@ -91,6 +92,8 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], Resume]):
         Never end.
     poll
         How long to wait at the end of what there is before looking again.
+    replica
+        The outputs are another's for now: they may be ahead of the recovered state.
     """
 
     def __init__(
@@ -103,10 +106,12 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], Resume]):
         stopped: Callable[[], bool] = lambda: False,
         follow: bool = False,
         poll: timedelta = POLL,
+        replica: bool = False,
     ) -> None:
         self._url, self._topic, self._base = url, topic, base
         self._partitions, self.poll = partitions, poll
         self._finished, self._stopped, self._follow = finished, stopped, follow
+        self.replica = replica
 
     def list_parts(self) -> list[str]:
         """Return the partitions as text."""
@@ -175,10 +180,14 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], Resume]):
 
     def _check(self) -> bool:
         """Check what the recovered state has written, as soon as the sinks have ended what a killed run left open."""
-        if not all(self._bus.is_settled(topic, self._partition) for topic in DERIVED):
+        settled = self._source.replica or all(self._bus.is_settled(topic, self._partition) for topic in DERIVED)
+        if not settled:
             self._awake = datetime.now(UTC) + SETTLE
             return False
-        check_outputs(self._bus, self._partition, self._offset)
+        if self._source.replica:
+            check_audit(self._bus, self._partition, self._offset)
+        else:
+            check_outputs(self._bus, self._partition, self._offset)
         self._unchecked = False
         return True
 
@@ -216,11 +225,7 @@ def check_outputs(bus: Bus, partition: int, offset: int) -> None:
     SnapshotError
         Outputs were cut behind the state's back; replaying the journal writes them again.
     """
-    end = bus.end("audit", partition)
-    last = bus.read("audit", partition, end - 1, 1) if end else []
-    seq = int(last[0].headers.get("seawall-id", "0-0-0").split("-")[1]) if last else -1
-    if seq < offset - 1:
-        raise SnapshotError(f"the recovery store stands at slice {offset}, audit/{partition} ends with slice {seq}")
+    end = check_audit(bus, partition, offset)
     wanted = {topic: b'"%s":[' % topic.encode() for topic in DERIVED if topic != "audit"}
     while wanted and end > 0:
         start = max(0, end - TAIL_RECORDS)
@@ -233,6 +238,16 @@ def check_outputs(bus: Bus, partition: int, offset: int) -> None:
                         bus, topic, partition, f"{partition}-{found['seq']}-{found['body']['topics'][topic][0] - 1}"
                     )
         end = start
+
+
+def check_audit(bus: Bus, partition: int, offset: int) -> int:
+    """Check that the audit goes up to a recovered state's slice; return its end."""
+    end = bus.end("audit", partition)
+    last = bus.read("audit", partition, end - 1, 1) if end else []
+    seq = int(last[0].headers.get("seawall-id", "0-0-0").split("-")[1]) if last else -1
+    if seq < offset - 1:
+        raise SnapshotError(f"the recovery store stands at slice {offset}, audit/{partition} ends with slice {seq}")
+    return end
 
 
 def _check_tail(bus: Bus, topic: str, partition: int, wanted: str) -> None:
@@ -260,6 +275,8 @@ class RecordSink(FixedPartitionedSink[Any, None]):
     ----------
     stands
         What stands on the topic stands: a record that differs from it is counted and dropped (``signals``).
+    replica
+        Follow who writes until this process may (``replica.py``); only for a sink of all topics.
     """
 
     def __init__(
@@ -269,7 +286,9 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         partitions: int | None = None,
         base: Path = Path(),
         stands: bool = False,
+        replica: Replica | None = None,
     ) -> None:
+        self._replica = replica
         self._url, self._base, self._stands = url, base, stands
         self._topics = DERIVED if topic is None else (topic,)
         self._one = topic
@@ -285,24 +304,28 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         return int(item_key.rstrip("."))
 
     @noted
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_SinkPartition":
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Any, None]:
         """Become the writer of one partition of each topic."""
         bus = open_bus(self._url, self._base)
         partition, last = int(for_part), len(self.list_parts()) - 1
         # The last partition of rejects is the sequencer's (DESIGN §2).
         topics = [topic for topic in self._topics if topic != "rejects" or partition < last]
-        telemetry = watching()
-        if telemetry is None:
-            return _SinkPartition(bus, topics, partition, self._one, self._stands)
-        stage = self._one or "write"
-        return _WatchedSinkPartition(telemetry.part(stage), bus, topics, partition, self._one, self._stands)
+        telemetry, places = watching(), [(topic, partition) for topic in topics]
+
+        def begin(writer: Writer) -> _SinkPartition:
+            place = bus, writer, (topics, partition), self._one, self._stands
+            if telemetry is None:
+                return _SinkPartition(*place)
+            return _WatchedSinkPartition(telemetry.part(self._one or "write"), *place)
+
+        if self._replica is not None:
+            return ReplicaPartition(bus, places, begin, self._replica)
+        return begin(bus.writer(places))
 
 
 class _SinkPartition(StatefulSinkPartition[Any, None]):
-    def __init__(self, bus: Bus, topics: list[str], partition: int, one: str | None, stands: bool) -> None:
-        self._bus = bus
-        self._writer = bus.writer([(topic, partition) for topic in topics])
-        self._place, self._stands, self._one = (topics, partition), stands, one
+    def __init__(self, bus: Bus, writer: Writer, place: tuple[list[str], int], one: str | None, stands: bool) -> None:
+        self._bus, self._writer, self._place, self._stands, self._one = bus, writer, place, stands, one
 
     @cached_property
     def _appenders(self) -> dict[str, "Appender"]:

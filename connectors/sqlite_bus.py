@@ -169,8 +169,10 @@ class SqliteBus:
         """Do nothing: a topic is there as soon as it has a record."""
         return []
 
-    def writer(self, partitions: Iterable[tuple[str, int]]) -> "SqliteWriter":
-        """Become the writer of partitions; raises PartitionLocked where somebody else is."""
+    fences = False
+
+    def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> "SqliteWriter":
+        """Become the writer of partitions; raises PartitionLocked where a process that lives is, also with ``take``."""
         return SqliteWriter(self, list(partitions))
 
     copier = writer

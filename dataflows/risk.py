@@ -12,6 +12,7 @@ from bytewax.dataflow import Dataflow
 from seawall import operators as sw
 from seawall.connectors.bus import open_bus
 from seawall.connectors.engine import JournalSource, RecordSink
+from seawall.connectors.replica import Replica
 from seawall.connectors.signatures import CommandSigner
 from seawall.connectors.signers import open_signer
 from seawall.connectors.trust import load_trust
@@ -24,7 +25,12 @@ def flow(path: str) -> Dataflow:
     return build(configuration, None, lambda: False)
 
 
-def build(configuration: Configuration, finished: Callable[[], bool] | None, stopped: Callable[[], bool]) -> Dataflow:
+def build(
+    configuration: Configuration,
+    finished: Callable[[], bool] | None,
+    stopped: Callable[[], bool],
+    replica: Replica | None = None,
+) -> Dataflow:
     """Wire the risk operators between the journal and the topics that they write.
 
     Parameters
@@ -35,12 +41,21 @@ def build(configuration: Configuration, finished: Callable[[], bool] | None, sto
         Tells that the journal is complete; None: it is where a slice says so, and never with live topics.
     stopped
         Tells that the run is to stop now.
+    replica
+        How this process takes part where several run the same; None: it is the only one.
     """
     base, shards = configuration.directory, configuration.shards
     bus = open_bus(configuration.bus, base)
     signer = CommandSigner(open_signer(configuration.signer, base), bus, load_trust(configuration).issuers)
     journal = JournalSource(
-        configuration.bus, "journal", shards, base, finished, stopped, follow=bool(configuration.topics)
+        configuration.bus,
+        "journal",
+        shards,
+        base,
+        finished,
+        stopped,
+        follow=bool(configuration.topics),
+        replica=replica is not None,
     )
     dataflow = Dataflow("risk")
     slices = op.input("journal", dataflow, journal)
@@ -50,5 +65,5 @@ def build(configuration: Configuration, finished: Callable[[], bool] | None, sto
     published = sw.publish_state("state", plan)
     signed = sw.sign_commands("sign", published, signer)
     by_partition = op.map("partition", signed.records, lambda item: (str(item[1].partition), item[1]))
-    op.output("records", by_partition, RecordSink(configuration.bus, None, shards + 1, base))
+    op.output("records", by_partition, RecordSink(configuration.bus, None, shards + 1, base, replica=replica))
     return dataflow

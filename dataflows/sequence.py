@@ -64,6 +64,8 @@ class Sequencer:
         What to read and how to cut it.
     bus
         Where journal and rejects stand, and live topics.
+    take
+        Fence whoever cuts this journal, where the bus can.
     clock
         Microseconds since the epoch; with bounded inputs it decides only what lies in the future.
 
@@ -79,11 +81,11 @@ class Sequencer:
     Each flush is one transaction of whole steps over all shards, so after a crash all shards stand at the same tick.
     """
 
-    def __init__(self, configuration: Configuration, bus: Bus, clock: Clock = wall_clock) -> None:
+    def __init__(self, configuration: Configuration, bus: Bus, clock: Clock = wall_clock, take: bool = False) -> None:
         self._configuration, self._bus, self._clock = configuration, bus, clock
         self._shards = configuration.shards
         written = [("journal", shard) for shard in range(self._shards)]
-        self._writer = bus.writer([*written, ("rejects", self._shards)])
+        self._writer = bus.writer([*written, ("rejects", self._shards)], take)
         try:
             self._writer.end("journal", 0)  # from here on no earlier sequencer writes: what is folded is all there is
             self.standing = fold(bus, self._shards)

@@ -85,6 +85,10 @@ def run(
     only: Annotated[list[str] | None, typer.Option("--only", help="Run this dataflow only; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Bytewax workers per process.")] = 1,
     processes: Annotated[int, typer.Option(min=1, help="Processes of the risk dataflow.")] = 1,
+    replica: Annotated[str, typer.Option("--replica", metavar="NAME", help="One of several that run the same.")] = "",
+    takeover_s: Annotated[
+        float, typer.Option(min=0.1, help="Of a replica: how long a cluster's writer may owe.")
+    ] = 2.0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 2 when any record was rejected.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -92,13 +96,17 @@ def run(
 
     Example: seawall run desk.toml --workers 2
     """
+    from seawall.connectors.replica import Replica
     from seawall.ops import run as runner
     from seawall.schemas.configuration import where
 
     for name in only or ():
         if name not in DATAFLOW_NAMES:
             raise UsageError(f"--only {name}: there is no such dataflow; choose from {', '.join(DATAFLOW_NAMES)}")
-    outcome = runner.run(where(config), only or (), workers, processes)
+    if replica and not replica.isidentifier():
+        raise UsageError(f"--replica {replica!r} is no name; use letters, digits and _, such as --replica b")
+    part = Replica(replica, takeover_s) if replica else None
+    outcome = runner.run(where(config), only or (), workers, processes, part)
     if as_json:
         print(outcome.to_json())
     else:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import PUBLIC, SEALERS, key_path, new_key
 from seawall.connectors.limit_documents import read_key_sets
+from seawall.connectors.replica import Replica
 from seawall.connectors.signers import check_signer, open_signer
 from seawall.connectors.topics import topic_partitions
 from seawall.ops.health_server import answering
@@ -31,6 +32,7 @@ from seawall.ops.joins import check_joins
 from seawall.ops.migration_mark import check_mark
 from seawall.ops.ports import free_ports
 from seawall.ops.sealing import SealThread
+from seawall.ops.standby import StandbySequencer
 from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.dsse import Signer
@@ -111,7 +113,13 @@ def _prepare_key(configuration: Configuration, signer: str, public: str, used: b
     return open_signer(signer, configuration.directory, public)
 
 
-def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1, processes: int = 1) -> Outcome:
+def run(
+    configuration: Configuration,
+    only: Iterable[str] = (),
+    workers: int = 1,
+    processes: int = 1,
+    replica: Replica | None = None,
+) -> Outcome:
     """Run dataflows until their inputs end or a signal stops them.
 
     Parameters
@@ -120,6 +128,8 @@ def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1
         Names of dataflows; none means all.
     workers, processes
         Bytewax workers per process, and processes, of ``risk``.
+    replica
+        This process is one of several that run the same dataflows: it writes where no other does.
 
     Raises
     ------
@@ -127,10 +137,22 @@ def run(configuration: Configuration, only: Iterable[str] = (), workers: int = 1
         Bad usage, or the world failed; restarting continues where it stopped.
     """
     wanted = tuple(only) or DATAFLOWS
+    if replica is not None:
+        _check_replica(configuration, wanted)
     bus = prepare(configuration)
     stop, threads = Stop(), list[threading.Thread]()
+    if replica is not None:
+        replica = replica._replace(stopped=stop.event.is_set)
     with stop.on_signal(), answering(configuration, set(wanted), threads, stop.event.is_set):
-        return _run(configuration, bus, wanted, workers, processes, stop, threads)
+        return _run(configuration, bus, wanted, workers, processes, stop, threads, replica)
+
+
+def _check_replica(configuration: Configuration, wanted: tuple[str, ...]) -> None:
+    if not configuration.topics:
+        raise UsageError("--replica is for live topics: files are read again after a crash, which loses nothing")
+    if "market" in wanted:
+        text = "market has no replicas: what it answers depends on the order of arrival"
+        raise UsageError(f"{text}; give --only sequence, --only risk or --only seal beside --replica")
 
 
 def _run(
@@ -141,19 +163,20 @@ def _run(
     processes: int,
     stop: Stop,
     threads: list[threading.Thread],
+    replica: Replica | None,
 ) -> Outcome:
     """Run the wanted dataflows, each in one of ``threads`` but ``risk``, and count what they did."""
     outcome = Outcome()
     sequenced, decided = threading.Event(), threading.Event()
-    for recovery in (configuration.directory / RECOVERY, configuration.directory / MARKET_RECOVERY):
+    for recovery in (store_of(configuration, replica), configuration.directory / MARKET_RECOVERY):
         if recovery.exists() and not bus.topics():
             log.warning("the bus is new: the recovery store of another one is kept as %s", _set_aside(recovery))
     seal = None
     if "seal" in wanted:
         beside = "risk" in wanted  # then a signal ends risk first, and what it wrote is sealed before this ends
         stopped = (lambda: stop.error is not None) if beside else stop.event.is_set
-        seal = SealThread(configuration, bus, decided.is_set if beside else None, stopped, stop.fail)
-    sequencer = _sequencer(configuration, bus) if "sequence" in wanted else None
+        seal = SealThread(configuration, bus, decided.is_set if beside else None, stopped, stop.fail, replica)
+    sequencer = _sequencer(configuration, bus, replica) if "sequence" in wanted else None
     try:
         if "market" in wanted:
             threads += _market(configuration, stop, workers, outcome)
@@ -165,7 +188,7 @@ def _run(
         if "risk" in wanted:
             alone = "sequence" not in wanted
             totals = outcome.dataflows.setdefault("risk", Totals())
-            _risk(configuration, stop, None if alone else sequenced, workers, processes, totals)
+            _risk(configuration, stop, None if alone else sequenced, workers, processes, totals, replica)
             decided.set()
     except BaseException as error:
         stop.fail(error)
@@ -194,10 +217,12 @@ def _count(bus: Bus, configuration: Configuration, outcome: Outcome) -> None:
             outcome.dataflows["risk"].events = outcome.dataflows["sequence"].events
 
 
-def _sequencer(configuration: Configuration, bus: Bus) -> "Sequencer":
-    """Return the sequencer; what it refuses it refuses here, before anything else runs."""
+def _sequencer(configuration: Configuration, bus: Bus, replica: Replica | None) -> "Sequencer | StandbySequencer":
+    """Return the sequencer; what it refuses it refuses here, before anything else runs, but for one that stands by."""
     from seawall.dataflows.sequence import Sequencer
 
+    if replica is not None:
+        return StandbySequencer(configuration, bus, replica, lambda: _save(configuration))
     check_joins(bus, configuration)
     sequencer = Sequencer(configuration, bus)
     _save(configuration)
@@ -205,7 +230,11 @@ def _sequencer(configuration: Configuration, bus: Bus) -> "Sequencer":
 
 
 def _start_sequence(
-    configuration: Configuration, sequencer: "Sequencer", stop: Stop, done: threading.Event, outcome: Outcome
+    configuration: Configuration,
+    sequencer: "Sequencer | StandbySequencer",
+    stop: Stop,
+    done: threading.Event,
+    outcome: Outcome,
 ) -> threading.Thread:
     """Start the sequencer in a thread; ``done`` is set when it writes no more and what it wrote is to be decided on."""
 
@@ -232,6 +261,11 @@ def _save(configuration: Configuration) -> None:
         partial = saved.with_name(f".{RUN_FILE}.{os.getpid()}")
         partial.write_bytes(configuration.path.read_bytes())
         partial.replace(saved)
+
+
+def store_of(configuration: Configuration, replica: Replica | None) -> Path:
+    """Return the recovery store of ``risk``; each replica has its own."""
+    return configuration.directory / (RECOVERY if replica is None else f"{RECOVERY}-{replica.name}")
 
 
 def _set_aside(folder: Path) -> str:
@@ -300,6 +334,7 @@ def _risk(
     workers: int,
     processes: int,
     totals: Totals,
+    replica: Replica | None,
 ) -> None:
     """Run risk; a recovery store that cannot be read is set aside once and the journal replayed.
 
@@ -310,14 +345,14 @@ def _risk(
     for attempt in (1, 2):
         try:
             if processes > 1:
-                _risk_processes(configuration, stop, stopped, sequenced, workers, processes, totals)
+                _risk_processes(configuration, stop, stopped, sequenced, workers, processes, totals, replica)
             else:
-                _bytewax(configuration, stopped, sequenced, workers, totals, [], 0)
+                _bytewax(configuration, stopped, sequenced, workers, totals, [], 0, replica)
             return
         except SnapshotError as error:
             if attempt == 2 or stop.error is not None:
                 raise
-            kept = _set_aside(configuration.directory / RECOVERY)
+            kept = _set_aside(store_of(configuration, replica))
             log.warning("%s; it is kept as %s and the journal is replayed", error, kept)
 
 
@@ -329,15 +364,16 @@ def _bytewax(
     totals: Totals,
     addresses: list[str],
     process: int,
+    replica: Replica | None,
 ) -> None:
     from seawall.dataflows.risk import build
 
     finished: Callable[[], bool] | None = None if sequenced is None else sequenced.is_set
 
     def make() -> "Dataflow":
-        return build(configuration, finished, stopped)
+        return build(configuration, finished, stopped, replica)
 
-    _engine(configuration, RECOVERY, make, workers, totals, addresses, process)
+    _engine(configuration, store_of(configuration, replica).name, make, workers, totals, addresses, process)
 
 
 def _engine(
@@ -392,18 +428,20 @@ def _risk_processes(
     workers: int,
     processes: int,
     totals: Totals,
+    replica: Replica | None,
 ) -> None:
     """Run risk in processes of this process group; they hear by their standard input that the journal is complete."""
     from seawall.connectors.recovery import open_recovery
 
-    open_recovery(configuration.directory / RECOVERY)
+    open_recovery(store_of(configuration, replica))
     telemetry = watching()
     addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(processes))
     children = [
         subprocess.Popen(
             [sys.executable, "-m", "seawall.ops.worker", str(configuration.path), str(number), addresses, str(workers)]
             + ([] if sequenced is None else ["--told"])
-            + ([] if telemetry is None else [f"--metrics={telemetry.folder}"]),
+            + ([] if telemetry is None else [f"--metrics={telemetry.folder}"])
+            + ([] if replica is None else ["--replica", replica.name, str(replica.takeover_s)]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

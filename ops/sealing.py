@@ -14,6 +14,8 @@ from datetime import timedelta
 from seawall.connectors.bus import Bus
 from seawall.connectors.logs import check_whole, is_standing
 from seawall.connectors.recovery import open_recovery, set_aside
+from seawall.connectors.replica import Replica
+from seawall.ops.standby import wait_to_seal
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError
 
@@ -33,6 +35,8 @@ class SealThread(threading.Thread):
         Tells that the run is to stop.
     failed
         Is told what went wrong.
+    replica
+        Wait until nobody else seals.
     """
 
     def __init__(
@@ -42,17 +46,24 @@ class SealThread(threading.Thread):
         finished: Callable[[], bool] | None,
         stopped: Callable[[], bool],
         failed: Callable[[BaseException], None],
+        replica: Replica | None = None,
     ) -> None:
         super().__init__(name="seal")
         self._configuration, self._bus = configuration, bus
         self._finished, self._stopped, self._failed = finished, stopped, failed
+        self._replica = replica
         self.seconds = 0.0
-        _check_recovery(configuration, bus)
+        if replica is None:
+            _check_recovery(configuration, bus)
 
     def run(self) -> None:
         """Run the dataflow."""
         started = time.thread_time()
         try:
+            if self._replica is not None:
+                if not wait_to_seal(self._configuration, self._bus, self._replica):
+                    return
+                _check_recovery(self._configuration, self._bus)
             try:
                 self._seal()
             except SnapshotError as error:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+from seawall.connectors.replica import Replica
 from seawall.ops.metrics.workers import Handing
 from seawall.ops.run import SNAPSHOT_EXIT, Totals, _bytewax
 from seawall.ops.stopping import Stop
@@ -37,7 +38,11 @@ def main() -> int:
         for option in sys.argv[5:]:
             if option.startswith("--metrics="):
                 Handing(option.partition("=")[2], int(number), bool(configuration.topics)).start()
-        _bytewax(configuration, stop.event.is_set, sequenced, int(workers), totals, peers, int(number))
+        replica = None
+        if "--replica" in sys.argv:
+            name, takeover_s = sys.argv[sys.argv.index("--replica") + 1 :][:2]
+            replica = Replica(name, float(takeover_s), stop.event.is_set)
+        _bytewax(configuration, stop.event.is_set, sequenced, int(workers), totals, peers, int(number), replica)
     except SnapshotError as error:
         print(f"seawall: {error}", file=sys.stderr)
         return SNAPSHOT_EXIT

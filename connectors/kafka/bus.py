@@ -97,9 +97,15 @@ class KafkaBus:
             found = cursor.take(offset, records_max, bytes_max)
         return found
 
-    def writer(self, partitions: Iterable[tuple[str, int]]) -> KafkaWriter:
-        """Become the writer of partitions; raises PartitionLocked where another process of this host is."""
-        return KafkaWriter(self.clients, self._reader, list(partitions), self._base / f"kafka-{self.address.prefix}")
+    fences = True
+
+    def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> KafkaWriter:
+        """Become the writer of partitions; raises PartitionLocked where another process of this host is.
+
+        With ``take`` that one is fenced, as one on another host always is.
+        """
+        locks = None if take else self._base / f"kafka-{self.address.prefix}"
+        return KafkaWriter(self.clients, self._reader, list(partitions), locks)
 
     def copier(self, partitions: Iterable[tuple[str, int]]) -> Writer:
         """Become the writer of partitions of one topic that keeps the offsets of what is copied from another bus."""

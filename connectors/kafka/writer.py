@@ -46,7 +46,7 @@ class KafkaWriter:
     partitions
         Topic and partition; the first names the transactions.
     lock
-        Beside which file the locks of this host are.
+        Beside which file the locks of this host are; None takes none.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class KafkaWriter:
     What the cluster refuses is raised at the first use: the writer opens in its own thread.
     """
 
-    def __init__(self, clients: Clients, reader: Reader, partitions: list[tuple[str, int]], lock: Path) -> None:
+    def __init__(self, clients: Clients, reader: Reader, partitions: list[tuple[str, int]], lock: Path | None) -> None:
         self._clients, self._reader = clients, reader
         self._names = {topic: clients.address.topic(topic) for topic, _ in partitions}
         self._what = f"{partitions[0][0]}/{partitions[0][1]}"
@@ -70,8 +70,9 @@ class KafkaWriter:
         self._broken: BaseException | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"commit {self._what}")
         try:
-            for topic, partition in partitions:
-                self._locks.append(lock_partition(lock, topic, partition))
+            if lock is not None:
+                for topic, partition in partitions:
+                    self._locks.append(lock_partition(lock, topic, partition))
         except BaseException:
             self._release()
             raise

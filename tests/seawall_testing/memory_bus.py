@@ -42,7 +42,9 @@ class MemoryBus:
     def copier(self, partitions: Iterable[tuple[str, int]]) -> "MemoryWriter":
         return self.writer(partitions)
 
-    def writer(self, partitions: Iterable[tuple[str, int]]) -> "MemoryWriter":
+    fences = False
+
+    def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> "MemoryWriter":
         return MemoryWriter(self)
 
     def close(self) -> None:

@@ -1,0 +1,137 @@
+"""Hot replicas: every one computes every slice, one of them appends (DESIGN §2).
+
+Who appends holds the lease of a partition, which is being its writer. The others keep what they computed until the
+audit confirms it: the audit record of a slice is chained to all before it and states the digest of every value that
+went to the other topics, so one comparison covers them all. When the holder is gone, another becomes the writer, drops
+what stands and appends the rest; it has computed it already.
+
+- On the embedded bus the lease is a lock of the operating system, free the moment its process is dead. A holder that
+  lives and hangs keeps it: end that process.
+- On a cluster a holder that leaves a slice unappended for ``takeover_s`` is fenced by its successor, dead or not: its
+  next transaction fails and writes nothing. Taking over from one that was only slow loses nothing and repeats nothing.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from bytewax.outputs import StatefulSinkPartition
+
+from seawall.connectors.bus import Bus, Writer
+from seawall.connectors.failures import noted
+from seawall.schemas.errors import Divergence, PartitionLocked
+from seawall.schemas.records import Stored
+
+log = logging.getLogger("seawall")
+TAKEOVER_S = 2.0
+RETRY_S = 0.02  # between two looks at a lock, or at what the holder has appended
+AHEAD_RECORDS = 500
+
+Sink = StatefulSinkPartition[Any, None]
+
+
+class Replica(NamedTuple):
+    """How this process takes part: its name, after which a cluster's holder is overdue, and when it stops waiting."""
+
+    name: str
+    takeover_s: float = TAKEOVER_S
+    stopped: Callable[[], bool] = lambda: False
+
+
+class ReplicaPartition(StatefulSinkPartition[Any, None]):
+    """Follows one partition of the derived topics until it may write them.
+
+    Parameters
+    ----------
+    bus
+        Where the holder appends.
+    places
+        The partitions of the lease, those of one number in every topic.
+    begin
+        Makes the sink that appends, of a writer.
+    terms
+        Of this replica.
+    """
+
+    def __init__(
+        self, bus: Bus, places: list[tuple[str, int]], begin: Callable[[Writer], Sink], terms: Replica
+    ) -> None:
+        self._bus, self._places, self._begin, self._terms = bus, places, begin, terms
+        self._partition = places[0][1]
+        self._sink: Sink | None = None
+        self._waiting: deque[Any] = deque()  # computed, and not seen in the audit yet
+        self._ahead: deque[Stored] = deque()  # of the audit, beyond what was computed
+        self._confirmed = self._tried = time.monotonic()
+
+    @noted
+    def write_batch(self, items: list[Any]) -> None:
+        """Write as the holder; else keep what was computed and compare what the holder has appended."""
+        if self._sink is None:
+            if not self._waiting:
+                self._confirmed = time.monotonic()
+            self._waiting.extend(items)
+            self._follow()
+            return
+        self._sink.write_batch(items)
+
+    @noted
+    def snapshot(self) -> None:
+        """Return once all that was computed stands: a state that is kept must not be ahead of the topics."""
+        while self._sink is None and self._waiting and not self._terms.stopped():
+            self._follow()
+            if self._waiting:
+                time.sleep(RETRY_S)
+        if self._sink is not None:
+            self._sink.snapshot()
+        elif self._waiting:
+            log.warning("replica %s stops before the holder of %d has caught up", self._terms.name, self._partition)
+
+    def close(self) -> None:
+        """Let the partitions go."""
+        if self._sink is not None:
+            self._sink.close()
+        else:
+            self._bus.close()
+
+    def _follow(self) -> None:
+        """Compare what arrived; where the holder owes something, become the writer if that may be."""
+        self._compare()
+        if not self._waiting:
+            return
+        now = time.monotonic()
+        due = now - self._confirmed > self._terms.takeover_s if self._bus.fences else now - self._tried > RETRY_S
+        if due:
+            self._tried = now
+            self._take_over()
+
+    def _compare(self) -> None:
+        """Drop the slices whose audit stands, as this replica computed it."""
+        while self._waiting:
+            last = self._waiting[0].records["audit"][-1]
+            if not self._ahead or self._ahead[-1].offset < last.n:
+                self._ahead = deque(self._bus.tail("audit", self._partition, last.n, AHEAD_RECORDS))
+            while self._ahead and self._ahead[0].offset < last.n:
+                self._ahead.popleft()
+            if not self._ahead:
+                return
+            found = self._ahead.popleft()
+            if found.value != last.value:
+                where = f"audit/{self._partition} offset {found.offset} holds {found.headers.get('seawall-id')}"
+                text = f"{where}, which is not what replica {self._terms.name} computed for {last.id}"
+                raise Divergence(f"{text}; run `seawall verify` and `seawall replay` to see which is wrong")
+            self._waiting.popleft()
+            self._confirmed = time.monotonic()
+
+    def _take_over(self) -> None:
+        """Become the writer and append what is missing; leave all as it is where the holder's lock still stands."""
+        try:
+            writer = self._bus.writer(self._places, take=True)
+        except PartitionLocked:
+            return
+        self._sink = self._begin(writer)
+        log.warning("replica %s appends to partition %d from now on", self._terms.name, self._partition)
+        self._sink.write_batch(list(self._waiting))
+        self._waiting.clear()
+        self._ahead.clear()

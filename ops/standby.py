@@ -1,0 +1,127 @@
+"""Stand-ins: processes that wait beside the one that writes, and take over when it is gone.
+
+``risk`` computes along and appends what is missing (``connectors/replica.py``); ``sequence`` and ``seal`` wait, because
+what they would write depends on when they do it. When to stop waiting: on the embedded bus when the writer's lock is
+free, which it is as soon as its process is dead; on a cluster when nothing was written for ``takeover_s`` although it
+was due: a live journal grows every second, and what was audited is to be sealed.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from seawall.connectors.bus import Bus
+from seawall.connectors.logs import last_checkpoint
+from seawall.connectors.replica import RETRY_S, Replica
+from seawall.dataflows.sequence import Sequencer
+from seawall.ops.joins import check_joins
+from seawall.schemas.configuration import Configuration
+from seawall.schemas.errors import PartitionLocked
+
+log = logging.getLogger("seawall")
+
+
+class StandbySequencer:
+    """Waits for the journal to be nobody's, then cuts it.
+
+    Parameters
+    ----------
+    configuration, bus
+        As of ``Sequencer``.
+    replica
+        This process's name, and when a cluster's sequencer is overdue.
+    begun
+        Is called when this process has become the sequencer.
+    """
+
+    def __init__(
+        self, configuration: Configuration, bus: Bus, replica: Replica, begun: Callable[[], None] = lambda: None
+    ) -> None:
+        self._configuration, self._bus, self._replica, self._begun = configuration, bus, replica, begun
+        self._sequencer: Sequencer | None = None
+
+    @property
+    def slices(self) -> int:
+        """Slices that this process has cut."""
+        return 0 if self._sequencer is None else self._sequencer.slices
+
+    @property
+    def events(self) -> int:
+        """Records that this process has taken."""
+        return 0 if self._sequencer is None else self._sequencer.events
+
+    def run(self, stop: threading.Event) -> None:
+        """Wait, then work until ``stop`` is set."""
+        shards = range(self._configuration.shards)
+        overdue = Overdue(lambda: sum(self._bus.end("journal", shard) for shard in shards), self._replica.takeover_s)
+        while not stop.is_set():
+            if self._bus.fences and not overdue():
+                stop.wait(RETRY_S)
+                continue
+            try:
+                check_joins(self._bus, self._configuration)
+                self._sequencer = Sequencer(self._configuration, self._bus, take=True)
+            except PartitionLocked:
+                stop.wait(RETRY_S)
+                continue
+            log.warning("replica %s cuts the journal from now on", self._replica.name)
+            self._begun()
+            self._sequencer.run(stop)
+            return
+
+    def close(self) -> None:
+        """Let the journal go."""
+        if self._sequencer is not None:
+            self._sequencer.close()
+
+
+class Overdue:
+    """Tells that a number has not changed for some seconds; ``due`` tells whether it should have.
+
+    Examples
+    --------
+    >>> overdue = Overdue(lambda: 7, 0.0)
+    >>> overdue(), overdue()
+    (False, True)
+    """
+
+    def __init__(self, number: Callable[[], int], after_s: float, due: Callable[[], bool] = lambda: True) -> None:
+        self._number, self._after_s, self._due = number, after_s, due
+        self._last, self._since = -1, time.monotonic()
+
+    def __call__(self) -> bool:
+        """Look again."""
+        now, number = time.monotonic(), self._number()
+        if number != self._last or not self._due():
+            self._last, self._since = number, now
+            return False
+        return now - self._since >= self._after_s
+
+
+def wait_to_seal(configuration: Configuration, bus: Bus, replica: Replica) -> bool:
+    """Return True when nobody seals: no writer of checkpoints lives, or what was audited stays unsealed.
+
+    False when this process is to stop.
+    """
+    partitions = range(configuration.shards + 1)
+    places = [("checkpoints", partition) for partition in partitions]
+
+    def sealed() -> int:
+        found = [last_checkpoint(bus, partition)[1] for partition in partitions]
+        return sum(checkpoint.size for checkpoint in found if checkpoint is not None)
+
+    overdue = Overdue(
+        sealed, replica.takeover_s, lambda: sum(bus.end("audit", partition) for partition in partitions) > sealed()
+    )
+    while not replica.stopped():
+        if bus.fences and overdue():
+            return True
+        if not bus.fences:
+            try:
+                bus.writer(places, take=True).close()
+                return True
+            except PartitionLocked:
+                pass
+        time.sleep(RETRY_S)
+    return False

@@ -1,0 +1,265 @@
+"""Hot replicas on live topics: who is killed or hangs is replaced; nothing is missing, nothing twice."""
+
+import json
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.replica import Replica, ReplicaPartition
+from seawall.schemas.errors import Divergence, PartitionLocked
+from seawall.schemas.records import Record
+from seawall_testing import kafka_live
+from seawall_testing.desk import account, instrument, lines
+from seawall_testing.kafka import Broker
+from seawall_testing.memory_bus import MemoryBus
+from seawall_testing.ran import write_configuration
+from seawall_testing.runs import CLI, seawall
+
+WAIT_S = 60.0
+TOPICS = ("desk-fills", "desk-prices")
+
+
+class Process:
+    """One replica of everything but ``market``."""
+
+    def __init__(self, path: Path, name: str, *options: str) -> None:
+        self.name = name
+        self.errors = path.with_name(f"{name}.err").open("ab+")
+        parts = ["--only", "sequence", "--only", "risk", "--only", "seal", "--replica", name, *options]
+        self.process = subprocess.Popen(
+            [*CLI, "run", str(path), *parts], stdout=subprocess.DEVNULL, stderr=self.errors, start_new_session=True
+        )
+
+    def said(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read().decode()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class EmbeddedFeed(kafka_live.Feed):
+    """The same records, on the embedded bus."""
+
+    def __init__(self, bus: Bus, per_second: int) -> None:
+        threading.Thread.__init__(self, name="feed")
+        self._fills, self._prices = TOPICS
+        self._per_second, self._rng = per_second, random.Random(1)
+        self._writer = bus.writer([(topic, part) for topic in TOPICS for part in range(kafka_live.PARTITIONS)])
+        self._done = threading.Event()
+        self.sent, self.bad, self.failed = [], 0, []
+
+    def run(self) -> None:
+        number = 0
+        while not self._done.wait(0.05):
+            for _ in range(max(1, self._per_second // 20)):
+                number += 1
+                self._send(number)
+            self._writer.flush()
+        self._writer.close()
+
+    def _produce(self, topic: str, value: bytes, partition: int) -> None:
+        self._writer.append(topic, partition, "", value, {})
+
+
+def until(what: Callable[[], bool], *processes: Process) -> None:
+    """Wait until something holds; say what the processes said where it does not come."""
+    deadline = time.monotonic() + WAIT_S
+    while not what():
+        assert time.monotonic() < deadline, "\n".join(f"{one.name}: {one.said()}" for one in processes)
+        time.sleep(0.05)
+
+
+def decided(bus: Bus) -> int:
+    return sum(bus.end("audit", partition) for partition in bus.partitions("audit"))
+
+
+def check_everything_once(path: Path, url: str, feed: kafka_live.Feed) -> None:
+    """Every fill once in the journal, every record as the journal gives it."""
+    found = kafka_live.journaled_fills(url, path.parent)
+    assert set(found) == set(feed.sent) and set(found.values()) == {1}
+    for command in ("verify", "replay"):
+        done = seawall(command, path)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    assert len(feed.sent) > 200
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[tuple[Path, Bus, EmbeddedFeed]]:
+    """A desk that follows topics of the embedded bus, which are being written."""
+    reference = lines(instrument(), *(account(name) for name in kafka_live.ACCOUNTS))
+    inputs = {"reference.jsonl": reference}
+    path = write_configuration(tmp_path / "run", inputs, kafka_live.LIMITS, kafka_live.RULES, shards=2)
+    path.write_text(path.read_text().replace("[inputs]\n", f"[inputs]\ntopics = {json.dumps(TOPICS)}\n"))
+    assert seawall("keys", "new", path.parent / "keys/dev.pem").returncode in (0, 2)
+    bus = open_bus("sqlite:seawall.db", path.parent)
+    feed = EmbeddedFeed(bus, per_second=100)
+    feed.start()
+    yield path, bus, feed
+    feed.finish()
+    bus.close()
+
+
+def test_a_replica_takes_over_from_a_killed_one_and_nothing_is_missing_or_twice(
+    embedded: tuple[Path, Bus, EmbeddedFeed],
+) -> None:
+    path, bus, feed = embedded
+    holder = Process(path, "a")
+    until(lambda: decided(bus) > 0, holder)
+    standby = Process(path, "b")
+    names = iter("cdef")
+    try:
+        for _ in range(3):
+            until_followed(path, standby)
+            holder.kill()
+            until_decided(bus, decided(bus) + 20, standby)
+            holder, standby = standby, Process(path, next(names))
+        until_followed(path, standby)
+        feed.finish()
+        sent = len(feed.sent)
+        until(lambda: kafka_live.journaled_fills("sqlite:seawall.db", path.parent).total() == sent, holder)
+        for one in (standby, holder):
+            one.process.send_signal(signal.SIGTERM)
+            assert one.process.wait(WAIT_S) == 0, one.said()
+    finally:
+        for one in (standby, holder):
+            one.kill()
+    assert "appends to partition 0 from now on" in holder.said()
+    assert "cuts the journal from now on" in holder.said()
+    check_everything_once(path, "sqlite:seawall.db", feed)
+
+
+def until_followed(path: Path, replica: Process) -> None:
+    """Wait until a replica has computed something and kept it."""
+    store = path.with_name(f"recovery-{replica.name}") / "part-0.sqlite3"
+    until(lambda: store.exists() and store.stat().st_size > 100_000, replica)
+
+
+def until_decided(bus: Bus, records: int, replica: Process) -> None:
+    until(lambda: decided(bus) > records, replica)
+
+
+@pytest.mark.kafka
+def test_on_a_cluster_one_that_hangs_is_displaced_and_writes_nothing_when_it_wakes(
+    broker: Broker, tmp_path: Path
+) -> None:
+    url = broker.url("replicas")
+    path = kafka_live.write_live(tmp_path / "run", url)
+    bus = open_bus(url, path.parent)
+    feed = kafka_live.Feed(url, per_second=100)
+    feed.start()
+    holder = Process(path, "a", "--takeover-s", "1")
+    try:
+        until(lambda: decided(bus) > 0, holder)
+        standby = Process(path, "b", "--takeover-s", "1")
+        until_followed(path, standby)
+        holder.process.send_signal(signal.SIGSTOP)
+        until_decided(bus, decided(bus) + 20, standby)
+        holder.process.send_signal(signal.SIGCONT)
+        assert holder.process.wait(WAIT_S) == 2, holder.said()
+        feed.finish()
+        sent = len(feed.sent)
+        until(lambda: kafka_live.journaled_fills(url, path.parent).total() == sent, standby)
+        standby.process.send_signal(signal.SIGTERM)
+        assert standby.process.wait(WAIT_S) == 0, standby.said()
+    finally:
+        feed.finish()
+        holder.kill()
+        standby.kill()
+        bus.close()
+    check_everything_once(path, url, feed)
+
+
+# --- the follower alone -----------------------------------------------------------------------------------------------
+
+
+class Bundle:
+    def __init__(self, seq: int, value: bytes) -> None:
+        self.records = {
+            "audit": [Record("0", value, f"0-{seq}-0", seq)],
+            "alerts": [Record("0", b"alert %d" % seq, f"0-{seq}-0", seq)],
+        }
+
+
+class Sink:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.taken: list[Bundle] = []
+
+    def write_batch(self, items: list[Bundle]) -> None:
+        self.taken += items
+
+    def snapshot(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class HeldBus(MemoryBus):
+    """A bus whose partitions somebody else writes, until ``free``."""
+
+    free = False
+
+    def writer(self, partitions, take=False):  # type: ignore[no-untyped-def]
+        if not self.free:
+            raise PartitionLocked("held")
+        return super().writer(partitions)
+
+
+def follower(bus: MemoryBus) -> tuple[ReplicaPartition, Sink]:
+    sink = Sink()
+    return ReplicaPartition(bus, [("alerts", 0), ("audit", 0)], lambda writer: sink, Replica("b", 0.0)), sink
+
+
+def append(bus: MemoryBus, bundle: Bundle) -> None:
+    writer = MemoryBus.writer(bus, [("audit", 0), ("alerts", 0)])
+    for topic, records in bundle.records.items():
+        for record in records:
+            writer.append(topic, 0, record.key, record.value, record.headers())
+    writer.flush()
+
+
+def test_a_follower_that_computed_something_else_than_the_holder_stops_and_names_both() -> None:
+    bus = HeldBus()
+    one, sink = follower(bus)
+    append(bus, Bundle(0, b"what the holder says"))
+    with pytest.raises(Divergence, match=r"audit/0 offset 0 holds 0-0-0, which is not what replica b computed"):
+        one.write_batch([Bundle(0, b"what the follower says")])
+    assert sink.taken == []
+
+
+def test_a_follower_appends_only_what_the_holder_left_out() -> None:
+    bus = HeldBus()
+    one, sink = follower(bus)
+    bundles = [Bundle(seq, b"slice %d" % seq) for seq in range(6)]
+    one.write_batch(bundles[:2])
+    for bundle in bundles[:4]:
+        append(bus, bundle)
+    one.write_batch(bundles[2:5])
+    assert sink.taken == []
+    bus.free = True
+    time.sleep(0.03)
+    one.write_batch(bundles[5:])
+    assert sink.taken == bundles[4:]
+
+
+def test_a_follower_that_is_behind_catches_up_by_comparing() -> None:
+    bus = HeldBus()
+    one, sink = follower(bus)
+    bundles = [Bundle(seq, b"slice %d" % seq) for seq in range(40)]
+    for bundle in bundles:
+        append(bus, bundle)
+    for bundle in bundles:
+        one.write_batch([bundle])
+    one.snapshot()
+    assert sink.taken == []
