@@ -15,7 +15,7 @@ from functools import cached_property
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.bus import Bus, Writer, open_bus
 from seawall.connectors.cosigning import Cosigner
 from seawall.connectors.failures import noted
 from seawall.connectors.logs import TOPIC, LogFolder, log_folder, log_key
@@ -37,6 +37,8 @@ class LogSink(FixedPartitionedSink[Sealed, None]):
         Of the run: bus, folder, names of the logs, shards, witnesses.
     signer
         Returns the sealer's key, where it is used.
+    take
+        Fence whoever writes these, where the bus can.
 
     Raises
     ------
@@ -44,8 +46,8 @@ class LogSink(FixedPartitionedSink[Sealed, None]):
         A checkpoint stands on the topic that these records do not give.
     """
 
-    def __init__(self, configuration: Configuration, signer: Callable[[], Signer]) -> None:
-        self._configuration, self._signer = configuration, signer
+    def __init__(self, configuration: Configuration, signer: Callable[[], Signer], take: bool = False) -> None:
+        self._configuration, self._signer, self._take = configuration, signer, take
 
     def list_parts(self) -> list[str]:
         """Return the partitions as text."""
@@ -62,16 +64,26 @@ class LogSink(FixedPartitionedSink[Sealed, None]):
         bus, signer = open_bus(configuration.bus, configuration.directory), self._signer()
         key = log_key(origin_of(configuration.issuer, configuration.environment, partition), signer.public_jwk())
         folder = log_folder(configuration.directory, partition)
-        return _LogPartition(bus, partition, folder, signer, key, Cosigner(folder.read, configuration.witnesses))
+        writer = bus.writer([(TOPIC, partition)], self._take)
+        return _LogPartition(
+            bus, writer, partition, folder, signer, key, Cosigner(folder.read, configuration.witnesses)
+        )
 
 
 class _LogPartition(StatefulSinkPartition[Sealed, None]):
     def __init__(
-        self, bus: Bus, partition: int, folder: LogFolder, signer: Signer, key: NoteKey, cosigner: Cosigner
+        self,
+        bus: Bus,
+        writer: Writer,
+        partition: int,
+        folder: LogFolder,
+        signer: Signer,
+        key: NoteKey,
+        cosigner: Cosigner,
     ) -> None:
         self._bus, self._partition, self._folder = bus, partition, folder
         self._signer, self._key, self._cosigner = signer, key, cosigner
-        self._writer = bus.writer([(TOPIC, partition)])
+        self._writer = writer
         self._ahead: list[Stored] = []
         self._latest = b""
 

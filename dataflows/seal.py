@@ -25,7 +25,12 @@ def flow(path: str) -> Dataflow:
     return build(load_configuration(Path(path)), None, lambda: False)
 
 
-def build(configuration: Configuration, finished: Callable[[], bool] | None, stopped: Callable[[], bool]) -> Dataflow:
+def build(
+    configuration: Configuration,
+    finished: Callable[[], bool] | None,
+    stopped: Callable[[], bool],
+    take: bool = False,
+) -> Dataflow:
     """Wire the sealer between the audit and its logs.
 
     Parameters
@@ -36,6 +41,8 @@ def build(configuration: Configuration, finished: Callable[[], bool] | None, sto
         Tells that the audit is complete; None: it is where a record says so, and never with live topics.
     stopped
         Tells that the run is to stop now.
+    take
+        Fence whoever seals, where the bus can.
     """
     base, partitions = configuration.directory, configuration.shards + 1
     follow = bool(configuration.topics)
@@ -43,6 +50,6 @@ def build(configuration: Configuration, finished: Callable[[], bool] | None, sto
     dataflow = Dataflow("seal")
     records = op.input("audit", dataflow, audit)
     sealed = sw.seal_log("seal", records, configuration.issuer, configuration.environment, configuration.shards)
-    sink = LogSink(configuration, lambda: open_signer(configuration.sealer, base, SEALERS))
+    sink = LogSink(configuration, lambda: open_signer(configuration.sealer, base, SEALERS), take)
     op.output("log", sealed, sink)
     return dataflow

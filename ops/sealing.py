@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from seawall.connectors.bus import Bus
 from seawall.connectors.logs import check_whole, is_standing
@@ -52,9 +53,10 @@ class SealThread(threading.Thread):
         self._configuration, self._bus = configuration, bus
         self._finished, self._stopped, self._failed = finished, stopped, failed
         self._replica = replica
+        self._store = configuration.directory / (RECOVERY if replica is None else f"{RECOVERY}-{replica.name}")
         self.seconds = 0.0
         if replica is None:
-            _check_recovery(configuration, bus)
+            _check_recovery(self._store, configuration, bus)
 
     def run(self) -> None:
         """Run the dataflow."""
@@ -63,11 +65,11 @@ class SealThread(threading.Thread):
             if self._replica is not None:
                 if not wait_to_seal(self._configuration, self._bus, self._replica):
                     return
-                _check_recovery(self._configuration, self._bus)
+                _check_recovery(self._store, self._configuration, self._bus)
             try:
                 self._seal()
             except SnapshotError as error:
-                kept = set_aside(self._configuration.directory / RECOVERY).name
+                kept = set_aside(self._store).name
                 log.warning("%s; it is kept as %s and the log is sealed again", error, kept)
                 self._seal()
         except BaseException as error:
@@ -79,16 +81,16 @@ class SealThread(threading.Thread):
 
         from seawall.dataflows.seal import build
 
-        recovery = open_recovery(self._configuration.directory / RECOVERY)
-        flow = build(self._configuration, self._finished, self._stopped)
+        recovery = open_recovery(self._store)
+        flow = build(self._configuration, self._finished, self._stopped, self._replica is not None)
         cli_main(flow, epoch_interval=EPOCH, recovery_config=recovery)
         for partition in range(0 if self._stopped() else self._configuration.shards + 1):
             check_whole(self._bus, partition)
 
 
-def _check_recovery(configuration: Configuration, bus: Bus) -> None:
+def _check_recovery(folder: Path, configuration: Configuration, bus: Bus) -> None:
     """Set the recovery store aside where it does not go with what stands."""
-    folder, partitions = configuration.directory / RECOVERY, range(configuration.shards + 1)
+    partitions = range(configuration.shards + 1)
     sound = all(is_standing(bus, configuration.directory, partition) for partition in partitions)
     if folder.exists() and not (sound and bus.topics()):
         log.warning("the logs are sealed again from their start; the old recovery store is %s", set_aside(folder).name)
