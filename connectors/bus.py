@@ -4,7 +4,7 @@ One small protocol, so that dataflows do not know what carries their records. A 
 writer runs; a partition has one writer at a time, and a writer's records are there, in order, once ``flush`` returns.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -108,6 +108,12 @@ class Bus(Protocol):
 
     def copier(self, partitions: Iterable[tuple[str, int]]) -> Writer:
         """Become the writer of partitions of one topic that keeps the offsets of what is copied from another bus."""
+
+    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
+        """From now on pass over records of others on our topics of a cluster, and tell topic, partition and what.
+
+        Without it whoever reads stops there. On the embedded bus such a record has an offset like any other.
+        """
 
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
         """Check that topics exist with so many partitions; with ``make``, make them where none does, and name these.

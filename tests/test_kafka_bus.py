@@ -133,6 +133,26 @@ def test_a_record_that_somebody_else_wrote_to_our_topic_is_named_and_not_read(br
         bus.read("commands", 0, 2)
 
 
+def test_who_only_looks_passes_over_a_record_of_somebody_else_and_tells_of_it(broker: Broker, tmp_path: Path) -> None:
+    bus = opened(broker, tmp_path)
+    writer, told = bus.writer([("commands", 0)]), list[tuple[str, int, str]]()
+    append(writer, "commands", 0, 2)
+    writer.flush()
+    producer = Producer({"bootstrap.servers": broker.address})
+    for headers in ([], [("seawall-n", b"1")]):
+        producer.produce(f"{bus_url(bus).rpartition('/')[2]}.commands", b"{}", partition=0, headers=headers)
+    assert producer.flush(20) == 0
+    append(writer, "commands", 0, 1)
+    writer.flush()
+    looker = open_bus(bus_url(bus), tmp_path)
+    looker.pass_over(lambda *what: told.append(what))
+    assert [stored.value[:1] for stored in looker.read("commands", 0, 0)] == [b"0", b"1", b"2"]
+    assert looker.end("commands", 0) == 3 and looker.partitions("commands") == [0]
+    assert {what[:2] for what in told} == {("commands", 0)}
+    texts = {text.split(" on the cluster ")[1].split(":")[0] for *_, text in told}
+    assert texts == {"has no seawall-n", "is number 1 where 2 belongs"}
+
+
 def test_records_are_numbered_as_they_stand_or_not_taken(broker: Broker, tmp_path: Path) -> None:
     writer = opened(broker, tmp_path).writer([("commands", 0)])
     with pytest.raises(Gap, match="numbered 7 cannot follow 0 records"):

@@ -11,7 +11,7 @@
 | message larger than the topic allows | stops, nothing written: set max.message.bytes |
 | disk of the broker full | stops or waits; after there is room and a restart everything is there |
 | clock of the broker off by a day | records are taken: our topics carry the broker's time |
-| somebody else's record on our topic, without headers | stops and names it |
+| somebody else's record on our topic, without headers | stops and names it; `verify` and `replay` find it: exit 1 |
 
 Authentication and access control: `test_kafka_security.py`; fencing, changed partitions: `test_kafka_bus.py`; poison
 messages: `test_kafka_kills.py`.
@@ -250,6 +250,9 @@ def test_a_record_of_somebody_else_on_the_journal_stops_the_run_and_is_named(
     producer.produce(physical(url, "journal"), b"{}", partition=1)
     assert producer.flush(30) == 0
     stops(path, f"of {physical(url, 'journal')}/1 on the cluster has no seawall-n", "somebody else wrote there")
+    for command in ("verify", "replay"):
+        done = seawall(command, path)
+        assert done.returncode == 1 and f"of {physical(url, 'journal')}/1 on the cluster has no" in done.stdout
 
 
 def test_two_runs_of_one_journal_on_two_hosts_do_not_both_write(broker: Broker, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS, Writer
@@ -64,6 +64,10 @@ class KafkaBus:
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
         return self._reader.end(topic, partition)
+
+    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
+        """From now on pass over records of others on our topics, and tell topic, partition and what."""
+        self.clients.tell_stranger = tell
 
     def is_settled(self, topic: str, partition: int) -> bool:
         """Tell whether no transaction is under way there."""

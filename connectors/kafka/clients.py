@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Clients:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.tell_stranger: Callable[[str, int, str], None] | None = None
         self._told: deque[KafkaError] = deque(maxlen=TOLD_MAX)
         self._common = {
             "bootstrap.servers": address.servers,

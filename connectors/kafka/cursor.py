@@ -135,22 +135,32 @@ class Cursor:
         at = message.offset()
         assert at is not None  # it has no error
         headers = _headers(message.headers())
+        self.ended, self.offset = False, at + 1
         number = self._number(at, headers) if self._numbered else at
-        self.ended, self.offset, self.number = False, at + 1, number + 1
+        if number is None:
+            return
+        self.number = number + 1
         self.first_offset = at if self.first_offset < 0 else self.first_offset
         key = message.key()
         name = key.decode(errors="replace") if isinstance(key, bytes) else key or ""
         value = message.value() or b""
         self._ready.append(Stored(number, name, headers, value if isinstance(value, bytes) else value.encode()))
 
-    def _number(self, at: int, headers: dict[str, str]) -> int:
+    def _number(self, at: int, headers: dict[str, str]) -> int | None:
+        """Return the number of a record that follows; of another one raise, or tell of it and return what stands."""
         text = headers.get(NUMBER, "")
-        where = f"the record at offset {at} of {self._physical}/{self.partition} on the cluster"
-        if not text.isdecimal():
-            raise Gap(f"{where} has no {NUMBER}: somebody else wrote there; see who may with `seawall topics acl`")
-        if self.number is not None and int(text) != self.number:
-            raise Gap(f"{where} is number {text} where {self.number} belongs: records are missing, added or repeated")
-        return int(text)
+        number = int(text) if text.isdecimal() else None
+        if number is not None and self.number in (None, number):
+            return number
+        what = f"the record at offset {at} of {self._physical}/{self.partition} on the cluster "
+        if number is None:
+            what += f"has no {NUMBER}: somebody else wrote there; see who may with `seawall topics acl`"
+        else:
+            what += f"is number {text} where {self.number} belongs: records are missing, added or repeated"
+        if self._clients.tell_stranger is None:
+            raise Gap(what)
+        self._clients.tell_stranger(self.topic, self.partition, what)
+        return number if number is not None and self.number is not None and number > self.number else None
 
 
 def wait_for(cursor: Cursor, deadline: float, what: str) -> bool:

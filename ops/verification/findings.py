@@ -85,6 +85,11 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     behind: list[Finding] = field(default_factory=list)
 
+    def stranger(self, topic: str, partition: int, what: str) -> None:
+        """Note, once however often it is read, a record that somebody else wrote."""
+        if Finding(topic, partition, None, what, "STRANGER") not in self.findings:
+            self.add(topic, partition, None, what, "STRANGER")
+
     def add(self, topic: str, partition: int, offset: int | None, what: str, rule: str = "CONTENT") -> None:
         """Note a finding."""
         if len(self.findings) < FINDINGS_MAX:

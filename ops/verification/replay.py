@@ -27,6 +27,7 @@ def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report
     """
     started = time.thread_time()
     report = Report()
+    bus.pass_over(report.stranger)
     risk = Risk(shards)
     readers: dict[tuple[str, int], Iterator[Stored]] = {}
     slices = 0

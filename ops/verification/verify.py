@@ -65,6 +65,7 @@ def verify(
         Live inputs that stand on the same bus.
     """
     report = Report()
+    bus.pass_over(report.stranger)
     trust = trust if isinstance(trust, Trust) else Trust(trust, [])
     check = _Check(bus, RecordCheck(bus, trust, environment, issuer, report), report)
     shards = check.shard_count()
