@@ -135,22 +135,19 @@ class _Partition:
         """Return records as items; no effective time lies after ``latest_us``."""
         items = []
         for stored in records:
-            item = self._item(stored.offset, stored.value, latest_us)
+            items.append(self._item(stored.offset, stored.value, latest_us))
             self._offset = stored.offset + 1
-            if item is not None:
-                items.append(item)
         return items
 
-    def _item(self, offset: int, value: bytes, latest_us: int) -> Item | None:
-        """Return a record as an item; None where a mapping skips it."""
-        taken: Event | RejectRecord | Foreign
+    def _item(self, offset: int, value: bytes, latest_us: int) -> Item:
+        """Return a record as an item, without the record where a mapping skips it."""
+        taken: Event | RejectRecord | Foreign | None = None
         late = 0
         try:
             decoded = self._decoded(value)
-            if decoded is None:
-                return None
-            event, taken = decoded
-            late = self._reach(event, latest_us)
+            if decoded is not None:
+                event, taken = decoded
+                late = self._reach(event, latest_us)
         except Rejected as rejected:
             taken = refuse_record(self.place, offset, rejected, value)
         return (self._high_us, self.number, offset, 0, late, taken, value)
@@ -185,7 +182,8 @@ class TopicSource(_Partition):
         """Return the effective time of the first record that is taken, None where none is there; uses the source up."""
         while found := self._bus.read(self.place.name, self.place.partition, self._offset, 1):
             for item in self._items(found, now_us):
-                return now_us if item[0] == NO_TIME else item[0]
+                if item[5] is not None:
+                    return now_us if item[0] == NO_TIME else item[0]
         return None
 
     def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:

@@ -298,8 +298,9 @@ class Sequencer:
             taken += pending[:count]
             del pending[:count]
         taken.sort()  # no two have one source and one offset
+        add, skip = self._slicer.add, self._slicer.skip
         for item in taken:
-            self._slicer.add(item)
+            skip(item) if item[5] is None else add(item)
 
     def _discover(self) -> None:
         """Find partitions that appeared since the last look."""

@@ -185,8 +185,9 @@ class Redriver:
     def _judged(self, letter: Letter, replacement: str, redriven_at: int) -> tuple[Outcome, Redrive | None]:
         if redriven_at >= 0:
             return Outcome(letter.place, "already", f"it was sent in again at {REDRIVE}/0 offset {redriven_at}"), None
-        if letter.body.get("truncated"):
-            text = f"only its first {len(letter.original)} of {letter.body['bytes']} bytes were kept; send it anew"
+        if letter.body.get("truncated") and not replacement:
+            text = f"only its first {len(letter.original)} of {letter.body['bytes']} bytes were kept, because no record"
+            text += " may exceed 256 KiB; send smaller records to its source, or one in its place with --replace"
             return Outcome(letter.place, "refused", text), None
         source = self._source(letter)
         content = replacement.encode() or letter.original

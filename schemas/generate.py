@@ -1,7 +1,7 @@
 """JSON Schemas of what travels, generated from the structs: ``python -m seawall.schemas.generate``.
 
-``json/input.json`` describes input records, ``json/slice.json`` a journal record, and one file each the records of the
-output topics, for subscribers in any language. A test compares them with what stands beside this module.
+``json/input.json`` describes input records, ``json/redrive.json`` rejected ones that are sent in again,
+``json/slice.json`` a journal record, and one file each the records of the output topics, for subscribers in any language. A test compares them with what stands beside this module.
 """
 
 import json
@@ -13,6 +13,7 @@ import msgspec
 from seawall.schemas.decimals import PATTERN
 from seawall.schemas.events import Event
 from seawall.schemas.outputs import OUTPUTS
+from seawall.schemas.redrives import Redrive
 from seawall.schemas.slices import Slice
 
 FOLDER = Path(__file__).resolve().parent / "json"
@@ -23,7 +24,12 @@ _DECIMAL = f"^{PATTERN}$"
 def documents() -> dict[str, str]:
     """Return the text of each schema by file name."""
     outputs = {f"{topic}.json": _open(topic, types) for topic, types in OUTPUTS.items()}
-    return {"input.json": _document(Event, "Input record"), "slice.json": _document(Slice, "Slice"), **outputs}
+    inputs = {
+        "input.json": _document(Event, "Input record"),
+        "redrive.json": _document(Redrive, "Record of the topic redrive"),
+        "slice.json": _document(Slice, "Slice"),
+    }
+    return {**inputs, **outputs}
 
 
 def _document(kind: Any, title: str) -> str:

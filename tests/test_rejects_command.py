@@ -6,9 +6,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from seawall.connectors.bus import open_bus
+from seawall.schemas import generate
 from seawall_testing.desk import T0, account, fill, instrument, lines, mark, slices, write_desk
 from seawall_testing.runs import command, contents, differences
 
@@ -145,6 +147,20 @@ def test_a_corrected_record_goes_in_beside_the_original(desk: Path, tmp_path: Pa
     [kept] = [json.loads(value) for _, _, _, value in contents(desk.parent, ["redrive"])["redrive", 0]]
     assert '"price": "-1"' in kept["original"] and '"price": "101"' in kept["replacement"]
     assert (kept["by"], kept["why"], kept["reject"]) == ("ann", "sign of the price", place)
+    jsonschema.validate(kept, json.loads(generate.documents()["redrive.json"]))
+
+
+def test_of_a_record_over_the_size_limit_only_another_in_its_place_goes_in(desk: Path, tmp_path: Path) -> None:
+    with (desk.parent / "book.jsonl").open("ab") as file:
+        file.write(lines({**fill(T0 + 1_800_000, "long", "a"), "trader": "x" * 300_000}))
+    assert command("run", desk).returncode == 0
+    chosen = ["redrive", desk, place_of(desk, "RECORD_MUST_NOT_EXCEED_256_KIB"), "--why", "no such name"]
+    refused = command("rejects", *chosen)
+    assert refused.returncode == 1 and "bytes were kept, because no record may exceed 256 KiB" in refused.stdout
+    (tmp_path / "short.json").write_bytes(lines(fill(T0 + 1_800_000, "long", "a")))
+    assert command("rejects", *chosen, "--replace", tmp_path / "short.json").returncode == 0
+    assert command("run", desk).returncode == 0
+    assert "long" in fills(desk) and command("verify", desk).returncode == 0
 
 
 def test_a_redriven_record_that_is_rejected_again_is_a_new_reject_and_can_go_in_again(desk: Path) -> None:

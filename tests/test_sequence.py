@@ -468,9 +468,9 @@ def test_a_run_on_the_embedded_bus_is_the_run_in_memory(tmp_path: Path) -> None:
 class Live:
     """A live sequencer, its bus and a clock that the test moves."""
 
-    def __init__(self, folder: Path, at_us: int) -> None:
+    def __init__(self, folder: Path, at_us: int, more: str = "") -> None:
         path = write_desk(folder, {"reference.jsonl": REFERENCE})
-        path.write_text(path.read_text() + 'topics = ["fills"]\nwait_ms = 50\n')
+        path.write_text(path.read_text() + f'topics = ["fills"]\nwait_ms = 50\n{more}')
         self.configuration, self.bus, self.now = load_configuration(path), MemoryBus(), at_us
         self.start()
 
@@ -515,6 +515,31 @@ def test_a_partition_that_lags_makes_the_others_wait_on_the_bus_and_not_in_memor
     assert PENDING_MAX <= max(ahead) < PENDING_MAX + 1000 < count
     found = [name for s in slices(live.bus, A) if s.fills for name in s.fills.id]
     assert set(found) == {f"{way}-{n}" for way in ("slow", "fast") for n in range(count)}
+    assert live.sequencer.late == 0
+
+
+def test_a_live_topic_of_which_a_mapping_skips_every_record_is_not_read_from_its_beginning_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "oms.toml").write_text(
+        'format = "json"\nunmatched = "skip"\n[[record]]\ntype = "notice"\nwhen = { kind = "NEWS" }\n[record.fields]\n'
+        'event_time_us = { from = "ts", time = "us" }\nnotice_id = "id"\nsubject = "subject"\nseverity = "severity"\n'
+        'kind = { constant = "outage" }\n'
+    )
+    live = Live(tmp_path, T0, 'mappings = { "fills" = "oms.toml" }\n')
+    live.send(*({"kind": "HEARTBEAT"} for _ in range(30)))
+    live.until(T0 + 2100 * MS)
+    assert slices(live.bus, A)[-1].sources["fills/0"] == [30, 0, -1]
+    live.sequencer.close()
+    live.start()
+    live.send({"kind": "HEARTBEAT"})
+    read = live.bus.read
+    live.bus.tail = lambda topic, partition, offset, *rest: (
+        offsets.append(offset) or read(topic, partition, offset, *rest)
+    )
+    offsets: list[int] = []
+    live.until(T0 + 4100 * MS)
+    assert offsets[0] == 30 and slices(live.bus, A)[-1].sources["fills/0"] == [31, 0, -1]
     assert live.sequencer.late == 0
 
 

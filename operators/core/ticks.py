@@ -18,14 +18,18 @@ from seawall.operators.core.rejects import Foreign, Place, RejectRecord
 from seawall.operators.core.standing import Standing
 from seawall.schemas import events as ev
 from seawall.schemas.errors import Reason, Rejected
+from seawall.schemas.events import NO_TIME
 
 SECOND_US = 1_000_000
 EVENT_BYTES_MAX = 320 * 1024
 POSITION_BYTES = 80
 UNKNOWN_US = -2
 
-Item = tuple[int, int, int, int, int, ev.Event | RejectRecord | Foreign, bytes]
-"""Effective time, number of the source, line or offset, next byte, 1 when late, the record, its bytes."""
+Item = tuple[int, int, int, int, int, ev.Event | RejectRecord | Foreign | None, bytes]
+"""Effective time, number of the source, line or offset, next byte, 1 when late, the record, its bytes.
+
+None stands for a record that a mapping skips: nothing but its place counts.
+"""
 
 
 class Step(NamedTuple):
@@ -80,6 +84,12 @@ class Ticks:
         self._last.append(None)
         self._reserve += len(place.key) + POSITION_BYTES
         return len(self.places) - 1
+
+    def skip(self, item: Item) -> None:
+        """Move a source's position past a record that is none of ours; it moves no time."""
+        number, before = item[1], self._last[item[1]]
+        high_us = before[0] if before else self.standing.positions.get(self._keys[number], [0, 0, NO_TIME])[2]
+        self._last[number] = (high_us, *item[1:])
 
     # --- ticks ------------------------------------------------------------------------------------------------------
 
