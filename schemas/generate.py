@@ -1,7 +1,8 @@
 """JSON Schemas of what travels, generated from the structs: ``python -m seawall.schemas.generate``.
 
 ``json/input.json`` describes input records, ``json/redrive.json`` rejected ones that are sent in again,
-``json/slice.json`` a journal record, and one file each the records of the output topics, for subscribers in any language. A test compares them with what stands beside this module.
+``json/slice.json`` a journal record, and one file each the records of the output topics, for subscribers in any
+language. A test compares them with what stands beside this module.
 """
 
 import json
