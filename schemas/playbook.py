@@ -18,7 +18,15 @@ CONDITIONS_MAX = 8
 COMMANDS: tuple[str, ...] = get_args(CommandKind)
 PERMISSIVE = ("REINSTATE",)  # loosening takes m-of-n people (DESIGN §6), so no rule may
 DIRECTED = ("SET_LIMIT", "SET_HAIRCUT")  # these could loosen as well; a rule may only tighten
-FEEDS = {"stale": "stale_feed", "dead": "dead_feed", "diverging": "venue_gap", "backwards": "time_backwards"}
+FEEDS = {
+    "stale": "stale_feed",
+    "dead": "dead_feed",
+    "back": "feed_back",
+    "diverging": "venue_gap",
+    "backwards": "time_backwards",
+}
+VENUE_STATES = ("up", "degraded", "down", "withdrawals_blocked", "recovered")
+"""What venues say, and that one has been well for ``recover_s`` again."""
 ANSWERS = ("completed", "partial", "rejected", "unknown", "silent", "late", "expired", "contradicted")
 TRIGGERS = ("limit", "alert", "venue_status", "notice", "feed", "fill", "acknowledgement")
 COMPUTED = {
@@ -28,6 +36,8 @@ COMPUTED = {
     "RECALL_COLLATERAL": ("csa",),
     "WITHDRAW_FUNDS": ("headroom",),
     "REROUTE": ("weights", "diversify"),
+    "SET_LIMIT": ("ratio",),
+    "SET_HAIRCUT": ("volatility",),
 }
 """What a command may have computed, by kind: ``compute = "…"``."""
 
@@ -47,7 +57,7 @@ _TRIGGER: Table = {
     "limit": Field("text", ABSENT, _IDENTIFIER),
     "level": Field("text", ABSENT, one_of(*LEVELS)),
     "alert": Field("text", ABSENT, _IDENTIFIER),
-    "venue_status": Field("text", ABSENT, one_of("up", "degraded", "down", "withdrawals_blocked")),
+    "venue_status": Field("text", ABSENT, one_of(*VENUE_STATES)),
     "notice": Field(
         "text",
         ABSENT,
@@ -80,9 +90,20 @@ _COMMAND: Table = {
     "participation": Field("number", ABSENT, number_in(0.0001, 1)),
     "price_bound": Field("number", ABSENT, number_in(0, 1)),
     "size_max": Field("number", ABSENT, number_in(0, 1e15)),
+    "multiple": Field("number", ABSENT, number_in(0.01, 100)),
+    "positions": Field("boolean", ABSENT),
     "human": Field("boolean", ABSENT),
 }
-HANDLING = ("kind", "target", "compute", "to", "human", "size_max")
+BOUNDS = {
+    "to": ("position", "headroom", "ratio"),
+    "participation": ("position", "diversify"),
+    "price_bound": ("position",),
+    "size_max": ("position", "csa", "headroom", "weights", "diversify"),
+    "multiple": ("volatility",),
+    "positions": ("diversify",),
+}
+"""What bounds a computed command, and which computations heed it."""
+HANDLING = ("kind", "target", "compute", "to", "human", "size_max", "multiple", "positions")
 """Keys of a command that are not passed on as its action."""
 
 _RESPONSE: Table = {
@@ -94,6 +115,7 @@ _RESPONSE: Table = {
     "commands_max": Field("integer", 60, number_in(1, 100_000)),
     "per_s": Field("number", 60, number_in(0.001, 1e5)),
     "human_above": Field("number", ABSENT, number_in(0, 1e15)),
+    "recover_s": Field("number", 300, number_in(0, 1e6)),
 }
 
 
@@ -114,6 +136,8 @@ def read_response(content: dict[str, Any], file: str) -> dict[str, Any]:
         The rate budget of each writer; CANCEL_ORDERS and HALT_TRADING always pass.
     human_above
         Sizes above it, in the reporting currency, wait for a person.
+    recover_s
+        For how long a venue must be well again before it counts as recovered.
     """
     if "response" not in content:
         return {}
@@ -222,9 +246,15 @@ def _check_compute(command: dict[str, Any], place: str) -> None:
     if how is not None and how not in COMPUTED.get(kind, ()):
         known = ", ".join(COMPUTED.get(kind, ())) or "nothing"
         raise UsageError(f"{place}: {kind} can have {known} computed, not {how!r}")
-    for name in ("to", "participation", "price_bound", "size_max"):
+    for name, heeded in BOUNDS.items():
         if name in command and how is None:
             raise UsageError(f"{place}: {name} bounds what is computed; add compute or leave it out")
+        if name in command and how not in heeded:
+            raise UsageError(f"{place}: {name} bounds {', '.join(heeded)}, not {how}; leave it out")
+    needed = {"ratio": ("limit", "ratio"), "volatility": ("asset",)}.get(how or "", ())
+    for name in needed:
+        if name not in command:
+            raise UsageError(f"{place}: compute = {how!r} needs {name}; add it")
 
 
 def _check_names(rule: dict[str, Any], file: str, limits: list[str] | None, rules: list[str], watched: bool) -> None:

@@ -106,6 +106,14 @@ def test_the_highest_rung_holds_a_setting_is_replaced_and_an_action_is_over_afte
     assert kinds(told) == {"account:a": ["HALT_TRADING", "SET_LIMIT"]}
 
 
+def test_haircuts_of_two_assets_of_one_target_are_both_in_force_and_a_second_of_one_replaces_it() -> None:
+    state = DesiredState()
+    cuts = [command("SET_HAIRCUT", "account:a", at, asset=name, haircut=cut)
+            for at, (name, cut) in enumerate((("X", "0.2"), ("Y", "0.3"), ("X", "0.4")), 1)]  # fmt: skip
+    (told, _) = second(state, 0, *cuts)
+    assert [one["action"]["haircut"] for one in told["targets"][0]["in_force"]] == ["0.4", "0.3"]
+
+
 def test_many_targets_are_split_into_documents_that_subscribers_take() -> None:
     state = DesiredState()
     many = [command(kind, f"account:{'x' * 110}{n}", at, **{"text": "y" * 60})

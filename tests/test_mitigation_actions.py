@@ -11,7 +11,7 @@ import pytest
 from seawall.operators.core.frames import Book
 from seawall.operators.core.mitigation.diversify import Party, diversify
 from seawall.operators.core.mitigation.routing import IMPACT, Venue, weights
-from seawall.operators.core.mitigation.sizing import keep_of, reduce_positions
+from seawall.operators.core.mitigation.sizing import Bounds, keep_of, reduce_positions
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, mark, transfer
 from seawall_testing.playbooks import news, passing, rule
 from seawall_testing.ran import Ran, run_core
@@ -143,12 +143,14 @@ def a_book(units: list[int], notional: list[float], depth: list[float]) -> Book:
     count = len(units)
     names, increments = [f"i{n}" for n in range(count)], ["0.01"] * count
     owner = np.zeros(count, dtype=np.int64)
-    return Book(owner, np.arange(count), np.array(units), np.array(notional), names, increments, np.array(depth))
+    price, time_us = np.full(count, 100.0), np.full(count, T0)
+    columns = (np.arange(count), np.array(units), np.array(notional), names, increments, np.array(depth))
+    return Book(owner, *columns, price, time_us)
 
 
 def test_positions_are_cut_by_what_is_needed_and_never_by_more_than_the_visible_depth_takes() -> None:
     book = a_book([1000, -500, 70, 8], [1e6, 5e5, 7e4, 100.0], [1e7, 1e6, np.nan, 1e9])
-    sized = reduce_positions(book, 0, keep=0.75, participation=0.1)
+    sized = reduce_positions(book, 0, 0.75, Bounds(participation=0.1))
     assert sized.targets == {"i0": "7.50", "i1": "-4.00", "i3": "0.06"}
     assert sized.bounded == ["i1", "i2"]  # a tenth of 1,000,000 and no known depth
     assert sized.notional == pytest.approx(2.5e5 + 1e5 + 25.0)
@@ -200,7 +202,7 @@ CLOSE = ("REDUCE_POSITION", "account", {"compute": "position", "to": "soft", "pa
     [
         (1e6, {}, {}, "0.30", ""),
         (100.0, {}, {}, "0.90", ""),  # a tenth of 100
-        (None, {}, {}, None, "no position could go within the depth that is visible"),
+        (None, {}, {}, None, "no position could go within the bounds on depth, size and price"),
         (1e6, {"size_max": 10}, {}, "0.90", ""),
         (1e6, {}, {"human_above": 5}, None, "above 5"),
     ],
@@ -219,7 +221,8 @@ def test_a_client_is_closed_out_within_size_participation_and_price(
         assert commands == []
         assert why in withheld[0]["why"]
         return
-    assert commands[0]["action"] == {"targets": f"ETH-PERP={given}", "participation": "0.1", "price_bound": "0.02"}
+    bounds = {"participation": "0.1", "price_bound": "0.02", "limit_prices": "ETH-PERP=98"}
+    assert commands[0]["action"] == {"targets": f"ETH-PERP={given}", **bounds}
     assert commands[0]["evidence"]["plan"]["participation"] == "0.1"
 
 

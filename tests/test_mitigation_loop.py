@@ -11,6 +11,7 @@ from seawall_testing.playbooks import answer, at_level, equity, passing, rule, r
 from seawall_testing.ran import Ran
 
 TERMS: Json = {"subscribers": ["oms"], "acknowledge_s": 3, "complete_s": 8, "verify_s": 10}
+SUSPENDED: Json = {"id": "c", "type": "SUSPEND", "action": {}}
 CALL = rule("call", at_level("soft"), ("REDUCE_ONLY", "account"), expires_s=30)
 
 
@@ -117,7 +118,7 @@ def test_strangers_and_unknown_commands_are_not_heard(tmp_path: Path) -> None:
 def test_a_command_is_completed_when_all_who_must_have_completed_it() -> None:
     loop = Loop()
     loop.configure({**TERMS, "subscribers": ["oms", "desk"]})
-    loop.issue("c", "SUSPEND", "account:a", "account:a mode", "r", 0, 60 * SECOND)
+    loop.issue(SUSPENDED, "account:a mode", "account:a", {"id": "r"}, 0, 60 * SECOND)
     assert loop.hear("c", "oms", "completed", "e", 1) == []
     assert [change.what for change in loop.hear("c", "desk", "completed", "e", 2)] == ["completed"]
 
@@ -125,7 +126,7 @@ def test_a_command_is_completed_when_all_who_must_have_completed_it() -> None:
 def test_without_named_subscribers_the_answer_of_anyone_is_enough() -> None:
     loop = Loop()
     loop.configure({**TERMS, "subscribers": []})
-    loop.issue("c", "SUSPEND", "account:a", "account:a mode", "r", 0, 60 * SECOND)
+    loop.issue(SUSPENDED, "account:a mode", "account:a", {"id": "r"}, 0, 60 * SECOND)
     assert [change.what for change in loop.hear("c", "whoever", "accepted", "e", 1)] == ["accepted"]
     assert [change.what for change in loop.advance(4 * SECOND)] == []
     assert [change.what for change in loop.advance(9 * SECOND)] == ["late"]

@@ -7,9 +7,9 @@ snapshot and timestamp roles). So the second operator publishes, signed, on the 
   target its last command, and the commands in force;
 - a *heartbeat* every second, valid for five, which names the last state document by its SHA-256.
 
-In force are the highest rung of the trading mode, the last of each kind that sets something until it is set otherwise,
-and, for an hour, the last of each kind that asks for something to be done. A state never loosens by itself: what people
-released, by a REINSTATE that is journaled, is no longer in force.
+In force are the highest rung of the trading mode, the last of each kind (and asset, limit or instrument) that sets
+something until it is set otherwise, and, for an hour, the last of each kind that asks for something to be done. A state
+never loosens by itself: what people released, by a REINSTATE that is journaled, is no longer in force.
 
 Shards decide on commands, the second operator publishes: it waits until every shard has told what it ordered in the
 second, in order of shard, so the result depends on the journal alone.
@@ -24,18 +24,20 @@ import orjson
 
 from seawall.operators.core.firm import KEY
 from seawall.operators.core.frames import Planned
+from seawall.operators.core.mitigation.control import ABOUT
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
 from seawall.schemas.records import Record
 
-SCHEMA = "desired/2"
+SCHEMA = "desired/3"
 TOPIC = "state"
 FULL_EVERY_US = 60_000_000
 STATE_EXPIRES_US = 2 * FULL_EVERY_US  # who begins to listen between two full ones still accepts the one before
 HEARTBEAT_EXPIRES_US = 5_000_000
 ACTION_IN_FORCE_US = 3_600_000_000
 TARGETS_MAX = 256  # of one document: each takes up to 600 bytes, and subscribers refuse more than 256 KiB
+IN_FORCE_MAX = 2 * TARGETS_MAX  # commands of one document
 RELEASE = "REINSTATE"  # signed by people; only what they released is no longer in force
 MODES = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}
 SETTINGS = frozenset({
@@ -50,6 +52,19 @@ class Told(NamedTuple):
     as_of_us: int
     second: bool
     commands: list[bytes]
+
+
+def _pages(targets: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return targets as they are told together: no document above the bounds on targets and commands."""
+    pages: list[list[dict[str, Any]]] = []
+    held = 0
+    for target in targets:
+        held += len(target["in_force"])
+        if not pages or len(pages[-1]) == TARGETS_MAX or held > IN_FORCE_MAX:
+            pages.append([])
+            held = len(target["in_force"])
+        pages[-1].append(target)
+    return pages
 
 
 def tell(planned: Planned) -> Told | None:
@@ -124,8 +139,7 @@ class DesiredState:
         names = list(self._targets if full else changed)
         records: list[Record] = []
         head = self._head(frame.seq, frame.cut_us)
-        for first in range(0, len(names), TARGETS_MAX):
-            listed = [self._target(name, frame.cut_us) for name in names[first : first + TARGETS_MAX]]
+        for listed in _pages([self._target(name, frame.cut_us) for name in names]):
             value = orjson.dumps({**head, "exp_us": frame.cut_us + STATE_EXPIRES_US, "targets": listed})
             self._sha256 = hashlib.sha256(value).hexdigest()
             records.append(self._record(frame.seq, len(records), value))
@@ -160,7 +174,8 @@ class DesiredState:
         if command.type == RELEASE:
             state["in_force"].pop("mode", None)
             return name
-        slot = "mode" if command.type in MODES else command.type
+        about = [command.action[name] for name in ABOUT if name in command.action]
+        slot = "mode" if command.type in MODES else " ".join([command.type, *about])
         before = state["in_force"].get(slot)
         if slot != "mode" or before is None or MODES[command.type] >= MODES[before["type"]]:
             state["in_force"][slot] = entry
@@ -171,7 +186,7 @@ class DesiredState:
         in_force = [
             {key: item for key, item in entry.items() if key != "iat_us"}
             for slot, entry in state["in_force"].items()
-            if slot == "mode" or slot in SETTINGS or now_us - entry["iat_us"] < ACTION_IN_FORCE_US
+            if slot == "mode" or entry["type"] in SETTINGS or now_us - entry["iat_us"] < ACTION_IN_FORCE_US
         ]
         return {**{key: state[key] for key in ("target", "epoch", "seq", "id")}, "in_force": in_force}
 

@@ -20,7 +20,15 @@ from seawall.operators.core.heard import alerts_of, forced_fills, news_of, wide_
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.loss_book import LossBooks
 from seawall.operators.core.price_states import PriceWatch
-from seawall.operators.core.situation import asked_of, book_of, hear_depths, parties_of, routes_of
+from seawall.operators.core.situation import (
+    NEEDS_MARKETS,
+    asked_of,
+    book_of,
+    hear_depths,
+    hedges_of,
+    trades_of,
+    wide_situation,
+)
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.operators.core.volatility import VolatilityState
 from seawall.schemas import events as ev
@@ -55,6 +63,7 @@ class ExposureState:
         self._house: frozenset[str] = frozenset()
         self._closable: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()  # what the playbook has computed
+        self._hedges: list[str] = []  # and with what it hedges
         self._watches = self._foresees = False  # whether anyone wants to know what accounts do, and what may come
         self._loss_books: LossBooks | None = None  # where losses are measured
         self._depths: dict[str, list[Any]] = {}
@@ -128,7 +137,7 @@ class ExposureState:
 
     def _switch(self) -> None:
         """Derive from the configuration what is wanted; journals of before lack some of its tables."""
-        self._asked = asked_of(self.configuration)
+        self._asked, self._hedges = asked_of(self.configuration), hedges_of(self.configuration)
         self._watches = bool(self.configuration.get("conduct", {}).get("enabled"))
         section = self.configuration.get("forecasts", {})
         self._foresees = bool(section.get("enabled"))
@@ -173,7 +182,7 @@ class ExposureState:
             end=piece.end,
             positions=ledger.open_count > 0 if decides else None,
             owners=ledger.directory.owners,
-            causes=None if piece.fills is None else _causes(piece.fills, ledger),
+            causes=None if piece.fills is None else _causes(piece.fills, ledger, "watch" in self._asked),
             news=heard + out.news,
             records=out.records,
             decisions=out.decisions,
@@ -219,7 +228,7 @@ class ExposureState:
                 self._markets.sample_one(number, price.item(row), time_us.item(row))
         limits = self.configuration["limits"]
         asked = limits.get("documents") or any("scaling" in limit for limit in limits["limits"])
-        return self._markets.markets(ledger.directory, as_of_us) if asked or "position" in self._asked else None
+        return self._markets.markets(ledger.directory, as_of_us) if asked or self._asked & NEEDS_MARKETS else None
 
     def _partial(self, ledger: Ledger, piece: Slice, digest: str, markets: Markets | None) -> dict[str, Any]:
         """Return what the second operator needs of this shard at the end of a second."""
@@ -241,8 +250,7 @@ class ExposureState:
             "digest": digest,
             "markets": list(markets) if markets is not None and self.shard == 0 else None,
             "limit_documents": list(self._second_limits),
-            "parties": parties_of(ledger) if "diversify" in self._asked else None,
-            "routes": routes_of(ledger, self._depths, piece.as_of_us) if "weights" in self._asked else None,
+            **wide_situation(ledger, self._asked, self._hedges, self._markets, self._depths, piece.as_of_us),
         }
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -293,5 +301,6 @@ class ExposureState:
         return self
 
 
-def _causes(fills_: Fills, ledger: Ledger) -> Causes:
-    return Causes(fills_.id, fills_.account, ledger.directory.named, fills_.source)
+def _causes(fills_: Fills, ledger: Ledger, watched: bool) -> Causes:
+    trades = trades_of(ledger, fills_) if watched else None
+    return Causes(fills_.id, fills_.account, ledger.directory.named, fills_.source, trades)

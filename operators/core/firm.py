@@ -19,7 +19,7 @@ from seawall.schemas.errors import invariant
 from seawall.schemas.measures import ASKED_SCOPES, WIDE_SCOPES
 
 F8 = NDArray[np.float64]
-SCHEMA = "firm/4"
+SCHEMA = "firm/5"
 KEY = "all"
 PLURAL = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
 ASKED_PLURAL = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
@@ -81,6 +81,8 @@ class FirmState:
             routes=head["routes"],
             losses=[part["losses"] for part in parts] if all("losses" in part for part in parts) else [],
             foreseen=[part["foreseen"] for part in parts] if all("foreseen" in part for part in parts) else [],
+            quotes=head["quotes"],
+            strategies=_strategies(parts),
         )
 
     def _asked(self, parts: list[dict[str, Any]]) -> dict[str, Table]:
@@ -204,7 +206,18 @@ class _SecondCauses(Causes):
         return self._fills
 
 
-def _parties(parts: list[dict[str, Any]]) -> dict[str, list[float]] | None:
+def _strategies(parts: list[dict[str, Any]]) -> dict[str, list[str]] | None:
+    """Return by scope the strategies of all shards, each once."""
+    if parts[0]["strategies"] is None:
+        return None
+    found: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for scope, names in part["strategies"].items():
+            found.setdefault(scope, {}).update(dict.fromkeys(names))
+    return {scope: list(names) for scope, names in found.items()}
+
+
+def _parties(parts: list[dict[str, Any]]) -> dict[str, list[Any]] | None:
     """Return the counterparties of all shards, each of which has one shard."""
     if parts[0]["parties"] is None:
         return None

@@ -4,6 +4,7 @@ Every operator takes the item of the one before and returns a new one that holds
 of them may be forked, skipped or used alone.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from seawall.operators.core.activity import Activity
 
 CAUSES_MAX = 10
+CHOSEN = ("order", "manual")  # sources of fills that no venue forced
 
 
 class Table(NamedTuple):
@@ -58,8 +60,8 @@ class Book(NamedTuple):
     """Open positions of a shard, a row each, and what is visible of the depth of instruments.
 
     ``accounts`` and ``instruments`` are the shard's numbers, ``units`` increments, ``notional`` is absolute and in the
-    reporting currency. By instrument: ``names``, ``increments``, and ``depth`` of the thinner side within 50 bp, NaN
-    where it is not known.
+    reporting currency. By instrument: ``names``, ``increments``, ``depth`` of the thinner side within 50 bp (NaN: not
+    known), and ``price`` and event time of the mark across venues.
     """
 
     accounts: NDArray[np.int64]
@@ -69,6 +71,8 @@ class Book(NamedTuple):
     names: list[str]
     increments: list[str]
     depth: NDArray[np.float64]
+    price: NDArray[np.float64]
+    time_us: NDArray[np.int64]
 
 
 class Factors(NamedTuple):
@@ -138,6 +142,26 @@ class Decision(NamedTuple):
     body: dict[str, Any]
 
 
+class Trade(NamedTuple):
+    """A fill that an account chose: units bought positive, at a price; ``after`` is its position after the slice."""
+
+    id: str
+    instrument: str
+    units: int
+    price: float
+    after: int
+
+
+class Trades(NamedTuple):
+    """The fills of a slice in columns: names of instruments by number; by fill instrument, units, price, after."""
+
+    names: dict[int, str]
+    instruments: list[int]
+    units: list[int]
+    prices: list[float]
+    after: list[int]
+
+
 class Causes:
     """The fills of one slice by scope, found only when a breach asks."""
 
@@ -147,9 +171,11 @@ class Causes:
         accounts: list[int],
         names: dict[int, tuple[str, str, str]],
         sources: list[str] | None = None,
+        trades: "Trades | None" = None,
     ) -> None:
         self._ids, self._accounts, self._names = ids, accounts, names
         self._sources = sources or []
+        self._trades = trades
 
     def of(self, kind: str, name: str) -> list[str]:
         """Return up to ``CAUSES_MAX`` fills that moved a scope in this slice, as ``fill:<id>``."""
@@ -168,6 +194,16 @@ class Causes:
             return found
         forced = {f"fill:{fill}" for fill, source in zip(self._ids, self._sources, strict=True) if source != "order"}
         return [fill for fill in found if fill not in forced]
+
+    def trades_of(self, account: str) -> Iterator[Trade]:
+        """Yield an account's fills that nobody forced, where the playbook watches what accounts trade."""
+        if self._trades is None:
+            return
+        sources = self._sources or ["order"] * len(self._ids)
+        names, instruments, units, prices, after = self._trades
+        for at, (number, source) in enumerate(zip(self._accounts, sources, strict=True)):
+            if source in CHOSEN and self._names[number][0] == account:
+                yield Trade(f"fill:{self._ids[at]}", names[instruments[at]], units[at], prices[at], after[at])
 
 
 @dataclass(slots=True)  # frozen, making one takes 3.4 us instead of 0.3; still, nobody changes one
@@ -198,9 +234,11 @@ class Frame:
     house: frozenset[str] = frozenset()  # scopes that hold an account of our own
     limit_documents: list[dict[str, Any]] = field(default_factory=list)  # journaled, so verified
     closable: frozenset[str] = frozenset()  # scopes of counterparties' accounts whose terms let us close them out
-    book: Book | None = None  # this and the next two only where a playbook has something computed of them
-    parties: dict[str, list[float]] | None = None  # counterparty -> our exposure to it, our free funds there
+    book: Book | None = None  # this and the next four only where a playbook has something computed of them
+    parties: dict[str, list[Any]] | None = None  # counterparty -> what we have there (``situation.parties_of``)
     routes: dict[str, list[float]] | None = None  # venue -> visible depth, taker fee
+    quotes: dict[str, list[Any]] | None = None  # instrument to hedge with -> ``situation.quotes_of``
+    strategies: dict[str, list[str]] | None = None  # scope -> strategies that hold something in it
     holdings: Holdings | None = None  # once per second of event time, where forecasts are made
     foreseen: list[dict[str, Any]] = field(default_factory=list)  # what shards tell the second operator of forecasts
     losses: list[dict[str, Any]] = field(default_factory=list)  # and of what their books may lose

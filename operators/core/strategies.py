@@ -77,6 +77,13 @@ class StrategyBook:
             realised = self.positions.fill(slot, -int(rows["units"][slot]), value)
             self.balances.add(int(rows["account"][slot]) << 20 | settlement, realised)
 
+    def places(self) -> list[tuple[str, int, int]]:
+        """Return strategy, account and instrument of everything that is held, each once, in order of row."""
+        rows, owners = self.positions.rows, list(self._shares)
+        pairs = zip(*(rows[name][rows["units"] != 0].tolist() for name in ("account", "instrument")), strict=True)
+        found = ((*owners[share], instrument) for share, instrument in pairs)
+        return [(self.names[strategy], account, instrument) for strategy, account, instrument in dict.fromkeys(found)]
+
     def held(self) -> I8:
         """Return the instruments in which any strategy holds anything."""
         rows = self.positions.rows

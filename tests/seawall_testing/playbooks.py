@@ -57,6 +57,20 @@ def answer(at_s: float, command: Json, outcome: str, subscriber: str = "oms") ->
     return news(at_s, "acknowledgement", command_id=command["id"], subscriber=subscriber, outcome=outcome)
 
 
+def signal(at_s: float, *alerts: Json, depth: float = 0.0, seq: int = 0, **venues: float) -> Json:
+    """Return what ``market`` says: depth of ETH-PERP in all and at venues, and alerts (kind and scope)."""
+    at_us = int(T0 + at_s * SECOND)
+    row = {"instrument": "ETH-PERP", "price": 100.0, "source": "mark", "time_us": at_us, "state": "ready"}
+    row |= {"depth": [depth / 100] * 8} if depth else {}
+    row["venues"] = [
+        {"venue": name, "price": 100.0, "kind": "mark", "time_us": at_us, "depth": [worth / 100] * 8}
+        for name, worth in venues.items()
+    ]
+    told = [{"score": 1.0, "severity": 2, "text": "test", **one} for one in alerts]
+    head = {"type": "signal", "event_time_us": at_us, "group": 0, "groups": 1, "seq": seq}
+    return {**head, "instruments": [row] if depth or venues else [], "alerts": told}
+
+
 def passing(until_s: int) -> list[Json]:
     """Return marks, one a second, so that time goes on."""
     return [mark(T0 + at * SECOND + 1, "100") for at in range(1, until_s + 1)]

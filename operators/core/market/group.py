@@ -29,7 +29,7 @@ from seawall.schemas import events as ev
 from seawall.schemas.markets import MarketTerms
 from seawall.schemas.records import Record
 
-SCHEMA = "market/2"
+SCHEMA = "market/3"
 ROWS_MAX = 40  # instruments of a record: with 24 venues each, below the 256 KiB of an input record
 MODELS_MAX = 100  # events in models' lives of a record
 NOTICES_MAX = 100  # of an interval; of more, the first
@@ -96,7 +96,8 @@ class GroupState:
         self._unscored: dict[str, None] = {}
         self._down: set[str] = set()
         self._heard: dict[str, int] = {}  # venue -> newest event time
-        self._dead: set[str] = set()  # venues whose silence was told
+        self._dead: set[str] = set()  # venues whose silence was told, and not yet that they are back
+        self._returning: dict[str, int] = {}  # those of them that speak again -> since when
         self._notices: list[ev.Notice] = []
         self._lived: list[ev.SignalModel] = []
 
@@ -125,7 +126,8 @@ class GroupState:
         self._high_us = max(self._high_us, event.event_time_us)
         self._events += 1
         self._heard[event.venue] = max(self._heard.pop(event.venue, 0), event.event_time_us)
-        self._dead.discard(event.venue)
+        if event.venue in self._dead:
+            self._returning.setdefault(event.venue, event.event_time_us)
         if len(self._heard) > VENUES_MAX:
             del self._heard[next(iter(self._heard))]
         entry = self.registry.get(event.instrument)
@@ -159,6 +161,7 @@ class GroupState:
         self._touched.clear()
         if close.second:
             alerts += self._silent(close.as_of_us)
+            alerts += self._back(close.as_of_us) if self._returning else []
         alerts += self._noticed()
         if not (rows or alerts or self._events) and not (close.end and self._seq):
             return []
@@ -219,6 +222,9 @@ class GroupState:
                     highest[name] = family, judgement
         for item in due:
             instrument = item.entry.instrument
+            drifted = rules.drifted(instrument, self._lived) if self._lived else None
+            if drifted is not None:
+                self._tell(instrument, "model_drift", drifted, as_of_us, alerts)
             if instrument.name not in highest:
                 continue
             family, judgement = highest[instrument.name]
@@ -271,6 +277,17 @@ class GroupState:
             text = f"{name} has sent nothing of {instrument} for {(as_of_us - venue.heard_us) // SECOND_US} s"
             yield rules.alert("stale_feed", f"instrument:{instrument}", text)
 
+    def _back(self, as_of_us: int) -> Iterator[ev.SignalAlert]:
+        """Yield an alert for each dead feed that has spoken for ``stale_s`` without a break: none of a flapping one."""
+        for name, since_us in list(self._returning.items()):
+            heard_us = self._heard.get(name, 0)
+            if as_of_us - heard_us > self._terms.stale_us:
+                del self._returning[name]
+            elif heard_us - since_us >= self._terms.stale_us:
+                del self._returning[name]
+                self._dead.discard(name)
+                yield rules.alert("feed_back", f"venue:{name}", f"{name} has sent for {self._terms.stale_s:g} s again")
+
     def _noticed(self) -> Iterator[ev.SignalAlert]:
         """Yield an alert for each instrument and venue that a notice of severity 1 or more concerns."""
         notices, self._notices = self._notices, []
@@ -321,6 +338,7 @@ class GroupState:
             "unscored": list(self._unscored),
             "down": sorted(self._down),
             "dead": sorted(self._dead),
+            "returning": list(self._returning.items()),
             "heard": list(self._heard.items()),
             "notices": self._notices,
             "registry": self.registry.snapshot(),
@@ -335,7 +353,7 @@ class GroupState:
         self._seq, self._count, self._high_us, self._events, self._look_us, self._scored_us = state["numbers"]
         self._touched, self._unscored = dict.fromkeys(state["touched"]), dict.fromkeys(state["unscored"])
         self._down, self._dead = set(state["down"]), set(state["dead"])
-        self._heard = dict(state["heard"])
+        self._heard, self._returning = dict(state["heard"]), dict(state["returning"])
         self._notices = msgspec.convert(state["notices"], list[ev.Notice])
         self.registry.restore(state["registry"], lambda plain: msgspec.convert(plain, Instrument))
         return self

@@ -4,7 +4,8 @@ Persistence: venues must be apart for ``gap_s``, a price must leave its referenc
 feed must have gone backwards. Refractory: an instrument's alert of a kind is not repeated for ``refractory_s``.
 
 Kinds, for a playbook's ``when = { alert = "KIND" }``: ``circuit_breaker``, ``price_band``, ``premium_band``,
-``venue_gap``, ``anomaly``, ``stale_feed``, ``dead_feed``, ``time_backwards``, ``notice``.
+``venue_gap``, ``anomaly``, ``model_drift``, ``stale_feed``, ``dead_feed``, ``feed_back``, ``time_backwards``,
+``notice``.
 """
 
 from seawall.operators.core.detection.breakers import LookBackBand, PremiumBand, ReferenceBand
@@ -21,6 +22,8 @@ SEVERITY = {
     "anomaly": 1,
     "stale_feed": 2,
     "dead_feed": 3,
+    "feed_back": 0,
+    "model_drift": 1,
     "time_backwards": 1,
 }
 BACKWARDS_MIN = 3
@@ -106,6 +109,13 @@ def time_backwards(instrument: Instrument) -> str | None:
     if instrument.backwards < BACKWARDS_MIN or 2 * instrument.backwards < instrument.events:
         return None
     return f"time went backwards in {instrument.backwards} of {instrument.events} records of {instrument.name}"
+
+
+def drifted(instrument: Instrument, models: list[ev.SignalModel]) -> str | None:
+    """Say which models of an instrument no longer describe it, of what has just happened to models."""
+    mine = (model for model in models if model.instrument == instrument.name and model.event == "drifted")
+    families = [model.family for model in mine]
+    return f"{instrument.name}: the model of {', '.join(families)} has drifted" if families else None
 
 
 def anomaly(name: str, family: str, judgement: Judgement, features: dict[str, float]) -> str:

@@ -33,17 +33,32 @@ def slot_of(command: dict[str, Any], target: str) -> str:
     return " ".join([target, "mode" if kind in LADDER else kind, *about])
 
 
-def strictness(command: dict[str, Any]) -> float:
-    """Return a number that is the larger the more a command restricts, among those of one slot."""
+def strictness(command: dict[str, Any], limits: dict[str, dict[str, Any]] | None = None) -> float:
+    """Return a number that is the larger the more a command restricts, among those of one slot.
+
+    Examples
+    --------
+    >>> below = {"low": {"id": "low", "direction": "below"}}
+    >>> told = {"kind": "SET_LIMIT", "limit": "low", "value": 5}
+    >>> strictness(told) > strictness(told | {"value": 6})
+    True
+    >>> strictness(told, below) > strictness(told | {"value": 4}, below)
+    True
+    """
     kind = command["kind"]
     if kind in STRICTNESS:
         return float(STRICTNESS[kind])
+    if kind == "SET_LIMIT" and "value" in command:
+        limit = (limits or {}).get(command.get("limit", ""), {})
+        return float(command["value"]) * (1.0 if limit.get("direction") == "below" else -1.0)
     if kind == "SET_LIMIT":
-        return -float(command.get("value", 0))
+        return -float(command.get("ratio", 1))  # a part of what stands: the smaller, the stricter
     return float(command.get("haircut", command.get("ratio", 0)))
 
 
-def choose(found: list[Candidate], rules: list[dict[str, Any]]) -> list[Candidate]:
+def choose(
+    found: list[Candidate], rules: list[dict[str, Any]], limits: dict[str, dict[str, Any]] | None = None
+) -> list[Candidate]:
     """Return the candidates of one slice that stay, in the order in which they are given."""
     if len(found) < 2:
         return found
@@ -56,7 +71,7 @@ def choose(found: list[Candidate], rules: list[dict[str, Any]]) -> list[Candidat
     best: dict[str, Candidate] = {}
     for candidate in order:
         slot = slot_of(command(candidate), candidate.target)
-        if slot not in best or strictness(command(candidate)) > strictness(command(best[slot])):
+        if slot not in best or strictness(command(candidate), limits) > strictness(command(best[slot]), limits):
             best[slot] = candidate
     stopped = {c.target for c in best.values() if LADDER.get(command(c)["kind"], 0) == 2}
     chosen = set(map(id, best.values()))
@@ -86,11 +101,15 @@ class Budget:
         self.given.append(now_us)
         return True
 
-    def wait(self, slot: str, candidate: Candidate, end_us: int) -> bool:
-        """Let a candidate wait in place of an earlier one of its slot; tell whether there was room."""
+    def wait(self, slot: str, candidate: Candidate, end_us: int, stricter: bool = True) -> bool:
+        """Let a candidate wait; tell whether there was room.
+
+        It takes the place of an earlier one of its slot, unless that one restricts more (``stricter`` is false).
+        """
         if slot not in self.waiting and len(self.waiting) >= WAITING_MAX:
             return False
-        self.waiting[slot] = (end_us, candidate)
+        if stricter or slot not in self.waiting:
+            self.waiting[slot] = (end_us, candidate)
         return True
 
     def take(self, now_us: int) -> tuple[list[Candidate], list[Candidate]]:

@@ -5,9 +5,8 @@ A command is ``sent``, then ``accepted``, ``partial``, ``unknown``, and ends ``c
 ``acknowledge_s`` to answer at all, after which the command is *silent*, and ``complete_s`` to complete it, after which
 it is *late*; both are said once, and later answers still count. Each of these is a trigger of the playbook.
 
-An answer is not believed blindly. For ``verify_s`` after its completion a halted account that still trades by orders of
-its own, or one whose orders were cancelled and still work, contradicts it; so does a subscriber that takes back what
-it completed. The same answer twice changes nothing.
+An answer is not believed blindly: for ``verify_s`` after its completion it is held against what is seen (``witness``);
+a subscriber that takes back what it completed contradicts itself too. The same answer twice changes nothing.
 """
 
 from collections.abc import Iterable
@@ -16,6 +15,8 @@ from typing import Any, NamedTuple
 NEVER_US = 1 << 62
 RANK = {"accepted": 1, "unknown": 1, "partial": 2, "completed": 3, "rejected": 3}
 OPEN = ("sent", "accepted", "unknown", "partial")
+BEGUN = ("accepted", "partial")
+TRADES = ("REDUCE_POSITION",)
 ANYONE = "*"
 TOLD_MAX = 64  # subscribers remembered of one command
 
@@ -67,15 +68,19 @@ class Loop:
         found = (c for c in self.commands.values() if c["slot"] == slot and c["state"] in OPEN)
         return next(found, None)
 
-    def issue(self, id: str, kind: str, target: str, slot: str, rule: str, now_us: int, expires_us: int) -> str | None:
+    def issue(
+        self, payload: dict[str, Any], slot: str, target: str, rule: dict[str, Any], now_us: int, expires_us: int
+    ) -> str | None:
         """Take a command as sent; return the id of the open one that it stands for from here on."""
+        id = payload["id"]
         before = self.open_in(slot)
         if before is not None:
             del self.commands[before["id"]]
         answer_us, done_us = (now_us + self._after_us[name] for name in ("acknowledge_s", "complete_s"))
         self.commands[id] = {
-            "id": id, "kind": kind, "target": target, "slot": slot, "rule": rule, "state": "sent", "sent_us": now_us,
-            "answer_us": answer_us, "done_us": done_us, "end_us": now_us + expires_us, "answers": {},
+            "id": id, "kind": payload["type"], "target": target, "slot": slot, "rule": rule["id"], "state": "sent",
+            "sent_us": now_us, "answer_us": answer_us, "done_us": done_us, "end_us": now_us + expires_us,
+            "answers": {}, "action": payload["action"],
         }  # fmt: skip
         self.due_us = min(self.due_us, answer_us, done_us, now_us + expires_us)
         return None if before is None else before["id"]
@@ -100,8 +105,12 @@ class Loop:
         return self._contradict(self.commands[id], evidence)
 
     def watched(self) -> list[dict[str, Any]]:
-        """Return the commands that were completed and are still held against what is seen."""
-        return [command for command in self.commands.values() if command["state"] == "completed"]
+        """Return the commands that are held against what is seen: completed ones, and trades while they are made."""
+        return [
+            command
+            for command in self.commands.values()
+            if command["state"] == "completed" or (command["kind"] in TRADES and command["state"] in BEGUN)
+        ]
 
     def close(self, target: str) -> None:
         """Forget the commands to a target: a person has taken over."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from seawall.operators.core.frames import Frame
-from seawall.operators.core.mitigation.compute import Computed
+from seawall.operators.core.frames import Decision, Frame
+from seawall.operators.core.mitigation.asked import Computed
 from seawall.operators.core.mitigation.triggers import Candidate
 from seawall.schemas.playbook import HANDLING
 
@@ -99,6 +99,22 @@ def margin_call(breach: dict[str, Any], frame: Frame, currency: str) -> dict[str
     values = dict(zip(table.measures, table.values[:, table.names.index(name)].tolist(), strict=True))
     cents = -int(-(values["maintenance_margin"] / breach["bound"] - values["equity"]) * 100 // 1)
     return {"amount": f"{max(cents, 0) // 100}.{max(cents, 0) % 100:02d}", "currency": currency}
+
+
+def shadowed(payload: dict[str, Any], target: str) -> Decision:
+    """Return what the audit hears of a command that was decided and not given."""
+    head = {"rule": payload["reason"]["rule"], "kind": payload["type"], "target": target}
+    told = {"id": payload["id"], "action": payload["action"], "evidence": payload["evidence"]["id"]}
+    return Decision("shadowed", head | told)
+
+
+def withheld(candidate: Candidate, rule: dict[str, Any], why: str, computed: Computed | None = None) -> Decision:
+    """Return what the audit hears of a command that is not given; with what was worked out for a person."""
+    body = {"rule": rule["id"], "kind": rule["commands"][candidate.at]["kind"], "target": candidate.target}
+    body |= {"breach": candidate.evidence["id"], "why": why}
+    if computed is not None and computed.action:
+        body |= {"action": computed.action}
+    return Decision("withheld", body)
 
 
 def text(value: Any) -> str:

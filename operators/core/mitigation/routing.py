@@ -9,6 +9,9 @@ than its limit leaves (its headroom), nothing where it is not healthy or its dep
 import math
 from typing import NamedTuple
 
+from seawall.operators.core.mitigation.asked import Asked, Computed, bound_of, nothing
+from seawall.operators.core.mitigation.failover import AGAIN
+
 IMPACT = 0.005  # depth is what stands within 50 bp, so taking all of it moves the price by that
 HALVINGS = 60
 WHOLE = 100
@@ -50,6 +53,33 @@ def weights(venues: list[Venue], flow: float) -> dict[str, int]:
         middle = (low + high) / 2
         low, high = (middle, high) if sum_in_order(parts(middle)) < wanted else (low, middle)
     return _whole(able, parts(high), most, math.floor(wanted * WHOLE + 1e-6))
+
+
+def reroute(asked: Asked) -> Computed:
+    """REROUTE of orders: the parts of venues that can be relied on, of the flow that our positions at one stand for.
+
+    The venue itself takes part again only where it is news that it has recovered.
+    """
+    frame, failing = asked.frame, asked.candidate.target.partition(":")[2]
+    table, routes = frame.tables.get("venue"), frame.routes or {}
+    if table is None:
+        return nothing("there are no venues")
+    gross = dict(zip(table.names, table.values[table.measures.index("gross_notional")].tolist(), strict=False))
+    back = asked.candidate.evidence["id"].startswith(f"{AGAIN}:{failing}:")
+    able = [name for name in sorted(routes) if name not in asked.ill and (back or name != failing)]
+    venues = [Venue(name, routes[name][0], routes[name][1], _room(name, gross.get(name, 0.0), asked)) for name in able]
+    found = weights(venues, max(gross.get(failing, 0.0), 1.0))
+    if not found:
+        return nothing("no other venue is healthy, has visible depth and has room under its limit")
+    plan = {one.name: f"depth {one.depth:.0f} fee {one.fee!r} room {one.headroom:.0f}" for one in venues}
+    action = {"from": failing, "weights": ",".join(f"{name}={part}" for name, part in found.items())}
+    return Computed(action, plan, 0.0)
+
+
+def _room(name: str, gross: float, asked: Asked) -> float:
+    """Return what the limits on a venue, and on the counterparty that it is, leave of gross notional."""
+    kinds = ("venue", "counterparty")
+    return min(bound_of(kind, name, "gross_notional", asked.limits) for kind in kinds) - gross
 
 
 def sum_in_order(values: list[float]) -> float:

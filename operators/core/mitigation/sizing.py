@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seawall.operators.core.frames import Book
+from seawall.operators.core.mitigation.asked import worst_price
 
 SCALE_WITH_POSITIONS = frozenset(
     {"gross_notional", "net_notional", "leverage", "margin_ratio", "initial_margin", "maintenance_margin", "delta"}
@@ -20,12 +21,22 @@ SCALE_WITH_POSITIONS = frozenset(
 POSITIONS_MAX = 20  # named in one command: the largest
 
 
+class Bounds(NamedTuple):
+    """What may go at once: part of the visible depth, notional, and how far from a mark not older than ``fresh_us``."""
+
+    participation: float
+    size_max: float = math.inf
+    price_bound: float | None = None
+    fresh_us: int = 0
+
+
 class Sized(NamedTuple):
-    """Targets by instrument as decimal texts, the notional that goes, and where a bound kept more from going."""
+    """Targets by instrument as decimal texts, the notional that goes, where a bound held it up, and worst prices."""
 
     targets: dict[str, str]
     notional: float
     bounded: list[str]
+    prices: dict[str, str]
 
 
 def keep_of(breach: dict[str, Any], limit: dict[str, Any] | None, to: str | None) -> float | None:
@@ -44,27 +55,23 @@ def keep_of(breach: dict[str, Any], limit: dict[str, Any] | None, to: str | None
     return min(max(abs(bound) * exit_ratio / abs(float(breach["value"])), 0.0), 1.0)
 
 
-def reduce_positions(book: Book, account: int, keep: float, participation: float, size_max: float = math.inf) -> Sized:
-    """Return the absolute targets that cut an account's positions to ``keep`` of what they are.
+def reduce_positions(book: Book, account: int, keep: float, bounds: Bounds) -> Sized:
+    """Return the absolute targets that cut an account's positions to ``keep`` of what they are, the largest first.
 
-    Parameters
-    ----------
-    account
-        The shard's number of the account.
-    participation
-        The largest part of the visible depth of an instrument that may go at once.
-    size_max
-        The largest notional that may go at once, of the largest positions first.
+    ``account`` is the shard's number of it. With a price bound an instrument without a fresh mark stays as it is.
     """
     mine = np.flatnonzero((book.accounts == account) & (book.units != 0))
     order = sorted(mine.tolist(), key=lambda row: (-book.notional.item(row), book.instruments.item(row)))
     targets: dict[str, str] = {}
+    prices: dict[str, str] = {}
     bounded, notional = [], 0.0
     for row in order[:POSITIONS_MAX]:
         units, worth, instrument = book.units.item(row), book.notional.item(row), book.instruments.item(row)
         wanted = math.ceil(abs(units) * (1.0 - keep))
         depth = book.depth.item(instrument) if instrument < len(book.depth) else math.nan
-        takes = min(participation * depth, size_max - notional)
+        takes = min(bounds.participation * depth, bounds.size_max - notional)
+        if bounds.price_bound is not None and not book.time_us.item(instrument) >= bounds.fresh_us:
+            takes = 0.0
         most = int(abs(units) * min(takes / worth, 1.0)) if takes > 0 and worth > 0 else 0
         cut = min(wanted, most)
         if cut < wanted:
@@ -73,7 +80,10 @@ def reduce_positions(book: Book, account: int, keep: float, participation: float
             left = units - cut if units > 0 else units + cut
             targets[book.names[instrument]] = format(left * Decimal(book.increments[instrument]), "f")
             notional += worth * cut / abs(units)
-    return Sized(targets, notional, bounded)
+            if bounds.price_bound is not None:
+                price = book.price.item(instrument)
+                prices[book.names[instrument]] = worst_price(price, units > 0, float(bounds.price_bound))
+    return Sized(targets, notional, bounded, prices)
 
 
 def hedge_notional(value: float, bound: float, participation: float, depth: float) -> tuple[float, bool]:

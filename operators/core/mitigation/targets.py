@@ -20,6 +20,8 @@ def resolve(kind: str, scope: str, frame: Frame, news: News | None, configuratio
     name = scope.partition(":")[2]
     if kind == "firm":
         return ["firm"]
+    if kind == "strategy" and not scope.startswith("strategy:"):
+        return _strategies(scope, name, frame, news)
     if frame.key == WIDE_KEY:
         return _wide(kind, scope, name, frame, news)
     if news is not None and news.kind in ("venue_status", "notice"):
@@ -41,6 +43,16 @@ def _wide(kind: str, scope: str, name: str, frame: Frame, news: News | None) -> 
         return [f"venue:{name}"] if kind == "venue" else []
     table = frame.tables.get(kind)
     return [f"{kind}:{name}"] if table is not None and name in table.names else []
+
+
+def _strategies(scope: str, name: str, frame: Frame, news: News | None) -> list[str]:
+    """Return the strategies that hold something in a scope, at the venue of a status, in what a notice is about."""
+    scopes = [scope]
+    if news is not None and news.kind in ("venue_status", "notice"):
+        kinds = ("venue",) if news.kind == "venue_status" else ("counterparty", "underlying", "instrument")
+        scopes = [f"{kind}:{name}" for kind in kinds]
+    found = (strategy for one in scopes for strategy in (frame.strategies or {}).get(one, ()))
+    return [f"strategy:{strategy}" for strategy in dict.fromkeys(found)]
 
 
 def members(kind: str, scope: str, frame: Frame) -> list[str]:
