@@ -109,10 +109,38 @@ class Liquidations(Output):
     diverges_at: float | None
 
 
+class SystemicPart(Output):
+    """An indicator: its value, its score from 0 to 1, its weight in the composite, and whether it is known.
+
+    ``state``: ``warming`` before two days of it are known, ``constant`` where no price has moved, ``singular`` where
+    some asset is a sum of others, ``empty`` where there is nothing to look at, ``no_own_funds`` where fewer than two
+    own funds are known. What is not known has no score, except what is left of a turbulence that was.
+    """
+
+    value: float
+    score: float
+    state: Literal["warming", "constant", "singular", "empty", "no_own_funds", "ready"]
+    weight: float
+
+
+class SystemicStress(Output):
+    """The composite, from 0 (calm) to 1 (crisis), and its parts.
+
+    ``rank`` is the share of the last ``hours`` (up to 720) that it was below all the time; ``most_central`` whose
+    default would cost the others most, empty for nobody.
+    """
+
+    systemic_stress: float
+    rank: float
+    hours: int
+    most_central: str
+    parts: dict[str, SystemicPart]
+
+
 class Forecasts(Output):
     """What a shard forecasts at the end of a second; once an hour with scores, on shard 0 with volatilities too.
 
-    Of ``all`` shards, once a minute: the liquidation maps that moved, and once an hour every one.
+    Of ``all`` shards, once a minute: systemic stress, and the liquidation maps that moved, once an hour every one.
     """
 
     shard: int | Literal["all"]
@@ -124,3 +152,4 @@ class Forecasts(Output):
     volatility: list[Volatility] | UnsetType = UNSET
     liquidations: list[Liquidations] | UnsetType = UNSET
     losses: list[Loss] | UnsetType = UNSET
+    systemic: SystemicStress | UnsetType = UNSET

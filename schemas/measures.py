@@ -67,14 +67,23 @@ ASKED_SCOPES: dict[str, tuple[str, ...]] = {
 MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES, **ASKED_SCOPES}
 ACCOUNT_FORECASTS = ("breach_probability_1h", "breach_probability_24h")
 CASCADE_FORECASTS = ("cascade_multiplier", "cascade_distance")
+SYSTEMIC_FORECASTS = (
+    "systemic_stress",
+    "turbulence",
+    "absorption_ratio",
+    "funding_stretch",
+    "open_interest_stretch",
+    "stablecoin_share",
+    "network_centrality",
+)
 LOSSES = ("var_99", "es_975", "var_99_1h", "es_975_1h", "stress_loss")
 """Losses that P&L with a counterparty, or the firm's, may make: within a day, within an hour, in the worst scenario."""
-FORECASTS = frozenset({*ACCOUNT_FORECASTS, *CASCADE_FORECASTS, *LOSSES})
+FORECASTS = frozenset({*ACCOUNT_FORECASTS, *CASCADE_FORECASTS, *SYSTEMIC_FORECASTS, *LOSSES})
 """What limits may name where ``[forecasts]`` makes it; on the topic ``forecasts``, not among ``exposures``."""
 MEASURES["account"] = (*MEASURES["account"], *ACCOUNT_FORECASTS)
 MEASURES["counterparty"] = (*MEASURES["counterparty"], *LOSSES)
 MEASURES["underlying"] = (*MEASURES["underlying"], *CASCADE_FORECASTS)
-MEASURES["firm"] = (*MEASURES["firm"], *CASCADE_FORECASTS, *LOSSES)
+MEASURES["firm"] = (*MEASURES["firm"], *CASCADE_FORECASTS, *SYSTEMIC_FORECASTS, *LOSSES)
 RATIOS = frozenset({"margin_ratio", "leverage", "distance_to_liquidation", *ALONE, "concentration", "wrong_way"})
 RATIO_MAX = 1_000_000.0
 

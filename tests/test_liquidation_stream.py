@@ -41,7 +41,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def published(ran: Ran) -> list[Json]:
-    return [value for value in ran.topic("forecasts") if value["shard"] == "all"]
+    return [value for value in ran.topic("forecasts") if "liquidations" in value]
 
 
 def test_the_map_of_all_shards_is_published_with_depth_that_is_assumed(ran: Ran) -> None:

@@ -63,6 +63,11 @@ class Admission:
         self.by_venue = "weights" in asked_of(configuration)
         self._forecasts = configuration.get("forecasts", {})
 
+    @property
+    def foresees(self) -> bool:
+        """Whether forecasts are made, so that open interest is journaled."""
+        return bool(self._forecasts.get("enabled"))
+
     def check_limits(self, document: dict[str, Any], as_of_us: int) -> None:
         """Check a limit document that is to count from the slice that ends at ``as_of_us``, or raise Rejected."""
         found = check_document(document, self.policy, self.keys, self._issuer, self._environment, as_of_us)

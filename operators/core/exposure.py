@@ -30,12 +30,14 @@ from seawall.operators.core.situation import (
     wide_situation,
 )
 from seawall.operators.core.snapshot import pack, unpack
+from seawall.operators.core.surroundings import surroundings
 from seawall.operators.core.volatility import VolatilityState
 from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
 from seawall.schemas.slices import Fills, Slice
 
-SCHEMA = "exposure/6"
+SCHEMA = "exposure/7"
+MINUTE_US = 60_000_000
 
 
 class ExposureState:
@@ -67,6 +69,7 @@ class ExposureState:
         self._watches = self._foresees = False  # whether anyone wants to know what accounts do, and what may come
         self._loss_books: LossBooks | None = None  # where losses are measured
         self._depths: dict[str, list[Any]] = {}
+        self._minute = -1  # of event time, in which the second operator heard of our surroundings last
         self._writer = rows.RowWriter(shard)
         self._watch = PriceWatch()
 
@@ -230,6 +233,14 @@ class ExposureState:
         asked = limits.get("documents") or any("scaling" in limit for limit in limits["limits"])
         return self._markets.markets(ledger.directory, as_of_us) if asked or self._asked & NEEDS_MARKETS else None
 
+    def _foreseen(self, ledger: Ledger, as_of_us: int) -> dict[str, Any]:
+        """Return what systemic indicators need, once a minute where forecasts are made."""
+        minute = as_of_us // MINUTE_US
+        if not self._foresees or minute == self._minute:
+            return {}
+        self._minute = minute
+        return {"foreseen": surroundings(ledger)}
+
     def _partial(self, ledger: Ledger, piece: Slice, digest: str, markets: Markets | None) -> dict[str, Any]:
         """Return what the second operator needs of this shard at the end of a second."""
         directory = ledger.directory
@@ -251,6 +262,7 @@ class ExposureState:
             "markets": list(markets) if markets is not None and self.shard == 0 else None,
             "limit_documents": list(self._second_limits),
             **wide_situation(ledger, self._asked, self._hedges, self._markets, self._depths, piece.as_of_us),
+            **self._foreseen(ledger, piece.as_of_us),
         }
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -271,6 +283,7 @@ class ExposureState:
                 "writer": self._writer.snapshot(),
                 "watch": self._watch.snapshot(),
                 "depths": self._depths,
+                "minute": self._minute,
             },
         )
 
@@ -297,7 +310,7 @@ class ExposureState:
         self._markets.restore(state["markets"])
         self._writer.restore(state["writer"])
         self._watch.restore(state["watch"])
-        self._depths = state["depths"]
+        self._depths, self._minute = state["depths"], state["minute"]
         return self
 
 

@@ -103,7 +103,8 @@ def _apply_events(ledger: Ledger, events: list[Any], out: Out) -> None:
                 _apply_obligation(ledger, event)
             case ev.OpenInterest():
                 ledger.margins.hear(event)
-                ledger.touch_values()
+                if directory.has_schedule:
+                    ledger.touch_values()
             case ev.Funding():
                 ledger.funding.hear(event)
                 ledger.touch_values()
@@ -130,6 +131,9 @@ def _apply_obligation(ledger: Ledger, event: ev.Obligation) -> None:
         ledger.credit.named = True
         ledger.credit.obligations.take(event, asset_of(ledger, event.asset))
         ledger.touch()
+    elif event.from_ == HOUSE and shard_of(event.to, directory.shards) == directory.shard:
+        directory.counterparty(event.to)
+        ledger.credit.obligations.take(event, asset_of(ledger, event.asset))
 
 
 def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, local: int, out: Out) -> None:

@@ -72,6 +72,14 @@ class Funding:
         self._paid_us[account] = as_of_us
         self._paces = None
 
+    def rates(self, instruments: int, interval_us: float) -> F8:
+        """Return the latest rate of every instrument per some interval, of the venue followed; NaN where none."""
+        found = np.full(instruments, np.nan)
+        for number in self._followed:
+            rate, own_us, _ = self._rates[number, NOWHERE]
+            found[number] = rate * (interval_us / own_us)
+        return found
+
     def unrealised(self, as_of_us: int, accounts: int) -> F8:
         """Return what each account has accrued, in the reporting currency."""
         accrued = self.accrued.rows

@@ -80,6 +80,13 @@ class MarginBook:
         """Take the open interest of an instrument at a venue, in instrument units."""
         self._interest[event.venue, event.instrument] = float(event.quantity)
 
+    def interest(self, names: list[str]) -> F8:
+        """Return the open interest of instruments, over all venues, in their units; NaN where none was heard of."""
+        found: dict[str, float] = {}
+        for (_, name), quantity in self._interest.items():
+            found[name] = found.get(name, 0.0) + quantity
+        return np.array([found.get(name, np.nan) for name in names], dtype=np.float64)
+
     def apply(self, account: F8, notional: F8, touched: B1, as_of_us: int | None) -> None:
         """Put the margins of the accounts concerned into the rows of the table ``account``.
 

@@ -138,9 +138,9 @@ class Slicer(Ticks):
         self._admission.instrument(event.instrument)
 
     def _open_interest(self, event: ev.OpenInterest, item: Item) -> None:
-        """Open interest is for ``market`` too, unless a margin schedule is scaled by it."""
+        """Open interest is for ``market`` too, unless a margin schedule is scaled by it or forecasts are made."""
         self._market(event, item)
-        if (event.venue, event.instrument) in self._admission.scaled:
+        if self._admission.foresees or (event.venue, event.instrument) in self._admission.scaled:
             self._event(event, None, item)
 
     def _mark(self, event: ev.Mark, item: Item) -> None:

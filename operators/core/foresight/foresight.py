@@ -41,14 +41,13 @@ from seawall.schemas.stress import scenarios_of
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-SCHEMA: Final = "foresight/2"
+SCHEMA: Final = "foresight/1"
 LEVELS: Final = ("soft", "hard")
 EQUITY, GROSS, MAINTENANCE, RATIO = (
     ACCOUNT.index(name) for name in ("equity", "gross_notional", "maintenance_margin", "margin_ratio")
 )
 MEASURED_S: Final = (3600, 86_400)  # of ACCOUNT_FORECASTS
 HOUR_US: Final = int(EVERY_S) * 1_000_000
-MINUTE_US: Final = 60_000_000
 SAMPLE_MAX: Final = 256  # accounts kept per hour and level to learn from
 ENDANGERED: Final = 0.01  # probability within a day from which an account is written whenever it moves
 MOVED: Final = 0.05  # of what was written last: what stands on the topic is what is believed
@@ -79,7 +78,7 @@ class ForesightState:
         self._written: F8 = np.zeros(0)  # the probability that was written last, by account; -1: none
         self._filled: list[int] = []  # since the last minute
         self._traded: list[int] = []  # since the last second
-        self._hour = self._minute = -1
+        self._hour = -1
         self._extended: tuple[Any, Any] = (None, None)
         self._losses = LossForecasts()
         self._losing: tuple[Any, Any] = (None, None)  # as _extended, of counterparties
@@ -175,13 +174,11 @@ class ForesightState:
 
     def _tell(self, frame: Frame, book: Holdings, table: Table) -> Frame:
         """Return the frame with what the second operator needs to know, once a minute."""
-        minute = frame.as_of_us // MINUTE_US
-        if minute == self._minute or frame.partial is None:
+        if frame.partial is None or "foreseen" not in frame.partial:
             return frame
-        self._minute = minute
-        told: dict[str, Any] = {"map": list(shard_map(book, table.values, self.markets))}
+        told = {**frame.partial["foreseen"], "map": list(shard_map(book, table.values, self.markets))}
         if frame.partition == 0:
-            told["depth"] = depths_of(book, self.markets)
+            told |= {"price": self.markets.prices(book), "depth": depths_of(book, self.markets)}
         return replace(frame, partial={**frame.partial, "foreseen": told})
 
     def _forecast(self, book: Holdings, values: F8) -> dict[tuple[str, int], tuple[I8, F8, F8]]:
@@ -364,7 +361,7 @@ class ForesightState:
         state = {
             "partition": self.numbering.partition,
             "counts": dict(self.numbering.counts),
-            "flags": [self._enabled, self._named, self._hour, self._minute],
+            "flags": [self._enabled, self._named, self._hour],
             "bounds": self._bounds,
             "markets": self.markets.snapshot() if used else [],
             "accounts": self._accounts.snapshot() if used else [],
@@ -381,7 +378,7 @@ class ForesightState:
         state = unpack(SCHEMA, data)
         self = cls(state["partition"])
         self.numbering.counts = state["counts"]
-        self._enabled, self._named, self._hour, self._minute = state["flags"]
+        self._enabled, self._named, self._hour = state["flags"]
         self._bounds = state["bounds"]
         if state["models"]:
             self.markets.restore(state["markets"])

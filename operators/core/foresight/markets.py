@@ -118,6 +118,11 @@ class Markets:
         found[book.underlying[known]] = known  # of several the last assignment stays: the lowest number
         return found
 
+    def prices(self, book: Holdings) -> F8:
+        """Return the price of the instrument that stands for each underlying, NaN where none does."""
+        stands = self.of_underlyings(book)
+        return np.where(stands >= 0, book.price[np.maximum(stands, 0)], np.nan) if len(stands) else np.zeros(0)
+
     def rho_of(self, at: I8) -> F8:
         """Return the correlation with the factor of the instruments that stand for underlyings, 0 where none does."""
         if not len(at):

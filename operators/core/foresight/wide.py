@@ -1,8 +1,9 @@
-"""Foresight of what spans shards: what a fall would set off, once per minute of event time, by the second operator.
+"""Foresight of what spans shards: what a fall would set off, and systemic stress, by the second operator.
 
-Shards send what they know of their own books with the last slice of a minute (``ForesightState``); the sums are taken
-in order of shard. Between two minutes measures stay as they are. Records stand on the partition of the second operator
-with ``"shard": "all"``.
+Once per minute of event time in which anything happened. Shards send what they know of their own books with the first
+second of a minute (``ExposureState``, ``ForesightState``); sums are taken in order of shard. Between two minutes
+measures stay as they are. Records stand on the partition of the second operator with ``"shard": "all"``: the indicators
+every minute, maps when they moved.
 """
 
 from dataclasses import replace
@@ -13,14 +14,17 @@ import orjson
 from numpy.typing import NDArray
 
 from seawall.operators.core.foresight import cascades as cs
+from seawall.operators.core.foresight.contagion import HOUSE
 from seawall.operators.core.foresight.firm_losses import FirmLosses
+from seawall.operators.core.foresight.systemic import Systemic, Told
 from seawall.operators.core.frames import Frame, Table
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.measures import CASCADE_FORECASTS, LOSSES
+from seawall.schemas.measures import CASCADE_FORECASTS, LOSSES, SYSTEMIC_FORECASTS
 
 F8 = NDArray[np.float64]
 SCHEMA: Final = "foresight-wide/1"
+MINUTE_US: Final = 60_000_000
 HOUR_US: Final = 3_600_000_000
 MAPS_MAX: Final = 20  # maps of a record: about 8 KB each
 
@@ -41,6 +45,7 @@ class WideForesightState:
         self._written = cs.nothing()  # the maps as they were written last
         self._cascade: F8 = np.ones((len(CASCADE_FORECASTS), 0))  # by underlying
         self._losses = FirmLosses()
+        self.systemic = Systemic()
 
     def step(self, frame: Frame) -> Frame:
         """Forecast on one frame."""
@@ -70,18 +75,17 @@ class WideForesightState:
         return replace(frame, records={**frame.records, "forecasts": records})
 
     def _foresee(self, frame: Frame) -> Frame:
+        """Look at what shards told; return the frame with its records."""
         parts = frame.foreseen
         books = cs.together([cs.ShardMap(*part["map"]) for part in parts])
         depth = np.full(len(books.exposed), np.nan)
         depth[: len(parts[0]["depth"])] = parts[0]["depth"]
         found = cs.cascaded(books, depth)
         self._cascade = cs.measures(found)
+        self.systemic.look(frame.as_of_us // MINUTE_US, _told(parts))
         hour = frame.as_of_us // HOUR_US
         at = sorted({*cs.moved(books, self._written), *(cs.held(books) if hour != self._hour else ())})
-        self._hour = hour
-        if not at:
-            return frame
-        self._written = cs.written(books, self._written, at)
+        self._hour, self._written = hour, cs.written(books, self._written, at)
         names = frame.tables["underlying"].names
         return self._record(frame, [cs.row(found, number, names[number]) for number in at])
 
@@ -90,29 +94,38 @@ class WideForesightState:
         underlying, firm = frame.tables["underlying"], frame.tables["firm"]
         own = np.ones((len(CASCADE_FORECASTS), underlying.values.shape[1]))
         own[:, : self._cascade.shape[1]] = self._cascade
-        worst = np.array([[own[0].max(initial=1.0)], [own[1].min(initial=1.0)]])
-        tables = {**frame.tables, "underlying": _more(underlying, own), "firm": _more(firm, worst)}
+        worst = [own[0].max(initial=1.0), own[1].min(initial=1.0)]
+        said = np.array([*worst, self.systemic.stress, *(part.value for part in self.systemic.parts.values())])
+        tables = {
+            **frame.tables,
+            "underlying": _more(underlying, CASCADE_FORECASTS, own),
+            "firm": _more(firm, (*CASCADE_FORECASTS, *SYSTEMIC_FORECASTS), said[:, None]),
+        }
         return replace(frame, tables=tables)
 
     def _record(self, frame: Frame, maps: list[dict[str, Any]]) -> Frame:
         head = {"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": []}
         records = []
-        for at, first in enumerate(range(0, len(maps), MAPS_MAX)):
-            value = orjson.dumps({**head, "liquidations": maps[first : first + MAPS_MAX]})
-            records.append(self.numbering.record("forecasts", frame.seq, at, frame.key, value))
+        for at, first in enumerate(range(0, max(len(maps), 1), MAPS_MAX)):
+            value = {**head, "systemic": self.systemic.row()} if at == 0 else dict(head)
+            if maps:
+                value["liquidations"] = maps[first : first + MAPS_MAX]
+            records.append(self.numbering.record("forecasts", frame.seq, at, frame.key, orjson.dumps(value)))
         return replace(frame, records={**frame.records, "forecasts": records})
 
     # --- state ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""
+        used = self._enabled or self._hour >= 0  # where nothing is forecast a snapshot costs nothing
         state = {
             "partition": self.numbering.partition,
             "counts": dict(self.numbering.counts),
             "flags": [self._enabled, self._hour],
             "written": list(self._written),
             "cascade": self._cascade,
-            "losses": self._losses.snapshot(),
+            "losses": self._losses.snapshot() if used else {},
+            "systemic": self.systemic.snapshot() if used else [],
         }
         return pack(SCHEMA, state)
 
@@ -124,9 +137,25 @@ class WideForesightState:
         self.numbering.counts = state["counts"]
         self._enabled, self._hour = state["flags"]
         self._written, self._cascade = cs.ShardMap(*state["written"]), state["cascade"]
-        self._losses.restore(state["losses"])
+        if state["systemic"]:
+            self._losses.restore(state["losses"])
+            self.systemic.restore(state["systemic"])
         return self
 
 
-def _more(table: Table, values: F8) -> Table:
-    return Table(table.names, (*table.measures, *CASCADE_FORECASTS), np.concatenate([table.values, values]))
+def _told(parts: list[dict[str, Any]]) -> Told:
+    """Return what all shards told: sums and lists in order of shard, markets from the first."""
+    head, collateral = parts[0], np.zeros(3)
+    own_funds: dict[str, float] = {}
+    house = 0.0
+    for part in parts:
+        collateral = collateral + part["collateral"]
+        own_funds |= part["own_funds"]
+        house += part["house"]
+    claims = [(borrower, lender, amount) for part in parts for borrower, lender, amount in part["claims"]]
+    own_funds[HOUSE] = house
+    return Told(head["price"], head["funding"], head["interest"], collateral, claims, own_funds)
+
+
+def _more(table: Table, measures: tuple[str, ...], values: F8) -> Table:
+    return Table(table.names, (*table.measures, *measures), np.concatenate([table.values, values]))
