@@ -7,28 +7,25 @@ its partition back: what a replay produces again is compared with what stands an
 """
 
 import hashlib
-import json
-import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from seawall.connectors.appending import DERIVED, RecordWriter, check_audit, check_outputs, written_topics
 from seawall.connectors.bus import Bus, Writer, open_bus
 from seawall.connectors.failures import noted
 from seawall.connectors.placement import engine_key
 from seawall.connectors.replica import Replica, ReplicaPartition
-from seawall.schemas.errors import BusError, Divergence, Gap, SnapshotError
-from seawall.schemas.records import Record, Stored
+from seawall.schemas.errors import BusError, SnapshotError
+from seawall.schemas.records import Record
 from seawall.schemas.slices import decode_slice
 from seawall.schemas.telemetry import Part, watching
 
-log = logging.getLogger("seawall")
 BATCH_RECORDS = 128
 BATCH_BYTES = 512 * 1024  # large slices travel a few at a time, while what they touch is still in the caches
 # Bytewax lets a partition whose epoch is over wait for all others, and counts that wait towards its next epoch: it then
@@ -41,9 +38,6 @@ EPOCH_RECORDS_MAX = 4096
 EPOCH_BYTES_MAX = 64 * 1024 * 1024
 POLL = timedelta(milliseconds=5)
 SETTLE = timedelta(milliseconds=50)
-DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")
-COMPARED = ("seawall-id", "seawall-n", "dsse")
-TAIL_RECORDS = 500
 ENDS = b'"end":true'
 
 
@@ -217,47 +211,6 @@ def _digest(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()
 
 
-def check_outputs(bus: Bus, partition: int, offset: int) -> None:
-    """Check that what a recovered state has written stands: the audit up to its slice, and what the audit last names.
-
-    Raises
-    ------
-    SnapshotError
-        Outputs were cut behind the state's back; replaying the journal writes them again.
-    """
-    end = check_audit(bus, partition, offset)
-    wanted = {topic: b'"%s":[' % topic.encode() for topic in DERIVED if topic != "audit"}
-    while wanted and end > 0:
-        start = max(0, end - TAIL_RECORDS)
-        for stored in reversed(bus.read("audit", partition, start, end - start)):
-            for topic in [topic for topic, mark in wanted.items() if mark in stored.value]:
-                found = json.loads(stored.value)
-                if found["kind"] == "slice":
-                    del wanted[topic]
-                    _check_tail(
-                        bus, topic, partition, f"{partition}-{found['seq']}-{found['body']['topics'][topic][0] - 1}"
-                    )
-        end = start
-
-
-def check_audit(bus: Bus, partition: int, offset: int) -> int:
-    """Check that the audit goes up to a recovered state's slice; return its end."""
-    end = bus.end("audit", partition)
-    last = bus.read("audit", partition, end - 1, 1) if end else []
-    seq = int(last[0].headers.get("seawall-id", "0-0-0").split("-")[1]) if last else -1
-    if seq < offset - 1:
-        raise SnapshotError(f"the recovery store stands at slice {offset}, audit/{partition} ends with slice {seq}")
-    return end
-
-
-def _check_tail(bus: Bus, topic: str, partition: int, wanted: str) -> None:
-    end = bus.end(topic, partition)
-    last = bus.read(topic, partition, end - 1, 1) if end else []
-    found = last[0].headers.get("seawall-id") if last else "none"
-    if found != wanted:
-        raise SnapshotError(f"the last record of {topic}/{partition} is {found}, the audit names {wanted}")
-
-
 class RecordSink(FixedPartitionedSink[Any, None]):
     """Writes records once: appends what is new, compares and drops what stands.
 
@@ -308,8 +261,7 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         """Become the writer of one partition of each topic."""
         bus = open_bus(self._url, self._base)
         partition, last = int(for_part), len(self.list_parts()) - 1
-        # The last partition of rejects is the sequencer's (DESIGN §2).
-        topics = [topic for topic in self._topics if topic != "rejects" or partition < last]
+        topics = written_topics(partition, last, self._topics)
         telemetry, places = watching(), [(topic, partition) for topic in topics]
 
         def begin(writer: Writer) -> _SinkPartition:
@@ -325,22 +277,14 @@ class RecordSink(FixedPartitionedSink[Any, None]):
 
 class _SinkPartition(StatefulSinkPartition[Any, None]):
     def __init__(self, bus: Bus, writer: Writer, place: tuple[list[str], int], one: str | None, stands: bool) -> None:
-        self._bus, self._writer, self._place, self._stands, self._one = bus, writer, place, stands, one
-
-    @cached_property
-    def _appenders(self) -> dict[str, "Appender"]:
-        """What stands is looked at when it is needed: until then writers of other partitions open as well."""
-        topics, partition = self._place
-        return {topic: Appender(self._bus, self._writer, topic, partition, self._stands) for topic in topics}
+        self._bus, self._one = bus, one
+        self._writer = RecordWriter(bus, writer, *place, stands)
 
     @noted
     def write_batch(self, items: list[Any]) -> None:
         """Write the records of some slices in one transaction, which a cluster commits while the next slices come."""
         for item in items:
-            for topic, records in ((self._one, item),) if self._one else item.records.items():
-                append = self._appenders[topic].append
-                for record in records:
-                    append(record)
+            self._writer.append({self._one: item} if self._one else item.records)
         self._writer.submit()
 
     @noted
@@ -371,46 +315,3 @@ class _WatchedSinkPartition(_SinkPartition):
         began = time.perf_counter()
         super().snapshot()
         self._part.snapshots.observe(time.perf_counter() - began)
-
-
-class Appender:
-    """Appends to one partition what does not stand there yet; compares what does.
-
-    Attributes
-    ----------
-    differing
-        Records that differ from what stands and were dropped; only with ``stands``, without which they raise.
-    """
-
-    def __init__(self, bus: Bus, writer: Writer, topic: str, partition: int, stands: bool = False) -> None:
-        self._bus, self._writer, self._topic, self._partition = bus, writer, topic, partition
-        self._stands, self.differing = stands, 0
-        self._end = writer.end(topic, partition)
-        self._stood = self._end
-        self._ahead: list[Stored] = []
-
-    def append(self, record: Record) -> None:
-        """Append a record, or compare it with the one that stands in its place."""
-        if record.n == self._end:
-            self._writer.append(self._topic, self._partition, record.key, record.value, record.headers())
-            self._end += 1
-        elif record.n < self._stood:
-            self._compare(record)
-        else:
-            text = f"record {record.id} of {self._topic}/{self._partition} is number {record.n}, but {self._end} stand"
-            raise Gap(f"{text}: records are missing; move the folder recovery away to replay the journal")
-
-    def _compare(self, record: Record) -> None:
-        if not self._ahead or self._ahead[0].offset != record.n:
-            self._ahead = self._bus.read(self._topic, self._partition, record.n, 500)
-        stored = self._ahead.pop(0)
-        wanted = record.headers()
-        same = stored.key == record.key and stored.value == record.value
-        if not same or any(stored.headers.get(name, "") != wanted.get(name, "") for name in COMPARED):
-            if self._stands:
-                self.differing += 1
-                log.warning("%s/%d: %s stands, what came again differs", self._topic, self._partition, record.id)
-                return
-            where = f"offset {stored.offset} of {self._topic}/{self._partition}"
-            text = f"{where} holds {stored.headers.get('seawall-id')}, which differs from record {record.id}"
-            raise Divergence(f"{text} that the journal gives; run `seawall verify` to see which is wrong")

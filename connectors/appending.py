@@ -1,0 +1,158 @@
+"""Appending what a replay makes again, once: the part of every engine's sink that knows no engine.
+
+A record's number in its partition (``seawall-n``) decides: what stands there is compared and dropped, what comes next
+is appended, anything else stops. So an engine may give the same slices as often as it likes.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+
+from seawall.connectors.bus import Bus, Writer
+from seawall.schemas.errors import Divergence, Gap, SnapshotError
+from seawall.schemas.records import Record, Stored
+
+log = logging.getLogger("seawall")
+DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")
+COMPARED = ("seawall-id", "seawall-n", "dsse")
+TAIL_RECORDS = 500
+
+
+def written_topics(partition: int, last: int, topics: Iterable[str] = DERIVED) -> list[str]:
+    """Return the topics in which a partition is ours; the ``last`` one of rejects is the sequencer's (DESIGN §2)."""
+    return [topic for topic in topics if topic != "rejects" or partition < last]
+
+
+class RecordWriter:
+    """Writes one partition of several topics, all records of some slices in one transaction.
+
+    Parameters
+    ----------
+    bus
+        Where what stands is read; it stays open.
+    writer
+        Of these partitions; closed with this.
+    topics, partition
+        What is written.
+    stands
+        What stands on a topic stands: a record that differs from it is counted and dropped (``signals``).
+
+    Raises
+    ------
+    Divergence, Gap
+        What stands on the topic is not what the journal gives; both are named.
+    """
+
+    def __init__(self, bus: Bus, writer: Writer, topics: Sequence[str], partition: int, stands: bool = False) -> None:
+        self._bus, self._place, self._stands = bus, (topics, partition), stands
+        self._writer = writer
+
+    @cached_property
+    def _appenders(self) -> dict[str, "Appender"]:
+        """What stands is looked at when it is needed: until then writers of other partitions open as well."""
+        topics, partition = self._place
+        return {topic: Appender(self._bus, self._writer, topic, partition, self._stands) for topic in topics}
+
+    def append(self, records: Mapping[str, Sequence[Record]]) -> None:
+        """Take the records of one slice by topic; they stay in memory until ``submit`` or ``flush``."""
+        for topic, some in records.items():
+            append = self._appenders[topic].append
+            for record in some:
+                append(record)
+
+    def submit(self) -> None:
+        """Begin to make what was taken durable; the next call here waits for it and raises."""
+        self._writer.submit()
+
+    def flush(self) -> None:
+        """Make everything that was taken durable."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Let the partitions go; what was not submitted is not written."""
+        self._writer.close()
+
+
+class Appender:
+    """Appends to one partition what does not stand there yet; compares what does.
+
+    Attributes
+    ----------
+    differing
+        Records that differ from what stands and were dropped; only with ``stands``, without which they raise.
+    """
+
+    def __init__(self, bus: Bus, writer: Writer, topic: str, partition: int, stands: bool = False) -> None:
+        self._bus, self._writer, self._topic, self._partition = bus, writer, topic, partition
+        self._stands, self.differing = stands, 0
+        self._end = writer.end(topic, partition)
+        self._stood = self._end
+        self._ahead: list[Stored] = []
+
+    def append(self, record: Record) -> None:
+        """Append a record, or compare it with the one that stands in its place."""
+        if record.n == self._end:
+            self._writer.append(self._topic, self._partition, record.key, record.value, record.headers())
+            self._end += 1
+        elif record.n < self._stood:
+            self._compare(record)
+        else:
+            text = f"record {record.id} of {self._topic}/{self._partition} is number {record.n}, but {self._end} stand"
+            raise Gap(f"{text}: records are missing; move the folder recovery away to replay the journal")
+
+    def _compare(self, record: Record) -> None:
+        if not self._ahead or self._ahead[0].offset != record.n:
+            self._ahead = self._bus.read(self._topic, self._partition, record.n, 500)
+        stored = self._ahead.pop(0)
+        wanted = record.headers()
+        same = stored.key == record.key and stored.value == record.value
+        if not same or any(stored.headers.get(name, "") != wanted.get(name, "") for name in COMPARED):
+            if self._stands:
+                self.differing += 1
+                log.warning("%s/%d: %s stands, what came again differs", self._topic, self._partition, record.id)
+                return
+            where = f"offset {stored.offset} of {self._topic}/{self._partition}"
+            text = f"{where} holds {stored.headers.get('seawall-id')}, which differs from record {record.id}"
+            raise Divergence(f"{text} that the journal gives; run `seawall verify` to see which is wrong")
+
+
+def check_outputs(bus: Bus, partition: int, offset: int) -> None:
+    """Check that what a recovered state has written stands: the audit up to its slice, and what the audit last names.
+
+    Raises
+    ------
+    SnapshotError
+        Outputs were cut behind the state's back; replaying the journal writes them again.
+    """
+    end = check_audit(bus, partition, offset)
+    wanted = {topic: b'"%s":[' % topic.encode() for topic in DERIVED if topic != "audit"}
+    while wanted and end > 0:
+        start = max(0, end - TAIL_RECORDS)
+        for stored in reversed(bus.read("audit", partition, start, end - start)):
+            for topic in [topic for topic, mark in wanted.items() if mark in stored.value]:
+                found = json.loads(stored.value)
+                if found["kind"] == "slice":
+                    del wanted[topic]
+                    _check_tail(
+                        bus, topic, partition, f"{partition}-{found['seq']}-{found['body']['topics'][topic][0] - 1}"
+                    )
+        end = start
+
+
+def check_audit(bus: Bus, partition: int, offset: int) -> int:
+    """Check that the audit goes up to a recovered state's slice; return its end."""
+    end = bus.end("audit", partition)
+    last = bus.read("audit", partition, end - 1, 1) if end else []
+    seq = int(last[0].headers.get("seawall-id", "0-0-0").split("-")[1]) if last else -1
+    if seq < offset - 1:
+        raise SnapshotError(f"the recovery store stands at slice {offset}, audit/{partition} ends with slice {seq}")
+    return end
+
+
+def _check_tail(bus: Bus, topic: str, partition: int, wanted: str) -> None:
+    end = bus.end(topic, partition)
+    last = bus.read(topic, partition, end - 1, 1) if end else []
+    found = last[0].headers.get("seawall-id") if last else "none"
+    if found != wanted:
+        raise SnapshotError(f"the last record of {topic}/{partition} is {found}, the audit names {wanted}")
