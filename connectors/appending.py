@@ -65,6 +65,13 @@ class RecordWriter:
         """Begin to make what was taken durable; the next call here waits for it and raises."""
         self._writer.submit()
 
+    def pump(self) -> bool:
+        """Submit what was taken, where no transaction is under way; tell whether anything is not durable yet."""
+        if not self._writer.is_idle():
+            return True
+        self._writer.submit()
+        return not self._writer.is_idle()
+
     def flush(self) -> None:
         """Make everything that was taken durable."""
         self._writer.flush()

@@ -43,6 +43,9 @@ class Writer(Protocol):
     def submit(self) -> None:
         """Begin to make everything appended durable, all or nothing; the next call here waits for it and raises."""
 
+    def is_idle(self) -> bool:
+        """Tell whether nothing that was submitted is still under way."""
+
     def flush(self) -> None:
         """Make everything appended durable, all or nothing; raises BusError when it cannot."""
 

@@ -69,6 +69,10 @@ class CopyWriter:
         """Make everything appended durable, as ``flush``."""
         self.flush()
 
+    def is_idle(self) -> bool:
+        """Return True: ``submit`` waits for its records."""
+        return True
+
     def flush(self) -> None:
         """Wait until everything appended stands where it must; raises BusError where it does not."""
         left = self._producer.flush(self._clients.address.terms.outage_s)

@@ -100,6 +100,10 @@ class KafkaWriter:
             records, self._buffer = self._buffer, []
             self._pending = self._thread.submit(self._commit, records)
 
+    def is_idle(self) -> bool:
+        """Tell whether no transaction is under way; what became of the last one is raised by the next call."""
+        return self._pending is None or self._pending.done()
+
     def flush(self) -> None:
         """Commit everything appended in one transaction; raises BusError, with nothing written, when it cannot."""
         self.submit()
