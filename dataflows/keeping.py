@@ -74,6 +74,16 @@ class Keeper:
         self.state, self.sink, self._store = state, sink, store
         self._tail_values_max = tail_values_max
         self._values = self._bytes = 0
+        self._fresh = True
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was taken yet: what comes first may lie before a state that another engine left."""
+        return self._fresh
+
+    def close(self) -> None:
+        """Let everything go."""
+        self.sink.close()
 
     def resume(self, values: Iterable[bytes]) -> None:
         """Take the values after the snapshot once more."""
@@ -97,6 +107,7 @@ class Keeper:
         taken = self.state.step(value)
         self.sink.write(taken.items)
         self._values += 1
+        self._fresh = False
         self._bytes += len(value)
         return taken
 

@@ -41,29 +41,29 @@ class KafkaBus:
         self._base = base
         self.address = parse_address(url, base)
         self.clients = Clients(self.address)
-        self._reader = Reader(self.clients)
+        self.reader = Reader(self.clients)
         self._followed: dict[tuple[str, int], Cursor] = {}
         self._guard = threading.Lock()
         self._filled: set[tuple[str, int]] = set()
 
     def topics(self) -> list[str]:
         """Return Seawall's topics that have records, sorted."""
-        names = {self.address.name(name) for name in self._reader.partitions()}
+        names = {self.address.name(name) for name in self.reader.partitions()}
         return sorted(name for name in names if name in TOPICS and self.partitions(name))
 
     def partitions(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records, sorted."""
         physical = self.address.topic(topic)
-        count = self._reader.partitions(physical).get(physical, 0)
+        count = self.reader.partitions(physical).get(physical, 0)
         return [partition for partition in range(count) if self._is_filled(topic, partition)]
 
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that retention left."""
-        return self._reader.start(topic, partition)
+        return self.reader.start(topic, partition)
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
-        return self._reader.end(topic, partition)
+        return self.reader.end(topic, partition)
 
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
         """From now on pass over records of others on our topics, and tell topic, partition and what."""
@@ -71,7 +71,7 @@ class KafkaBus:
 
     def is_settled(self, topic: str, partition: int) -> bool:
         """Tell whether no transaction is under way there."""
-        return self._reader.is_settled(topic, partition)
+        return self.reader.is_settled(topic, partition)
 
     def read(
         self,
@@ -82,7 +82,7 @@ class KafkaBus:
         bytes_max: int = READ_BYTES_MAX,
     ) -> list[Stored]:
         """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
-        return self._reader.read(topic, partition, offset, records_max, bytes_max)
+        return self.reader.read(topic, partition, offset, records_max, bytes_max)
 
     def tail(
         self,
@@ -109,7 +109,7 @@ class KafkaBus:
         With ``take`` that one is fenced, as one on another host always is.
         """
         locks = None if take else self._base / f"kafka-{self.address.prefix}"
-        return KafkaWriter(self.clients, self._reader, list(partitions), locks)
+        return KafkaWriter(self.clients, self.reader, list(partitions), locks)
 
     def copier(self, partitions: Iterable[tuple[str, int]]) -> Writer:
         """Become the writer of partitions of one topic that keeps the offsets of what is copied from another bus."""
@@ -120,11 +120,11 @@ class KafkaBus:
 
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
         """Check that topics exist with so many partitions; with ``make``, make them where none does, and name these."""
-        return provide(self.clients, self._reader.partitions(), partitions, make)
+        return provide(self.clients, self.reader.partitions(), partitions, make)
 
     def create(self, partitions: Mapping[str, int]) -> list[str]:
         """Make what is missing, whatever else exists; name it."""
-        standing = self._reader.partitions()
+        standing = self.reader.partitions()
         missing = {
             topic: n for topic, n in partitions.items() if n != ANY and self.address.topic(topic) not in standing
         }
@@ -135,11 +135,11 @@ class KafkaBus:
 
     def unsafe(self, partitions: Mapping[str, int]) -> list[Finding]:
         """Return what is unsafe about topics: other partitions, records that are lost by age, size or compaction."""
-        return check(self.clients, self._reader.partitions(), partitions)
+        return check(self.clients, self.reader.partitions(), partitions)
 
     def close(self) -> None:
         """Let go of all clients."""
-        self._reader.close()
+        self.reader.close()
         with self._guard:
             for cursor in self._followed.values():
                 with contextlib.suppress(RuntimeError):  # it is closed already
@@ -153,8 +153,8 @@ class KafkaBus:
             if cursor is None:
                 cursor = Cursor(self.clients.consumer(FOLLOW_MS), self.clients, topic, partition)
                 self._followed[topic, partition] = cursor
-        at, number = self._reader.locate(topic, partition, offset)
-        cursor.known_end = self._reader.bounds(topic, partition)[1]
+        at, number = self.reader.locate(topic, partition, offset)
+        cursor.known_end = self.reader.bounds(topic, partition)[1]
         cursor.go(at, number)
         return cursor
 
@@ -168,7 +168,7 @@ class KafkaBus:
         """Tell whether a partition has records; what has some once has some for ever."""
         place = topic, partition
         if place not in self._filled:
-            high = self._reader.bounds(topic, partition)[1]
-            if high and (not is_numbered(topic) or self._reader.end(topic, partition)):
+            high = self.reader.bounds(topic, partition)[1]
+            if high and (not is_numbered(topic) or self.reader.end(topic, partition)):
                 self._filled.add(place)
         return place in self._filled

@@ -17,6 +17,7 @@ from seawall.operators.core.desired import DesiredState, Told, tell
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
 from seawall.operators.core.foresight.foresight import ForesightState
+from seawall.operators.core.foresight.wide import WideForesightState
 from seawall.operators.core.risk import CommandSigner, Decider
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import SnapshotError, invariant
@@ -126,7 +127,8 @@ class FirmRisk:
     """
 
     def __init__(self, shards: int, signer: CommandSigner) -> None:
-        self.firm, self.desired, self.decider = FirmState(), DesiredState(), Decider(KEY, shards, signer)
+        self.firm, self.systemic, self.desired = FirmState(), WideForesightState(shards), DesiredState()
+        self.decider = Decider(KEY, shards, signer)
         self.heard = [-1] * shards  # by shard: the slice of the last message taken
 
     @property
@@ -151,7 +153,7 @@ class FirmRisk:
         complete = self.desired.step(Told(*message["told"])) if message["told"] is not None else []
         partial = message["partial"]
         for wide in self.firm.step(partial) if partial is not None else ():
-            complete += self.desired.step(self.decider.plan(wide))
+            complete += self.desired.step(self.decider.plan(self.systemic.step(wide)))
         items = [self.decider.finish(planned) for planned in complete]
         return Taken(items, None, any(planned.enforced.frame.end for planned in complete))
 
@@ -159,6 +161,7 @@ class FirmRisk:
         """Return the state of each operator inside, by the names of the Bytewax steps."""
         return {
             "firm": self.firm.snapshot(),
+            "systemic": self.systemic.snapshot(),
             "desired": self.desired.snapshot(),
             **_decider_parts(self.decider),
         }
@@ -173,6 +176,7 @@ class FirmRisk:
         self = cls(len(heard), signer)
         self.heard = list(heard)
         self.firm, self.desired = FirmState.restore(parts["firm"]), DesiredState.restore(parts["desired"])
+        self.systemic = WideForesightState.restore(parts["systemic"])
         _restore_decider(self.decider, parts)
         return self
 

@@ -1,0 +1,116 @@
+"""Flink gives the topics that Bytewax gives: values, keys, headers, offsets; whoever is killed, however many work."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seawall.ops.flink.cluster import MANAGER, FlinkCluster
+from seawall_testing import crisis
+from seawall_testing.flink import JOB_S, FlinkRun, flink_home
+from seawall_testing.kafka import Broker
+from seawall_testing.runs import seawall, wait_for
+
+pytestmark = [pytest.mark.flink, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    found = FlinkCluster(flink_home(), tmp_path_factory.mktemp("flink"))
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = crisis.write_crisis(tmp_path_factory.mktemp("run") / "embedded", 40, per_second=60, shards=4)
+    done = seawall("run", path)
+    assert done.returncode == 0, done.stderr
+    return path.parent
+
+
+@pytest.fixture
+def run(embedded: Path, broker: Broker, tmp_path: Path) -> FlinkRun:
+    return FlinkRun(embedded, tmp_path / "kafka", broker)
+
+
+def test_risk_and_seal_on_flink_give_the_topics_of_the_embedded_run_and_verify_and_replay_accept_them(
+    cluster: FlinkCluster, run: FlinkRun
+) -> None:
+    run.decide(cluster, "--parallelism", "2")
+    run.decide(cluster, dataflow="seal")
+    assert run.differences() == []
+    for command in ("verify", "replay"):
+        done = seawall(command, run.path)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+def killed_at(cluster: FlinkCluster, run: FlinkRun, kills: int, seed: int) -> None:
+    """Run risk; kill one of its TaskManagers at random places of the audit; each time another starts."""
+    chance = random.Random(seed)
+    job = cluster.submit("risk", run.path, "--bounded", "--parallelism", "2")
+    for number in range(kills):
+        standing = run.decided()
+        target = standing + chance.randrange(max(1, (run.audit - standing) // (kills - number)))
+        wait_for(lambda target=target: run.decided() >= target, JOB_S)
+        cluster.kill(cluster.name(chance.randrange(2)))
+        cluster.start()
+        wait_for(lambda: cluster.rest.state(job) in ("RUNNING", "FINISHED"), JOB_S)
+    cluster.rest.wait(job, JOB_S)
+
+
+def test_task_managers_killed_at_random_places_change_no_byte(cluster: FlinkCluster, run: FlinkRun) -> None:
+    killed_at(cluster, run, 2, seed=1)
+    assert run.differences(sealed=False) == []
+
+
+def job_manager_killed(cluster: FlinkCluster, run: FlinkRun, kills: int, seed: int) -> None:
+    """Run risk; kill the JobManager at random places, start it again and the job from its last checkpoint."""
+    chance, checkpoint = random.Random(seed), ""
+    for number in range(kills):
+        standing = run.decided()
+        target = standing + chance.randrange(max(1, (run.audit - standing) // (kills - number)))
+        job = cluster.submit("risk", run.path, "--bounded", "--parallelism", "2", restore=checkpoint)
+        wait_for(lambda target=target: run.decided() >= target, JOB_S)
+        cluster.kill(MANAGER)
+        checkpoint = cluster.checkpoint(job) or checkpoint
+        cluster.start()
+    run.decide(cluster, "--parallelism", "2", restore=checkpoint)
+
+
+def test_a_job_manager_that_was_killed_goes_on_from_the_last_checkpoint_and_changes_no_byte(
+    cluster: FlinkCluster, run: FlinkRun
+) -> None:
+    job_manager_killed(cluster, run, 1, seed=2)
+    assert run.differences(sealed=False) == []
+
+
+def test_a_job_stopped_at_a_savepoint_goes_on_with_two_subtasks_instead_of_one(
+    cluster: FlinkCluster, run: FlinkRun
+) -> None:
+    job = cluster.submit("risk", run.path, "--parallelism", "1")
+    wait_for(lambda: run.decided() > run.audit // 3, JOB_S)
+    savepoint = cluster.rest.stop(job)
+    run.decide(cluster, "--parallelism", "2", restore=savepoint)
+    assert run.differences(sealed=False) == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_task_managers_killed_at_fifty_places_and_job_managers_at_ten_change_no_byte(
+    cluster: FlinkCluster, broker: Broker, tmp_path: Path
+) -> None:
+    path = crisis.write_crisis(tmp_path / "embedded", 240, per_second=60, shards=4)
+    assert seawall("run", path, timeout=600).returncode == 0
+    began = time.monotonic()
+    for name, kill in (("task", lambda one: killed_at(cluster, one, 50, 3)),
+                       ("job", lambda one: job_manager_killed(cluster, one, 10, 4))):  # fmt: skip
+        run = FlinkRun(path.parent, tmp_path / name, broker)
+        kill(run)
+        assert run.differences(sealed=False) == [], name
+        print(f"{name}: {time.monotonic() - began:.0f} s")
