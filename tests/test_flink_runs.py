@@ -57,7 +57,7 @@ def killed_at(cluster: FlinkCluster, run: FlinkRun, kills: int, seed: int) -> No
     for number in range(kills):
         standing = run.decided()
         target = standing + chance.randrange(max(1, (run.audit - standing) // (kills - number)))
-        wait_for(lambda target=target: run.decided() >= target, JOB_S)
+        wait_for(lambda target=target: run.decided() >= target, 90)
         cluster.kill(cluster.name(chance.randrange(2)))
         cluster.start()
         wait_for(lambda: cluster.rest.state(job) in ("RUNNING", "FINISHED"), JOB_S)
@@ -76,7 +76,7 @@ def job_manager_killed(cluster: FlinkCluster, run: FlinkRun, kills: int, seed: i
         standing = run.decided()
         target = standing + chance.randrange(max(1, (run.audit - standing) // (kills - number)))
         job = cluster.submit("risk", run.path, "--bounded", "--parallelism", "2", restore=checkpoint)
-        wait_for(lambda target=target: run.decided() >= target, JOB_S)
+        wait_for(lambda target=target: run.decided() >= target, 90)
         cluster.kill(MANAGER)
         checkpoint = cluster.checkpoint(job) or checkpoint
         cluster.start()

@@ -47,7 +47,9 @@ class LossySink:
     """Writes when told to, as a cluster does: what was not flushed is gone with the process."""
 
     def __init__(self, bus: MemoryBus, partition: int) -> None:
-        self._writer = RecordWriter(bus, written_topics(partition, SHARDS), partition)
+        topics = written_topics(partition, SHARDS)
+        writer = bus.writer([(topic, partition) for topic in topics])
+        self._writer = RecordWriter(bus, writer, topics, partition)
         self.flush, self.pump, self.close = self._writer.flush, self._writer.pump, self._writer.close
 
     def write(self, items: list[object]) -> None:

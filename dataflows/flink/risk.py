@@ -37,7 +37,10 @@ class RiskSink:
 
     def __init__(self, bus: Bus, partition: int, last: int, state: Any) -> None:
         self._bus, self._partition, self._state = bus, partition, state
-        self._writer = RecordWriter(bus, written_topics(partition, last), partition)
+        topics = written_topics(partition, last)
+        # Of a task that Flink cancelled nobody closes the writer: whoever runs now fences it.
+        writer = bus.writer([(topic, partition) for topic in topics], take=True)
+        self._writer = RecordWriter(bus, writer, topics, partition)
         self.flush, self.pump = self._writer.flush, self._writer.pump
 
     def write(self, items: list[Any]) -> None:

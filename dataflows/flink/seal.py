@@ -79,7 +79,7 @@ def _logs(path: str) -> Open:
 
     def open_partition(partition: int, store: Store) -> Keeper:
         def open_sink(_: Any) -> LogFolderSink:
-            return LogFolderSink(open_log(configuration, partition, signer))
+            return LogFolderSink(open_log(configuration, partition, signer, take=True))
 
         return open_keeper(store, lambda: make(partition), restore, open_sink)
 
