@@ -44,6 +44,7 @@ PACKAGES = {
     "seawall.ops.lab": "ops/lab",
     "seawall.ops.lab.backtest": "ops/lab/backtest",
     "seawall.ops.lab.cascade": "ops/lab/cascade",
+    "seawall.ops.lab.stress": "ops/lab/stress",
     "seawall.ops.verification": "ops/verification",
     "seawall.schemas": "schemas",
 }

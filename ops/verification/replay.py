@@ -5,7 +5,7 @@ Signals are no function of the journal but an input of it: they are compared wit
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from seawall.connectors.bus import Bus
 from seawall.operators.core.risk import Risk
@@ -16,6 +16,7 @@ from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import VerificationError
 from seawall.schemas.evidence.documents import state_type
 from seawall.schemas.records import Record, Stored
+from seawall.schemas.slices import Slice, decode_slice
 
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")
 
@@ -32,7 +33,7 @@ def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report
     readers: dict[tuple[str, int], Iterator[Stored]] = {}
     slices = 0
     taken = Taken()
-    for value in _merged(bus, shards, taken):
+    for value in in_order(bus, shards, taken.note):
         slices += 1
         for audited in risk.step(value):
             for topic, records in audited.records.items():
@@ -61,16 +62,17 @@ def read_all(bus: Bus, topic: str, partition: int) -> Iterator[Stored]:
         offset = found[-1].offset + 1
 
 
-def _merged(bus: Bus, shards: int, taken: Taken) -> Iterator[bytes]:
-    """Yield journal values in turns of ``(as_of_us, shard)``, so that seconds complete as they come."""
-    import heapq
+def in_order(bus: Bus, shards: int, note: Callable[[Slice], None] = lambda piece: None) -> Iterator[bytes]:
+    """Yield journal values in turns of ``(as_of_us, shard)``, so that seconds complete as they come.
 
-    from seawall.schemas.slices import decode_slice
+    ``note`` is given each slice as its value is read.
+    """
+    import heapq
 
     def stream(shard: int) -> Iterator[tuple[int, int, int, bytes]]:
         for stored in read_all(bus, "journal", shard):
             piece = decode_slice(stored.value)
-            taken.note(piece)
+            note(piece)
             yield piece.as_of_us, shard, stored.offset, stored.value
 
     for *_, value in heapq.merge(*(stream(shard) for shard in range(shards))):
