@@ -15,6 +15,7 @@ from seawall.ops.commands import backtest as backtest_command
 from seawall.ops.commands import keys as keys_command
 from seawall.ops.commands import map as map_command
 from seawall.ops.commands import rejects as rejects_command
+from seawall.ops.commands import stress as stress_command
 from seawall.ops.commands import topics as topics_command
 from seawall.ops.commands.limits import app as limits_app
 from seawall.ops.commands.playbook import app as playbook_app
@@ -36,6 +37,7 @@ app.add_typer(map_command.app, name="map")
 app.add_typer(playbook_app, name="playbook")
 app.add_typer(topics_command.app, name="topics")
 app.command()(backtest_command.backtest)
+app.command()(stress_command.stress)
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]

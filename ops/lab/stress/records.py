@@ -1,10 +1,10 @@
 """What a scenario makes of a book's markets: input records, as venues and people would send them.
 
 Prices of an instrument move with what names it best: itself, its underlying, its base asset, the driver that it
-follows, or ``*`` (money, fiat or stable, moves only where it is named). All marks of an instrument (each venue's own, and the one across venues) move by the same fraction, so bases
-between venues stand; a depeg or a dislocation is a step that names one instrument. Where markets came as signals they
-go on as signals, with depth and volatility changed alike, because a mark would not replace a robust price. Options are
-priced anew by Black-76 at the moved forward and volatility.
+follows, or ``*`` (money, fiat or stable, moves only where it is named). All marks of an instrument, each venue's own
+and the one across venues, move by the same fraction, so bases between venues stand; a dislocation is a step that names
+one instrument. Where markets came as signals they go on as signals, with depth and volatility changed alike, because a
+mark would not replace a robust price. Options are priced anew by Black-76 at the moved forward and volatility.
 """
 
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ def untouched(scenario: Scenario, stand: Stand) -> list[str]:
 
 def _held(before: Step, step: Step) -> Step:
     """Return a step with what held before it and what it does not name anew."""
-    tables = [{**old, **new} for old, new in zip(before[1:7], step[1:7], strict=True)]
-    return Step(step.at_us, *tables, [*before.failed, *step.failed], [*before.stale, *step.stale])  # type: ignore[arg-type]
+    merged: dict[str, Any] = {name: {**getattr(before, name), **getattr(step, name)} for name in Step._fields[1:7]}
+    return Step(step.at_us, **merged, failed=[*before.failed, *step.failed], stale=[*before.stale, *step.stale])
 
 
 def _moments(scenario: Scenario, before: Step, step: Step) -> Iterator[Step]:
@@ -157,7 +157,7 @@ def _followed(scenario: Scenario, step: Step, instrument: ev.Instrument) -> floa
     follow = scenario.follow
     if follow and follow["driver"] in step.price:
         ratio = _of(follow["ratio"], instrument, 1.0)
-        return max(step.price[follow["driver"]] * follow["correlation"] * ratio, -0.999999)
+        return float(max(step.price[follow["driver"]] * follow["correlation"] * ratio, -0.999999))
     return step.price.get("*", 0.0)
 
 
@@ -187,8 +187,9 @@ def _is_stale(instrument: ev.Instrument, step: Step) -> bool:
 
 def _told(before: Step, step: Step, stand: Stand, at_us: int) -> Iterator[Json]:
     """Yield what a step says of venues, funding, haircuts and counterparties."""
-    for venue, status in step.venues.items():
-        if before.venues.get(venue) != status:
+    for venue in sorted(stand.venues | step.venues.keys() - {"*"}):
+        status = step.venues.get(venue, step.venues.get("*"))
+        if status is not None and before.venues.get(venue) != status:
             yield {"type": "venue_status", "event_time_us": at_us, "venue": venue, "status": status}
     for price in stand.prices:
         instrument = stand.instruments[price.instrument]
@@ -206,8 +207,8 @@ def _told(before: Step, step: Step, stand: Stand, at_us: int) -> Iterator[Json]:
         terms = {"asset": name, "class": kind, "haircut": _decimal(haircut)}
         yield {"type": "asset", "event_time_us": at_us, **terms, **body}
     for name in step.failed:
-        body = {"notice_id": f"stress-{name}", "subject": name, "kind": "insolvency", "severity": 3}
-        yield {"type": "notice", "event_time_us": at_us, **body}
+        notice = {"notice_id": f"stress-{name}", "subject": name, "kind": "insolvency", "severity": 3}
+        yield {"type": "notice", "event_time_us": at_us, **notice}
 
 
 def _decimal(value: float) -> str:

@@ -104,9 +104,8 @@ def _breaker(terms: dict[str, Any], stand: Stand) -> Callable[[Result], bool]:
     if terms["loss"]:
         return lambda result: result.loss >= terms["loss"]
     limit, level = terms["limit"], LEVELS.index(terms["level"])
-    known = {one["id"] for one in stand.limits}
-    if limit not in known:
-        raise UsageError(f"reverse: there is no limit {limit!r} in this run; choose from {', '.join(sorted(known))}")
+    if limit not in stand.limits:
+        raise UsageError(f"reverse: there is no limit {limit!r} in this run; choose from {', '.join(stand.limits)}")
     return lambda result: any(
         key.split(" ")[0] == limit and LEVELS.index(reached) >= level for key, reached in result.breaches.items()
     )

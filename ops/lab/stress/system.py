@@ -121,6 +121,8 @@ class Stand(NamedTuple):
         The last row of each instrument that came as a signal.
     volatilities
         The last implied volatility of each option that has one.
+    limits
+        The ids of those in force.
     """
 
     configuration: Configuration
@@ -135,7 +137,7 @@ class Stand(NamedTuple):
     counterparties: dict[str, ev.Counterparty]
     venues: frozenset[str]
     volatilities: dict[str, float]
-    limits: list[dict[str, Any]]
+    limits: tuple[str, ...]
 
     def begin(self) -> tuple[SlicingState, System]:
         """Return a sequencer and a system that go on from here, independent of all others."""
@@ -173,7 +175,7 @@ def stand(configuration: Configuration, bus: Bus, seen: Callable[[], None] = lam
         configuration, standing.as_of_us, digest.hexdigest(), system.snapshot(), pack(SCHEMA, folded), _prices(ledger),
         signals, {one.instrument: one for one in book.instrument_records}, dict(book.asset_records),
         dict(book.counterparty_records), frozenset(book.venues), _volatilities(ledger),
-        system.exposure[0].configuration["limits"]["limits"],
+        tuple(standing.admission.policy.limits),
     )  # fmt: skip
 
 

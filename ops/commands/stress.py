@@ -1,0 +1,65 @@
+"""``seawall stress``: scenarios on a run's own book, by the code that runs live."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seawall.schemas.errors import UsageError
+
+FailIf = Annotated[
+    list[str] | None, typer.Option("--fail-if", help="Exit 1 where it holds: 'loss > 5e6'; may be repeated.")
+]
+On = Annotated[Path | None, typer.Option("--on", metavar="WHERE", help="A run directory or a configuration file.")]
+Out = Annotated[Path | None, typer.Option("--dir", help="Leave the scenario's journal and result there.")]
+CacheDir = Annotated[Path | None, typer.Option("--cache", help="Folder of results by content hash.")]
+
+
+def stress(
+    scenario: Annotated[
+        str, typer.Argument(metavar="[SCENARIO|FILE.toml]", help="A built-in scenario or a file; none: list them.")
+    ] = "",
+    on: On = None,
+    fail_if: FailIf = None,
+    out: Out = None,
+    cache: CacheDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
+) -> None:
+    """Play a scenario on the book as it stood after a run's last slice, or search the smallest that breaks something.
+
+    Gates may name loss, pnl_loss, shortfall, failed, breaches_warning, breaches_soft, breaches_hard, commands and
+    rejected of the worst scenario, and smallest_move of a reverse search.
+
+    Example: seawall stress 2020-03-black-thursday --on ./run --fail-if 'loss > 5e6'
+    """
+    from seawall.connectors.bus import open_bus
+    from seawall.ops.lab.cache import Cache, default_folder
+    from seawall.ops.lab.gates import failed, parse_gates
+    from seawall.ops.lab.stress.run import print_answer
+    from seawall.ops.lab.stress.run import stress as answer_of
+    from seawall.ops.lab.stress.scenario import built_in, find_scenario, load_plan
+    from seawall.schemas.configuration import where
+
+    if not scenario:
+        for name in built_in():
+            print(f"{name}  {load_plan(find_scenario(name)).scenarios[0].text}")
+        return
+    gates, plan = parse_gates(fail_if or []), load_plan(find_scenario(scenario))
+    if on is None:
+        raise UsageError("--on is missing; name a run directory or a configuration file")
+    if out is not None and plan.reverse:
+        raise UsageError("--dir keeps one scenario's journal; a reverse search has none")
+    configuration = where(on)
+    bus = open_bus(configuration.bus, configuration.directory)
+    answer = answer_of(plan, configuration, bus, Cache(cache or default_folder()), out)
+    wrong = failed(gates, answer["figures"])
+    if as_json:
+        print(json.dumps({**answer, "failed": wrong}))
+    else:
+        print_answer(answer)
+    for line in wrong:
+        print(f"fails: {line}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
