@@ -12,7 +12,7 @@ from seawall.ops.cli import app
 from seawall.ops.lab.stress.play import play, play_all
 from seawall.ops.lab.stress.records import records_of
 from seawall.ops.lab.stress.reverse import search
-from seawall.ops.lab.stress.scenario import built_in, find_scenario, load_plan
+from seawall.ops.lab.stress.scenario import built_in, find_scenario, load_plan, load_plans
 from seawall.ops.lab.stress.system import Stand, System, stand
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
@@ -189,12 +189,13 @@ REVERSE = "[[step]]\nprice = { DOGE = -0.5, BTC = -0.5 }\n[reverse]\n"
 def test_a_reverse_stress_finds_the_planted_weakness(tmp_path: Path, stood: tuple[Path, MemoryBus, Stand]) -> None:
     """Margin ratio 1 where 120 - 1000 d = 0.05 x 1000 (1 - d): the fall d of DOGE is 7.37 %; BTC alone takes 89 %."""
     found = plan(tmp_path, f"{REVERSE}limit = 'margin'\n")
-    first, *_, last = search(found.scenarios[0], found.reverse, stood[2])
+    directions = search(found.scenarios[0], found.reverse, stood[2])
+    first, *_, last = directions
     assert "DOGE" in first.direction or first.direction == "together"
     assert first.size == pytest.approx(70 / 950, abs=2e-4)
     assert first.result is not None
     assert first.result.breaches == {"margin account:weak": "hard"}
-    by_name = {one.direction: one for one in search(found.scenarios[0], found.reverse, stood[2])}
+    by_name = {one.direction: one for one in directions}
     assert by_name["BTC as given"].size == pytest.approx(850 / 950, abs=2e-4)
     assert by_name["DOGE turned"].multiple is None
     assert last.multiple is None
@@ -241,6 +242,12 @@ def test_a_file_that_cannot_be_a_scenario_is_refused_with_the_key_and_what_to_do
         plan(tmp_path, text)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_reverse_search_stands_alone(tmp_path: Path) -> None:
+    (tmp_path / "search.toml").write_text(f"{REVERSE}loss = 5\n")
+    with pytest.raises(UsageError, match=r"search.toml: a reverse search stands alone"):
+        load_plans([tmp_path / "search.toml", find_scenario("combined")])
 
 
 def test_an_unknown_scenario_is_answered_with_the_nearest() -> None:

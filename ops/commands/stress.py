@@ -19,15 +19,16 @@ CacheDir = Annotated[Path | None, typer.Option("--cache", help="Folder of result
 
 def stress(
     scenario: Annotated[
-        str, typer.Argument(metavar="[SCENARIO|FILE.toml]", help="A built-in scenario or a file; none: list them.")
-    ] = "",
+        list[str] | None,
+        typer.Argument(metavar="[SCENARIO|FILE.toml]…", help="Built-in scenarios or files; none: list the former."),
+    ] = None,
     on: On = None,
     fail_if: FailIf = None,
     out: Out = None,
     cache: CacheDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
 ) -> None:
-    """Play a scenario on the book as it stood after a run's last slice, or search the smallest that breaks something.
+    """Play scenarios on the book as it stood after a run's last slice, or search the smallest that breaks something.
 
     Gates may name loss, pnl_loss, shortfall, failed, breaches_warning, breaches_soft, breaches_hard, commands and
     rejected of the worst scenario, and smallest_move of a reverse search.
@@ -39,18 +40,18 @@ def stress(
     from seawall.ops.lab.gates import failed, parse_gates
     from seawall.ops.lab.stress.run import print_answer
     from seawall.ops.lab.stress.run import stress as answer_of
-    from seawall.ops.lab.stress.scenario import built_in, find_scenario, load_plan
+    from seawall.ops.lab.stress.scenario import built_in, find_scenario, load_plan, load_plans
     from seawall.schemas.configuration import where
 
     if not scenario:
         for name in built_in():
             print(f"{name}  {load_plan(find_scenario(name)).scenarios[0].text}")
         return
-    gates, plan = parse_gates(fail_if or []), load_plan(find_scenario(scenario))
+    gates, plan = parse_gates(fail_if or []), load_plans([find_scenario(name) for name in scenario])
     if on is None:
         raise UsageError("--on is missing; name a run directory or a configuration file")
-    if out is not None and plan.reverse:
-        raise UsageError("--dir keeps one scenario's journal; a reverse search has none")
+    if out is not None and (plan.reverse or len(plan.scenarios) > 1):
+        raise UsageError("--dir keeps one scenario's journal; name one, without a grid and not a reverse search")
     configuration = where(on)
     bus = open_bus(configuration.bus, configuration.directory)
     answer = answer_of(plan, configuration, bus, Cache(cache or default_folder()), out)

@@ -71,7 +71,7 @@ class Result(NamedTuple):
         """Return the result as plain values, without its slices."""
         values = self._asdict()
         del values["journal"]
-        return {**values, **self.figures()}
+        return {**values, "figures": self.figures()}
 
 
 class _Book(NamedTuple):

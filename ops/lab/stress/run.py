@@ -47,7 +47,7 @@ def _played(plan: Plan, base: Stand, journal: Path | None) -> Json:
     if journal is not None:
         _write_journal(journal, base, results[0])
     worst = max(results, key=lambda one: one.loss)
-    head: Json = {"as_of_us": base.as_of_us, "journal_sha256": base.digest, "worst": worst.label or worst.id}
+    head: Json = {"as_of_us": base.as_of_us, "journal_sha256": base.digest, "worst": _name(worst.as_dict())}
     return {**head, "figures": worst.figures(), "scenarios": [one.as_dict() for one in results]}
 
 
@@ -118,10 +118,13 @@ def print_answer(answer: Json, console: Console | None = None) -> None:
         view.add_column(name, justify="left" if name == "scenario" else "right")
     for one in answer["scenarios"]:
         money = (f"{one[name]:,.0f}" for name in ("loss", "pnl_loss", "shortfall", "failed"))
-        breaches = "/".join(str(one[f"breaches_{level}"]) for level in ("warning", "soft", "hard"))
-        view.add_row(one["label"] or one["id"], *money, breaches, str(sum(one["commands"].values())))
+        figures = one["figures"]
+        breaches = "/".join(str(figures[f"breaches_{level}"]) for level in ("warning", "soft", "hard"))
+        view.add_row(_name(one), *money, breaches, str(figures["commands"]))
     console.print(view)
     worst = max(answer["scenarios"], key=lambda one: float(one["loss"]))
+    if len(answer["scenarios"]) > 1:
+        console.print(f"the worst is {_name(worst)}")
     for title, values in (("accounts that lose most", worst["accounts"]), ("breaches", worst["breaches"])):
         if values:
             shown = [
@@ -130,6 +133,10 @@ def print_answer(answer: Json, console: Console | None = None) -> None:
             console.print(f"{title}: {', '.join(shown[:SHOWN])}{', …' if len(shown) > SHOWN else ''}")
     if worst["untouched"]:
         console.print(f"nothing here has: {', '.join(worst['untouched'])}")
+
+
+def _name(one: Json) -> str:
+    return f"{one['id']}: {one['label']}" if one["label"] else str(one["id"])
 
 
 def _print_directions(found: list[Json], console: Console) -> None:

@@ -196,6 +196,21 @@ def load_plan(path: Path) -> Plan:
     return Plan(scenarios, _reverse(top["reverse"], path.name, len(scenarios)))
 
 
+def load_plans(paths: list[Path]) -> Plan:
+    """Return what several files ask for together; a search along moves stands alone.
+
+    Raises
+    ------
+    UsageError
+        As :func:`load_plan`, or a search is one of several.
+    """
+    plans = [load_plan(path) for path in paths]
+    reverse = next((path.name for path, plan in zip(paths, plans, strict=True) if plan.reverse), "")
+    if reverse and len(plans) > 1:
+        raise UsageError(f"{reverse}: a reverse search stands alone; name no other scenario beside it")
+    return Plan([one for plan in plans for one in plan.scenarios], plans[0].reverse)
+
+
 def _scenario(top: dict[str, Any], label: str, steps: list[dict[str, Any]], follow: dict[str, Any]) -> Scenario:
     made = [Step(round(step["at_s"] * 1e6), *(step[name] for name in Step._fields[1:])) for step in steps]
     made.sort(key=lambda step: step.at_us)
