@@ -12,6 +12,7 @@ import typer
 import seawall
 from seawall.ops.commands import audit as audit_command
 from seawall.ops.commands import backtest as backtest_command
+from seawall.ops.commands import calibrate as calibrate_command
 from seawall.ops.commands import keys as keys_command
 from seawall.ops.commands import map as map_command
 from seawall.ops.commands import rejects as rejects_command
@@ -38,6 +39,7 @@ app.add_typer(playbook_app, name="playbook")
 app.add_typer(topics_command.app, name="topics")
 app.command()(backtest_command.backtest)
 app.command()(stress_command.stress)
+app.command()(calibrate_command.calibrate)
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]

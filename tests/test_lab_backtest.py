@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
 from typer.testing import CliRunner
@@ -24,115 +23,15 @@ from seawall.ops.lab.workers import Workers
 from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
+from seawall_testing.lab import LIMITS, PLAN, write_history, write_inputs
 
-START_MS = 1_600_000_000_000 // 60_000 * 60_000
-MINUTES = 240
 Json = dict[str, Any]
-LIMITS = """
-[[limit]]
-id = "margin"
-scope = "account:*"
-measure = "margin_ratio"
-warning = 0.4
-soft = 0.5
-hard = 0.7
-exit_ratio = 0.9
-"""
-PLAYBOOK = """
-[response]
-acknowledge_s = 60
-complete_s = 600
-verify_s = 60
-commands_max = 60
-per_s = 60
-human_above = 1_000_000
-[[rule]]
-id = "restrict"
-when = { limit = "margin", level = "soft" }
-commands = [{ kind = "REDUCE_ONLY", target = "account" }]
-[[rule]]
-id = "close"
-when = { limit = "margin", level = "hard" }
-commands = [{ kind = "REDUCE_POSITION", target = "account", compute = "position", to = "warning", participation = 0.5 }]
-dwell_s = 1
-repeat = true
-"""
-DESK = """
-shards = 2
-slice_ms = 1000
-exposure_change_min = 0
-mark_max_age_s = 3600
-[inputs]
-events = ["eth.jsonl", "btc.jsonl", "book.jsonl"]
-[limits]
-file = "limits.toml"
-[mitigation]
-playbook = "playbook.toml"
-[market]
-groups = 2
-"""
-PLAN = """
-configuration = "desk.toml"
-[[history]]
-format = "ohlcv"
-files = ["SIM-*.csv"]
-pattern = "SIM-(?P<base>[A-Z]+)\\\\.csv"
-venue = "SIM"
-instrument = "{base}-PERP"
-terms = { kind = "perpetual", base = "{base}", quote = "USD", settlement = "USD", TERMS }
-[[history]]
-format = "events"
-files = ["book.jsonl"]
-[reactions]
-depth_share = 0.01
-hedged_at = "house/hub"
-""".replace("TERMS", 'quantity_increment = "0.0001", maintenance_margin_rate = "0.05"')
-
-
-def bars(seed: int, first: float, crash: float) -> str:
-    """Return minute bars: noise, and a fall by ``crash`` over ten minutes in the middle."""
-    rng = np.random.default_rng(seed)
-    steps = rng.normal(0, 0.0005, MINUTES)
-    steps[MINUTES // 2 : MINUTES // 2 + 10] += np.log(1 - crash) / 10
-    closes = first * np.exp(np.cumsum(steps))
-    rows = ["open_time_ms,open,high,low,close,volume"]
-    for at, close in enumerate(closes):
-        start = first if at == 0 else closes[at - 1]
-        high, low = max(start, close), min(start, close)
-        rows.append(f"{START_MS + at * 60_000},{start:.4f},{high:.4f},{low:.4f},{close:.4f},1000")
-    return "\n".join(rows) + "\n"
-
-
-def book() -> bytes:
-    """Return two clients that are long ETH, one too much, and the house that hedges them."""
-    at_us = (START_MS + 60_000) * 1000
-    records: list[Json] = []
-    for name, role in (("hub", "venue"), ("bold", "client"), ("calm", "client")):
-        records.append({"type": "counterparty", "counterparty": name, "name": name, "role": role})
-    records.append({"type": "account", "account": "house/hub", "counterparty": "hub", "holder": "house"})
-    for name in ("bold", "calm"):
-        records.append({"type": "netting_set", "netting_set": name, "counterparty": name, "close_out": True})
-        records.append(
-            {"type": "account", "account": name, "counterparty": name, "holder": "counterparty", "netting_set": name}
-        )
-    for name, amount, held in (("bold", "1500", "100"), ("calm", "9000", "10"), ("house/hub", "9000", "110")):
-        balance = {"type": "balance_report", "event_time_us": at_us, "account": name, "asset": "USD", "amount": amount}
-        report = {"type": "position_report", "event_time_us": at_us, "account": name, "instrument": "ETH-PERP"}
-        records.append({**balance, "kind": "opening"})
-        records.append({**report, "quantity": held, "entry_price": "100", "kind": "opening"})
-    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lab")
-    (folder / "SIM-ETH.csv").write_text(bars(1, 100.0, 0.2))
-    (folder / "SIM-BTC.csv").write_text(bars(2, 1000.0, 0.02))
-    (folder / "book.jsonl").write_bytes(book())
-    (folder / "limits.toml").write_text(LIMITS)
-    (folder / "playbook.toml").write_text(PLAYBOOK)
-    (folder / "desk.toml").write_text(DESK)
-    (folder / "plan.toml").write_text(PLAN)
+    write_history(folder)
     return folder
 
 
@@ -162,8 +61,7 @@ def test_a_backtest_is_the_live_run_over_the_same_history(desk: Path, workers: W
     plan = load_plan(desk / "plan.toml")
     plan = plan._replace(reactions=plan.reactions | {"depth_share": 0.0})  # the live run has no depth either
     ready = prepare(plan, Cache(desk / "cache"), workers)
-    for name, path in zip(("btc", "eth"), ready.files, strict=False):
-        (desk / f"{name}.jsonl").write_bytes(path.read_bytes())
+    write_inputs(desk, ready.files)
     runner.run(load_configuration(desk / "desk.toml"))
     live = published(desk, ("signals", "exposures", "breaches", "commands"))
     assert [line for path in ready.signals for line in path.read_bytes().splitlines()] == live["signals"]
@@ -176,7 +74,9 @@ def test_a_backtest_is_the_live_run_over_the_same_history(desk: Path, workers: W
         keep(topic, stored)
 
     deaf._hear = hear  # type: ignore[method-assign]
-    deaf.run(stream(plan, ready.files, ready.signals, survey(ready.files, ready.signals, plan), []))
+    deaf.run(
+        stream(plan, ready.files, ready.signals, survey(ready.files, ready.signals, plan, Cache(desk / "cache")), [])
+    )
     for topic in ("breaches", "commands"):
         assert {_told(value) for value in heard[topic]} == {_told(value) for value in live[topic]} != set()
     assert _rows(heard["exposures"]) == _rows(live["exposures"]) != []
@@ -297,9 +197,8 @@ def test_an_observation_is_the_figure_of_an_hours_beginning_and_the_profit_until
     for hour in range(4):
         at_us = hour * HOUR_US + 60_000_000
         hourly.take_exposures({"as_of_us": at_us, "firm": {"pnl": 10.0 * hour * hour}, "counterparties": []})
-        rows = [("var_99_1h", 5.0 + hour), ("es_975_1h", 6.0 + hour)]
-        told = [{"scope": "firm", "measure": name, "value": value, "state": "ready"} for name, value in rows]
-        hourly.take_forecasts({"as_of_us": at_us + 1, "forecasts": told})
+        told = {"scope": "firm", "state": "ready", "var_99_1h": 5.0 + hour, "es_975_1h": 6.0 + hour}
+        hourly.take_forecasts({"as_of_us": at_us + 1, "losses": [told]})
     first, second = hourly.observations("firm", "hour")
     assert (first.time_us, first.pnl, first.var_99, first.es_975) == (HOUR_US, 10.0, 5.0, 6.0)
     assert (second.pnl, second.var_99, second.var_975) == (30.0, 6.0, pytest.approx(7.0 * VAR_OF_ES))

@@ -43,6 +43,8 @@ PACKAGES = {
     "seawall.ops.metrics": "ops/metrics",
     "seawall.ops.lab": "ops/lab",
     "seawall.ops.lab.backtest": "ops/lab/backtest",
+    "seawall.ops.lab.calibrate": "ops/lab/calibrate",
+    "seawall.ops.lab.report": "ops/lab/report",
     "seawall.ops.lab.cascade": "ops/lab/cascade",
     "seawall.ops.lab.stress": "ops/lab/stress",
     "seawall.ops.verification": "ops/verification",

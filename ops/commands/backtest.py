@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+Out = Annotated[Path | None, typer.Option("--out", help="Where to write the report, one HTML file.")]
 FailIf = Annotated[
     list[str] | None, typer.Option("--fail-if", help="Exit 1 where it holds: 'mitigated.loss > 5e6'; may be repeated.")
 ]
@@ -18,6 +19,7 @@ def backtest(
     plan: Annotated[
         Path, typer.Argument(metavar="PLAN.toml", help="History, book and variants; see ops/lab/README.md.")
     ],
+    out: Out = None,
     fail_if: FailIf = None,
     processes: Processes = 0,
     cache: CacheDir = None,
@@ -25,7 +27,7 @@ def backtest(
 ) -> None:
     """Play history through the live steps, with and without mitigation, and test the risk figures of then.
 
-    Example: seawall backtest may-2021.toml --fail-if 'mitigated.loss > 1e6'
+    Example: seawall backtest may-2021.toml --out may-2021.html --fail-if 'mitigated.loss > 1e6'
     """
     from seawall.ops.lab.backtest.plan import load_plan
     from seawall.ops.lab.backtest.run import backtest as run
@@ -44,6 +46,11 @@ def backtest(
         print(json.dumps({"figures": found, "failed": wrong, "result": result}))
     else:
         print("\n".join(as_lines(result)))
+    if out is not None:
+        from seawall.ops.lab.report.page import backtest_page
+
+        out.write_text(backtest_page(result, ["seawall", *sys.argv[1:]]), encoding="utf-8")
+        print(f"report: {out}", file=sys.stderr)
     for line in wrong:
         print(f"fails: {line}", file=sys.stderr)
     if wrong:

@@ -36,7 +36,7 @@ class Workers:
         Jobs that may be given at once.
     """
 
-    def __init__(self, processes: int = 0, places_max: int = 256) -> None:
+    def __init__(self, processes: int = 0, places_max: int = 65_536) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy threads of the caller that hold locks
         self._shared = context.Array("d", places_max)
         self.processes = processes or os.cpu_count() or 1
@@ -50,14 +50,20 @@ class Workers:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=error is not None)
 
-    def run(self, jobs: Iterable[Job]) -> list[Any]:
-        """Run jobs and return their results in order; the first error is raised and ends the rest."""
+    def run(self, jobs: Iterable[Job], together: str = "") -> list[Any]:
+        """Run jobs and return their results in order; the first error is raised and ends the rest.
+
+        ``together`` names one bar over all of them, where there are too many for a bar each.
+        """
         listed = list(jobs)
         for place, job in enumerate(listed):
             self._shared[place] = job.first
         futures = [self._pool.submit(job.call, place, *job.arguments) for place, job in enumerate(listed)]
         with bars() as shown:
-            tasks = [shown.add_task(job.label, total=max(job.last - job.first, 1)) for job in listed]
+            if together:
+                tasks = [shown.add_task(together, total=len(listed))]
+            else:
+                tasks = [shown.add_task(job.label, total=1) for job in listed]
             self._follow(futures, listed, tasks, shown)
         return [future.result() for future in futures]
 
@@ -69,9 +75,14 @@ class Workers:
                 for future in open_:
                     future.cancel()
                 return
-            for place, (future, job, task) in enumerate(zip(futures, jobs, tasks, strict=True)):
-                at = job.last if future.done() else min(self._shared[place], job.last)
-                shown.update(task, completed=max(at - job.first, 0) or float(future.done()))
+            shares = [1.0 if future.done() else self._share(at, jobs[at]) for at, future in enumerate(futures)]
+            for task, share in zip(tasks, shares if len(tasks) == len(shares) else [sum(shares)], strict=True):
+                shown.update(task, completed=share)
+
+    def _share(self, place: int, job: Job) -> float:
+        """Return how much of a job is done, from 0 to 1."""
+        length = max(job.last - job.first, 1.0)
+        return float(min(max((self._shared[place] - job.first) / length, 0.0), 1.0))
 
 
 def bars() -> Progress:

@@ -24,6 +24,7 @@ from seawall.schemas.errors import UsageError
 
 RAW = ("trade", "quote", "depth", "bar", "liquidation")
 """Records for ``market`` only: the sequencer checks and drops them."""
+REST = ".rest.jsonl"
 FUNDING_COLUMNS = (
     ("funding_time_ms", "fundingTime", "calc_time"),
     ("funding_rate", "fundingRate", "last_funding_rate"),
@@ -59,7 +60,19 @@ def converted(one: History, files: tuple[Path, ...], cache: Cache) -> Path:
         with part.open("wb") as out:
             _convert(one, files, out)
 
-    return cache.make(key, ".jsonl", build)[0]
+    path = cache.make(key, ".jsonl", build)[0]
+    cache.make(key, REST, lambda part: _write_rest(path, part))
+    return path
+
+
+def rest_of(path: Path) -> Path:
+    """Return the file of the records of a converted file that are not for ``market`` alone."""
+    return path.with_suffix(REST)
+
+
+def _write_rest(path: Path, part: Path) -> None:
+    with path.open("rb") as source, part.open("wb") as out:
+        out.writelines(line for line in source if kind_of(line) not in RAW)
 
 
 def lines(path: Path, number: int, last_us: int) -> Iterator[Line]:

@@ -51,9 +51,9 @@ class Hourly:
     def take_forecasts(self, record: Mapping[str, Any]) -> None:
         """Take figures of a record of ``forecasts``."""
         self.reach(record["as_of_us"])
-        for row in record["forecasts"]:
-            if row.get("measure") in PUBLISHED and row.get("state", "ready") == "ready":
-                self._figures.setdefault(row["scope"], {})[row["measure"]] = float(row["value"])
+        for row in record.get("losses", ()):
+            known = {name: float(row[name]) for name in PUBLISHED if name in row}
+            self._figures[row["scope"]] = known if row["state"] == "ready" else {}
 
     def observations(self, scope: str, every: str) -> list[Observation]:
         """Return the observations of one scope that do not overlap; none before its figures are known."""

@@ -128,7 +128,7 @@ def load_plan(path: Path) -> Plan:
     if configuration.limit_documents or configuration.limits_file is None:
         raise UsageError(
             f"{configuration.path.name} [limits]: a backtest takes limits from a file; write those in force with "
-            "seawall limits list --json, or name the file that was proposed"
+            "seawall limits show --json, or name the file that was proposed"
         )
     first_us, last_us = (_time(top[name], f"{path.name}: {name}") for name in ("from", "to"))
     reactions = check_table(top["reactions"], _REACTIONS, f"{path.name} [reactions]")

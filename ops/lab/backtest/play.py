@@ -35,7 +35,7 @@ class Trace:
     firm: dict[str, list[float]] = field(default_factory=dict)
     shortfall: list[float] = field(default_factory=list)
     hours: dict[str, dict[int, float]] = field(default_factory=dict)  # account -> hour -> highest margin_ratio
-    alerts: list[Json] = field(default_factory=list)
+    worst_us: int = 0  # when clients owed most
 
 
 def world_of(plan: Plan, book: list[Client], obeys: bool) -> World:
@@ -66,6 +66,7 @@ class Backtest(Rehearsal):
         super().__init__(variant.configuration, world)
         self.trace = Trace()
         self.slices = self.records = self.rejected = 0
+        self.closed_out = 0.0
         self._journal = hashlib.sha256()
         self._tell = tell
         self._sampled_us = 0
@@ -84,7 +85,7 @@ class Backtest(Rehearsal):
                 self._settle(at_us)
             now_us = max(now_us, at_us)
             self._react(at_us)
-            self._take(record)  # type: ignore[arg-type]  # bytes go through as they are
+            self._take(record)
             self.records += 1
             if self.records % TOLD_EVERY == 0:
                 self._tell(now_us)
@@ -104,6 +105,11 @@ class Backtest(Rehearsal):
         cut = self._slicing.finish()
         self.rejected += len(cut.rejects)
         self._decide(cut.slices)
+
+    def _take(self, record: Any) -> None:
+        if isinstance(record, dict) and record.get("forced") and record["account"] != self.world.hedged_at:
+            self.closed_out += float(record["quantity"]) * float(record["price"])
+        super()._take(record)
 
     def _decide(self, slices: list[tuple[int, bytes]]) -> None:
         self.slices += len(slices)
@@ -137,15 +143,15 @@ class Backtest(Rehearsal):
     def _note_signal(self, signal: Json) -> None:
         for row in signal["instruments"]:
             self._marks[row["instrument"]] = row["price"]
-        for alert in signal.get("alerts", ()):
-            kept = {name: alert[name] for name in ("kind", "scope", "text")}
-            self.trace.alerts.append({"as_of_us": signal["event_time_us"], **kept})
 
     def _hear(self, topic: str, stored: Record) -> None:
         if topic == "exposures":
             record = orjson.loads(stored.value)
             self.hourly.take_exposures(record)
+            worst = self.result.shortfall_max
             self._measure(record)
+            if self.result.shortfall_max > worst:
+                self.trace.worst_us = record["as_of_us"]
             self._watch(record)
         else:
             super()._hear(topic, stored)

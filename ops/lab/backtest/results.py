@@ -31,6 +31,7 @@ def summary(name: str, played: Backtest, clients: list[str]) -> Json:
         "rejected": played.rejected,
         "loss": result.loss(clients),
         "shortfall": result.shortfall(clients),
+        "closed_out": played.closed_out,
         "shortfall_max": result.shortfall_max,
         "clients": len(clients),
         "insolvent": sum(result.equity.get(one, 0.0) < 0 for one in clients),
@@ -46,6 +47,7 @@ def summary(name: str, played: Backtest, clients: list[str]) -> Json:
         "commands": [_command(one) for one in result.commands[:LISTED_MAX]],
         "trace": {
             "times_us": trace.times_us,
+            "worst_us": trace.worst_us,
             "firm": trace.firm,
             "shortfall": trace.shortfall,
             "hours": {account: sorted(hours.items()) for account, hours in trace.hours.items()},

@@ -26,6 +26,8 @@ from seawall.schemas.errors import UsageError
 
 TAIL_BYTES = 1 << 18
 EVER_US = 1 << 62
+KEPT = ("kind", "scope", "text", "score")  # of an alert
+POINTS_MAX = 400  # of an instrument's price in a result
 
 
 class Prepared(NamedTuple):
@@ -57,6 +59,7 @@ def backtest(plan: Plan, cache: Cache, workers: Workers) -> Json:
         "signals": [{"group": group, "sha256": file_sha256(path)} for group, path in enumerate(ready.signals)],
         "detection": quality(series, alerts, plan.detection).as_dict() | {"terms": plan.detection},
         "alerts": alerts,
+        "prices": {name: _sampled(*found) for name, found in sorted(series.items())},
         "limits": plan.configuration.limits,
         "assumptions": {"reactions": plan.reactions, "book": plan.book},
         "variants": {found["name"]: found for found in variants},
@@ -66,7 +69,7 @@ def backtest(plan: Plan, cache: Cache, workers: Workers) -> Json:
 def prepare(plan: Plan, cache: Cache, workers: Workers) -> Prepared:
     """Convert the history and watch its market, in processes."""
     asked = jobs(plan.history)
-    reading = [Job(f"reading {names[0].name}", 0, 1, _convert, (one, names, cache)) for one, names in asked]
+    reading = [Job(f"reading {names[0].name}", 0, 1, convert_job, (one, names, cache)) for one, names in asked]
     files: list[Path] = workers.run(reading)
     inputs = [{"file": name.name, "sha256": file_sha256(name)} for _, names in asked for name in names]
     names = [path.name for path in files]
@@ -90,7 +93,7 @@ def play_all(plan: Plan, variants: tuple[Variant, ...], ready: Prepared, cache: 
     """Play variants over one history, each in a process, and return their results in order."""
     keys = [play_key(plan, variant, ready) for variant in variants]
     workers.run(
-        Job(f"playing {variant.name}", *ready.period_us, _play, (plan, variant, ready, cache, key))
+        Job(f"playing {variant.name}", *ready.period_us, play_job, (plan, variant, ready, cache, key))
         for variant, key in zip(variants, keys, strict=True)
     )
     found = [orjson.loads(cache.path(key, ".play.json").read_bytes()) for key in keys]
@@ -114,8 +117,18 @@ def market_series(signals: list[Path]) -> tuple[dict[str, tuple[list[int], list[
                 times.append(time_us)
                 prices.append(row["price"])
             for alert in signal.get("alerts", ()):
-                alerts.append({"as_of_us": time_us, **{name: alert[name] for name in ("kind", "scope", "text")}})
+                alerts.append({"as_of_us": time_us, **{name: alert[name] for name in KEPT if name in alert}})
     return series, sorted(alerts, key=lambda alert: (alert["as_of_us"], alert["scope"]))
+
+
+def _sampled(times_us: list[int], prices: list[float]) -> list[list[float]]:
+    """Return at most twice ``POINTS_MAX`` points: of each stretch the lowest and the highest price."""
+    step = max(-(-len(times_us) // POINTS_MAX), 1)
+    kept: set[int] = {0, len(prices) - 1}
+    for at in range(0, len(prices), step):
+        stretch = range(at, min(at + step, len(prices)))
+        kept |= {min(stretch, key=prices.__getitem__), max(stretch, key=prices.__getitem__)}
+    return [[times_us[at], prices[at]] for at in sorted(kept)]
 
 
 def _span(path: Path, plan: Plan) -> tuple[int, int]:
@@ -139,7 +152,8 @@ def _time_of(line: bytes) -> int:
 # --- in the processes -------------------------------------------------------------------------------------------------
 
 
-def _convert(place: int, one: History, files: tuple[Path, ...], cache: Cache) -> Path:
+def convert_job(place: int, one: History, files: tuple[Path, ...], cache: Cache) -> Path:
+    """Convert files in a process, unless that was done."""
     return converted(one, files, cache)
 
 
@@ -150,9 +164,11 @@ def _watch(place: int, plan: Plan, files: list[Path], cache: Cache, key: str, gr
     return cache.make(key, ".signals.jsonl", build)[1]
 
 
-def _play(place: int, plan: Plan, variant: Variant, ready: Prepared, cache: Cache, key: str) -> bool:
+def play_job(place: int, plan: Plan, variant: Variant, ready: Prepared, cache: Cache, key: str) -> bool:
+    """Play one variant in a process, unless that was done; tell whether it was."""
+
     def build(part: Path) -> None:
-        market = survey(ready.files, ready.signals, plan)
+        market = survey(ready.files, ready.signals, plan, cache)
         book = make_book(plan, market)
         played = Backtest(variant, world_of(plan, book, variant.obeys), teller(place))
         played.run(stream(plan, ready.files, ready.signals, market, book))

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from seawall.ops.lab.backtest.book import Client, clients, openings, reference
-from seawall.ops.lab.backtest.history import RAW, kind_of, lines
-from seawall.ops.lab.backtest.plan import Plan
+from seawall.ops.lab.backtest.history import Line, kind_of, lines, rest_of
+from seawall.ops.lab.backtest.plan import Plan, sha256_of
+from seawall.ops.lab.cache import Cache
 from seawall.schemas.errors import UsageError
 
 Json = dict[str, Any]
 HOUR_US = 3_600_000_000
+EVER_US = 1 << 62
 BANDS = 8  # of depth in a signal
 UNITS_PLACES = 6
 EPHEMERAL = ("funding", "open_interest", "venue_status", "notice", "order")  # of no account before the period begins
@@ -32,36 +34,45 @@ class Market(NamedTuple):
     traded: dict[tuple[str, int], float]  # instrument, hour -> quantity
 
 
-def survey(files: list[Path], signals: list[Path], plan: Plan) -> Market:
-    """Read off what the book and the assumed depth need."""
+def survey(files: list[Path], signals: list[Path], plan: Plan, cache: Cache) -> Market:
+    """Read off what the book and the assumed depth need; what does not depend on the period only once."""
+    share = bool(plan.reactions["depth_share"])
+    key = sha256_of(["survey", [path.name for path in files], share])
+    path, _ = cache.make(key, ".survey.json", lambda part: _describe(files, share, part))
+    found = orjson.loads(path.read_bytes())
+    traded = {(name, hour): quantity for name, hour, quantity in found["traded"]}
+    first, from_us = _first_prices(signals, set(found["coins"].values()), plan)
+    return Market(found["coins"], first, from_us, traded)
+
+
+def _describe(files: list[Path], share: bool, part: Path) -> None:
+    """Write which coins the history has, and what was traded of each instrument in each hour."""
     coins: dict[str, str] = {}
     traded: dict[tuple[str, int], float] = {}
     for number, path in enumerate(files):
-        for _, _, _, line in lines(path, number, plan.last_us):
+        for _, _, _, line in lines(path if share else rest_of(path), number, EVER_US):
             kind = kind_of(line)
             if kind == "instrument":
                 found = orjson.loads(line)
                 coins.setdefault(found["base"], found["instrument"])
-            elif kind in ("bar", "trade") and plan.reactions["depth_share"]:
+            elif kind in ("bar", "trade"):
                 found = orjson.loads(line)
                 key = found["instrument"], found["event_time_us"] // HOUR_US
                 traded[key] = traded.get(key, 0.0) + float(found.get("volume") or found.get("quantity") or 0)
-    first, from_us = _first_prices(signals, set(coins.values()))
-    return Market(coins, first, from_us, traded)
+    listed = [[name, hour, quantity] for (name, hour), quantity in sorted(traded.items())]
+    part.write_bytes(orjson.dumps({"coins": coins, "traded": listed}))
 
 
-def _first_prices(signals: list[Path], instruments: set[str]) -> tuple[dict[str, float], int]:
+def _first_prices(signals: list[Path], instruments: set[str], plan: Plan) -> tuple[dict[str, float], int]:
     first: dict[str, float] = {}
     from_us = 0
     for path in signals:
-        mine: set[str] = set()
-        for time_us, _, _, line in lines(path, 0, 1 << 62):
+        for time_us, _, _, line in _within(path, 0, plan):
             for row in orjson.loads(line)["instruments"]:
                 if row["instrument"] in instruments and row["instrument"] not in first:
                     first[row["instrument"]] = row["price"]
-                    mine.add(row["instrument"])
                     from_us = max(from_us, time_us)
-            if time_us > from_us + HOUR_US:
+            if from_us and time_us > from_us + HOUR_US:
                 break
     return first, from_us
 
@@ -98,15 +109,21 @@ def stream(
 
 def _others(path: Path, number: int, plan: Plan) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield the records that are not for ``market`` alone; what books are made of, also from before the period."""
-    for time_us, place, count, line in lines(path, number, plan.last_us):
-        kind = kind_of(line)
-        if kind not in RAW and (time_us >= plan.first_us or kind not in EPHEMERAL):
+    for time_us, place, count, line in lines(rest_of(path), number, plan.last_us):
+        if time_us >= plan.first_us or kind_of(line) not in EPHEMERAL:
             yield time_us, place, count, line
+
+
+def _within(path: Path, number: int, plan: Plan) -> Iterator[Line]:
+    """Yield the signals of a period; one is told at the end of its interval."""
+    for line in lines(path, number, plan.last_us + 1):
+        if line[0] > plan.first_us:
+            yield line
 
 
 def _deepened(path: Path, number: int, plan: Plan, market: Market) -> Iterator[tuple[int, int, int, Json | bytes]]:
     share = plan.reactions["depth_share"]
-    for time_us, place, count, line in lines(path, number, 1 << 62):
+    for time_us, place, count, line in _within(path, number, plan):
         if not share:
             yield time_us, place, count, line
             continue

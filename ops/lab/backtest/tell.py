@@ -3,7 +3,7 @@
 from typing import Any
 
 Json = dict[str, Any]
-FIGURES = ("loss", "shortfall", "shortfall_max", "insolvent", "peak_exposure", "rejected", "slices")
+FIGURES = ("loss", "shortfall", "shortfall_max", "closed_out", "insolvent", "peak_exposure", "rejected", "slices")
 
 
 def figures(result: Json) -> Json:

@@ -1,0 +1,228 @@
+"""The report of a backtest: one HTML file, nothing loaded from elsewhere, laid out for screens and for A4."""
+
+import html
+import platform
+import shlex
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import seawall
+from seawall.ops.lab.backtest.tell import compared, detection_line
+from seawall.ops.lab.report import plots, words
+from seawall.ops.lab.report.figures import distinct, money
+
+Json = dict[str, Any]
+ROWS_MAX, ALERTS_MAX = 40, 15
+CSS = """
+:root { --ink: #1d2733; --muted: #5b6875; --line: #dde3e8; --bad: #b3394a; --good: #1b6e8c; }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, "Segoe UI", "Liberation Sans", sans-serif; color: var(--ink); }
+body { margin: 0; background: #f3f5f7; }
+main { max-width: 1060px; margin: 0 auto; padding: 36px 44px 60px; background: white; }
+h1 { font-size: 27px; margin: 0 0 4px; }
+h2 { font-size: 19px; margin: 38px 0 8px; border-top: 1px solid var(--line); padding-top: 18px; }
+p.sub, .muted, caption { color: var(--muted); } p.lead { font-size: 18px; line-height: 1.45; margin: 18px 0; }
+.cards { display: grid; grid-template-columns: repeat(4, 1fr); gap: 12px; margin: 18px 0; }
+.card { border: 1px solid var(--line); border-radius: 6px; padding: 12px 14px; }
+.card b { display: block; font-size: 21px; line-height: 1.25; } .card span { color: var(--muted); font-size: 13px; }
+.bad b { color: var(--bad); } .good b { color: var(--good); }
+svg { width: 100%; height: auto; display: block; margin: 10px 0; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; margin: 10px 0 16px; }
+th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--muted); font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+code, pre { font: 12.5px/1.45 ui-monospace, "Liberation Mono", monospace; }
+pre { background: #f3f5f7; padding: 10px 12px; overflow-wrap: anywhere; white-space: pre-wrap; }
+.hash { font: 11.5px ui-monospace, "Liberation Mono", monospace; overflow-wrap: anywhere; }
+.zone { padding: 1px 8px; border-radius: 9px; color: white; }
+.green { background: #4c9a57; } .amber { background: #c98a22; } .red { background: #b3394a; }
+@media print { body { background: white; font-size: 11pt; } main { max-width: none; padding: 0; }
+  h2 { break-after: avoid; } svg, table, .cards, pre { break-inside: avoid; } @page { size: A4; margin: 15mm; } }
+"""
+
+
+def backtest_page(result: Json, command: Sequence[str], cascade: Json | None = None) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    result
+        What ``backtest`` returned.
+    command
+        The arguments that made it, as they were given.
+    cascade
+        Nodes and edges of a cascade to draw (``plots.network``), where one was computed.
+    """
+    pair = compared(result)
+    with_ = pair[1] if pair is not None else next(iter(result["variants"].values()))
+    without = pair[0] if pair is not None else None
+    shown = [one for one in (without, with_) if one is not None]
+    first, last = (words.clock(time_us) for time_us in result["period_us"])
+    parts = [
+        f"<h1>{_text(_title(result))}</h1><p class=sub>{first} to {last} UTC · {with_['clients']} clients · "
+        f"{len(result['prices'])} instruments</p>",
+        f"<p>{_text(words.scene(result, with_))}</p>",
+        f"<p class=lead>{_text(words.headline(without, with_))}</p>",
+        _cards(without, with_),
+        _section("What happened", _list(words.happened(result)) + _plot("price", plots.prices(result["prices"]))),
+        _section("What Seawall did", _list(words.did(with_)) + _plot("owed", plots.shortfall(without, with_))
+                 + _table(("time (UTC)", "moment"), [(words.clock(at), text) for at, text in words.timeline(with_)])),
+        _section("Who was affected", _affected(shown, result)),
+        _section("The firm’s exposure", _plot("exp", plots.exposure(shown, result["limits"])) + _levels(shown)),
+        _section("Were the risk figures right?", _lights(shown[0])),
+        _section("Was the market’s trouble noticed in time?", _detection(result)),
+    ]  # fmt: skip
+    if cascade is not None:
+        parts.append(_section("How failures spread", _plot("cascade", plots.network(cascade))))
+    parts.append(_section("How to read this, and how to make it again", _provenance(result, command)))
+    body = "\n".join(parts)
+    return (
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width, initial-scale=1">'
+        f"<title>{_text(_title(result))}</title><style>{CSS}</style></head><body><main>\n{body}\n</main></body></html>\n"
+    )
+
+
+def _title(result: Json) -> str:
+    return f"Backtest: {result['plan']['file'].removesuffix('.toml').replace('-', ' ').capitalize()}"
+
+
+def _cards(without: Json | None, with_: Json) -> str:
+    cards = []
+    if without is not None:
+        saved = without["loss"] - with_["loss"]
+        kind = "good" if saved >= 0 else "bad"
+        cards.append((kind, money(saved), "saved by acting on Seawall’s commands"))
+        cards.append(("bad", money(without["loss"]), f"lost where {words.label(without)}"))
+    cards.append(("good", money(with_["loss"]), f"lost with {words.label(with_)}"))
+    cards.append(("", f"{sum(with_['command_kinds'].values()):,}", "commands given"))
+    return "<div class=cards>" + "".join(
+        f"<div class='card {kind}'><b>{_text(value)}</b><span>{_text(label)}</span></div>"
+        for kind, value, label in cards
+    ) + "</div>"  # fmt: skip
+
+
+def _affected(shown: list[Json], result: Json) -> str:
+    margin = [
+        limit for limit in result["limits"] if limit["measure"] == "margin_ratio" and limit["direction"] == "above"
+    ]
+    hard = next((limit[level] for limit in margin for level in ("hard", "soft", "warning") if level in limit), 1.0)
+    said = (
+        f"<p>How much of the margin limit (a margin ratio of {hard:g}) each client used, hour by hour. From 100 % on "
+        "the limit is broken; dark red is twice the limit and more, and whatever is still held where nothing is left "
+        "to pay with. Those that stood worst where nobody acts come first.</p>"
+    )
+    worst = sorted(shown[0]["equity"].items(), key=lambda one: one[1])[:10]
+    rows = [
+        (name.partition("/")[0], *(money(one["equity"].get(name, 0.0)) for one in shown))
+        for name, _ in worst
+        if not name.startswith("house/")
+    ]
+    columns = ("client", *(f"equity at the end, {words.label(one)}" for one in shown))
+    return (
+        said + _plot("heat", plots.utilisation(shown, hard)) + _plot("dist", plots.distribution(shown))
+        + _table(columns, rows, numbers=len(shown))
+    )  # fmt: skip
+
+
+def _levels(shown: list[Json]) -> str:
+    names = sorted({level for one in shown for level in one["breach_levels"]})
+    rows = [
+        (name.replace(" none", " back below all levels"), *(f"{one['breach_levels'].get(name, 0):,}" for one in shown))
+        for name in names
+    ]
+    rows.append(("highest current exposure", *(money(one["peak_exposure"]) for one in shown)))
+    return _table(("limit and level reached, times", *(words.label(one) for one in shown)), rows, numbers=len(shown))
+
+
+def _lights(one: Json) -> str:
+    if not one["verdicts"]:
+        return (
+            "<p>No value at risk or expected shortfall ran in this configuration, so there is nothing to test; "
+            "<code>[forecasts] enabled = true</code> and <code>losses = true</code> make them.</p>"
+        )
+    rows = [
+        (f"{v['scope']}, by the {v['every']}", *_verdict(v))
+        for v in one["verdicts"][:ROWS_MAX]
+    ]  # fmt: skip
+    columns = ("scope", "zone", "losses beyond", "Kupiec p", "Christoffersen p", "Z2 (critical)", "refused by")
+    return (
+        f"<p>Tested on non-overlapping observations of the variant in which {_text(words.label(one))}. A p below "
+        "0.05 refuses the figures; Z2 below its critical value says that expected shortfall was too small.</p>"
+        + _plot("light", plots.lights(one["verdicts"])) + _table(columns, rows, raw=True)
+    )  # fmt: skip
+
+
+def _verdict(found: Json) -> tuple[str, ...]:
+    tests = found["tests"]
+    if tests is None:
+        return "", _text(found["reason"]), "", "", "", ""
+    light, deep = tests["light"], tests["shortfall"]
+    return (
+        f"<span class='zone {light['zone']}'>{light['zone']}</span>",
+        f"{tests['hits']} of {found['observations']}",
+        f"{tests['kupiec']['p_value']:.3f}",
+        f"{tests['conditional']['p_value']:.3f}",
+        f"{deep['statistic']:.3f} ({deep['critical']:.3f})",
+        _text(", ".join(found["refused"]) or "nothing"),
+    )
+
+
+def _detection(result: Json) -> str:
+    found = result["detection"]
+    said = f"<p>{_text(detection_line(found).removeprefix('detection: ').capitalize())}.</p>"
+    highest = sorted(result["alerts"], key=lambda one: -one.get("score", 0.0))[:ALERTS_MAX]
+    rows = [
+        (words.clock(one["as_of_us"]), one["kind"].replace("_", " "), one["text"])
+        for one in sorted(highest, key=lambda one: one["as_of_us"])
+    ]  # fmt: skip
+    return said + _table(("time (UTC)", "kind", f"the {len(rows)} surest of {found['alerts']} alerts"), rows)
+
+
+def _provenance(result: Json, command: Sequence[str]) -> str:
+    reactions, book = result["assumptions"]["reactions"], result["assumptions"]["book"]
+    said = [
+        "History was played through the code that runs live: the same market, sequencing and risk steps, so the same "
+        "slices, breaches and commands. What people and venues do after a command is assumed, alike in every variant:",
+    ]
+    assumed = [(name.replace("_", " "), f"{value}") for name, value in {**reactions, **book}.items() if value != ""]
+    inputs = [(one["file"], one["sha256"]) for one in result["inputs"]]
+    inputs.append((result["plan"]["file"], result["plan"]["sha256"]))
+    inputs += [(f"signals of group {one['group']}", one["sha256"]) for one in result["signals"]]
+    inputs += [(f"journal, {one['name']}", one["journal_sha256"]) for one in result["variants"].values()]
+    made = f"Seawall {seawall.__version__}, Python {platform.python_version()}, numpy {version('numpy')}"
+    return (
+        f"<p>{_text(said[0])}</p>" + _table(("assumption", "value"), assumed)
+        + f"<p>This command makes the same report from the same bytes:</p><pre>{_text(shlex.join(command))}</pre>"
+        + _table(("what", "SHA-256"), [(_text(a), f"<span class=hash>{b}</span>") for a, b in inputs], raw=True)
+        + f"<p class=muted>{_text(made)}</p>"
+    )  # fmt: skip
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{_text(title)}</h2>{content}</section>"
+
+
+def _plot(name: str, svg: str) -> str:
+    return distinct(svg, name) if svg else ""
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0, raw: bool = False) -> str:
+    """Return a table; the last ``numbers`` columns are numbers, ``raw`` cells are HTML already."""
+    first = len(columns) - numbers
+    heads = "".join(f"<th{' class=n' if at >= first else ''}>{_text(c)}</th>" for at, c in enumerate(columns))
+    body = "".join(
+        "<tr>" + "".join(
+            f"<td{' class=n' if at >= first else ''}>{cell if raw else _text(cell)}</td>" for at, cell in enumerate(row)
+        ) + "</tr>"
+        for row in rows
+    )  # fmt: skip
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _text(value: str) -> str:
+    return html.escape(str(value), quote=False)
