@@ -1,7 +1,8 @@
 """The topic ``snapshots``: states of keyed steps as one engine left them, for another one to go on from.
 
 A state is cut into records that fit on any bus, written in one transaction. A record's id names partition, the place at
-which the state stands, and its part, and no place is written twice. The state itself carries its checksum and version.
+which the state stands, and its part; of two states at one place the later counts. The state itself carries its checksum
+and version.
 """
 
 from typing import NamedTuple
@@ -22,12 +23,12 @@ class Kept(NamedTuple):
 
 
 def publish(bus: Bus, partition: int, seq: int, data: bytes) -> None:
-    """Append the state of a partition; nothing where its last one stands at the same place."""
+    """Append the state of a partition; nothing where its last one is the same."""
     writer = bus.writer([(TOPIC, partition)])
     try:
         end = writer.end(TOPIC, partition)
         last = bus.read(TOPIC, partition, end - 1, 1) if end else []
-        if last and _place(last[0].headers)[0] == seq:
+        if last and _place(last[0].headers)[0] == seq and _is_last(bus, partition, data):
             return
         parts = range(0, len(data), PART_BYTES)
         for at, first in enumerate(parts):
@@ -54,6 +55,11 @@ def latest(bus: Bus, partition: int, seq: int | None = None) -> Kept | None:
             return Kept(found, _joined(bus, partition, first, found, last))
         end = first
     return None
+
+
+def _is_last(bus: Bus, partition: int, data: bytes) -> bool:
+    found = latest(bus, partition)
+    return found is not None and found.data == data
 
 
 def _joined(bus: Bus, partition: int, first: int, seq: int, last: int) -> bytes:

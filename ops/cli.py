@@ -351,15 +351,22 @@ def exposures(
 @app.command()
 def migrate(
     where: Where,
-    target: Annotated[Path, typer.Argument(metavar="NEW.toml", help="The same configuration, with another bus.")],
+    target: Annotated[
+        Path | None, typer.Argument(metavar="[NEW.toml]", help="The same configuration, with another bus.")
+    ] = None,
+    to: Annotated[str, typer.Option("--to", metavar="ENGINE", help="Move states instead: bytewax or flink.")] = "",
     as_json: Json = False,
 ) -> None:
     """Move a journal and all its topics to another bus, record by record, and compare them; nothing else changes.
 
-    Killed, it goes on where it stopped. From then on runs are refused on the old bus.
+    Killed, it goes on where it stopped. From then on runs are refused on the old bus. With --to the states of `risk` go
+    to another engine instead, which then goes on where the one before stopped.
 
-    Example: seawall migrate desk.toml desk-kafka.toml
+    Example: seawall migrate desk.toml desk-kafka.toml; seawall migrate desk-kafka.toml --to flink
     """
+    if to:
+        _change_engine(where, target, to, as_json)
+        return
     from rich.console import Console
     from rich.progress import Progress
 
@@ -367,6 +374,8 @@ def migrate(
     from seawall.schemas.configuration import RUN_FILE, load_configuration
     from seawall.schemas.configuration import where as find
 
+    if target is None:
+        raise UsageError("name the configuration with the other bus, or an engine with --to")
     source, new = find(where), load_configuration(target)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
         bar = shown.add_task(f"to {new.bus}", total=None)
@@ -378,6 +387,21 @@ def migrate(
         for topic, count in moved.items():
             print(f"{count:>10,}  {topic}")
         print(f"{sum(moved.values()):,} records stand on {new.bus}, compared byte by byte; run: seawall run {target}")
+
+
+def _change_engine(where: Path, target: Path | None, engine: str, as_json: bool) -> None:
+    import json
+
+    from seawall.ops.engines import change_engine
+    from seawall.schemas.configuration import where as find
+
+    if target is not None:
+        raise UsageError("an engine and a bus are changed one after the other: leave out --to or the second file")
+    places = change_engine(find(where), engine)
+    if as_json:
+        print(json.dumps({"engine": engine, "places": places}))
+    else:
+        print(f"{len(places)} states stand where {engine} finds them; they go on after {places}")
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """Flink gives the topics that Bytewax gives: values, keys, headers, offsets; whoever is killed, however many work."""
 
 import random
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from seawall.ops.flink.cluster import MANAGER, FlinkCluster
 from seawall_testing import crisis
 from seawall_testing.flink import JOB_S, FlinkRun, flink_home
 from seawall_testing.kafka import Broker
-from seawall_testing.runs import seawall, wait_for
+from seawall_testing.runs import CLI, seawall, wait_for
 
 pytestmark = [pytest.mark.flink, pytest.mark.timeout(600)]
 
@@ -98,6 +100,29 @@ def test_a_job_stopped_at_a_savepoint_goes_on_with_two_subtasks_instead_of_one(
     savepoint = cluster.rest.stop(job)
     run.decide(cluster, "--parallelism", "2", restore=savepoint)
     assert run.differences(sealed=False) == []
+
+
+def test_a_run_half_on_bytewax_then_on_flink_and_back_gives_the_topics_of_one_run(
+    cluster: FlinkCluster, run: FlinkRun
+) -> None:
+    on_bytewax = subprocess.Popen([*CLI, "run", str(run.path), "--only", "risk"], stderr=subprocess.DEVNULL)
+    wait_for(lambda: run.decided() > run.audit // 4, 90)
+    on_bytewax.send_signal(signal.SIGTERM)
+    on_bytewax.communicate(timeout=60)
+    assert 0 < run.decided() < run.audit
+    done = seawall("migrate", run.path, "--to", "flink")
+    assert done.returncode == 0, done.stderr
+    moved_at = run.decided()
+    job = cluster.submit("risk", run.path, "--parallelism", "2")
+    wait_for(lambda: run.decided() > (run.audit + moved_at) // 2, 90)
+    cluster.rest.stop(job)
+    assert cluster.rest.read(job) < run.slices  # not from zero
+    done = seawall("migrate", run.path, "--to", "bytewax", "--json")
+    assert done.returncode == 0, done.stderr
+    done = seawall("run", run.path, "--only", "risk", "--only", "seal")
+    assert done.returncode == 0, done.stderr
+    assert not list(run.path.parent.glob("recovery.unsound-2"))  # what was moved was good
+    assert run.differences() == []
 
 
 @pytest.mark.soak

@@ -6,6 +6,7 @@
 3. It counts as started when as many TaskManagers have registered.
 """
 
+import json
 import os
 import re
 import signal
@@ -58,12 +59,21 @@ class FlinkCluster:
     ) -> None:
         self.home, self.folder, self.task_managers = home, folder.absolute(), task_managers
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        rpc, rest = free_ports(2)
+        rpc, rest = self._ports()
         for name in ("log", "tmp", "checkpoints", "savepoints"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.settings = cluster_settings(home, self.folder, rpc, rest, slots) | (extra or {})
         self._conf("conf")
         self.rest = Rest(f"http://{HOST}:{rest}")
+
+    def _ports(self) -> list[int]:
+        """Return the ports of this folder's cluster, free ones the first time."""
+        kept = self.folder / "ports.json"
+        if not kept.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(free_ports(2)))
+        ports: list[int] = json.loads(kept.read_text())
+        return ports
 
     def start(self) -> None:
         """Start what does not run, and wait until all have registered."""

@@ -50,6 +50,10 @@ class Rest:
         found = self._get(f"/jobs/{job}/exceptions").get("exceptionHistory", {}).get("entries", [])
         return str(found[0]["stacktrace"]) if found else ""
 
+    def read(self, job: str) -> int:
+        """Return how many records a job's source has read since the job was submitted."""
+        return int(self._get(f"/jobs/{job}")["vertices"][0]["metrics"]["write-records"])
+
     def checkpoints(self, job: str) -> int:
         """Return how many checkpoints of a job are complete."""
         return int(self._get(f"/jobs/{job}/checkpoints")["counts"]["completed"])

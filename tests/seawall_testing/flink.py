@@ -44,19 +44,21 @@ class FlinkRun:
         done = seawall("run", self.path, "--only", "market", "--only", "sequence", timeout=600)
         assert done.returncode == 0, done.stderr
         self.configuration = load_configuration(self.path)
+        self.bus = open_bus(self.configuration.bus, folder)
 
     def decided(self) -> int:
         """Return how many audit records stand."""
-        bus = open_bus(self.configuration.bus, self.path.parent)
-        try:
-            return sum(bus.end("audit", partition) for partition in range(self.configuration.shards + 1))
-        finally:
-            bus.close()
+        return sum(self.bus.end("audit", partition) for partition in range(self.configuration.shards + 1))
 
     @property
     def audit(self) -> int:
         """How many audit records there are to be."""
         return sum(len(records) for (topic, _), records in self.wanted.items() if topic == "audit")
+
+    @property
+    def slices(self) -> int:
+        """How many slices the journal holds."""
+        return sum(len(records) for (topic, _), records in self.wanted.items() if topic == "journal")
 
     def differences(self, *, sealed: bool = True) -> list[str]:
         """Return where the topics differ from those of the embedded run; states of engines are not compared."""
