@@ -77,12 +77,12 @@ def job_manager_killed(cluster: FlinkCluster, run: FlinkRun, kills: int, seed: i
     for number in range(kills):
         standing = run.decided()
         target = standing + chance.randrange(max(1, (run.audit - standing) // (kills - number)))
-        job = cluster.submit("risk", run.path, "--bounded", "--parallelism", "2", restore=checkpoint)
+        job = cluster.submit("risk", run.path, "--parallelism", "2", restore=checkpoint)
         wait_for(lambda target=target: run.decided() >= target, 90)
         cluster.kill(MANAGER)
         checkpoint = cluster.checkpoint(job) or checkpoint
         cluster.start()
-    run.decide(cluster, "--parallelism", "2", restore=checkpoint)
+    run.resume(cluster, checkpoint, "--parallelism", "2")
 
 
 def test_a_job_manager_that_was_killed_goes_on_from_the_last_checkpoint_and_changes_no_byte(
@@ -98,7 +98,7 @@ def test_a_job_stopped_at_a_savepoint_goes_on_with_two_subtasks_instead_of_one(
     job = cluster.submit("risk", run.path, "--parallelism", "1")
     wait_for(lambda: run.decided() > run.audit // 3, JOB_S)
     savepoint = cluster.rest.stop(job)
-    run.decide(cluster, "--parallelism", "2", restore=savepoint)
+    run.resume(cluster, savepoint, "--parallelism", "2")
     assert run.differences(sealed=False) == []
 
 

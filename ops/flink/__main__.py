@@ -1,8 +1,8 @@
 """``python -m seawall.ops.flink start|submit|wait|savepoint|stop|fetch``: Flink on this machine, from the wheel.
 
-``start FOLDER`` leaves one JobManager and two TaskManagers running and prints where they answer; ``submit`` hands them a
-dataflow of a configuration; ``savepoint`` stops a job so that another one, or Bytewax, goes on from there; ``stop`` ends
-the cluster. ``fetch`` only makes Flink's environment.
+``start FOLDER`` leaves one JobManager and two TaskManagers running and prints where they answer. ``submit`` hands them
+a dataflow of a configuration; ``savepoint`` stops a job so that another one, or Bytewax, goes on from there; ``stop``
+ends the cluster. ``fetch`` only makes Flink's environment.
 """
 
 import argparse

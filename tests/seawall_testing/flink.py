@@ -11,7 +11,7 @@ from seawall.ops.flink.artifacts import Home, environment, missing
 from seawall.ops.flink.cluster import FlinkCluster
 from seawall.schemas.configuration import load_configuration
 from seawall_testing.kafka import Broker, on_kafka
-from seawall_testing.runs import Contents, contents, differences, seawall
+from seawall_testing.runs import Contents, contents, differences, seawall, wait_for
 
 JOB_S = 240
 
@@ -66,10 +66,19 @@ class FlinkRun:
         assert {"journal", "audit"} <= {topic for topic, _ in found}
         return differences(self._compared(found, sealed), self._compared(self.wanted, sealed))
 
-    def decide(self, cluster: FlinkCluster, *options: str, dataflow: str = "risk", restore: str = "") -> None:
+    def decide(self, cluster: FlinkCluster, *options: str, dataflow: str = "risk") -> None:
         """Run one dataflow to its end."""
-        job = cluster.submit(dataflow, self.path, "--bounded", *options, restore=restore)
+        job = cluster.submit(dataflow, self.path, "--bounded", *options)
         cluster.rest.wait(job, JOB_S)
+
+    def resume(self, cluster: FlinkCluster, restore: str, *options: str) -> None:
+        """Go on from a savepoint or a checkpoint until all is decided, then stop.
+
+        Flink's Kafka source never ends where it was restored from one, so this job is not a bounded one.
+        """
+        job = cluster.submit("risk", self.path, *options, restore=restore)
+        wait_for(lambda: self.decided() >= self.audit, JOB_S)
+        cluster.rest.stop(job)
 
     @staticmethod
     def _compared(found: Contents, sealed: bool) -> Contents:
