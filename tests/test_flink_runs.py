@@ -1,5 +1,7 @@
 """Flink gives the topics that Bytewax gives: values, keys, headers, offsets; whoever is killed, however many work."""
 
+import importlib.util
+import os
 import random
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from seawall_testing.flink import JOB_S, FlinkRun, flink_home
 from seawall_testing.kafka import Broker
 from seawall_testing.runs import CLI, seawall, wait_for
 
+HYPERLIQUID = Path(__file__).resolve().parents[2] / "shared" / "tools" / "acceptance" / "hyperliquid.py"
 pytestmark = [pytest.mark.flink, pytest.mark.timeout(600)]
 
 
@@ -123,6 +126,42 @@ def test_a_run_half_on_bytewax_then_on_flink_and_back_gives_the_topics_of_one_ru
     assert done.returncode == 0, done.stderr
     assert not list(run.path.parent.glob("recovery.unsound-2"))  # what was moved was good
     assert run.differences() == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_the_demo_on_flink_equals_the_demo(cluster: FlinkCluster, broker: Broker, tmp_path: Path) -> None:
+    done = seawall("demo", "--dir", tmp_path / "demo", timeout=600)
+    assert done.returncode == 0, done.stderr
+    whole(cluster, FlinkRun(tmp_path / "demo", tmp_path / "kafka", broker))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2400)
+@pytest.mark.skipif(not HYPERLIQUID.exists(), reason="the account data of Hyperliquid is not here")
+def test_the_hyperliquid_accounts_on_flink_equal_the_embedded_run(
+    cluster: FlinkCluster, broker: Broker, tmp_path: Path
+) -> None:
+    spec = importlib.util.spec_from_file_location("hyperliquid", HYPERLIQUID)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path / "embedded"
+    folder.mkdir()
+    module.write(folder, None if os.environ.get("SEAWALL_ACCOUNTS") else 5_000)  # the whole export takes minutes
+    done = seawall("run", folder / "desk.toml", timeout=900)
+    assert done.returncode == 0, done.stderr
+    whole(cluster, FlinkRun(folder, tmp_path / "kafka", broker))
+
+
+def whole(cluster: FlinkCluster, run: FlinkRun) -> None:
+    """Decide and seal a run on Flink, and compare every topic."""
+    began = time.monotonic()
+    run.decide(cluster, "--parallelism", "2", seconds=1000)
+    decided = time.monotonic() - began
+    run.decide(cluster, dataflow="seal", seconds=1000)
+    assert run.differences() == []
+    print(f"{run.slices} slices, {run.audit} audit records: decided in {decided:.0f} s, the start of the job included")
 
 
 @pytest.mark.soak

@@ -3,8 +3,8 @@
     python ops/benchmarks/flink_throughput.py [--scale 0.1] [--slices 400] [--kafka host:port]
 
 Slices of 1,000 fills and 1,000 marks in 4 shards (`risk_throughput.py`). The book is loaded first; then the clock runs
-from the first decided slice of the rest to the last, as the audit on Kafka shows them: starting a job is not counted. One
-TaskManager, one slot: one Python on either engine. The core reads from memory and writes nowhere.
+from the first decided slice of the rest to the last, as the audit on Kafka shows them: starting a job is not counted.
+One TaskManager, one slot: one Python on either engine. The core reads from memory and writes nowhere.
 """
 
 import argparse
@@ -45,12 +45,10 @@ def put(bus, items):
     last = {k: at for at, (k, _) in enumerate(items)}
     writer = bus.writer([("journal", k) for k in range(SHARDS)])
     for at, (k, value) in enumerate(items):
-        if last[k] == at:
-            piece = DECODE(value)
-            piece.end = True
-            value = encode_slice(piece)
+        piece = DECODE(value)
+        piece.end = last[k] == at
         seq = writer.end("journal", k)
-        writer.append("journal", k, str(k), value, {"seawall-id": f"{k}-{seq}-0", "seawall-n": str(seq)})
+        writer.append("journal", k, str(k), encode_slice(piece), {"seawall-id": f"{k}-{seq}-0", "seawall-n": str(seq)})
         if at % 64 == 63:
             writer.flush()
     writer.flush()

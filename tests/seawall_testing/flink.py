@@ -66,10 +66,10 @@ class FlinkRun:
         assert {"journal", "audit"} <= {topic for topic, _ in found}
         return differences(self._compared(found, sealed), self._compared(self.wanted, sealed))
 
-    def decide(self, cluster: FlinkCluster, *options: str, dataflow: str = "risk") -> None:
+    def decide(self, cluster: FlinkCluster, *options: str, dataflow: str = "risk", seconds: float = JOB_S) -> None:
         """Run one dataflow to its end."""
         job = cluster.submit(dataflow, self.path, "--bounded", *options)
-        cluster.rest.wait(job, JOB_S)
+        cluster.rest.wait(job, seconds)
 
     def resume(self, cluster: FlinkCluster, restore: str, *options: str) -> None:
         """Go on from a savepoint or a checkpoint until all is decided, then stop.
