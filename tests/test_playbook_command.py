@@ -1,6 +1,7 @@
 """``seawall playbook``: the ready playbooks hold their own cases, and lint finds what is wrong with others."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,15 @@ from seawall.ops.cli import app
 from seawall.ops.playbook_cases import run_cases
 from seawall.schemas.configuration import load_playbook, load_response
 from seawall.schemas.errors import UsageError
+from seawall.schemas.measures import FORECASTS
 from seawall.schemas.playbook import read_playbook, read_response
+from seawall.schemas.thresholds import read_limits
 from seawall_testing.desk import Json
 from seawall_testing.playbooks import at_level, rule
 
 LIBRARY = Path(__file__).resolve().parents[1] / "ops" / "playbooks"
 READY = ("venue_outage", "stablecoin_depeg", "flash_crash", "client_default", "feed_failure", "model_drift",
-         "fat_finger", "collateral_spiral")  # fmt: skip
+         "fat_finger", "collateral_spiral", "early_tightening")  # fmt: skip
 runner = CliRunner()
 
 
@@ -182,3 +185,15 @@ def test_lint_on_the_command_line_exits_1_where_it_finds_something(tmp_path: Pat
     assert "p.toml [[rule]] stop: no way out" in done.stdout
     (tmp_path / "p.toml").write_text(BOOK)
     assert runner.invoke(app, ["playbook", "lint", str(tmp_path / "p.toml"), "--json"]).stdout.strip() == "[]"
+
+
+def test_the_limits_that_early_tightening_asks_for_are_ones_that_forecasts_can_meet() -> None:
+    head = (LIBRARY / "early_tightening.toml").read_text().split("\n[response]")[0]
+    text = "\n".join(
+        line.removeprefix("#").removeprefix("   ") for line in head.splitlines() if line.startswith("#   ")
+    )
+    limits = read_limits(tomllib.loads(text), "early_tightening.toml")
+    assert {limit["measure"] for limit in limits} <= FORECASTS
+    named = {limit["id"] for limit in limits}
+    rules = load_playbook(LIBRARY / "early_tightening.toml", sorted(named))
+    assert {rule["when"]["limit"] for rule in rules if "limit" in rule["when"]} == named
