@@ -14,6 +14,7 @@ from rich.table import Table as View
 
 from seawall.connectors.bus import Bus
 from seawall.ops.limits import time_text
+from seawall.ops.systemic import cascade, cascade_words, print_systemic
 from seawall.ops.verification.replay import read_all
 from seawall.schemas.errors import UsageError
 
@@ -34,15 +35,21 @@ LOWERS = {
     "earlier_breaches": "broke before",
 }
 STRONG = 0.05  # of log-odds: less is no reason
+GROWN = 1.05  # what becomes of a move: less is not worth a line
 
 
 class Report(NamedTuple):
-    """What is said of each account, level and horizon, likeliest first, and the scores of each level and horizon."""
+    """What is said of each account, level and horizon, likeliest first, and the scores of each level and horizon.
+
+    ``systemic`` is the last composite with its parts, ``cascades`` what a move of each underlying becomes.
+    """
 
     as_of_us: int
     forecasts: list[dict[str, Any]]
     scores: list[dict[str, Any]]
     quantiles: list[dict[str, Any]]
+    systemic: dict[str, Any] | None
+    cascades: list[dict[str, Any]]
 
 
 def report(bus: Bus, as_of_us: int | None) -> Report:
@@ -55,7 +62,8 @@ def report(bus: Bus, as_of_us: int | None) -> Report:
     """
     standing: dict[tuple[str, str, int], dict[str, Any]] = {}
     scores: dict[int, dict[str, Any]] = {}
-    last_us = 0
+    cascades: dict[str, dict[str, Any]] = {}
+    systemic, last_us = None, 0
     for value in _records(bus, as_of_us):
         last_us = max(last_us, value["as_of_us"])
         for row in value["forecasts"]:
@@ -66,11 +74,14 @@ def report(bus: Bus, as_of_us: int | None) -> Report:
                 standing[row["scope"], row["level"], row["horizon_s"]] = row | {"since_us": value["as_of_us"]}
         if "scores" in value:
             scores[value["shard"]] = value
+        systemic = value.get("systemic", systemic)
+        cascades |= {row["scope"]: cascade(row) for row in value.get("liquidations", ())}
     if not last_us:
         raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
     rows = sorted(standing.values(), key=lambda row: (-row["probability"], row["scope"], row["horizon_s"]))
     quantiles = scores.get(0, {}).get("quantiles", [])
-    return Report(last_us, rows, _together([one["scores"] for _, one in sorted(scores.items())]), quantiles)
+    summed = _together([one["scores"] for _, one in sorted(scores.items())])
+    return Report(last_us, rows, summed, quantiles, systemic, list(cascades.values()))
 
 
 def _records(bus: Bus, as_of_us: int | None) -> Iterator[dict[str, Any]]:
@@ -123,7 +134,7 @@ def reasons(row: dict[str, Any]) -> str:
 
 
 def print_report(found: Report, horizon_s: int, top: int, console: Console | None = None) -> None:
-    """Print the likeliest to break within a horizon, and why."""
+    """Print the likeliest to break within a horizon, and why; then systemic stress, and what would feed itself."""
     console = console or Console()
     rows = [row for row in found.forecasts if row["horizon_s"] == horizon_s][:top]
     console.print(f"Forecasts as of {time_text(found.as_of_us)} UTC, within {horizon_s:,} s")
@@ -134,6 +145,11 @@ def print_report(found: Report, horizon_s: int, top: int, console: Console | Non
         head = (row["scope"], row["level"], f"{row['probability']:.4f}", row["state"])
         view.add_row(*head, reasons(row), time_text(row["since_us"]))
     console.print(view if rows else "No account has a margin to lose.")
+    if found.systemic is not None:
+        print_systemic(found.systemic, console)
+    for one in found.cascades:
+        if one["cascade_multiplier"] is None or one["cascade_multiplier"] > GROWN:
+            console.print(cascade_words(one))
 
 
 def print_scores(found: Report, console: Console | None = None) -> None:

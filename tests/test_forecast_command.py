@@ -1,5 +1,6 @@
 """``seawall forecast`` on a run with forecasts: who is next and why, how good that was, what moves would force."""
 
+import io
 import json
 import sqlite3
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from seawall.connectors.bus import open_bus
@@ -14,6 +16,7 @@ from seawall.connectors.trust import load_trust
 from seawall.ops import forecasts
 from seawall.ops.cli import app
 from seawall.ops.run import run
+from seawall.ops.systemic import cascade_words, print_systemic
 from seawall.ops.verification.replay import replay
 from seawall.ops.verification.verify import verify
 from seawall.schemas.configuration import load_configuration
@@ -120,3 +123,33 @@ def test_a_run_without_forecasts_says_which_key_makes_them(tmp_path: Path) -> No
     configuration = load_configuration(begun(tmp_path))
     with pytest.raises(UsageError, match=r"enabled = true under \[forecasts\]"):
         forecasts.report(open_bus(configuration.bus, configuration.directory), None)
+
+
+def test_systemic_stress_and_what_would_feed_itself_are_told_in_words(path: Path) -> None:
+    found = said(path)
+    assert found["systemic"]["parts"]["turbulence"]["state"] == "warming"
+    assert [row["scope"] for row in found["cascades"]] == ["underlying:ETH"]
+    shown = CliRunner().invoke(app, ["forecast", str(path)], env={"COLUMNS": "200"}).stdout
+    assert "Systemic stress 0.00 of 1, calm, above the worst of 0% of the last 2 hours" in shown
+    assert "not known yet: fewer than two days have been seen" in shown
+    assert "underlying:ETH: a move of up to 20 % becomes up to" in shown
+    assert "(depth assumed)" in shown
+
+
+def test_parts_that_raise_the_composite_most_stand_first() -> None:
+    known = {"turbulence": (16.0, 0.6), "absorption_ratio": (0.9, 0.9), "network_centrality": (0.2, 0.4)}
+    parts = {name: {"value": a, "score": b, "weight": 0.5, "state": "ready"} for name, (a, b) in known.items()}
+    row = {"systemic_stress": 0.7, "rank": 0.99, "hours": 720, "most_central": "hub", "parts": parts}
+    out = io.StringIO()
+    print_systemic(row, Console(width=160, file=out))
+    text = out.getvalue()
+    assert "0.70 of 1, alarm, above the worst of 99% of the last 720 hours" in text
+    assert text.index("explains 90%") < text.index("4.0 times as large as usual") < text.index("the default of hub")
+
+
+def test_a_move_that_does_not_end_is_said_to_be_without_end() -> None:
+    row = {"scope": "underlying:BTC", "cascade_multiplier": None, "diverges_at": -0.07, "depth_known": True}
+    assert (
+        cascade_words(row)
+        == "underlying:BTC: a move of up to 20 % would not come to rest, from -7% on it does not stop"
+    )

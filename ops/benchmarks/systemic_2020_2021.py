@@ -241,7 +241,8 @@ perpetuals, played through the live state minute by minute. The alarm level is {
 ![Market, composite and scores of its parts](systemic_2020_2021.png)
 
 """
-TAIL = """## What this is worth
+TAIL = """
+## What this is worth
 
 Formulas, weights and the other anchors were set before the first run. The anchor at which turbulence counts as a crisis
 was moved from 4 to 6 typical deviations after it, because with 4 these two months were 24 times above the alarm level:
