@@ -88,6 +88,38 @@ def test_the_cascade_ends_where_one_round_after_another_ends(depth: float) -> No
         assert ends[at] == pytest.approx(rounds(forced, depth, STEPS[at]), rel=1e-6)
 
 
+def simulated(health: np.ndarray, size: np.ndarray, depth: float, move: float, shift: float) -> float:
+    """Simulate account by account, as on an exchange: whoever's margin is gone is sold, which moves the price again.
+
+    ``shift`` moves everybody's point of liquidation: what the map takes to grow between two steps happens at one.
+    """
+    beyond = health <= 0
+    held, moved, sold = size.copy(), move, 0.0
+    while True:
+        due = ~beyond & (held > 0) & (health + size * (1 - RATE) * (moved + shift) <= 0)
+        if not due.any() or moved <= -END_MAX:
+            return moved if moved > -END_MAX else -np.inf
+        for account in due.nonzero()[0]:
+            sold += held[account]
+            held[account] = 0.0
+        moved = move - DEPTH_SPAN / depth * sold
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("depth", [15.0, 60.0, 1000.0])
+def test_the_cascade_is_that_of_liquidating_account_after_account(seed: int, depth: float) -> None:
+    rng = np.random.default_rng(seed)
+    size, leverage = rng.lognormal(4, 1, 12), rng.uniform(1.2, 15.0, 12)
+    health = size / leverage - RATE * size
+    held = Exposed(np.arange(12), np.zeros(12, dtype=np.int64), size, RATE * size)
+    forced = liquidation_map(held, health, size * (1 - RATE), 1, MOVES)
+    ends = cascade(forced, np.array([depth]), MOVES)[0]
+    for at in range(0, 50):
+        if STEPS[at] > -0.49:  # further moves lie beyond the map
+            low, high = (simulated(health, size, depth, STEPS[at], shift) for shift in (-0.0101, 0.0101))
+            assert low - 1e-9 <= ends[at] <= high + 1e-9 or ends[at] <= -0.5
+
+
 def test_a_thin_market_multiplies_a_move_and_a_thinner_one_never_comes_to_rest() -> None:
     held, health = books(9, 40, 1, 40)
     forced = liquidation_map(held, np.abs(health) + 1, held.gain - held.margin, 1, MOVES)

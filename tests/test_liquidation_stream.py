@@ -108,6 +108,17 @@ def test_nothing_spans_shards_where_nothing_is_forecast(tmp_path: Path) -> None:
     assert len(found.systemic.snapshot()) < 500
 
 
+def test_the_map_is_who_is_beyond_its_margin_when_the_whole_book_is_revalued_at_a_moved_price(tmp_path: Path) -> None:
+    """Full revaluation by the ledger itself: the price is moved in the input, and margin ratios are looked up."""
+    known = published(run_core(tmp_path, *desk(0), **ON))[-1]["liquidations"][0]
+    for move in (-0.3, -0.17, -0.02, 0.0, 0.25):
+        moved = mark(T0 + 5 * SECOND, f"{100 * (1 + move):.6f}")
+        found = run_core(tmp_path / f"{move}", *desk(0), moved)
+        forced = sum(found.measures(f"account:a{at}")["margin_ratio"] >= 1.0 for at in range(ACCOUNTS))
+        assert known["alone_sold"][STEPS.index(move)] == pytest.approx(100 * forced)
+        assert (forced > 0) == (move < 0)
+
+
 def test_underlyings_that_one_shard_has_yet_to_meet_are_added_up() -> None:
     small = cs.ShardMap(np.ones((4, 1, len(STEPS))), np.ones(1))
     large = cs.ShardMap(np.full((4, 2, len(STEPS)), 2.0), np.full(2, 2.0))

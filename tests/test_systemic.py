@@ -1,6 +1,10 @@
 """Systemic indicators: turbulence, absorption, stretch, pegs and contagion against their formulas; one composite."""
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +225,38 @@ def test_indicators_go_on_from_a_snapshot_with_the_same_bits() -> None:
             part = Systemic()
             part.restore(kept)
     assert pack("x", {"state": whole.snapshot()}) == pack("x", {"state": part.snapshot()})
+
+
+WORKER = """
+import hashlib
+import sys
+sys.path[:0] = [sys.argv[1]]
+from test_systemic import digest
+print(digest())
+"""
+
+
+def digest() -> str:
+    """Return a hash of the state after a hundred hours of forty assets, perpetuals and a network."""
+    rng, state = np.random.default_rng(8), Systemic()
+    claims = [
+        (f"n{a}", f"n{b}", float(w)) for a, b, w in zip(*rng.integers(0, 30, (2, 200)), rng.random(200), strict=True)
+    ]
+    funds = {f"n{at}": 1.0 + at for at in range(30)}
+    for hour, price in enumerate(100 + rng.random((100, 40)).cumsum(axis=0)):
+        known = told(price=price, funding=rng.random(9), interest=rng.random(9), claims=claims, own_funds=funds)
+        state.look(60 * hour, known)
+    return hashlib.sha256(pack("x", {"state": [state.snapshot(), state.stress]})).hexdigest()
+
+
+def test_the_bits_do_not_depend_on_the_features_of_the_processor() -> None:
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    features = " ".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": features}
+    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == digest()
 
 
 # --- in the stream ----------------------------------------------------------------------------------------------------
