@@ -18,7 +18,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from seawall.connectors.appending import DERIVED, RecordWriter, check_audit, check_outputs, written_topics
 from seawall.connectors.bus import Bus, Writer, open_bus
-from seawall.connectors.failures import noted
+from seawall.connectors.failures import failures, noted
 from seawall.connectors.placement import engine_key
 from seawall.connectors.replica import Replica, ReplicaPartition
 from seawall.schemas.errors import BusError, SnapshotError
@@ -293,8 +293,14 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
         self._writer.flush()
 
     def close(self) -> None:
-        """Let the partitions go."""
-        self._writer.close()
+        """Let the partitions go; what goes wrong is noted, because the engine aborts the process where this raises.
+
+        What its states stand on was flushed before; what a failed transaction held is made again.
+        """
+        try:
+            self._writer.close()
+        except BusError as error:
+            failures.append(error)
         self._bus.close()
 
 

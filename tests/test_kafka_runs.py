@@ -27,26 +27,30 @@ def same_on_kafka(folder: Path, broker: Broker, tmp_path: Path, *options: str) -
     return path
 
 
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on the embedded bus."""
+    path = crisis.write_crisis(tmp_path_factory.mktemp("embedded") / "run", 20, per_second=30, shards=4)
+    assert seawall("run", path).returncode == 0
+    return path.parent
+
+
 def test_a_run_on_kafka_equals_the_run_on_the_embedded_bus_and_a_second_run_changes_nothing(
-    broker: Broker, tmp_path: Path
+    embedded: Path, broker: Broker, tmp_path: Path
 ) -> None:
-    embedded = crisis.write_crisis(tmp_path / "embedded", 20, per_second=30, shards=4)
-    assert seawall("run", embedded).returncode == 0
-    path = same_on_kafka(embedded.parent, broker, tmp_path)
+    path = same_on_kafka(embedded, broker, tmp_path)
     for command in ("verify", "replay", "run"):
         done = seawall(command, path)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     url = path.read_text().splitlines()[0].split('"')[1]
-    assert differences(contents(path.parent, url=url), contents(embedded.parent)) == []
+    assert differences(contents(path.parent, url=url), contents(embedded)) == []
 
 
 @pytest.mark.parametrize("options", [("--workers", "2"), ("--processes", "2")], ids=["2 workers", "2 processes"])
 def test_workers_and_processes_change_no_byte_on_kafka(
-    broker: Broker, tmp_path: Path, options: tuple[str, str]
+    embedded: Path, broker: Broker, tmp_path: Path, options: tuple[str, str]
 ) -> None:
-    embedded = crisis.write_crisis(tmp_path / "embedded", 20, per_second=30, shards=4)
-    assert seawall("run", embedded).returncode == 0
-    same_on_kafka(embedded.parent, broker, tmp_path, *options)
+    same_on_kafka(embedded, broker, tmp_path, *options)
 
 
 @pytest.mark.soak

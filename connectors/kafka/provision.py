@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
@@ -94,7 +94,7 @@ def create(clients: Clients, partitions: Mapping[str, int]) -> None:
         The cluster refuses.
     """
     admin = clients.admin()
-    brokers = len(admin.list_topics(timeout=CALL_S).brokers)
+    brokers = len(_cluster(clients, admin).brokers)
     wanted = []
     for topic, count in partitions.items():
         replication, settings = topic_settings(clients, topic, brokers)
@@ -105,14 +105,22 @@ def create(clients: Clients, partitions: Mapping[str, int]) -> None:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # else another process was faster
                 raise clients.failed(f"the topic {name} cannot be made", error) from error
-    _await_leaders(admin, {clients.address.topic(topic): count for topic, count in partitions.items()})
+    _await_leaders(clients, admin, {clients.address.topic(topic): count for topic, count in partitions.items()})
 
 
-def _await_leaders(admin: AdminClient, wanted: Mapping[str, int]) -> None:
+def _cluster(clients: Clients, admin: AdminClient) -> ClusterMetadata:
+    """Return which brokers and topics there are."""
+    try:
+        return admin.list_topics(timeout=CALL_S)
+    except KafkaException as error:
+        raise clients.failed("topics cannot be listed", error, admin) from error
+
+
+def _await_leaders(clients: Clients, admin: AdminClient, wanted: Mapping[str, int]) -> None:
     """Wait until every partition has a leader: before that it cannot be read or written."""
     deadline = time.monotonic() + CALL_S
     while time.monotonic() < deadline:
-        topics = admin.list_topics(timeout=CALL_S).topics
+        topics = _cluster(clients, admin).topics
         led = {name: sum(part.leader >= 0 for part in topic.partitions.values()) for name, topic in topics.items()}
         if all(led.get(name) == count for name, count in wanted.items()):
             return
@@ -127,7 +135,7 @@ def check(clients: Clients, standing: Mapping[str, int], partitions: Mapping[str
     there = {topic: name for topic, name in names.items() if name in standing}
     if not there:
         return found
-    cluster = admin.list_topics(timeout=CALL_S)
+    cluster = _cluster(clients, admin)
     resources = {topic: ConfigResource(ResourceType.TOPIC, name) for topic, name in there.items()}
     described = admin.describe_configs(list(resources.values()), request_timeout=CALL_S)
     for topic, name in there.items():

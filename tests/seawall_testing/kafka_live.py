@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -44,6 +44,21 @@ def write_live(folder: Path, url: str, **top: object) -> Path:
     for made in admin.create_topics([NewTopic(name, PARTITIONS, -1) for name in topics]).values():
         made.result(30)
     return path
+
+
+def fill(name: str) -> bytes:
+    """Return a fill of now."""
+    body = {"type": "fill", "event_time_us": time.time_ns() // 1000, "fill_id": name, "account": ACCOUNTS[0]}
+    return json.dumps({**body, "instrument": "ETH-PERP", "side": "buy", "quantity": "0.5", "price": "100"}).encode()
+
+
+def end_on_cluster(address: str, place: TopicPartition) -> int:
+    """Return the cluster's own offset after all that stands in a partition."""
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "look", "log_level": 0})
+    try:
+        return consumer.get_watermark_offsets(place, timeout=30)[1]
+    finally:
+        consumer.close()
 
 
 def input_topics(url: str) -> list[str]:
