@@ -21,6 +21,9 @@ from test_kafka_bus import append, bus_url, opened
 from test_kafka_kills import Running
 
 from seawall.connectors.bus import open_bus
+from seawall.connectors.kafka import provision
+from seawall.connectors.kafka.address import parse_address
+from seawall.connectors.kafka.clients import Clients
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.errors import BusError
 from seawall_testing import crisis, kafka_live
@@ -70,6 +73,19 @@ def test_a_broker_that_is_down_at_the_start_stops_the_run_in_one_line(
     done = seawall("run", path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "start the cluster, or correct bus" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_broker_that_dies_while_topics_are_made_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provision, "CALL_S", 1.0)
+    clients = Clients(parse_address(f"kafka://{UNUSED}/x", tmp_path))
+    for ask in (
+        lambda: provision.create(clients, {"journal": 1}),
+        lambda: provision.check(clients, {"x.audit": 1}, {"audit": 1}),
+    ):
+        with pytest.raises(BusError, match=r"topics cannot be listed: .*start the cluster, or correct bus"):
+            ask()
 
 
 @pytest.mark.timeout(600)
