@@ -88,6 +88,7 @@ def job_manager_killed(cluster: FlinkCluster, run: FlinkRun, kills: int, seed: i
     run.resume(cluster, checkpoint, "--parallelism", "2")
 
 
+@pytest.mark.soak
 def test_a_job_manager_that_was_killed_goes_on_from_the_last_checkpoint_and_changes_no_byte(
     cluster: FlinkCluster, run: FlinkRun
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_job_manager_that_was_killed_goes_on_from_the_last_checkpoint_and_chan
     assert run.differences(sealed=False) == []
 
 
+@pytest.mark.soak
 def test_a_job_stopped_at_a_savepoint_goes_on_with_two_subtasks_instead_of_one(
     cluster: FlinkCluster, run: FlinkRun
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_job_stopped_at_a_savepoint_goes_on_with_two_subtasks_instead_of_one(
     assert run.differences(sealed=False) == []
 
 
+@pytest.mark.soak
 def test_a_run_half_on_bytewax_then_on_flink_and_back_gives_the_topics_of_one_run(
     cluster: FlinkCluster, run: FlinkRun
 ) -> None:

@@ -77,6 +77,7 @@ class FlinkRun:
         Flink's Kafka source never ends where it was restored from one, so this job is not a bounded one.
         """
         job = cluster.submit("risk", self.path, *options, restore=restore)
+        wait_for(lambda: cluster.rest.checkpoints(job) > 0, JOB_S)  # until then there is nothing to stop
         wait_for(lambda: self.decided() >= self.audit, JOB_S)
         cluster.rest.stop(job)
 
