@@ -101,7 +101,7 @@ def benchmark() -> ModuleType:
 def test_in_may_2021_the_ready_playbook_keeps_clients_from_owing_without_a_storm_and_without_flapping() -> None:
     module = benchmark()
     crash = module.CRASHES["may_2021"]._replace(start="2021-05-19T12:30", end="2021-05-19T13:15")
-    without, with_it = (module.play(crash, obeys) for obeys in (False, True))
+    without, with_it = (module.play(crash, playbook) for playbook in (None, "client_default"))
     assert without.shortfall_max > 1_000_000
     assert with_it.shortfall_max < 0.25 * without.shortfall_max
     assert with_it.peaks["firm"] <= without.peaks["firm"]
