@@ -8,9 +8,9 @@ book is ``BOOK`` in gross notional. BTC and ETH keep their market, other coins t
 recording. Prices are the bars' open, low and high in the order that their direction suggests, and close, joined by
 straight lines, every 20 seconds where bars are minutes and every minute where they are hours. Circuit breakers are
 those of ``market``, on these prices; what venues did is in ``STORY``. Put on top, so that every playbook has its
-incident: at the low of bitcoin the venue takes a tenth of our hedge in it away (auto-deleveraging), and just before it a
-client sends an order for ten times its largest position, which is filled after two seconds; a coin's model drifts when
-its first breaker trips; and the reserves of USDT are doubted at the first breaker of bitcoin. Visible depth is a hundredth of the hour's traded value. The house holds the
+incident: at the low of bitcoin the venue takes a tenth of our hedge in it away (auto-deleveraging), a minute before it
+a client sends an order for ten times its largest position, which is filled after two seconds; a coin's model drifts
+when its first breaker trips; and the reserves of USDT are doubted at the first breaker of bitcoin. Visible depth is a hundredth of the hour's traded value. The house holds the
 opposite of every client at one venue. A client that is called pays within an hour what it has aside: half of what it
 paid in at first for one in three, nothing for the others.
 
@@ -70,7 +70,7 @@ CRASHES = {
         "*.csv.gz",
         "2021-05-19T09:00",
         "2021-05-19T18:00",
-        ("2021-05-19T12:00", "2021-05-19T15:00"),
+        ("2021-05-19T12:30", "2021-05-19T14:00"),
         20,
     ),
 }
@@ -78,7 +78,7 @@ CRASHES = {
 # the second leg of March 2020, exchanges were slow in May 2021), the minutes are ours.
 STORY = {
     "march_2020": [("2020-03-13T02:00", "degraded"), ("2020-03-13T02:16", "down"), ("2020-03-13T02:41", "up")],
-    "may_2021": [("2021-05-19T12:55", "degraded"), ("2021-05-19T14:20", "up")],
+    "may_2021": [("2021-05-19T12:55", "degraded"), ("2021-05-19T13:40", "up")],
 }
 LIMITS = """
 [[limit]]
