@@ -10,9 +10,11 @@ straight lines, every 20 seconds where bars are minutes and every minute where t
 those of ``market``, on these prices; what venues did is in ``STORY``. Put on top, so that every playbook has its
 incident: at the low of bitcoin the venue takes a tenth of our hedge in it away (auto-deleveraging), a minute before it
 a client sends an order for ten times its largest position, which is filled after two seconds; a coin's model drifts
-when its first breaker trips; and the reserves of USDT are doubted at the first breaker of bitcoin. Visible depth is a hundredth of the hour's traded value. The house holds the
-opposite of every client at one venue. A client that is called pays within an hour what it has aside: half of what it
-paid in at first for one in three, nothing for the others.
+when its first breaker trips; and the reserves of USDT are doubted at the first breaker of bitcoin.
+
+Visible depth is a hundredth of the hour's traded value. The house holds the opposite of every client at one venue. A
+client that is called pays within an hour what it has aside: half of what it paid in at first for one in three, nothing
+for the others.
 
 Playbooks are as they ship, the limits stand below; all runs have the same prices, clients and story. ``--worst`` plays
 the worst hours only.
