@@ -135,19 +135,20 @@ hard = 25
 
 [[limit]]
 id = "working-orders"
-scope = "account:*"
+scope = "account:client-03/main"
 measure = "worst_case_notional"
-warning = 40_000_000
-soft = 150_000_000
-hard = 300_000_000
+warning = 15_000_000
+soft = 20_000_000
+hard = 30_000_000
 
 [[limit]]
 id = "traded-per-minute"
-scope = "account:*"
+scope = "account:client-03/main"
 measure = "gross_notional"
 window_s = 60
-hard = 100_000_000
+hard = 20_000_000
 """
+# The account with the largest position in bitcoin has limits of its own: it is the one that errs.
 
 
 def bars(data: Path, crash: Crash) -> dict[str, Bars]:
