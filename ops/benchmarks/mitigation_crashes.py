@@ -39,7 +39,8 @@ from seawall.schemas.markets import MarketTerms
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PLAYBOOKS = Path(__file__).resolve().parents[1] / "playbooks"
-READY = sorted(file.stem for file in PLAYBOOKS.glob("*.toml") if not file.stem.endswith(".cases"))
+READY = ("client_default", "collateral_spiral", "fat_finger", "feed_failure", "flash_crash", "model_drift",
+         "stablecoin_depeg", "venue_outage")  # fmt: skip
 BOOK = 100_000_000.0
 CLIENTS = 60
 LEVERAGE_MAX, LEVERAGE_MIN = 10.0, 1.0
