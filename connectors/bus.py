@@ -137,7 +137,8 @@ def open_bus(url: str, base: Path) -> Bus:
     Parameters
     ----------
     url
-        ``sqlite:PATH``, relative to ``base``, or ``kafka://HOST:PORT[/PREFIX][?settings=FILE]``.
+        ``sqlite:PATH`` and ``backup:FOLDER`` (read only), relative to ``base``, or
+        ``kafka://HOST:PORT[/PREFIX][?settings=FILE]``.
     base
         The folder of the configuration.
 
@@ -155,6 +156,10 @@ def open_bus(url: str, base: Path) -> Bus:
         from seawall.connectors.kafka.bus import KafkaBus
 
         return KafkaBus(url, base)
+    if scheme == "backup" and rest:
+        from seawall.connectors.backups import BackupBus
+
+        return BackupBus(base / rest)
     raise UsageError(f'bus = "{url}" names no bus; use "sqlite:seawall.db" or "kafka://host:9092/desk"')
 
 

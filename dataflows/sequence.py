@@ -64,6 +64,8 @@ class Sequencer:
         What to read and how to cut it.
     bus
         Where journal and rejects stand, and live topics.
+    standing
+        What an earlier fold of this journal returned.
     take
         Fence whoever cuts this journal, where the bus can.
     clock
@@ -81,14 +83,21 @@ class Sequencer:
     Each flush is one transaction of whole steps over all shards, so after a crash all shards stand at the same tick.
     """
 
-    def __init__(self, configuration: Configuration, bus: Bus, clock: Clock = wall_clock, take: bool = False) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        bus: Bus,
+        clock: Clock = wall_clock,
+        take: bool = False,
+        standing: Standing | None = None,
+    ) -> None:
         self._configuration, self._bus, self._clock = configuration, bus, clock
         self._shards = configuration.shards
         written = [("journal", shard) for shard in range(self._shards)]
         self._writer = bus.writer([*written, ("rejects", self._shards)], take)
         try:
             self._writer.end("journal", 0)  # from here on no earlier sequencer writes: what is folded is all there is
-            self.standing = fold(bus, self._shards)
+            self.standing = fold(bus, self._shards, standing)
             key_set = self._key_set()
             event = journaled(configuration, self.standing.configuration, key_set)
             self._feeds = load_feeds(configuration)
@@ -365,8 +374,15 @@ def merge(sources: list[Iterator[Item]]) -> Iterator[Item]:
     return sources[0] if len(sources) == 1 else heapq.merge(*sources)
 
 
-def fold(bus: Bus, shards: int) -> Standing:
+def fold(bus: Bus, shards: int, standing: Standing | None = None, follow: bool = False) -> Standing:
     """Return where the journal stands.
+
+    Parameters
+    ----------
+    standing
+        What an earlier fold returned, to go on from there.
+    follow
+        Look at what has arrived as one who follows: cheaper, and the newest records may be left for the next time.
 
     Raises
     ------
@@ -378,9 +394,9 @@ def fold(bus: Bus, shards: int) -> Standing:
     partitions = bus.partitions("journal")
     if partitions and partitions[-1] >= shards:
         raise UsageError(f"shards is {shards} but the journal has partition {partitions[-1]}; set shards back")
-    standing = Standing(shards)
+    standing = standing or Standing(shards)
     for shard in range(shards):
-        for value in _values(bus, shard):
+        for value in _values(bus, shard, standing.seqs[shard], follow):
             try:
                 standing.apply(shard, value)
             except msgspec.MsgspecError as error:
@@ -398,9 +414,9 @@ def flow(path: str) -> "Dataflow":
     return build(configuration, lambda: Sequencer(configuration, open_bus(configuration.bus, configuration.directory)))
 
 
-def _values(bus: Bus, shard: int) -> Iterable[bytes]:
-    offset = 0
-    while records := bus.read("journal", shard, offset, READ_RECORDS):
+def _values(bus: Bus, shard: int, offset: int, follow: bool) -> Iterable[bytes]:
+    read = bus.tail if follow else bus.read
+    while records := read("journal", shard, offset, READ_RECORDS):
         for record in records:
             yield record.value
         offset = records[-1].offset + 1

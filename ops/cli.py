@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -367,9 +369,6 @@ def migrate(
     if to:
         _change_engine(where, target, to, as_json)
         return
-    from rich.console import Console
-    from rich.progress import Progress
-
     from seawall.ops import migrate as mover
     from seawall.schemas.configuration import RUN_FILE, load_configuration
     from seawall.schemas.configuration import where as find
@@ -377,9 +376,8 @@ def migrate(
     if target is None:
         raise UsageError("name the configuration with the other bus, or an engine with --to")
     source, new = find(where), load_configuration(target)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
-        bar = shown.add_task(f"to {new.bus}", total=None)
-        moved = mover.migrate(source, new, lambda count: shown.advance(bar, count))
+    with _progress(f"to {new.bus}") as seen:
+        moved = mover.migrate(source, new, seen)
     mover.save(new, new.directory / RUN_FILE)
     if as_json:
         print(mover.as_json(moved, new))
@@ -402,6 +400,57 @@ def _change_engine(where: Path, target: Path | None, engine: str, as_json: bool)
         print(json.dumps({"engine": engine, "places": places}))
     else:
         print(f"{len(places)} states stand where {engine} finds them; they go on after {places}")
+
+
+@app.command()
+def backup(
+    where: Where,
+    to: Annotated[Path, typer.Option("--to", help="The folder that the objects go to.")],
+    as_json: Json = False,
+) -> None:
+    """Add to a backup what came since it was last made; dataflows may be running.
+
+    Private keys are left out: they are kept elsewhere. Example: seawall backup desk.toml --to /mnt/backup/desk
+    """
+    from seawall.ops import backup as keeper
+    from seawall.schemas.configuration import where as find
+
+    with _progress(f"to {to}") as seen:
+        made = keeper.back_up(find(where), to, seen)
+    if as_json:
+        print(json.dumps(made._asdict()))
+        return
+    for line in made.left_out:
+        _say(f"left out: {line}")
+    print(f"backup {made.number}: {sum(made.records.values()):,} new records, {made.files} files in {to}")
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="BACKUP", help="What `seawall backup` has written.")],
+    into: Annotated[Path, typer.Option("--into", help="An empty folder for the run.")],
+    bus: Annotated[str, typer.Option("--bus", help="Another bus than the configuration names.")] = "",
+) -> None:
+    """Bring a backup back into an empty folder and an empty bus, and compare every record.
+
+    Example: seawall restore /mnt/backup/desk --into desk-again
+    """
+    from seawall.ops import backup as keeper
+
+    with _progress(f"into {into}") as seen:
+        configuration = keeper.restore(folder, into, bus, seen)
+    print(f"restored and compared; bring the private keys back, then run: seawall run {configuration.path}")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int], None]]:
+    """Show how many records were handled, where somebody looks."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
+        bar = shown.add_task(what, total=None)
+        yield lambda count: shown.advance(bar, count)
 
 
 @app.command()

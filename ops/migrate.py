@@ -61,22 +61,32 @@ def migrate(source: Configuration, target: Configuration, seen: Seen = lambda co
         raise UsageError(f"{source.bus} holds no records; there is nothing to move")
     locks = begin.writer([(place.topic, place.partition) for place in places])
     try:
-        there.provide(_wanted(target, places), make=target.environment == "dev")
         mark = Mark(COPYING, bus_of(source), bus_of(target))
-        _check_nothing_else(there, places, target)
+        make_room(there, places, target)
         write_mark(source.directory, mark)
-        for topic, group in itertools.groupby(places, key=lambda place: place.topic):
-            _copy(begin, there, topic, list(group), seen)
-        for place in places:
-            _compare(begin, there, place, place.end, seen)
-            if there.end(place.topic, place.partition) != place.end:
-                raise Divergence(f"{place.topic}/{place.partition} grew meanwhile; stop whoever writes there")
+        copy_all(begin, there, places, seen)
         write_mark(source.directory, mark._replace(state=MOVED))
     finally:
         locks.close()
         begin.close()
         there.close()
     return {topic: sum(p.end for p in group) for topic, group in itertools.groupby(places, key=lambda p: p.topic)}
+
+
+def make_room(there: Bus, places: list[Place], target: Configuration) -> None:
+    """Make the topics of a development target; raise Divergence where it holds partitions that are not copied."""
+    there.provide(_wanted(target, places), make=target.environment == "dev")
+    _check_nothing_else(there, places, target)
+
+
+def copy_all(begin: Bus, there: Bus, places: list[Place], seen: Seen) -> None:
+    """Copy partitions in the order given, then read back and compare every record."""
+    for topic, group in itertools.groupby(places, key=lambda place: place.topic):
+        _copy(begin, there, topic, list(group), seen)
+    for place in places:
+        _compare(begin, there, place, place.end, seen)
+        if there.end(place.topic, place.partition) != place.end:
+            raise Divergence(f"{place.topic}/{place.partition} grew meanwhile; stop whoever writes there")
 
 
 def check_configurations(source: Configuration, target: Configuration) -> None:

@@ -14,10 +14,13 @@ from collections.abc import Callable
 from seawall.connectors.bus import Bus
 from seawall.connectors.logs import last_checkpoint
 from seawall.connectors.replica import RETRY_S, Replica
-from seawall.dataflows.sequence import Sequencer
+from seawall.dataflows.sequence import Sequencer, fold
+from seawall.operators.core.standing import Standing
 from seawall.ops.joins import check_joins
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import PartitionLocked
+
+LOOK_S = 0.1
 
 log = logging.getLogger("seawall")
 
@@ -40,6 +43,7 @@ class StandbySequencer:
     ) -> None:
         self._configuration, self._bus, self._replica, self._begun = configuration, bus, replica, begun
         self._sequencer: Sequencer | None = None
+        self._standing: Standing | None = None
 
     @property
     def slices(self) -> int:
@@ -52,18 +56,19 @@ class StandbySequencer:
         return 0 if self._sequencer is None else self._sequencer.events
 
     def run(self, stop: threading.Event) -> None:
-        """Wait, then work until ``stop`` is set."""
+        """Wait, folding the journal as it grows, then work until ``stop`` is set."""
         shards = range(self._configuration.shards)
         overdue = Overdue(lambda: sum(self._bus.end("journal", shard) for shard in shards), self._replica.takeover_s)
         while not stop.is_set():
+            self._standing = fold(self._bus, len(shards), self._standing, follow=True)
             if self._bus.fences and not overdue():
-                stop.wait(RETRY_S)
+                stop.wait(LOOK_S)
                 continue
             try:
                 check_joins(self._bus, self._configuration)
-                self._sequencer = Sequencer(self._configuration, self._bus, take=True)
+                self._sequencer = Sequencer(self._configuration, self._bus, take=True, standing=self._standing)
             except PartitionLocked:
-                stop.wait(RETRY_S)
+                stop.wait(LOOK_S)
                 continue
             log.warning("replica %s cuts the journal from now on", self._replica.name)
             self._begun()

@@ -44,6 +44,10 @@ class Divergence(BusError):
     """What stands on a topic differs from what the journal gives."""
 
 
+class BackupError(SeawallError):
+    """A backup is incomplete or was changed."""
+
+
 class InvariantError(SeawallError):
     """Seawall itself is wrong; nothing was emitted."""
 
