@@ -107,10 +107,10 @@ def test_a_harmed_backup_is_refused_and_the_object_named(
     elif harm == "cut":
         victim, _ = manifests[0], manifests[0].write_bytes(manifests[0].read_bytes()[:100])
     else:
-        victim, _ = manifests[-1], manifests[-1].rename(manifests[-1].with_name("00000009.json"))
+        victim, _ = manifests[-1], manifests[-2].unlink()
     done = seawall("restore", tmp_path / "b", "--into", tmp_path / "again")
     assert done.returncode == 2
-    assert ("00000009.json" if harm == "manifest" else victim.name) in done.stderr
+    assert victim.name in done.stderr
 
 
 def test_what_is_not_empty_or_no_backup_is_refused(
