@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from seawall.connectors.appending import DERIVED
 from seawall.connectors.backups import BackupBus, Segment, Store
 from seawall.connectors.bus import Bus, open_bus
-from seawall.connectors.engine import DERIVED
 from seawall.connectors.limit_documents import documents_folder
 from seawall.ops.migrate import Place, copy_all, make_room
 from seawall.schemas.configuration import RUN_FILE, Configuration, load_configuration

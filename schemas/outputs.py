@@ -42,4 +42,7 @@ def decode_output(topic: str, value: bytes) -> object:
     """
     types = OUTPUTS[topic]
     second = state_type(value) != STATE if topic == "state" else value.startswith(b'{"shard":"all"')
-    return msgspec.json.decode(value, type=types[-1] if second else types[0])
+    try:
+        return msgspec.json.decode(value, type=types[-1] if second else types[0])
+    except (UnicodeDecodeError, RecursionError) as error:  # which the decoder lets through
+        raise msgspec.DecodeError(str(error)) from None

@@ -140,4 +140,7 @@ def decode_slice(value: bytes) -> Slice:
     msgspec.DecodeError
         When the value is not a slice, or has a field of another type.
     """
-    return _DECODER.decode(value)
+    try:
+        return _DECODER.decode(value)
+    except (UnicodeDecodeError, RecursionError) as error:  # which the decoder lets through
+        raise msgspec.DecodeError(str(error)) from None

@@ -175,7 +175,7 @@ def check_partition(entries: Iterable[bytes], checkpoints: Sequence[Checkpoint])
     for index, entry in enumerate(entries):
         try:
             link = decoder.decode(entry).prev
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             link = ""
         if link != prev:
             yield Finding(

@@ -41,10 +41,15 @@ def unpack(schema: str, data: bytes) -> dict[str, Any]:
         raise SnapshotError(f"a snapshot of {schema} does not start with {MAGIC.decode()}")
     if zlib.crc32(data[8:]) != int.from_bytes(data[4:8], "big"):
         raise SnapshotError(f"a snapshot of {schema} is damaged: its checksum does not match")
-    whole = msgspec.msgpack.decode(data[8:], ext_hook=_decode)
-    if whole["schema"] != schema:
-        raise SnapshotError(f"a snapshot of {whole['schema']} cannot be read as {schema}")
-    state: dict[str, Any] = whole["state"]
+    try:
+        whole = msgspec.msgpack.decode(data[8:], ext_hook=_decode)
+        name, state = whole["schema"], whole["state"]
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise SnapshotError(f"a snapshot of {schema} cannot be decoded: {error}") from error
+    if name != schema:
+        raise SnapshotError(f"a snapshot of {name} cannot be read as {schema}")
+    if not isinstance(state, dict):
+        raise SnapshotError(f"a snapshot of {schema} holds no state")
     return state
 
 

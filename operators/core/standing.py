@@ -64,6 +64,13 @@ _LIMIT = b'{"type":"limit"'
 _decoder: msgspec.json.Decoder[_Folded] = msgspec.json.Decoder(_Folded)
 
 
+def _folded(value: bytes) -> _Folded:
+    try:
+        return _decoder.decode(value)
+    except (UnicodeDecodeError, RecursionError) as error:  # which the decoder lets through
+        raise msgspec.DecodeError(str(error)) from None
+
+
 class Standing:
     """State of the sequencer between two ticks.
 
@@ -116,7 +123,7 @@ class Standing:
         msgspec.DecodeError
             The value is no slice.
         """
-        found = _decoder.decode(value)
+        found = _folded(value)
         if found.seq != self.seqs[shard]:
             raise Gap(f"journal partition {shard}: slice {found.seq} stands where {self.seqs[shard]} belongs")
         self.seqs[shard] += 1
