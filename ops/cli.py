@@ -15,6 +15,7 @@ import seawall
 from seawall.ops.commands import audit as audit_command
 from seawall.ops.commands import backtest as backtest_command
 from seawall.ops.commands import calibrate as calibrate_command
+from seawall.ops.commands import drill as drill_command
 from seawall.ops.commands import keys as keys_command
 from seawall.ops.commands import map as map_command
 from seawall.ops.commands import rejects as rejects_command
@@ -42,6 +43,7 @@ app.add_typer(topics_command.app, name="topics")
 app.command()(backtest_command.backtest)
 app.command()(stress_command.stress)
 app.command()(calibrate_command.calibrate)
+app.command()(drill_command.drill)
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]

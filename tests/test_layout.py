@@ -46,6 +46,7 @@ PACKAGES = {
     "seawall.ops.lab.calibrate": "ops/lab/calibrate",
     "seawall.ops.lab.report": "ops/lab/report",
     "seawall.ops.lab.cascade": "ops/lab/cascade",
+    "seawall.ops.lab.drill": "ops/lab/drill",
     "seawall.ops.lab.stress": "ops/lab/stress",
     "seawall.ops.verification": "ops/verification",
     "seawall.schemas": "schemas",
