@@ -103,6 +103,7 @@ def test_a_cut_bus_is_ridden_out_and_a_frozen_feed_is_told_of(tmp_path: Path) ->
     assert cut["recover_s"] >= cut["held_s"]
     assert freeze["detected_by"] == "an alert says that the mark is stale"
     assert freeze["detect_s"] > 1
+    assert freeze["command_s"] < freeze["recover_s"]
 
 
 @pytest.mark.parametrize(
