@@ -25,6 +25,8 @@ WORDS = {
     "deposits": "paid in lately",
     "order_rate": "trades much",
     "earlier_breaches": "broke before",
+    "trend": "use of the limit rising",
+    "own_record": "broke more often than forecast",
 }
 LOWERS = {
     "distance": "far from the level",
@@ -33,6 +35,8 @@ LOWERS = {
     "deposits": "paid in lately",
     "order_rate": "trades much",
     "earlier_breaches": "broke before",
+    "trend": "use of the limit falling",
+    "own_record": "broke less often than forecast",
 }
 STRONG = 0.05  # of log-odds: less is no reason
 GROWN = 1.05  # what becomes of a move: less is not worth a line
@@ -60,8 +64,8 @@ def report(bus: Bus, as_of_us: int | None) -> Report:
     UsageError
         The run has made no forecasts.
     """
-    standing: dict[tuple[str, str, int], dict[str, Any]] = {}
-    scores: dict[int, dict[str, Any]] = {}
+    standing: dict[tuple[str, str, str, int], dict[str, Any]] = {}
+    scores: dict[str, dict[str, Any]] = {}
     cascades: dict[str, dict[str, Any]] = {}
     systemic, last_us = None, 0
     for value in _records(bus, as_of_us):
@@ -71,15 +75,16 @@ def report(bus: Bus, as_of_us: int | None) -> Report:
                 for key in [key for key in standing if key[0] == row["scope"]]:
                     del standing[key]
             else:
-                standing[row["scope"], row["level"], row["horizon_s"]] = row | {"since_us": value["as_of_us"]}
+                key = row["scope"], row.get("limit", ""), row["level"], row["horizon_s"]
+                standing[key] = row | {"since_us": value["as_of_us"]}
         if "scores" in value:
-            scores[value["shard"]] = value
+            scores[str(value["shard"])] = value
         systemic = value.get("systemic", systemic)
         cascades |= {row["scope"]: cascade(row) for row in value.get("liquidations", ())}
     if not last_us:
         raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
     rows = sorted(standing.values(), key=lambda row: (-row["probability"], row["scope"], row["horizon_s"]))
-    quantiles = scores.get(0, {}).get("quantiles", [])
+    quantiles = scores.get("0", {}).get("quantiles", [])
     summed = _together([one["scores"] for _, one in sorted(scores.items())])
     return Report(last_us, rows, summed, quantiles, systemic, list(cascades.values()))
 
@@ -95,11 +100,11 @@ def _records(bus: Bus, as_of_us: int | None) -> Iterator[dict[str, Any]]:
 
 def _together(shards: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return the scores of all shards by level and horizon: counts and tables added, losses weighted by outcomes."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    found: dict[tuple[str, str, int], dict[str, Any]] = {}
     for row in (row for rows in shards for row in rows):
-        key = row["level"], row["horizon_s"]
+        key = row.get("limit", ""), row["level"], row["horizon_s"]
         if key not in found:
-            found[key] = {k: row[k] for k in ("measure", "level", "horizon_s", "bounds")}
+            found[key] = {k: row[k] for k in ("measure", "level", "horizon_s", "bounds", "limit") if k in row}
             found[key] |= {"outcomes": 0, "breaches": 0, "models": {}, "states": [], "champions": []}
             found[key]["table"] = [[0.0] * 3 for _ in row["table"]]
         _add(found[key], row)
@@ -157,7 +162,8 @@ def print_scores(found: Report, console: Console | None = None) -> None:
     console = console or Console()
     for row in found.scores:
         champion, state = ", ".join(sorted(set(row["champions"]))), ", ".join(sorted(set(row["states"])))
-        head = f"{row['measure']} {row['level']} within {row['horizon_s']:,} s"
+        named = f", limit {row['limit']}," if "limit" in row else ""
+        head = f"{row['measure']}{named} {row['level']} within {row['horizon_s']:,} s"
         console.print(f"\n{head}: {row['outcomes']:,} outcomes, {row['breaches']:,} breaches, {champion}, {state}")
         for name, figures in row["models"].items():
             lost = "  calibration lost" if figures["lost"] else ""

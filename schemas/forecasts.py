@@ -13,7 +13,9 @@ class Forecast(Output):
     ``state``: ``warming`` before enough outcomes are known (a probability from a wide prior), ``ready``, ``lost`` where
     the model has come apart from what happens, ``no_volatility`` where something held has too few prices, ``constant``
     where nothing held has moved, ``flat`` where an account that was forecast holds nothing any more.
-    ``contributions`` are the terms that move the log-odds most.
+    ``contributions`` are the terms that move the log-odds most; ``limit`` whose level it is, that of accounts' margin
+    left out. ``loss_given_breach``: what we are expected to lose, in the reporting currency, by closing out the account
+    once it is there, after its collateral and netting.
     """
 
     scope: str
@@ -24,6 +26,8 @@ class Forecast(Output):
     state: Literal["warming", "ready", "lost", "no_volatility", "constant", "flat"]
     model: str | UnsetType = UNSET
     contributions: dict[str, float] | UnsetType = UNSET
+    limit: str | UnsetType = UNSET
+    loss_given_breach: float | UnsetType = UNSET
 
 
 class ModelFigures(Output):
@@ -50,6 +54,7 @@ class Score(Output):
     models: dict[str, ModelFigures]
     bounds: list[float]
     table: list[list[float]]
+    limit: str | UnsetType = UNSET
 
 
 class QuantileScore(Output):

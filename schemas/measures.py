@@ -65,7 +65,8 @@ ASKED_SCOPES: dict[str, tuple[str, ...]] = {
 """Scopes that span shards and are computed where a limit names one of their kind."""
 
 MEASURES: dict[str, tuple[str, ...]] = {**SHARD_SCOPES, **WIDE_SCOPES, **ASKED_SCOPES}
-ACCOUNT_FORECASTS = ("breach_probability_1h", "breach_probability_24h")
+PROBABILITIES = ("breach_probability_1h", "breach_probability_24h")
+"""That a scope comes to the hard level of a limit on it; of an account, to that of its margin."""
 CASCADE_FORECASTS = ("cascade_multiplier", "cascade_distance")
 SYSTEMIC_FORECASTS = (
     "systemic_stress",
@@ -78,9 +79,10 @@ SYSTEMIC_FORECASTS = (
 )
 LOSSES = ("var_99", "es_975", "var_99_1h", "es_975_1h", "stress_loss")
 """Losses that P&L with a counterparty, or the firm's, may make: within a day, within an hour, in the worst scenario."""
-FORECASTS = frozenset({*ACCOUNT_FORECASTS, *CASCADE_FORECASTS, *SYSTEMIC_FORECASTS, *LOSSES})
+FORECASTS = frozenset({*PROBABILITIES, *CASCADE_FORECASTS, *SYSTEMIC_FORECASTS, *LOSSES})
 """What limits may name where ``[forecasts]`` makes it; on the topic ``forecasts``, not among ``exposures``."""
-MEASURES["account"] = (*MEASURES["account"], *ACCOUNT_FORECASTS)
+for _kind in (*SHARD_SCOPES, *WIDE_SCOPES):
+    MEASURES[_kind] = (*MEASURES[_kind], *PROBABILITIES)
 MEASURES["counterparty"] = (*MEASURES["counterparty"], *LOSSES)
 MEASURES["underlying"] = (*MEASURES["underlying"], *CASCADE_FORECASTS)
 MEASURES["firm"] = (*MEASURES["firm"], *CASCADE_FORECASTS, *SYSTEMIC_FORECASTS, *LOSSES)

@@ -10,11 +10,12 @@ from scipy import stats
 
 from seawall.operators.core.foresight.accounts import expected_growth
 from seawall.operators.core.foresight.calibration import Logistic, probability
-from seawall.operators.core.foresight.foresight import SAMPLE_MAX, ForesightState, _sample
+from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.foresight.linear import solve
-from seawall.operators.core.foresight.models import MODELS, POOL, Models
+from seawall.operators.core.foresight.models import MODELS, SAMPLE_MAX, Models, sampled
 from seawall.operators.core.foresight.passage import deviation, first_passage, paired
 from seawall.operators.core.foresight.quantiles import LEVELS
+from seawall.operators.core.foresight.record import SHAPE, Record
 from seawall.operators.core.foresight.scores import Scores
 from seawall.operators.core.foresight.volatility import PRIOR, YEAR_S, Bar, VolatilityForecasts
 from seawall.operators.core.snapshot import pack
@@ -152,7 +153,7 @@ def test_calibration_finds_what_outcomes_follow() -> None:
 
 def test_a_forecast_is_learned_from_only_when_its_horizon_is_past() -> None:
     models, terms = Models(3600), np.ones((8, 3))
-    models.wait(np.arange(3), T0, terms, models.forecast(terms), np.ones(3))
+    models.wait(np.arange(3), T0, terms, models.forecast(terms, np.arange(3)), np.ones(3))
     crossed = np.array([T0 + 60 * SECOND, 0, T0 - 60 * SECOND])
     before = pack("x", models.snapshot()[0])  # type: ignore[arg-type]
     models.resolve(T0 + HOUR, crossed)
@@ -164,21 +165,40 @@ def test_a_forecast_is_learned_from_only_when_its_horizon_is_past() -> None:
     assert pack("x", models.snapshot()[0]) != before  # type: ignore[arg-type]
 
 
+def test_an_account_that_stands_longer_than_forecast_is_believed_and_one_that_breaks_again_and_again_too() -> None:
+    record, day = Record(), 86_400.0
+    for at in range(11):
+        record.expect(np.array([0, 1]), np.array([1.0, 1.0]) / day, T0 + at * int(day) * SECOND)
+        if at % 2:
+            record.broke(np.array([1]))
+    stood, broken, new = record.log_odds(np.array([0, 1, 7])).tolist()
+    fade = np.exp(-1 / 30)
+    expected = sum(fade**k for k in range(1, 11))  # a day's worth each, faded with a month
+    broke = sum(fade**k for k in (9, 7, 5, 3, 1))
+    assert stood == pytest.approx(np.log(SHAPE / (expected + SHAPE)))
+    assert broken == pytest.approx(np.log((broke + SHAPE) / (expected + SHAPE)))
+    assert new == 0.0
+    again = Record()
+    again.restore(record.snapshot())
+    assert pack("x", again.snapshot()) == pack("x", record.snapshot())  # type: ignore[arg-type]
+
+
 def test_a_champion_that_has_lost_its_calibration_is_demoted_by_rule() -> None:
-    rng, scores = np.random.default_rng(4), Scores(len(MODELS), POOL)
+    first = MODELS.index("record")
+    rng, scores = np.random.default_rng(4), Scores(len(MODELS), first)
     for _ in range(40):
         came = (rng.random(50) < 0.1).astype(float)
         said = np.full((len(MODELS), 50), 0.1)
-        said[POOL] = 0.5
+        said[first] = 0.5
         scores.learn(said, came, np.ones(50))
-    assert bool(scores.lost()[POOL])
-    assert scores.champion != POOL
+    assert bool(scores.lost()[first])
+    assert scores.champion != first
     assert scores.ready
 
 
 def test_of_many_accounts_a_bounded_number_is_kept_that_stands_for_all() -> None:
     said = np.random.default_rng(6).random(1000)
-    chosen, weights = _sample(said)
+    chosen, weights = sampled(said)
     assert len(chosen) <= SAMPLE_MAX
     assert weights.sum() == pytest.approx(1000)
     assert set(np.argsort(-said)[:10].tolist()) <= set(chosen.tolist())

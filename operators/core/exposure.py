@@ -13,9 +13,11 @@ batched, on the host or on the numpy version (DESIGN §1).
 
 from typing import Any
 
+import numpy as np
+
 from seawall.operators.core import fills, rows
 from seawall.operators.core.activity import activity_of
-from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Holdings, Markets, Table
+from seawall.operators.core.frames import CAUSES_MAX, Causes, Frame, Holdings, Markets, Owned, Table
 from seawall.operators.core.heard import alerts_of, forced_fills, news_of, wide_forced_fills, wide_news_of
 from seawall.operators.core.ledger import Ledger
 from seawall.operators.core.loss_book import LossBooks
@@ -206,8 +208,10 @@ class ExposureState:
         """Return what forecasts need, of the book as it was last measured."""
         directory, across, marks = ledger.directory, ledger.marks.across(), ledger.marks.rows
         arrays = directory.arrays
+        rows = ledger.exposed()
+        balances = len(rows[0]) - ledger.positions.rows.size
         return Holdings(
-            *ledger.exposed(),
+            *rows,
             marks["price"][across],
             marks["time_us"][across],
             arrays["underlying"],
@@ -216,6 +220,18 @@ class ExposureState:
             list(directory.underlyings),
             self._markets.depths(as_of_us),
             ledger.contributed.copy(),
+            np.append(ledger.robust()[0], np.zeros(balances)),
+            Owned(
+                arrays["netting_set"],
+                arrays["counterparty"],
+                arrays["venue_or_none"],
+                arrays["group"][arrays["counterparty"]],
+                arrays["sign"],
+                arrays["stake"],
+                arrays["enforceable"][arrays["netting_set"]],
+                len(directory.venues),
+                len(directory.groups),
+            ),
             None if self._loss_books is None else self._loss_books.of(ledger, as_of_us),
         )
 

@@ -32,6 +32,11 @@ class Table(NamedTuple):
     values: NDArray[np.float64]
 
 
+def widened(table: Table, measures: tuple[str, ...], values: NDArray[np.float64]) -> Table:
+    """Return a table with further measures, ``values`` of shape (measures, scopes)."""
+    return Table(table.names, (*table.measures, *measures), np.concatenate([table.values, values]))
+
+
 class News(NamedTuple):
     """Something to decide about that is not a measure: a venue's status, a notice, an alert."""
 
@@ -111,13 +116,31 @@ class LossBook(NamedTuple):
     options: NDArray[np.float64]
 
 
+class Owned(NamedTuple):
+    """Whose accounts are: number of netting set and counterparty, and of venue and group (the number behind the last
+    where there is none); ``sign`` turns what a client has to our side, ``stake`` is 0 for what is held as agent;
+    ``nets`` whether its netting set is enforceable; and how many venues and groups there are.
+    """
+
+    netting_set: NDArray[np.int64]
+    counterparty: NDArray[np.int64]
+    venue: NDArray[np.int64]
+    group: NDArray[np.int64]
+    sign: NDArray[np.float64]
+    stake: NDArray[np.float64]
+    nets: NDArray[np.bool_]
+    venues: int
+    groups: int
+
+
 class Holdings(NamedTuple):
     """What forecasts need of a book at the end of a second.
 
-    Rows are positions and coin balances: ``account``, ``instrument``, and what equity (``gain``) and maintenance margin
-    (``margin``) gain per move of 1. Instruments: ``price`` (NaN: none) and event time of the mark across venues,
-    ``underlying`` and ``linear`` (no option), ``depth`` of the thinner side within 50 bp (NaN: unknown). Accounts:
-    ``contributed``, the net of what was paid in. ``losses``: where these are measured.
+    Rows are positions and coin balances: ``account``, ``instrument``, what equity (``gain``) and maintenance margin
+    (``margin``) gain per move of 1, and the ``signed`` notional, 0 of balances. Instruments: ``price`` (NaN: none) and
+    event time of the mark across venues, ``underlying`` and ``linear`` (no option), ``depth`` of the thinner side
+    within 50 bp (NaN: unknown). Accounts: ``contributed``, the net of what was paid in, and whose they are
+    (``owned``). ``losses``: where these are measured.
     """
 
     account: NDArray[np.int64]
@@ -132,6 +155,8 @@ class Holdings(NamedTuple):
     underlyings: list[str]
     depth: NDArray[np.float64]
     contributed: NDArray[np.float64]
+    signed: NDArray[np.float64]
+    owned: Owned
     losses: LossBook | None = None
 
 

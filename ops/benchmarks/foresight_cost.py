@@ -23,7 +23,7 @@ from seawall.operators.core.foresight.liquidation import STEPS, liquidation_map
 from seawall.operators.core.foresight.markets import Markets
 from seawall.operators.core.foresight.passage import paired
 from seawall.operators.core.foresight.wide import WideForesightState
-from seawall.operators.core.frames import Frame, Holdings, Table
+from seawall.operators.core.frames import Frame, Holdings, Owned, Table
 from seawall.schemas.measures import ACCOUNT
 
 UNDERLYINGS, T0, SECOND, RATE = 50, 1_700_000_000_000_000, 1_000_000, 0.01
@@ -49,7 +49,10 @@ def holdings(positions: int, accounts: int, price: np.ndarray, time_us: int, dra
     times, unknown = np.full(UNDERLYINGS, time_us), np.full(UNDERLYINGS, np.nan)
     paid = np.zeros(accounts)
     margin = RATE * np.abs(gain)
-    return Holdings(account, instrument, gain, margin, price, times, numbers, linear, names, names, unknown, paid)
+    owner, one = np.arange(accounts), np.ones(accounts)
+    owned = Owned(owner, owner, np.zeros_like(owner), np.zeros_like(owner), -one, -one, one > 0, 1, 0)
+    fixed = (times, numbers, linear, names, names, unknown, paid, gain, owned)
+    return Holdings(account, instrument, gain, margin, price, *fixed)
 
 
 def second(positions: int, accounts: int, seconds: int) -> float:

@@ -26,16 +26,18 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.foresight.accounts import Accounts, expected_growth, terms
 from seawall.operators.core.foresight.cascades import depths_of, shard_map
+from seawall.operators.core.foresight.closeout import CLOSING_S, loss_given_breach
 from seawall.operators.core.foresight.history import History
+from seawall.operators.core.foresight.leanings import Leanings
+from seawall.operators.core.foresight.limit_forecasts import LimitForecasts, Seen
 from seawall.operators.core.foresight.loss_forecasts import LossForecasts
 from seawall.operators.core.foresight.markets import HORIZONS_S, STATES, Markets, spread_of
-from seawall.operators.core.foresight.models import EVERY_S, MODELS, TERMS, Models
+from seawall.operators.core.foresight.models import ACCOUNTS, EVERY_S, MODELS, Models, reasons, sampled
 from seawall.operators.core.foresight.passage import Exposed, deviation, distance, paired
-from seawall.operators.core.foresight.scores import BOUNDS
-from seawall.operators.core.frames import Frame, Holdings, LossBook, Table
+from seawall.operators.core.frames import Frame, Holdings, LossBook, Table, widened
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.measures import ACCOUNT, ACCOUNT_FORECASTS, LOSSES
+from seawall.schemas.measures import ACCOUNT, LOSSES, PROBABILITIES, SHARD_SCOPES
 from seawall.schemas.records import Record
 from seawall.schemas.stress import scenarios_of
 
@@ -46,14 +48,12 @@ LEVELS: Final = ("soft", "hard")
 EQUITY, GROSS, MAINTENANCE, RATIO = (
     ACCOUNT.index(name) for name in ("equity", "gross_notional", "maintenance_margin", "margin_ratio")
 )
-MEASURED_S: Final = (3600, 86_400)  # of ACCOUNT_FORECASTS
+MEASURED_S: Final = (3600, 86_400)  # of PROBABILITIES
 HOUR_US: Final = int(EVERY_S) * 1_000_000
-SAMPLE_MAX: Final = 256  # accounts kept per hour and level to learn from
 ENDANGERED: Final = 0.01  # probability within a day from which an account is written whenever it moves
 MOVED: Final = 0.05  # of what was written last: what stands on the topic is what is believed
 SHORT_MIN: Final = 0.001  # horizons below an hour are written from here on
 ROWS_MAX: Final = 1000
-REASONS: Final = 3
 NO_ACCOUNTS: I8 = np.zeros(0, dtype=np.int64)
 
 
@@ -74,19 +74,22 @@ class ForesightState:
         self._models = {(level, horizon): Models(horizon) for level in LEVELS for horizon in HORIZONS_S}
         self._crossed: F8 = np.zeros((len(LEVELS), 0))  # when each account last came to each level
         self._standing: F8 = np.zeros((len(LEVELS), 0))  # 1 where it stands there
-        self._measured: F8 = np.zeros((len(ACCOUNT_FORECASTS), 0))
+        self._measured: F8 = np.zeros((len(PROBABILITIES), 0))
         self._written: F8 = np.zeros(0)  # the probability that was written last, by account; -1: none
         self._filled: list[int] = []  # since the last minute
         self._traded: list[int] = []  # since the last second
         self._hour = -1
         self._extended: tuple[Any, Any] = (None, None)
         self._losses = LossForecasts()
+        self._limits = LimitForecasts(SHARD_SCOPES)
         self._losing: tuple[Any, Any] = (None, None)  # as _extended, of counterparties
 
     def step(self, frame: Frame) -> Frame:
         """Forecast on one frame."""
         if frame.configuration is not None:
             self._configure(frame.configuration)
+        if frame.limit_documents:
+            self._limits.apply(frame.limit_documents, frame.as_of_us)
         if not self._enabled:
             return frame
         if frame.activity is not None and len(frame.activity.filled):
@@ -96,6 +99,7 @@ class ForesightState:
         table = frame.tables["account"]
         self._grow(table.values.shape[1])
         self._settle(table, frame.as_of_us)
+        self._limits.settle(frame.tables, frame.as_of_us)
         if frame.holdings is not None:
             frame = self._tell(self._foresee(frame, frame.holdings, table), frame.holdings, table)
         if self.markets.history is not None:
@@ -111,9 +115,8 @@ class ForesightState:
         else:
             self.markets.history = None
         limits = configuration["limits"]
-        self._named = bool(limits.get("documents")) or any(
-            one["measure"] in ACCOUNT_FORECASTS for one in limits["limits"]
-        )
+        self._limits.configure(limits)
+        self._named = bool(limits.get("documents")) or any(one["measure"] in PROBABILITIES for one in limits["limits"])
         for limit in limits["limits"]:
             if limit["scope"] == "account:*" and limit["measure"] == "margin_ratio" and limit["direction"] == "above":
                 self._bounds = {level: float(limit[level]) for level in LEVELS if level in limit} or {"hard": 1.0}
@@ -144,7 +147,11 @@ class ForesightState:
             came = (there & (self._standing[at] == 0.0)).nonzero()[0]
             self._standing[at] = there
             self._crossed[at, came] = as_of_us
-            if level == "hard" and len(came):
+            if not len(came):
+                continue
+            for horizon in HORIZONS_S:
+                self._models[level, horizon].record.broke(came)
+            if level == "hard":
                 self._accounts.broke(came)
 
     # --- forecasts --------------------------------------------------------------------------------------------------
@@ -161,9 +168,10 @@ class ForesightState:
         self._grow(values.shape[1])
         hour = frame.as_of_us // HOUR_US
         hourly, self._hour = hour != self._hour, hour
-        said = self._forecast(book, values)
+        held = paired(book.account, book.underlying[book.instrument], book.gain, book.margin)
+        said = self._forecast(held, book, values)
         self._measure(said, values)
-        rows = self._rows(said, book, table, hourly)
+        rows = self._rows(said, book, table, hourly, self._lost(held, book, values))
         if hourly:
             self._keep(said, frame.as_of_us)
         frame = self._record(frame, rows, self._scores() if hourly else {}, book if hourly else None)
@@ -177,14 +185,37 @@ class ForesightState:
         if frame.partial is None or "foreseen" not in frame.partial:
             return frame
         told = {**frame.partial["foreseen"], "map": list(shard_map(book, table.values, self.markets))}
+        seen, leanings = self._seen(book), Leanings(book, frame.tables)
         if frame.partition == 0:
             told |= {"price": self.markets.prices(book), "depth": depths_of(book, self.markets)}
-        return replace(frame, partial={**frame.partial, "foreseen": told})
+            told["seen"] = [list(seen.spread.values()), seen.rho, seen.cold]
+        if self._limits.others:
+            told["leanings"] = {kind: leanings.wide(kind) for kind in sorted(self._limits.others)}
+        frame = replace(frame, partial={**frame.partial, "foreseen": told})
+        if not self._limits:
+            return frame
+        self._extended = (None, None)
+        return self._also(frame, self._limits.forecast(leanings.gap, frame.tables, seen, frame.as_of_us))
 
-    def _forecast(self, book: Holdings, values: F8) -> dict[tuple[str, int], tuple[I8, F8, F8]]:
+    def _seen(self, book: Holdings) -> Seen:
+        """Return what forecasts of limits need of markets."""
+        stands, states = self.markets.of_underlyings(book), self.markets.states()
+        spread = {horizon: spread_of(self.markets, stands, horizon) for horizon in HORIZONS_S}
+        cold = (stands < 0) | (states[np.maximum(stands, 0)] == 0) if len(stands) else np.zeros(0, dtype=bool)
+        return Seen(spread, self.markets.rho_of(stands), cold)
+
+    def _lost(self, held: Exposed, book: Holdings, values: F8) -> F8:
+        """Return what closing out each account would cost us, once it has come to its hard level."""
+        stands = self.markets.of_underlyings(book)
+        volatility, rho = spread_of(self.markets, stands, CLOSING_S), self.markets.rho_of(stands)
+        at_level = values[MAINTENANCE] / self._bounds.get("hard", 1.0)
+        return loss_given_breach(
+            held, values[EQUITY], at_level, book.owned, depths_of(book, self.markets), volatility, rho
+        )
+
+    def _forecast(self, held: Exposed, book: Holdings, values: F8) -> dict[tuple[str, int], tuple[I8, F8, F8]]:
         """Return by level and horizon: the accounts concerned, their terms, and what every model says."""
         count, habits = values.shape[1], self._accounts.habits()
-        held = paired(book.account, book.underlying[book.instrument], book.gain, book.margin)
         stands = self.markets.of_underlyings(book)
         rho = self.markets.rho_of(stands)
         focus = _concentration(held, count)
@@ -198,7 +229,7 @@ class ForesightState:
                 near = distance(health, spread * growth)
                 usual = type(habits)(*(row[active] for row in habits))
                 about = terms(near, values[RATIO][active], focus[active], values[EQUITY][active], usual)
-                found[level, horizon] = active, about, self._models[level, horizon].forecast(about)
+                found[level, horizon] = active, about, self._models[level, horizon].forecast(about, active)
         return found
 
     def _measure(self, said: dict[tuple[str, int], tuple[I8, F8, F8]], values: F8) -> None:
@@ -212,10 +243,12 @@ class ForesightState:
         self._extended = (None, None)
 
     def _with_measures(self, frame: Frame, table: Table) -> Frame:
-        """Return the frame with the probabilities among the measures of accounts; one table until one changes."""
+        """Return the frame with the probabilities among the measures; one set of tables until one changes."""
         if self._extended[0] is not table.values:
-            values = np.concatenate([table.values, self._measured])
-            tables = {**frame.tables, "account": Table(table.names, (*table.measures, *ACCOUNT_FORECASTS), values)}
+            tables = {**frame.tables, "account": widened(table, PROBABILITIES, self._measured)}
+            for kind in ("netting_set", "counterparty"):
+                found = self._limits.probabilities(kind, tables[kind].values.shape[1])
+                tables[kind] = widened(tables[kind], PROBABILITIES, found)
             self._extended = table.values, tables
         return replace(frame, tables=self._extended[1])
 
@@ -230,63 +263,46 @@ class ForesightState:
         partial = None if frame.partial is None else {**frame.partial, "losses": told}
         everyone = np.arange(len(book.names))
         rows = self._losses.rows(book, everyone if hourly else due, hourly)
-        return self._also(replace(frame, partial=partial), rows)
+        return self._also(replace(frame, partial=partial), [], rows)
 
-    def _also(self, frame: Frame, losses: list[dict[str, Any]]) -> Frame:
-        """Return the frame with records of losses, behind those of forecasts."""
+    def _also(self, frame: Frame, forecasts: list[dict[str, Any]], losses: list[dict[str, Any]] | None = None) -> Frame:
+        """Return the frame with further records of forecasts or losses, behind those that it has."""
         head = {"shard": frame.partition, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": []}
+        name, rows = ("forecasts", forecasts) if losses is None else ("losses", losses)
         records = list(frame.records.get("forecasts", []))
-        for first in range(0, len(losses), ROWS_MAX):
-            value = orjson.dumps({**head, "losses": losses[first : first + ROWS_MAX]})
+        for first in range(0, len(rows), ROWS_MAX):
+            value = orjson.dumps({**head, name: rows[first : first + ROWS_MAX]})
             records.append(self.numbering.record("forecasts", frame.seq, len(records), frame.key, value))
-        return replace(frame, records={**frame.records, "forecasts": records}) if losses else frame
+        return replace(frame, records={**frame.records, "forecasts": records}) if rows else frame
 
     def _with_losses(self, frame: Frame) -> Frame:
         """Return the frame with the losses among the measures of counterparties; one table until one changes."""
         table = frame.tables["counterparty"]
         if self._losing[0] is not table.values:
             self._losses.grow(table.values.shape[1])
-            values = np.concatenate([table.values, self._losses.values[:, : table.values.shape[1]]])
-            self._losing = table.values, Table(table.names, (*table.measures, *LOSSES), values)
-        tables = {**frame.tables, "counterparty": self._losing[1]}
-        return replace(frame, tables=tables)
+            own = self._losses.values[:, : table.values.shape[1]]
+            self._losing = table.values, {**frame.tables, "counterparty": widened(table, LOSSES, own)}
+        return replace(frame, tables=self._losing[1])
 
     # --- learning ---------------------------------------------------------------------------------------------------
 
     def _keep(self, said: dict[tuple[str, int], tuple[I8, F8, F8]], as_of_us: int) -> None:
         """Keep forecasts to learn from: all, or the most endangered half of a bounded number and some of the others."""
         for (level, horizon), (active, about, models) in said.items():
-            chosen, weights = _sample(models[-1])
+            chosen, weights = sampled(models[-1])
+            self._models[level, horizon].expect(active, models, as_of_us)
             self._models[level, horizon].wait(active[chosen], as_of_us, about[:, chosen], models[:, chosen], weights)
 
     def _scores(self) -> dict[str, Any]:
         """Return how good forecasts have been, as it is published."""
-        rows = []
-        for (level, horizon), models in self._models.items():
-            scores = models.scores
-            if level not in self._bounds:
-                continue
-            figures = zip(MODELS, scores.log_loss().tolist(), scores.brier().tolist(), scores.lost(), strict=True)
-            rows.append(
-                {
-                    "measure": "margin_ratio",
-                    "level": level,
-                    "horizon_s": horizon,
-                    "state": models.state,
-                    "champion": MODELS[scores.champion],
-                    "outcomes": int(scores.count),
-                    "breaches": int(scores.hits),
-                    "models": {n: {"log_loss": a, "brier": b, "lost": bool(c)} for n, a, b, c in figures},
-                    "bounds": list(BOUNDS),
-                    "table": scores.tables[scores.champion].tolist(),
-                }
-            )
+        own = [(level, models) for (level, _), models in self._models.items() if level in self._bounds]
+        rows = [models.row("margin_ratio", level) for level, models in own] + self._limits.scores()
         return {"scores": rows, "quantiles": [one.row(horizon) for horizon, one in self.markets.scores.items()]}
 
     # --- records ----------------------------------------------------------------------------------------------------
 
     def _rows(
-        self, said: dict[tuple[str, int], tuple[I8, F8, F8]], book: Holdings, table: Table, hourly: bool
+        self, said: dict[tuple[str, int], tuple[I8, F8, F8]], book: Holdings, table: Table, hourly: bool, lost: F8
     ) -> list[dict[str, Any]]:
         """Return what is to be written of accounts, in order of number."""
         now = self._measured[-1]
@@ -302,14 +318,15 @@ class ForesightState:
         states = self._states(book, len(now))
         for (level, horizon), (active, about, models) in said.items():
             chosen = wanted[active].nonzero()[0]
-            rows += self._level_rows(table, level, horizon, active[chosen], about[:, chosen], models[:, chosen], states)
+            found = active[chosen], about[:, chosen], models[:, chosen]
+            rows += self._level_rows(table, level, horizon, *found, states, lost)
         return rows
 
     def _level_rows(
-        self, table: Table, level: str, horizon: int, accounts: I8, about: F8, models: F8, states: list[str]
+        self, table: Table, level: str, horizon: int, accounts: I8, about: F8, models: F8, states: list[str], lost: F8
     ) -> list[dict[str, Any]]:
         own = self._models[level, horizon]
-        added, champion = own.contributions(about), own.scores.champion
+        added, champion = own.contributions(about, accounts), own.scores.champion
         rows = []
         for place, account in enumerate(accounts.tolist()):
             probability = models.item(champion, place)
@@ -321,7 +338,9 @@ class ForesightState:
                 "level": level,
             }
             row |= {"horizon_s": horizon, "probability": probability, "state": states[account] or own.state}
-            row |= {"model": MODELS[champion], "contributions": _reasons(added[:, place].tolist())}
+            row |= {"model": MODELS[champion], "contributions": reasons(ACCOUNTS, added[:, place].tolist())}
+            if level == "hard":
+                row["loss_given_breach"] = lost.item(account)
             rows.append(row)
         return rows
 
@@ -368,6 +387,7 @@ class ForesightState:
             "models": models,
             "rows": [self._crossed.copy(), self._standing.copy(), self._measured.copy(), self._written.copy()],
             "fills": [self._filled, self._traded],
+            "limits": self._limits.snapshot(),
             "losses": self._losses.snapshot() if self.markets.history is not None else None,
         }
         return pack(SCHEMA, state)
@@ -387,6 +407,7 @@ class ForesightState:
                 self._models[level, horizon].restore(one)
         self._crossed, self._standing, self._measured, self._written = state["rows"]
         self._filled, self._traded = state["fills"]
+        self._limits.restore(state["limits"])
         if state["losses"] is not None:
             self._losses.restore(state["losses"])
         return self
@@ -398,21 +419,3 @@ def _concentration(held: Exposed, count: int) -> F8:
     total = np.bincount(held.account, size, count)
     squares = np.bincount(held.account, size * size, count)
     return np.where(total > 0, squares / np.where(total > 0, total * total, 1.0), 1.0)
-
-
-def _sample(said: F8) -> tuple[I8, F8]:
-    """Return the forecasts to keep, and how many each stands for."""
-    count = len(said)
-    if count <= SAMPLE_MAX:
-        return np.arange(count), np.ones(count)
-    order = np.argsort(-said, kind="stable")
-    top, rest = order[: SAMPLE_MAX // 2], np.sort(order[SAMPLE_MAX // 2 :])
-    some = rest[:: -(-len(rest) // (SAMPLE_MAX // 2))]
-    weights = np.append(np.ones(len(top)), np.full(len(some), len(rest) / len(some)))
-    return np.append(top, some), weights
-
-
-def _reasons(added: list[float]) -> dict[str, float]:
-    """Return the terms that move the log-odds most, largest first; the constant is none."""
-    named = sorted(zip(TERMS[1:], added[1:], strict=True), key=lambda item: (-abs(item[1]), item[0]))
-    return dict(named[:REASONS])

@@ -1,60 +1,92 @@
 """The models of one level and horizon: champion and challengers over the same accounts, and the outcomes they wait for.
 
-Four models stand for every forecast:
+Five models stand for every forecast:
 
 - ``structural``: the distance of passage alone, calibrated;
 - ``ratio``: the margin ratio alone through the same calibration;
 - ``full``: the distance with concentration, margin trend, deposits, order rate and earlier breaches;
-- ``pool``: the mean of the log-odds of the three, where the champion begins. A pool errs less than its members
-  where they err differently (Genest and Zidek 1986, the logarithmic opinion pool).
+- ``pool``: the mean of the log-odds of the three. A pool errs less than its members where they err differently (Genest
+  and Zidek 1986, the logarithmic opinion pool);
+- ``record``: the pool times the account's own record (``record``), where the champion begins.
 
 A forecast that was made at t waits until t + horizon is past; only then is it scored and learned from.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.columns import Columns
 from seawall.operators.core.foresight.calibration import Logistic, probability
-from seawall.operators.core.foresight.scores import Scores
+from seawall.operators.core.foresight.record import Record
+from seawall.operators.core.foresight.scores import BOUNDS, Scores
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 TERMS: Final = ("constant", "distance", "concentration", "margin_trend", "deposits", "order_rate", "earlier_breaches")
 RATIO_TERM: Final = len(TERMS)
-MODELS: Final = ("structural", "ratio", "full", "pool")
-POOL: Final = MODELS.index("pool")
+MODELS: Final = ("structural", "ratio", "full", "pool", "record")
 INTERCEPT: Final = -1.2  # log-odds of first passage one deviation away (t(4): 0.23)
 SLOPE: Final = 1.5  # per e-fold of the distance: what t(4) has near it, less than it has far off, where books change
 PRECISION: Final = 4.0
 EVERY_S: Final = 3600.0  # between two looks at one account
-_USED = ([0, 1], [0, RATIO_TERM], list(range(len(TERMS))))
-_PRIORS = ((INTERCEPT, SLOPE), (0.0, 1.0), (INTERCEPT, SLOPE, 0.0, 0.0, 0.0, 0.0, 0.0))
+SAMPLE_MAX: Final = 256  # forecasts kept per hour and level to learn from
+REASONS: Final = 3
+
+
+class Layout(NamedTuple):
+    """Names of the terms, the constant first, and of the models; which terms each member uses, with its prior.
+
+    Behind the members stand their pool and the pool with its record; the last member tells why.
+    """
+
+    terms: tuple[str, ...]
+    names: tuple[str, ...]
+    used: tuple[list[int], ...]
+    priors: tuple[tuple[float, ...], ...]
+
+
+ACCOUNTS: Final = Layout(
+    (*TERMS, "margin_ratio"),
+    MODELS,
+    ([0, 1], [0, RATIO_TERM], list(range(len(TERMS)))),
+    ((INTERCEPT, SLOPE), (0.0, 1.0), (INTERCEPT, SLOPE, 0.0, 0.0, 0.0, 0.0, 0.0)),
+)
 
 
 class Models:
     """Forecasts of one level within one horizon."""
 
-    def __init__(self, horizon_s: int) -> None:
-        self.horizon_us = horizon_s * 1_000_000
+    def __init__(self, horizon_s: int, layout: Layout = ACCOUNTS) -> None:
+        self.horizon_s, self.horizon_us = horizon_s, horizon_s * 1_000_000
+        self.layout = layout
         self.weight = min(1.0, EVERY_S / horizon_s)
-        self.members = [Logistic(prior, PRECISION) for prior in _PRIORS]
-        self.scores = Scores(len(MODELS), POOL)
-        names = [*(f"t{at}" for at in range(RATIO_TERM + 1)), *(f"p{at}" for at in range(len(MODELS))), "weight"]
+        self.members = [Logistic(prior, PRECISION) for prior in layout.priors]
+        self.scores = Scores(len(layout.names), len(layout.names) - 1)
+        self.record = Record()
+        names = [*(f"t{at}" for at in range(len(layout.terms))), *(f"p{at}" for at in range(len(layout.names)))]
+        names.append("weight")
         self.pending = Columns({"account": "i8", "made_us": "i8"} | dict.fromkeys(names, "f8"))
         self._names = names
 
-    def forecast(self, terms: F8) -> F8:
+    def forecast(self, terms: F8, accounts: I8) -> F8:
         """Return the probabilities of all models, shape (models, accounts)."""
-        odds = [member.log_odds(terms[used]) for member, used in zip(self.members, _USED, strict=True)]
-        pooled = (odds[0] + odds[1] + odds[2]) / 3.0
-        return probability(np.stack([*odds, pooled]))
+        odds = [member.log_odds(terms[used]) for member, used in zip(self.members, self.layout.used, strict=True)]
+        pooled = np.zeros(terms.shape[1])
+        for one in odds:
+            pooled += one
+        pooled /= len(odds)
+        return probability(np.stack([*odds, pooled, pooled + self.record.log_odds(accounts)]))
 
-    def contributions(self, terms: F8) -> F8:
-        """Return what each term of the full model adds to the log-odds, shape (terms, accounts)."""
-        return np.asarray(self.members[2].weights[:, None] * terms[_USED[2]])
+    def expect(self, accounts: I8, said: F8, as_of_us: int) -> None:
+        """Note what is forecast of all accounts, shape (models, accounts): their record is held against it."""
+        self.record.expect(accounts, said[-2] / self.horizon_s, as_of_us)
+
+    def contributions(self, terms: F8, accounts: I8) -> F8:
+        """Return what each term of the full model adds to the log-odds, the record last: (terms + 1, accounts)."""
+        own = self.members[-1].weights[:, None] * terms[self.layout.used[-1]]
+        return np.concatenate([own, self.record.log_odds(accounts)[None]])
 
     @property
     def state(self) -> str:
@@ -83,16 +115,38 @@ class Models:
         known = {name: rows[name][due] for name in ("account", "made_us", *self._names)}
         rows.keep(~due)
         outcomes = (crossed_us[known["account"]] > known["made_us"]).astype(np.float64)
-        terms = np.stack([known[f"t{at}"] for at in range(RATIO_TERM + 1)])
+        terms = np.stack([known[f"t{at}"] for at in range(len(self.layout.terms))])
         weights = self.weight * known["weight"]
-        changed = self.scores.learn(np.stack([known[f"p{at}"] for at in range(len(MODELS))]), outcomes, weights)
-        for member, used in zip(self.members, _USED, strict=True):
+        changed = self.scores.learn(
+            np.stack([known[f"p{at}"] for at in range(len(self.layout.names))]), outcomes, weights
+        )
+        for member, used in zip(self.members, self.layout.used, strict=True):
             member.learn(terms[used], outcomes, weights)
         return changed
 
+    def row(self, measure: str, level: str) -> dict[str, Any]:
+        """Return how good forecasts have been, as it is published."""
+        scores = self.scores
+        figures = zip(
+            self.layout.names, scores.log_loss().tolist(), scores.brier().tolist(), scores.lost(), strict=True
+        )
+        return {
+            "measure": measure,
+            "level": level,
+            "horizon_s": self.horizon_s,
+            "state": self.state,
+            "champion": self.layout.names[scores.champion],
+            "outcomes": int(scores.count),
+            "breaches": int(scores.hits),
+            "models": {n: {"log_loss": a, "brier": b, "lost": bool(c)} for n, a, b, c in figures},
+            "bounds": list(BOUNDS),
+            "table": scores.tables[scores.champion].tolist(),
+        }
+
     def snapshot(self) -> list[Any]:
         """Return the state as arrays."""
-        return [[member.snapshot() for member in self.members], self.scores.snapshot(), self.pending.snapshot()]
+        members = [member.snapshot() for member in self.members]
+        return [members, self.scores.snapshot(), self.pending.snapshot(), self.record.snapshot()]
 
     def restore(self, state: list[Any]) -> None:
         """Take the state of a snapshot."""
@@ -100,3 +154,26 @@ class Models:
             member.restore(one)
         self.scores.restore(state[1])
         self.pending.restore(state[2])
+        self.record.restore(state[3])
+
+
+def sampled(said: F8) -> tuple[I8, F8]:
+    """Return the forecasts to keep, and how many each stands for.
+
+    All, or the most endangered half of a bounded number and some of the others.
+    """
+    count = len(said)
+    if count <= SAMPLE_MAX:
+        return np.arange(count), np.ones(count)
+    order = np.argsort(-said, kind="stable")
+    top, rest = order[: SAMPLE_MAX // 2], np.sort(order[SAMPLE_MAX // 2 :])
+    some = rest[:: -(-len(rest) // (SAMPLE_MAX // 2))]
+    weights = np.append(np.ones(len(top)), np.full(len(some), len(rest) / len(some)))
+    return np.append(top, some), weights
+
+
+def reasons(layout: Layout, added: list[float]) -> dict[str, float]:
+    """Return the terms that move the log-odds most, largest first; the constant is none."""
+    names = [*(layout.terms[at] for at in layout.used[-1]), "own_record"]
+    named = sorted(zip(names[1:], added[1:], strict=True), key=lambda item: (-abs(item[1]), item[0]))
+    return dict(named[:REASONS])

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from seawall.operators.core.foresight import cascades as cs
 from seawall.operators.core.foresight.contagion import HOUSE
 from seawall.operators.core.foresight.firm_losses import FirmLosses
+from seawall.operators.core.foresight.leanings import WIDE, Gap, of_matrix, plain_gap
+from seawall.operators.core.foresight.limit_forecasts import LimitForecasts, Seen
+from seawall.operators.core.foresight.markets import HORIZONS_S
 from seawall.operators.core.foresight.systemic import Systemic, Told
-from seawall.operators.core.frames import Frame, Table
+from seawall.operators.core.frames import Frame, Table, widened
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.measures import CASCADE_FORECASTS, LOSSES, SYSTEMIC_FORECASTS
+from seawall.schemas.measures import CASCADE_FORECASTS, LOSSES, PROBABILITIES, SYSTEMIC_FORECASTS, WIDE_SCOPES
 
 F8 = NDArray[np.float64]
 SCHEMA: Final = "foresight-wide/1"
@@ -46,6 +49,7 @@ class WideForesightState:
         self._cascade: F8 = np.ones((len(CASCADE_FORECASTS), 0))  # by underlying
         self._losses = FirmLosses()
         self.systemic = Systemic()
+        self._limits, self._named, self._scored = LimitForecasts(WIDE_SCOPES), False, -1
 
     def step(self, frame: Frame) -> Frame:
         """Forecast on one frame."""
@@ -53,12 +57,45 @@ class WideForesightState:
             section = frame.configuration.get("forecasts", {})
             self._enabled = bool(section.get("enabled"))
             self._losses.configure(section)
+            limits = frame.configuration["limits"]
+            self._limits.configure(limits)
+            self._named = bool(limits.get("documents")) or any(
+                one["measure"] in PROBABILITIES for one in limits["limits"]
+            )
+        if frame.limit_documents:
+            self._limits.apply(frame.limit_documents, frame.as_of_us)
         if not self._enabled:
             return frame
+        self._limits.settle(frame.tables, frame.as_of_us)
         if frame.foreseen:
             frame = self._foresee(frame)
+            frame = self._likely(frame) if self._limits else frame
         frame = self._with_measures(frame)
         return self._lose(frame) if self._losses.enabled else frame
+
+    def _likely(self, frame: Frame) -> Frame:
+        """Return the frame with forecasts of limits on what spans shards."""
+        parts, tables = frame.foreseen, frame.tables
+        held: dict[str, F8] = {}
+        for kind in WIDE_SCOPES:
+            found = [part["leanings"][kind] for part in parts if kind in part.get("leanings", ())]
+            if found:
+                held[kind] = _added(found)
+        spread, rho, cold = parts[0]["seen"]
+        seen = Seen(dict(zip(HORIZONS_S, spread, strict=True)), rho, cold)
+
+        def lean(kind: str, measure: str, below: bool, bound: float) -> Gap | None:
+            if kind not in held or measure not in WIDE:
+                return None
+            values = tables[kind].values[tables[kind].measures.index(measure)]
+            leaning = held[kind][WIDE.index(measure), : len(values), : len(rho)]
+            return plain_gap(values, below, bound, of_matrix(leaning))
+
+        rows = self._limits.forecast(lean, tables, seen, frame.as_of_us)
+        hourly = frame.as_of_us // HOUR_US != self._scored
+        self._scored = frame.as_of_us // HOUR_US
+        body = {"forecasts": rows} | ({"scores": self._limits.scores()} if hourly else {})
+        return self._with(frame, body) if rows or hourly else frame
 
     def _lose(self, frame: Frame) -> Frame:
         """Return the frame with what the firm may lose among its measures, and with a record of it where that moved."""
@@ -69,9 +106,13 @@ class WideForesightState:
         frame = replace(frame, tables={**frame.tables, "firm": firm})
         if row is None:
             return frame
-        value = {"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": [], "losses": [row]}
+        return self._with(frame, {"forecasts": [], "losses": [row]})
+
+    def _with(self, frame: Frame, body: dict[str, Any]) -> Frame:
+        """Return the frame with a further record of forecasts."""
         records = list(frame.records.get("forecasts", []))
-        records.append(self.numbering.record("forecasts", frame.seq, len(records), frame.key, orjson.dumps(value)))
+        value = orjson.dumps({"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, **body})
+        records.append(self.numbering.record("forecasts", frame.seq, len(records), frame.key, value))
         return replace(frame, records={**frame.records, "forecasts": records})
 
     def _foresee(self, frame: Frame) -> Frame:
@@ -98,9 +139,12 @@ class WideForesightState:
         said = np.array([*worst, self.systemic.stress, *(part.value for part in self.systemic.parts.values())])
         tables = {
             **frame.tables,
-            "underlying": _more(underlying, CASCADE_FORECASTS, own),
-            "firm": _more(firm, (*CASCADE_FORECASTS, *SYSTEMIC_FORECASTS), said[:, None]),
+            "underlying": widened(underlying, CASCADE_FORECASTS, own),
+            "firm": widened(firm, (*CASCADE_FORECASTS, *SYSTEMIC_FORECASTS), said[:, None]),
         }
+        for kind in WIDE_SCOPES if self._named else ():
+            found = self._limits.probabilities(kind, tables[kind].values.shape[1])
+            tables[kind] = widened(tables[kind], PROBABILITIES, found)
         return replace(frame, tables=tables)
 
     def _record(self, frame: Frame, maps: list[dict[str, Any]]) -> Frame:
@@ -121,7 +165,8 @@ class WideForesightState:
         state = {
             "partition": self.numbering.partition,
             "counts": dict(self.numbering.counts),
-            "flags": [self._enabled, self._hour],
+            "flags": [self._enabled, self._hour, self._named, self._scored],
+            "limits": self._limits.snapshot(),
             "written": list(self._written),
             "cascade": self._cascade,
             "losses": self._losses.snapshot() if used else {},
@@ -135,7 +180,8 @@ class WideForesightState:
         state = unpack(SCHEMA, data)
         self = cls(state["partition"])
         self.numbering.counts = state["counts"]
-        self._enabled, self._hour = state["flags"]
+        self._enabled, self._hour, self._named, self._scored = state["flags"]
+        self._limits.restore(state["limits"])
         self._written, self._cascade = cs.ShardMap(*state["written"]), state["cascade"]
         if state["systemic"]:
             self._losses.restore(state["losses"])
@@ -157,5 +203,9 @@ def _told(parts: list[dict[str, Any]]) -> Told:
     return Told(head["price"], head["funding"], head["interest"], collateral, claims, own_funds)
 
 
-def _more(table: Table, measures: tuple[str, ...], values: F8) -> Table:
-    return Table(table.names, (*table.measures, *measures), np.concatenate([table.values, values]))
+def _added(parts: list[F8]) -> F8:
+    """Return the sum of what shards tell, in order of shard; one may know scopes that another has yet to meet."""
+    found = np.zeros([max(part.shape[axis] for part in parts) for axis in range(3)])
+    for part in parts:
+        found[:, : part.shape[1], : part.shape[2]] += part
+    return found
