@@ -16,6 +16,7 @@ from seawall.ops.commands import audit as audit_command
 from seawall.ops.commands import backtest as backtest_command
 from seawall.ops.commands import calibrate as calibrate_command
 from seawall.ops.commands import drill as drill_command
+from seawall.ops.commands import console as console_command
 from seawall.ops.commands import keys as keys_command
 from seawall.ops.commands import map as map_command
 from seawall.ops.commands import rejects as rejects_command
@@ -515,6 +516,9 @@ def incidents(
     else:
         for line in as_lines(chosen, len(found.found)):
             print(line)
+
+
+app.command()(console_command.console)
 
 
 @app.command()

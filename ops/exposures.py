@@ -62,24 +62,50 @@ def report(bus: Bus, shards: int, as_of_us: int | None, seen: Callable[[], None]
     seen
         Called once per slice, for a progress bar.
     """
-    states = [(ExposureState(one), ForesightState(one), LimitsState(str(one), one)) for one in range(shards)]
-    firm, systemic, wide = FirmState(), WideForesightState(shards), LimitsState(KEY, shards)
-    last: dict[str, tuple[LimitsState, Frame]] = {}
-    now_us = 0
+    fold = Fold(shards)
     for piece in merged(bus, shards, as_of_us):
         seen()
-        now_us = piece.as_of_us
-        exposure, foresight, limits = states[piece.shard]
+        fold.step(piece)
+    return fold.report()
+
+
+class Fold:
+    """Exposure, foresight and limits over a journal, slice by slice; a shard's slices come in order, shards in any."""
+
+    def __init__(self, shards: int) -> None:
+        self._states = [(ExposureState(one), ForesightState(one), LimitsState(str(one), one)) for one in range(shards)]
+        self._firm, self._systemic, self._wide = FirmState(), WideForesightState(shards), LimitsState(KEY, shards)
+        self._last: dict[str, tuple[LimitsState, Frame]] = {}
+        self.as_of_us = 0
+
+    def step(self, piece: Slice) -> None:
+        """Take one slice."""
+        self.as_of_us = max(self.as_of_us, piece.as_of_us)
+        exposure, foresight, limits = self._states[piece.shard]
         frame = foresight.step(exposure.step(piece, ""))
         limits.step(frame)
         if frame.decides:
-            last[frame.key] = (limits, frame)
-        for second in firm.step(frame.partial) if frame.partial is not None else ():
-            foreseen = systemic.step(second)
-            wide.step(foreseen)
-            last[KEY] = (wide, foreseen)
-    scopes = [scope for key in sorted(last) for scope in _scopes(*last[key])]
-    return Report(now_us, sorted(scopes, key=lambda scope: (-scope.utilisation, scope.scope)))
+            self._last[frame.key] = (limits, frame)
+        for second in self._firm.step(frame.partial) if frame.partial is not None else ():
+            foreseen = self._systemic.step(second)
+            self._wide.step(foreseen)
+            self._last[KEY] = (self._wide, foreseen)
+
+    def report(self) -> Report:
+        """Return all scopes as they stand, those with the most used limits first."""
+        scopes = [scope for key in sorted(self._last) for scope in _scopes(*self._last[key])]
+        return Report(self.as_of_us, sorted(scopes, key=lambda scope: (-scope.utilisation, scope.scope)))
+
+    def owners(self) -> dict[str, str]:
+        """Return the counterparty of each scope of a shard: account, netting set and counterparty itself."""
+        found: dict[str, str] = {}
+        for _, frame in self._last.values():
+            table = frame.tables.get("account")
+            for name, owners in zip(table.names if table is not None else (), frame.owners, strict=False):
+                party = next((owner for owner in owners if owner.startswith("counterparty:")), "")
+                found |= dict.fromkeys((f"account:{name}", party), party)
+                found |= {owner: party for owner in owners if owner.startswith("netting_set:")}
+        return found
 
 
 @contextmanager

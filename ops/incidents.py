@@ -6,7 +6,6 @@ while its cause stands or any of its commands is neither done nor over. Everythi
 what any subscriber could see.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,8 @@ from seawall.connectors.bus import Bus
 from seawall.operators.core.mitigation.control import LADDER, STATES
 from seawall.ops.verification.replay import read_all
 from seawall.schemas import events as ev
-from seawall.schemas.slices import decode_slice
+from seawall.schemas.records import Stored
+from seawall.schemas.slices import Slice, decode_slice
 
 OVER = ("completed", "rejected", "expired", "contradicted", "superseded")
 Line = tuple[int, str]
@@ -179,43 +179,80 @@ class _Audited(msgspec.Struct):
 
 def read_incidents(bus: Bus) -> Incidents:
     """Fold the topics of a run into its incidents, in order of event time."""
-    found = Incidents()
-    items: list[tuple[int, int, Any]] = []  # event time, what comes first at one time, what to do
-    for id, breach in _values(bus, "breaches"):
-        items.append((breach["as_of_us"], 0, (found.breach, id, breach)))
-    for _, payload in _values(bus, "commands"):
-        items.append((payload["evidence"]["as_of_us"], 1, (found.command, payload)))
-    last_us = 0
+    reader = IncidentReader(bus)
+    while reader.read():
+        pass
     for stored in read_all(bus, "journal", 0):
-        piece = decode_slice(stored.value)
-        last_us = piece.as_of_us
+        reader.take_slice(decode_slice(stored.value))
+    return reader.settle(None)
+
+
+class IncidentReader:
+    """Reads what incidents are made of as it arrives: topics by itself, slices of shard 0 from whoever reads these.
+
+    What was read waits until everything that can come before it was read too (``settle``).
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus, self._found = bus, Incidents()
+        self._items: list[tuple[int, int, Any]] = []  # event time, what comes first at one time, what to do
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._waiting: dict[int, list[tuple[str, dict[str, Any]]]] = {}
+        self._audited_us: dict[int, int] = {}
+        self._last_us = 0
+
+    def read(self) -> bool:
+        """Read on, decisions before what caused them, so many records per partition; tell whether any came."""
+        before = sum(self._offsets.values())
+        for topic, take in (("audit", self._audit), ("commands", self._command), ("breaches", self._breach)):
+            for partition in self._bus.partitions(topic):
+                offset = self._offsets.get((topic, partition), self._bus.start(topic, partition))
+                for stored in self._bus.read(topic, partition, offset):
+                    take(partition, stored)
+                    offset = stored.offset + 1
+                self._offsets[topic, partition] = offset
+        return sum(self._offsets.values()) != before
+
+    def take_slice(self, piece: Slice) -> None:
+        """Take the news and the answers in a slice of shard 0."""
+        self._last_us = piece.as_of_us
         for event in piece.events:
             if isinstance(event, ev.VenueStatus | ev.Notice):
-                items.append((piece.as_of_us, 0, (found.news, event)))
+                self._items.append((piece.as_of_us, 0, (self._found.news, event)))
             elif isinstance(event, ev.Acknowledgement):
-                items.append((piece.as_of_us, 2, (found.answer, event)))
-    items += [(at_us, 3, (found.decided, at_us, kind, body)) for at_us, kind, body in _decisions(bus)]
-    for _, _, (take, *given) in sorted(items, key=lambda item: item[:2]):
-        take(*given)
-    found.expire(last_us)
-    return found
+                self._items.append((piece.as_of_us, 2, (self._found.answer, event)))
+
+    def settle(self, partitions: int | None) -> Incidents:
+        """Fold what is known to be complete, by how far each of so many audit partitions has come; None: everything."""
+        until_us = self._last_us
+        if partitions is not None:
+            until_us = min(until_us, *(self._audited_us.get(at, 0) for at in range(partitions)))
+        due = [item for item in self._items if partitions is None or item[0] <= until_us]
+        self._items = [item for item in self._items if partitions is not None and item[0] > until_us]
+        for _, _, (take, *given) in sorted(due, key=lambda item: item[:2]):
+            take(*given)
+        self._found.expire(until_us)
+        return self._found
+
+    def _breach(self, _: int, stored: Stored) -> None:
+        breach = orjson.loads(stored.value)
+        self._items.append((breach["as_of_us"], 0, (self._found.breach, stored.headers["seawall-id"], breach)))
+
+    def _command(self, _: int, stored: Stored) -> None:
+        payload = orjson.loads(stored.value)
+        self._items.append((payload["evidence"]["as_of_us"], 1, (self._found.command, payload)))
+
+    def _audit(self, partition: int, stored: Stored) -> None:
+        """Take what the audit says of commands, at the time of the slice that they stand in, which closes it."""
+        record = msgspec.json.decode(stored.value, type=_Audited)
+        waiting = self._waiting.setdefault(partition, [])
+        if record.kind in ("withheld", "command_state", "release"):
+            waiting.append((record.kind, orjson.loads(bytes(record.body))))
+        elif record.kind in ("slice", "second"):
+            at_us = self._audited_us[partition] = msgspec.json.decode(record.body, type=_Time).as_of_us
+            self._items += [(at_us, 3, (self._found.decided, at_us, kind, body)) for kind, body in waiting]
+            waiting.clear()
 
 
-def _decisions(bus: Bus) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield what the audit says of commands, with the time of the slice that each stands in, which closes the slice."""
-    for partition in bus.partitions("audit"):
-        waiting: list[tuple[str, dict[str, Any]]] = []
-        for stored in read_all(bus, "audit", partition):
-            record = msgspec.json.decode(stored.value, type=_Audited)
-            if record.kind in ("withheld", "command_state", "release"):
-                waiting.append((record.kind, orjson.loads(bytes(record.body))))
-            elif waiting and record.kind in ("slice", "second"):
-                at_us = orjson.loads(bytes(record.body))["as_of_us"]
-                yield from ((at_us, kind, body) for kind, body in waiting)
-                waiting = []
-
-
-def _values(bus: Bus, topic: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for partition in bus.partitions(topic):
-        for stored in read_all(bus, topic, partition):
-            yield stored.headers["seawall-id"], orjson.loads(stored.value)
+class _Time(msgspec.Struct):
+    as_of_us: int

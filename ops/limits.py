@@ -39,7 +39,7 @@ from seawall.schemas.limit_documents import (
     encode_document,
     parse_document,
 )
-from seawall.schemas.slices import decode_slice
+from seawall.schemas.slices import Slice, decode_slice
 from seawall.schemas.tables import nearest
 from seawall.schemas.thresholds import check_limits
 
@@ -116,14 +116,18 @@ def _fold(bus: Bus, as_of_us: int | None) -> Standing:
         if as_of_us is not None and piece.as_of_us > as_of_us:
             break
         last_us = piece.as_of_us
-        if isinstance(piece, _Time):
-            continue
-        if piece.configuration is not None:
-            _configure(found, piece.configuration["limits"], piece.as_of_us)
-        for event in piece.events:
-            if isinstance(event, LimitEvent):
-                _take(found, event.document, piece.as_of_us)
+        if not isinstance(piece, _Time):
+            take_slice(found, piece)
     return found._replace(as_of_us=last_us)
+
+
+def take_slice(found: Standing, piece: Slice) -> None:
+    """Take the changes of limits in a slice of shard 0, which hears of all of them."""
+    if piece.configuration is not None:
+        _configure(found, piece.configuration["limits"], piece.as_of_us)
+    for event in piece.events:
+        if isinstance(event, LimitEvent):
+            _take(found, event.document, piece.as_of_us)
 
 
 class _Time(msgspec.Struct):

@@ -37,6 +37,7 @@ PACKAGES = {
     "seawall.operators.core.valuation": "operators/core/valuation",
     "seawall.ops": "ops",
     "seawall.ops.commands": "ops/commands",
+    "seawall.ops.console": "ops/console",
     "seawall.ops.demo": "ops/demo",
     "seawall.ops.flink": "ops/flink",
     "seawall.ops.kafka": "ops/kafka",
