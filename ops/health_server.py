@@ -12,12 +12,13 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import Bus, open_bus
 from seawall.ops.health import Monitor
 from seawall.ops.metrics.collector import HostCollector, TopicCollector, WorkCollector
 from seawall.ops.metrics.tally import Tally
@@ -26,9 +27,13 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError, UsageError
 from seawall.schemas.telemetry import Telemetry, watch
 
+if TYPE_CHECKING:
+    from seawall.ops.metrics.traces import Traces
+
 log = logging.getLogger("seawall")
 Answer = tuple[int, str, bytes]
 TIMEOUT_S = 10
+LAST_S = 3.0  # to tell a collector of the last commands
 
 
 class RunCollector(Collector):
@@ -129,14 +134,19 @@ class Looking(threading.Thread):
         self._every_s, self._enough = configuration.health.check_s, threading.Event()
         self._bus = open_bus(configuration.bus, configuration.directory)
         self.tally = Tally(configuration, dataflows, self._bus)
+        self._traces = _traces(configuration, self._bus) if "risk" in dataflows else None
 
     def run(self) -> None:
         """Look until told to end."""
         while not self._enough.wait(self._every_s):
             try:
                 self.tally.look()
+                if self._traces is not None:
+                    self._traces.look()
             except SeawallError as error:
                 log.warning("metrics of topics stand still: %s", error)
+        if self._traces is not None:
+            self._traces.close()
         self._bus.close()
 
     def end(self) -> None:
@@ -168,9 +178,23 @@ def answering(
     finally:
         watch(None)
         looking.end()
+        looking.join(LAST_S)
         monitor.end()
         server.stop()
         workers.close()
+
+
+def _traces(configuration: Configuration, bus: Bus) -> "Traces | None":
+    """Return what traces commands, None where no collector is named."""
+    if not configuration.health.traces:
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        from seawall.ops.metrics.traces import Traces
+    except ImportError as error:
+        raise UsageError("[health] traces needs: pip install 'bytewax-seawall[traces]'") from error
+    return Traces(configuration, bus, OTLPSpanExporter(configuration.health.traces))
 
 
 def _tls(configuration: Configuration) -> ssl.SSLContext | None:

@@ -16,6 +16,7 @@ _TABLE: Table = {
     "certificate": Field("text", ""),
     "key": Field("text", ""),
     "client_ca": Field("text", ""),
+    "traces": Field("text", "", text_like(r"(https?://\S+)?")),
 }
 
 
@@ -38,6 +39,8 @@ class HealthTerms(msgspec.Struct, frozen=True, kw_only=True):
         PEM files of the endpoint's TLS, relative to the configuration; empty: none.
     client_ca
         PEM file of who vouches for those who may ask; empty: whoever reaches it.
+    traces
+        Where a collector of OpenTelemetry takes traces, such as ``http://127.0.0.1:4318/v1/traces``; empty: none.
     """
 
     listen: str = ""
@@ -48,6 +51,7 @@ class HealthTerms(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str = ""
     key: str = ""
     client_ca: str = ""
+    traces: str = ""
 
 
 def read_health(content: dict[str, Any], file: str) -> HealthTerms:
