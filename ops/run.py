@@ -51,6 +51,7 @@ RECOVERY = "recovery"
 MARKET_RECOVERY = "recovery-market"
 DAY_US = 86_400_000_000
 WARN_DAYS = 14
+STARTED_S = 5.0  # until a broker knows its topics again
 SNAPSHOT_EXIT = 75  # of a worker process whose recovery store cannot be read (EX_TEMPFAIL)
 
 
@@ -169,7 +170,7 @@ def _run(
     outcome = Outcome()
     sequenced, decided = threading.Event(), threading.Event()
     for recovery in (store_of(configuration, replica), configuration.directory / MARKET_RECOVERY):
-        if recovery.exists() and not bus.topics():
+        if recovery.exists() and _is_new(bus):
             log.warning("the bus is new: the recovery store of another one is kept as %s", _set_aside(recovery))
     seal = None
     if "seal" in wanted:
@@ -206,6 +207,16 @@ def _run(
         sealed = sum(bus.end("audit", partition) for partition in range(configuration.shards + 1))
         outcome.dataflows["seal"] = Totals(events=sealed, seconds=seal.seconds)
     return outcome
+
+
+def _is_new(bus: Bus) -> bool:
+    """Tell whether a bus holds nothing; a broker that has just been started again may say so for a moment."""
+    deadline = time.monotonic() + (STARTED_S if bus.fences else 0.0)
+    while not bus.topics():
+        if time.monotonic() >= deadline:
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def _count(bus: Bus, configuration: Configuration, outcome: Outcome) -> None:
