@@ -110,7 +110,7 @@ def test_other_thresholds_give_the_alerts_that_market_itself_would_have_given(de
     signals = sorted((desk / "cache").glob("*.signals.jsonl"))
     files = [path for path in (desk / "cache").glob("*.jsonl") if path.name.count(".") == 1]
     raised = []
-    for score in (0.5, 0.55, 0.9):
+    for score in (0.5, 0.9):
         terms = msgspec.structs.replace(plan.configuration.market, alert_score=score)
         again = [desk / f"again-{group}.jsonl" for group in range(terms.groups)]
         for group, path in enumerate(again):

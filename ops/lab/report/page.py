@@ -173,10 +173,10 @@ def _detection(result: Json) -> str:
     said = f"<p>{_text(detection_line(found).removeprefix('detection: ').capitalize())}.</p>"
     highest = sorted(result["alerts"], key=lambda one: -one.get("score", 0.0))[:ALERTS_MAX]
     rows = [
-        (words.clock(one["as_of_us"]), one["kind"].replace("_", " "), one["text"])
+        (words.clock(one["as_of_us"]), one["scope"].partition(":")[2], one["kind"].replace("_", " "), one["text"])
         for one in sorted(highest, key=lambda one: one["as_of_us"])
     ]  # fmt: skip
-    return said + _table(("time (UTC)", "kind", f"the {len(rows)} surest of {found['alerts']} alerts"), rows)
+    return said + _table(("time (UTC)", "of", "kind", f"the {len(rows)} surest of {found['alerts']} alerts"), rows)
 
 
 def _provenance(result: Json, command: Sequence[str]) -> str:
