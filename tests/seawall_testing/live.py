@@ -79,11 +79,13 @@ def starting() -> Iterator[Start]:
         running.append(subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True))
         return running[-1]
 
-    yield start
-    for process in running:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    try:
+        yield start
+    finally:
+        for process in running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def send(folder: Path, topic: str, *records: Json | bytes) -> None:
