@@ -141,7 +141,7 @@ class Backtest(Rehearsal):
         return change
 
     def _note_signal(self, signal: Json) -> None:
-        for row in signal["instruments"]:
+        for row in signal.get("instruments", ()):
             self._marks[row["instrument"]] = row["price"]
 
     def _hear(self, topic: str, stored: Record) -> None:

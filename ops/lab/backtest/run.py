@@ -112,7 +112,7 @@ def market_series(signals: list[Path]) -> tuple[dict[str, tuple[list[int], list[
     for path in signals:
         for time_us, _, _, line in lines(path, 0, EVER_US):
             signal = orjson.loads(line)
-            for row in signal["instruments"]:
+            for row in signal.get("instruments", ()):
                 times, prices = series.setdefault(row["instrument"], ([], []))
                 times.append(time_us)
                 prices.append(row["price"])

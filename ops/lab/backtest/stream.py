@@ -68,7 +68,7 @@ def _first_prices(signals: list[Path], instruments: set[str], plan: Plan) -> tup
     from_us = 0
     for path in signals:
         for time_us, _, _, line in _within(path, 0, plan):
-            for row in orjson.loads(line)["instruments"]:
+            for row in orjson.loads(line).get("instruments", ()):
                 if row["instrument"] in instruments and row["instrument"] not in first:
                     first[row["instrument"]] = row["price"]
                     from_us = max(from_us, time_us)
@@ -128,7 +128,7 @@ def _deepened(path: Path, number: int, plan: Plan, market: Market) -> Iterator[t
             yield time_us, place, count, line
             continue
         signal = orjson.loads(line)
-        for row in signal["instruments"]:
+        for row in signal.get("instruments", ()):
             if not row.get("depth"):
                 units = market.traded.get((row["instrument"], time_us // HOUR_US - 1), 0.0)
                 row["depth"] = [round(share * units, UNITS_PLACES)] * BANDS

@@ -31,7 +31,7 @@ def scored(signals: list[Path]) -> Scored:
     for path in signals:
         for time_us, _, _, line in lines(path, 0, EVER_US):
             signal = orjson.loads(line)
-            for row in signal["instruments"]:
+            for row in signal.get("instruments", ()):
                 times, prices = found.series.setdefault(row["instrument"], ([], []))
                 times.append(time_us)
                 prices.append(row["price"])

@@ -65,7 +65,7 @@ def drift(study: Study, evidence: Json, live: Configuration) -> Drift:
             row["score"]
             for group in bus.partitions("signals")
             for stored in read_all(bus, "signals", group)
-            for row in orjson.loads(stored.value)["instruments"]
+            for row in orjson.loads(stored.value).get("instruments", ())
             if row.get("state") == "ready"
         ]
     finally:
