@@ -50,7 +50,8 @@ class World:
     pays_after_us
         From a call to the payment.
     hedged_at
-        The house account that holds the opposite of what clients hold; empty where nobody does.
+        The house account that holds what clients hold, because we are short what a client is long with us (CONTRACT §3,
+        signs); empty where nobody does.
     replies
         Records of the world that only happen after a command: id of the fill or transfer -> any of (kind, target).
     obeys
@@ -263,13 +264,9 @@ class Rehearsal:
             if change * held >= 0:
                 continue
             price = self._marks[instrument] * (1 + self.world.slippage * (1 if change > 0 else -1))
-            for side, name, size in (("c", account, change), ("h", self.world.hedged_at, self._hedge(change))):
+            for side, name, size in (("c", account, change), ("h", self.world.hedged_at, change)):
                 if name:
                     self._later(at_us, _fill(f"{id[:20]}-{number}{side}", name, instrument, size, price))
-
-    def _hedge(self, change: float) -> float:
-        """Return how what the house holds at ``hedged_at`` changes with a client's position."""
-        return -change
 
     def _pay(self, account: str, action: Json, at_us: int, id: str) -> None:
         means = self.world.means.get(account, 0.0)

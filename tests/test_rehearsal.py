@@ -29,7 +29,7 @@ def records() -> list[tuple[int, Json]]:
     found = [(T0, one) for one in (rates, hub, house, party, terms, holder)]
     found += [(T0, transfer(T0, "t", amount="2000")), (T0, transfer(T0, "h", "house/hub", amount="20000"))]
     found += [(T0 + 1, mark(T0 + 1, "100")), (T0 + 2, fill(T0 + 2, "f", quantity="100", price="100"))]
-    found.append((T0 + 3, fill(T0 + 3, "g", "house/hub", quantity="100", price="100", side="sell")))
+    found.append((T0 + 3, fill(T0 + 3, "g", "house/hub", quantity="100", price="100")))
     for at in range(1, 51):
         at_us = T0 + at * SECOND
         row = {"instrument": "ETH-PERP", "price": 100.0 - at, "source": "mark", "time_us": at_us, "state": "ready"}

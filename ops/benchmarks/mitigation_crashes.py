@@ -12,9 +12,9 @@ incident: at the low of bitcoin the venue takes a tenth of our hedge in it away 
 a client sends an order for ten times its largest position, which is filled after two seconds; a coin's model drifts
 when its first breaker trips; and the reserves of USDT are doubted at the first breaker of bitcoin.
 
-Visible depth is a hundredth of the hour's traded value. The house holds the opposite of every client at one venue. A
-client that is called pays within an hour what it has aside: half of what it paid in at first for one in three, nothing
-for the others.
+Visible depth is a hundredth of the hour's traded value. The house is short what clients are long with it, and holds the
+same at one venue. A client that is called pays within an hour what it has aside: half of what it paid in at first for
+one in three, nothing for the others.
 
 Playbooks are as they ship, the limits stand below; all runs have the same prices, clients and story. ``--worst`` plays
 the worst hours only.
@@ -242,7 +242,7 @@ def world(data: Path, crash: Crash) -> tuple[list[tuple[int, Json]], dict[str, f
     for account, (equity, positions) in book.items():
         items.append((start_us, 1, _opening("balance_report", start_us, account, asset="USD", amount=f"{equity:.2f}")))
         for coin, notional in sorted(positions.items()):
-            house[coin] -= notional
+            house[coin] += notional
             items.append((start_us, 1, _position(start_us, account, coin, notional, first[coin])))
     items.append((start_us, 1, _opening("balance_report", start_us, "house/venue", asset="USD", amount=f"{BOOK:.2f}")))
     items += [

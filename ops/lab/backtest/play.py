@@ -135,11 +135,6 @@ class Backtest(Rehearsal):
             else:
                 super()._note(changed)
 
-    def _hedge(self, change: float) -> float:
-        """Return what the house trades with a client's position: we are short what a client is long with us, so our
-        hedge at the venue is long (CONTRACT §3, signs), and is closed as the client's position is."""
-        return change
-
     def _note_signal(self, signal: Json) -> None:
         for row in signal.get("instruments", ()):
             self._marks[row["instrument"]] = row["price"]
