@@ -108,6 +108,7 @@ def embedded(tmp_path: Path) -> Iterator[tuple[Path, Bus, EmbeddedFeed]]:
     bus.close()
 
 
+@pytest.mark.soak
 def test_a_replica_takes_over_from_a_killed_one_and_nothing_is_missing_or_twice(
     embedded: tuple[Path, Bus, EmbeddedFeed],
 ) -> None:
