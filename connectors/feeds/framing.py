@@ -8,7 +8,7 @@ are read with the schema that they name; that of framed JSON is not needed to re
 import io
 import struct
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def decode_json(raw: bytes) -> Value:
     """Return a JSON object, numbers exact."""
     try:
         found = _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidOperation) as error:
         raise Rejected(Reason.JSON_MUST_BE_VALID, str(error)[:200]) from None
     if not isinstance(found, dict):
         raise Rejected(Reason.RECORD_MUST_BE_AN_OBJECT, "the record is no object")

@@ -27,6 +27,15 @@ class Unreadable(Exception):
     """A message or an item that its reader cannot take; the text names the rule."""
 
 
+# What reading fields of another type than a venue documents raises, where no rule names the field.
+SHAPELESS = (Unreadable, TypeError, AttributeError)
+
+
+def told(error: Exception) -> str:
+    """Return what is wrong with a message: the rule that it breaks, or that something in it is of another type."""
+    return str(error) if isinstance(error, Unreadable) else f"a field is of another type ({str(error)[:60]})"
+
+
 def decode(content: bytes) -> Any:
     """Decode one JSON text; numbers with a fraction or an exponent become their text.
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from seawall.connectors.venues.books import Book
-from seawall.connectors.venues.messages import NOT_JSON, Unreadable, as_decimal, decode
+from seawall.connectors.venues.messages import NOT_JSON, SHAPELESS, Unreadable, as_decimal, decode, told
 from seawall.connectors.venues.recording import Message
 from seawall.schemas import events as ev
 from seawall.schemas.checks import check_event
@@ -67,8 +67,8 @@ class Reader:
         self.messages += 1
         try:
             self.handle(decode(message.content))
-        except Unreadable as error:
-            self.skip(f"malformed: {error}")
+        except SHAPELESS as error:
+            self.skip(f"malformed: {told(error)}")
             if not self.sequenced and str(error).startswith(NOT_JSON):
                 self.lose_books("a message could not be read and the venue numbers none", message.received_us)
         return self._out
@@ -129,8 +129,8 @@ class Reader:
         for item in items:
             try:
                 take(item)
-            except Unreadable as error:
-                self.skip(f"malformed: {error}")
+            except SHAPELESS as error:
+                self.skip(f"malformed: {told(error)}")
 
     def describe(self, instrument: ev.Instrument, as_sent: bytes = b"") -> None:
         """Give out an instrument's record unless the last one of it said the same."""
@@ -184,9 +184,9 @@ class Reader:
         """Lose the book when the block finds its message unreadable: a change left out would make it silently wrong."""
         try:
             yield
-        except Unreadable as error:
+        except SHAPELESS as error:
             if self.book(symbol).state == "live":
-                self.lose_book(symbol, str(error), time_us)
+                self.lose_book(symbol, told(error), time_us)
             raise
 
     def publish(self, symbol: str, time_us: int) -> None:
