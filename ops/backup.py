@@ -62,7 +62,7 @@ def back_up(configuration: Configuration, folder: Path, seen: Seen = lambda coun
     lock = store.lock()
     bus = open_bus(configuration.bus, configuration.directory)
     try:
-        files, left_out = _files(configuration)
+        files, left_out = files_of(configuration)
         _check_same_journal(store, bus)
         before, ends = store.ends, ends_of(bus, configuration)
         segments: list[Segment] = []
@@ -126,7 +126,7 @@ def _check_same_journal(store: Store, bus: Bus) -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _files(configuration: Configuration) -> tuple[dict[str, bytes], list[str]]:
+def files_of(configuration: Configuration) -> tuple[dict[str, bytes], list[str]]:
     """Return the files of a configuration by their name in its folder, and what was left out."""
     folder, found, left_out = configuration.directory.resolve(), dict[str, bytes](), list[str]()
     for path in sorted(set(_named(configuration))):

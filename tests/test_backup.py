@@ -12,7 +12,7 @@ import pytest
 
 from seawall.connectors.backups import Store
 from seawall.connectors.bus import open_bus
-from seawall.ops.backup import back_up
+from seawall.ops.backup import back_up, files_of
 from seawall.schemas.configuration import load_configuration
 from seawall_testing import crisis
 from seawall_testing.kafka import Broker
@@ -142,6 +142,16 @@ def test_a_backup_that_was_killed_is_not_there_and_the_next_one_is_whole(
     assert Store(tmp_path / "b").ends
     assert seawall("restore", tmp_path / "b", "--into", tmp_path / "again").returncode == 0
     assert differences(contents(tmp_path / "again"), whole) == []
+
+
+def test_secrets_that_a_configuration_names_are_not_backed_up(tmp_path: Path) -> None:
+    path = crisis.write_crisis(tmp_path / "run", 5, per_second=20, shards=2)
+    kafka = '\n[kafka]\ntls = true\nsasl = "PLAIN"\nusername = "risk"\npassword = "file:secret.txt"\n'
+    path.write_text(f'bus = "kafka://broker:9092/desk"\n{path.read_text()}{kafka}')
+    (path.parent / "secret.txt").write_text("open sesame")
+    found, _ = files_of(load_configuration(path))
+    assert {"desk.toml", "limits.toml", "playbook.toml"} <= found.keys()
+    assert not any(b"open sesame" in data for data in found.values())
 
 
 @pytest.mark.kafka

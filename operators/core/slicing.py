@@ -98,9 +98,7 @@ class SlicingState:
         """Begin to cut where a journal stands, with the records that wait."""
         first = next((item[0] for item in self._early if item[0] != NO_TIME), NO_TIME)
         last = standing.configuration
-        key_set = (
-            None if last is None else last["limits"].get("key_set")
-        )  # no key set is read here: the last one stands
+        key_set = None if last is None else last["limits"].get("key_set")  # none is read here: the last one stands
         event = journaled(self._configuration, last, key_set)
         self._slicer = Slicer(standing, event, [PLACE], self._configuration.slice_ms * 1000, first)
         for item in self._early:

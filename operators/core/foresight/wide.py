@@ -20,7 +20,7 @@ from seawall.operators.core.foresight.leanings import WIDE, Gap, of_matrix, plai
 from seawall.operators.core.foresight.limit_forecasts import LimitForecasts, Seen
 from seawall.operators.core.foresight.markets import HORIZONS_S
 from seawall.operators.core.foresight.systemic import Systemic, Told
-from seawall.operators.core.frames import Frame, Table, widened
+from seawall.operators.core.frames import Frame, widened
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.measures import CASCADE_FORECASTS, LOSSES, PROBABILITIES, SYSTEMIC_FORECASTS, WIDE_SCOPES
@@ -100,9 +100,7 @@ class WideForesightState:
     def _lose(self, frame: Frame) -> Frame:
         """Return the frame with what the firm may lose among its measures, and with a record of it where that moved."""
         row = self._losses.update(frame.losses, frame.as_of_us) if frame.losses else None
-        table = frame.tables["firm"]
-        values = np.concatenate([table.values, self._losses.values[:, None]])
-        firm = Table(table.names, (*table.measures, *LOSSES), values)
+        firm = widened(frame.tables["firm"], LOSSES, self._losses.values[:, None])
         frame = replace(frame, tables={**frame.tables, "firm": firm})
         if row is None:
             return frame
