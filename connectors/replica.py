@@ -33,11 +33,58 @@ Sink = StatefulSinkPartition[Any, None]
 
 
 class Replica(NamedTuple):
-    """How this process takes part: its name, after which a cluster's holder is overdue, and when it stops waiting."""
+    """How this process takes part.
+
+    Parameters
+    ----------
+    name
+        Of the process, in its recovery stores and what it logs.
+    takeover_s
+        After how many seconds a cluster's holder is overdue.
+    stopped
+        Tells that what only waits is to stop.
+    overdue
+        Tells that what was computed is to be left to the next run.
+    """
 
     name: str
     takeover_s: float = TAKEOVER_S
     stopped: Callable[[], bool] = lambda: False
+    overdue: Callable[[], bool] = lambda: False
+
+
+class Patience:
+    """Seconds that somebody else is given, which count only while this process looks on.
+
+    A process that was held up itself (stopped, swapped out, its machine asleep) has not seen what the others did
+    meanwhile: one that wakes would displace its successor.
+
+    Parameters
+    ----------
+    seconds
+        How long to wait; what lies between two looks counts at most for a quarter of it.
+
+    Examples
+    --------
+    >>> patience = Patience(0.0)
+    >>> patience.ends()
+    True
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self.begin()
+
+    def begin(self) -> None:
+        """Wait anew."""
+        self._looked, self._waited = self._clock(), 0.0
+
+    def ends(self) -> bool:
+        """Look, and tell whether the wait is over."""
+        now = self._clock()
+        self._waited += min(now - self._looked, self._seconds / 4)
+        self._looked = now
+        return self._waited >= self._seconds
 
 
 class ReplicaPartition(StatefulSinkPartition[Any, None]):
@@ -63,14 +110,14 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
         self._sink: Sink | None = None
         self._waiting: deque[Any] = deque()  # computed, and not seen in the audit yet
         self._ahead: deque[Stored] = deque()  # of the audit, beyond what was computed
-        self._confirmed = self._tried = time.monotonic()
+        self._patience, self._tried = Patience(terms.takeover_s), time.monotonic()
 
     @noted
     def write_batch(self, items: list[Any]) -> None:
         """Write as the holder; else keep what was computed and compare what the holder has appended."""
         if self._sink is None:
             if not self._waiting:
-                self._confirmed = time.monotonic()
+                self._patience.begin()
             self._waiting.extend(items)
             self._follow()
             return
@@ -78,8 +125,11 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
 
     @noted
     def snapshot(self) -> None:
-        """Return once all that was computed stands: a state that is kept must not be ahead of the topics."""
-        while self._sink is None and self._waiting and not self._terms.stopped():
+        """Return once all that was computed stands: a state that is kept must not be ahead of the topics.
+
+        Also when the run is to stop: what the holder leaves out then is appended here, or nobody would.
+        """
+        while self._sink is None and self._waiting and not self._terms.overdue():
             self._follow()
             if self._waiting:
                 time.sleep(RETRY_S)
@@ -100,10 +150,8 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
         self._compare()
         if not self._waiting:
             return
-        now = time.monotonic()
-        due = now - self._confirmed > self._terms.takeover_s if self._bus.fences else now - self._tried > RETRY_S
-        if due:
-            self._tried = now
+        if self._patience.ends() if self._bus.fences else time.monotonic() - self._tried > RETRY_S:
+            self._tried = time.monotonic()
             self._take_over()
 
     def _compare(self) -> None:
@@ -122,7 +170,7 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
                 text = f"{where}, which is not what replica {self._terms.name} computed for {last.id}"
                 raise Divergence(f"{text}; run `seawall verify` and `seawall replay` to see which is wrong")
             self._waiting.popleft()
-            self._confirmed = time.monotonic()
+            self._patience.begin()
 
     def _take_over(self) -> None:
         """Become the writer and append what is missing; leave all as it is where the holder's lock still stands."""

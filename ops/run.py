@@ -143,7 +143,7 @@ def run(
     bus = prepare(configuration)
     stop, threads = Stop(), list[threading.Thread]()
     if replica is not None:
-        replica = replica._replace(stopped=stop.event.is_set)
+        replica = replica._replace(stopped=stop.event.is_set, overdue=stop.overdue)
     with stop.on_signal(), answering(configuration, set(wanted), threads, stop.event.is_set):
         return _run(configuration, bus, wanted, workers, processes, stop, threads, replica)
 

@@ -13,12 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from seawall.connectors.bus import Bus
+from seawall.connectors.failures import failures, own_error
 from seawall.connectors.logs import check_whole, is_standing
 from seawall.connectors.recovery import open_recovery, set_aside
 from seawall.connectors.replica import Replica
 from seawall.ops.standby import wait_to_seal
 from seawall.schemas.configuration import Configuration
-from seawall.schemas.errors import SnapshotError
+from seawall.schemas.errors import PartitionLocked, SnapshotError
 
 log = logging.getLogger("seawall")
 EPOCH = timedelta(seconds=1)
@@ -62,19 +63,37 @@ class SealThread(threading.Thread):
         """Run the dataflow."""
         started = time.thread_time()
         try:
-            if self._replica is not None:
-                if not wait_to_seal(self._configuration, self._bus, self._replica):
-                    return
-                _check_recovery(self._store, self._configuration, self._bus)
-            try:
-                self._seal()
-            except SnapshotError as error:
-                kept = set_aside(self._store).name
-                log.warning("%s; it is kept as %s and the log is sealed again", error, kept)
-                self._seal()
+            if self._replica is None:
+                self._seal_whole()
+            else:
+                self._take_turns(self._replica)
         except BaseException as error:
             self._failed(error)
         self.seconds = round(time.thread_time() - started, 3)
+
+    def _take_turns(self, replica: Replica) -> None:
+        """Wait until nobody seals, and seal; who is displaced waits again, because it may have been only slow."""
+        while wait_to_seal(self._configuration, self._bus, replica):
+            _check_recovery(self._store, self._configuration, self._bus)
+            try:
+                self._seal_whole()
+                return
+            except BaseException as error:
+                displaced = own_error(error)
+                if not isinstance(displaced, PartitionLocked):
+                    raise
+                if displaced in failures:
+                    failures.remove(displaced)
+                log.warning("replica %s seals no longer: %s", replica.name, displaced)
+
+    def _seal_whole(self) -> None:
+        """Seal; a recovery store that cannot be read is set aside once and the log is sealed again."""
+        try:
+            self._seal()
+        except SnapshotError as error:
+            kept = set_aside(self._store).name
+            log.warning("%s; it is kept as %s and the log is sealed again", error, kept)
+            self._seal()
 
     def _seal(self) -> None:
         from bytewax.run import cli_main

@@ -7,13 +7,14 @@ was due: a live journal grows every second, and what was audited is to be sealed
 """
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
 
 from seawall.connectors.bus import Bus
 from seawall.connectors.logs import last_checkpoint
-from seawall.connectors.replica import RETRY_S, Replica
+from seawall.connectors.replica import RETRY_S, Patience, Replica
 from seawall.dataflows.sequence import Sequencer, fold
 from seawall.operators.core.standing import Standing
 from seawall.ops.joins import check_joins
@@ -92,16 +93,17 @@ class Overdue:
     """
 
     def __init__(self, number: Callable[[], int], after_s: float, due: Callable[[], bool] = lambda: True) -> None:
-        self._number, self._after_s, self._due = number, after_s, due
-        self._last, self._since = -1, time.monotonic()
+        self._number, self._due = number, due
+        self._last, self._patience = -1, Patience(after_s)
 
     def __call__(self) -> bool:
         """Look again."""
-        now, number = time.monotonic(), self._number()
+        number = self._number()
         if number != self._last or not self._due():
-            self._last, self._since = number, now
+            self._last = number
+            self._patience.begin()
             return False
-        return now - self._since >= self._after_s
+        return self._patience.ends()
 
 
 def wait_to_seal(configuration: Configuration, bus: Bus, replica: Replica) -> bool:
@@ -116,8 +118,11 @@ def wait_to_seal(configuration: Configuration, bus: Bus, replica: Replica) -> bo
         found = [last_checkpoint(bus, partition)[1] for partition in partitions]
         return sum(checkpoint.size for checkpoint in found if checkpoint is not None)
 
+    # Several find it overdue at the same moment; who opens the logs last fences the others.
     overdue = Overdue(
-        sealed, replica.takeover_s, lambda: sum(bus.end("audit", partition) for partition in partitions) > sealed()
+        sealed,
+        replica.takeover_s * random.uniform(1.0, 2.0),
+        lambda: sum(bus.end("audit", partition) for partition in partitions) > sealed(),
     )
     while not replica.stopped():
         if bus.fences and overdue():

@@ -41,7 +41,8 @@ def main() -> int:
         replica = None
         if "--replica" in sys.argv:
             name, takeover_s = sys.argv[sys.argv.index("--replica") + 1 :][:2]
-            replica = Replica(name, float(takeover_s), stop.event.is_set)
+            overdue = stop.overdue if sequenced is None else stop.event.is_set  # which is told when it is overdue
+            replica = Replica(name, float(takeover_s), stop.event.is_set, overdue)
         _bytewax(configuration, stop.event.is_set, sequenced, int(workers), totals, peers, int(number), replica)
     except SnapshotError as error:
         print(f"seawall: {error}", file=sys.stderr)
@@ -66,8 +67,8 @@ def _listen(stop: Stop, sequenced: threading.Event | None) -> None:
         if line.strip() == "end" and sequenced is not None:
             sequenced.set()
         elif line.strip() == "stop":
-            stop.event.set()
-    stop.event.set()
+            stop.ask()
+    stop.ask()
     time.sleep(ORPHAN_S)
     os._exit(1)  # as after a kill: what was not committed is done again
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seawall.connectors.bus import Bus, open_bus
-from seawall.connectors.replica import Replica, ReplicaPartition
+from seawall.connectors.replica import Patience, Replica, ReplicaPartition
 from seawall.schemas.errors import Divergence, PartitionLocked
 from seawall.schemas.records import Record
 from seawall_testing import kafka_live
@@ -22,7 +22,7 @@ from seawall_testing.memory_bus import MemoryBus
 from seawall_testing.ran import write_configuration
 from seawall_testing.runs import CLI, seawall
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 TOPICS = ("desk-fills", "desk-prices")
 
 
@@ -144,6 +144,11 @@ def until_followed(path: Path, replica: Process) -> None:
     until(lambda: store.exists() and store.stat().st_size > 100_000, replica)
 
 
+def holds_all(replica: Process) -> bool:
+    """Tell whether a replica appends to every partition: of four shards, and of the firm."""
+    return all(f"appends to partition {partition} " in replica.said() for partition in range(5))
+
+
 def until_decided(bus: Bus, records: int, replica: Process) -> None:
     until(lambda: decided(bus) > records, replica)
 
@@ -169,6 +174,7 @@ def test_on_a_cluster_one_that_hangs_is_displaced_and_writes_nothing_when_it_wak
         feed.finish()
         sent = len(feed.sent)
         until(lambda: kafka_live.journaled_fills(url, path.parent).total() == sent, standby)
+        until(lambda: holds_all(standby), standby)
         standby.process.send_signal(signal.SIGTERM)
         assert standby.process.wait(WAIT_S) == 0, standby.said()
     finally:
@@ -217,9 +223,9 @@ class HeldBus(MemoryBus):
         return super().writer(partitions)
 
 
-def follower(bus: MemoryBus) -> tuple[ReplicaPartition, Sink]:
-    sink = Sink()
-    return ReplicaPartition(bus, [("alerts", 0), ("audit", 0)], lambda writer: sink, Replica("b", 0.0)), sink
+def follower(bus: MemoryBus, stopped: bool = False) -> tuple[ReplicaPartition, Sink]:
+    sink, replica = Sink(), Replica("b", 0.0, lambda: stopped)
+    return ReplicaPartition(bus, [("alerts", 0), ("audit", 0)], lambda writer: sink, replica), sink
 
 
 def append(bus: MemoryBus, bundle: Bundle) -> None:
@@ -264,3 +270,26 @@ def test_a_follower_that_is_behind_catches_up_by_comparing() -> None:
         one.write_batch([bundle])
     one.snapshot()
     assert sink.taken == []
+
+
+def test_patience_ends_only_while_somebody_looks_on() -> None:
+    now = [0.0]
+    patience = Patience(2.0, lambda: now[0])
+    now[0] = 60.0  # this process was stopped: what the others did meanwhile was not seen
+    assert not patience.ends()
+    for now[0] in (60.5, 61.0):
+        assert not patience.ends()
+    now[0] = 61.5
+    assert patience.ends()
+    patience.begin()
+    assert [patience.ends() for now[0] in (70.0, 80.0, 90.0, 100.0)] == [False, False, False, True]
+
+
+def test_a_follower_that_is_stopped_appends_what_a_holder_that_is_gone_left_out() -> None:
+    bus = HeldBus()
+    one, sink = follower(bus, stopped=True)
+    bundles = [Bundle(seq, b"slice %d" % seq) for seq in range(3)]
+    one.write_batch(bundles)
+    bus.free = True
+    one.snapshot()
+    assert sink.taken == bundles

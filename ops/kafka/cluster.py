@@ -174,7 +174,7 @@ class Cluster:
                 for name, password in self._users.items()
                 for part in ("--add-scram", f"{SCRAM}=[name={name},password={password}]")
             ]
-            command = [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c"]
+            command = [*self._java(), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c"]
             command += [str(self._properties(node)), *users]
             starting.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
         for process in starting:
