@@ -21,9 +21,10 @@ from seawall.operators.core.directory import shard_of
 from seawall.ops.verification.replay import replay
 from seawall.schemas.slices import decode_slice
 from seawall_testing import crisis, digest
-from seawall_testing.checks import CHECKS, Subject, subjects
+from seawall_testing.checks import CHECKS
 from seawall_testing.ran import Ran, run_core
 from seawall_testing.runs import Contents, contents, differences, seawall
+from seawall_testing.subjects import Subject, subjects
 
 SHARDS = 2
 NAMES = [f"{kind}-{key}" for key in ("0", "1", "all") for kind in ("exposure", "limits", "mitigation", "audit")]

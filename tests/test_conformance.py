@@ -1,71 +1,100 @@
-"""The conformance cases: every folder has the outcome that it expects, with our subscriber."""
+"""Every operator gives the same bytes on the plain loop, on Bytewax that was broken off, and on Flink.
 
-import base64
-import importlib.util
-import json
-import sqlite3
+The suite is `seawall_testing.conformance`; users run it on their own operators.
+"""
+
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from seawall.connectors.subscriber import sqlite_subscriber
-from seawall.schemas.evidence.acceptance import Policy
-from seawall.schemas.evidence.keyset import parse_keyset
-from seawall.schemas.evidence.rotation import RotationError
-from seawall_testing.effects import Desk
+import seawall.operators as sw
+from seawall.operators.core.snapshot import pack, unpack
+from seawall_testing import conformance
+from seawall_testing.conformance import differences, on_bytewax, on_flink, on_loop, provided
+from seawall_testing.flink import flink_home
+from seawall_testing.subjects import Subject
 
-FOLDER = Path(__file__).parent / "conformance"
-NAMES = sorted(path.parent.name for path in FOLDER.glob("*/expect.json"))
-
-
-def headers(folder: Path) -> list[tuple[str, bytes]]:
-    return [("dsse", path.read_bytes()) for path in sorted(folder.glob("dsse*.json"), reverse=True)]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_case_has_the_outcome_that_it_expects(name):
-    folder = FOLDER / name
-    expect = json.loads((folder / "expect.json").read_text())
-    assert name.endswith("_fail") == (expect["outcome"] == "refused")
-    policy = Policy(**{k: tuple(v) if isinstance(v, list) else v for k, v in expect["policy"].items()})
-    desk = Desk()
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    subscriber = sqlite_subscriber(db, policy, parse_keyset((folder / "keyset.json").read_bytes()), desk)
-    value = (folder / "value.json").read_bytes()
-    if expect["document"] == "keyset":
-        check_rotation(subscriber, value, headers(folder)[0][1], expect)
-        return
-    before = folder / "before.json"
-    for earlier in json.loads(before.read_text()) if before.exists() else ():
-        record = base64.b64decode(earlier["value"]), [("dsse", text.encode()) for text in earlier["dsse"]]
-        assert subscriber.receive(*record, expect["now_us"])[0].outcome == "applied"
-    done = len(desk.done)
-    receipt = subscriber.receive(value, headers(folder), expect["now_us"])[0]
-    assert (receipt.outcome, receipt.reason) == (expect["outcome"], expect["reason"]), receipt.detail
-    if receipt.outcome != "applied":
-        assert len(desk.done) == done
+OWN = "seawall_testing.conformance_cases:own"
+EXAMPLE = "seawall_testing.conformance_example:subjects"
+# The case that stands for each public operator; signing has no state, and is inside the keyed steps of risk.
+CASES = {
+    "aggregate_exposure": "exposure-0", "detect": "detect", "enforce_limits": "limits-all",
+    "forecast_breaches": "foresight-0", "forecast_systemic": "systemic", "plan_mitigation": "mitigation-0",
+    "publish_state": "desired", "record_audit": "audit-1", "seal_log": "seal-2", "sign_commands": "risk-shard-0",
+    "slice_time": "slice_time", "watch_counterparties": "conduct-1", "watch_market": "market",
+}  # fmt: skip
 
 
-def check_rotation(subscriber, value: bytes, header: bytes, expect: dict) -> None:
-    envelope = json.dumps({"payload": base64.b64encode(value).decode(), **json.loads(header)}).encode()
-    if expect["outcome"] == "refused":
-        with pytest.raises(RotationError):
-            subscriber.rotate(envelope)
-    else:
-        subscriber.rotate(envelope)
-        assert subscriber.keys.version == 2
+@pytest.fixture(scope="module")
+def own() -> dict[str, Subject]:
+    return provided(OWN)
 
 
-def test_the_generator_writes_exactly_the_committed_folders(tmp_path):
-    spec = importlib.util.spec_from_file_location("conformance_generate", FOLDER / "generate.py")
-    generate = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules[spec.name] = generate
-    spec.loader.exec_module(generate)
-    generate.main(tmp_path)
-    assert files(tmp_path) == files(FOLDER)
+@pytest.fixture(scope="module")
+def wanted(own: dict[str, Subject]) -> conformance.Outputs:
+    return on_loop(own)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*.json")}
+def test_every_operator_is_among_the_cases_and_has_something_to_say(wanted: conformance.Outputs) -> None:
+    assert set(CASES) == set(sw.__all__)
+    assert set(CASES.values()) <= wanted.keys()
+    assert all(len(set(outputs)) > 1 for outputs in wanted.values())
+
+
+def test_bytewax_broken_off_at_three_places_gives_the_bytes_of_the_plain_loop(
+    own: dict[str, Subject], wanted: conformance.Outputs, tmp_path: Path
+) -> None:
+    assert differences(wanted, on_bytewax(own, tmp_path / "recovery"), "bytewax") == []
+
+
+@pytest.mark.flink
+def test_flink_stopped_at_a_savepoint_and_gone_on_with_two_subtasks_gives_the_bytes_of_the_plain_loop(
+    wanted: conformance.Outputs, tmp_path: Path
+) -> None:
+    flink_home()
+    assert differences(wanted, on_flink(OWN, tmp_path / "flink"), "flink") == []
+
+
+class Forgetful:
+    """A counter whose snapshot leaves something out."""
+
+    def __init__(self) -> None:
+        self.total, self.steps = 0, 0
+
+    def step(self, item: int) -> Any:
+        self.total, self.steps = self.total + item, self.steps + 1
+        return self.total, self.steps
+
+    def snapshot(self) -> bytes:
+        return pack("forgetful/1", {"total": self.total})
+
+    @classmethod
+    def restore(cls, data: bytes) -> "Forgetful":
+        self = cls()
+        self.total = unpack("forgetful/1", data)["total"]
+        return self
+
+
+def test_an_operator_whose_snapshot_leaves_something_out_is_named_with_the_first_wrong_output(tmp_path: Path) -> None:
+    subject = Subject("forgetful", lambda _: Forgetful(), Forgetful.restore, Forgetful.step, list(range(40)))
+    subjects = {subject.name: subject}
+    found = differences(on_loop(subjects), on_bytewax(subjects, tmp_path / "recovery", aborts=1), "bytewax")
+    assert found == ["forgetful: output 20 on bytewax is not that of the plain loop"]
+
+
+def test_outputs_that_are_missing_are_counted() -> None:
+    found = differences({"a": [b"1", b"2"], "b": [b"1"]}, {"a": [b"1"], "b": [b"1"]}, "flink")
+    assert found == ["a: flink gave 1 outputs, the plain loop 2"]
+
+
+def test_a_users_operators_are_held_against_the_engines_by_one_command() -> None:
+    command = [sys.executable, "-m", "seawall_testing.conformance", EXAMPLE, "--engine", "bytewax"]
+    tests = str(Path(__file__).parent)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=tests)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        ["bytewax: 2 cases, 111 outputs", "the same bytes everywhere"],
+    ), done.stderr

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from seawall_testing.checks import CHECKS, Subject, subjects
+from seawall_testing.checks import CHECKS
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, mark, transfer
 from seawall_testing.ran import Ran, run_core
+from seawall_testing.subjects import Subject, subjects
 
 HOUR = 3600 * SECOND
 SHARDS = 2

@@ -25,7 +25,7 @@ from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.limit_documents import PAYLOAD_TYPE, LimitDocument, check_document, loosenings, parse_document
 from seawall.schemas.slices import decode_slice, encode_slice
 from seawall.schemas.thresholds import check_limits
-from seawall_testing.checks import check_resume_equals_uninterrupted, subjects
+from seawall_testing.checks import check_resume_equals_uninterrupted
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, rejects, sequence
 from seawall_testing.limit_papers import (
     CHECKER,
@@ -47,6 +47,7 @@ from seawall_testing.memory_bus import MemoryBus
 from seawall_testing.ran import Ran, merged
 from seawall_testing.runs import seawall
 from seawall_testing.signing import ROOTS
+from seawall_testing.subjects import subjects
 
 KEYS = key_set()
 BOTH = (MAKER, CHECKER)

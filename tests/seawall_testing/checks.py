@@ -1,119 +1,17 @@
 """One suite of properties that every core state must have, whatever it computes.
 
-A *subject* is a state with the items it is given. The checks know nothing of exposures or limits: a new operator is
-covered by adding its subject.
+A *subject* is a state with the items it is given (`seawall_testing.subjects`). The checks know nothing of exposures or
+limits: a new operator is covered by adding its subject.
 """
 
-from collections.abc import Callable, Iterable
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from seawall.operators._coat import StepLogic
-from seawall.operators.core.audit import AuditState
-from seawall.operators.core.conduct import ConductState
-from seawall.operators.core.exposure import ExposureState
-from seawall.operators.core.firm import FirmState
-from seawall.operators.core.frames import Audited, Enforced, Frame, Planned, Signed
-from seawall.operators.core.limits import LimitsState
-from seawall.operators.core.mitigation import MitigationState
 from seawall.schemas.errors import SnapshotError
-from seawall.schemas.slices import decode_slice, encode_slice
-from seawall_testing.ran import Ran
-
-
-@dataclass
-class Subject:
-    """A state: how it is made, restored and stepped, and the items of one key."""
-
-    name: str
-    make: Callable[[Any], Any]
-    restore: Callable[[bytes], Any]
-    step: Callable[[Any, Any], Any]
-    items: list[Any]
-
-    def run(self, items: Iterable[Any], state: Any = None) -> tuple[Any, list[Any]]:
-        """Return the state after some items, and the fingerprint of each output."""
-        found = []
-        for item in items:
-            if state is None:
-                state = self.make(item)
-            found.append(fingerprint(self.step(state, item)))
-        return state, found
-
-
-def fingerprint(item: Any) -> Any:
-    """Return what an output says, as plain values that compare by content."""
-    match item:
-        case Frame():
-            tables = {k: (t.names[: t.values.shape[1]], t.measures, t.values.tobytes()) for k, t in item.tables.items()}
-            head = (item.key, item.partition, item.seq, item.as_of_us, item.cut_us, item.decides, item.second)
-            tail = (item.inputs, item.configuration, item.news, item.decisions, item.records)
-            head = (*head, fingerprint(item.activity))
-            return (head, tables, deepcopy(tail), fingerprint(item.partial))
-        case Enforced():
-            return (fingerprint(item.frame), deepcopy(item.breaches), list(item.records))
-        case Planned():
-            return (fingerprint(item.enforced), list(item.commands))
-        case Signed():
-            return (fingerprint(item.planned), list(item.commands))
-        case Audited():
-            return (item.key, item.partition, item.seq, deepcopy(item.records))
-        case list() | tuple():
-            return [fingerprint(part) for part in item]
-        case dict():
-            return {key: fingerprint(part) for key, part in item.items()}
-        case _:
-            return item.tobytes() if hasattr(item, "tobytes") else item
-
-
-def subjects(ran: Ran, shards: int) -> list[Subject]:
-    """Return every core state as a subject, with the items that a run gave it."""
-    found = [_exposure(ran, shard) for shard in range(shards)]
-    found += [_conduct(ran, shard) for shard in range(shards)]
-    partials = [frame.partial for frame in ran.frames if frame.partial is not None]
-    found.append(Subject("firm", lambda _: FirmState(), FirmState.restore, FirmState.step, partials))
-    for key in [*map(str, range(shards)), "all"]:
-        frames = [frame for frame in ran.frames if frame.key == key]
-        found += _deciders(key, frames)
-    return found
-
-
-def _exposure(ran: Ran, shard: int) -> Subject:
-    import hashlib
-
-    def step(state: ExposureState, value: bytes) -> Any:
-        return state.step(decode_slice(value), hashlib.sha256(value).hexdigest())
-
-    values = [encode_slice(piece) for piece in ran.slices if piece.shard == shard]
-    return Subject(f"exposure-{shard}", lambda _: ExposureState(shard), ExposureState.restore, step, values)
-
-
-def _conduct(ran: Ran, shard: int) -> Subject:
-    frames = [frame for frame in ran.exposed if frame.partition == shard]
-    return Subject(f"conduct-{shard}", lambda _: ConductState(shard), ConductState.restore, ConductState.step, frames)
-
-
-def _deciders(key: str, frames: list[Frame]) -> list[Subject]:
-    partition = frames[0].partition
-    limits, mitigation = LimitsState(key, partition), MitigationState(key, partition)
-    enforced = [limits.step(frame) for frame in frames]
-    planned = [mitigation.step(item) for item in enforced]
-    signed = [Signed(item, item.commands) for item in planned]
-
-    def subject(name: str, kind: Any, items: list[Any]) -> Subject:
-        return Subject(f"{name}-{key}", lambda _: kind(key, partition), kind.restore, kind.step, items)
-
-    return [
-        subject("limits", LimitsState, frames),
-        subject("mitigation", MitigationState, enforced),
-        subject("audit", AuditState, signed),
-    ]
-
-
-# --- the checks -------------------------------------------------------------------------------------------------------
+from seawall_testing.subjects import Subject, fingerprint
 
 
 def check_resume_equals_uninterrupted(subject: Subject) -> None:
