@@ -1,6 +1,6 @@
 """Whatever is killed at whatever moment, on Kafka: files give the same bytes, topics lose and repeat nothing.
 
-`SEAWALL_KAFKA_KILLS=200` sets how many kills each test makes; a few by default.
+`SEAWALL_KAFKA_KILLS=200` sets how many kills each test makes; a few by default. Run with ``-s`` it tells each one.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from seawall_testing.runs import CLI, Contents, contents, differences, seawall
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(7200 if "SEAWALL_KAFKA_KILLS" in os.environ else 300)]
 KILLS = int(os.environ.get("SEAWALL_KAFKA_KILLS", "3"))
 WAYS: list[list[str]] = [[], ["--workers", "2"], ["--processes", "2"], ["--processes", "2", "--workers", "2"]]
+SEED = os.environ.get("SEAWALL_KAFKA_SEED", "")  # a campaign of several parts kills at other moments in each
 STARTING_S = 0.5  # before that no process has opened anything
 DOWN_S = 2.0
 ENDING_S = 60.0
@@ -32,6 +33,7 @@ class Running:
     """A run in a process group of its own, to be killed."""
 
     def __init__(self, path: Path, options: list[str]) -> None:
+        self.options = options
         self.errors = path.with_suffix(".err").open("ab+")
         command = [*CLI, "run", str(path), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.errors, start_new_session=True)
@@ -73,6 +75,11 @@ class Running:
         return self.errors.read().decode(errors="replace")
 
 
+def tell(what: str, running: Running, kills: int) -> None:
+    """Say which kill this was; a long campaign counts these lines (``pytest -s``)."""
+    print(f"killed {what} {' '.join(running.options) or '--workers 1'}: {kills}", flush=True)
+
+
 def restart(cluster: Cluster, rng: random.Random) -> None:
     """Kill the broker with -9 and start it again a moment later."""
     cluster.kill()
@@ -94,7 +101,7 @@ def test_kills_at_random_moments_leave_every_topic_of_files_byte_for_byte(
     wanted: tuple[Path, Contents], broker: Broker, tmp_path: Path, victim: str
 ) -> None:
     original, whole = wanted
-    rng, kills, attempt = random.Random(victim), 0, 0
+    rng, kills, attempt = random.Random(f"{victim} {SEED}"), 0, 0
     cluster = broker.own() if victim == "broker" else None
     url, path = "", Path()
     while kills < KILLS:
@@ -106,10 +113,12 @@ def test_kills_at_random_moments_leave_every_topic_of_files_byte_for_byte(
         if code is None and cluster is not None:
             restart(cluster, rng)
             kills, code = kills + 1, running.wait(180)
+            tell("broker, files", running, kills)
             assert code in (0, 2), running.said()
         elif code is None:
             running.kill() if rng.random() < 0.5 else running.kill_one(rng)
             kills += 1
+            tell("process, files", running, kills)
         else:
             assert code == 0, running.said()
         if code == 0 and kills < KILLS:  # it finished: begin the next round anew
@@ -125,7 +134,7 @@ def test_kills_at_random_moments_leave_every_topic_of_files_byte_for_byte(
 def test_every_record_of_live_topics_is_journaled_exactly_once_whatever_is_killed(
     broker: Broker, tmp_path: Path, victim: str
 ) -> None:
-    rng, kills = random.Random(f"live {victim}"), 0
+    rng, kills = random.Random(f"live {victim} {SEED}"), 0
     cluster = broker.own() if victim == "broker" else None
     url = broker.url("live")
     path = kafka_live.write_live(tmp_path / "run", url)
@@ -139,7 +148,9 @@ def test_every_record_of_live_topics_is_journaled_exactly_once_whatever_is_kille
             elif code is None:
                 running.kill() if rng.random() < 0.5 else running.kill_one(rng)
             assert code in (None, 2), running.said()
-            kills += code is None
+            if code is None:
+                kills += 1
+                tell(f"{victim}, topics", running, kills)
             if running.wait(0) is not None:
                 running = Running(path, rng.choice(WAYS))
         feed.finish()

@@ -5,13 +5,13 @@ stand before them (``seawall-n``): that number is their offset here, and what do
 and stops the reader. Records of other people are at the offset that the cluster gives them.
 """
 
-import contextlib
 import time
 from collections import deque
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from seawall.connectors.kafka.absence import SILENT_S, UNKNOWN, Absence
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
 from seawall.schemas.errors import BusError, Gap
@@ -25,9 +25,7 @@ PASSING = (
     # It asks after a consumer group that nobody uses, and needs no right to.
     KafkaError.GROUP_AUTHORIZATION_FAILED,
 )
-UNKNOWN = (KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
 NUMBER = "seawall-n"
-CALL_S = 10.0
 
 
 class Cursor:
@@ -49,6 +47,9 @@ class Cursor:
         self._numbered, self._physical = is_numbered(topic), clients.address.topic(topic)
         self._ready: deque[Stored] = deque()
         self._failure: BusError | None = None
+        self._absence: Absence | None = None
+        self._heard_at = time.monotonic()  # when anything arrived, or the cluster named the partition
+        self._unknown_at: float | None = None  # since when nothing but that it is unknown arrives
         self.number: int | None = None  # of the next record to arrive; None: whatever comes
         self.offset = 0  # on the cluster, after the last that arrived
         self.first_offset = -1  # on the cluster, of the first that arrived since `go`
@@ -58,7 +59,7 @@ class Cursor:
     def go(self, offset: int, number: int | None) -> None:
         """Read on from an offset of the cluster, where the record with ``number`` stands; None: not known."""
         self._ready.clear()
-        self._failure = None
+        self._failure = self._absence = self._unknown_at = None
         self.number, self.offset, self.first_offset, self.ended = number, offset, -1, False
         self._consumer.assign([TopicPartition(self._physical, self.partition, offset)])
 
@@ -109,9 +110,15 @@ class Cursor:
         """
         if self._failure is not None:
             raise self._failure
+        if self._absence is not None and not self._is_back(self._absence):
+            time.sleep(timeout_s)
+            return False
         first = self._consumer.poll(timeout_s)
         if first is None:
+            if time.monotonic() - self._heard_at > SILENT_S:
+                self._absence = Absence([(self._physical, self.partition)])
             return False
+        self._heard_at = time.monotonic()
         before = len(self._ready)
         try:
             for message in [first, *self._consumer.consume(CHUNK, 0)]:
@@ -127,15 +134,16 @@ class Cursor:
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
                 self.ended, self.offset = True, max(self.offset, message.offset() or 0)
-            elif error.code() in UNKNOWN and self._physical in refresh(self._consumer):
-                self._consumer.assign([TopicPartition(self._physical, self.partition, self.offset)])
+                self._unknown_at = None
+            elif error.code() in UNKNOWN:
+                self._lose(error)
             elif error.code() not in PASSING:
-                raise self._clients.failed(f"{self.topic}/{self.partition} cannot be read at {self.number}", error)
+                raise self._failed(error)
             return
         at = message.offset()
         assert at is not None  # it has no error
         headers = _headers(message.headers())
-        self.ended, self.offset = False, at + 1
+        self.ended, self.offset, self._unknown_at = False, at + 1, None
         number = self._number(at, headers) if self._numbered else at
         if number is None:
             return
@@ -145,6 +153,28 @@ class Cursor:
         name = key.decode(errors="replace") if isinstance(key, bytes) else key or ""
         value = message.value() or b""
         self._ready.append(Stored(number, name, headers, value if isinstance(value, bytes) else value.encode()))
+
+    def _lose(self, error: KafkaError) -> None:
+        """Begin to watch a partition that the client calls unknown; raise where it does for as long as an outage."""
+        now = time.monotonic()
+        self._unknown_at = self._unknown_at or now
+        if now - self._unknown_at > self._clients.address.terms.outage_s:
+            raise self._failed(error)
+        self._absence = Absence([(self._physical, self.partition)])
+
+    def _is_back(self, absence: Absence) -> bool:
+        """Read on where the cluster names the partition again; raise where it was deleted."""
+        if absence.is_final:
+            raise self._failed(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        if not absence.is_over(self._consumer):
+            return False
+        if self._unknown_at is not None:
+            self._consumer.assign([TopicPartition(self._physical, self.partition, self.offset)])
+        self._absence, self._heard_at = None, time.monotonic()
+        return True
+
+    def _failed(self, error: KafkaError) -> BusError:
+        return self._clients.failed(f"{self.topic}/{self.partition} cannot be read at {self.number}", error)
 
     def _number(self, at: int, headers: dict[str, str]) -> int | None:
         """Return the number of a record that follows; of another one raise, or tell of it and return what stands."""
@@ -177,13 +207,6 @@ def wait_for(cursor: Cursor, deadline: float, what: str) -> bool:
         if time.monotonic() > deadline:
             raise BusError(f"{what}: the cluster does not answer; see whether it is up and its partitions have leaders")
     return True
-
-
-def refresh(consumer: Consumer | None) -> set[str]:
-    """Ask the cluster anew which topics there are and who leads them; what a client knows of that may be old."""
-    with contextlib.suppress(KafkaException):
-        return set(consumer.list_topics(timeout=CALL_S).topics) if consumer is not None else set()
-    return set()
 
 
 def _headers(found: Any) -> dict[str, str]:

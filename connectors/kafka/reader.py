@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from seawall.connectors.kafka.absence import UNKNOWN, Absence
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
-from seawall.connectors.kafka.cursor import UNKNOWN, Cursor, refresh, wait_for
+from seawall.connectors.kafka.cursor import Cursor, wait_for
 from seawall.schemas.errors import Gap
 from seawall.schemas.records import Stored
 
@@ -33,7 +34,6 @@ MOVING = (
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._DESTROY_BROKER,  # the client lets go of a broker that has died, and what was asked of it with it
 )
-UNKNOWN_S = 15.0  # brokers hear of topics one after the other: of new ones, and of all when they start again
 MOVING_S = 0.1
 Place = tuple[str, int]
 T = TypeVar("T")
@@ -53,6 +53,7 @@ class Reader:
         self._consumer: Consumer | None = None
         self._written: Consumer | None = None  # sees what is not committed too
         self._cursor: Cursor | None = None
+        self._seen: set[str] = set()  # names on the cluster of topics that were asked for and had partitions
         self._known: dict[Place, tuple[int, int]] = {}  # number of a record to come, and an offset not after it
         self._lock = threading.RLock()
 
@@ -99,10 +100,8 @@ class Reader:
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """Return the cluster's first offset and the one after all that is committed."""
         place = TopicPartition(self._clients.address.topic(topic), partition)
-        what = f"{topic}/{partition} cannot be read"
         with self._lock:
-            low, high = self._patiently(lambda: self._client().get_watermark_offsets(place, timeout=ASK_S), what)
-        return low, high
+            return self._patiently(lambda: self._client().get_watermark_offsets(place, timeout=ASK_S), topic, partition)
 
     def is_settled(self, topic: str, partition: int) -> bool:
         """Tell whether no transaction is under way: readers of committed records see all that was written."""
@@ -111,17 +110,42 @@ class Reader:
             if self._written is None:
                 self._written = self._clients.consumer(WAIT_MS, committed=False)
             ask = self._written.get_watermark_offsets
-            high = self._patiently(lambda: ask(place, timeout=ASK_S), f"{topic}/{partition} cannot be read")[1]
+            high = self._patiently(lambda: ask(place, timeout=ASK_S), topic, partition)[1]
             return self.bounds(topic, partition)[1] >= high
 
     def partitions(self, topic: str | None = None) -> dict[str, int]:
-        """Return how many partitions each topic has, or one of them, by its name on the cluster."""
-        call_s = min(CALL_S, self._clients.address.terms.outage_s)
+        """Return how many partitions each topic has, or one of them, by its name on the cluster.
+
+        What had some is looked for again for a while: a broker that has just started may not know of it yet.
+
+        Raises
+        ------
+        BusError
+            It does not answer, refuses, or the one that is asked for was deleted.
+        """
         with self._lock:
-            try:
-                found = self._client().list_topics(topic, timeout=call_s).topics
-            except KafkaException as error:
-                raise self._clients.failed("topics cannot be listed", error, self._consumer) from error
+            deadline, found = self._deadline(), self._listed(topic)
+            lost = (self._seen if topic is None else self._seen & {topic}) - found.keys()
+            absence = Absence((name, 0) for name in lost)
+            while lost and not absence.is_final and time.monotonic() < deadline:
+                time.sleep(MOVING_S)
+                if absence.is_over(self._client()):
+                    found, lost = self._listed(topic), set()
+            self._seen -= lost
+            if topic in lost:
+                gone = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+                raise self._clients.failed(f"the topic {topic} cannot be read", gone)
+            if topic in found:
+                self._seen.add(topic)
+            return found
+
+    def _listed(self, topic: str | None) -> dict[str, int]:
+        """Return how many partitions each topic has by what the cluster says now."""
+        call_s = min(CALL_S, self._clients.address.terms.outage_s)
+        try:
+            found = self._client().list_topics(topic, timeout=call_s).topics
+        except KafkaException as error:
+            raise self._clients.failed("topics cannot be listed", error, self._consumer) from error
         for one in found.values():
             if one.error is not None and one.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise self._clients.failed(f"the topic {one.topic} cannot be read", one.error)
@@ -148,19 +172,18 @@ class Reader:
             cursor.ended = False
         return True
 
-    def _patiently(self, ask: Callable[[], T], what: str) -> T:
-        """Ask again while a partition moves from one leader to another, or is only just made."""
-        began = time.monotonic()
+    def _patiently(self, ask: Callable[[], T], topic: str, partition: int) -> T:
+        """Ask again while a partition moves from one leader to another, or the cluster does not know of it yet."""
+        deadline, absence = self._deadline(), Absence([(self._clients.address.topic(topic), partition)])
         while True:
             try:
                 return ask()
             except KafkaException as error:
-                code, waited = error.args[0].code(), time.monotonic() - began
-                patience = UNKNOWN_S if code in UNKNOWN else self._clients.address.terms.outage_s
-                if code not in (*MOVING, *UNKNOWN) or waited > patience:
-                    raise self._clients.failed(what, error, self._consumer) from error
+                code = error.args[0].code()
+                if code not in (*MOVING, *UNKNOWN) or absence.is_final or time.monotonic() > deadline:
+                    raise self._clients.failed(f"{topic}/{partition} cannot be read", error, self._consumer) from error
                 time.sleep(MOVING_S)
-                refresh(self._consumer)
+                absence.is_over(self._client())  # renews what the client knows of leaders as well
 
     def _deadline(self) -> float:
         return time.monotonic() + self._clients.address.terms.outage_s

@@ -6,7 +6,8 @@
 3. What is appended waits in memory. A flush hands it to a thread of its own, which produces and commits it while the
    dataflow goes on; the next flush, or the snapshot, waits for it and raises what went wrong.
 
-A transaction that cannot be committed is aborted: readers never see a part of it, and a replay makes it again.
+A transaction that cannot be committed is aborted: readers never see a part of it, and a replay makes it again. Where
+all that was wrong is that the cluster did not know a topic for a moment, the writer itself makes it again.
 """
 
 import logging
@@ -19,6 +20,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from seawall.connectors.kafka.absence import ASK_AGAIN_S, UNKNOWN, Absence
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.kafka.cursor import NUMBER
@@ -155,7 +157,10 @@ class KafkaWriter:
     def _open(self, partitions: list[tuple[str, int]]) -> None:
         """Fence earlier writers, then look how many records stand; half a second, so other writers open meanwhile."""
         producer = self._producer = self._clients.producer(f"{self._names[partitions[0][0]]}-{partitions[0][1]}")
-        self._patiently(lambda: producer.init_transactions(CALL_S))
+        try:
+            self._patiently(lambda: producer.init_transactions(CALL_S))
+        except KafkaException as error:
+            raise self._failed(error) from error
         self._ends = {place: self._reader.end(*place) for place in partitions}
 
     def _opened(self) -> dict[tuple[str, int], int]:
@@ -166,17 +171,39 @@ class KafkaWriter:
 
     def _commit(self, records: list[Waiting]) -> None:
         """Produce and commit some records, or abort; runs in the writer's own thread."""
+        deadline = time.monotonic() + self._clients.address.terms.outage_s
+        while True:
+            try:
+                self._transact(records)
+                return
+            except (KafkaException, BusError) as error:
+                failure = error if isinstance(error, BusError) else self._failed(error)
+                passing = isinstance(error, KafkaException) and self._is_unknown(error)
+                aborted = not isinstance(failure, PartitionLocked) and self._abort()
+                if not (passing and aborted and time.monotonic() < deadline and self._await_named(records, deadline)):
+                    raise failure from error
+                self._undelivered.clear()
+
+    def _transact(self, records: list[Waiting]) -> None:
         producer = self._producer
-        try:
-            producer.begin_transaction()
-            for record in records:
-                self._produce(record)
-            self._patiently(lambda: producer.commit_transaction(CALL_S))
-        except (KafkaException, BusError) as error:
-            failure = error if isinstance(error, BusError) else self._failed(error)
-            if not isinstance(failure, PartitionLocked):
-                self._abort()
-            raise failure from error
+        producer.begin_transaction()
+        for record in records:
+            self._produce(record)
+        self._patiently(lambda: producer.commit_transaction(CALL_S))
+
+    def _is_unknown(self, error: KafkaException) -> bool:
+        """Tell whether all that was wrong is that the cluster, or the client, did not know a partition."""
+        told = self._told() or [error.args[0]]
+        return not error.args[0].fatal() and all(one.code() in UNKNOWN for one in told)
+
+    def _await_named(self, records: list[Waiting], deadline: float) -> bool:
+        """Wait until the cluster names all partitions of some records; False where it does not in time."""
+        absence = Absence((topic, partition) for topic, partition, *_ in records)
+        while not absence.is_over(self._producer):
+            if absence.is_final or time.monotonic() > deadline:
+                return False
+            time.sleep(ASK_AGAIN_S)
+        return True
 
     def _produce(self, record: Waiting) -> None:
         """Give a record to the client; wait while its queue is full."""
@@ -206,20 +233,24 @@ class KafkaWriter:
                 return
             except KafkaException as error:
                 if not error.args[0].retriable() or time.monotonic() > deadline:
-                    raise self._failed(error) from error
+                    raise
 
-    def _abort(self) -> None:
-        """End a transaction without its records; where that fails too, the next writer of the name ends it."""
+    def _abort(self) -> bool:
+        """End a transaction without its records; False where that fails too: the next writer of the name ends it."""
         try:
             self._producer.abort_transaction(CALL_S)
         except KafkaException:
             self._producer.purge()
+            return False
+        return True
 
     def _failed(self, error: KafkaException) -> BusError:
         """Return what went wrong: what a delivery report says is the cause of what the transaction says."""
-        cause = error.args[0]
-        told = [
-            one for one in self._undelivered if one.code() not in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
-        ]
+        cause, told = error.args[0], self._told()
         fatal = cause.fatal() or not told
         return self._clients.failed(f"{self._what} cannot be written", cause if fatal else told[0], self._producer)
+
+    def _told(self) -> list[KafkaError]:
+        """Return what delivery reports say went wrong, but for what the producer itself took back."""
+        own = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+        return [one for one in self._undelivered if one.code() not in own]
