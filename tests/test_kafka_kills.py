@@ -22,10 +22,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(7200 if "SEAWALL_KAFKA_KILL
 KILLS = int(os.environ.get("SEAWALL_KAFKA_KILLS", "3"))
 WAYS: list[list[str]] = [[], ["--workers", "2"], ["--processes", "2"], ["--processes", "2", "--workers", "2"]]
 SEED = os.environ.get("SEAWALL_KAFKA_SEED", "")  # a campaign of several parts kills at other moments in each
+PACE = float(os.environ.get("SEAWALL_KAFKA_PACE", "1"))  # of a busy machine, on which a start takes longer
 STARTING_S = 0.5  # before that no process has opened anything
 DOWN_S = 2.0
-ENDING_S = 60.0
-CATCH_UP_S = 90 + KILLS  # risk starts later than the sequencer, and falls behind it where it is killed again and again
+ENDING_S = 60.0 * PACE
+# risk starts later than the sequencer, and falls behind it where it is killed again and again
+CATCH_UP_S = (90 + KILLS) * PACE
 BEHIND_MAX = 40  # slices: a clean stop decides on them
 
 
@@ -109,10 +111,10 @@ def test_kills_at_random_moments_leave_every_topic_of_files_byte_for_byte(
             url, attempt = broker.url("kills"), attempt + 1
             path = on_kafka(original, tmp_path / str(attempt), url)
         running = Running(path, rng.choice(WAYS))
-        code = running.wait(rng.uniform(STARTING_S, 8))
+        code = running.wait(rng.uniform(STARTING_S, 8 * PACE))
         if code is None and cluster is not None:
             restart(cluster, rng)
-            kills, code = kills + 1, running.wait(180)
+            kills, code = kills + 1, running.wait(180 * PACE)
             tell("broker, files", running, kills)
             assert code in (0, 2), running.said()
         elif code is None:
@@ -124,7 +126,7 @@ def test_kills_at_random_moments_leave_every_topic_of_files_byte_for_byte(
         if code == 0 and kills < KILLS:  # it finished: begin the next round anew
             assert differences(contents(path.parent, url=url), whole) == []
             url = ""
-    done = seawall("run", path, *rng.choice(WAYS), timeout=250)
+    done = seawall("run", path, *rng.choice(WAYS), timeout=250 * PACE)
     assert done.returncode == 0, done.stderr
     assert differences(contents(path.parent, url=url), whole) == []
     assert seawall("verify", path).returncode == 0
@@ -142,7 +144,7 @@ def test_every_record_of_live_topics_is_journaled_exactly_once_whatever_is_kille
     feed.start()
     try:
         while kills < KILLS:
-            code = running.wait(rng.uniform(STARTING_S, 6))
+            code = running.wait(rng.uniform(STARTING_S, 6 * PACE))
             if code is None and cluster is not None:
                 restart(cluster, rng)
             elif code is None:
