@@ -21,11 +21,11 @@ from seawall.operators.core.keyed_risk import FirmRisk, ShardRisk, check_join
 from seawall.operators.core.risk import Unsigned
 from seawall.ops.engine_store import Parts, Place, read_store, write_store
 from seawall.ops.migration_mark import check_mark
+from seawall.ops.preparing import RECOVERY
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
 
 ENGINES = ("bytewax", "flink")
-RECOVERY = "recovery"
 AGAIN = "stop the job at a savepoint (flink stop), which publishes its states, and try again"
 
 

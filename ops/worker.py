@@ -15,8 +15,9 @@ import threading
 import time
 
 from seawall.connectors.replica import Replica
+from seawall.ops.bytewax_engine import Totals, run_risk
 from seawall.ops.metrics.workers import Handing
-from seawall.ops.run import SNAPSHOT_EXIT, Totals, _bytewax
+from seawall.ops.processes import SNAPSHOT_EXIT
 from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import SeawallError, SnapshotError
@@ -43,7 +44,7 @@ def main() -> int:
             name, takeover_s = sys.argv[sys.argv.index("--replica") + 1 :][:2]
             overdue = stop.overdue if sequenced is None else stop.event.is_set  # which is told when it is overdue
             replica = Replica(name, float(takeover_s), stop.event.is_set, overdue)
-        _bytewax(configuration, stop.event.is_set, sequenced, int(workers), totals, peers, int(number), replica)
+        run_risk(configuration, stop.event.is_set, sequenced, int(workers), totals, peers, int(number), replica)
     except SnapshotError as error:
         print(f"seawall: {error}", file=sys.stderr)
         return SNAPSHOT_EXIT

@@ -24,7 +24,8 @@ from seawall.operators.core.risk import Risk
 from seawall.ops.flink.artifacts import environment
 from seawall.ops.flink.cluster import FlinkCluster
 from seawall.ops.kafka.cluster import Cluster
-from seawall.ops.run import prepare, run
+from seawall.ops.preparing import prepare
+from seawall.ops.run import run
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.slices import encode_slice
 

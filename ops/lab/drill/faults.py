@@ -8,7 +8,7 @@ from pathlib import Path
 from seawall.ops.lab.drill.plan import Drill, Fault
 from seawall.ops.lab.drill.probe import Probes
 from seawall.ops.lab.drill.system import Supervised
-from seawall.ops.run import RECOVERY
+from seawall.ops.preparing import RECOVERY
 
 Seen = Callable[[], bool]
 FLIPPED = 4096

@@ -25,7 +25,7 @@ from seawall.ops.lab.drill.probe import Probes
 from seawall.ops.lab.drill.record import Record
 from seawall.ops.lab.drill.system import Supervised
 from seawall.ops.lab.workers import bars
-from seawall.ops.run import prepare
+from seawall.ops.preparing import prepare
 from seawall.ops.verification.replay import replay
 from seawall.ops.verification.verify import verify
 
