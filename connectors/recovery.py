@@ -41,12 +41,15 @@ def _set_page_size(file: Path) -> None:
 
 
 def is_sound(folder: Path) -> bool:
-    """Tell whether a store can be read: whole tables, and an execution that committed."""
+    """Tell whether a store can be read: whole tables, and an execution that committed. No byte of it is changed.
+
+    Read only: a run that is alive may have it open, and whoever closes a store last writes its log back into it.
+    """
     file = folder / "part-0.sqlite3"
     if not file.is_file():
         return False
     try:
-        with contextlib.closing(sqlite3.connect(file, timeout=30)) as store:
+        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as store:
             names = {row[0] for row in store.execute("select name from sqlite_master where type = 'table'")}
             sound = names >= TABLES and store.execute("pragma quick_check").fetchone() == ("ok",)
             return sound and bool(store.execute("select count(*) from parts").fetchone()[0])

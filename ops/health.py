@@ -7,42 +7,43 @@ What must move, and how that is seen
 - The journal: with live inputs it has a slice at least every second, whatever arrives.
 - Decisions: where the journal is ahead of the audit, the audit must grow.
 - Threads: with live inputs none of them ever ends.
+- The start: with live inputs a process is ready only when journal and audit have grown since it began.
 
 What did not move for ``stuck_s`` is stuck: the run is not alive. What is too far behind, or further and further, is not
 ready: it works, but too slowly. A bus that cannot be read is a reason too, and so is a look that never came back.
 """
 
-import contextlib
-import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
 from seawall.connectors.bus import Bus, open_bus
+from seawall.ops.frontier import Frontier
 from seawall.ops.joins import decided as decided_slices
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
 from seawall.schemas.slices import decode_slice
 
 STORES = {"risk": "recovery", "market": "recovery-market"}
+STORE = "part-0.sqlite3"
+JOURNAL, AUDIT = "the journal", "the audit"
 GROWING_MIN = 100  # records in a window: less than that comes and goes
-FRONTIER = "select max(ex_num), min(worker_frontier) from fronts where ex_num = (select max(ex_num) from exs)"
 Clock = Callable[[], float]
 
 
 class Moving:
-    """Something that must not stand still: its last value, and since when it has that."""
+    """Something that must not stand still: its last value, since when it has that, and whether it ever had another."""
 
     def __init__(self, name: str, now: float) -> None:
-        self.name, self.since = name, now
+        self.name, self.since, self.begun = name, now, False
         self._value: object = None
 
     def look(self, value: object, now: float, idle: bool = False) -> None:
         """Take the value of now; ``idle``: it need not move."""
+        self.begun = self.begun or (self._value is not None and value != self._value)
         if value != self._value or idle:
             self._value, self.since = value, now
 
@@ -110,6 +111,7 @@ class Monitor(threading.Thread):
         self._bus: Bus | None = None
         self._moving: dict[str, Moving] = {}
         self._lags: dict[tuple[str, str, int], Lag] = {}
+        self._frontiers: dict[str, Frontier] = {}
         self._enough = threading.Event()
         self._looked_at: float | None = None
         self.stuck: list[str] = []
@@ -120,6 +122,8 @@ class Monitor(threading.Thread):
         while not self._enough.is_set():
             self.look()
             self._enough.wait(self._terms.check_s)
+        for frontier in self._frontiers.values():
+            frontier.close()
         if self._bus is not None:
             self._bus.close()
 
@@ -173,13 +177,13 @@ class Monitor(threading.Thread):
         shards = self._configuration.shards
         journal = [bus.end("journal", shard) for shard in range(shards)]
         if "sequence" in self._dataflows:
-            self._move("the journal", tuple(journal), now, idle=not self._live or self._stopped())
+            self._move(JOURNAL, tuple(journal), now, idle=not self._live or self._stopped())
             self._look_at_inputs(bus, journal[0], now)
         if "risk" in self._dataflows:
             decided = [decided_slices(bus, shard) for shard in range(shards)]
             for shard, (end, done) in enumerate(zip(journal, decided, strict=True)):
                 self._lag("risk", "journal", shard, max(0, end - done), now)
-            self._move("the audit", tuple(decided), now, idle=decided == journal or self._stopped())
+            self._move(AUDIT, tuple(decided), now, idle=decided == journal or self._stopped())
 
     def _look_at_inputs(self, bus: Bus, end: int, now: float) -> None:
         """Compare live topics with where the journal's last slice says they were taken up to."""
@@ -192,7 +196,8 @@ class Monitor(threading.Thread):
 
     def _look_at_store(self, name: str, now: float) -> None:
         """Ask a recovery store how far its workers have come; one that is not there yet has nothing to move."""
-        found = _frontier(self._configuration.directory / STORES[name] / "part-0.sqlite3")
+        ask = self._frontiers.setdefault(name, Frontier(self._configuration.directory / STORES[name] / STORE))
+        found = ask()
         if found is not None:
             self._move(f"the epoch of {name}", found, now, idle=not self._live or self._stopped())
 
@@ -210,16 +215,14 @@ class Monitor(threading.Thread):
                 found.append(f"{place}, more than {self._terms.lag_max:,}")
             elif grown := lag.growth():
                 found.append(f"{place}, {grown:,} more than {self._terms.window_s:g} s ago")
-        return found
+        return found + [f"{name} has not grown yet since this process began" for name in self._not_begun()]
 
+    def _not_begun(self) -> list[str]:
+        """Return what live inputs must have moved before a process counts as ready: until then it is still starting.
 
-def _frontier(store: Path) -> tuple[int, int] | None:
-    """Return the execution and the epoch that all its workers have reached; None where no store says so."""
-    if not store.exists():
-        return None
-    try:
-        with contextlib.closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as found:
-            execution, epoch = found.execute(FRONTIER).fetchone()
-    except sqlite3.Error:  # it is being made, or set aside
-        return None
-    return None if execution is None else (execution, epoch)
+        One that only decides need not wait for a sequencer that is down, where it has decided on all there is.
+        """
+        alone = "sequence" not in self._dataflows
+        decided = alone and not any(lag.records for lag in self._lags.values())
+        names = [name for name in (JOURNAL, AUDIT) if self._live and not (name == AUDIT and decided)]
+        return [name for name in names if name in self._moving and not self._moving[name].begun]

@@ -1,9 +1,12 @@
 """The endpoint of a run says that it is stuck when it is, why, and that it is well again afterwards."""
 
+import contextlib
+import fcntl
 import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from seawall.connectors.bus import open_bus
+from seawall.ops.frontier import Frontier
 from seawall.ops.health import Lag, Monitor
 from seawall.ops.health_server import HealthServer
 from seawall.schemas.configuration import load_configuration
@@ -91,6 +95,7 @@ def test_a_dataflow_that_is_behind_is_alive_but_not_ready_until_it_has_caught_up
     monitor.look()
     stuck, behind = monitor.answers()
     assert stuck == [] and behind[0].startswith("risk is ") and "more than 3" in behind[0]
+    assert behind[-1] == "the audit has not grown yet since this process began"
     started(path)
     until(path, "ready", lambda code, _: code == 200)
 
@@ -110,7 +115,7 @@ def test_a_look_that_never_comes_back_is_a_reason_too(tmp_path: Path) -> None:
     monitor = Monitor(load_configuration(write_live(tmp_path)), {"sequence"}, [], lambda: False, lambda: now[0])
     assert monitor.answers() == ([], ["the run is starting"])
     monitor.look()
-    assert monitor.answers() == ([], [])
+    assert monitor.answers() == ([], ["the journal has not grown yet since this process began"])
     now[0] += 60
     assert monitor.answers()[0] == ["the last look at the run began 60 s ago and did not end"]
 
@@ -175,3 +180,33 @@ def test_lags_on_a_cluster_are_those_of_the_run(broker: Broker, tmp_path: Path) 
     assert monitor.answers() == ([], [])
     assert monitor.lags()["sequence", topic, 1] == 1
     assert all(records == 0 for (dataflow, *_), records in monitor.lags().items() if dataflow == "risk")
+
+
+HELD = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as store:
+    try:
+        fcntl.lockf(store, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(0)
+sys.exit(1)
+"""
+
+
+def test_to_ask_how_far_an_engine_has_come_lets_go_of_no_lock_of_its_process(tmp_path: Path) -> None:
+    store = tmp_path / "part-0.sqlite3"
+    with contextlib.closing(sqlite3.connect(store)) as made, made:
+        made.execute("create table exs (ex_num)")
+        made.execute("create table fronts (ex_num, worker_frontier)")
+        made.execute("insert into exs values (3)")
+        made.executemany("insert into fronts values (3, ?)", [(8,), (7,)])
+    ask = Frontier(store)
+    with store.open("r+b") as held:
+        fcntl.lockf(held, fcntl.LOCK_SH)  # as the engine's own SQLite does
+        assert ask() == ask() == (3, 7)
+        assert subprocess.run([sys.executable, "-c", HELD, str(store)], check=False).returncode == 0
+        fcntl.lockf(held, fcntl.LOCK_UN)
+    ask.close()
+    nothing = Frontier(tmp_path / "none")
+    assert nothing() is None
+    nothing.close()
