@@ -17,6 +17,7 @@ from seawall.operators.core.foresight.passage import deviation, first_passage, p
 from seawall.operators.core.foresight.quantiles import LEVELS
 from seawall.operators.core.foresight.record import SHAPE, Record
 from seawall.operators.core.foresight.scores import Scores
+from seawall.operators.core.foresight.sides import Sides
 from seawall.operators.core.foresight.volatility import PRIOR, YEAR_S, Bar, VolatilityForecasts
 from seawall.operators.core.snapshot import pack
 from seawall.schemas.configuration import load_configuration
@@ -57,6 +58,27 @@ def test_a_volatility_that_changes_is_followed_and_quantiles_keep_their_coverage
         np.full(4, 0.002), rel=0.5
     )  # the range of such a bar is its return: half of the square
     assert bool(forecasts.horizons[600].warm().all())
+
+
+def test_a_fall_widens_the_side_of_falls_and_leaves_that_of_rises_within_the_variance() -> None:
+    sides, own = Sides(np.array([8.0, 32.0])), np.full((2, 3), 0.0001)
+    sides.grow(3)
+    known = np.ones(3, dtype=bool)
+    calm = sides.deviations(own, own, known)
+    assert calm == pytest.approx(np.full((2, 3), 0.01))
+    sides.learn(np.array([-0.1]), np.array([1]))
+    falls, rises = sides.deviations(own, own, known)
+    assert rises.tolist() == calm[1].tolist()
+    assert falls[1] > falls[0] > calm[0, 0], "one that fell tells of the others, too"
+    assert falls[0] == falls[2]
+
+
+def test_sides_without_an_instrument_that_is_known_stand_for_themselves() -> None:
+    sides = Sides(np.array([8.0, 32.0]))
+    assert sides.deviations(np.zeros((2, 0)), np.zeros((9, 0)), np.zeros(0, dtype=bool)).shape == (2, 0)
+    sides.grow(1)
+    found = sides.deviations(np.full((2, 1), 4.0), np.full((9, 1), 4.0), np.zeros(1, dtype=bool))
+    assert found == pytest.approx(np.full((2, 1), 2.0))
 
 
 def test_what_is_not_known_yet_has_a_wide_prior_and_what_never_moves_a_floor() -> None:

@@ -43,7 +43,7 @@ from seawall.schemas.stress import scenarios_of
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-SCHEMA: Final = "foresight/1"
+SCHEMA: Final = "foresight/2"
 LEVELS: Final = ("soft", "hard")
 EQUITY, GROSS, MAINTENANCE, RATIO = (
     ACCOUNT.index(name) for name in ("equity", "gross_notional", "maintenance_margin", "margin_ratio")

@@ -14,7 +14,7 @@ from seawall.operators.core.columns import totals
 from seawall.operators.core.foresight.bars import Bars
 from seawall.operators.core.foresight.factor import Factor
 from seawall.operators.core.foresight.history import History
-from seawall.operators.core.foresight.quantiles import LEVELS
+from seawall.operators.core.foresight.quantiles import LEVELS, SIDE
 from seawall.operators.core.foresight.volatility import FLOOR, PRIOR, YEAR_S, Outcome, VolatilityForecasts
 from seawall.operators.core.frames import Holdings
 from seawall.operators.core.valuation.arithmetic import log
@@ -98,13 +98,21 @@ class Markets:
     def deviation(self, horizon_s: int) -> F8:
         """Return the forecast standard deviation of each instrument's return over a horizon."""
         if not self._deviations:
-            day = np.sqrt(self.horizons[HORIZONS_S[-1]].variance() / HORIZONS_S[-1])
+            least = self._least()
             for seconds, horizon in self.horizons.items():
-                least = CALM_MIN * day * float(np.sqrt(seconds))
-                self._deviations[seconds] = np.maximum(np.sqrt(horizon.variance()), least)
+                self._deviations[seconds] = np.maximum(np.sqrt(horizon.variance()), least * float(np.sqrt(seconds)))
             hour = self.horizons[FACTOR_S]
             self._states = np.where(~hour.warm(), 0, np.where(hour.constant(), 1, 2))
         return self._deviations[horizon_s]
+
+    def _quantiles(self, horizon_s: int) -> F8:
+        """Return the quantiles of each instrument's return over a horizon, shape (levels, instruments)."""
+        horizon, least = self.horizons[horizon_s], self._least() * float(np.sqrt(horizon_s))
+        return np.maximum(horizon.sides(), least)[SIDE] * horizon.quantiles.multiples[:, None]
+
+    def _least(self) -> F8:
+        """Return the least deviation over a second that is believed."""
+        return np.asarray(CALM_MIN * np.sqrt(self.horizons[HORIZONS_S[-1]].variance() / HORIZONS_S[-1]))
 
     def states(self) -> I8:
         """Return the state of each instrument, a number of :data:`STATES`."""
@@ -133,14 +141,14 @@ class Markets:
         """Return volatility (a fraction per year^½) and quantiles of each instrument, as they are published."""
         states, priced = self.states(), ((book.price > 0) & book.linear).nonzero()[0].tolist()
         deviations = {horizon: self.deviation(horizon).tolist() for horizon in HORIZONS_S}
+        quantiles = {horizon: self._quantiles(horizon).T.tolist() for horizon in HORIZONS_S}
         return [
             {
                 "scope": f"instrument:{book.names[number]}",
                 "horizon_s": horizon,
                 "volatility": deviations[horizon][number] * sqrt(YEAR_S / horizon),
                 "quantiles": {
-                    f"{level:g}": multiple * deviations[horizon][number]
-                    for level, multiple in zip(LEVELS, self.horizons[horizon].quantiles.multiples.tolist(), strict=True)
+                    f"{level:g}": quantile for level, quantile in zip(LEVELS, quantiles[horizon][number], strict=True)
                 },
                 "state": STATES[states.item(number)],
             }

@@ -1,6 +1,6 @@
 """Quantiles that keep their coverage when the market changes: adaptive conformal inference.
 
-A quantile is a multiple of the forecast volatility. After each outcome its multiple moves against the error of its
+A quantile is a multiple of the deviation forecast for its side (``sides``). After each outcome its multiple moves against the error of its
 coverage, ``q <- q - eta * scale * (mean(outcome <= q) - level)``, the online form of the pinball loss's subgradient:
 whatever the market does, the share of outcomes below the quantile tends to its level. All instruments move one multiple
 together, each with an equal share, because tails are rare in each and alike in all.
@@ -22,7 +22,8 @@ from seawall.operators.core.foresight.linear import mean
 F8 = NDArray[np.float64]
 LEVELS: Final = (0.01, 0.05, 0.95, 0.99)
 STUDENT_4: Final = (-2.6494967, -1.5074372, 1.5074372, 2.6494967)  # of variance 1: where tracking begins
-STEP: Final = 0.02
+SIDE: Final = np.array([0, 0, 1, 1])  # of falls, of rises: whose deviation each level is a multiple of
+STEP: Final = 0.03
 SCALE_MIN: Final = 0.5  # of a standard deviation: a multiple near 0 could never leave it
 
 
@@ -33,9 +34,9 @@ class Quantiles:
         self.multiples: F8 = np.array(STUDENT_4)
 
     def learn(self, outcomes: F8) -> None:
-        """Take outcomes in units of their forecast volatility, those of all instruments whose horizon ended."""
-        if not len(outcomes):
+        """Take outcomes, of all instruments whose horizon ended, in units of each side's deviation: shape (2, ended)."""
+        if not outcomes.shape[-1]:
             return
-        below = outcomes[None, :] <= self.multiples[:, None]
+        below = outcomes[SIDE] <= self.multiples[:, None]
         miss = mean(below.astype(np.float64)) - np.array(LEVELS)
         self.multiples = self.multiples - STEP * np.maximum(np.abs(self.multiples), SCALE_MIN) * miss

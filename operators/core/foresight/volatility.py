@@ -14,7 +14,8 @@ Procedure, once per bar
    same for all instruments (heterogeneous autoregression), put right for the mean by its own past ratio (Duan 1983).
 4. The forecast is a mixture of all of these. Weights follow each one's discounted loss ``log v + realised/v`` (QLIKE,
    Patton 2011), with a share for all alike, so that another regime's forecaster is back within a few horizons.
-5. Where it ends, all of it learns. A horizon that was not observed for four fifths of its bars teaches nothing. A bar
+5. Quantiles are multiples (``quantiles``) of a deviation for each side, pooled over all of these (``sides``).
+6. Where it ends, all of it learns. A horizon that was not observed for four fifths of its bars teaches nothing. A bar
    after silence stands for all the bars since the last one, its variance spread over them.
 
 States: ``warming`` below :data:`BARS_MIN` bars, with a wide prior; ``constant`` where prices have not moved, with a
@@ -28,7 +29,8 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.columns import totals
 from seawall.operators.core.foresight.linear import mean, moments, product, solve
-from seawall.operators.core.foresight.quantiles import Quantiles
+from seawall.operators.core.foresight.quantiles import SIDE, Quantiles
+from seawall.operators.core.foresight.sides import SIDES, Sides
 from seawall.operators.core.valuation.arithmetic import exp, log
 
 F8 = NDArray[np.float64]
@@ -47,6 +49,7 @@ RATE: Final = 0.1  # weight of a loss in the mixture
 LOSS_MAX: Final = 20.0
 SHARED: Final = 0.1  # of the weight, for all forecasters alike
 SMEAR: Final = 0.02
+SLOW: Final = 2  # of SCALES from here on there are variances of falls and of rises: fewer outcomes tell nothing
 _COUNT = len(SCALES)
 FORECASTERS: Final = 2 * _COUNT  # own weighted variances, the market's of all scales but the slowest, the regression
 _TERMS = 2 * _COUNT
@@ -88,7 +91,7 @@ class Horizon:
         self._fade = -0.6931471805599453 / halves
         self._prior = PRIOR * PRIOR * step_s / YEAR_S
         self._floor = FLOOR * FLOOR * step_s / YEAR_S
-        self.quantiles = Quantiles()
+        self.quantiles, self._sides = Quantiles(), Sides(np.array(SCALES[SLOW:]))
         self._ridge = np.diag([20.0] + [50.0] * (_TERMS - 1))
         self._prior_theta = np.array([0.0] + [1.0 / (_TERMS - 1)] * (_TERMS - 1))
         self._theta = self._prior_theta.copy()
@@ -97,7 +100,8 @@ class Horizon:
         self._weighted: F8 = np.zeros((_COUNT, 0))
         self._losses: F8 = np.zeros((FORECASTERS, 0))
         self._sums: F8 = np.zeros((4, 0))  # variance and bars seen in this horizon, price where it began, bars in all
-        self._made: F8 = np.zeros((FORECASTERS + 1, 0))  # what was forecast at its beginning, the mixture last
+        # what was forecast at its beginning: variances, the mixture last, then the deviations of both sides
+        self._made: F8 = np.zeros((FORECASTERS + 1 + SIDES, 0))
         self._terms: F8 = np.zeros((_TERMS, 0))
         self._index = -1
 
@@ -108,6 +112,7 @@ class Horizon:
             for name in ("_weighted", "_losses", "_sums", "_made", "_terms"):
                 array = getattr(self, name)
                 setattr(self, name, np.concatenate([array, np.zeros((len(array), more))], axis=1))
+            self._sides.grow(more)
 
     def observe(self, move: "Move", price: F8, index: int) -> Outcome | None:
         """Take one bar, numbered ``index`` from the epoch; return the horizon that it ends."""
@@ -124,6 +129,10 @@ class Horizon:
     def variance(self) -> F8:
         """Return the forecast variance of a horizon that begins now, of every instrument."""
         return self._mixture(self._forecasts()[0])
+
+    def sides(self) -> F8:
+        """Return the deviations of falls and rises over a horizon that begins now, shape (2, instruments)."""
+        return self._apart(self._all()[0])
 
     def warm(self) -> B1:
         """Return which instruments have been seen often enough."""
@@ -166,9 +175,17 @@ class Horizon:
         weights = (1.0 - SHARED) * odds / totals(odds.T) + SHARED / FORECASTERS
         return totals((weights * forecasts).T)
 
+    def _all(self) -> tuple[F8, F8]:
+        """Return what every forecaster and, last, the mixture says, and the terms of the regression."""
+        forecasts, terms = self._forecasts()
+        return np.concatenate([forecasts, self._mixture(forecasts)[None]]), terms
+
+    def _apart(self, variances: F8) -> F8:
+        return self._sides.deviations(variances[SLOW:_COUNT], variances, self.warm())
+
     def _begin(self, price: F8) -> None:
-        forecasts, self._terms = self._forecasts()
-        self._made = np.concatenate([forecasts, self._mixture(forecasts)[None]])
+        variances, self._terms = self._all()
+        self._made = np.concatenate([variances, self._apart(variances)])
         self._sums[0], self._sums[1], self._sums[2] = 0.0, 0.0, price
 
     def _end(self, price: F8) -> Outcome:
@@ -176,8 +193,8 @@ class Horizon:
         known = (seen >= SEEN_MIN * self.length) & (before > 0) & (price > 0) & (count >= BARS_MIN)
         returns = log(np.where(known, price, 1.0) / np.where(known, before, 1.0))
         realised = np.maximum(spent * self.length / np.maximum(seen, 1.0), self._floor * self.length)
-        mixed = self._made[-1]
-        quantiles = np.sqrt(mixed) * self.quantiles.multiples[:, None]
+        mixed, apart = self._made[FORECASTERS], self._made[FORECASTERS + 1 :]
+        quantiles = apart[SIDE] * self.quantiles.multiples[:, None]
         at = known.nonzero()[0]
         if len(at):
             self._regress(self._terms[:, at], log(realised[at]), realised[at] / self._made[FORECASTERS - 1, at])
@@ -185,7 +202,8 @@ class Horizon:
             loss = 0.5 * (log(self._made[:FORECASTERS, at]) + ratio)
             loss = np.minimum(loss - loss.min(axis=0), LOSS_MAX)
             self._losses[:, at] = DISCOUNT * self._losses[:, at] + RATE * loss
-            self.quantiles.learn(returns[at] / np.sqrt(mixed[at]))
+            self.quantiles.learn(returns[at] / apart[:, at])
+            self._sides.learn(returns[at], at)
         return Outcome(returns, realised, mixed, known, quantiles)
 
     def _regress(self, terms: F8, target: F8, ratio: F8) -> None:
@@ -202,13 +220,14 @@ class Horizon:
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays."""
         arrays = {name: getattr(self, name).copy() for name in _STATE}
-        return {**arrays, "multiples": self.quantiles.multiples.copy(), "numbers": [self._smear, self._index]}
+        own = {"multiples": self.quantiles.multiples.copy(), "sides": self._sides.squares.copy()}
+        return {**arrays, **own, "numbers": [self._smear, self._index]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         for name in _STATE:
             setattr(self, name, state[name])
-        self.quantiles.multiples = state["multiples"]
+        self.quantiles.multiples, self._sides.squares = state["multiples"], state["sides"]
         self._smear, self._index = state["numbers"]
 
 
