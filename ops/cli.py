@@ -467,11 +467,11 @@ def forecast(
     liquidations: Annotated[bool, typer.Option("--map", help="Show what moves of prices would force instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show who is likely to break a limit next and why, and how good such forecasts have been.
+    """Show who is likely to break a limit next and why, what may be lost, and how good such forecasts have been.
 
     Example: seawall forecast desk.toml --score
     """
-    from seawall.ops import forecasts
+    from seawall.ops import forecasts, losses
     from seawall.ops.commands.limits import parse_time
 
     configuration, bus = _open(where)
@@ -492,6 +492,7 @@ def forecast(
         forecasts.print_scores(found)
     else:
         forecasts.print_report(found, horizon, top)
+        losses.print_losses(found.losses, configuration.reporting_currency, top)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from rich.table import Table as View
 
 from seawall.connectors.bus import Bus
 from seawall.ops.limits import time_text
+from seawall.ops.losses import in_order
 from seawall.ops.systemic import cascade, cascade_words, print_systemic
 from seawall.ops.verification.replay import read_all
 from seawall.schemas.errors import UsageError
@@ -45,7 +46,8 @@ GROWN = 1.05  # what becomes of a move: less is not worth a line
 class Report(NamedTuple):
     """What is said of each account, level and horizon, likeliest first, and the scores of each level and horizon.
 
-    ``systemic`` is the last composite with its parts, ``cascades`` what a move of each underlying becomes.
+    ``systemic`` is the last composite with its parts, ``cascades`` what a move of each underlying becomes, ``losses``
+    what the firm and each counterparty may lose.
     """
 
     as_of_us: int
@@ -54,6 +56,7 @@ class Report(NamedTuple):
     quantiles: list[dict[str, Any]]
     systemic: dict[str, Any] | None
     cascades: list[dict[str, Any]]
+    losses: list[dict[str, Any]]
 
 
 def report(bus: Bus, as_of_us: int | None) -> Report:
@@ -67,6 +70,7 @@ def report(bus: Bus, as_of_us: int | None) -> Report:
     standing: dict[tuple[str, str, str, int], dict[str, Any]] = {}
     scores: dict[str, dict[str, Any]] = {}
     cascades: dict[str, dict[str, Any]] = {}
+    losses: dict[str, dict[str, Any]] = {}
     systemic, last_us = None, 0
     for value in _records(bus, as_of_us):
         last_us = max(last_us, value["as_of_us"])
@@ -81,12 +85,13 @@ def report(bus: Bus, as_of_us: int | None) -> Report:
             scores[str(value["shard"])] = value
         systemic = value.get("systemic", systemic)
         cascades |= {row["scope"]: cascade(row) for row in value.get("liquidations", ())}
+        losses |= {row["scope"]: row | {"since_us": value["as_of_us"]} for row in value.get("losses", ())}
     if not last_us:
         raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
     rows = sorted(standing.values(), key=lambda row: (-row["probability"], row["scope"], row["horizon_s"]))
     quantiles = scores.get("0", {}).get("quantiles", [])
     summed = _together([one["scores"] for _, one in sorted(scores.items())])
-    return Report(last_us, rows, summed, quantiles, systemic, list(cascades.values()))
+    return Report(last_us, rows, summed, quantiles, systemic, list(cascades.values()), in_order(losses.values()))
 
 
 def _records(bus: Bus, as_of_us: int | None) -> Iterator[dict[str, Any]]:

@@ -119,6 +119,24 @@ def test_the_map_shows_what_a_fall_would_force_and_that_depth_is_assumed(path: P
     assert "no signal told of it" in shown.stdout
 
 
+def test_losses_are_told_for_the_firm_first_and_then_for_who_would_cost_most(tmp_path: Path) -> None:
+    where = begun(tmp_path, forecasts={"enabled": True, "losses": True})
+    rows = said(where)["losses"]
+    assert [row["scope"] for row in rows] == ["firm", "counterparty:near", "counterparty:safe"]
+    assert all(row["var_99_1h"] < row["var_99"] < row["es_975"] for row in rows)
+    shown = CliRunner().invoke(app, ["forecast", str(where)], env={"COLUMNS": "200"}).stdout
+    assert "Losses in USD" in shown
+    assert f"{rows[0]['stress_loss']:,.2f}" in shown
+    early = said(where, "--as-of", str(T0 + 60 * SECOND))["losses"]
+    assert early != rows
+    assert {row["state"] for row in early} == {"warming"}
+
+
+def test_where_losses_are_not_measured_nothing_is_told_of_them(path: Path) -> None:
+    assert said(path)["losses"] == []
+    assert "Losses" not in CliRunner().invoke(app, ["forecast", str(path)]).stdout
+
+
 def test_a_run_without_forecasts_says_which_key_makes_them(tmp_path: Path) -> None:
     configuration = load_configuration(begun(tmp_path))
     with pytest.raises(UsageError, match=r"enabled = true under \[forecasts\]"):

@@ -1,9 +1,9 @@
 """Quantiles that keep their coverage when the market changes: adaptive conformal inference.
 
-A quantile is a multiple of the deviation forecast for its side (``sides``). After each outcome its multiple moves against the error of its
-coverage, ``q <- q - eta * scale * (mean(outcome <= q) - level)``, the online form of the pinball loss's subgradient:
-whatever the market does, the share of outcomes below the quantile tends to its level. All instruments move one multiple
-together, each with an equal share, because tails are rare in each and alike in all.
+A quantile is a multiple of the deviation that is forecast for its side (``sides``). After each outcome its multiple
+moves against the error of its coverage, ``q <- q - eta * scale * (mean(outcome <= q) - level)``, the online form of
+the pinball loss's subgradient: whatever the market does, the share of outcomes below the quantile tends to its level.
+All instruments move one multiple together, each with an equal share, because tails are rare in each and alike in all.
 
 References
 ----------
@@ -34,7 +34,7 @@ class Quantiles:
         self.multiples: F8 = np.array(STUDENT_4)
 
     def learn(self, outcomes: F8) -> None:
-        """Take outcomes, of all instruments whose horizon ended, in units of each side's deviation: shape (2, ended)."""
+        """Take the outcomes of all instruments whose horizon ended, in units of each side's deviation, shape (2, n)."""
         if not outcomes.shape[-1]:
             return
         below = outcomes[SIDE] <= self.multiples[:, None]
