@@ -11,6 +11,7 @@ from scipy import stats
 from seawall.operators.core.foresight.accounts import expected_growth
 from seawall.operators.core.foresight.calibration import Logistic, probability
 from seawall.operators.core.foresight.foresight import ForesightState
+from seawall.operators.core.foresight.horizon import PRIOR, YEAR_S
 from seawall.operators.core.foresight.linear import solve
 from seawall.operators.core.foresight.models import MODELS, SAMPLE_MAX, Models, sampled
 from seawall.operators.core.foresight.passage import deviation, first_passage, paired
@@ -18,7 +19,7 @@ from seawall.operators.core.foresight.quantiles import LEVELS
 from seawall.operators.core.foresight.record import SHAPE, Record
 from seawall.operators.core.foresight.scores import Scores
 from seawall.operators.core.foresight.sides import Sides
-from seawall.operators.core.foresight.volatility import PRIOR, YEAR_S, Bar, VolatilityForecasts
+from seawall.operators.core.foresight.volatility import Bar, VolatilityForecasts
 from seawall.operators.core.snapshot import pack
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
@@ -287,7 +288,7 @@ def test_before_outcomes_are_known_no_forecast_is_ready(ran: Ran) -> None:
 def test_a_jump_over_several_levels_at_once_is_an_outcome_of_each(ran: Ran) -> None:
     assert ("account:near", "none", "hard") in ran.breaches("margin")
     state = ran.foresight[0]
-    crossed = state._crossed[:, state._crossed.max(axis=0) > 0]
+    crossed = state.margins.crossed[:, state.margins.crossed.max(axis=0) > 0]
     assert crossed.shape == (2, 1)
     assert crossed[0, 0] == crossed[1, 0] >= T0 + 9000 * SECOND
 

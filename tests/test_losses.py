@@ -13,8 +13,8 @@ from scipy import stats
 
 from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.foresight.history import READY_MIN, SCENARIOS, History, draws, student
+from seawall.operators.core.foresight.horizon import Outcome
 from seawall.operators.core.foresight.losses import expected_shortfall, profits, value_at_risk
-from seawall.operators.core.foresight.volatility import Outcome
 from seawall.operators.core.foresight.wide import WideForesightState
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seawall.operators.core.foresight.horizon import Outcome
 from seawall.operators.core.foresight.quantiles import LEVELS, STUDENT_4
-from seawall.operators.core.foresight.volatility import Bar, Outcome, VolatilityForecasts
+from seawall.operators.core.foresight.volatility import Bar, VolatilityForecasts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 BOOTSTRAPS = 2000

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from seawall.operators.core.foresight.horizon import Outcome
 from seawall.operators.core.foresight.linear import mean
-from seawall.operators.core.foresight.volatility import Outcome
 
 F8 = NDArray[np.float64]
 PRIOR: Final = 0.7

@@ -12,9 +12,8 @@ Procedure
 5. Every minute: the liquidation map of the shard's books goes to the second operator (``wide``), from shard 0 with what
    all shards know of markets.
 
-Levels are those of the limit on ``margin_ratio`` of all accounts, where there is one; else 1, the hard one. Limits
-may be on ``breach_probability_1h`` and ``breach_probability_24h`` of an account, which are those of the hard level;
-an account that is there already has 1, one without a margin 0.
+Which levels, what is said of them and what learned is in ``margins``, what is written in ``margin_rows``; limits may be
+on ``breach_probability_1h`` and ``breach_probability_24h`` of an account.
 """
 
 from dataclasses import replace
@@ -24,37 +23,27 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from seawall.operators.core.foresight.accounts import Accounts, expected_growth, terms
 from seawall.operators.core.foresight.cascades import depths_of, shard_map
 from seawall.operators.core.foresight.closeout import CLOSING_S, loss_given_breach
 from seawall.operators.core.foresight.history import History
 from seawall.operators.core.foresight.leanings import Leanings
-from seawall.operators.core.foresight.limit_forecasts import LimitForecasts, Seen
+from seawall.operators.core.foresight.limit_courses import Seen
+from seawall.operators.core.foresight.limit_forecasts import LimitForecasts
 from seawall.operators.core.foresight.loss_forecasts import LossForecasts
-from seawall.operators.core.foresight.markets import HORIZONS_S, STATES, Markets, spread_of
-from seawall.operators.core.foresight.models import ACCOUNTS, EVERY_S, MODELS, Models, reasons, sampled
-from seawall.operators.core.foresight.passage import Exposed, deviation, distance, paired
+from seawall.operators.core.foresight.margin_rows import rows_of, states_of
+from seawall.operators.core.foresight.margins import EQUITY, HOUR_US, RATIO, MarginForecasts
+from seawall.operators.core.foresight.markets import HORIZONS_S, Markets, spread_of
+from seawall.operators.core.foresight.passage import Exposed, paired
 from seawall.operators.core.frames import Frame, Holdings, LossBook, Table, widened
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.measures import ACCOUNT, LOSSES, PROBABILITIES, SHARD_SCOPES
+from seawall.schemas.measures import LOSSES, PROBABILITIES, SHARD_SCOPES
 from seawall.schemas.records import Record
 from seawall.schemas.stress import scenarios_of
 
 F8 = NDArray[np.float64]
-I8 = NDArray[np.int64]
 SCHEMA: Final = "foresight/2"
-LEVELS: Final = ("soft", "hard")
-EQUITY, GROSS, MAINTENANCE, RATIO = (
-    ACCOUNT.index(name) for name in ("equity", "gross_notional", "maintenance_margin", "margin_ratio")
-)
-MEASURED_S: Final = (3600, 86_400)  # of PROBABILITIES
-HOUR_US: Final = int(EVERY_S) * 1_000_000
-ENDANGERED: Final = 0.01  # probability within a day from which an account is written whenever it moves
-MOVED: Final = 0.05  # of what was written last: what stands on the topic is what is believed
-SHORT_MIN: Final = 0.001  # horizons below an hour are written from here on
 ROWS_MAX: Final = 1000
-NO_ACCOUNTS: I8 = np.zeros(0, dtype=np.int64)
 
 
 class ForesightState:
@@ -69,13 +58,7 @@ class ForesightState:
     def __init__(self, partition: int) -> None:
         self.numbering = Numbering(partition)
         self._enabled = self._named = False
-        self._bounds: dict[str, float] = {"hard": 1.0}
-        self.markets, self._accounts = Markets(), Accounts()
-        self._models = {(level, horizon): Models(horizon) for level in LEVELS for horizon in HORIZONS_S}
-        self._crossed: F8 = np.zeros((len(LEVELS), 0))  # when each account last came to each level
-        self._standing: F8 = np.zeros((len(LEVELS), 0))  # 1 where it stands there
-        self._measured: F8 = np.zeros((len(PROBABILITIES), 0))
-        self._written: F8 = np.zeros(0)  # the probability that was written last, by account; -1: none
+        self.markets, self.margins = Markets(), MarginForecasts()
         self._filled: list[int] = []  # since the last minute
         self._traded: list[int] = []  # since the last second
         self._hour = -1
@@ -97,7 +80,6 @@ class ForesightState:
         if not frame.decides:
             return frame
         table = frame.tables["account"]
-        self._grow(table.values.shape[1])
         self._settle(table, frame.as_of_us)
         self._limits.settle(frame.tables, frame.as_of_us)
         if frame.holdings is not None:
@@ -117,42 +99,14 @@ class ForesightState:
         limits = configuration["limits"]
         self._limits.configure(limits)
         self._named = bool(limits.get("documents")) or any(one["measure"] in PROBABILITIES for one in limits["limits"])
-        for limit in limits["limits"]:
-            if limit["scope"] == "account:*" and limit["measure"] == "margin_ratio" and limit["direction"] == "above":
-                self._bounds = {level: float(limit[level]) for level in LEVELS if level in limit} or {"hard": 1.0}
-                return
-        self._bounds = {"hard": 1.0}
-
-    def _grow(self, count: int) -> None:
-        more = count - len(self._written)
-        if more > 0:
-            self._crossed, self._standing, self._measured = (
-                np.concatenate([rows, np.zeros((len(rows), more))], axis=1)
-                for rows in (self._crossed, self._standing, self._measured)
-            )
-            self._written = np.append(self._written, np.full(more, -1.0))
-            self._accounts.grow(count)
-
-    # --- outcomes ---------------------------------------------------------------------------------------------------
+        self.margins.configure(limits["limits"])
 
     def _settle(self, table: Table, as_of_us: int) -> None:
         """Score what is due, then note who came to a level."""
-        for (level, _), models in self._models.items():
-            models.resolve(as_of_us, self._crossed[LEVELS.index(level)])
-        if table.values is self._extended[0]:
-            return
-        ratio = table.values[RATIO]
-        for at, level in enumerate(LEVELS):
-            there = ratio >= self._bounds.get(level, np.inf)
-            came = (there & (self._standing[at] == 0.0)).nonzero()[0]
-            self._standing[at] = there
-            self._crossed[at, came] = as_of_us
-            if not len(came):
-                continue
-            for horizon in HORIZONS_S:
-                self._models[level, horizon].record.broke(came)
-            if level == "hard":
-                self._accounts.broke(came)
+        self.margins.grow(table.values.shape[1])
+        self.margins.resolve(as_of_us)
+        if table.values is not self._extended[0]:
+            self.margins.note(table.values[RATIO], as_of_us)
 
     # --- forecasts --------------------------------------------------------------------------------------------------
 
@@ -161,19 +115,17 @@ class ForesightState:
         self._filled += self._traded
         minute = self.markets.sample(book, frame.as_of_us)
         if minute:
-            filled = np.array(self._filled, dtype=np.int64)
-            ratio = np.minimum(values[RATIO], 1.0)
-            self._accounts.look(frame.as_of_us, values[GROSS], ratio, book.contributed, filled)
+            self.margins.look(frame.as_of_us, values, book, self._filled)
             self._filled = []
-        self._grow(values.shape[1])
         hour = frame.as_of_us // HOUR_US
         hourly, self._hour = hour != self._hour, hour
         held = paired(book.account, book.underlying[book.instrument], book.gain, book.margin)
-        said = self._forecast(held, book, values)
-        self._measure(said, values)
-        rows = self._rows(said, book, table, hourly, self._lost(held, book, values))
+        said = self.margins.forecast(held, book, values, self.markets)
+        self._extended = (None, None)
+        states, lost = states_of(self.markets, book, values.shape[1]), self._lost(held, book, table)
+        rows = rows_of(self.margins, said, table, self._traded, hourly, states, lost)
         if hourly:
-            self._keep(said, frame.as_of_us)
+            self.margins.keep(said, frame.as_of_us)
         frame = self._record(frame, rows, self._scores() if hourly else {}, book if hourly else None)
         if book.losses is not None:
             frame = self._lose(frame, book.losses, minute, hourly)
@@ -204,48 +156,17 @@ class ForesightState:
         cold = (stands < 0) | (states[np.maximum(stands, 0)] == 0) if len(stands) else np.zeros(0, dtype=bool)
         return Seen(spread, self.markets.rho_of(stands), cold)
 
-    def _lost(self, held: Exposed, book: Holdings, values: F8) -> F8:
+    def _lost(self, held: Exposed, book: Holdings, table: Table) -> F8:
         """Return what closing out each account would cost us, once it has come to its hard level."""
         stands = self.markets.of_underlyings(book)
         volatility, rho = spread_of(self.markets, stands, CLOSING_S), self.markets.rho_of(stands)
-        at_level = values[MAINTENANCE] / self._bounds.get("hard", 1.0)
-        return loss_given_breach(
-            held, values[EQUITY], at_level, book.owned, depths_of(book, self.markets), volatility, rho
-        )
-
-    def _forecast(self, held: Exposed, book: Holdings, values: F8) -> dict[tuple[str, int], tuple[I8, F8, F8]]:
-        """Return by level and horizon: the accounts concerned, their terms, and what every model says."""
-        count, habits = values.shape[1], self._accounts.habits()
-        stands = self.markets.of_underlyings(book)
-        rho = self.markets.rho_of(stands)
-        focus = _concentration(held, count)
-        found = {}
-        for level, bound in self._bounds.items():
-            active = ((values[MAINTENANCE] > 0) & (values[RATIO] < bound)).nonzero()[0]
-            health = (bound * values[EQUITY] - values[MAINTENANCE])[active]
-            for horizon in HORIZONS_S:
-                spread = deviation(held, bound, spread_of(self.markets, stands, horizon), rho, count)[active]
-                growth = expected_growth(values[GROSS], habits.gross_square, horizon)[active]
-                near = distance(health, spread * growth)
-                usual = type(habits)(*(row[active] for row in habits))
-                about = terms(near, values[RATIO][active], focus[active], values[EQUITY][active], usual)
-                found[level, horizon] = active, about, self._models[level, horizon].forecast(about, active)
-        return found
-
-    def _measure(self, said: dict[tuple[str, int], tuple[I8, F8, F8]], values: F8) -> None:
-        """Take the probabilities that limits may be on."""
-        hard = "hard" if "hard" in self._bounds else next(iter(self._bounds))
-        for at, horizon in enumerate(MEASURED_S):
-            active, _, models = said[hard, horizon]
-            measured = self._measured[at]
-            measured[:] = values[RATIO] >= self._bounds[hard]
-            measured[active] = models[self._models[hard, horizon].scores.champion]
-        self._extended = (None, None)
+        at_level, depths = self.margins.at_hard(table), depths_of(book, self.markets)
+        return loss_given_breach(held, table.values[EQUITY], at_level, book.owned, depths, volatility, rho)
 
     def _with_measures(self, frame: Frame, table: Table) -> Frame:
         """Return the frame with the probabilities among the measures; one set of tables until one changes."""
         if self._extended[0] is not table.values:
-            tables = {**frame.tables, "account": widened(table, PROBABILITIES, self._measured)}
+            tables = {**frame.tables, "account": widened(table, PROBABILITIES, self.margins.measured)}
             for kind in ("netting_set", "counterparty"):
                 found = self._limits.probabilities(kind, tables[kind].values.shape[1])
                 tables[kind] = widened(tables[kind], PROBABILITIES, found)
@@ -284,78 +205,12 @@ class ForesightState:
             self._losing = table.values, {**frame.tables, "counterparty": widened(table, LOSSES, own)}
         return replace(frame, tables=self._losing[1])
 
-    # --- learning ---------------------------------------------------------------------------------------------------
-
-    def _keep(self, said: dict[tuple[str, int], tuple[I8, F8, F8]], as_of_us: int) -> None:
-        """Keep forecasts to learn from: all, or the most endangered half of a bounded number and some of the others."""
-        for (level, horizon), (active, about, models) in said.items():
-            chosen, weights = sampled(models[-1])
-            self._models[level, horizon].expect(active, models, as_of_us)
-            self._models[level, horizon].wait(active[chosen], as_of_us, about[:, chosen], models[:, chosen], weights)
+    # --- records ----------------------------------------------------------------------------------------------------
 
     def _scores(self) -> dict[str, Any]:
         """Return how good forecasts have been, as it is published."""
-        own = [(level, models) for (level, _), models in self._models.items() if level in self._bounds]
-        rows = [models.row("margin_ratio", level) for level, models in own] + self._limits.scores()
+        rows = self.margins.scores() + self._limits.scores()
         return {"scores": rows, "quantiles": [one.row(horizon) for horizon, one in self.markets.scores.items()]}
-
-    # --- records ----------------------------------------------------------------------------------------------------
-
-    def _rows(
-        self, said: dict[tuple[str, int], tuple[I8, F8, F8]], book: Holdings, table: Table, hourly: bool, lost: F8
-    ) -> list[dict[str, Any]]:
-        """Return what is to be written of accounts, in order of number."""
-        now = self._measured[-1]
-        has = table.values[MAINTENANCE] > 0
-        touched = np.zeros(len(now), dtype=bool)
-        touched[self._traded] = True
-        last = np.maximum(self._written, 0.0)
-        moved = (np.abs(now - last) > MOVED * np.maximum(last, SHORT_MIN)) | (self._written < 0)
-        wanted = has & (hourly | (moved & (touched | (now >= ENDANGERED) | (last >= ENDANGERED))))
-        emptied = ~has & (self._written > 0)
-        self._written[wanted], self._written[emptied] = now[wanted], -1.0
-        rows = [self._flat(table.names[account]) for account in emptied.nonzero()[0].tolist()]
-        states = self._states(book, len(now))
-        for (level, horizon), (active, about, models) in said.items():
-            chosen = wanted[active].nonzero()[0]
-            found = active[chosen], about[:, chosen], models[:, chosen]
-            rows += self._level_rows(table, level, horizon, *found, states, lost)
-        return rows
-
-    def _level_rows(
-        self, table: Table, level: str, horizon: int, accounts: I8, about: F8, models: F8, states: list[str], lost: F8
-    ) -> list[dict[str, Any]]:
-        own = self._models[level, horizon]
-        added, champion = own.contributions(about, accounts), own.scores.champion
-        rows = []
-        for place, account in enumerate(accounts.tolist()):
-            probability = models.item(champion, place)
-            if horizon < EVERY_S and probability < SHORT_MIN:
-                continue
-            row: dict[str, Any] = {
-                "scope": f"account:{table.names[account]}",
-                "measure": "margin_ratio",
-                "level": level,
-            }
-            row |= {"horizon_s": horizon, "probability": probability, "state": states[account] or own.state}
-            row |= {"model": MODELS[champion], "contributions": reasons(ACCOUNTS, added[:, place].tolist())}
-            if level == "hard":
-                row["loss_given_breach"] = lost.item(account)
-            rows.append(row)
-        return rows
-
-    def _flat(self, name: str) -> dict[str, Any]:
-        head = {"scope": f"account:{name}", "measure": "margin_ratio", "level": "hard", "horizon_s": MEASURED_S[-1]}
-        return {**head, "probability": 0.0, "state": "flat"}
-
-    def _states(self, book: Holdings, count: int) -> list[str]:
-        """Return what is wrong with each account's volatilities, empty where nothing is."""
-        state = self.markets.states()[book.instrument] if len(book.instrument) else NO_ACCOUNTS
-        held = np.abs(book.gain)
-        unknown = np.bincount(book.account, held * (state == 0), count) > 0
-        still = np.bincount(book.account, held * (state == 2), count) == 0
-        names = np.where(unknown, "no_volatility", np.where(still, STATES[1], ""))
-        return [str(name) for name in names.tolist()]
 
     def _record(self, frame: Frame, rows: list[dict[str, Any]], scores: dict[str, Any], book: Holdings | None) -> Frame:
         """Return the frame with its records: rows in parts, the scores and volatilities of an hour with the first."""
@@ -376,16 +231,12 @@ class ForesightState:
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""
         used = self._enabled or self._hour >= 0  # where nothing is forecast a snapshot costs nothing
-        models = [[level, horizon, one.snapshot()] for (level, horizon), one in self._models.items()] if used else []
         state = {
             "partition": self.numbering.partition,
             "counts": dict(self.numbering.counts),
             "flags": [self._enabled, self._named, self._hour],
-            "bounds": self._bounds,
             "markets": self.markets.snapshot() if used else [],
-            "accounts": self._accounts.snapshot() if used else [],
-            "models": models,
-            "rows": [self._crossed.copy(), self._standing.copy(), self._measured.copy(), self._written.copy()],
+            "margins": self.margins.snapshot(used),
             "fills": [self._filled, self._traded],
             "limits": self._limits.snapshot(),
             "losses": self._losses.snapshot() if self.markets.history is not None else None,
@@ -399,23 +250,11 @@ class ForesightState:
         self = cls(state["partition"])
         self.numbering.counts = state["counts"]
         self._enabled, self._named, self._hour = state["flags"]
-        self._bounds = state["bounds"]
-        if state["models"]:
+        if state["markets"]:
             self.markets.restore(state["markets"])
-            self._accounts.restore(state["accounts"])
-            for level, horizon, one in state["models"]:
-                self._models[level, horizon].restore(one)
-        self._crossed, self._standing, self._measured, self._written = state["rows"]
+        self.margins.restore(state["margins"])
         self._filled, self._traded = state["fills"]
         self._limits.restore(state["limits"])
         if state["losses"] is not None:
             self._losses.restore(state["losses"])
         return self
-
-
-def _concentration(held: Exposed, count: int) -> F8:
-    """Return the Herfindahl index of each account's exposures, 1 for a single one."""
-    size = np.abs(held.gain)
-    total = np.bincount(held.account, size, count)
-    squares = np.bincount(held.account, size * size, count)
-    return np.where(total > 0, squares / np.where(total > 0, total * total, 1.0), 1.0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.columns import totals
 from seawall.operators.core.foresight.factor import PRIOR
-from seawall.operators.core.foresight.volatility import Outcome
+from seawall.operators.core.foresight.horizon import Outcome
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]

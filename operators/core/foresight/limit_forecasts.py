@@ -6,7 +6,7 @@ Procedure
 1. Whenever measures change: forecasts whose horizon is past are scored and learned from; then who has just come to a
    level is noted (as ``foresight`` does for accounts' margins).
 2. Once a minute: the gap to every level over the deviation of what the whole book makes of it is the distance of first
-   passage (``passage``); every limit and horizon calibrates it on its own outcomes (``models``, :data:`LAYOUT`).
+   passage (``passage``); every limit and horizon calibrates it on its own outcomes (``limit_courses``).
 3. What is in danger and moved is written, once an hour everything, and a bounded number is kept to learn from.
 
 Levels are those that the limit states; one that scales with the market is forecast at its base. A limit on a change
@@ -17,101 +17,40 @@ or soft where it has no hard one: 1 where it is there, 0 where no limit is on it
 
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.foresight.leanings import Gap
-from seawall.operators.core.foresight.markets import HORIZONS_S
-from seawall.operators.core.foresight.models import INTERCEPT, SLOPE, Layout, Models, reasons, sampled
-from seawall.operators.core.foresight.passage import deviation, distance
+from seawall.operators.core.foresight.limit_courses import (
+    LAYOUT,
+    MEASURED_S,
+    Course,
+    Rule,
+    Seen,
+    cold_of,
+    has_forecast,
+    moves,
+    rule_of,
+    terms_of,
+    used,
+    values_of,
+)
+from seawall.operators.core.foresight.models import reasons, sampled
 from seawall.operators.core.frames import Table
 from seawall.operators.core.policy import Policy
-from seawall.operators.core.valuation.arithmetic import exp, log
-from seawall.schemas.measures import FORECASTS
+from seawall.operators.core.valuation.arithmetic import exp
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 Lean = Callable[[str, str, bool, float], Gap | None]  # of kind of scope, measure, direction below, level
 B1 = NDArray[np.bool_]
-LEVELS: Final = ("soft", "hard")
-MEASURED_S: Final = (3600, 86_400)
 ENDANGERED: Final = 0.01
 MOVED: Final = 0.05
-SHIFT: Final = 0.02
 DAY_S: Final = 86_400.0
 HOUR_US: Final = 3_600_000_000
-MARGIN: Final = ("account:*", "margin_ratio", "above")  # forecast with accounts' habits, in ``foresight``
-LAYOUT: Final = Layout(
-    ("constant", "distance", "concentration", "trend", "utilisation"),
-    ("structural", "utilisation", "full", "pool", "record"),
-    ([0, 1], [0, 4], [0, 1, 2, 3]),
-    ((INTERCEPT, SLOPE), (0.0, 1.0), (INTERCEPT, SLOPE, 0.0, 0.0)),
-)
-
-
-class Rule(NamedTuple):
-    """A limit as it is forecast: ``bounds`` by level, those of :data:`LEVELS` that it has."""
-
-    id: str
-    kind: str
-    name: str
-    measure: str
-    below: bool
-    bounds: dict[str, float]
-
-    def there(self, values: F8, bound: float) -> B1:
-        """Return which values have come to a level."""
-        return values <= bound if self.below else values >= bound
-
-
-class Seen(NamedTuple):
-    """What forecasts need of markets: by horizon the deviation of each underlying, its correlation with the factor,
-    and whether it has too few prices.
-    """
-
-    spread: dict[int, F8]
-    rho: F8
-    cold: B1
-
-
-class Course:
-    """One rule's past: when scopes came to each level, what they used of it on average, what was written last."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        self.models = {(level, horizon): Models(horizon, LAYOUT) for level in rule.bounds for horizon in HORIZONS_S}
-        # by level: since when, whether there; then the mean use of the highest level, and the probability written last
-        self.rows: F8 = np.zeros((2 * len(LEVELS) + 2, 0))
-        self.measured: F8 = np.zeros((len(MEASURED_S), 0))
-
-    def grow(self, count: int) -> None:
-        """Make room for scopes."""
-        more = count - self.rows.shape[1]
-        if more > 0:
-            self.rows = np.concatenate([self.rows, np.zeros((len(self.rows), more))], axis=1)
-            self.measured = np.concatenate([self.measured, np.zeros((len(MEASURED_S), more))], axis=1)
-
-    def settle(self, values: F8, as_of_us: int) -> None:
-        """Score what is due, then note who came to a level."""
-        self.grow(len(values))
-        for (level, _), models in self.models.items():
-            models.resolve(as_of_us, self.rows[2 * LEVELS.index(level)])
-        for level, bound in self.rule.bounds.items():
-            since, stood = self.rows[2 * LEVELS.index(level)], self.rows[2 * LEVELS.index(level) + 1]
-            there = self.rule.there(values, bound)
-            came = (there & (stood == 0.0)).nonzero()[0]
-            since[came], stood[:] = as_of_us, there
-            if len(came):
-                for horizon in HORIZONS_S:
-                    self.models[level, horizon].record.broke(came)
-
-    def snapshot(self) -> list[Any]:
-        """Return the state as arrays."""
-        models = [[level, horizon, one.snapshot()] for (level, horizon), one in self.models.items()]
-        return [self.rule._asdict(), models, self.rows.copy(), self.measured.copy()]
 
 
 class LimitForecasts:
@@ -151,7 +90,7 @@ class LimitForecasts:
         if as_of_us >= self._until_us:
             self._look(as_of_us)
         for course in self._courses.values():
-            values = _values(course.rule, tables)
+            values = values_of(course.rule, tables)
             if values is not None:
                 course.settle(values, as_of_us)
 
@@ -161,7 +100,7 @@ class LimitForecasts:
         hourly = as_of_us // HOUR_US != self._us // HOUR_US
         elapsed_s, self._us = (as_of_us - self._us) / 1e6 if self._us else 0.0, as_of_us
         for course in self._courses.values():
-            values = _values(course.rule, tables)
+            values = values_of(course.rule, tables)
             if values is not None:
                 rows += self._forecast(course, values, tables[course.rule.kind].names, lean, seen, elapsed_s, hourly)
         return rows
@@ -189,7 +128,7 @@ class LimitForecasts:
         """Take the limits in force; what is known of those that stay is kept."""
         standing, until_us = self._policy.in_force(as_of_us)
         self._until_us = (1 << 62) if until_us is None else until_us
-        rules = [_rule(limit) for limit, _ in standing if _has_forecast(limit)]
+        rules = [rule_of(limit) for limit, _ in standing if has_forecast(limit)]
         self.others = frozenset(rule.kind for rule in rules) - self._kinds
         fresh = {}
         for rule in rules:
@@ -221,13 +160,13 @@ class LimitForecasts:
         said = {}
         for level, gap in gaps.items():
             assert gap is not None
-            active = (mine & ~rule.there(values, rule.bounds[level]) & _moves(gap) & (gap.gap > 0)).nonzero()[0]
-            for horizon, about in self._terms(course, gap, active, seen).items():
+            active = (mine & ~rule.there(values, rule.bounds[level]) & moves(gap) & (gap.gap > 0)).nonzero()[0]
+            for horizon, about in terms_of(course, gap, active, seen).items():
                 said[level, horizon] = active, about, course.models[level, horizon].forecast(about, active)
         for at, horizon in enumerate(MEASURED_S):
             active, _, models = said[highest, horizon]
             course.measured[at, active] = models[course.models[highest, horizon].scores.champion]
-        rows = self._rows(course, said, names, self._cold(last, seen), hourly)
+        rows = self._rows(course, said, names, cold_of(last, seen), hourly)
         if hourly:
             self._keep(course, said)
         return rows
@@ -236,32 +175,7 @@ class LimitForecasts:
         """Move the mean use of the highest level on."""
         keep = float(exp(-elapsed_s / DAY_S)) if elapsed_s else 0.0
         mean = course.rows[-2]
-        mean[:] = keep * mean + (1.0 - keep) * _used(gap)
-
-    def _terms(self, course: Course, gap: Gap, active: I8, seen: Seen) -> dict[int, F8]:
-        """Return by horizon the terms of the calibration, in the order of :data:`LAYOUT`."""
-        count, held, left = len(gap.gap), gap.held, gap.gap[active]
-        size = np.abs(held.gain)
-        total, squares = np.bincount(held.account, size, count), np.bincount(held.account, size * size, count)
-        focus = np.where(total > 0, squares / np.where(total > 0, total * total, 1.0), 1.0)[active]
-        use = _used(gap)[active]
-        spreads = (deviation(held, gap.level, seen.spread[horizon], seen.rho, count) for horizon in HORIZONS_S)
-        near = [distance(left, spread[active]) for spread in spreads]
-        shares = [
-            (use + SHIFT) / (course.rows[-2, active] + SHIFT),
-            np.maximum(use, 1e-9) / np.maximum(1.0 - use, 1e-9),
-        ]
-        *logs, trend, odds = log(np.stack([*near, *shares]))
-        fixed = (focus - 1.0, trend, np.minimum(np.maximum(odds, -8.0), 3.0))
-        return {
-            horizon: np.stack([np.ones(len(active)), -one, *fixed])
-            for horizon, one in zip(HORIZONS_S, logs, strict=True)
-        }
-
-    def _cold(self, gap: Gap, seen: Seen) -> B1:
-        """Return whose volatilities are not known."""
-        cold = seen.cold[gap.held.underlying]
-        return np.asarray(np.bincount(gap.held.account, np.abs(gap.held.gain) * cold, len(gap.gap)) > 0)
+        mean[:] = keep * mean + (1.0 - keep) * used(gap)
 
     def _rows(
         self, course: Course, said: dict[tuple[str, int], tuple[I8, F8, F8]], names: list[str], cold: B1, hourly: bool
@@ -321,39 +235,4 @@ class LimitForecasts:
             course.rows, course.measured = rows, measured
             self._courses[(*course.rule[:5], tuple(course.rule.bounds.items()))] = course
         standing, _ = self._policy.in_force(self._us)
-        self.others = frozenset(_rule(limit).kind for limit, _ in standing if _has_forecast(limit)) - self._kinds
-
-
-def _has_forecast(limit: dict[str, Any]) -> bool:
-    kind = limit["scope"], limit["measure"], limit["direction"]
-    return (
-        kind != MARGIN
-        and "window_s" not in limit
-        and limit["measure"] not in FORECASTS
-        and ("soft" in limit or "hard" in limit)
-    )
-
-
-def _rule(limit: dict[str, Any]) -> Rule:
-    kind, _, name = limit["scope"].partition(":")
-    bounds: dict[str, float] = {level: float(limit[level]) for level in LEVELS if level in limit}
-    return Rule(limit["id"], kind, name, limit["measure"], limit["direction"] == "below", bounds)
-
-
-def _values(rule: Rule, tables: dict[str, Table]) -> F8 | None:
-    """Return a rule's measure by scope, None where it is not computed."""
-    table = tables.get(rule.kind)
-    if table is None or rule.measure not in table.measures:
-        return None
-    return np.asarray(table.values[table.measures.index(rule.measure)])
-
-
-def _moves(gap: Gap) -> B1:
-    """Return which scopes hold anything that a gap moves with."""
-    moved = np.abs(gap.level * gap.held.gain - gap.held.margin)
-    return np.asarray(np.bincount(gap.held.account, moved, len(gap.gap)) > 0)
-
-
-def _used(gap: Gap) -> F8:
-    """Return how much of the way to a level is used, 0 to 1."""
-    return np.minimum(np.maximum(1.0 - gap.gap / np.maximum(gap.scale, 1e-9), 0.0), 1.0)
+        self.others = frozenset(rule_of(limit).kind for limit, _ in standing if has_forecast(limit)) - self._kinds

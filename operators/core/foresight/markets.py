@@ -14,8 +14,9 @@ from seawall.operators.core.columns import totals
 from seawall.operators.core.foresight.bars import Bars
 from seawall.operators.core.foresight.factor import Factor
 from seawall.operators.core.foresight.history import History
+from seawall.operators.core.foresight.horizon import FLOOR, PRIOR, YEAR_S, Outcome
 from seawall.operators.core.foresight.quantiles import LEVELS, SIDE
-from seawall.operators.core.foresight.volatility import FLOOR, PRIOR, YEAR_S, Outcome, VolatilityForecasts
+from seawall.operators.core.foresight.volatility import VolatilityForecasts
 from seawall.operators.core.frames import Holdings
 from seawall.operators.core.valuation.arithmetic import log
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.foresight.history import READY_MIN, SCENARIOS, History
+from seawall.operators.core.foresight.horizon import PRIOR, YEAR_S
 from seawall.operators.core.foresight.markets import HORIZONS_S, Markets
-from seawall.operators.core.foresight.volatility import PRIOR, YEAR_S
 from seawall.operators.core.frames import Factors, LossBook
 from seawall.operators.core.valuation.arithmetic import exp
 from seawall.operators.core.valuation.options import black_value

@@ -17,7 +17,8 @@ from seawall.operators.core.foresight import cascades as cs
 from seawall.operators.core.foresight.contagion import HOUSE
 from seawall.operators.core.foresight.firm_losses import FirmLosses
 from seawall.operators.core.foresight.leanings import WIDE, Gap, of_matrix, plain_gap
-from seawall.operators.core.foresight.limit_forecasts import LimitForecasts, Seen
+from seawall.operators.core.foresight.limit_courses import Seen
+from seawall.operators.core.foresight.limit_forecasts import LimitForecasts
 from seawall.operators.core.foresight.markets import HORIZONS_S
 from seawall.operators.core.foresight.systemic import Systemic, Told
 from seawall.operators.core.frames import Frame, widened
