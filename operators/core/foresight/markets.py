@@ -109,7 +109,7 @@ class Markets:
     def _quantiles(self, horizon_s: int) -> F8:
         """Return the quantiles of each instrument's return over a horizon, shape (levels, instruments)."""
         horizon, least = self.horizons[horizon_s], self._least() * float(np.sqrt(horizon_s))
-        return np.maximum(horizon.sides(), least)[SIDE] * horizon.quantiles.multiples[:, None]
+        return np.asarray(np.maximum(horizon.sides(), least)[SIDE] * horizon.quantiles.multiples[:, None])
 
     def _least(self) -> F8:
         """Return the least deviation over a second that is believed."""
