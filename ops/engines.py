@@ -1,6 +1,6 @@
 """``seawall migrate --to flink|bytewax``: the states of ``risk``, from one engine to the other.
 
-1. Nobody may be deciding: the run on Bytewax is stopped, or the job on Flink at a savepoint.
+1. Nobody may be deciding: the run on Bytewax is stopped, or the job on Flink stopped and drained.
 2. To Flink: the states in the recovery store are published on ``snapshots``. A job that is submitted without a
    savepoint begins with them, and reads the journal from there on.
 3. To Bytewax: the states that the job published when it stopped, which must be of one moment and of the last slice that
@@ -26,7 +26,7 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
 
 ENGINES = ("bytewax", "flink")
-AGAIN = "stop the job at a savepoint (flink stop), which publishes its states, and try again"
+AGAIN = "stop the job with flink stop --drain, which publishes its states, and try again"
 
 
 def change_engine(configuration: Configuration, engine: str) -> dict[str, int]:

@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.flink, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
-    found = FlinkCluster(flink_home(), tmp_path_factory.mktemp("flink"))
+    often = {"restart-strategy.exponential-delay.max-backoff": "1 s"}  # it is killed again and again
+    found = FlinkCluster(flink_home(), tmp_path_factory.mktemp("flink"), extra=often)
     try:
         found.start()
         yield found
@@ -132,7 +133,7 @@ def test_a_run_half_on_bytewax_then_on_flink_and_back_gives_the_topics_of_one_ru
     moved_at = run.decided()
     job = cluster.submit("risk", run.path, "--parallelism", "2")
     wait_for(lambda: run.decided() > moved_at + (run.audit - moved_at) // 4, JOB_S)
-    cluster.rest.stop(job)
+    cluster.rest.stop(job, drain=True)
     assert cluster.rest.read(job) < run.slices  # not from zero
     moved_back_at = run.decided()
     done = seawall("migrate", run.path, "--to", "bytewax", "--json")

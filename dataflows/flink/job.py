@@ -36,11 +36,25 @@ def main(arguments: list[str] | None = None) -> None:
     if not isinstance(bus, KafkaBus):
         raise UsageError(f'bus = "{configuration.bus}": Flink reads from Kafka; move there with seawall migrate')
     environment = StreamExecutionEnvironment.get_execution_environment()
+    check_mode(environment)
     environment.set_parallelism(given.parallelism)
     if given.jar:
         environment.add_jars(*(f"file://{Path(jar).absolute()}" for jar in given.jar))
     build(environment, given.dataflow, configuration, bus, given.bounded)
     environment.execute_async(f"seawall {given.dataflow}")
+
+
+def check_mode(environment: StreamExecutionEnvironment) -> None:
+    """Check that Python runs in thread mode.
+
+    Raises
+    ------
+    UsageError
+        It does not: a process-mode job finds no state of a thread-mode savepoint under its names, and begins empty.
+    """
+    settings = environment._j_stream_execution_environment.getConfiguration().toMap()
+    if (mode := settings.get("python.execution-mode")) != "thread":
+        raise UsageError(f"python.execution-mode is {mode or 'process'}: set it to thread, or states are not found")
 
 
 def build(

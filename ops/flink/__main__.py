@@ -1,8 +1,8 @@
 """``python -m seawall.ops.flink start|submit|wait|savepoint|stop|fetch``: Flink on this machine, from the wheel.
 
 ``start FOLDER`` leaves one JobManager and two TaskManagers running and prints where they answer. ``submit`` hands them
-a dataflow of a configuration; ``savepoint`` stops a job so that another one, or Bytewax, goes on from there; ``stop``
-ends the cluster. ``fetch`` only makes Flink's environment.
+a dataflow of a configuration; ``savepoint`` stops a job so that another one goes on from there, or with ``--drain``
+Bytewax does; ``stop`` ends the cluster. ``fetch`` only makes Flink's environment.
 """
 
 import argparse
@@ -40,6 +40,8 @@ def main() -> int:
         one = what.add_parser(name)
         one.add_argument("folder", type=Path)
         one.add_argument("job")
+        if name == "savepoint":
+            one.add_argument("--drain", action="store_true", help="publish the states for Bytewax to go on from")
     arguments = parser.parse_args()
     try:
         return _do(arguments)
@@ -69,7 +71,7 @@ def _do(arguments: argparse.Namespace) -> int:
     elif arguments.what == "wait":
         cluster.rest.wait(arguments.job, float("inf"))
     else:
-        print(cluster.rest.stop(arguments.job))
+        print(cluster.rest.stop(arguments.job, drain=arguments.drain))
     return 0
 
 

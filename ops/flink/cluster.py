@@ -135,10 +135,14 @@ class FlinkCluster:
         UsageError
             The job's program failed; its last line says why.
         """
+        program = ["-pym", "seawall.dataflows.flink.job", dataflow, str(path.absolute()), *options]
+        return self.submit_program(*program, restore=restore, settings=settings)
+
+    def submit_program(self, *program: str, restore: str = "", settings: str = "") -> str:
+        """Hand any Python program to the cluster, told of the connector by ``--jar``; see ``submit``."""
         restored = ["-s", restore] if restore else []
         jars = [f"--jar={jar}" for jar in self.home.jars.glob("*.jar")]
-        program = ["-pym", "seawall.dataflows.flink.job", dataflow, str(path.absolute()), *options, *jars]
-        command = [*self._java(self._conf("conf-submit", settings)), CLIENT, "run", "-d", *restored, *program]
+        command = [*self._java(self._conf("conf-submit", settings)), CLIENT, "run", "-d", *restored, *program, *jars]
         environment = self._environment(self.folder / "conf-submit")
         done = subprocess.run(command, capture_output=True, text=True, timeout=SUBMIT_S, env=environment, check=False)
         self._log("submit").write_text(done.stdout + done.stderr)

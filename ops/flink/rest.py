@@ -58,6 +58,10 @@ class Rest:
         """Return how many checkpoints of a job are complete."""
         return int(self._get(f"/jobs/{job}/checkpoints")["counts"]["completed"])
 
+    def failed_checkpoints(self, job: str) -> int:
+        """Return how many checkpoints of a job have failed."""
+        return int(self._get(f"/jobs/{job}/checkpoints")["counts"]["failed"])
+
     def wait(self, job: str, seconds: float) -> None:
         """Wait until a job has finished.
 
@@ -86,9 +90,13 @@ class Rest:
         """Cancel a job; what it wrote stands."""
         self._call(f"/jobs/{job}?mode=cancel", method="PATCH")
 
-    def stop(self, job: str, seconds: float = 120.0) -> str:
-        """Stop a job at a savepoint; return where it is."""
-        trigger = self._call(f"/jobs/{job}/stop", {"drain": False})["request-id"]
+    def stop(self, job: str, seconds: float = 300.0, *, drain: bool = False) -> str:
+        """Stop a job at a savepoint; return where it is.
+
+        PyFlink closes a function where its input ends and nowhere else. So only a drained job publishes its states on
+        ``snapshots``, for another engine; only the savepoint of one that was not drained is for Flink to go on from.
+        """
+        trigger = self._call(f"/jobs/{job}/stop", {"drain": drain})["request-id"]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = self._get(f"/jobs/{job}/savepoints/{trigger}")

@@ -6,6 +6,7 @@ from seawall.ops.flink.artifacts import Home
 
 HOST = "127.0.0.1"
 HEAP_MB = 256
+WAIT_MS = 200 * 86_400_000  # Flink takes no more than 248 days
 OPENS = (
     "java.base/java.lang", "java.base/java.net", "java.base/java.io", "java.base/java.nio", "java.base/sun.nio.ch",
     "java.base/java.lang.reflect", "java.base/java.text", "java.base/java.time", "java.base/java.util",
@@ -30,10 +31,13 @@ def job_settings(home: Home) -> dict[str, str]:
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": "3",
         "execution.checkpointing.savepoint-dir": "",
+        # Outputs do not wait for checkpoints, so a job goes on deciding while their store is full or away.
+        "execution.checkpointing.tolerable-failed-checkpoints": "2147483647",
         "state.backend.type": "hashmap",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "200 ms",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
     }
 
 
@@ -52,6 +56,7 @@ def cluster_settings(home: Home, folder: Path, rpc: int, rest: int, slots: int) 
         "web.submit.enable": "false",
         "taskmanager.bind-host": HOST,
         "taskmanager.host": HOST,
+        "taskmanager.jvm-exit-on-oom": "true",
         "taskmanager.numberOfTaskSlots": str(slots),
         "taskmanager.cpu.cores": "1.0",
         "taskmanager.memory.task.heap.size": f"{HEAP_MB}m",
@@ -64,6 +69,8 @@ def cluster_settings(home: Home, folder: Path, rpc: int, rest: int, slots: int) 
         "taskmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.memory.jvm-overhead.min": "64m",
         "taskmanager.memory.jvm-overhead.max": "64m",
+        # A job that lost its TaskManager waits for another one, instead of failing again and again until it is there.
+        "resourcemanager.standalone.start-up-time": str(WAIT_MS),
         "heartbeat.interval": "1000",
         "heartbeat.timeout": "8000",
         "classloader.parent-first-patterns.additional": "pemja",
