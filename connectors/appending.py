@@ -24,6 +24,13 @@ def written_topics(partition: int, last: int, topics: Iterable[str] = DERIVED) -
     return [topic for topic in topics if topic != "rejects" or partition < last]
 
 
+def decided(bus: Bus, shard: int) -> int:
+    """Return the number of slices of a shard that the audit has decisions on."""
+    end = bus.end("audit", shard)
+    last = bus.read("audit", shard, end - 1, 1) if end else []
+    return int(last[0].headers["seawall-id"].split("-")[1]) + 1 if last else 0
+
+
 class RecordWriter:
     """Writes one partition of several topics, all records of some slices in one transaction.
 
@@ -121,7 +128,8 @@ class Appender:
                 return
             where = f"offset {stored.offset} of {self._topic}/{self._partition}"
             text = f"{where} holds {stored.headers.get('seawall-id')}, which differs from record {record.id}"
-            raise Divergence(f"{text} that the journal gives; run `seawall verify` to see which is wrong")
+            text = f"{text} that the journal gives; run `seawall verify` to see which is wrong"
+            raise Divergence(f"{text}: where it holds, another version decided, and only that one can go on")
 
 
 def check_outputs(bus: Bus, partition: int, offset: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+VERSION = 5  # of the tables, in SQLite's `user_version`, as Bytewax 0.21 makes them; others are not guessed at
 TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
 # Snapshots are megabytes a second: with pages of 32 KiB they cost half the CPU time of SQLite's 4 KiB to write (80
 # snapshots of 5.3 MB: 1.0 to 1.4 s against 2.3 to 2.7 s).
@@ -41,9 +42,10 @@ def _set_page_size(file: Path) -> None:
 
 
 def is_sound(folder: Path) -> bool:
-    """Tell whether a store can be read: whole tables, and an execution that committed. No byte of it is changed.
+    """Tell whether a store can be read: whole tables of a known version, and an execution that committed.
 
-    Read only: a run that is alive may have it open, and whoever closes a store last writes its log back into it.
+    No byte of it is changed, read only: a run that is alive may have it open, and whoever closes a store last writes
+    its log back into it.
     """
     file = folder / "part-0.sqlite3"
     if not file.is_file():
@@ -51,7 +53,8 @@ def is_sound(folder: Path) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as store:
             names = {row[0] for row in store.execute("select name from sqlite_master where type = 'table'")}
-            sound = names >= TABLES and store.execute("pragma quick_check").fetchone() == ("ok",)
+            known = store.execute("pragma user_version").fetchone() == (VERSION,)
+            sound = known and names >= TABLES and store.execute("pragma quick_check").fetchone() == ("ok",)
             return sound and bool(store.execute("select count(*) from parts").fetchone()[0])
     except sqlite3.Error:
         return False

@@ -21,10 +21,12 @@ from typing import Any
 
 import orjson
 
+import seawall
 from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX
 from seawall.connectors.locks import lock_partition
 from seawall.schemas.errors import BusError
 from seawall.schemas.records import Stored
+from seawall.schemas.versions import EMBEDDED_BUS
 
 BUSY_MS = 120_000
 # SQLite's own busy handler sleeps up to 100 ms between tries: of four writing threads one then waited 0.9 to 2.3 s for
@@ -97,6 +99,7 @@ class SqliteBus:
             # Two processes that make the same file collide here, and SQLite does not wait for each other by itself.
             _patiently(lambda: connection.execute("pragma journal_mode = wal"))
             connection.execute("pragma synchronous = full")
+            self._check_version(connection)
             _patiently(lambda: connection.execute(SCHEMA))
         except sqlite3.Error as error:
             raise self.failed("opened as a bus", error) from error
@@ -111,7 +114,22 @@ class SqliteBus:
         log = self.path.with_name(self.path.name + "-wal")
         alone = not log.exists() or not log.stat().st_size
         address = f"{self.path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
-        return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+        self._version_of(connection)
+        return connection
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        """Number a store that has no number; raise BusError where a later version made it."""
+        if not self._version_of(connection):
+            _patiently(lambda: connection.execute(f"pragma user_version = {EMBEDDED_BUS}"))
+
+    def _version_of(self, connection: sqlite3.Connection) -> int:
+        (found,) = connection.execute("pragma user_version").fetchone()
+        if found > EMBEDDED_BUS:
+            connection.close()
+            text = f"{self.path} is an embedded bus of layout {found}, and Seawall {seawall.__version__} reads up to"
+            raise BusError(f"{text} {EMBEDDED_BUS}: install the version that wrote it, or a later one")
+        return int(found)
 
     def failed(self, what: str, error: sqlite3.Error) -> BusError:
         """Return the error that says in one line what could not be done and what to do next."""

@@ -26,6 +26,7 @@ from seawall.connectors.feeds import load_feeds
 from seawall.connectors.files import Lines
 from seawall.connectors.limit_documents import Stored, read_documents, read_key_sets
 from seawall.dataflows.inputs import POLL_RECORDS, Clock, FileSource, RedriveSource, SignalsSource, TopicSource
+from seawall.dataflows.upgrading import check_drained
 from seawall.operators.core.rejects import Place
 from seawall.operators.core.sequence import Slicer
 from seawall.operators.core.standing import Standing
@@ -100,6 +101,7 @@ class Sequencer:
             self.standing = fold(bus, self._shards, standing)
             key_set = self._key_set()
             event = journaled(configuration, self.standing.configuration, key_set)
+            check_drained(bus, self._shards, self.standing.configuration)
             self._feeds = load_feeds(configuration)
             self._files = self._open_files()
             self._places = [Place(name) for name in configuration.sources]

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from seawall.schemas.errors import SnapshotError
 from seawall.schemas.telemetry import UTILISATION_S, Part, Telemetry, watching
 
 log = logging.getLogger("seawall")
@@ -29,6 +30,21 @@ class State(Protocol):
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""
+
+
+def read_state(restore: Callable[[bytes], Any], data: bytes) -> Any:
+    """Return the state of a snapshot.
+
+    Raises
+    ------
+    SnapshotError
+        It cannot be read, or it lacks what this program keeps: another one wrote it.
+    """
+    try:
+        return restore(data)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        text = f"a snapshot is laid out otherwise than this version keeps it ({type(error).__name__}: {error})"
+        raise SnapshotError(text) from error
 
 
 class StepLogic(StatefulBatchLogic[Any, Any, bytes]):
@@ -53,7 +69,7 @@ class StepLogic(StatefulBatchLogic[Any, Any, bytes]):
         restore: Callable[[bytes], Any],
         step: Callable[[Any, Any], Iterable[Any]],
     ) -> None:
-        self._state = None if resume is None else logged(restore, resume)
+        self._state = None if resume is None else logged(read_state, restore, resume)
         self._make, self._step = make, step
 
     def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:

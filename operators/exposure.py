@@ -37,6 +37,8 @@ def aggregate_exposure(step_id: str, up: KeyedStream[bytes]) -> KeyedStream[Fram
     ------
     InvariantError
         A slice is missing or comes twice: the state and the journal do not join.
+    VersionMismatch
+        Another version of Seawall decides on a slice.
     """
     slices = keep_state("shard", up, _make, ExposureState.restore, _step)
     frames = forecast_breaches("forecast", watch_counterparties("conduct", slices))
@@ -50,7 +52,9 @@ def _make(value: bytes) -> ExposureState:
 
 
 def _step(state: ExposureState, value: bytes) -> list[Frame]:
-    return [state.step(decode_slice(value), hashlib.sha256(value).hexdigest())]
+    piece = decode_slice(value)
+    state.check_version(piece)
+    return [state.step(piece, hashlib.sha256(value).hexdigest())]
 
 
 def _partial(item: tuple[str, Frame]) -> list[tuple[str, dict[str, Any]]]:

@@ -20,9 +20,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from seawall.connectors.appending import decided as decided_slices
 from seawall.connectors.bus import Bus, open_bus
 from seawall.ops.frontier import Frontier
-from seawall.ops.joins import decided as decided_slices
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
 from seawall.schemas.slices import decode_slice

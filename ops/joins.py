@@ -5,16 +5,10 @@ other places, under decisions that stand already. With bounded inputs the same s
 (A recovery store that stands behind another journal is the source's to tell, ``connectors/engine.py``.)
 """
 
+from seawall.connectors.appending import decided
 from seawall.connectors.bus import Bus
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import Gap
-
-
-def decided(bus: Bus, shard: int) -> int:
-    """Return the number of slices of a shard that the audit has decisions on."""
-    end = bus.end("audit", shard)
-    last = bus.read("audit", shard, end - 1, 1) if end else []
-    return int(last[0].headers["seawall-id"].split("-")[1]) + 1 if last else 0
 
 
 def check_joins(bus: Bus, configuration: Configuration) -> None:

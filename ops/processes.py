@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import seawall
 from seawall.connectors.recovery import open_recovery
 from seawall.connectors.replica import Replica
 from seawall.ops.bytewax_engine import Totals
@@ -37,6 +38,7 @@ def run_processes(
     children = [
         subprocess.Popen(
             [sys.executable, "-m", "seawall.ops.worker", str(configuration.path), str(number), addresses, str(workers)]
+            + [f"--code={seawall.__version__}"]
             + ([] if sequenced is None else ["--told"])
             + ([] if telemetry is None else [f"--metrics={telemetry.folder}"])
             + ([] if replica is None else ["--replica", replica.name, str(replica.takeover_s)]),

@@ -14,13 +14,14 @@ import sys
 import threading
 import time
 
+import seawall
 from seawall.connectors.replica import Replica
 from seawall.ops.bytewax_engine import Totals, run_risk
 from seawall.ops.metrics.workers import Handing
 from seawall.ops.processes import SNAPSHOT_EXIT
 from seawall.ops.stopping import Stop
 from seawall.schemas.configuration import load_configuration
-from seawall.schemas.errors import SeawallError, SnapshotError
+from seawall.schemas.errors import SeawallError, SnapshotError, VersionMismatch
 
 ORPHAN_S = 3.0
 PEER_LOST = "PanicException"  # how the engine says that the connection to another process broke; a BaseException
@@ -35,6 +36,7 @@ def main() -> int:
     sequenced = threading.Event() if "--told" in sys.argv else None
     threading.Thread(target=_listen, args=(stop, sequenced), daemon=True).start()
     try:
+        _check_code(sys.argv[5:])
         configuration, peers = load_configuration(path), addresses.split(";")
         for option in sys.argv[5:]:
             if option.startswith("--metrics="):
@@ -61,6 +63,14 @@ def main() -> int:
     except BrokenPipeError:
         os._exit(1)  # the parent is gone; whatever ends now would complain of the pipe again
     return 0
+
+
+def _check_code(options: list[str]) -> None:
+    """Refuse to work for a parent of another version: the package was replaced while it ran."""
+    parent = next((option.partition("=")[2] for option in options if option.startswith("--code=")), "")
+    if parent and parent != seawall.__version__:
+        text = f"this worker is of Seawall {seawall.__version__}, and the run that started it of {parent}"
+        raise VersionMismatch(f"{text}: the package was replaced meanwhile; stop the run and start it again")
 
 
 def _listen(stop: Stop, sequenced: threading.Event | None) -> None:

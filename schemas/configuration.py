@@ -23,6 +23,7 @@ from seawall.schemas.playbook import read_playbook, read_response
 from seawall.schemas.stress import check_scenarios
 from seawall.schemas.tables import Field, Table, check_table, nearest, number_in, one_of, text_like
 from seawall.schemas.thresholds import read_limits
+from seawall.schemas.versions import CONFIGURATION, check_follows
 
 RUN_FILE = "run.toml"
 SHARDS_MAX = 4096
@@ -38,8 +39,13 @@ def _slice_ms(value: Any) -> str:
     return "" if value > 0 and 1000 % value == 0 else "must divide 1000"
 
 
+def _version(value: Any) -> str:
+    return "" if value == CONFIGURATION else f"must be {CONFIGURATION}; a file of another version needs its Seawall"
+
+
 _IDENTIFIER = text_like(IDENTIFIER_PATTERN)
 _TOP: Table = {
+    "version": Field("integer", CONFIGURATION, _version),
     "bus": Field("text", "sqlite:seawall.db"),
     "environment": Field("text", "dev", one_of(*ENVIRONMENTS)),
     "issuer": Field("text", "risk/dev", _IDENTIFIER),
@@ -182,6 +188,7 @@ def load_configuration(path: str | Path) -> Configuration:
     inputs, limits, mitigation, keys, conduct, forecasts = (
         check_table(top.pop(section), table, f"{path.name} [{section}]") for section, table in _SECTIONS.items()
     )
+    del top["version"]
     _check_limits_source(limits, keys, top["environment"], path.name)
     market = read_market(top.pop("market"), top["slice_ms"], path.name)
     health = read_health(top.pop("health"), path.name)
@@ -283,6 +290,7 @@ def journaled(
                 f"{previous[name]!r}; set it back or begin another journal"
             )
     last = previous or {}
+    check_follows(last.get("code", ""))
     if configuration.epoch < last.get("epoch", 1):
         raise UsageError(
             f"{configuration.path.name}: epoch is {configuration.epoch} but the journal stands at {last['epoch']}; "

@@ -9,6 +9,7 @@
       │     ├── PartitionLocked another process writes here
       │     ├── Gap             records are missing in between
       │     └── Divergence      what stands on a topic is not what the journal gives
+      ├── VersionMismatch       another version of Seawall decides here: it stops before it emits anything
       ├── SnapshotError         a saved state cannot be read: it is set aside and the journal replayed
       └── VerificationError     evidence is bad; exit 1
             └── CouldNotVerify  evidence could not be checked, which is something else; exit 2
@@ -54,6 +55,10 @@ class InvariantError(SeawallError):
 
 class SnapshotError(SeawallError):
     """A saved state cannot be read by this version."""
+
+
+class VersionMismatch(SeawallError):
+    """Another version of Seawall decides here; the message says which, and what to install or stop."""
 
 
 class VerificationError(SeawallError):

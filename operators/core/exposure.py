@@ -37,6 +37,7 @@ from seawall.operators.core.volatility import VolatilityState
 from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
 from seawall.schemas.slices import Fills, Slice
+from seawall.schemas.versions import check_decides
 
 SCHEMA = "exposure/7"
 MINUTE_US = 60_000_000
@@ -56,6 +57,7 @@ class ExposureState:
         self.seq = -1
         self.configuration: dict[str, Any] = {}
         self.ledger: Ledger | None = None
+        self._own: dict[str, Any] | None = None  # the configuration of which it is known that this program decides
         self._second_fills: list[str] = []
         self._second_news: list[list[str]] = []
         self._second_alerts: list[dict[str, Any]] = []
@@ -132,6 +134,19 @@ class ExposureState:
         states = self._watch.states(ledger, piece.as_of_us)
         told = self._watch.look(states, out)
         out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told)
+
+    def check_version(self, piece: Slice) -> None:
+        """Check, before it is taken, that a slice is this program's to decide; engines do, a laboratory does not.
+
+        Raises
+        ------
+        VersionMismatch
+            Another version of Seawall decides there.
+        """
+        configuration = self.configuration if piece.configuration is None else piece.configuration
+        if configuration is not self._own:
+            check_decides(configuration, piece.shard, piece.seq)
+            self._own = configuration
 
     def _configure(self, configuration: dict[str, Any]) -> None:
         if self.ledger is None:

@@ -73,8 +73,12 @@ class ShardRisk:
         ------
         InvariantError
             It is not the next one of this shard.
+        VersionMismatch
+            Another version of Seawall decides there.
         """
-        frame = self.exposure.step(decode_slice(value), hashlib.sha256(value).hexdigest())
+        piece = decode_slice(value)
+        self.exposure.check_version(piece)
+        frame = self.exposure.step(piece, hashlib.sha256(value).hexdigest())
         frame = self.foresight.step(self.conduct.step(frame))
         planned = self.decider.plan(frame)
         audited, told = self.decider.finish(planned), tell(planned)

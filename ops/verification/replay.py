@@ -17,6 +17,7 @@ from seawall.schemas.errors import VerificationError
 from seawall.schemas.evidence.documents import state_type
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import Slice, decode_slice
+from seawall.schemas.versions import check_decides
 
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")
 
@@ -25,6 +26,11 @@ def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report
     """Replay the journal; return the report, the number of slices, and the processor seconds that it took.
 
     Shards are replayed second by second side by side, because the second operator needs all of them.
+
+    Raises
+    ------
+    VersionMismatch
+        Another version of Seawall decided on slices, and would have to derive them.
     """
     started = time.thread_time()
     report = Report()
@@ -33,7 +39,13 @@ def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report
     readers: dict[tuple[str, int], Iterator[Stored]] = {}
     slices = 0
     taken = Taken()
-    for value in in_order(bus, shards, taken.note):
+
+    def note(piece: Slice) -> None:
+        if piece.configuration is not None:
+            check_decides(piece.configuration, piece.shard, piece.seq)
+        taken.note(piece)
+
+    for value in in_order(bus, shards, note):
         slices += 1
         for audited in risk.step(value):
             for topic, records in audited.records.items():
