@@ -17,6 +17,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
+from math import fsum
 from typing import Any
 
 import orjson
@@ -24,11 +25,13 @@ import orjson
 from seawall.operators.core.mitigation.control import LADDER, STRICTNESS
 from seawall.operators.core.risk import Risk
 from seawall.operators.core.slicing import SlicingState
+from seawall.ops.published import Exposures, decode_exposures
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.records import Record
 
 Json = dict[str, Any]
 SECOND_US = 1_000_000
+WITHHELD = b'"kind":"withheld"'  # of audit records, the only ones that are heard
 CLOCK: Json = {
     "type": "instrument", "instrument": "CLOCK", "kind": "perpetual", "base": "CLOCK", "quote": "USD",
     "settlement": "USD", "quantity_increment": "1",
@@ -83,7 +86,7 @@ class Result:
 
     def shortfall(self, accounts: Iterable[str]) -> float:
         """Return what accounts owe beyond all that they have."""
-        return sum(max(-self.equity.get(name, 0.0), 0.0) for name in accounts)
+        return fsum(max(-self.equity.get(name, 0.0), 0.0) for name in accounts)
 
     def loss(self, clients: Iterable[str]) -> float:
         """Return what the firm lost: what it earned on paper less what clients cannot pay, turned."""
@@ -130,6 +133,7 @@ class Rehearsal:
         self._blocked: set[str] = set()
         self._commanded: set[tuple[str, str]] = set()
         self._routes: dict[str, str] = {}
+        self._owed: dict[str, float] = {}  # what clients below nothing owe
 
     def play(self, records: Iterable[tuple[int, Json]]) -> Result:
         """Play records, given with their times in order, and what follows from them."""
@@ -213,7 +217,14 @@ class Rehearsal:
     # --- what commands do -------------------------------------------------------------------------------------------
 
     def _hear(self, topic: str, stored: Record) -> None:
-        record = orjson.loads(stored.value)
+        if topic == "exposures":
+            self._measure(decode_exposures(stored.value))
+        elif topic == "audit" and WITHHELD not in stored.value:
+            return
+        else:
+            self._hear_decision(topic, stored, orjson.loads(stored.value))
+
+    def _hear_decision(self, topic: str, stored: Record, record: Json) -> None:
         if topic == "commands":
             self.result.commands.append(record)
             self.result.caused_us[record["id"]] = record["iat_us"]
@@ -224,19 +235,23 @@ class Rehearsal:
             self.result.caused_us[stored.id] = record["as_of_us"]
         elif topic == "audit" and record["kind"] == "withheld":
             self.result.withheld.append(record["body"])
-        elif topic == "exposures":
-            self._measure(record)
 
-    def _measure(self, record: Json) -> None:
-        self.result.firm |= record.get("firm", {})
-        rows = [("firm", record["firm"])] if "firm" in record else []
-        rows += [(row["counterparty"], row) for row in record["counterparties"]]
-        for name, row in rows:
-            self.result.peaks[name] = max(self.result.peaks.get(name, 0.0), row.get("current_exposure", 0.0))
-        if record["accounts"]:
-            self.result.equity |= {row["account"]: row["equity"] for row in record["accounts"]}
-            clients = [name for name in self.result.equity if not name.startswith("house/")]
-            self.result.shortfall_max = max(self.result.shortfall_max, self.result.shortfall(clients))
+    def _measure(self, told: Exposures) -> None:
+        self.result.firm |= told.firm
+        peaks = self.result.peaks
+        if told.firm:
+            peaks["firm"] = max(peaks.get("firm", 0.0), told.firm.get("current_exposure", 0.0))
+        for party in told.counterparties:
+            if party.current_exposure > peaks.get(party.counterparty, -1.0):
+                peaks[party.counterparty] = party.current_exposure
+        for row in told.accounts:
+            self.result.equity[row.account] = row.equity
+            if row.equity < 0 and not row.account.startswith("house/"):
+                self._owed[row.account] = -row.equity
+            elif self._owed:
+                self._owed.pop(row.account, None)
+        if told.accounts:
+            self.result.shortfall_max = max(self.result.shortfall_max, fsum(self._owed.values()))
 
     def _obey(self, command: Json) -> None:
         kind, name, at_us = command["type"], command["target"]["id"], command["iat_us"] + self.world.latency_us

@@ -20,6 +20,7 @@ from seawall.ops.lab.backtest.stream import stream, survey
 from seawall.ops.lab.cache import Cache
 from seawall.ops.lab.gates import failed, flat, parse_gates
 from seawall.ops.lab.workers import Workers
+from seawall.ops.published import Exposures
 from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
@@ -196,7 +197,7 @@ def test_an_observation_is_the_figure_of_an_hours_beginning_and_the_profit_until
     hourly = Hourly()
     for hour in range(4):
         at_us = hour * HOUR_US + 60_000_000
-        hourly.take_exposures({"as_of_us": at_us, "firm": {"pnl": 10.0 * hour * hour}, "counterparties": []})
+        hourly.take_exposures(Exposures(at_us, [], [], {"pnl": 10.0 * hour * hour}))
         told = {"scope": "firm", "state": "ready", "var_99_1h": 5.0 + hour, "es_975_1h": 6.0 + hour}
         hourly.take_forecasts({"as_of_us": at_us + 1, "losses": [told]})
     first, second = hourly.observations("firm", "hour")

@@ -2,11 +2,11 @@
 
 python ops/benchmarks/backtest_month.py [--data ../shared/data] [--days 7 14 30] [--processes 2]
 
-Files are converted once, which is timed on its own line. Then, for each length, nothing is taken from a cache: four
-instrument groups are watched, one variant (the shipped client playbook, obeyed) is played. Printed: bars in the period,
-seconds by the clock and of processor time of all processes, how many times faster than real time by the clock and by
-processor time divided by the processes (what an idle machine takes at best), and processor microseconds per bar, which
-are the same for all lengths where the cost is linear in events.
+For each length nothing is taken from a cache: the files are converted, one instrument group is watched, one variant
+(the shipped client playbook, obeyed) is played while it is, and detection is judged. Printed: bars in the period,
+seconds by the clock from plan to result, processor time of all processes, how many times faster than real time by the
+clock and by processor time divided by the processes (what an idle machine takes at best), and processor microseconds
+per bar, which are the same for all lengths where the cost is linear in events.
 """
 
 import argparse
@@ -17,11 +17,11 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from seawall.ops.lab.backtest.history import jobs, lines
+from seawall.ops.lab.backtest.history import REST, lines
 from seawall.ops.lab.backtest.plan import Plan, load_plan
-from seawall.ops.lab.backtest.run import convert_job, play_all, prepare
+from seawall.ops.lab.backtest.run import SIGNALS, backtest
 from seawall.ops.lab.cache import Cache
-from seawall.ops.lab.workers import Job, Workers
+from seawall.ops.lab.workers import Workers
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PLAYBOOK = Path(__file__).resolve().parents[1] / "playbooks" / "client_default.toml"
@@ -38,7 +38,7 @@ playbook = "{PLAYBOOK}"
 [conduct]
 enabled = false
 [market]
-groups = 4
+groups = 1
 """
 LIMITS = """
 [[limit]]
@@ -82,19 +82,9 @@ depth_share = 0.01
 
 
 def processor_s() -> float:
-    """Return processor seconds of ended children."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def converting(data: Path, clients: int, processes: int, folder: Path) -> float:
-    """Convert the files of the month into the cache; return processor seconds."""
-    used = processor_s()
-    with Workers(processes) as workers:
-        plan = written(data, 30, clients, folder)
-        made = [Job("", 0, 1, convert_job, (one, names, Cache(folder / "cache"))) for one, names in jobs(plan.history)]
-        workers.run(made)
-    return processor_s() - used
+    """Return processor seconds of this process and of its children that ended."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used.ru_utime + used.ru_stime for used in both)
 
 
 def written(data: Path, days: int, clients: int, folder: Path) -> Plan:
@@ -107,16 +97,18 @@ def written(data: Path, days: int, clients: int, folder: Path) -> Plan:
 
 
 def measure(data: Path, days: int, clients: int, processes: int, folder: Path) -> None:
-    """Run one length and print its line."""
-    plan, cache = written(data, days, clients, folder), Cache(folder / "cache")
+    """Run one length from nothing and print its line."""
+    plan, cache = written(data, days, clients, folder), Cache(folder / f"cache-{days}")
+    plan = plan._replace(variants=plan.variants[-1:])
     began, used = time.perf_counter(), processor_s()
     with Workers(processes) as workers:
-        ready = prepare(plan, cache, workers)
-        (result,) = play_all(plan, plan.variants[-1:], ready, cache, workers)
+        found = backtest(plan, cache, workers)
     clock, used = time.perf_counter() - began, processor_s() - used
+    (result,) = found["variants"].values()
     bars = sum(
         plan.first_us <= time_us and b'"bar"' in line[:40]
-        for number, path in enumerate(ready.files)
+        for number, path in enumerate(cache.folder.glob("*.jsonl"))
+        if not path.name.endswith((REST, SIGNALS))
         for time_us, _, _, line in lines(path, number, plan.last_us)
     )
     span = days * 86_400
@@ -140,10 +132,8 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
-        seconds = converting(options.data, options.clients, options.processes, Path(name))
         for days in options.days:
             measure(options.data, days, options.clients, options.processes, Path(name))
-    print(f"converting the files of the month, once: {seconds:.1f} processor s")
 
 
 if __name__ == "__main__":

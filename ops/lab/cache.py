@@ -26,13 +26,21 @@ class Cache:
         """Return where the entry of a key stands, or will."""
         return self.folder / f"{key}{suffix}"
 
-    def make(self, key: str, suffix: str, build: Callable[[Path], None]) -> tuple[Path, bool]:
-        """Return the entry, and whether it was there; what ``build`` writes to the path it is given becomes it."""
+    def part(self, key: str, suffix: str, owner: int) -> Path:
+        """Return where an entry stands while it is made for the process ``owner``."""
+        path = self.path(key, suffix)
+        return path.with_name(f"{path.name}.{owner}.part")
+
+    def make(self, key: str, suffix: str, build: Callable[[Path], None], owner: int = 0) -> tuple[Path, bool]:
+        """Return the entry, and whether it was there; what ``build`` writes to the path it is given becomes it.
+
+        ``owner`` is the process for which it is made, where that is another one: who knows it can follow the part.
+        """
         path = self.path(key, suffix)
         if path.exists():
             return path, True
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        part = self.part(key, suffix, owner or os.getpid())
         try:
             build(part)
             part.replace(path)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 POLL_S = 0.25
 _reached: Any = None  # of a worker process: how far each place is
+_ended: Any = None  # of a worker process: whether another job failed
 
 
 class Job(NamedTuple):
@@ -40,7 +41,8 @@ class Workers:
         context = multiprocessing.get_context("spawn")  # a fork would copy threads of the caller that hold locks
         self._shared = context.Array("d", places_max)
         self.processes = processes or os.cpu_count() or 1
-        self._pool = ProcessPoolExecutor(self.processes, context, _begin, (self._shared,))
+        self._ended = context.Event()
+        self._pool = ProcessPoolExecutor(self.processes, context, _begin, (self._shared, self._ended))
 
     def __enter__(self) -> "Workers":
         return self
@@ -53,9 +55,11 @@ class Workers:
     def run(self, jobs: Iterable[Job], together: str = "") -> list[Any]:
         """Run jobs and return their results in order; the first error is raised and ends the rest.
 
+        Jobs begin in their order, so one may wait for what an earlier one makes, as long as it looks at ``given_up``.
         ``together`` names one bar over all of them, where there are too many for a bar each.
         """
         listed = list(jobs)
+        self._ended.clear()
         for place, job in enumerate(listed):
             self._shared[place] = job.first
         futures = [self._pool.submit(job.call, place, *job.arguments) for place, job in enumerate(listed)]
@@ -72,6 +76,7 @@ class Workers:
         while open_:
             done, open_ = wait(open_, POLL_S, FIRST_EXCEPTION)
             if any(future.exception() is not None for future in done):
+                self._ended.set()
                 for future in open_:
                     future.cancel()
                 return
@@ -102,6 +107,12 @@ def teller(place: int) -> Callable[[float], None]:
     return tell
 
 
-def _begin(shared: Any) -> None:
-    global _reached  # noqa: PLW0603 (one per worker process, given by its initializer)
-    _reached = shared
+def given_up() -> bool:
+    """Tell a job whether nobody waits for it any more: another one failed, or the process that asked for it is gone."""
+    parent = multiprocessing.parent_process()
+    return (_ended is not None and _ended.is_set()) or (parent is not None and not parent.is_alive())
+
+
+def _begin(shared: Any, ended: Any) -> None:
+    global _reached, _ended
+    _reached, _ended = shared, ended

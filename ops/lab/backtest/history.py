@@ -9,7 +9,8 @@ import gzip
 import io
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from seawall.connectors.hyperliquid_accounts import convert as convert_accounts
 from seawall.ops.convert import Options, convert_bars, convert_messages
 from seawall.ops.lab.backtest.plan import History, file_sha256, sha256_of
 from seawall.ops.lab.cache import Cache
+from seawall.ops.lab.growing import Growing
 from seawall.schemas.errors import UsageError
 
 RAW = ("trade", "quote", "depth", "bar", "liquidation")
@@ -75,17 +77,25 @@ def _write_rest(path: Path, part: Path) -> None:
         out.writelines(line for line in source if kind_of(line) not in RAW)
 
 
-def lines(path: Path, number: int, last_us: int) -> Iterator[Line]:
+def lines(source: Path | Growing, number: int, last_us: int) -> Iterator[Line]:
     """Yield the lines of a converted file before ``last_us``, each at the highest time so far in it."""
     high = -1
-    with path.open("rb") as file:
-        for count, line in enumerate(file):
-            found = _time(line)
-            high = high if found is None else max(high, int(found[1]))
+    with closing(_read(source)) as found:
+        for count, line in enumerate(found):
+            told = _time(line)
+            high = high if told is None else max(high, int(told[1]))
             if high >= last_us:
                 return
             if line.strip():
                 yield high, number, count, line.rstrip(b"\n")
+
+
+def _read(source: Path | Growing) -> Generator[bytes, None, None]:
+    if isinstance(source, Growing):
+        yield from source.lines()
+    else:
+        with source.open("rb") as file:
+            yield from file
 
 
 def kind_of(line: bytes) -> str:

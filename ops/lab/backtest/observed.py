@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seawall.ops.lab.backtest.verdict import LENGTHS, Observation
+from seawall.ops.published import Exposures
 
 Json = dict[str, Any]
 FIGURES = {"hour": ("var_99_1h", "es_975_1h", "var_975_1h"), "day": ("var_99", "es_975", "var_975")}
@@ -39,14 +40,14 @@ class Hourly:
                 self.rows.setdefault(scope, []).append((hour * HOUR_US, pnl, known))
             self._hour = hour
 
-    def take_exposures(self, record: Mapping[str, Any]) -> None:
+    def take_exposures(self, told: Exposures) -> None:
         """Take P&L of a record of ``exposures``."""
-        self.reach(record["as_of_us"])
-        if "firm" in record and "pnl" in record["firm"]:
-            self._pnl["firm"] = record["firm"]["pnl"]
-        for row in record["counterparties"]:
-            if "pnl" in row:
-                self._pnl[f"counterparty:{row['counterparty']}"] = row["pnl"]
+        self.reach(told.as_of_us)
+        if "pnl" in told.firm:
+            self._pnl["firm"] = told.firm["pnl"]
+        for row in told.counterparties:
+            if row.pnl is not None:
+                self._pnl[f"counterparty:{row.counterparty}"] = row.pnl
 
     def take_forecasts(self, record: Mapping[str, Any]) -> None:
         """Take figures of a record of ``forecasts``."""

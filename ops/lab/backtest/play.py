@@ -9,6 +9,7 @@ import hashlib
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import fsum
 from typing import Any
 
 import orjson
@@ -16,8 +17,8 @@ import orjson
 from seawall.ops.lab.backtest.book import Client
 from seawall.ops.lab.backtest.observed import Hourly
 from seawall.ops.lab.backtest.plan import Plan, Variant
+from seawall.ops.published import Exposures
 from seawall.ops.rehearsal import SECOND_US, Rehearsal, World
-from seawall.schemas.records import Record
 
 Json = dict[str, Any]
 SAMPLE_US = 300_000_000
@@ -70,6 +71,8 @@ class Backtest(Rehearsal):
         self._journal = hashlib.sha256()
         self._tell = tell
         self._sampled_us = 0
+        self._hour = -1
+        self._worst: dict[str, float] = {}  # account -> highest margin_ratio of this hour
         self.hourly = Hourly()
 
     @property
@@ -91,6 +94,7 @@ class Backtest(Rehearsal):
                 self._tell(now_us)
         self._settle(1 << 62)
         self._sample(now_us)
+        self._end_hour()
 
     def _settle(self, until_us: int) -> None:
         """Decide on what is there, and let happen what is asked for until ``until_us``, second by second."""
@@ -139,26 +143,29 @@ class Backtest(Rehearsal):
         for row in signal.get("instruments", ()):
             self._marks[row["instrument"]] = row["price"]
 
-    def _hear(self, topic: str, stored: Record) -> None:
-        if topic == "exposures":
-            record = orjson.loads(stored.value)
-            self.hourly.take_exposures(record)
-            worst = self.result.shortfall_max
-            self._measure(record)
-            if self.result.shortfall_max > worst:
-                self.trace.worst_us = record["as_of_us"]
-            self._watch(record)
-        else:
-            super()._hear(topic, stored)
+    def _measure(self, told: Exposures) -> None:
+        self.hourly.take_exposures(told)
+        worst = self.result.shortfall_max
+        super()._measure(told)
+        if self.result.shortfall_max > worst:
+            self.trace.worst_us = told.as_of_us
+        self._watch(told)
 
-    def _watch(self, record: Json) -> None:
-        hour = record["as_of_us"] // HOUR_US
-        for row in record["accounts"]:
-            if "margin_ratio" in row:
-                mine = self.trace.hours.setdefault(row["account"], {})
-                mine[hour] = max(mine.get(hour, 0.0), row["margin_ratio"])
-        if "firm" in record and record["as_of_us"] >= self._sampled_us + SAMPLE_US:
-            self._sample(record["as_of_us"])
+    def _watch(self, told: Exposures) -> None:
+        if self._hour < told.as_of_us // HOUR_US:
+            self._end_hour()
+            self._hour = told.as_of_us // HOUR_US
+        worst = self._worst
+        for row in told.accounts:
+            if row.margin_ratio is not None and row.margin_ratio > worst.get(row.account, -1.0):
+                worst[row.account] = row.margin_ratio
+        if told.firm and told.as_of_us >= self._sampled_us + SAMPLE_US:
+            self._sample(told.as_of_us)
+
+    def _end_hour(self) -> None:
+        for account, ratio in self._worst.items():
+            self.trace.hours.setdefault(account, {})[self._hour] = ratio
+        self._worst.clear()
 
     def _sample(self, as_of_us: int) -> None:
         self._sampled_us = as_of_us // SAMPLE_US * SAMPLE_US
@@ -167,5 +174,4 @@ class Backtest(Rehearsal):
             if name in self.result.firm:
                 known = self.trace.firm.setdefault(name, [])
                 known += [0.0] * (len(self.trace.times_us) - 1 - len(known)) + [self.result.firm[name]]
-        clients = [name for name in self.result.equity if not name.startswith("house/")]
-        self.trace.shortfall.append(self.result.shortfall(clients))
+        self.trace.shortfall.append(fsum(self._owed.values()))

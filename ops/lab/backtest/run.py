@@ -2,10 +2,13 @@
 
 1. Every file of the history becomes input records.
 2. Every instrument group of ``market`` becomes signals.
-3. Every variant is played over both. What a step made before, of the same bytes and terms, is taken from the cache.
+3. Every variant is played over both, while signals are still being made: a play follows them. What a step made before,
+   of the same bytes and terms, is taken from the cache.
 """
 
 import hashlib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +23,12 @@ from seawall.ops.lab.backtest.results import Json, summary
 from seawall.ops.lab.backtest.signals import write_signals
 from seawall.ops.lab.backtest.stream import make_book, stream, survey
 from seawall.ops.lab.cache import Cache
+from seawall.ops.lab.growing import Growing
 from seawall.ops.lab.workers import Job, Workers, teller
 from seawall.schemas.configuration import journaled
 from seawall.schemas.errors import UsageError
 
+SIGNALS = ".signals.jsonl"
 TAIL_BYTES = 1 << 18
 EVER_US = 1 << 62
 KEPT = ("kind", "scope", "text", "score")  # of an alert
@@ -31,13 +36,22 @@ POINTS_MAX = 400  # of an instrument's price in a result
 
 
 class Prepared(NamedTuple):
-    """History ready to be played: converted files, signals per group, the hash of both, and its period."""
+    """History ready to be played: converted files, signals per group, the hash of both, and its period.
+
+    Signals stand at ``parts`` while they are made.
+    """
 
     files: list[Path]
     signals: list[Path]
+    parts: list[Path]
     sha256: str
     inputs: list[Json]
     period_us: tuple[int, int]
+
+    @property
+    def growing(self) -> list[Growing]:
+        """The signals, to be read while they are made."""
+        return list(map(Growing, self.signals, self.parts))
 
 
 def backtest(plan: Plan, cache: Cache, workers: Workers) -> Json:
@@ -48,18 +62,20 @@ def backtest(plan: Plan, cache: Cache, workers: Workers) -> Json:
     UsageError
         The plan or a file of its history cannot be used.
     """
-    ready = prepare(plan, cache, workers)
-    variants = play_all(plan, plan.variants, ready, cache, workers)
-    series, alerts = market_series(ready.signals)
+    ready, watching = begin(plan, cache, workers)
+    keys = [play_key(plan, variant, ready) for variant in plan.variants]
+    seen = Job("judging detection", *ready.period_us, _market_told, (ready.growing, plan))
+    *_, (told, prices, alerts) = workers.run([*watching, *_playing(plan.variants, keys, plan, ready, cache), seen])
+    variants = _played(plan.variants, keys, cache)
     return {
         "plan": {"file": plan.path.name, "sha256": file_sha256(plan.path)},
         "configuration": plan.configuration.path.name,
         "period_us": list(ready.period_us),
         "inputs": ready.inputs,
         "signals": [{"group": group, "sha256": file_sha256(path)} for group, path in enumerate(ready.signals)],
-        "detection": quality(series, alerts, plan.detection).as_dict() | {"terms": plan.detection},
+        "detection": told | {"terms": plan.detection},
         "alerts": alerts,
-        "prices": {name: _sampled(*found) for name, found in sorted(series.items())},
+        "prices": prices,
         "limits": plan.configuration.limits,
         "assumptions": {"reactions": plan.reactions, "book": plan.book},
         "variants": {found["name"]: found for found in variants},
@@ -68,6 +84,13 @@ def backtest(plan: Plan, cache: Cache, workers: Workers) -> Json:
 
 def prepare(plan: Plan, cache: Cache, workers: Workers) -> Prepared:
     """Convert the history and watch its market, in processes."""
+    ready, watching = begin(plan, cache, workers)
+    workers.run(watching)
+    return ready
+
+
+def begin(plan: Plan, cache: Cache, workers: Workers) -> tuple[Prepared, list[Job]]:
+    """Convert the history, in processes; return what is ready then, and the jobs that watch its market."""
     asked = jobs(plan.history)
     reading = [Job(f"reading {names[0].name}", 0, 1, convert_job, (one, names, cache)) for one, names in asked]
     files: list[Path] = workers.run(reading)
@@ -80,22 +103,25 @@ def prepare(plan: Plan, cache: Cache, workers: Workers) -> Prepared:
     terms = plan.configuration.market
     content = ["signals", names, plan.first_us, plan.last_us, msgspec.to_builtins(terms)]
     keys = [sha256_of([*content, group]) for group in range(terms.groups)]
-    workers.run(
-        Job(f"watching group {group}", first_us, last_us, _watch, (plan, files, cache, key, group))
+    owner = os.getpid()
+    watching = [
+        Job(f"watching group {group}", first_us, last_us, _watch, (plan, files, cache, key, group, owner))
         for group, key in enumerate(keys)
-    )
-    signals = [cache.path(key, ".signals.jsonl") for key in keys]
+    ]
+    signals = [cache.path(key, SIGNALS) for key in keys]
+    parts = [cache.part(key, SIGNALS, owner) for key in keys]
     digest = hashlib.sha256("".join([*names, *keys]).encode()).hexdigest()
-    return Prepared(files, signals, digest, inputs, (first_us, last_us))
+    return Prepared(files, signals, parts, digest, inputs, (first_us, last_us)), watching
 
 
-def play_all(plan: Plan, variants: tuple[Variant, ...], ready: Prepared, cache: Cache, workers: Workers) -> list[Json]:
-    """Play variants over one history, each in a process, and return their results in order."""
-    keys = [play_key(plan, variant, ready) for variant in variants]
-    workers.run(
+def _playing(variants: tuple[Variant, ...], keys: list[str], plan: Plan, ready: Prepared, cache: Cache) -> list[Job]:
+    return [
         Job(f"playing {variant.name}", *ready.period_us, play_job, (plan, variant, ready, cache, key))
         for variant, key in zip(variants, keys, strict=True)
-    )
+    ]
+
+
+def _played(variants: tuple[Variant, ...], keys: list[str], cache: Cache) -> list[Json]:
     found = [orjson.loads(cache.path(key, ".play.json").read_bytes()) for key in keys]
     return [one | {"name": variant.name} for one, variant in zip(found, variants, strict=True)]
 
@@ -105,7 +131,7 @@ def play_key(plan: Plan, variant: Variant, ready: Prepared) -> str:
     return sha256_of(["play", ready.sha256, plan.terms(), journaled(variant.configuration, None), variant.obeys])
 
 
-def market_series(signals: list[Path]) -> tuple[dict[str, tuple[list[int], list[float]]], list[Json]]:
+def market_series(signals: Sequence[Path | Growing]) -> tuple[dict[str, tuple[list[int], list[float]]], list[Json]]:
     """Return each instrument's times and prices, and all alerts, as the signals tell them."""
     series: dict[str, tuple[list[int], list[float]]] = {}
     alerts: list[Json] = []
@@ -157,21 +183,28 @@ def convert_job(place: int, one: History, files: tuple[Path, ...], cache: Cache)
     return converted(one, files, cache)
 
 
-def _watch(place: int, plan: Plan, files: list[Path], cache: Cache, key: str, group: int) -> bool:
+def _watch(place: int, plan: Plan, files: list[Path], cache: Cache, key: str, group: int, owner: int) -> bool:
     def build(part: Path) -> None:
         write_signals(files, plan.first_us, plan.last_us, plan.configuration.market, group, part, teller(place))
 
-    return cache.make(key, ".signals.jsonl", build)[1]
+    return cache.make(key, SIGNALS, build, owner)[1]
+
+
+def _market_told(place: int, signals: list[Growing], plan: Plan) -> tuple[Json, Json, list[Json]]:
+    """Return how good detection was, prices to be drawn, and all alerts."""
+    series, alerts = market_series(signals)
+    prices = {name: _sampled(*found) for name, found in sorted(series.items())}
+    return quality(series, alerts, plan.detection).as_dict(), prices, alerts
 
 
 def play_job(place: int, plan: Plan, variant: Variant, ready: Prepared, cache: Cache, key: str) -> bool:
     """Play one variant in a process, unless that was done; tell whether it was."""
 
     def build(part: Path) -> None:
-        market = survey(ready.files, ready.signals, plan, cache)
+        market = survey(ready.files, ready.growing, plan, cache)
         book = make_book(plan, market)
         played = Backtest(variant, world_of(plan, book, variant.obeys), teller(place))
-        played.run(stream(plan, ready.files, ready.signals, market, book))
+        played.run(stream(plan, ready.files, ready.growing, market, book))
         clients = [name for name in sorted(played.result.equity) if not name.startswith("house/")]
         part.write_bytes(orjson.dumps(summary(variant.name, played, clients)))
 

@@ -5,7 +5,7 @@ before topics. Where the history has no order books, depth is assumed: a share o
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from seawall.ops.lab.backtest.book import Client, clients, openings, reference
 from seawall.ops.lab.backtest.history import Line, kind_of, lines, rest_of
 from seawall.ops.lab.backtest.plan import Plan, sha256_of
 from seawall.ops.lab.cache import Cache
+from seawall.ops.lab.growing import Growing
 from seawall.schemas.errors import UsageError
 
 Json = dict[str, Any]
@@ -34,7 +35,7 @@ class Market(NamedTuple):
     traded: dict[tuple[str, int], float]  # instrument, hour -> quantity
 
 
-def survey(files: list[Path], signals: list[Path], plan: Plan, cache: Cache) -> Market:
+def survey(files: list[Path], signals: Sequence[Path | Growing], plan: Plan, cache: Cache) -> Market:
     """Read off what the book and the assumed depth need; what does not depend on the period only once."""
     share = bool(plan.reactions["depth_share"])
     key = sha256_of(["survey", [path.name for path in files], share])
@@ -63,7 +64,7 @@ def _describe(files: list[Path], share: bool, part: Path) -> None:
     part.write_bytes(orjson.dumps({"coins": coins, "traded": listed}))
 
 
-def _first_prices(signals: list[Path], instruments: set[str], plan: Plan) -> tuple[dict[str, float], int]:
+def _first_prices(signals: Sequence[Path | Growing], instruments: set[str], plan: Plan) -> tuple[dict[str, float], int]:
     first: dict[str, float] = {}
     from_us = 0
     for path in signals:
@@ -88,7 +89,7 @@ def make_book(plan: Plan, market: Market) -> list[Client]:
 
 
 def stream(
-    plan: Plan, files: list[Path], signals: list[Path], market: Market, book: list[Client]
+    plan: Plan, files: list[Path], signals: Sequence[Path | Growing], market: Market, book: list[Client]
 ) -> Iterator[tuple[int, Json | bytes]]:
     """Yield times and records."""
     head = list(reference(book, plan.reactions["hedged_at"])) if book else []
@@ -114,7 +115,7 @@ def _others(path: Path, number: int, plan: Plan) -> Iterator[tuple[int, int, int
             yield time_us, place, count, line
 
 
-def _within(path: Path, number: int, plan: Plan) -> Iterator[Line]:
+def _within(path: Path | Growing, number: int, plan: Plan) -> Iterator[Line]:
     """Yield the signals of a period; one is told at the end of its interval."""
     for line in lines(path, number, plan.last_us + 1):
         if line[0] > plan.first_us:
