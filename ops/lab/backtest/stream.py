@@ -122,7 +122,9 @@ def _within(path: Path | Growing, number: int, plan: Plan) -> Iterator[Line]:
             yield line
 
 
-def _deepened(path: Path, number: int, plan: Plan, market: Market) -> Iterator[tuple[int, int, int, Json | bytes]]:
+def _deepened(
+    path: Path | Growing, number: int, plan: Plan, market: Market
+) -> Iterator[tuple[int, int, int, Json | bytes]]:
     share = plan.reactions["depth_share"]
     for time_us, place, count, line in _within(path, number, plan):
         if not share:
