@@ -55,6 +55,8 @@ class World:
     hedged_at
         The house account that holds what clients hold, because we are short what a client is long with us (CONTRACT §3,
         signs); empty where nobody does.
+    hedged
+        The share of it that the house account holds, and of a forced trade that it follows.
     replies
         Records of the world that only happen after a command: id of the fill or transfer -> any of (kind, target).
     obeys
@@ -66,6 +68,7 @@ class World:
     means: dict[str, float] = field(default_factory=dict)
     pays_after_us: int = 60_000_000
     hedged_at: str = ""
+    hedged: float = 1.0
     replies: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     obeys: bool = True
 
@@ -279,8 +282,8 @@ class Rehearsal:
             if change * held >= 0:
                 continue
             price = self._marks[instrument] * (1 + self.world.slippage * (1 if change > 0 else -1))
-            for side, name, size in (("c", account, change), ("h", self.world.hedged_at, change)):
-                if name:
+            for side, name, size in (("c", account, change), ("h", self.world.hedged_at, change * self.world.hedged)):
+                if name and size:
                     self._later(at_us, _fill(f"{id[:20]}-{number}{side}", name, instrument, size, price))
 
     def _pay(self, account: str, action: Json, at_us: int, id: str) -> None:

@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from seawall.connectors.bus import open_bus
+from seawall.operators.core.foresight import shocks
 from seawall.ops import run as runner
 from seawall.ops.cli import app
 from seawall.ops.lab.backtest.detection import episodes, quality
 from seawall.ops.lab.backtest.observed import HOUR_US, VAR_OF_ES, Hourly
 from seawall.ops.lab.backtest.plan import load_plan
 from seawall.ops.lab.backtest.play import Backtest, world_of
+from seawall.ops.lab.backtest.results import verdicts
 from seawall.ops.lab.backtest.run import backtest, prepare
 from seawall.ops.lab.backtest.stream import stream, survey
 from seawall.ops.lab.cache import Cache
@@ -24,7 +26,7 @@ from seawall.ops.published import Exposures
 from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
-from seawall_testing.lab import LIMITS, PLAN, write_history, write_inputs
+from seawall_testing.lab import DESK, LIMITS, PLAN, write_history, write_inputs
 
 Json = dict[str, Any]
 
@@ -204,3 +206,40 @@ def test_an_observation_is_the_figure_of_an_hours_beginning_and_the_profit_until
     assert (first.time_us, first.pnl, first.var_99, first.es_975) == (HOUR_US, 10.0, 5.0, 6.0)
     assert (second.pnl, second.var_99, second.var_975) == (30.0, 6.0, pytest.approx(7.0 * VAR_OF_ES))
     assert hourly.observations("firm", "day") == []
+
+
+def test_no_observation_spans_a_silence() -> None:
+    hourly = Hourly()
+    for hour in (0, 1, 2, 7, 8, 9, 10):
+        hourly.take_exposures(Exposures(hour * HOUR_US + 1, [], [], {"pnl": float(hour)}))
+        told = {"scope": "firm", "state": "ready", "var_99_1h": 5.0, "es_975_1h": 6.0}
+        hourly.take_forecasts({"as_of_us": hour * HOUR_US + 2, "losses": [told]})
+    assert [one.time_us // HOUR_US for one in hourly.observations("firm", "hour")] == [1, 8, 9]
+
+
+def test_losses_are_observed_as_they_were_published_before_the_hour(
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shocks, "READY_MIN", 1)  # or it takes a hundred hours of minutes until anything is tested
+    write_history(tmp_path)
+    (tmp_path / "desk.toml").write_text(DESK + "[forecasts]\nenabled = true\nlosses = true\n")
+    plan, cache = load_plan(tmp_path / "plan.toml"), Cache(tmp_path / "cache")
+    ready = prepare(plan, cache, workers)
+    played = Backtest(plan.variants[0], world_of(plan, [], False))
+    told, keep = dict[int, Json](), played.hourly.take_forecasts
+
+    def take(record: Json) -> None:
+        for row in record.get("losses", ()):
+            if row["scope"] == "counterparty:bold":
+                told[record["as_of_us"]] = row
+        keep(record)
+
+    played.hourly.take_forecasts = take  # type: ignore[method-assign]
+    played.run(stream(plan, ready.files, ready.growing, survey(ready.files, ready.growing, plan, cache), []))
+    found = played.hourly.observations("counterparty:bold", "hour")
+    assert found
+    for one in found:
+        stood = told[max(at_us for at_us in told if at_us < one.time_us)]
+        assert (one.var_99, one.es_975, stood["state"]) == (stood["var_99_1h"], stood["es_975_1h"], "ready")
+    said = {one["scope"]: one["reason"] for one in verdicts(played) if one["every"] == "hour"}
+    assert said["counterparty:bold"].startswith(f"{len(found)} observations of one hour give the tests no power")

@@ -91,8 +91,10 @@ def reference(book: list[Client], hedged_at: str) -> Iterator[Json]:
                "netting_set": name}  # fmt: skip
 
 
-def openings(book: list[Client], prices: Mapping[str, tuple[str, float]], at_us: int, hedged_at: str) -> Iterator[Json]:
-    """Yield what clients and the house hold at first.
+def openings(
+    book: list[Client], prices: Mapping[str, tuple[str, float]], at_us: int, hedged_at: str, hedged: float = 1.0
+) -> Iterator[Json]:
+    """Yield what clients and the house hold at first; the house holds the share ``hedged`` of what clients do.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def openings(book: list[Client], prices: Mapping[str, tuple[str, float]], at_us:
         yield _balance(client.account, client.equity, at_us)
         for coin, notional in sorted(client.notionals.items()):
             instrument, price = prices[coin]
-            house[coin] += notional
+            house[coin] += notional * hedged
             yield _position(client.account, instrument, notional, price, at_us)
     yield _balance(hedged_at, sum(client.equity for client in book), at_us)
     for coin, notional in sorted(house.items()):

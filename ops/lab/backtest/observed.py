@@ -35,7 +35,8 @@ class Hourly:
         """Note what stands when the first record of a new hour comes, before it counts."""
         hour = as_of_us // HOUR_US
         if self._hour < hour:
-            for scope, pnl in self._pnl.items() if self._hour >= 0 else ():
+            # After a silence of more than the hour before, what stands is of long ago and no hour begins with it.
+            for scope, pnl in self._pnl.items() if self._hour == hour - 1 else ():
                 known = dict(self._figures.get(scope, {}))
                 self.rows.setdefault(scope, []).append((hour * HOUR_US, pnl, known))
             self._hour = hour

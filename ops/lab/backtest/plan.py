@@ -48,6 +48,7 @@ _BOOK: Table = {
     "clients": Field("integer", 60, number_in(1, 100_000)),
     "notional": Field("number", 1e8, number_in(1, 1e15)),
     "leverage_max": Field("number", 10, number_in(0.1, 1_000)),
+    "hedged": Field("number", 1.0, number_in(0, 1)),
 }
 _REACTIONS: Table = {
     "latency_ms": Field("integer", 500, number_in(0, 86_400_000)),

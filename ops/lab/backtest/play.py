@@ -50,6 +50,7 @@ def world_of(plan: Plan, book: list[Client], obeys: bool) -> World:
         means={client.account: client.equity * terms["means"] for client in payers},
         pays_after_us=int(terms["pays_after_s"] * SECOND_US),
         hedged_at=terms["hedged_at"],
+        hedged=plan.book.get("hedged", 1.0),
         obeys=obeys,
     )
 

@@ -102,7 +102,7 @@ def stream(
     for group, path in enumerate(signals):
         sources.append(_deepened(path, place + group, plan, market))
     if book:
-        opened = openings(book, prices, market.from_us, plan.reactions["hedged_at"])
+        opened = openings(book, prices, market.from_us, plan.reactions["hedged_at"], plan.book["hedged"])
         sources.append([(market.from_us, place + len(signals), at, record) for at, record in enumerate(opened)])
     for time_us, _, _, record in heapq.merge(*sources, key=lambda item: item[:3]):
         yield time_us, record
