@@ -151,7 +151,8 @@ class KafkaBus:
         with self._guard:
             cursor = self._followed.get((topic, partition))
             if cursor is None:
-                cursor = Cursor(self.clients.consumer(FOLLOW_MS), self.clients, topic, partition)
+                consumer = self.clients.consumer(FOLLOW_MS, paced=not is_numbered(topic))
+                cursor = Cursor(consumer, self.clients, topic, partition)
                 self._followed[topic, partition] = cursor
         at, number = self.reader.locate(topic, partition, offset)
         cursor.known_end = self.reader.bounds(topic, partition)[1]

@@ -48,6 +48,7 @@ HINTS = {
 VAGUE = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._MSG_TIMED_OUT)
 TOLD_MAX = 20
 BATCH_BYTES = 4 * 1024 * 1024
+PACE_MS = 5
 
 
 class Clients:
@@ -69,7 +70,7 @@ class Clients:
             **security(address.terms),
         }
 
-    def consumer(self, wait_ms: int, committed: bool = True) -> Consumer:
+    def consumer(self, wait_ms: int, committed: bool = True, paced: bool = False) -> Consumer:
         """Return a consumer that is assigned, never subscribed, and never jumps.
 
         Parameters
@@ -78,8 +79,12 @@ class Clients:
             How long the broker holds a request at the end of a partition: also how soon that end is known.
         committed
             Sees committed records only.
+        paced
+            Asks for more only once what came was taken, ``PACE_MS`` later at the latest: of a topic whose producers
+            write hundreds of times a second it would else ask as often, and each question costs the broker as much as
+            the records of a batch. After silence the first record comes at once all the same.
         """
-        settings = {
+        settings: dict[str, Any] = {
             "group.id": "seawall-unused",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -92,6 +97,8 @@ class Clients:
             "queued.max.messages.kbytes": 16 * 1024,
             "fetch.message.max.bytes": BATCH_BYTES,
         }
+        if paced:
+            settings |= {"queued.min.messages": 1, "fetch.queue.backoff.ms": PACE_MS}
         return Consumer({**self._common, **settings})
 
     def producer(self, transactional_id: str) -> Producer:

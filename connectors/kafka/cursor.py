@@ -211,4 +211,6 @@ def wait_for(cursor: Cursor, deadline: float, what: str) -> bool:
 
 def _headers(found: Any) -> dict[str, str]:
     """Return headers as text; of two of one name the last counts."""
+    if not found:
+        return {}
     return {name: (value or b"").decode(errors="replace") for name, value in found or ()}
