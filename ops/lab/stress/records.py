@@ -140,7 +140,7 @@ def _signal_row(step: Step, stand: Stand, name: str, value: float, at_us: int) -
     ]
     body |= {"venues": venues, "depth": [size * thin for size in row.depth]}
     body |= {"realised_volatility": row.realised_volatility * wild, "ew_volatility": row.ew_volatility * wild}
-    return body
+    return body | {"state": row.state, "score": row.score}  # a row without a state is no more than marks
 
 
 def _move(scenario: Scenario, step: Step, stand: Stand, instrument: ev.Instrument) -> float:
