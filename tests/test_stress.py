@@ -316,8 +316,8 @@ def test_the_command_reports_gates_and_keeps_what_it_computed(ran: Path, tmp_pat
 
 
 def test_a_scenario_can_be_kept_as_the_journal_that_risk_goes_on_with(ran: Path, tmp_path: Path) -> None:
+    from seawall.connectors.bus import open_bus
     from seawall.ops.lab.stress.system import System
-    from seawall.ops.run import open_bus
 
     out = tmp_path / "kept"
     done = CliRunner().invoke(
