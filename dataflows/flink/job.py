@@ -15,7 +15,7 @@ from seawall.connectors.kafka.bus import KafkaBus
 from seawall.connectors.snapshots import Kept, latest
 from seawall.dataflows.flink import risk, seal
 from seawall.dataflows.flink.risk import Plan
-from seawall.dataflows.flink.source import topic_source
+from seawall.dataflows.flink.source import check_connector, topic_source
 from seawall.operators.core.keyed_risk import FirmRisk, ShardRisk, check_join
 from seawall.operators.core.risk import Unsigned
 from seawall.schemas.configuration import Configuration, load_configuration
@@ -31,15 +31,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--parallelism", type=int, default=1)
     parser.add_argument("--jar", action="append", default=[], help="the Kafka connector, where Flink's lib has none")
     given = parser.parse_args(arguments)
-    configuration = load_configuration(given.configuration)
-    bus = open_bus(configuration.bus, configuration.directory)
-    if not isinstance(bus, KafkaBus):
-        raise UsageError(f'bus = "{configuration.bus}": Flink reads from Kafka; move there with seawall migrate')
     environment = StreamExecutionEnvironment.get_execution_environment()
     check_mode(environment)
     environment.set_parallelism(given.parallelism)
     if given.jar:
         environment.add_jars(*(f"file://{Path(jar).absolute()}" for jar in given.jar))
+    check_connector()
+    configuration = load_configuration(given.configuration)
+    bus = open_bus(configuration.bus, configuration.directory)
+    if not isinstance(bus, KafkaBus):
+        raise UsageError(f'bus = "{configuration.bus}": Flink reads from Kafka; move there with seawall migrate')
     build(environment, given.dataflow, configuration, bus, given.bounded)
     environment.execute_async(f"seawall {given.dataflow}")
 

@@ -19,6 +19,21 @@ from seawall.schemas.errors import UsageError
 from seawall.schemas.kafka import KafkaTerms
 
 
+def check_connector() -> None:
+    """Check that Java finds the Kafka connector.
+
+    Raises
+    ------
+    UsageError
+        It does not.
+    """
+    try:
+        KafkaSource.builder()
+    except TypeError as error:  # what PyFlink makes of a Java class that is not there
+        text = "the Kafka connector is not on the class path: --jar=PATH, or put it into Flink's lib"
+        raise UsageError(text) from error
+
+
 def topic_source(url: str, base: Path, topic: str, starts: dict[int, int], reader: Reader, bounded: bool) -> Any:
     """Return a source of values.
 
@@ -42,7 +57,7 @@ def topic_source(url: str, base: Path, topic: str, starts: dict[int, int], reade
         for partition, start in starts.items()
     }
     builder = (
-        _builder()
+        KafkaSource.builder()
         .set_bootstrap_servers(address.servers)
         .set_group_id(f"seawall-flink-{name}")
         .set_partitions(set(offsets))
@@ -54,14 +69,6 @@ def topic_source(url: str, base: Path, topic: str, starts: dict[int, int], reade
     if bounded:
         builder = builder.set_bounded(KafkaOffsetsInitializer.latest())
     return builder.build()
-
-
-def _builder() -> Any:
-    try:
-        return KafkaSource.builder()
-    except TypeError as error:  # what PyFlink makes of a Java class that is not there
-        text = "the Kafka connector is not on the class path: --jar=PATH, or put it into Flink's lib"
-        raise UsageError(text) from error
 
 
 def _properties(address: Address) -> dict[str, str]:

@@ -28,6 +28,7 @@ TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 MANAGER = "jobmanager"
 CLIENT = "org.apache.flink.client.cli.CliFrontend"
 SUBMITTED = re.compile(r"Job has been submitted with JobID ([0-9a-f]{32})")
+PYTHON = re.compile(r"\S+ +\S+ +PythonDriver (.*)")  # how Flink's client logs what a Python program writes
 ERROR = re.compile(r"[A-Za-z_.]*(Error|Exception|Divergence|Gap)\b: ")  # at the start of a line: Python's
 LOG4J = """rootLogger.level = INFO
 rootLogger.appenderRef.out.ref = out
@@ -63,7 +64,7 @@ class FlinkCluster:
         for name in ("log", "tmp", "checkpoints", "savepoints"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.settings = cluster_settings(home, self.folder, rpc, rest, slots) | (extra or {})
-        self._conf("conf")
+        self._conf("conf", {})
         self.rest = Rest(f"http://{HOST}:{rest}")
 
     def _ports(self) -> list[int]:
@@ -120,7 +121,9 @@ class FlinkCluster:
         """Return the process ids of what runs."""
         return {name: process.pid for name, process in self._processes.items() if process.poll() is None}
 
-    def submit(self, dataflow: str, path: Path, *options: str, restore: str = "", settings: str = "") -> str:
+    def submit(
+        self, dataflow: str, path: Path, *options: str, restore: str = "", settings: dict[str, str] | None = None
+    ) -> str:
         """Hand a dataflow of a configuration to the cluster; return the id of its job.
 
         Parameters
@@ -128,7 +131,7 @@ class FlinkCluster:
         restore
             A savepoint or a checkpoint to begin with.
         settings
-            Lines of ``config.yaml`` for this job, beyond those of the cluster.
+            Of this job, instead of the cluster's.
 
         Raises
         ------
@@ -138,11 +141,19 @@ class FlinkCluster:
         program = ["-pym", "seawall.dataflows.flink.job", dataflow, str(path.absolute()), *options]
         return self.submit_program(*program, restore=restore, settings=settings)
 
-    def submit_program(self, *program: str, restore: str = "", settings: str = "") -> str:
+    def submit_program(self, *program: str, restore: str = "", settings: dict[str, str] | None = None) -> str:
         """Hand any Python program to the cluster, told of the connector by ``--jar``; see ``submit``."""
         restored = ["-s", restore] if restore else []
         jars = [f"--jar={jar}" for jar in self.home.jars.glob("*.jar")]
-        command = [*self._java(self._conf("conf-submit", settings)), CLIENT, "run", "-d", *restored, *program, *jars]
+        command = [
+            *self._java(self._conf("conf-submit", settings or {})),
+            CLIENT,
+            "run",
+            "-d",
+            *restored,
+            *program,
+            *jars,
+        ]
         environment = self._environment(self.folder / "conf-submit")
         done = subprocess.run(command, capture_output=True, text=True, timeout=SUBMIT_S, env=environment, check=False)
         self._log("submit").write_text(done.stdout + done.stderr)
@@ -182,11 +193,11 @@ class FlinkCluster:
         logs = f"-Dlog4j.configurationFile=file:{conf / 'log4j2.properties'}"
         return ["java", *JVM, logs, "-cp", ":".join(classes)]
 
-    def _conf(self, folder: str, more: str = "") -> Path:
+    def _conf(self, folder: str, instead: dict[str, str]) -> Path:
         """Write a folder of configuration; return it."""
         conf = self.folder / folder
         conf.mkdir(parents=True, exist_ok=True)
-        (conf / "config.yaml").write_text(as_yaml(self.settings) + more)
+        (conf / "config.yaml").write_text(as_yaml(self.settings | instead))
         (conf / "log4j2.properties").write_text(LOG4J)
         return conf
 
@@ -211,5 +222,6 @@ class FlinkCluster:
 def said(output: str) -> str:
     """Return the line that says why a job's program failed: Python's own error, else the last cause of Java's."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if ERROR.match(line)] or [line for line in lines if line.startswith("Caused by")]
-    return (errors or lines or ["it said nothing"])[-1]
+    python = [found.group(1).strip() for line in lines if (found := PYTHON.match(line))]
+    errors = [line for line in python if ERROR.match(line)] or [line for line in lines if ERROR.match(line)]
+    return (errors or [line for line in lines if line.startswith("Caused by")] or lines or ["it said nothing"])[-1]
