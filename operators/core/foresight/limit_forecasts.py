@@ -189,8 +189,8 @@ class LimitForecasts:
         rows = []
         for (level, horizon), (of, about, models) in said.items():
             own, at = course.models[level, horizon], chosen[of].nonzero()[0]
-            added, champion = own.contributions(about, of), own.scores.champion
-            for place in at.tolist():
+            why, champion = reasons(LAYOUT, own.contributions(about, of)[:, at]), own.scores.champion
+            for place, told in zip(at.tolist(), why, strict=True):
                 number = of.item(place)
                 scope = course.rule.kind if course.rule.kind == "firm" else f"{course.rule.kind}:{names[number]}"
                 rows.append(
@@ -202,7 +202,7 @@ class LimitForecasts:
                         "probability": models.item(champion, place),
                         "state": "no_volatility" if cold[number] else own.state,
                         "model": LAYOUT.names[champion],
-                        "contributions": reasons(LAYOUT, added[:, place].tolist()),
+                        "contributions": told,
                         "limit": course.rule.id,
                     }
                 )

@@ -73,7 +73,7 @@ def _level_rows(
     lost: F8,
 ) -> list[dict[str, Any]]:
     own = forecasts.models[level, horizon]
-    added, champion = own.contributions(about, accounts), own.scores.champion
+    why, champion = reasons(ACCOUNTS, own.contributions(about, accounts)), own.scores.champion
     rows = []
     for place, account in enumerate(accounts.tolist()):
         probability = models.item(champion, place)
@@ -81,7 +81,7 @@ def _level_rows(
             continue
         row: dict[str, Any] = {"scope": f"account:{table.names[account]}", "measure": "margin_ratio", "level": level}
         row |= {"horizon_s": horizon, "probability": probability, "state": states[account] or own.state}
-        row |= {"model": MODELS[champion], "contributions": reasons(ACCOUNTS, added[:, place].tolist())}
+        row |= {"model": MODELS[champion], "contributions": why[place]}
         if level == "hard":
             row["loss_given_breach"] = lost.item(account)
         rows.append(row)

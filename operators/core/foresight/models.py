@@ -172,8 +172,14 @@ def sampled(said: F8) -> tuple[I8, F8]:
     return np.append(top, some), weights
 
 
-def reasons(layout: Layout, added: list[float]) -> dict[str, float]:
-    """Return the terms that move the log-odds most, largest first; the constant is none."""
-    names = [*(layout.terms[at] for at in layout.used[-1]), "own_record"]
-    named = sorted(zip(names[1:], added[1:], strict=True), key=lambda item: (-abs(item[1]), item[0]))
-    return dict(named[:REASONS])
+def reasons(layout: Layout, added: F8) -> list[dict[str, float]]:
+    """Return by column of ``added`` the terms that move the log-odds most, largest first; the constant is none."""
+    names = [*(layout.terms[at] for at in layout.used[-1]), "own_record"][1:]
+    by_name = sorted(range(len(names)), key=names.__getitem__)  # of terms that move alike the first by name
+    labels, rows = [names[at] for at in by_name], added[1:][by_name]
+    order = np.argsort(-np.abs(rows), axis=0, kind="stable")[:REASONS]
+    largest = np.take_along_axis(rows, order, axis=0)
+    return [
+        {labels[at]: value for at, value in zip(*pair, strict=True)}
+        for pair in zip(order.T.tolist(), largest.T.tolist(), strict=True)
+    ]
