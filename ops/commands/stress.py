@@ -23,6 +23,8 @@ def stress(
         typer.Argument(metavar="[SCENARIO|FILE.toml]…", help="Built-in scenarios or files; none: list the former."),
     ] = None,
     on: On = None,
+    contagion: Annotated[bool, typer.Option("--contagion", help="Rank whose failure hurts most.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="With --contagion: one HTML file.")] = None,
     fail_if: FailIf = None,
     out: Out = None,
     cache: CacheDir = None,
@@ -43,6 +45,13 @@ def stress(
     from seawall.ops.lab.stress.scenario import built_in, find_scenario, load_plan, load_plans
     from seawall.schemas.configuration import where
 
+    if contagion:
+        if scenario or fail_if or out or on is None:
+            raise UsageError("--contagion takes --on WHERE, and neither scenarios nor --fail-if nor --dir")
+        _contagion(on, report, as_json)
+        return
+    if report is not None:
+        raise UsageError("--report is of --contagion; add that")
     if not scenario:
         for name in built_in():
             print(f"{name}  {load_plan(find_scenario(name)).scenarios[0].text}")
@@ -64,3 +73,28 @@ def stress(
         print(f"fails: {line}", file=sys.stderr)
     if wrong:
         raise typer.Exit(1)
+
+
+def _contagion(on: Path, report: Path | None, as_json: bool) -> None:
+    """Rank whose failure hurts most in the network of claims that a run's book holds."""
+    from seawall.connectors.bus import open_bus
+    from seawall.ops.lab.cascade.held import contagion, held
+    from seawall.ops.lab.stress.system import System, stand
+    from seawall.schemas.configuration import where
+
+    configuration = where(on)
+    base = stand(configuration, open_bus(configuration.bus, configuration.directory))
+    ledgers = [one.ledger for one in System.restore(base.system).exposure if one.ledger is not None]
+    found = contagion(held(ledgers)) | {"as_of_us": base.as_of_us, "journal_sha256": base.digest}
+    if report is not None:
+        from seawall.ops.lab.report.contagion import contagion_page
+
+        report.write_text(contagion_page(found, ["seawall", *sys.argv[1:]]), encoding="utf-8")
+        print(f"report: {report}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for name, ranked in found["models"].items():
+        print(f"{name}:")
+        for row in (*ranked["covers"], *ranked["alone"][:10]):
+            print(f"  {', '.join(row['nodes'])}: others lose {row['contagion']:,.0f}, {row['failures']} more fail")

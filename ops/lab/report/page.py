@@ -59,27 +59,32 @@ def backtest_page(result: Json, command: Sequence[str], cascade: Json | None = N
     shown = [one for one in (without, with_) if one is not None]
     first, last = (words.clock(time_us) for time_us in result["period_us"])
     parts = [
-        f"<h1>{_text(_title(result))}</h1><p class=sub>{first} to {last} UTC · {with_['clients']} clients · "
+        f"<h1>{text(_title(result))}</h1><p class=sub>{first} to {last} UTC · {with_['clients']} clients · "
         f"{len(result['prices'])} instruments</p>",
-        f"<p>{_text(words.scene(result, with_))}</p>",
-        f"<p class=lead>{_text(words.headline(without, with_))}</p>",
+        f"<p>{text(words.scene(result, with_))}</p>",
+        f"<p class=lead>{text(words.headline(without, with_))}</p>",
         _cards(without, with_),
-        _section("What happened", _list(words.happened(result)) + _plot("price", plots.prices(result["prices"]))),
-        _section("What Seawall did", _list(words.did(with_)) + _plot("owed", plots.shortfall(without, with_))
-                 + _table(("time (UTC)", "moment"), [(words.clock(at), text) for at, text in words.timeline(with_)])),
-        _section("Who was affected", _affected(shown, result)),
-        _section("The firm’s exposure", _plot("exp", plots.exposure(shown, result["limits"])) + _levels(shown)),
-        _section("Were the risk figures right?", _lights(shown[0])),
-        _section("Was the market’s trouble noticed in time?", _detection(result)),
+        section("What happened", _list(words.happened(result)) + plot("price", plots.prices(result["prices"]))),
+        section("What Seawall did", _list(words.did(with_)) + plot("owed", plots.shortfall(without, with_))
+                 + table(("time (UTC)", "moment"), [(words.clock(at), text) for at, text in words.timeline(with_)])),
+        section("Who was affected", _affected(shown, result)),
+        section("The firm’s exposure", plot("exp", plots.exposure(shown, result["limits"])) + _levels(shown)),
+        section("Were the risk figures right?", _lights(shown[0])),
+        section("Was the market’s trouble noticed in time?", _detection(result)),
     ]  # fmt: skip
     if cascade is not None:
-        parts.append(_section("How failures spread", _plot("cascade", plots.network(cascade))))
-    parts.append(_section("How to read this, and how to make it again", _provenance(result, command)))
+        parts.append(section("How failures spread", plot("cascade", plots.network(cascade))))
+    parts.append(section("How to read this, and how to make it again", _provenance(result, command)))
+    return document(_title(result), parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """Return a page of its own out of its parts."""
     body = "\n".join(parts)
     return (
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{_text(_title(result))}</title><style>{CSS}</style></head><body><main>\n{body}\n</main></body></html>\n"
+        f"<title>{text(title)}</title><style>{CSS}</style></head><body><main>\n{body}\n</main></body></html>\n"
     )
 
 
@@ -97,7 +102,7 @@ def _cards(without: Json | None, with_: Json) -> str:
     cards.append(("good", money(with_["loss"]), f"lost with {words.label(with_)}"))
     cards.append(("", f"{sum(with_['command_kinds'].values()):,}", "commands given"))
     return "<div class=cards>" + "".join(
-        f"<div class='card {kind}'><b>{_text(value)}</b><span>{_text(label)}</span></div>"
+        f"<div class='card {kind}'><b>{text(value)}</b><span>{text(label)}</span></div>"
         for kind, value, label in cards
     ) + "</div>"  # fmt: skip
 
@@ -120,8 +125,8 @@ def _affected(shown: list[Json], result: Json) -> str:
     ]
     columns = ("client", *(f"equity at the end, {words.label(one)}" for one in shown))
     return (
-        said + _plot("heat", plots.utilisation(shown, hard)) + _plot("dist", plots.distribution(shown))
-        + _table(columns, rows, numbers=len(shown))
+        said + plot("heat", plots.utilisation(shown, hard)) + plot("dist", plots.distribution(shown))
+        + table(columns, rows, numbers=len(shown))
     )  # fmt: skip
 
 
@@ -132,7 +137,7 @@ def _levels(shown: list[Json]) -> str:
         for name in names
     ]
     rows.append(("highest current exposure", *(money(one["peak_exposure"]) for one in shown)))
-    return _table(("limit and level reached, times", *(words.label(one) for one in shown)), rows, numbers=len(shown))
+    return table(("limit and level reached, times", *(words.label(one) for one in shown)), rows, numbers=len(shown))
 
 
 def _lights(one: Json) -> str:
@@ -147,16 +152,16 @@ def _lights(one: Json) -> str:
     ]  # fmt: skip
     columns = ("scope", "zone", "losses beyond", "Kupiec p", "Christoffersen p", "Z2 (critical)", "refused by")
     return (
-        f"<p>Tested on non-overlapping observations of the variant in which {_text(words.label(one))}. A p below "
+        f"<p>Tested on non-overlapping observations of the variant in which {text(words.label(one))}. A p below "
         "0.05 refuses the figures; Z2 below its critical value says that expected shortfall was too small.</p>"
-        + _plot("light", plots.lights(one["verdicts"])) + _table(columns, rows, raw=True)
+        + plot("light", plots.lights(one["verdicts"])) + table(columns, rows, raw=True)
     )  # fmt: skip
 
 
 def _verdict(found: Json) -> tuple[str, ...]:
     tests = found["tests"]
     if tests is None:
-        return "", _text(found["reason"]), "", "", "", ""
+        return "", text(found["reason"]), "", "", "", ""
     light, deep = tests["light"], tests["shortfall"]
     return (
         f"<span class='zone {light['zone']}'>{light['zone']}</span>",
@@ -164,19 +169,19 @@ def _verdict(found: Json) -> tuple[str, ...]:
         f"{tests['kupiec']['p_value']:.3f}",
         f"{tests['conditional']['p_value']:.3f}",
         f"{deep['statistic']:.3f} ({deep['critical']:.3f})",
-        _text(", ".join(found["refused"]) or "nothing"),
+        text(", ".join(found["refused"]) or "nothing"),
     )
 
 
 def _detection(result: Json) -> str:
     found = result["detection"]
-    said = f"<p>{_text(detection_line(found).removeprefix('detection: ').capitalize())}.</p>"
+    said = f"<p>{text(detection_line(found).removeprefix('detection: ').capitalize())}.</p>"
     highest = sorted(result["alerts"], key=lambda one: -one.get("score", 0.0))[:ALERTS_MAX]
     rows = [
         (words.clock(one["as_of_us"]), one["scope"].partition(":")[2], one["kind"].replace("_", " "), one["text"])
         for one in sorted(highest, key=lambda one: one["as_of_us"])
     ]  # fmt: skip
-    return said + _table(("time (UTC)", "of", "kind", f"the {len(rows)} surest of {found['alerts']} alerts"), rows)
+    return said + table(("time (UTC)", "of", "kind", f"the {len(rows)} surest of {found['alerts']} alerts"), rows)
 
 
 def _provenance(result: Json, command: Sequence[str]) -> str:
@@ -192,37 +197,40 @@ def _provenance(result: Json, command: Sequence[str]) -> str:
     inputs += [(f"journal, {one['name']}", one["journal_sha256"]) for one in result["variants"].values()]
     made = f"Seawall {seawall.__version__}, Python {platform.python_version()}, numpy {version('numpy')}"
     return (
-        f"<p>{_text(said[0])}</p>" + _table(("assumption", "value"), assumed)
-        + f"<p>This command makes the same report from the same bytes:</p><pre>{_text(shlex.join(command))}</pre>"
-        + _table(("what", "SHA-256"), [(_text(a), f"<span class=hash>{b}</span>") for a, b in inputs], raw=True)
-        + f"<p class=muted>{_text(made)}</p>"
+        f"<p>{text(said[0])}</p>" + table(("assumption", "value"), assumed)
+        + f"<p>This command makes the same report from the same bytes:</p><pre>{text(shlex.join(command))}</pre>"
+        + table(("what", "SHA-256"), [(text(a), f"<span class=hash>{b}</span>") for a, b in inputs], raw=True)
+        + f"<p class=muted>{text(made)}</p>"
     )  # fmt: skip
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{_text(title)}</h2>{content}</section>"
+def section(title: str, content: str) -> str:
+    """Return a part with its heading."""
+    return f"<section><h2>{text(title)}</h2>{content}</section>"
 
 
-def _plot(name: str, svg: str) -> str:
+def plot(name: str, svg: str) -> str:
+    """Return a picture whose ids no other on the page has; nothing where there is none."""
     return distinct(svg, name) if svg else ""
 
 
 def _list(lines: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
+    return "<ul>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ul>"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0, raw: bool = False) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0, raw: bool = False) -> str:
     """Return a table; the last ``numbers`` columns are numbers, ``raw`` cells are HTML already."""
     first = len(columns) - numbers
-    heads = "".join(f"<th{' class=n' if at >= first else ''}>{_text(c)}</th>" for at, c in enumerate(columns))
+    heads = "".join(f"<th{' class=n' if at >= first else ''}>{text(c)}</th>" for at, c in enumerate(columns))
     body = "".join(
         "<tr>" + "".join(
-            f"<td{' class=n' if at >= first else ''}>{cell if raw else _text(cell)}</td>" for at, cell in enumerate(row)
+            f"<td{' class=n' if at >= first else ''}>{cell if raw else text(cell)}</td>" for at, cell in enumerate(row)
         ) + "</tr>"
         for row in rows
     )  # fmt: skip
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """Return text as HTML."""
     return html.escape(str(value), quote=False)
