@@ -70,7 +70,15 @@ def audit(tools: Path, environment: Path) -> int:
 
 def write_bill(tools: Path, environment: Path, target: Path) -> int:
     """Write the bill of materials; return 1 where it lacks something that is installed."""
-    words: list[str | Path] = [tools / "cyclonedx-py", "environment", environment / "bin" / "python", "--of", "JSON", "-o", target]
+    words: list[str | Path] = [
+        tools / "cyclonedx-py",
+        "environment",
+        environment / "bin" / "python",
+        "--of",
+        "JSON",
+        "-o",
+        target,
+    ]
     subprocess.run(words, check=True, capture_output=True, timeout=AUDIT_S)
     bill: dict[str, Any] = json.loads(target.read_bytes())
     listed = {component["name"].lower().replace("_", "-") for component in bill["components"]}

@@ -6,6 +6,7 @@ are those of Bytewax 0.21, as `seawall.connectors.recovery` makes them.
 """
 
 import contextlib
+import io
 import pickle
 import sqlite3
 from collections.abc import Iterator
@@ -42,6 +43,24 @@ Parts = dict[str, bytes]
 Place = tuple[int, str]
 
 
+class _PlainReader(pickle.Unpickler):
+    """Reads numbers, text, bytes and tuples of them, which is all that ``risk`` gives the engine to keep."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Refuse: whatever has a class or a function in it could run code."""
+        raise UsageError(f"the recovery store holds {module}.{name}, which nothing of Seawall writes: do not use it")
+
+
+def read_plain(data: bytes) -> Any:
+    """Return what the engine pickled; raise UsageError where it holds anything but plain values."""
+    try:
+        return _PlainReader(io.BytesIO(data)).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, ImportError) as error:
+        raise UsageError(
+            f"the recovery store holds what cannot be read ({error}): let the journal be replayed"
+        ) from error
+
+
 def read_store(folder: Path, shards: int) -> tuple[dict[int, Parts], dict[int, Place]]:
     """Return the parts of every shard's state, the second operator's under ``shards``, and each shard's next offset.
 
@@ -57,7 +76,7 @@ def read_store(folder: Path, shards: int) -> tuple[dict[int, Parts], dict[int, P
             "select coalesce(min(worker_frontier), max(resume_epoch)) from exs left join fronts using (ex_num) "
             "where ex_num = (select max(ex_num) from exs)"
         ).fetchone()
-        rows = {(step, key): pickle.loads(kept) for step, key, kept, _ in store.execute(LATEST, (epoch,)) if kept}
+        rows = {(step, key): read_plain(kept) for step, key, kept, _ in store.execute(LATEST, (epoch,)) if kept}
     parts = {shard: _parts(rows, SHARD_STEPS, engine_key(shard)) for shard in range(shards)}
     places = {shard: rows.get((JOURNAL, str(shard)), (0, "")) for shard in range(shards)}
     for shard, found in parts.items():

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from seawall.connectors.bus import Bus, open_bus
@@ -16,6 +17,7 @@ from seawall.ops.migration_mark import check_mark
 from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.dsse import Signer
 from seawall.schemas.errors import UsageError
+from seawall.schemas.evidence.keyset import Role
 
 log = logging.getLogger("seawall")
 RECOVERY = "recovery"
@@ -25,8 +27,15 @@ WARN_DAYS = 14
 STARTED_S = 5.0  # until a broker knows its topics again
 
 
-def prepare(configuration: Configuration) -> Bus:
+def prepare(configuration: Configuration, dataflows: Collection[str] = ("risk", "seal")) -> Bus:
     """Make what a first run needs: in ``dev`` the topics of a cluster and the key; return the bus.
+
+    Parameters
+    ----------
+    configuration
+        Of the run.
+    dataflows
+        What this process runs: a key is wanted where it signs, the signer's by ``risk``, the sealer's by ``seal``.
 
     Raises
     ------
@@ -39,21 +48,34 @@ def prepare(configuration: Configuration) -> Bus:
     bus.provide(topic_partitions(configuration), make=configuration.environment == "dev")
     if configuration.environment == "prod" and configuration.key_set is None:
         raise UsageError("keys of prod are vouched for: set [keys] set and set_sha256; see seawall keys propose --help")
-    signer = _prepare_key(configuration, configuration.signer, PUBLIC, bool(bus.topics()))
-    sealer = _prepare_key(configuration, configuration.sealer, SEALERS, bool(bus.partitions("checkpoints")))
+    signers: list[tuple[Signer | None, Role]] = [
+        (_prepare_key(configuration, configuration.signer, PUBLIC, bool(bus.topics()), "risk" in dataflows), "issuer"),
+        (
+            _prepare_key(
+                configuration, configuration.sealer, SEALERS, bool(bus.partitions("checkpoints")), "seal" in dataflows
+            ),
+            "sealer",
+        ),
+    ]
     if configuration.key_set is not None:
         key_set, now_us = read_key_sets(configuration)[-1], time.time_ns() // 1000
-        check_signer(signer, key_set, configuration.environment, now_us)
-        check_signer(sealer, key_set, configuration.environment, now_us, "sealer")
+        for signer, role in signers:
+            if signer is not None:
+                check_signer(signer, key_set, configuration.environment, now_us, role)
         days = (key_set.document.exp_us - now_us) // DAY_US
         if days < WARN_DAYS:
             log.warning("key set version %d expires in %d days; publish the next one", key_set.version, days)
     return bus
 
 
-def _prepare_key(configuration: Configuration, signer: str, public: str, used: bool) -> Signer:
-    """Open a signer once, to refuse early; make the key of a first development run."""
+def _prepare_key(configuration: Configuration, signer: str, public: str, used: bool, signs: bool) -> Signer | None:
+    """Open a signer once, to refuse early; make the key of a first development run.
+
+    None where this process does not sign with it and need not make it.
+    """
     key = key_path(signer, configuration.directory)
+    if not signs and (configuration.environment != "dev" or used or key is None):
+        return None
     if key is not None and not key.exists() and not key.is_symlink():
         if configuration.environment != "dev":
             raise UsageError(f"the key {key} does not exist; keys of {configuration.environment} are never made here")

@@ -74,7 +74,7 @@ def run(
     wanted = tuple(only) or DATAFLOWS
     if replica is not None:
         _check_replica(configuration, wanted)
-    bus = prepare(configuration)
+    bus = prepare(configuration, wanted)
     stop, threads = Stop(), list[threading.Thread]()
     if replica is not None:
         replica = replica._replace(stopped=stop.event.is_set, overdue=stop.overdue)

@@ -29,6 +29,7 @@ RUN_FILE = "run.toml"
 SHARDS_MAX = 4096
 SOURCES_MAX = 400  # each slice carries a position per source
 CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
+TOML_BYTES_MAX = 1024 * 1024  # of a file
 ENVIRONMENTS = ("dev", "test", "prod")
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
 OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
@@ -411,7 +412,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         Absent, unreadable or no TOML; in one line.
     """
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        with path.open("rb") as file:
+            content = file.read(TOML_BYTES_MAX + 1)
+        if len(content) > TOML_BYTES_MAX:
+            raise UsageError(f"{path} has more than {TOML_BYTES_MAX} bytes; split it, or name another file")
+        return tomllib.loads(content.decode())
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist; name an existing file") from None
     except OSError as error:

@@ -107,6 +107,17 @@ def test_no_container_may_more_than_it_needs(overlay: tuple[str, list[Json]]) ->
     )
 
 
+def test_a_pod_holds_the_key_with_which_it_signs_and_no_other(overlay: tuple[str, list[Json]]) -> None:
+    held = {}
+    for name, one in of_kind(overlay[1], "StatefulSet", "Deployment").items():
+        volumes = {volume["name"]: volume for volume in one["spec"]["template"]["spec"]["volumes"]}
+        found = volumes.get("secret", {}).get("secret", {"items": []})
+        held[name.removeprefix("seawall-")] = [item["path"] for item in found["items"]]
+        mounts = [{mount["name"] for mount in container["volumeMounts"]} for container in containers(one)]
+        assert [("secret" in names) for names in mounts] == [bool(found["items"]), False]
+    assert held == {"risk": ["signer.pem"], "seal": ["sealer.pem"], "market": [], "sequence": [], "console": []}
+
+
 def test_nobody_reaches_a_port_that_is_not_named_and_the_cluster_port_of_the_engine_is_none(
     overlay: tuple[str, list[Json]],
 ) -> None:
