@@ -33,6 +33,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from seawall.operators.core.market.rules import Bands, once
+from seawall.ops.lab.backtest.book import holders
 from seawall.ops.rehearsal import Rehearsal, Result, World
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.markets import MarketTerms
@@ -186,31 +187,16 @@ def path(found: Bars, step_s: int) -> Iterator[tuple[int, float]]:
 
 def clients(data: Path, coins: list[str]) -> dict[str, tuple[float, dict[str, float]]]:
     """Return, by account, what it paid in and its positions' notionals by coin, scaled to the book."""
-    folder = data / "hyperliquid_accounts_2023"
-    paid: dict[str, float] = defaultdict(float)
-    with gzip.open(folder / "non_mm_ledger_updates.csv.gz", "rt") as lines:
-        for row in csv.DictReader(lines):
-            paid[row["user"]] += max(float(row["delta_usd"]), 0.0)
-    held: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    most: dict[str, tuple[float, dict[str, float]]] = {}
-    with gzip.open(folder / "non_mm_trades.csv.gz", "rt") as lines:
-        for row in sorted(csv.DictReader(lines), key=lambda row: row["time"]):
-            sign = 1 if row["side"] == "Bid" else -1
-            held[row["user"]][row["coin"]] += sign * float(row["sz"]) * float(row["px"])
-            gross = sum(map(abs, held[row["user"]].values()))
-            if gross > most.get(row["user"], (0.0, {}))[0]:
-                most[row["user"]] = (gross, dict(held[row["user"]]))
-    largest = sorted((user for user in most if paid[user] > 0), key=lambda user: (-most[user][0], user))[:CLIENTS]
-    scale = BOOK / sum(most[user][0] for user in largest)
+    largest = holders(data / "hyperliquid_accounts_2023")[:CLIENTS]
+    scale = BOOK / sum(one.gross for one in largest)
     others = [coin for coin in coins if coin not in ("BTC", "ETH")] or coins
     found = {}
-    for number, user in enumerate(largest):
-        gross, positions = most[user]
+    for number, one in enumerate(largest):
         mapped: dict[str, float] = defaultdict(float)
-        for place, (coin, notional) in enumerate(sorted(positions.items())):
+        for place, (coin, notional) in enumerate(sorted(one.notionals.items())):
             mapped[coin if coin in coins else others[(number + place) % len(others)]] += notional * scale
-        leverage = min(max(gross / paid[user], LEVERAGE_MIN), LEVERAGE_MAX)
-        found[f"client-{number:02}/main"] = (gross * scale / leverage, dict(mapped))
+        leverage = min(max(one.gross / one.paid, LEVERAGE_MIN), LEVERAGE_MAX)
+        found[f"client-{number:02}/main"] = (one.gross * scale / leverage, dict(mapped))
     return found
 
 

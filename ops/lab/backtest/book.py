@@ -29,6 +29,15 @@ class Client(NamedTuple):
     notionals: dict[str, float]
 
 
+class Holder(NamedTuple):
+    """An account of the export: what it paid in, and the notionals of its positions when they were largest."""
+
+    user: str
+    paid: float
+    gross: float
+    notionals: dict[str, float]
+
+
 def clients(folder: Path, coins: list[str], terms: Mapping[str, Any]) -> list[Client]:
     """Return the clients of a book, largest first.
 
@@ -41,41 +50,39 @@ def clients(folder: Path, coins: list[str], terms: Mapping[str, Any]) -> list[Cl
     terms
         The plan's ``[book]``.
     """
-    paid: dict[str, float] = defaultdict(float)
-    for row in read_rows(folder / LEDGER, LEDGER_COLUMNS):
-        paid[row.values["user"]] += max(float(row.values["delta_usd"]), 0.0)
-    most = _largest(folder / TRADES)
-    chosen = sorted((user for user in most if paid[user] > 0), key=lambda user: (-most[user][0], user))
-    chosen = chosen[: terms["clients"]]
+    known = holders(folder)
+    chosen = known[: terms["clients"]]
     if not chosen or not coins:
         raise UsageError(f"[book] accounts: {folder} has no account that paid in and traded, or the history no coin")
-    scale = terms["notional"] / sum(most[user][0] for user in chosen)
-    taken = {coin for _, held in most.values() for coin in held}
+    scale = terms["notional"] / sum(one.gross for one in chosen)
+    taken = {coin for one in known for coin in one.notionals}
     others = [coin for coin in coins if coin not in taken] or coins
     found = []
-    for number, user in enumerate(chosen):
-        gross, held = most[user]
+    for number, one in enumerate(chosen):
         mapped: dict[str, float] = defaultdict(float)
-        for place, (coin, notional) in enumerate(sorted(held.items())):
+        for place, (coin, notional) in enumerate(sorted(one.notionals.items())):
             mapped[coin if coin in coins else others[(number + place) % len(others)]] += notional * scale
-        leverage = min(max(gross / paid[user], LEVERAGE_MIN), terms["leverage_max"])
-        found.append(Client(f"client-{number:03}/main", gross * scale / leverage, dict(mapped)))
+        leverage = min(max(one.gross / one.paid, LEVERAGE_MIN), terms["leverage_max"])
+        found.append(Client(f"client-{number:03}/main", one.gross * scale / leverage, dict(mapped)))
     return found
 
 
-def _largest(trades: Path) -> dict[str, tuple[float, dict[str, float]]]:
-    """Return of each user the largest gross notional and the positions then, at the prices paid."""
+def holders(folder: Path) -> list[Holder]:
+    """Return the accounts of the export that paid in and traded, those that held most first."""
+    paid: dict[str, float] = defaultdict(float)
+    for row in read_rows(folder / LEDGER, LEDGER_COLUMNS):
+        paid[row.values["user"]] += max(float(row.values["delta_usd"]), 0.0)
     held: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    most: dict[str, tuple[float, dict[str, float]]] = {}
-    for row in sorted(read_rows(trades, TRADE_COLUMNS), key=lambda row: row.time_us):
+    most: dict[str, Holder] = {}
+    for row in sorted(read_rows(folder / TRADES, TRADE_COLUMNS), key=lambda row: row.time_us):
         found = row.values
-        mine = held[found["user"]]
+        user, mine = found["user"], held[found["user"]]
         sign = 1 if SIDES[found["side"]] == "buy" else -1
         mine[found["coin"]] += sign * float(found["sz"]) * float(found["px"])
         gross = sum(map(abs, mine.values()))
-        if gross > most.get(found["user"], (0.0, {}))[0]:
-            most[found["user"]] = (gross, dict(mine))
-    return most
+        if gross > (most[user].gross if user in most else 0.0):
+            most[user] = Holder(user, paid[user], gross, dict(mine))
+    return sorted((one for one in most.values() if one.paid > 0), key=lambda one: (-one.gross, one.user))
 
 
 def reference(book: list[Client], hedged_at: str) -> Iterator[Json]:
