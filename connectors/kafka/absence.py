@@ -49,6 +49,7 @@ class Absence:
             self._answered_at = None
             return False
         if all(partition < found.get(name, 0) for name, partition in self._places):
+            self._lasted_s, self._answered_at = 0.0, None
             return True
         self._lasted_s += now - self._answered_at if self._answered_at is not None else 0.0
         self._answered_at = now
