@@ -7,6 +7,7 @@ is a file, whose first line names it in a comment. What a page leaves running is
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_MAX = 280.0
 ANYTHING = "…"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"(?:#|//) (\S+)\n")
 END = "END_OF_THE_FILE"
+TOOLS = ("curl", "jq", "openssl", "pgrep", "xxd")  # what pages use beyond a shell, and not every machine has
 
 
 class Block(NamedTuple):
@@ -43,6 +47,9 @@ def blocks(page: Path) -> list[Block]:
 def follow(pages: Iterable[Path], folder: Path, env: Mapping[str, str]) -> None:
     """Follow pages one after the other in one shell; fail where a block fails or shows something else."""
     steps = [block for page in pages for block in blocks(page)]
+    for tool in TOOLS:
+        if shutil.which(tool) is None and any(re.search(rf"\b{tool}\b", step.text) for step in steps):
+            pytest.skip(f"the pages use {tool}, which is not here")
     shown = folder / "shown"
     shown.mkdir(parents=True)
     (folder / "steps.sh").write_text(_script(steps, shown))
