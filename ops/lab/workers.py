@@ -1,8 +1,10 @@
 """Long work in processes, with bars that show how far each is and how long it will take."""
 
+import gc
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from types import TracebackType
@@ -116,3 +118,14 @@ def given_up() -> bool:
 def _begin(shared: Any, ended: Any) -> None:
     global _reached, _ended
     _reached, _ended = shared, ended
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    gc.freeze()  # as in a live run: what is loaded stays, and the rows of a slice are no cycles to look for
+    gc.set_threshold(100_000, 50, 50)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that asked for its work is gone, even by a kill: nobody takes the result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
