@@ -135,6 +135,9 @@ def revoke(
     run: Annotated[
         Path | None, typer.Option("--run", help="The run whose logs it signed: it counts as far as sealed.")
     ] = None,
+    unsealed: Annotated[
+        bool, typer.Option("--unsealed", help="It counts as far as that run was audited: it is stopped, and replayed.")
+    ] = False,
     after: Annotated[
         list[str] | None, typer.Option("--after", help="ORIGIN=SIZE: it counts for these records.")
     ] = None,
@@ -144,12 +147,14 @@ def revoke(
 ) -> None:
     """Draft a key set in which a key is revoked at positions of logs: what was sealed before stays good.
 
+    The last second of a live run that was stopped is not sealed. Where `seawall replay` gave the same, add --unsealed.
+
     Example: seawall keys revoke keys/sets KAsfVtU --run ./run --epoch-floor risk/desk=2
     """
     from seawall.ops import ceremony
 
     draft = ceremony.begin(folder, "", _now_us(), days)
-    draft.revoke(kid, {**(_sealed(run) if run is not None else {}), **_numbers(after or [])})
+    draft.revoke(kid, {**(_signed(run, unsealed) if run is not None else {}), **_numbers(after or [])})
     draft.document["epoch_floor"] |= _numbers(epoch_floor or [])
     _propose(folder, draft, dry_run)
     if not epoch_floor:
@@ -264,15 +269,22 @@ def _numbers(texts: list[str]) -> dict[str, int]:
     return found
 
 
-def _sealed(run: Path) -> dict[str, int]:
-    """Return how many records of each log of a run are sealed."""
+def _signed(run: Path, unsealed: bool) -> dict[str, int]:
+    """Return how many records of each log of a run are sealed; with ``unsealed`` how many stand.
+
+    The last second of a live run is sealed when the next one is, so what stands may be more.
+    """
     from seawall.connectors.bus import open_bus
     from seawall.connectors.logs import last_checkpoint
+    from seawall.operators.core.sealing import origin_of
     from seawall.schemas.configuration import where as find
 
     configuration = find(run)
-    bus = open_bus(configuration.bus, configuration.directory)
-    found = [last_checkpoint(bus, partition)[1] for partition in range(configuration.shards + 1)]
+    bus, partitions = open_bus(configuration.bus, configuration.directory), range(configuration.shards + 1)
+    if unsealed:
+        names = [origin_of(configuration.issuer, configuration.environment, partition) for partition in partitions]
+        return {name: bus.end("audit", partition) for partition, name in enumerate(names)}
+    found = [last_checkpoint(bus, partition)[1] for partition in partitions]
     return {checkpoint.origin: checkpoint.size for checkpoint in found if checkpoint is not None}
 
 
