@@ -133,8 +133,9 @@ def test_what_people_released_is_no_longer_in_force_in_the_signed_state() -> Non
         encode(command(kind, seq, target="account:a")) for seq, kind in enumerate(("HALT_TRADING", "REINSTATE"), 1)
     )
     desired._apply(halt)
-    assert [one["type"] for one in desired._target("account:a", NOW_US)["in_force"]] == ["HALT_TRADING"]
+    state = json.loads(desired._target("account:a", NOW_US).value)
+    assert [one["type"] for one in state["in_force"]] == ["HALT_TRADING"]
     desired._apply(release)
-    state = desired._target("account:a", NOW_US)
+    state = json.loads(desired._target("account:a", NOW_US).value)
     assert (state["in_force"], state["seq"]) == ([], 2)
     assert desired.step(Told(0, 1, False, [])) == []

@@ -36,6 +36,7 @@ FULL_EVERY_US = 60_000_000
 STATE_EXPIRES_US = 2 * FULL_EVERY_US  # who begins to listen between two full ones still accepts the one before
 HEARTBEAT_EXPIRES_US = 5_000_000
 ACTION_IN_FORCE_US = 3_600_000_000
+FOREVER_US = 1 << 63
 TARGETS_MAX = 256  # of one document: each takes up to 600 bytes, and subscribers refuse more than 256 KiB
 IN_FORCE_MAX = 2 * TARGETS_MAX  # commands of one document
 RELEASE = "REINSTATE"  # signed by people; only what they released is no longer in force
@@ -54,16 +55,25 @@ class Told(NamedTuple):
     commands: list[bytes]
 
 
-def _pages(targets: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+class _Said(NamedTuple):
+    """A target as documents say it: its JSON, how many commands that holds, and from when until when it is so."""
+
+    value: bytes
+    held: int
+    from_us: int
+    until_us: int
+
+
+def _pages(targets: list[_Said]) -> list[list[orjson.Fragment]]:
     """Return targets as they are told together: no document above the bounds on targets and commands."""
-    pages: list[list[dict[str, Any]]] = []
+    pages: list[list[orjson.Fragment]] = []
     held = 0
     for target in targets:
-        held += len(target["in_force"])
+        held += target.held
         if not pages or len(pages[-1]) == TARGETS_MAX or held > IN_FORCE_MAX:
             pages.append([])
-            held = len(target["in_force"])
-        pages[-1].append(target)
+            held = target.held
+        pages[-1].append(orjson.Fragment(target.value))
     return pages
 
 
@@ -98,6 +108,7 @@ class DesiredState:
         self._passed_us: list[int] = []  # by shard: the last second that it has told the end of
         self._waiting: list[Planned] = []
         self._targets: dict[str, dict[str, Any]] = {}  # target -> its last command, and those in force by slot
+        self._said: dict[str, _Said] = {}  # a full document repeats most of the one before
         self._full_as_of_us = -1
         self._sha256: str | None = None
 
@@ -168,6 +179,7 @@ class DesiredState:
         command = msgspec.json.decode(value, type=_Command)
         name = f"{command.target['scope']}:{command.target['id']}"
         state = self._targets.setdefault(name, {"in_force": {}})
+        self._said.pop(name, None)
         place = {"epoch": command.epoch, "seq": command.seq, "id": command.id}
         state |= {"target": command.target, **place}
         entry = {**place, "type": command.type, "action": command.action, "iat_us": command.iat_us}
@@ -181,14 +193,23 @@ class DesiredState:
             state["in_force"][slot] = entry
         return name
 
-    def _target(self, name: str, now_us: int) -> dict[str, Any]:
-        state = self._targets[name]
-        in_force = [
-            {key: item for key, item in entry.items() if key != "iat_us"}
-            for slot, entry in state["in_force"].items()
-            if slot == "mode" or entry["type"] in SETTINGS or now_us - entry["iat_us"] < ACTION_IN_FORCE_US
-        ]
-        return {**{key: state[key] for key in ("target", "epoch", "seq", "id")}, "in_force": in_force}
+    def _target(self, name: str, now_us: int) -> _Said:
+        said = self._said.get(name)
+        if said is None or not said.from_us <= now_us < said.until_us:
+            said = self._said[name] = self._say(self._targets[name], now_us)
+        return said
+
+    def _say(self, state: dict[str, Any], now_us: int) -> _Said:
+        """Say a target; what is asked for is told for an hour, so until the first of those hours is over."""
+        in_force, until_us = [], FOREVER_US
+        for slot, entry in state["in_force"].items():
+            if slot != "mode" and entry["type"] not in SETTINGS:
+                if now_us - entry["iat_us"] >= ACTION_IN_FORCE_US:
+                    continue
+                until_us = min(until_us, entry["iat_us"] + ACTION_IN_FORCE_US)
+            in_force.append({key: item for key, item in entry.items() if key != "iat_us"})
+        target = {**{key: state[key] for key in ("target", "epoch", "seq", "id")}, "in_force": in_force}
+        return _Said(orjson.dumps(target), len(in_force), now_us, until_us)
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes; between two epochs of the engine no plan waits."""

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 POLL_S = 0.25
 _reached: Any = None  # of a worker process: how far each place is
-_ended: Any = None  # of a worker process: whether another job failed
+_ended: Any = None  # of a worker process: the number of the last run of which a job failed
+_run = 0  # of a worker process: the number of the run that its job is of
 
 
 class Job(NamedTuple):
@@ -43,7 +44,7 @@ class Workers:
         context = multiprocessing.get_context("spawn")  # a fork would copy threads of the caller that hold locks
         self._shared = context.Array("d", places_max)
         self.processes = processes or os.cpu_count() or 1
-        self._ended = context.Event()
+        self._ended, self._number = context.Value("q", 0), 0
         self._pool = ProcessPoolExecutor(self.processes, context, _begin, (self._shared, self._ended))
 
     def __enter__(self) -> "Workers":
@@ -61,10 +62,10 @@ class Workers:
         ``together`` names one bar over all of them, where there are too many for a bar each.
         """
         listed = list(jobs)
-        self._ended.clear()
+        self._number += 1
         for place, job in enumerate(listed):
             self._shared[place] = job.first
-        futures = [self._pool.submit(job.call, place, *job.arguments) for place, job in enumerate(listed)]
+        futures = [self._pool.submit(_call, self._number, place, job) for place, job in enumerate(listed)]
         with bars() as shown:
             if together:
                 tasks = [shown.add_task(together, total=len(listed))]
@@ -78,7 +79,7 @@ class Workers:
         while open_:
             done, open_ = wait(open_, POLL_S, FIRST_EXCEPTION)
             if any(future.exception() is not None for future in done):
-                self._ended.set()
+                self._ended.value = self._number
                 for future in open_:
                     future.cancel()
                 return
@@ -112,7 +113,13 @@ def teller(place: int) -> Callable[[float], None]:
 def given_up() -> bool:
     """Tell a job whether nobody waits for it any more: another one failed, or the process that asked for it is gone."""
     parent = multiprocessing.parent_process()
-    return (_ended is not None and _ended.is_set()) or (parent is not None and not parent.is_alive())
+    return (_ended is not None and _ended.value >= _run) or (parent is not None and not parent.is_alive())
+
+
+def _call(run: int, place: int, job: Job) -> Any:
+    global _run  # noqa: PLW0603 - of this process, which has one job at a time
+    _run = run
+    return job.call(place, *job.arguments)
 
 
 def _begin(shared: Any, ended: Any) -> None:
