@@ -109,7 +109,7 @@ def test_the_highest_rung_holds_a_setting_is_replaced_and_an_action_is_over_afte
 def test_a_full_document_from_memory_says_what_a_restored_state_says_while_hours_end() -> None:
     state = DesiredState()
     second(state, 0, command("HALT_TRADING", "account:a", 1), command("CALL_MARGIN", "account:b", 1))
-    for seq, at in enumerate((61, 1800, 3590, 3601, 3700, 5401), 1):
+    for seq, at in enumerate((61, 1800, 3540, 3601, 3700, 5401), 1):
         twin = DesiredState.restore(state.snapshot())
         asked = [command("CANCEL_ORDERS", "account:a", 2, iat_us=at * SECOND)] if at == 1800 else []
         said = second(state, seq, *asked, as_of_us=at * SECOND)
