@@ -1,10 +1,8 @@
 """Hot replicas on live topics: who is killed or hangs is replaced; nothing is missing, nothing twice."""
 
 import json
-import random
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from seawall.schemas.records import Record
 from seawall_testing import kafka_live
 from seawall_testing.desk import account, instrument, lines
 from seawall_testing.kafka import Broker
+from seawall_testing.live_desk import EmbeddedFeed
 from seawall_testing.memory_bus import MemoryBus
 from seawall_testing.ran import write_configuration
 from seawall_testing.runs import CLI, seawall
@@ -44,30 +43,6 @@ class Process:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-
-
-class EmbeddedFeed(kafka_live.Feed):
-    """The same records, on the embedded bus."""
-
-    def __init__(self, bus: Bus, per_second: int) -> None:
-        threading.Thread.__init__(self, name="feed")
-        self._fills, self._prices = TOPICS
-        self._per_second, self._rng = per_second, random.Random(1)
-        self._writer = bus.writer([(topic, part) for topic in TOPICS for part in range(kafka_live.PARTITIONS)])
-        self._done = threading.Event()
-        self.sent, self.bad, self.failed = [], 0, []
-
-    def run(self) -> None:
-        number = 0
-        while not self._done.wait(0.05):
-            for _ in range(max(1, self._per_second // 20)):
-                number += 1
-                self._send(number)
-            self._writer.flush()
-        self._writer.close()
-
-    def _produce(self, topic: str, value: bytes, partition: int) -> None:
-        self._writer.append(topic, partition, "", value, {})
 
 
 def until(what: Callable[[], bool], *processes: Process) -> None:
@@ -101,7 +76,7 @@ def embedded(tmp_path: Path) -> Iterator[tuple[Path, Bus, EmbeddedFeed]]:
     path.write_text(path.read_text().replace("[inputs]\n", f"[inputs]\ntopics = {json.dumps(TOPICS)}\n"))
     assert seawall("keys", "new", path.parent / "keys/dev.pem").returncode in (0, 2)
     bus = open_bus("sqlite:seawall.db", path.parent)
-    feed = EmbeddedFeed(bus, per_second=100)
+    feed = EmbeddedFeed(bus, TOPICS, per_second=100)
     feed.start()
     yield path, bus, feed
     feed.finish()
