@@ -268,3 +268,8 @@ def test_an_encrypted_key_signs_a_run_and_never_stands_in_the_clear(tmp_path: Pa
     word.write_text("short\n")
     weak = seawall("keys", "new", "keys/weak.pem", "--passphrase-file", "word", cwd=tmp_path / "run")
     assert (weak.returncode, "openssl rand" in weak.stderr) == (2, True)
+
+
+def test_unsealed_records_are_those_of_a_run_that_is_named(ceremony: Path) -> None:
+    done = seawall("keys", "revoke", ceremony / "sets", "kid", "--unsealed")
+    assert (done.returncode, "name the run with --run" in done.stderr) == (2, True)

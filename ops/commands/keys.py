@@ -153,6 +153,8 @@ def revoke(
     """
     from seawall.ops import ceremony
 
+    if unsealed and run is None:
+        raise UsageError("--unsealed says how far a run counts; name the run with --run")
     draft = ceremony.begin(folder, "", _now_us(), days)
     draft.revoke(kid, {**(_signed(run, unsealed) if run is not None else {}), **_numbers(after or [])})
     draft.document["epoch_floor"] |= _numbers(epoch_floor or [])
