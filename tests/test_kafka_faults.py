@@ -20,7 +20,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from test_kafka_bus import append, bus_url, opened
 from test_kafka_kills import Running
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.kafka import provision
 from seawall.connectors.kafka.address import parse_address
 from seawall.connectors.kafka.clients import Clients
@@ -109,24 +109,64 @@ def until_journaled(url: str, folder: Path, records: int) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(600)
-def test_the_death_of_a_leader_among_three_brokers_loses_nothing(wanted: tuple[Path, Contents], tmp_path: Path) -> None:
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Cluster]:
+    """Three brokers, to be harmed."""
     require_broker()
     cluster = Cluster(tmp_path / "cluster", brokers=3)
     try:
         cluster.start()
-        url = f"kafka://{cluster.address()}/three"
-        path = on_kafka(wanted[0], tmp_path / "run", url)
-        running = Running(path, [])
-        until_journaled(url, path.parent, 50)
-        topics = AdminClient({"bootstrap.servers": cluster.address()}).list_topics(timeout=20).topics
-        assert {len(part.replicas) for part in topics["three.journal"].partitions.values()} == {3}
-        cluster.kill(topics["three.journal"].partitions[0].leader)
-        assert running.wait(200) == 0, running.said()
-        assert differences(contents(path.parent, url=url), wanted[1]) == []
-        assert seawall("verify", path).returncode == 0
+        yield cluster
     finally:
-        cluster.stop()
+        cluster.kill_all()
+
+
+def kill_leader(cluster: Cluster, topic: str) -> None:
+    """Kill the broker that leads the first partition of a topic that all three have."""
+    parts = AdminClient({"bootstrap.servers": cluster.address()}).list_topics(timeout=20).topics[topic].partitions
+    assert {len(part.replicas) for part in parts.values()} == {3}
+    cluster.kill(parts[0].leader)
+
+
+@pytest.mark.timeout(600)
+def test_the_death_of_a_leader_among_three_brokers_loses_nothing(
+    wanted: tuple[Path, Contents], three: Cluster, tmp_path: Path
+) -> None:
+    url = f"kafka://{three.address()}/three"
+    path = on_kafka(wanted[0], tmp_path / "run", url)
+    running = Running(path, [])
+    try:
+        until_journaled(url, path.parent, 50)
+        kill_leader(three, "three.journal")
+        assert running.wait(200) == 0, running.said()
+    finally:
+        running.kill()
+    assert differences(contents(path.parent, url=url), wanted[1]) == []
+    assert seawall("verify", path).returncode == 0
+
+
+@pytest.mark.timeout(600)
+def test_who_asked_a_leader_that_died_what_is_settled_hears_it_from_the_next(three: Cluster, tmp_path: Path) -> None:
+    """A reader has two clients, and each knows leaders for itself: both have to look for the new one."""
+    bus = open_bus(f"kafka://{three.address()}/asked", tmp_path)
+    bus.provide({"journal": 1}, make=True)
+    writer = bus.writer([("journal", 0)])
+    append(writer, "journal", 0, 3)
+    writer.flush()
+    until_settled(bus)
+    kill_leader(three, "asked.journal")
+    until_settled(bus)
+    assert len(bus.read("journal", 0, 0)) == 3
+    writer.close()
+    bus.close()
+
+
+def until_settled(bus: Bus) -> None:
+    """Wait far less than the five minutes after which a client looks for leaders by itself."""
+    deadline = time.monotonic() + 60
+    while not bus.is_settled("journal", 0):
+        assert time.monotonic() < deadline
+    assert time.monotonic() < deadline
 
 
 def test_a_topic_that_was_deleted_is_named_and_a_new_one_is_filled_again(

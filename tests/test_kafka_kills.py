@@ -48,8 +48,9 @@ class Running:
             return None
 
     def kill(self) -> None:
-        """Kill every process of the run with -9."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        """Kill every process of the run with -9, where any is left."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def kill_one(self, rng: random.Random) -> None:

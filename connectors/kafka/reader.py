@@ -8,8 +8,6 @@
 
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -36,7 +34,6 @@ MOVING = (
 )
 MOVING_S = 0.1
 Place = tuple[str, int]
-T = TypeVar("T")
 
 
 class Reader:
@@ -99,18 +96,15 @@ class Reader:
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """Return the cluster's first offset and the one after all that is committed."""
-        place = TopicPartition(self._clients.address.topic(topic), partition)
         with self._lock:
-            return self._patiently(lambda: self._client().get_watermark_offsets(place, timeout=ASK_S), topic, partition)
+            return self._bounds(self._client(), topic, partition)
 
     def is_settled(self, topic: str, partition: int) -> bool:
         """Tell whether no transaction is under way: readers of committed records see all that was written."""
-        place = TopicPartition(self._clients.address.topic(topic), partition)
         with self._lock:
             if self._written is None:
                 self._written = self._clients.consumer(WAIT_MS, committed=False)
-            ask = self._written.get_watermark_offsets
-            high = self._patiently(lambda: ask(place, timeout=ASK_S), topic, partition)[1]
+            high = self._bounds(self._written, topic, partition)[1]
             return self.bounds(topic, partition)[1] >= high
 
     def partitions(self, topic: str | None = None) -> dict[str, int]:
@@ -172,18 +166,19 @@ class Reader:
             cursor.ended = False
         return True
 
-    def _patiently(self, ask: Callable[[], T], topic: str, partition: int) -> T:
-        """Ask again while a partition moves from one leader to another, or the cluster does not know of it yet."""
-        deadline, absence = self._deadline(), Absence([(self._clients.address.topic(topic), partition)])
+    def _bounds(self, client: Consumer, topic: str, partition: int) -> tuple[int, int]:
+        """Return the bounds that a client sees, where need be once it knows the leader or the topic again."""
+        place = TopicPartition(self._clients.address.topic(topic), partition)
+        deadline, absence = self._deadline(), Absence([(place.topic, partition)])
         while True:
             try:
-                return ask()
+                return client.get_watermark_offsets(place, timeout=ASK_S)
             except KafkaException as error:
                 code = error.args[0].code()
                 if code not in (*MOVING, *UNKNOWN) or absence.is_final or time.monotonic() > deadline:
-                    raise self._clients.failed(f"{topic}/{partition} cannot be read", error, self._consumer) from error
+                    raise self._clients.failed(f"{topic}/{partition} cannot be read", error, client) from error
                 time.sleep(MOVING_S)
-                absence.is_over(self._client())  # renews what the client knows of leaders as well
+                absence.is_over(client)  # renews what this client knows of leaders: each has it for itself
 
     def _deadline(self) -> float:
         return time.monotonic() + self._clients.address.terms.outage_s

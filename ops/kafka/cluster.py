@@ -136,6 +136,11 @@ class Cluster:
         """Return the process id of each broker that was started."""
         return {node: process.pid for node, process in self._processes.items()}
 
+    def kill_all(self) -> None:
+        """Kill all brokers with -9: the last of three waits half a minute for the others where it is asked to stop."""
+        for node in list(self._processes):
+            self.kill(node)
+
     def _signal(self, node: int, number: signal.Signals) -> None:
         process = self._processes.pop(node, None)
         if process is None:
