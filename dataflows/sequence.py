@@ -149,7 +149,7 @@ class Sequencer:
         try:
             while not stop.is_set() and self.step():
                 if self._idle:
-                    stop.wait(IDLE_SECONDS)
+                    stop.wait(self._rest_s())
             self._flush()
         finally:
             self.close()
@@ -276,14 +276,15 @@ class Sequencer:
 
         1. Poll every partition but those that are far ahead of another one, or memory would hold all of what waits.
            One that gave a full batch may have more: nothing after its last record is cut yet.
-        2. What lies before the cut goes in, in order of (effective time, source, offset).
+        2. What is older than stragglers are waited for goes in, in order of (effective time, source, offset): at the
+           end of an interval only its last records are left to take.
         3. When all partitions are caught up, the clock cuts, even in silence.
         """
         self._discover()
         now = self._clock()
         slice_us = self._configuration.slice_ms * 1000
-        due = (now - self._configuration.wait_ms * 1000) // slice_us * slice_us
-        limit, self._idle = due, True
+        limit, self._idle = now - self._configuration.wait_ms * 1000, True
+        due = limit // slice_us * slice_us
         for source, pending in zip(self._topics, self._pending, strict=True):
             if len(pending) >= PENDING_MAX and pending[-1][0] > self._limit_us:
                 limit = min(limit, pending[-1][0])
@@ -294,13 +295,21 @@ class Sequencer:
             if source.full and (pending or source.high_us != NO_TIME):
                 limit = min(limit, pending[-1][0] if pending else source.high_us)
         self._limit_us = limit
-        self._take(limit)
-        if limit == due and due > self._cut_us:
+        self._take(min(limit, due))
+        if limit >= due > self._cut_us:
             self._slicer.cut(due, now)
             self._cut_us = due
+        else:
+            self._take(limit)
         self._append()
         if self._unflushed:
             self._flush()
+
+    def _rest_s(self) -> float:
+        """Return how long to wait where nothing arrived: at most until the next interval is to be cut."""
+        due_us = self._cut_us + (self._configuration.slice_ms + self._configuration.wait_ms) * 1000
+        left_s = (due_us - self._clock()) / 1e6
+        return left_s if 0 < left_s < IDLE_SECONDS else IDLE_SECONDS
 
     def _take(self, limit_us: int) -> None:
         taken: list[Item] = []

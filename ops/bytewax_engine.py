@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
 log = logging.getLogger("seawall")
-EPOCH = timedelta(seconds=1)
 
 
 @dataclass
@@ -79,6 +78,13 @@ def run_risk(
     run_engine(configuration, store_of(configuration, replica).name, make, workers, totals, addresses, process)
 
 
+def spare_collector() -> None:
+    """Let the garbage collector look seldom: what is loaded stays, and the rows of a slice are no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
 def run_engine(
     configuration: Configuration,
     store: str,
@@ -95,9 +101,7 @@ def run_engine(
 
     recovery = open_recovery(configuration.directory / store)
     flow = make()
-    gc.collect()
-    gc.freeze()  # what is loaded stays; and the rows of a slice are no cycles to look for
-    gc.set_threshold(100_000, 50, 50)
+    spare_collector()
     before = time.process_time() - time.thread_time()
     own = time.thread_time()
     try:
@@ -106,7 +110,7 @@ def run_engine(
             workers_per_process=workers,
             process_id=process if addresses else None,
             addresses=list(addresses) or None,
-            epoch_interval=EPOCH,
+            epoch_interval=timedelta(seconds=configuration.snapshot_s),
             recovery_config=recovery,
         )
     except BaseException as error:

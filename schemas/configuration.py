@@ -29,6 +29,7 @@ RUN_FILE = "run.toml"
 SHARDS_MAX = 4096
 SOURCES_MAX = 400  # each slice carries a position per source
 CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
+STUCK_SNAPSHOTS_MIN = 2  # a dataflow that wrote its state late once is not stuck
 TOML_BYTES_MAX = 1024 * 1024  # of a file
 ENVIRONMENTS = ("dev", "test", "prod")
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
@@ -58,6 +59,7 @@ _TOP: Table = {
     "fill_memory": Field("integer", 100_000, number_in(0, 10_000_000)),
     "crypto_regime": Field("text", "osfi", one_of("osfi", "basel")),
     "epoch": Field("integer", 1, number_in(1, 1_000_000)),
+    "snapshot_s": Field("number", 1, number_in(0.1, 3600)),
     "inputs": Field("table", {}),
     "limits": Field("table", {}),
     "mitigation": Field("table", {}),
@@ -117,6 +119,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Mapping files of foreign sources (``connectors/feeds``), by what the journal calls the file, or by topic.
     epoch
         Which commands are ours: raised after a key was stolen, together with the key set's ``epoch_floor``.
+    snapshot_s
+        How often ``market`` and ``risk`` write their state: what a crash makes them compute again at most.
     limits, playbook
         What the files say, defaults filled in.
     response
@@ -154,6 +158,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     fill_memory: int
     crypto_regime: str
     epoch: int
+    snapshot_s: float
     events: tuple[str, ...]
     sources: tuple[str, ...]
     topics: tuple[str, ...]
@@ -193,6 +198,11 @@ def load_configuration(path: str | Path) -> Configuration:
     _check_limits_source(limits, keys, top["environment"], path.name)
     market = read_market(top.pop("market"), top["slice_ms"], path.name)
     health = read_health(top.pop("health"), path.name)
+    if health.stuck_s < STUCK_SNAPSHOTS_MIN * top["snapshot_s"]:
+        raise UsageError(
+            f"{path.name}: health.stuck_s is {health.stuck_s:g} and snapshot_s {top['snapshot_s']:g}: a run that is "
+            f"well would count as stuck; set it to {STUCK_SNAPSHOTS_MIN * top['snapshot_s']:g} at least"
+        )
     directory = path.absolute().parent
     top["bus"] = _bus(top["bus"], top.pop("kafka"), path)
     limits_file = directory / limits["file"] if limits["file"] else None

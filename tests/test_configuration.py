@@ -99,6 +99,13 @@ def test_a_mistake_in_the_configuration_is_named(tmp_path: Path, old: str, new: 
     assert names in told
 
 
+def test_a_run_that_writes_its_state_more_seldom_than_it_counts_as_stuck_is_refused(tmp_path: Path) -> None:
+    desk = DESK.replace("shards = 4", "shards = 4\nsnapshot_s = 20")
+    assert load_configuration(write(tmp_path, desk=desk.replace("snapshot_s = 20", "snapshot_s = 10"))).snapshot_s == 10
+    told = refusal(write(tmp_path, desk=desk))
+    assert "health.stuck_s is 30 and snapshot_s 20" in told and "set it to 40 at least" in told
+
+
 @pytest.mark.parametrize(
     ("old", "new", "nearest"),
     [

@@ -25,7 +25,8 @@ def append(writer: Writer, topic: str, partition: int, count: int, size: int = 2
     for _ in range(count):
         number = writer.end(topic, partition)
         headers = {"seawall-id": f"{partition}-{number}-0", "seawall-n": str(number)}
-        writer.append(topic, partition, f"key-{number}", b"%d" % number + b"." * size, headers)
+        value = b"%d" % number + random.Random(number).randbytes(size)  # which compression leaves as large
+        writer.append(topic, partition, f"key-{number}", value, headers)
 
 
 def test_records_stand_where_the_embedded_bus_has_them_whatever_transactions_they_came_in(

@@ -195,7 +195,7 @@ def test_the_configuration_table_names_every_key_and_its_default(tmp_path: Path)
     rows = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert rows.keys() == {
         "bus", "environment", "issuer", "shards", "slice_ms", "reporting_currency", "exposure_change_min",
-        "mark_max_age_s", "fill_memory", "crypto_regime", "epoch",
+        "mark_max_age_s", "fill_memory", "crypto_regime", "epoch", "snapshot_s",
     }  # fmt: skip
     for name, text in rows.items():
         assert getattr(defaults, name) == (text.strip('"') if text.startswith('"') else float(text.replace("_", "")))

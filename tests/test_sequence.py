@@ -504,6 +504,29 @@ def test_live_events_are_cut_by_the_clock_after_the_wait(tmp_path: Path) -> None
     assert got.sources["fills/0"] == [1, 0, T0 + 205 * MS]
 
 
+def test_live_records_are_taken_once_stragglers_were_waited_for_and_only_the_last_are_left_at_the_cut(
+    tmp_path: Path,
+) -> None:
+    """Two sources, the second 40 ms behind: what it says is put before what the first said later."""
+    live, taken = Live(tmp_path, T0), list[int]()
+    live.until(T0 + 200 * MS)
+    for at in range(10):
+        live.send(mark(live.now, str(100 + at), "BTC-PERP"), fill(live.now, f"f{at}"))
+        late = live.now - 40 * MS
+        live.send(fill(late, f"l{at}"), mark(late, "1", "BTC-PERP"), partition=1)
+        live.until(live.now + 10 * MS)
+        taken.append(live.sequencer.events)
+    before = [f"l{at}" for at in range(4)]  # of the interval before, which was cut 50 ms after its end
+    assert [s.fills.id for s in slices(live.bus, A) if s.fills] == [before]
+    assert taken[-1] - taken[0] > 20  # most of the open interval is in
+    live.until(T0 + 400 * MS)
+    got = [s for s in slices(live.bus, A) if s.fills]
+    within = ["f0", "l4", "f1", "l5", "f2", "l6", "f3", "l7", "f4", "l8", "f5", "l9", "f6", "f7", "f8", "f9"]
+    assert [s.fills.id for s in got if s.fills] == [before, within]
+    assert sum(s.late for s in got) == 0
+    assert [s.marks.price for s in got if s.marks] == [[1.0], [109.0]]
+
+
 def test_a_partition_that_lags_makes_the_others_wait_on_the_bus_and_not_in_memory(tmp_path: Path) -> None:
     live, count, ahead = Live(tmp_path, T0), 14_000, [0]
     live.send(*(fill(T0 + n * MS, f"slow-{n}") for n in range(count)))

@@ -109,6 +109,7 @@ class Clients:
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": 0,
+            "compression.type": "lz4",
             "transaction.timeout.ms": outage_ms,
             "message.timeout.ms": outage_ms,
             "queue.buffering.max.messages": 100_000,

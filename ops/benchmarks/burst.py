@@ -1,8 +1,9 @@
 """A burst on Kafka: ten seconds at twice the rate of the soak, then silence. When do commands come, when is all done?
 
-    python ops/benchmarks/burst.py [--rate 40000] [--seconds 10] [--processes 2] [--json]
+    python ops/benchmarks/burst.py [--rate 40000] [--warm-s 30] [--seconds 10] [--processes 4] [--json]
 
-RATE fills a second and as many marks go in (the soak sends 20,000 of each), from a producer that stops after SECONDS.
+RATE fills a second and as many marks go in (the soak sends 20,000 of each) after WARM_S at half of it: the burst comes
+to a desk that runs. The producer stops after SECONDS. Rate and latency are of the burst alone.
 Four times a second an account trades so much that its hard limit calls for SUSPEND: from the fill's time of event until
 a subscriber of ``commands`` has the command is the latency. The lag is gone when every record is journaled and every
 slice is decided on. Exits with 1 where a fill is lost or repeated, a command is missing, the slowest took over 5 s, or
@@ -37,7 +38,7 @@ class Desk:
 
     def __init__(self, folder, arguments):
         self.shards = arguments.shards
-        self.cluster = Cluster(folder / "cluster")
+        self.cluster = Cluster(folder / "cluster", jvm=soak.JVM)
         self.run = self.sender = self.commands = None
         self.cluster.start()
         self.address = self.cluster.address()
@@ -45,8 +46,9 @@ class Desk:
         topics = [NewTopic(topic, soak.PARTITIONS, 1) for topic in ("soak-fills", "soak-marks")]
         for made in admin.create_topics(topics).values():
             made.result(30)
-        self.run = soak.Run(soak.write_desk(folder, self.address, arguments), arguments.processes)
+        self.run = soak.Run(soak.write_desk(folder, self.address, arguments))
         self.bus = open_bus(f"kafka://{self.address}/soak", folder)
+        self.run.start(arguments.processes, self.bus)
         self.inputs = soak.Inputs(self.address, self.bus, self.shards)
 
     def until_ready(self):
@@ -68,14 +70,14 @@ class Desk:
         """Return how many records are sent and not journaled yet."""
         return self.inputs.sent() - sum(self.inputs.positions().values())
 
-    def send(self, rate, seconds):
+    def send(self, rate, seconds, warm_s):
         """Start the producer, in a process of its own."""
-        options = ["--send", self.address, "--seconds", str(seconds), "--rate", str(rate)]
-        self.sender = subprocess.Popen([sys.executable, soak.__file__, *options])
+        options = ["--send", self.address, "--seconds", str(seconds), "--rate", str(rate), "--warm-s", str(warm_s)]
+        self.sender = subprocess.Popen([*soak.NICE, sys.executable, soak.__file__, *options])
 
     def pids(self):
         """Return the processes by part."""
-        return {"run": self.run.pids(), "broker": list(self.cluster.pids().values()), "sender": [self.sender.pid]}
+        return {**self.run.pids(), "broker": list(self.cluster.pids().values()), "sender": [self.sender.pid]}
 
     def close(self):
         """End everything that was started."""
@@ -106,20 +108,21 @@ def follow(desk):
     return most, gone, processor
 
 
-def figures(desk, most, gone, processor):
+def figures(arguments, desk, most, gone, processor):
     """Return what was sent, lost and repeated, the lag, and how late the commands came."""
     sent, stamps = desk.inputs.fills(desk.inputs.positions())
-    found, lasted = soak.journaled(desk.bus, desk.shards), (max(stamps.values()) - min(stamps.values())) / 1e6
+    found, burst = soak.journaled(desk.bus, desk.shards), max(stamps.values()) - arguments.seconds * 1_000_000
     deadline = time.monotonic() + GIVE_UP_S
     while not stamps.keys() <= desk.commands.came.keys() and time.monotonic() < deadline:
         time.sleep(LOOK_S)
-    late = sorted((desk.commands.came[name] - at) / 1e6 for name, at in stamps.items() if name in desk.commands.came)
+    came = [(at, (desk.commands.came[name] - at) / 1e6) for name, at in stamps.items() if name in desk.commands.came]
+    late = sorted(lasted for at, lasted in came if at > burst)
     return {
-        "records_per_s": round(desk.inputs.sent() / lasted),
-        "fills": len(sent),
-        "lost": len(set(sent) - set(found)),
-        "repeated": len(found) - len(set(found)),
-        "commands_missing": len(stamps) - len(late),
+        "records_per_s": round((desk.inputs.sent() - arguments.warm_s * arguments.rate) / arguments.seconds),
+        "fills": sent.total(),
+        "lost": sent.without(found),
+        "repeated": found.total() - found.distinct(),
+        "commands_missing": len(stamps) - len(came),
         "latency_s": {"median": round(late[len(late) // 2], 3), "most": round(late[-1], 3)},
         "lag_most": most,
         "lag_gone_s": round(gone, 1),
@@ -139,17 +142,18 @@ def main():
     parser.add_argument("--rate", type=int, default=40_000, help="fills a second; as many marks beside them")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--slice-ms", type=int, default=100)
-    parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--wait-ms", type=int, default=5)
-    parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--warm-s", type=int, default=30)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--wait-ms", type=int, default=2)
+    parser.add_argument("--processes", type=int, choices=tuple(soak.PARTS), default=4)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         desk = Desk(Path(name), arguments)
         try:
             desk.until_ready()
-            desk.send(arguments.rate, arguments.seconds)
-            found = figures(desk, *follow(desk))
+            desk.send(arguments.rate, arguments.seconds, arguments.warm_s)
+            found = figures(arguments, desk, *follow(desk))
             found["exit"], found["dataflow_s"] = desk.run.stop()
         finally:
             desk.close()

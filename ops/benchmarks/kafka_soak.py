@@ -1,7 +1,7 @@
 """A live run on a real broker at a steady rate: loss, memory, lag, latency from a fill to its signed command, and cost.
 
-    python ops/benchmarks/kafka_soak.py [--seconds 120 | --minutes 30] [--rate 20000] [--slice-ms 100] [--shards 4]
-        [--wait-ms 5] [--processes 1|2|4] [--json]
+    python ops/benchmarks/kafka_soak.py [--seconds 120 | --minutes 30] [--rate 20000] [--slice-ms 100] [--shards 1]
+        [--wait-ms 2] [--processes 1|2|4] [--json]
 
 A process of its own sends RATE fills and RATE marks a second, and four times a second a fill of an account of its own
 that breaks a limit at once. Broker, sender, subscriber and the run share this machine; its load is in the figures.
@@ -9,17 +9,20 @@ that breaks a limit at once. Broker, sender, subscriber and the run share this m
 - Loss: every fill before the positions that the last slices state is in the journal once. This holds as well where the
   machine is too slow for the rate: then the rate that was journaled is told.
 - Latency: from that fill's stamp until a subscriber that reads committed records has the signed command; of probes
-  after the first ten seconds.
+  after the first WARM_S seconds, in which the broker's machine compiles; its stages are told from the slice that has
+  the fill: end of the interval, cut, journal, command, arrival, each since the fill.
 - Lag is how many input records are not journaled yet; memory is that of the run's processes, and cost their processor
   time for each journaled record, after the first ten seconds.
 
 ``--processes 2`` runs ``market`` and ``sequence`` in one process, ``risk`` and ``seal`` in another; 4 gives each
-dataflow its own. The broker's Java machine compiles as it does in production, which costs processor time in the first
-minute; tests have one that starts faster and runs slower.
+dataflow its own, and ``market``, ``seal`` and the sender, for which no command waits, give way (``nice -n 5``). The
+broker's Java machine compiles as it does in production, which costs processor time in the first minute; tests have one
+that starts faster and runs slower.
 """
 
 import argparse
 import json
+import math
 import os
 import random
 import re
@@ -40,7 +43,7 @@ from seawall.connectors.bus import open_bus
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.slices import decode_slice
 
-WARM_S, EVERY_S, DRAIN_S, READY_S, QUIET_S = 10, 10, 120, 120, 5
+WARM_S, EVERY_S, DRAIN_S, READY_S, QUIET_S = 30, 10, 120, 120, 5
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ACCOUNTS, INSTRUMENTS, PROBES_PER_S, PARTITIONS = 2_000, 100, 4, 2
 PARTS = {
@@ -49,7 +52,11 @@ PARTS = {
     4: {"sequence": ("sequence",), "market": ("market",), "risk": ("risk",), "seal": ("seal",)},
 }
 JVM = ("-Xmx1g", "-XX:TieredStopAtLevel=4")
-LINGER_MS = 10
+LINGER_MS = 5
+YIELDING = ("market", "seal")
+STAGES = ("end", "cut", "journal", "command", "arrival")
+NICE = ("nice", "-n", "5")
+SNAPSHOT_S = 10
 FILL_ID = re.compile(rb'"fill_id": ?"([fp][0-9]+)"')
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
 LIMITS = """[[limit]]
@@ -67,7 +74,7 @@ commands = [ { kind = "SUSPEND", target = "account" } ]
 
 def write_desk(folder, address, arguments):
     """Write reference records, limits, playbook and configuration; return the configuration's path."""
-    probes = (arguments.seconds + 5) * PROBES_PER_S
+    probes = (arguments.seconds + arguments.warm_s + 5) * PROBES_PER_S
     names = [f"acct-{n}" for n in range(ACCOUNTS)] + [f"probe-{n}" for n in range(probes)]
     usual = {"kind": "perpetual", "quote": "USD", "settlement": "USD", "quantity_increment": "0.001"}
     margins = {"initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"}
@@ -82,7 +89,7 @@ def write_desk(folder, address, arguments):
     (folder / "playbook.toml").write_text(PLAYBOOK)
     (folder / "desk.toml").write_text(
         f'bus = "kafka://{address}/soak"\nslice_ms = {arguments.slice_ms}\nshards = {arguments.shards}\n'
-        "exposure_change_min = 0.05\n"
+        f"exposure_change_min = 0.05\nsnapshot_s = {SNAPSHOT_S}\n"
         f'[inputs]\nevents = ["reference.jsonl"]\nwait_ms = {arguments.wait_ms}\n'
         'topics = ["soak-fills", "soak-marks"]\n'
         '[limits]\nfile = "limits.toml"\n[mitigation]\nplaybook = "playbook.toml"\n'
@@ -90,8 +97,8 @@ def write_desk(folder, address, arguments):
     return folder / "desk.toml"
 
 
-def send(address, rate, seconds):
-    """Send fills and marks at a steady rate; probes beside them. Runs in a process of its own."""
+def send(address, rate, seconds, warm_s):
+    """Send fills and marks at a steady rate, before at half of it; probes beside. Runs in a process of its own."""
     settings = {
         "enable.idempotence": True,
         "linger.ms": LINGER_MS,
@@ -100,8 +107,11 @@ def send(address, rate, seconds):
     }
     producer = Producer({"bootstrap.servers": address, **settings})
     rng, number, began, probe = random.Random(1), 0, time.monotonic(), 0
+    seconds += warm_s
+    probes_at = sorted(rng.uniform(0, seconds) for _ in range(int(seconds * PROBES_PER_S)))  # at any moment of a slice
     while (passed := time.monotonic() - began) < seconds:
-        for n in range(number, int(passed * rate)):
+        due = int((passed - min(passed, warm_s) / 2) * rate)
+        for n in range(number, due):
             now, side = time.time_ns() // 1000, "buy" if rng.random() < 0.5 else "sell"
             instrument = rng.randrange(INSTRUMENTS)
             fill = (
@@ -115,8 +125,8 @@ def send(address, rate, seconds):
             )
             producer.produce("soak-fills", fill, partition=n % PARTITIONS)
             producer.produce("soak-marks", mark, partition=n % PARTITIONS)
-        number = int(passed * rate)
-        while probe < passed * PROBES_PER_S:
+        number = due
+        while probe < len(probes_at) and probes_at[probe] < passed:
             now = time.time_ns() // 1000
             fill = {"type": "fill", "event_time_us": now, "fill_id": f"p{probe}", "account": f"probe-{probe}"}
             fill |= {"instrument": "I0-PERP", "side": "buy", "quantity": "10000000", "price": "100"}
@@ -135,7 +145,7 @@ class Commands(threading.Thread):
         settings = {"bootstrap.servers": address, "group.id": "soak", "isolation.level": "read_committed"}
         self._consumer = Consumer({**settings, "auto.offset.reset": "earliest", "log_level": 0})
         self._consumer.assign([TopicPartition("soak.commands", partition, 0) for partition in range(shards + 1)])
-        self.came = {}
+        self.came, self.made = {}, {}
 
     def run(self):
         while True:
@@ -143,6 +153,7 @@ class Commands(threading.Thread):
             if message is not None and message.error() is None:
                 target = json.loads(message.value())["target"]["id"]
                 self.came.setdefault(target, time.time_ns() // 1000)
+                self.made.setdefault(target, message.timestamp()[1] * 1000)
 
 
 class Counts:
@@ -161,7 +172,7 @@ class Counts:
         return sum(int(found.sum(dtype=np.int64)) for found in self._of.values())
 
     def distinct(self):
-        return sum(np.count_nonzero(found) for found in self._of.values())
+        return int(sum(np.count_nonzero(found) for found in self._of.values()))
 
     def without(self, other):
         """Return how many were met here and not there."""
@@ -181,6 +192,19 @@ class Inputs:
     def sent(self):
         return sum(self._reader.get_watermark_offsets(place, timeout=20)[1] for place in self.places)
 
+    def cuts(self):
+        """Return by account of a probe when its slice ended, was cut, and was given to the broker."""
+        reader, found = self._eager(), {}
+        for shard in range(self._shards):
+            reader.assign([TopicPartition("soak.journal", shard, 0)])
+            for message in self._messages(reader):
+                piece = decode_slice(message.value())
+                at = piece.as_of_us, piece.cut_us, message.timestamp()[1] * 1000
+                names = piece.fills.id if piece.fills is not None else ()
+                found |= {f"probe-{name[1:]}": at for name in names if name[0] == "p"}
+        reader.close()
+        return found
+
     def positions(self):
         """Return the next offset of each partition, by the last slices."""
         found = {}
@@ -193,26 +217,28 @@ class Inputs:
 
     def fills(self, positions):
         """Return how many fills stand before some positions, counted by number, and when each probe was sent."""
-        reader = Consumer({**self._settings, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
-        sent, stamps = Counts(), {}
+        reader, sent, stamps = self._eager(), Counts(), {}
         for partition in range(PARTITIONS):
             reader.assign([TopicPartition("soak-fills", partition, 0)])
-            for value in self._values(reader, positions[f"soak-fills/{partition}"]):
-                name = FILL_ID.search(value)[1].decode()
+            for message in self._messages(reader, positions[f"soak-fills/{partition}"]):
+                name = FILL_ID.search(message.value())[1].decode()
                 sent.add(name)
                 if name[0] == "p":
-                    fill = json.loads(value)
+                    fill = json.loads(message.value())
                     stamps[fill["account"]] = fill["event_time_us"]
         reader.close()
         return sent, stamps
 
+    def _eager(self):
+        return Consumer({**self._settings, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
+
     @staticmethod
-    def _values(reader, end):
+    def _messages(reader, end=math.inf):
         while True:
             for message in reader.consume(10_000, 1):
                 if message.error() or message.offset() >= end:
                     return
-                yield message.value()
+                yield message
 
 
 class Run:
@@ -226,6 +252,7 @@ class Run:
         for name, dataflows in PARTS[processes].items():
             options = [text for dataflow in dataflows for text in ("--only", dataflow)]
             command = [*CLI, "run", str(self._path), "--json", *options]
+            command = [*NICE, *command] if name in YIELDING else command
             self._processes[name] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors)
             self._await_journal(bus)  # the first makes topics and keys, and begins the journal
 
@@ -325,6 +352,10 @@ def figures(arguments, rows, inputs, bus, commands):
     found = journaled(bus, arguments.shards)
     warm = min(stamps.values(), default=0) + WARM_S * 1_000_000
     late = sorted((commands.came[n] - at) / 1000 for n, at in stamps.items() if n in commands.came and at > warm)
+    cuts = inputs.cuts()
+    stages = [(*cuts[n], commands.made[n], commands.came[n], at) for n, at in stamps.items() if n in commands.came]
+    stages = np.array([stage for stage in stages if stage[-1] > warm]).reshape(-1, len(STAGES) + 1)
+    stages = (stages[:, :-1] - stages[:, -1:]) / 1000
     took = rows[-1]["s"] - rows[0]["s"]
     steady = rows[-1]["journaled"] - rows[0]["journaled"]
     cost = {n: rows[-1]["processor_s"][n] - rows[0]["processor_s"][n] for n in rows[0]["processor_s"]}
@@ -340,6 +371,11 @@ def figures(arguments, rows, inputs, bus, commands):
         "mib": [round(row["mib"]) for row in rows],
         "latency_ms": {
             f"p{p}": round(late[min(len(late) - 1, int(len(late) * p / 100))]) for p in (50, 99, 99.9) if late
+        },
+        "stages_ms": {
+            f"p{p}": dict(zip(STAGES, np.percentile(stages, p, axis=0).round().tolist(), strict=True))
+            for p in (50, 99)
+            if len(stages)
         },
         "us_per_record": {name: round(value / steady * 1e6, 1) for name, value in cost.items()},
         "load": os.getloadavg()[0],
@@ -361,7 +397,7 @@ def soak(folder, arguments):
         commands, inputs = Commands(address, arguments.shards), Inputs(address, bus, arguments.shards)
         commands.start()
         options = ["--send", address, "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
-        sender = subprocess.Popen([sys.executable, __file__, *options])
+        sender = subprocess.Popen([*NICE, sys.executable, __file__, *options])
         pids = {**run.pids(), "broker": list(cluster.pids().values()), "sender": [sender.pid]}
         rows = watch(run, inputs, pids, arguments.seconds)
         sender.wait(120)
@@ -382,15 +418,16 @@ def main():
     parser.add_argument("--minutes", type=int, help="instead of seconds")
     parser.add_argument("--rate", type=int, default=20_000)
     parser.add_argument("--slice-ms", type=int, default=100)
-    parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--wait-ms", type=int, default=5, help="of the sequencer for stragglers, after a slice's end")
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--wait-ms", type=int, default=2, help="of the sequencer for stragglers, after a slice's end")
     parser.add_argument("--processes", type=int, choices=tuple(PARTS), default=1)
     parser.add_argument("--json", action="store_true", help="print all figures as one object")
     parser.add_argument("--send", help=argparse.SUPPRESS)
+    parser.add_argument("--warm-s", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.seconds = 60 * arguments.minutes if arguments.minutes else arguments.seconds
     if arguments.send:
-        send(arguments.send, arguments.rate, arguments.seconds)
+        send(arguments.send, arguments.rate, arguments.seconds, arguments.warm_s)
         return
     with tempfile.TemporaryDirectory() as name:
         found = soak(Path(name), arguments)
