@@ -50,8 +50,8 @@ class KafkaTerms(msgspec.Struct, frozen=True, kw_only=True):
     sasl, username, password
         Authentication by name; with OAUTHBEARER instead ``token_url``, ``client_id``, ``client_secret``, ``scope``.
     outage_s
-        How long a writer waits for a cluster that does not answer before the run stops; at most 900, because no
-        cluster takes longer transactions by default.
+        How long a run waits for a cluster that answered before and no longer does, until it stops; at most 900, because
+        no cluster takes longer transactions by default.
     replication, min_insync_replicas
         Of topics made by ``seawall topics create``; 0: three and two where there are three brokers.
     retention_hours

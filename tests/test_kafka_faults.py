@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -101,6 +102,47 @@ def test_a_broker_that_is_down_in_the_middle_is_waited_for_and_nothing_is_lost(
     cluster.start()
     assert running.wait(200) == 0, running.said()
     assert differences(contents(path.parent, url=url), wanted[1]) == []
+
+
+HURRIED = """
+from seawall.connectors.kafka import listing
+from seawall.ops.cli import main
+
+listing.CALL_S = 1.0
+main()
+"""
+
+
+@pytest.mark.timeout(600)
+def test_who_follows_new_partitions_waits_for_a_broker_that_is_down_for_longer_than_one_question_may_take(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """A question takes 30 s where a cluster does not answer, here a second, and the outage is several of them."""
+    cluster, url = broker.own(), broker.url("waits")
+    path = kafka_live.write_live(tmp_path / "run", url)
+    feed, running = kafka_live.Feed(url, per_second=50), Running(path, [], [sys.executable, "-c", HURRIED])
+    feed.start()
+    try:
+        until_journaled(url, path.parent, 40)
+        cluster.kill()
+        time.sleep(OUTAGE_S)
+        cluster.start()
+        feed.finish()
+        until_all(url, path.parent, feed)
+        assert running.stop() == 0, running.said()
+    finally:
+        running.kill()
+        feed.finish()
+    found = kafka_live.journaled_fills(url, path.parent)
+    assert set(found) == set(feed.sent) and set(found.values()) == {1}
+
+
+def until_all(url: str, folder: Path, feed: kafka_live.Feed) -> None:
+    """Wait until every fill of a feed is journaled."""
+    deadline = time.monotonic() + 120
+    while kafka_live.journaled_fills(url, folder).total() < len(feed.sent):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def until_journaled(url: str, folder: Path, records: int) -> None:

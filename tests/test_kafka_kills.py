@@ -32,12 +32,12 @@ BEHIND_MAX = 40  # slices: a clean stop decides on them
 
 
 class Running:
-    """A run in a process group of its own, to be killed."""
+    """A run in a process group of its own, to be killed; ``program`` stands for the command line."""
 
-    def __init__(self, path: Path, options: list[str]) -> None:
+    def __init__(self, path: Path, options: list[str], program: list[str] = CLI) -> None:
         self.options = options
         self.errors = path.with_suffix(".err").open("ab+")
-        command = [*CLI, "run", str(path), *options]
+        command = [*program, "run", str(path), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.errors, start_new_session=True)
 
     def wait(self, timeout_s: float) -> int | None:

@@ -9,30 +9,19 @@
 import threading
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from seawall.connectors.kafka.absence import UNKNOWN, Absence
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.kafka.cursor import Cursor, wait_for
+from seawall.connectors.kafka.listing import MOVING, MOVING_S, Listing
 from seawall.schemas.errors import Gap
 from seawall.schemas.records import Stored
 
 WAIT_MS = 1  # one connection answers in turn: whatever is asked after a fetch at the end of a partition waits for it
-CALL_S = 30.0
 ASK_S = 3.0  # a leader that died is asked until then; a new one is only looked for afterwards
 NEAR = 500  # records closer than this are read past
-MOVING = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.OFFSET_NOT_AVAILABLE,
-    KafkaError._TRANSPORT,
-    KafkaError._TIMED_OUT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._DESTROY_BROKER,  # the client lets go of a broker that has died, and what was asked of it with it
-)
-MOVING_S = 0.1
 Place = tuple[str, int]
 
 
@@ -50,7 +39,7 @@ class Reader:
         self._consumer: Consumer | None = None
         self._written: Consumer | None = None  # sees what is not committed too
         self._cursor: Cursor | None = None
-        self._seen: set[str] = set()  # names on the cluster of topics that were asked for and had partitions
+        self._listing = Listing(clients)
         self._known: dict[Place, tuple[int, int]] = {}  # number of a record to come, and an offset not after it
         self._lock = threading.RLock()
 
@@ -110,40 +99,13 @@ class Reader:
     def partitions(self, topic: str | None = None) -> dict[str, int]:
         """Return how many partitions each topic has, or one of them, by its name on the cluster.
 
-        What had some is looked for again for a while: a broker that has just started may not know of it yet.
-
         Raises
         ------
         BusError
             It does not answer, refuses, or the one that is asked for was deleted.
         """
         with self._lock:
-            deadline, found = self._deadline(), self._listed(topic)
-            lost = (self._seen if topic is None else self._seen & {topic}) - found.keys()
-            absence = Absence((name, 0) for name in lost)
-            while lost and not absence.is_final and time.monotonic() < deadline:
-                time.sleep(MOVING_S)
-                if absence.is_over(self._client()):
-                    found, lost = self._listed(topic), set()
-            self._seen -= lost
-            if topic in lost:
-                gone = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-                raise self._clients.failed(f"the topic {topic} cannot be read", gone)
-            if topic in found:
-                self._seen.add(topic)
-            return found
-
-    def _listed(self, topic: str | None) -> dict[str, int]:
-        """Return how many partitions each topic has by what the cluster says now."""
-        call_s = min(CALL_S, self._clients.address.terms.outage_s)
-        try:
-            found = self._client().list_topics(topic, timeout=call_s).topics
-        except KafkaException as error:
-            raise self._clients.failed("topics cannot be listed", error, self._consumer) from error
-        for one in found.values():
-            if one.error is not None and one.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise self._clients.failed(f"the topic {one.topic} cannot be read", one.error)
-        return {name: len(one.partitions) for name, one in found.items() if one.error is None}
+            return self._listing.partitions(self._client(), topic)
 
     def close(self) -> None:
         """Let go of the consumer."""
