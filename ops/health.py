@@ -22,12 +22,13 @@ import msgspec
 
 from seawall.connectors.appending import decided as decided_slices
 from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.replica import Replica
 from seawall.ops.frontier import Frontier
+from seawall.ops.preparing import MARKET_RECOVERY, store_of
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
 from seawall.schemas.slices import decode_slice
 
-STORES = {"risk": "recovery", "market": "recovery-market"}
 STORE = "part-0.sqlite3"
 JOURNAL, AUDIT = "the journal", "the audit"
 GROWING_MIN = 100  # records in a window: less than that comes and goes
@@ -89,6 +90,8 @@ class Monitor(threading.Thread):
         Tells that the run is stopping: then nothing more is asked of it.
     clock
         Seconds.
+    replica
+        What this process is where several run the same: its epochs are in a store of its own.
 
     Attributes
     ----------
@@ -103,6 +106,7 @@ class Monitor(threading.Thread):
         threads: list[threading.Thread],
         stopped: Callable[[], bool],
         clock: Clock = time.monotonic,
+        replica: Replica | None = None,
     ) -> None:
         super().__init__(name="health", daemon=True)
         self._configuration, self._terms = configuration, configuration.health
@@ -111,7 +115,8 @@ class Monitor(threading.Thread):
         self._bus: Bus | None = None
         self._moving: dict[str, Moving] = {}
         self._lags: dict[tuple[str, str, int], Lag] = {}
-        self._frontiers: dict[str, Frontier] = {}
+        stores = {"risk": store_of(configuration, replica), "market": configuration.directory / MARKET_RECOVERY}
+        self._frontiers = {name: Frontier(stores[name] / STORE) for name in sorted(dataflows & stores.keys())}
         self._enough = threading.Event()
         self._looked_at: float | None = None
         self.stuck: list[str] = []
@@ -139,8 +144,8 @@ class Monitor(threading.Thread):
             self._look_at_bus(now)
         except (SeawallError, msgspec.MsgspecError) as error:
             stuck.append(f"the bus cannot be read: {error}")
-        for name in sorted(self._dataflows & STORES.keys()):
-            self._look_at_store(name, now)
+        for name, ask in self._frontiers.items():
+            self._look_at_store(name, ask, now)
         limit = self._terms.stuck_s
         stuck += [
             f"{name} has not moved for {now - one.since:.0f} s, more than {limit:g}"
@@ -194,9 +199,8 @@ class Monitor(threading.Thread):
                 position = taken.get(f"{topic}/{partition}", [0])[0]
                 self._lag("sequence", topic, partition, max(0, bus.end(topic, partition) - position), now)
 
-    def _look_at_store(self, name: str, now: float) -> None:
+    def _look_at_store(self, name: str, ask: Frontier, now: float) -> None:
         """Ask a recovery store how far its workers have come; one that is not there yet has nothing to move."""
-        ask = self._frontiers.setdefault(name, Frontier(self._configuration.directory / STORES[name] / STORE))
         found = ask()
         if found is not None:
             self._move(f"the epoch of {name}", found, now, idle=not self._live or self._stopped())

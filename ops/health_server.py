@@ -19,6 +19,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.replica import Replica
 from seawall.ops.health import Monitor
 from seawall.ops.metrics.collector import HostCollector, TopicCollector, WorkCollector
 from seawall.ops.metrics.tally import Tally
@@ -156,9 +157,13 @@ class Looking(threading.Thread):
 
 @contextlib.contextmanager
 def answering(
-    configuration: Configuration, dataflows: set[str], threads: list[threading.Thread], stopped: Callable[[], bool]
+    configuration: Configuration,
+    dataflows: set[str],
+    threads: list[threading.Thread],
+    stopped: Callable[[], bool],
+    replica: Replica | None = None,
 ) -> Iterator[None]:
-    """Answer while the block runs, where the configuration says so; ``threads`` may grow meanwhile.
+    """Answer while the block runs, where the configuration says so (parameters: `Monitor`; ``threads`` may grow).
 
     What is built inside the block counts its work.
     """
@@ -168,7 +173,7 @@ def answering(
     workers, looking = Workers(), Looking(configuration, dataflows)
     telemetry = Telemetry(bool(configuration.topics), workers.folder)
     collectors = WorkCollector(telemetry, workers), TopicCollector(looking.tally), HostCollector(configuration)
-    monitor = Monitor(configuration, dataflows, threads, stopped)
+    monitor = Monitor(configuration, dataflows, threads, stopped, replica=replica)
     server = HealthServer(configuration.health.listen, monitor, collectors, _tls(configuration))
     watch(telemetry)
     for part in (server, monitor, looking):

@@ -78,7 +78,7 @@ def run(
     stop, threads = Stop(), list[threading.Thread]()
     if replica is not None:
         replica = replica._replace(stopped=stop.event.is_set, overdue=stop.overdue)
-    with stop.on_signal(), answering(configuration, set(wanted), threads, stop.event.is_set):
+    with stop.on_signal(), answering(configuration, set(wanted), threads, stop.event.is_set, replica):
         return _run(configuration, bus, wanted, workers, processes, stop, threads, replica)
 
 

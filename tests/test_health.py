@@ -23,7 +23,7 @@ from seawall.schemas.errors import UsageError
 from seawall_testing.desk import Json, fill, lines
 from seawall_testing.kafka import Broker
 from seawall_testing.live import WAIT_S, Start, asked, send, starting, until, value_of, write_live
-from seawall_testing.runs import CLI, command
+from seawall_testing.runs import CLI, command, wait_for
 
 
 @pytest.fixture
@@ -68,13 +68,44 @@ def test_a_worker_process_that_stands_still_holds_up_the_epoch_and_is_noticed(tm
     until(path, "metrics", lambda _, text: "the epoch of risk" in text)
     worked = {"stage": "exposure"}  # in the worker processes, which hand their numbers over
     until(path, "metrics", lambda _, text: value_of(text, "seawall_stage_slices_total", **worked) > 0)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    worker = next(int(one) for one in children if b"seawall.ops.worker" in Path(f"/proc/{one}/cmdline").read_bytes())
+    worker = worker_of(process)
     os.kill(worker, signal.SIGSTOP)
     text = until(path, "live", lambda code, _: code == 503)
     assert "the epoch of risk has not moved" in text or "the audit has not moved" in text
     os.kill(worker, signal.SIGCONT)
     until(path, "live", lambda code, _: code == 200)
+
+
+def worker_of(process: "subprocess.Popen[bytes]") -> int:
+    """Return a worker process of a run."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return next(int(one) for one in children if b"seawall.ops.worker" in Path(f"/proc/{one}/cmdline").read_bytes())
+
+
+def test_a_stand_in_whose_epochs_stand_still_is_noticed_while_the_holder_goes_on(
+    tmp_path: Path, started: Start
+) -> None:
+    """Journal and audit move, because the holder writes them: only the stand-in's own store says that it is stuck."""
+    path = write_live(tmp_path)
+    holders = path.with_name("holder.toml")
+    holders.write_text(path.read_text().partition("[health]")[0])
+    started(holders, "--only", "sequence", "--only", "risk", "--replica", "holder")
+    until_decided(tmp_path)
+    process = started(path, "--only", "risk", "--replica", "other", "--processes", "2")
+    until(path, "ready", lambda code, _: code == 200)
+    until(path, "metrics", lambda _, text: "the epoch of risk" in text)
+    worker = worker_of(process)
+    os.kill(worker, signal.SIGSTOP)
+    until(path, "live", lambda code, text: code == 503 and "the epoch of risk has not moved for" in text)
+    os.kill(worker, signal.SIGCONT)
+    until(path, "live", lambda code, _: code == 200)
+
+
+def until_decided(folder: Path) -> None:
+    """Wait until the audit of a run has a record."""
+    bus = open_bus("sqlite:seawall.db", folder)
+    wait_for(lambda: bus.end("audit", 0) > 0, WAIT_S)
+    bus.close()
 
 
 def test_a_dataflow_that_is_behind_is_alive_but_not_ready_until_it_has_caught_up(
