@@ -1,14 +1,35 @@
-"""Does what was decided join what was journaled? Looked at before a live run cuts its next slice.
+"""Does a run go with what stands on its bus? Looked at before it writes anything.
+
+Every dataflow asks whether the journal was begun with its own configuration: one that only decides or seals would else
+put the key of one environment under the commands of another.
 
 A journal that lost its end, by a backup that was older than the other topics, would be cut anew: with live inputs in
 other places, under decisions that stand already. With bounded inputs the same slices come again, so nothing is refused.
-(A recovery store that stands behind another journal is the source's to tell, ``connectors/engine.py``.)
+(A recovery store that stands behind another journal is the source's to tell, ``connectors/journal_source.py``.)
 """
+
+import contextlib
+
+import msgspec
 
 from seawall.connectors.appending import decided
 from seawall.connectors.bus import Bus
-from seawall.schemas.configuration import Configuration
+from seawall.schemas.configuration import Configuration, check_unchanged
 from seawall.schemas.errors import Gap
+from seawall.schemas.slices import decode_slice
+
+
+def check_journal(bus: Bus, configuration: Configuration) -> None:
+    """Refuse a journal that was begun with another environment, issuer, number of shards, slice length or currency.
+
+    Raises
+    ------
+    UsageError
+        Names what differs. A first slice that retention took, or that is none, is left to those who need it.
+    """
+    for stored in bus.read("journal", 0, bus.start("journal", 0), 1):
+        with contextlib.suppress(msgspec.MsgspecError):
+            check_unchanged(configuration, decode_slice(stored.value).configuration or {})
 
 
 def check_joins(bus: Bus, configuration: Configuration) -> None:

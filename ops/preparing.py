@@ -13,6 +13,7 @@ from seawall.connectors.recovery import set_aside
 from seawall.connectors.replica import Replica
 from seawall.connectors.signers import check_signer, open_signer
 from seawall.connectors.topics import topic_partitions
+from seawall.ops.joins import check_journal
 from seawall.ops.migration_mark import check_mark
 from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.dsse import Signer
@@ -41,11 +42,12 @@ def prepare(configuration: Configuration, dataflows: Collection[str] = ("risk", 
     ------
     UsageError
         There is no key, and none may be made here: not ``dev``, or the topics have records already. Or a cluster has
-        no such topics, or with other partitions.
+        no such topics, or with other partitions. Or the journal was begun with another configuration.
     """
     check_mark(configuration)
     bus = open_bus(configuration.bus, configuration.directory)
     bus.provide(topic_partitions(configuration), make=configuration.environment == "dev")
+    check_journal(bus, configuration)
     if configuration.environment == "prod" and configuration.key_set is None:
         raise UsageError("keys of prod are vouched for: set [keys] set and set_sha256; see seawall keys propose --help")
     signers: list[tuple[Signer | None, Role]] = [

@@ -7,6 +7,7 @@ where a run lies.
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -276,6 +277,21 @@ def where(path: str | Path) -> Configuration:
     return load_configuration(path / RUN_FILE)
 
 
+def check_unchanged(configuration: Configuration, begun: Mapping[str, Any]) -> None:
+    """Refuse a configuration that is not that of a journal, by what the journal says; empty: nothing yet.
+
+    Raises
+    ------
+    UsageError
+        Names what may never change, its value here, and the one that the journal was begun with.
+    """
+    for name in UNCHANGEABLE if begun else ():
+        value = getattr(configuration, name)
+        if begun[name] != value:
+            text = f"{configuration.path.name}: {name} is {value!r} but the journal was begun with {begun[name]!r}"
+            raise UsageError(f"{text}; set it back or begin another journal")
+
+
 def journaled(
     configuration: Configuration, previous: dict[str, Any] | None, key_set: dict[str, Any] | None = None
 ) -> dict[str, Any] | None:
@@ -294,13 +310,8 @@ def journaled(
     body = {name: getattr(configuration, name) for name in (*UNCHANGEABLE, *HOT)}
     if configuration.forecasts["enabled"]:  # a journal without forecasts is that of a version without them
         body["forecasts"] = configuration.forecasts
-    for name in UNCHANGEABLE if previous is not None else ():
-        if previous is not None and previous[name] != body[name]:
-            raise UsageError(
-                f"{configuration.path.name}: {name} is {body[name]!r} but the journal was begun with "
-                f"{previous[name]!r}; set it back or begin another journal"
-            )
     last = previous or {}
+    check_unchanged(configuration, last)
     check_follows(last.get("code", ""))
     if configuration.epoch < last.get("epoch", 1):
         raise UsageError(
