@@ -117,9 +117,17 @@ def latest(folder: Path) -> KeySet | None:
 
 
 def begin(folder: Path, environment: str, now_us: int, days: int = DAYS) -> Draft:
-    """Return a draft of the version after the newest one; of a folder without any, of the first."""
+    """Return a draft of the version after the newest one; of a folder without any, of the first.
+
+    Raises
+    ------
+    UsageError
+        The folder holds no key set, or does not exist, and no environment is given to begin one for.
+    """
     current = latest(folder)
     if current is None:
+        if not environment:
+            raise UsageError(_nothing(folder, "key set"))
         document: dict[str, Any] = {"v": 1, "version": 1, "prev_sha256": None, "environment": environment, "keys": []}
         document |= {"thresholds": {"root": 2, "permissive": 2}, "epoch_floor": {}, "reset_seq": {}}
     else:
@@ -191,8 +199,8 @@ def read_proposal(folder: Path) -> tuple[bytes, list[Signature]]:
         value = base64.b64decode(content["payload"], validate=True)
         signatures = [Signature(one["keyid"], base64.b64decode(one["sig"])) for one in content["signatures"]]
         parse_keyset(value)
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder} holds no proposal; make one with: seawall keys propose {folder}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(_nothing(folder, "proposal")) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder / PROPOSAL} is no proposal ({error}); make it anew") from error
     return value, signatures
@@ -237,6 +245,15 @@ def changes(before: KeySet | None, after: KeySet) -> Iterable[str]:
     for name, get in fields:
         if before is None or get(before) != get(after):
             yield f"= {name} {json.dumps(get(after))}"
+
+
+def _nothing(folder: Path, what: str) -> str:
+    """Return what is wrong where something is not there, and what to do: with the folder, or with what it holds."""
+    if not folder.exists():
+        return f"the folder {folder} does not exist; name the one of the key sets, such as keys/sets"
+    if not folder.is_dir():
+        return f"{folder} is no folder; name the one of the key sets, such as keys/sets"
+    return f"{folder} holds no {what}; make one with: seawall keys propose {folder}"
 
 
 def _payload(envelope: bytes) -> KeySet:

@@ -21,7 +21,7 @@ from seawall.schemas.evidence.ordering import Outcome
 from seawall.schemas.evidence.rotation import RotationError, open_pinned
 from seawall_testing import crisis
 from seawall_testing.effects import Desk
-from seawall_testing.runs import contents, seawall
+from seawall_testing.runs import command, contents, seawall
 
 SINCE = ("--valid-from", "2023-01-01")  # the crisis plays in that year, and its clock is that of its events
 PEOPLE = ("ada", "bob", "cleo")
@@ -219,6 +219,30 @@ def test_a_key_whose_id_begins_with_a_dash_can_be_revoked(ceremony: Path) -> Non
 def test_a_beginning_of_no_key_is_said_to_be_that_and_not_an_option(ceremony: Path, beginning: str) -> None:
     refused = seawall("keys", "revoke", "sets", beginning, cwd=ceremony)
     assert (refused.returncode, f"{beginning!r}" in refused.stderr) == (2, True), refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lacking"),
+    [
+        (["revoke", "{}", "KAsfVtU"], "key set"),
+        (["sign", "{}", "--signer", "file:ada.pem", "--yes"], "proposal"),
+        (["rotate", "{}"], "proposal"),
+    ],
+)
+def test_a_folder_of_key_sets_that_is_not_there_is_told_from_one_that_is_empty(
+    arguments: list[str], lacking: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for name, told in (
+        ("gone", "the folder {0} does not exist; name the one of the key sets, such as keys/sets"),
+        ("file", "{0} is no folder; name the one of the key sets, such as keys/sets"),
+        ("empty", f"{{0}} holds no {lacking}; make one with: seawall keys propose {{0}}"),
+    ):
+        folder = str(tmp_path / name)
+        done = command("keys", *(part.format(folder) for part in arguments))
+        assert (done.returncode, done.stderr) == (2, f"seawall: {told.format(folder)}\n")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_key_sets_that_lower_the_epoch_floor_or_skip_a_version_are_refused(ceremony: Path) -> None:
