@@ -19,6 +19,7 @@ from seawall.operators.core.limit_rules import Limit
 from seawall.operators.core.limit_windows import BUCKETS, Windows
 from seawall.operators.core.limits import LimitsState
 from seawall.operators.core.volatility import FAST_S, RETURNS_MIN, YEAR_S, VolatilityState
+from seawall.schemas.decimals import parse_decimal
 from seawall.schemas.errors import UsageError
 from seawall.schemas.outputs import decode_output
 from seawall.schemas.thresholds import check_limits
@@ -223,8 +224,12 @@ def test_volatility_is_that_of_a_slow_model(path: list[tuple[float, int]]) -> No
     assert state.rows["fast"][0] == pytest.approx(slow_rate(prices, times, FAST_S), rel=1e-9)
 
 
+LEAST, MOST = parse_decimal(f"0.{'1':0>18}"), parse_decimal("9" * 20)  # of what the contract takes for a price
+PRICES = st.sampled_from([0.0, LEAST, MOST]) | st.floats(LEAST, 200) | st.floats(LEAST, MOST)
+
+
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.0, 200), st.integers(-5, 900)), min_size=1, max_size=120))
+@given(st.lists(st.tuples(st.integers(0, 3), PRICES, st.integers(-5, 900)), min_size=1, max_size=120))
 def test_marks_taken_one_by_one_give_the_same_bits_as_all_at_once(path: list[tuple[int, float, int]]) -> None:
     together, alone = VolatilityState(), VolatilityState()
     price, time_us = np.full(4, np.nan), np.full(4, T0)
@@ -235,6 +240,17 @@ def test_marks_taken_one_by_one_give_the_same_bits_as_all_at_once(path: list[tup
         alone.sample_one(number, value, time_us.item(number))
     kept, other = together.snapshot(), alone.snapshot()
     assert {name: kept[name].tobytes() for name in kept} == {name: other[name].tobytes() for name in other}
+
+
+def test_prices_at_both_ends_of_what_the_contract_takes_give_a_volatility_without_an_overflow(tmp_path: Path) -> None:
+    """Back and forth between them each microsecond, which nothing exceeds."""
+    ran, state = run_core(tmp_path, instrument(), mark(T0, "100")), VolatilityState()
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        for at in range(1, 2 * RETURNS_MIN):
+            state.sample(np.array([MOST if at % 2 else LEAST]), np.array([T0 + at]))
+        found = state.markets(ran.exposures[0].ledger.directory, T0 + SECOND)  # type: ignore[union-attr]
+    assert np.isfinite(found.volatility[0]) and found.volatility[0] > 1e40
+    assert np.isfinite(found.stressed[0]) and found.stressed[0] >= found.volatility[0]
 
 
 def test_a_mark_that_stands_still_in_time_adds_nothing() -> None:
