@@ -12,7 +12,8 @@ from seawall.schemas.errors import UsageError
 from seawall.schemas.records import Stored
 
 if TYPE_CHECKING:
-    from seawall.connectors.engine import JournalSource, RecordSink
+    from seawall.connectors.journal_source import JournalSource
+    from seawall.connectors.record_sink import RecordSink
 
 TOPICS = (
     "signals",
@@ -165,13 +166,13 @@ def open_bus(url: str, base: Path) -> Bus:
 
 def source(url: str, topic: str, partitions: int | None = None, **options: Any) -> "JournalSource":
     """Return a Bytewax source of ``(partition, value)`` that remembers its offsets in the recovery store."""
-    from seawall.connectors.engine import JournalSource
+    from seawall.connectors.journal_source import JournalSource
 
     return JournalSource(url, topic, partitions, **options)
 
 
 def sink(url: str, topic: str | None = None, partitions: int | None = None) -> "RecordSink":
     """Return a Bytewax sink that writes each record once, whatever is replayed; without a topic, of all topics."""
-    from seawall.connectors.engine import RecordSink
+    from seawall.connectors.record_sink import RecordSink
 
     return RecordSink(url, topic, partitions)

@@ -14,9 +14,9 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from seawall import operators as sw
 from seawall.connectors.bus import open_bus
-from seawall.connectors.engine import RecordSink
 from seawall.connectors.failures import noted
 from seawall.connectors.placement import engine_key
+from seawall.connectors.record_sink import RecordSink
 from seawall.dataflows.inputs import Clock
 from seawall.dataflows.market_inputs import MarketReader, Stopped
 from seawall.dataflows.sequence import wall_clock

@@ -11,7 +11,8 @@ from bytewax.dataflow import Dataflow
 
 from seawall import operators as sw
 from seawall.connectors.bus import open_bus
-from seawall.connectors.engine import JournalSource, RecordSink
+from seawall.connectors.journal_source import JournalSource
+from seawall.connectors.record_sink import RecordSink
 from seawall.connectors.replica import Replica
 from seawall.connectors.signatures import CommandSigner
 from seawall.connectors.signers import open_signer

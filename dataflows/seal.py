@@ -11,7 +11,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from seawall import operators as sw
-from seawall.connectors.engine import JournalSource
+from seawall.connectors.journal_source import JournalSource
 from seawall.connectors.keys import SEALERS
 from seawall.connectors.signers import open_signer
 from seawall.dataflows.logs import LogSink

@@ -82,7 +82,7 @@ def our_flow(url: str, base: Path, halfway: Any) -> Dataflow:
 
 
 def sink_at(url: str, base: Path) -> Any:
-    from seawall.connectors.engine import RecordSink
+    from seawall.connectors.record_sink import RecordSink
 
     assert sink(url, "commands", 1).__class__ is RecordSink
     return RecordSink(url, "commands", 1, base)

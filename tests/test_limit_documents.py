@@ -393,7 +393,7 @@ def test_a_live_run_takes_documents_as_they_arrive_and_says_once_what_it_may_not
                 write_document(tmp_path / "limits" / "0002.json", sealed(TIGHTER, MAKER))
                 write_document(tmp_path / "limits" / "0003.json", sealed(paper(4, "0" * 64), *BOTH))
             now[0] = T0 + tick * SECOND
-            sequencer._discovered_at -= 1.0
+            sequencer._following._discovered_at -= 1.0
             sequencer.step()
     assert sequencer.standing.admission.policy.version == 2
     assert [record.getMessage() for record in caplog.records if "THE_NEXT_VERSION" in record.getMessage()] != []

@@ -20,8 +20,8 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 import seawall.operators as sw
 from seawall.connectors import bus, keys, signers
 from seawall.connectors.bus import open_bus
-from seawall.connectors.engine import shard_count
 from seawall.connectors.failures import own_error
+from seawall.connectors.journal_source import shard_count
 from seawall.connectors.placement import engine_key
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows import risk, seal

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from seawall.connectors.bus import open_bus
+from seawall.dataflows import journaling
 from seawall.dataflows import sequence as module
-from seawall.dataflows.sequence import PENDING_MAX, Sequencer
+from seawall.dataflows.following import PENDING_MAX
+from seawall.dataflows.sequence import Sequencer
 from seawall.operators.core.directory import shard_of
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import load_configuration
@@ -355,7 +357,7 @@ def model(files: list[list[Json]], shard: int) -> list[tuple[int, list[str], lis
 
 def killed_run(path: Path, bus: MemoryBus, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run to the end through kills; return how often it was killed."""
-    monkeypatch.setattr(module, "FLUSH_BYTES_MAX", 1)
+    monkeypatch.setattr(journaling, "FLUSH_BYTES_MAX", 1)
     kills = 0
     while True:
         monkeypatch.setattr(module, "BATCH", rng.choice([1, 2, 7, 60]))
@@ -488,7 +490,7 @@ class Live:
     def until(self, at_us: int, step_us: int = 10 * MS) -> None:
         while self.now < at_us:
             self.now = min(self.now + step_us, at_us)
-            self.sequencer._discovered_at = -10.0
+            self.sequencer._following._discovered_at = -10.0
             self.sequencer.step()
 
 
@@ -534,7 +536,7 @@ def test_a_partition_that_lags_makes_the_others_wait_on_the_bus_and_not_in_memor
     live.now = T0 + 300_000 * MS
     while ahead[-1] or len(ahead) < 3:
         live.sequencer.step()
-        ahead.append(max(map(len, live.sequencer._pending)))
+        ahead.append(max(map(len, live.sequencer._following._pending)))
     assert PENDING_MAX <= max(ahead) < PENDING_MAX + 1000 < count
     found = [name for s in slices(live.bus, A) if s.fills for name in s.fills.id]
     assert set(found) == {f"{way}-{n}" for way in ("slow", "fast") for n in range(count)}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
+from seawall.ops.commands.options import Where
 
 
 def console(

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from seawall.ops.commands.options import Where, say
 from seawall.schemas.errors import UsageError
 
 app = typer.Typer(help="Make, show and export keys; propose, sign and rotate key sets.", no_args_is_help=True)
 
-Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the key sets, such as keys/sets.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")]
 Days = Annotated[int, typer.Option("--days", min=1, help="For how long the key set, and what is added, is valid.")]
@@ -160,7 +160,7 @@ def revoke(
     draft.document["epoch_floor"] |= _numbers(epoch_floor or [])
     _propose(folder, draft, dry_run)
     if not epoch_floor:
-        _say("its commands that no subscriber has taken yet: also raise --epoch-floor, and epoch in the configuration")
+        say("its commands that no subscriber has taken yet: also raise --epoch-floor, and epoch in the configuration")
 
 
 @app.command("sign")
@@ -305,7 +305,3 @@ def _day_us(text: str) -> int:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from seawall.ops import limits as desk
+from seawall.ops.commands.options import Json, Where, say
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError
 from seawall.schemas.limit_documents import REASONS, LimitDocument, envelope_of, loosenings, parse_document
 
 app = typer.Typer(help="Propose, approve and show limits; see how they came about.", no_args_is_help=True)
 
-Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 AsOf = Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")]
 Signer = Annotated[str, typer.Option("--signer", help="Your key: file:PATH, exec:, agent: or pkcs11:.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; sign and write nothing.")]
@@ -150,7 +149,7 @@ def propose(
     document = parse_document(value)
     _print_change(document, policy)
     if dry_run:
-        _say("dry run: nothing was signed or written")
+        say("dry run: nothing was signed or written")
         return
     _confirm(f"Sign version {document.version} as its maker?", yes)
     envelope = envelope_of(value, [desk.signature_of(_signer(signer), value)])
@@ -178,7 +177,7 @@ def approve(
     before = _before(configuration, stored.document.version) if ratifies else ready.policy
     _print_change(stored.document, before)
     if dry_run:
-        _say("dry run: nothing was signed or written")
+        say("dry run: nothing was signed or written")
         return
     _confirm(f"Sign version {stored.document.version} as its checker?", yes)
     value = base64.b64decode(stored.envelope["payload"])
@@ -209,16 +208,16 @@ def _finish(
     path = desk.save(configuration, document, envelope, complete)
     print(path)
     if not complete:
-        _say(
+        say(
             f"It loosens, so it waits for a checker: seawall limits approve {configuration.path.name} --signer YOUR_KEY"
         )
     elif len(envelope["signatures"]) == 1:
-        _say(
+        say(
             "It only tightens: it counts from the next run, or at once in a live one. "
             f"To ratify: seawall limits approve {configuration.path.name} --signer YOUR_KEY"
         )
     else:
-        _say(f"Signed by maker and checker: it counts from the next run, or at once in a live one: {path.name}")
+        say(f"Signed by maker and checker: it counts from the next run, or at once in a live one: {path.name}")
 
 
 def parse_document_from(envelope: dict[str, Any]) -> LimitDocument:
@@ -303,7 +302,3 @@ def _open(where: Path) -> tuple[Configuration, Any]:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from seawall.ops.commands.options import Json
 from seawall.schemas.errors import UsageError
 
 app = typer.Typer(help="Test and lint playbooks; ready ones to start from.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 LIBRARY = "playbooks"
 
 

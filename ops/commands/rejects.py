@@ -13,6 +13,7 @@ from rich.table import Table
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.ops import rejects as post
+from seawall.ops.commands.options import Json, Where
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
@@ -20,8 +21,6 @@ from seawall.schemas.redrives import REDRIVE
 
 app = typer.Typer(help="See what was rejected and why, and send it in again.", no_args_is_help=True)
 
-Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Of this reason; may be repeated.")]
 Sources = Annotated[list[str] | None, typer.Option("--source", help="From this file or topic; may be repeated.")]
 DETAIL_MAX = 100

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seawall.ops.commands.options import Json, Where
 from seawall.schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from seawall.schemas.configuration import Configuration
 
 app = typer.Typer(help="Topics of a configuration on Apache Kafka.", no_args_is_help=True)
-Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 
 
 @app.command()
