@@ -245,6 +245,10 @@ class BackupBus:
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
         """Do nothing: every record has an offset, and is read."""
 
+    def identity(self) -> str:
+        """Return the folder, links followed."""
+        return f"backup:{self._store.folder.resolve()}"
+
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
         """Do nothing: what was backed up is there."""
         return []

@@ -99,6 +99,9 @@ class Bus(Protocol):
     ) -> list[Stored]:
         """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
 
+    def identity(self) -> str:
+        """Return what is the same of two buses only where they hold the same topics, whatever their addresses."""
+
     @property
     def fences(self) -> bool:
         """Whether a writer that lives can be displaced, or only one that is dead succeeded."""

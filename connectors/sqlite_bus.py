@@ -190,6 +190,10 @@ class SqliteBus:
         """Do nothing: a topic is there as soon as it has a record."""
         return []
 
+    def identity(self) -> str:
+        """Return the file, links followed."""
+        return f"sqlite:{self.path.resolve()}"
+
     fences = False
 
     def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> "SqliteWriter":

@@ -17,6 +17,7 @@ from seawall.ops.commands import (
     files,
     keys,
     limits,
+    mirror,
     moving,
     playbook,
     rejects,
@@ -46,7 +47,8 @@ for command in (
     *(backtest.backtest, stress.stress, calibrate.calibrate, drill.drill),
     *(running.run, evidence.dump, evidence.verify, evidence.replay, running.demo),
     *(files.detect, files.convert, files.saccr),
-    *(reports.exposures, moving.migrate, moving.backup, moving.restore, reports.forecast, reports.incidents),
+    *(reports.exposures, moving.migrate, moving.backup, moving.restore, mirror.mirror),
+    *(reports.forecast, reports.incidents),
     *(console.console, running.doctor),
 ):
     app.command()(command)

@@ -54,10 +54,10 @@ def test_a_stand_in_takes_over_from_a_killed_sequencer(desk: LiveDesk) -> None:
 
 
 @pytest.mark.soak
-def test_a_region_that_is_gone_is_brought_back_from_a_backup(desk: LiveDesk) -> None:
+def test_a_region_that_is_gone_is_brought_back_from_a_backup_and_then_from_a_mirror(desk: LiveDesk) -> None:
     follow([page("start"), page("region-failover")], desk.root, desk.env)
-    assert desk.journaled(desk.folder) < set(desk.feed.sent)
-    check(desk.folder)
+    assert desk.journaled(desk.root / "other") < set(desk.feed.sent)
+    check(desk.root / "other")
 
 
 @pytest.mark.soak

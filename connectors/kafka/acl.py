@@ -23,7 +23,9 @@ WRITES = {
 }
 FOLLOWS_INPUTS = ("market", "sequence")
 SIGNED = ("commands", "state", "checkpoints")
-ROLES = (*WRITES, "verify", "provision", "subscriber", "producer")
+# On the cluster that a mirror writes it stands for all of them; on the one that it reads, ``verify`` is enough.
+MIRRORS = ("signals", "redrive", "journal", "exposures", "checkpoints")
+ROLES = (*WRITES, "mirror", "verify", "provision", "subscriber", "producer")
 
 
 class Grant(NamedTuple):
@@ -71,6 +73,9 @@ def grants(address: Address, configuration: Configuration) -> list[Grant]:
         found += [Grant(role, act, "transactional_id", name, "prefixed") for name in names for act in _TRANSACT]
         found += [Grant(role, "Read", "topic", name) for name in inputs if name not in ours and role in FOLLOWS_INPUTS]
         found += [Grant(role, "Describe", "topic", name) for name in inputs if role not in (*FOLLOWS_INPUTS, "verify")]
+    found += [Grant("mirror", act, "topic", name) for name in ours for act in ("Read", "Write")]
+    names = [f"{address.topic(name)}-" for name in MIRRORS]
+    found += [Grant("mirror", act, "transactional_id", name, "prefixed") for name in names for act in _TRANSACT]
     for operation in ("Create", "Describe", "DescribeConfigs", "Alter"):
         found += [Grant("provision", operation, "topic", name) for name in ours]
     found += [Grant("provision", "Describe", "topic", name) for name in inputs]

@@ -101,6 +101,10 @@ class KafkaBus:
             found = cursor.take(offset, records_max, bytes_max)
         return found
 
+    def identity(self) -> str:
+        """Return the id of the cluster and the prefix of our topics there."""
+        return f"kafka:{self.reader.cluster()}/{self.address.prefix}"
+
     fences = True
 
     def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> KafkaWriter:

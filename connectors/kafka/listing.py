@@ -70,6 +70,10 @@ class Listing:
             self._seen.add(topic)
         return found
 
+    def cluster(self, client: Consumer) -> str:
+        """Return the id of the cluster, where it tells none our address of it."""
+        return self._asked(client, None).cluster_id or self._clients.address.servers
+
     def _listed(self, client: Consumer, topic: str | None) -> dict[str, int]:
         """Return how many partitions each topic has by what the cluster says now."""
         found = self._asked(client, topic).topics

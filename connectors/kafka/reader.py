@@ -107,6 +107,11 @@ class Reader:
         with self._lock:
             return self._listing.partitions(self._client(), topic)
 
+    def cluster(self) -> str:
+        """Return the id of the cluster."""
+        with self._lock:
+            return self._listing.cluster(self._client())
+
     def close(self) -> None:
         """Let go of the consumer."""
         with self._lock:

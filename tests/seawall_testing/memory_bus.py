@@ -45,6 +45,9 @@ class MemoryBus:
     def copier(self, partitions: Iterable[tuple[str, int]]) -> "MemoryWriter":
         return self.writer(partitions)
 
+    def identity(self) -> str:
+        return f"memory:{id(self)}"
+
     fences = False
 
     def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> "MemoryWriter":

@@ -1,0 +1,225 @@
+"""``seawall mirror``: all topics of a run on a second bus, such as the cluster of another region, while it goes on.
+
+1. What the journal takes in is copied first (signals, acknowledgements, redrives), then the journal, then what was
+   derived from it, then what seals that: whatever moment the mirror ends at, what stands on the copy joins, and a run
+   begins there as after a crash. ``mirror_parts.py`` says what one transaction holds.
+2. The copy itself says where to go on, after its first and last records were compared with the source: nothing is kept
+   elsewhere, and a mirror that was killed loses and repeats nothing.
+3. While either cluster does not answer the mirror waits, as long as ``outage_s`` says, then it ends.
+
+Live input topics (``[inputs] topics``) are other people's and stay where they are: the journal has what was accepted,
+and a run on the copy follows topics of its own region under names of their own, because positions of a topic count
+there from the beginning. ``snapshots`` are left out too: states are computed again.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.kafka.address import parse_address
+from seawall.connectors.topics import ANY, topic_partitions
+from seawall.ops.mirror_parts import DerivedParts, JournalParts, Part, Place, row, sealed_part, time_of
+from seawall.ops.mirror_target import INPUTS, Target, owned
+from seawall.schemas.configuration import Configuration
+from seawall.schemas.errors import BusError, Divergence, Gap, PartitionLocked, UsageError
+
+ROUND_S = 0.2  # between two looks at the source: what it asks of a cluster costs as much as a small run
+RETRY_S = 1.0
+SILENT_S = 2.0  # what a killed writer left under way on the source is nobody's to wait for
+BUSY_RECORDS = 200  # of a round: the next follows at once
+OUTAGE_S = 300.0  # of a bus that has no terms of its own
+Tell = Callable[[str], None]
+
+
+class Lag(NamedTuple):
+    """How far the copy is behind: slices, audit records, and the newest slice's event time in seconds."""
+
+    slices: int
+    audited: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.slices:,} slices and {self.audited:,} audit records behind, {self.seconds:.1f} s of event time"
+
+
+class Mirrored(NamedTuple):
+    """What a mirror has copied, by topic, and how far behind it ended; None where the source did not answer."""
+
+    records: dict[str, int]
+    lag: Lag | None
+
+
+class Mirror:
+    """Copies one run to one other bus; what stands there is compared when this is made.
+
+    Parameters
+    ----------
+    configuration
+        Of the run.
+    begin, there
+        The source and the copy.
+    copied
+        Counts records by topic as they come to stand on the copy.
+
+    Raises
+    ------
+    Divergence, Gap
+        The copy is not of this run, or what comes next is gone from the source.
+    """
+
+    def __init__(self, configuration: Configuration, begin: Bus, there: Bus, copied: Counter[str]) -> None:
+        self._begin, self._there, self._copied, shards = begin, there, copied, configuration.shards
+        groups = owned(configuration)
+        self._target = Target(begin, there, groups, copied)
+        self.ends = ends = self._target.ends
+        self._journal = JournalParts(begin, shards, ends)
+        self._derived = [DerivedParts(begin, partition, shards, ends) for partition in range(shards + 1)]
+        self._inputs = [place for group in groups for place in group if place[0] in INPUTS]
+
+    def round(self) -> int:
+        """Copy what is known to be whole by now; return the number of records."""
+        before = self._copied.total()
+        journal = self._journal.take()  # whatever it took in stands on the source by now
+        for place in self._inputs:
+            while found := row(self._begin, *place, self.ends[place]):
+                self._put({place: found})
+        self._put(journal)
+        self._put(*(parts.take() for parts in self._derived))
+        self._put(*(sealed_part(self._begin, partition, self.ends) for partition in range(len(self._derived))))
+        return self._copied.total() - before
+
+    def _put(self, *parts: Part) -> None:
+        """Write parts of different writers side by side; return when all of them stand."""
+        for part in parts:
+            self._target.put(part)
+        self._target.flush()
+
+    def source_ends(self, *topics: str) -> dict[Place, int]:
+        """Return up to where partitions stand on the source: those of some topics, or all."""
+        return {place: self._begin.end(*place) for place in self.ends if not topics or place[0] in topics}
+
+    def lag(self) -> Lag:
+        """Return how far the copy is behind by what the source says now."""
+        ends, owed = self.source_ends("journal", "audit"), Counter[str]()
+        for place, end in ends.items():
+            owed[place[0]] += max(0, end - self.ends[place])
+        seconds = (_newest_us(self._begin, ends) - _newest_us(self._there, self.ends)) / 1e6
+        return Lag(owed["journal"], owed["audit"], max(0.0, seconds))
+
+    def close(self) -> None:
+        """Let the copy go."""
+        self._target.close()
+
+
+def mirror(
+    configuration: Configuration,
+    url: str,
+    follow: bool,
+    stop: threading.Event,
+    tell: Tell = lambda line: None,
+    lag_s: float = 10.0,
+) -> Mirrored:
+    """Copy a run to another bus: what stands there now, or with ``follow`` until ``stop`` is set.
+
+    Parameters
+    ----------
+    url
+        The other bus, relative to the configuration's folder.
+    tell
+        Is told the lag every ``lag_s`` seconds, and what is waited for.
+
+    Raises
+    ------
+    UsageError
+        Both are one bus, or a topic is missing.
+    PartitionLocked
+        Somebody else writes the copy: a run has begun there, or another mirror.
+    Divergence, Gap
+        The copy is not of this run, or retention took what was to be copied.
+    BusError
+        A bus did not answer for as long as an outage may last.
+    """
+    _prepare(configuration, url)
+    copied, worked_at, told_at = Counter[str](), time.monotonic(), time.monotonic()
+    while not stop.is_set():
+        try:
+            with _opened(configuration, url, copied) as one:
+                for _ in _rounds(one, follow, stop):
+                    worked_at = time.monotonic()
+                    if worked_at - told_at >= lag_s:
+                        tell(str(one.lag()))
+                        told_at = worked_at
+                return Mirrored(dict(copied), one.lag())
+        except (PartitionLocked, Divergence, Gap):
+            raise
+        except BusError as error:
+            if time.monotonic() - worked_at > _outage_s(configuration, url):
+                raise
+            tell(f"waits: {error}")
+        stop.wait(RETRY_S)
+    return Mirrored(dict(copied), None)
+
+
+def _rounds(one: Mirror, follow: bool, stop: threading.Event) -> Iterator[None]:
+    """Copy round by round: until all stands that stood at first, with ``follow`` until ``stop`` is set."""
+    goal = {} if follow else one.source_ends()
+    moved_at = time.monotonic()
+    while not stop.is_set():
+        began = time.monotonic()
+        copied = one.round()
+        yield
+        moved_at = began if copied else moved_at
+        reached = all(one.ends[place] >= end for place, end in goal.items())
+        if not follow and (reached or began - moved_at > SILENT_S):
+            return
+        if copied < BUSY_RECORDS:
+            stop.wait(max(0.0, ROUND_S - (time.monotonic() - began)))
+
+
+@contextmanager
+def _opened(configuration: Configuration, url: str, copied: Counter[str]) -> Iterator[Mirror]:
+    with _buses(configuration, url) as (begin, there):
+        one = Mirror(configuration, begin, there, copied)
+        try:
+            yield one
+        finally:
+            one.close()
+
+
+@contextmanager
+def _buses(configuration: Configuration, url: str) -> Iterator[tuple[Bus, Bus]]:
+    begin = open_bus(configuration.bus, configuration.directory)
+    try:
+        there = open_bus(url, configuration.directory)
+        try:
+            yield begin, there
+        finally:
+            there.close()
+    finally:
+        begin.close()
+
+
+def _prepare(configuration: Configuration, url: str) -> None:
+    """Check that the buses are two and have the topics; make those of the copy of a development run."""
+    wanted = {topic: count for topic, count in topic_partitions(configuration).items() if count != ANY}
+    with _buses(configuration, url) as (begin, there):
+        if begin.identity() == there.identity():
+            raise UsageError(f"--to {url} names the bus of the run itself; name another one")
+        begin.provide(wanted, make=False)
+        there.provide(wanted, make=configuration.environment == "dev")
+
+
+def _outage_s(configuration: Configuration, url: str) -> float:
+    """Return how long the more patient of the two buses is waited for."""
+    clusters = [one for one in (configuration.bus, url) if one.startswith("kafka:")]
+    return max((parse_address(one, configuration.directory).terms.outage_s for one in clusters), default=OUTAGE_S)
+
+
+def _newest_us(bus: Bus, ends: Mapping[Place, int]) -> int:
+    """Return the time of the newest slice of a journal, 0 where it has none."""
+    last = [bus.read(*place, end - 1, 1) for place, end in ends.items() if place[0] == "journal" and end]
+    return max((time_of(found[0]) for found in last if found), default=0)

@@ -1,0 +1,187 @@
+"""Two regions with a real broker each: one is lost with its run and its mirror, and the desk goes on in the other."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from seawall.connectors.bus import TOPICS, Bus, open_bus
+from seawall.ops.kafka.cluster import Cluster
+from seawall_testing import crisis, kafka_live
+from seawall_testing.kafka import Broker, require_broker
+from seawall_testing.live_desk import LIMITS, check
+from seawall_testing.ran import toml_tables
+from seawall_testing.runs import CLI, Contents, contents, differences, seawall, wait_for
+
+pytestmark = pytest.mark.kafka
+WAIT_S = 180.0
+GATEWAY = [sys.executable, "-m", "seawall.ops.order_gateway", "--issuer", "risk/dev", "--environment", "dev"]
+
+
+class Later(kafka_live.Feed):
+    """Sends fills whose ids the first feed never had."""
+
+    def _send(self, number: int) -> None:
+        super()._send(number + 1_000_000)
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Iterator[Cluster]:
+    """The broker of the region that will be lost."""
+    require_broker()
+    cluster = Cluster(tmp_path / "west")
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+def write_desk(folder: Path, url: str, **top: object) -> Path:
+    path = kafka_live.write_live(folder, url, **top)
+    (folder / "limits.toml").write_text(toml_tables("limit", LIMITS))
+    return path
+
+
+def count(bus: Bus, topic: str) -> int:
+    return sum(bus.end(topic, partition) for partition in bus.partitions(topic))
+
+
+def start(*words: object) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([*CLI, *map(str, words)], stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def obeyed(path: Path, gateway: Path) -> str:
+    """Let a subscriber have all commands of a run; return what it refused."""
+    jwks = gateway.with_suffix(".jwks")
+    jwks.write_text(seawall("keys", "export", path).stdout)
+    words = [*GATEWAY, "--jwks", str(jwks), "--database", str(gateway), "--at", "event"]
+    said = seawall("dump", path, "commands").stdout
+    done = subprocess.run(words, input=said, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def epochs(found: Contents) -> set[int]:
+    return {
+        json.loads(value)["epoch"]
+        for (topic, _), records in found.items()
+        for *_, value in records
+        if topic == "commands"
+    }
+
+
+def test_a_region_is_lost_and_the_run_goes_on_in_the_other(lost: Cluster, broker: Broker, tmp_path: Path) -> None:
+    west, east = f"kafka://{lost.address()}/desk", broker.url("east")
+    path, gateway = write_desk(tmp_path / "desk", west), tmp_path / "gateway.db"
+    first, second = open_bus(west, tmp_path), open_bus(east, tmp_path)
+    feed, running = kafka_live.Feed(west, per_second=40), [start("run", path)]
+    feed.start()
+    try:
+        # 1. A run, its mirror, and a subscriber. The mirror is killed first, so that something is lost for certain.
+        wait_for(lambda: count(first, "commands") > 0, WAIT_S)
+        for _ in range(2):
+            stood = count(second, "audit")
+            running.append(start("mirror", path, "--to", east, "--follow"))
+            wait_for(lambda: count(second, "audit") > stood, WAIT_S)  # noqa: B023
+            time.sleep(0.3)
+            running[-1].kill()
+            running[-1].wait()
+        mirrored = contents(tmp_path, TOPICS, east)
+        issued = count(first, "commands")
+        wait_for(lambda: count(first, "commands") > issued, WAIT_S)
+        feed.finish()
+        wait_for(lambda: kafka_live.journaled_fills(west, tmp_path).total() >= len(feed.sent), WAIT_S)
+        assert obeyed(path, gateway) == ""
+        whole = contents(tmp_path, TOPICS, west)
+        assert all(records == whole[place][: len(records)] for place, records in mirrored.items())
+        # 2. The region is gone.
+        running[0].kill()
+        lost.kill_all()
+        running[0].wait()
+        # 3. The other one goes on under the next epoch, with topics of its own; producers send again what is not there.
+        standby = write_desk(tmp_path / "standby", east, epoch=2)
+        shutil.copytree(path.parent / "keys", standby.parent / "keys")
+        running.append(start("run", standby))
+        there = kafka_live.journaled_fills(east, tmp_path)
+        assert 0 < there.total() < len(feed.sent)
+        producer = Producer({"bootstrap.servers": broker.address, "log_level": 0})
+        for name in (name for name in feed.sent if name not in there):
+            producer.produce(kafka_live.input_topics(east)[0], kafka_live.fill(name), partition=0)
+        assert producer.flush(WAIT_S) == 0
+        later = Later(east, per_second=40, seed=2)
+        later.start()
+        wait_for(lambda: 2 in epochs(contents(tmp_path, ["commands"], east)), WAIT_S)
+        later.finish()
+        sent = {*feed.sent, *later.sent}
+        wait_for(lambda: kafka_live.journaled_fills(east, tmp_path).total() >= len(sent), WAIT_S)
+        running[-1].send_signal(signal.SIGTERM)
+        assert running[-1].wait(WAIT_S) == 0
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+        first.close()
+        second.close()
+    found = contents(tmp_path, TOPICS, east)
+    assert all(records == found[place][: len(records)] for place, records in mirrored.items())
+    assert set(kafka_live.journaled_fills(east, tmp_path)) == sent
+    assert set(kafka_live.journaled_fills(east, tmp_path).values()) == {1}
+    assert epochs(found) == {1, 2}
+    assert obeyed(standby, gateway) == ""
+    check(standby)
+
+
+def test_a_mirror_waits_for_a_broker_and_is_fenced_by_a_run_that_begins_on_the_copy(
+    lost: Cluster, broker: Broker, tmp_path: Path
+) -> None:
+    west, east = f"kafka://{lost.address()}/desk", broker.url("east")
+    path = write_desk(tmp_path / "desk", west)
+    first, second = open_bus(west, tmp_path), open_bus(east, tmp_path)
+    feed, running = kafka_live.Feed(west, per_second=20), [start("run", path)]
+    feed.start()
+    said = (tmp_path / "said").open("wb+")
+    try:
+        wait_for(lambda: count(first, "audit") > 0, WAIT_S)
+        words = [*CLI, "mirror", str(path), "--to", east, "--follow", "--lag-s", "1"]
+        running.append(subprocess.Popen(words, stderr=said))
+        wait_for(lambda: count(second, "audit") > 0, WAIT_S)
+        lost.kill()
+        time.sleep(3)
+        lost.start_broker(1)
+        stood = count(first, "journal")
+        wait_for(lambda: count(second, "journal") > stood, WAIT_S)
+        standby = write_desk(tmp_path / "standby", east, epoch=2)
+        shutil.copytree(path.parent / "keys", standby.parent / "keys")
+        running.append(start("run", standby))
+        assert running[1].wait(WAIT_S) == 2
+        assert "another writer took over" in (tmp_path / "said").read_text()
+        feed.finish()
+        stood = count(second, "journal")
+        wait_for(lambda: count(second, "journal") > stood + 4, WAIT_S)  # from here on the copy has a history of its own
+        refused = seawall("mirror", path, "--to", east, timeout=WAIT_S)
+        assert refused.returncode == 2 and "on the target" in refused.stderr, refused.stderr
+        running[2].send_signal(signal.SIGTERM)
+        assert running[2].wait(WAIT_S) == 0
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+        for one in (first, second, said):
+            one.close()
+    check(standby)
+
+
+def test_a_finished_run_is_mirrored_between_a_cluster_and_the_embedded_bus_byte_for_byte(
+    broker: Broker, tmp_path: Path
+) -> None:
+    path = crisis.write_crisis(tmp_path / "desk", 3)
+    assert seawall("run", path).returncode == 0
+    east = broker.url("east")
+    assert seawall("mirror", path, "--to", east).returncode == 0
+    assert differences(contents(path.parent, TOPICS, east), contents(path.parent)) == []
