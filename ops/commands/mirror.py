@@ -1,21 +1,19 @@
 """``seawall mirror``: all topics of a run on a second bus, while it goes on."""
 
 import json
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seawall.schemas.errors import UsageError
+from seawall.ops.commands.options import Json, Where, opened, say
 
 
 def mirror(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A run directory or a configuration file.")],
-    to: Annotated[str, typer.Option("--to", metavar="BUS_URL", help="The other bus; paths count from CONFIG.")],
+    where: Where,
+    to: Annotated[str, typer.Option("--to", metavar="BUS_URL", help="The other bus; paths count from the run's.")],
     follow: Annotated[bool, typer.Option("--follow", help="Go on until SIGTERM.")] = False,
     lag_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two lines that tell the lag.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Copy all topics of a run to another bus, such as the cluster of another region, while it goes on.
 
@@ -26,21 +24,15 @@ def mirror(
     """
     from seawall.ops import mirror as mirrors
     from seawall.ops.stopping import Stop
-    from seawall.schemas.configuration import where as find
 
-    configuration, stop = find(config), Stop()
-    scheme, _, rest = configuration.bus.partition(":")
-    if scheme == "sqlite" and not (configuration.directory / rest).exists():
-        raise UsageError(f"{configuration.directory / rest} does not exist; run it first: seawall run {config}")
+    configuration, bus = opened(where)
+    bus.close()
+    stop = Stop()
     with stop.on_signal():
-        done = mirrors.mirror(configuration, to, follow, stop.event, _say, lag_s)
+        done = mirrors.mirror(configuration, to, follow, stop.event, lambda line: say(f"mirror: {line}"), lag_s)
     lag = None if done.lag is None else done.lag._asdict()
     if as_json:
         print(json.dumps({"bus": to, "records": done.records, "lag": lag}))
     else:
         behind = "the buses did not answer when it ended" if done.lag is None else str(done.lag)
         print(f"mirrored {sum(done.records.values()):,} records to {to}: {behind}")
-
-
-def _say(line: str) -> None:
-    print(f"mirror: {line}", file=sys.stderr, flush=True)
