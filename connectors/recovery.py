@@ -7,15 +7,29 @@ import contextlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
+
+from seawall.schemas.errors import StoreError
 
 VERSION = 5  # of the tables, in SQLite's `user_version`, as Bytewax 0.21 makes them; others are not guessed at
 TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
 # Snapshots are megabytes a second: with pages of 32 KiB they cost half the CPU time of SQLite's 4 KiB to write (80
 # snapshots of 5.3 MB: 1.0 to 1.4 s against 2.3 to 2.7 s).
 PAGE_BYTES = 32 * 1024
+FULL = "database or disk is full"
+FAILED = (
+    FULL,
+    "database disk image is malformed",
+    "file is not a database",
+    "disk I/O error",
+    "unable to open database file",
+    "attempt to write a readonly database",
+    "no such table",
+)
+"""What SQLite says, and the engine after it, where a file is not what it was."""
 
 
 def open_recovery(folder: Path) -> RecoveryConfig:
@@ -58,6 +72,30 @@ def is_sound(folder: Path) -> bool:
             return sound and bool(store.execute("select count(*) from parts").fetchone()[0])
     except sqlite3.Error:
         return False
+
+
+def store_error(folder: Path, error: BaseException) -> StoreError | None:
+    """Return the error of ours for one that ended the engine where its recovery store did so; None for any other.
+
+    In words where the engine passes them on; where it only says that a thread of it panicked, by looking at the store.
+    """
+    chain = list(_chain(error))
+    if any(isinstance(one, sqlite3.Error) for one in chain):
+        return None  # another database than the engine's, which has an SQLite of its own
+    said = next((words for words in FAILED if any(words in str(one) for one in chain)), "")
+    if not said and is_sound(folder):
+        return None
+    what = f"the recovery store {folder} failed while the run used it ({said or 'its tables are not what they were'})"
+    if said == FULL:
+        return StoreError(f"{what}; free disk space, and run again to continue")
+    again = "run again: a store that is unsound is set aside and what it held is computed anew, which loses nothing"
+    return StoreError(f"{what}; {again}; if it comes again, look at the disk")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def set_aside(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from seawall.connectors.failures import failures as outside
 from seawall.connectors.failures import own_error
-from seawall.connectors.recovery import open_recovery, set_aside
+from seawall.connectors.recovery import open_recovery, set_aside, store_error
 from seawall.connectors.replica import Replica
 from seawall.ops.preparing import MARKET_RECOVERY, store_of
 from seawall.ops.stopping import Stop
@@ -114,7 +114,7 @@ def run_engine(
             recovery_config=recovery,
         )
     except BaseException as error:
-        known = own_error(error, failures)
+        known = own_error(error, failures) or store_error(configuration.directory / store, error)
         outside.clear()
         failures.clear()
         if known is None:

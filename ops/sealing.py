@@ -15,7 +15,7 @@ from pathlib import Path
 from seawall.connectors.bus import Bus
 from seawall.connectors.failures import failures, own_error
 from seawall.connectors.logs import check_whole, is_standing
-from seawall.connectors.recovery import open_recovery, set_aside
+from seawall.connectors.recovery import open_recovery, set_aside, store_error
 from seawall.connectors.replica import Replica
 from seawall.ops.standby import wait_to_seal
 from seawall.schemas.configuration import Configuration
@@ -102,7 +102,12 @@ class SealThread(threading.Thread):
 
         recovery = open_recovery(self._store)
         flow = build(self._configuration, self._finished, self._stopped, self._replica is not None)
-        cli_main(flow, epoch_interval=EPOCH, recovery_config=recovery)
+        try:
+            cli_main(flow, epoch_interval=EPOCH, recovery_config=recovery)
+        except BaseException as error:
+            if own_error(error) is None and (failed := store_error(self._store, error)) is not None:
+                raise failed from error
+            raise
         for partition in range(0 if self._stopped() else self._configuration.shards + 1):
             check_whole(self._bus, partition)
 

@@ -11,6 +11,7 @@
       │     └── Divergence      what stands on a topic is not what the journal gives
       ├── VersionMismatch       another version of Seawall decides here: it stops before it emits anything
       ├── SnapshotError         a saved state cannot be read: it is set aside and the journal replayed
+      ├── StoreError            a recovery store failed while a run used it: the next run sets aside what is unsound
       └── VerificationError     evidence is bad; exit 1
             └── CouldNotVerify  evidence could not be checked, which is something else; exit 2
     we are wrong                InvariantError              raised by `invariant`: stop before emitting
@@ -55,6 +56,10 @@ class InvariantError(SeawallError):
 
 class SnapshotError(SeawallError):
     """A saved state cannot be read by this version."""
+
+
+class StoreError(SeawallError):
+    """A recovery store failed while a run used it; the message names it and says what to do."""
 
 
 class VersionMismatch(SeawallError):

@@ -1,12 +1,21 @@
-"""The recovery store: large pages, made whole, set aside when unsound. Damage during runs is tested in ``test_cli``."""
+"""The recovery store: large pages, made whole, set aside when unsound, told of when it fails under a run.
+
+Damage between two runs is tested in ``test_cli``.
+"""
 
 import contextlib
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
-from seawall.connectors.recovery import PAGE_BYTES, is_sound, open_recovery
+import pytest
+
+from seawall.connectors.recovery import PAGE_BYTES, is_sound, open_recovery, store_error
+from seawall_testing.live import until, write_live
+from seawall_testing.runs import CLI, seawall, wait_for
 
 
 def ask(file: Path, pragma: str) -> object:
@@ -49,3 +58,72 @@ def test_to_look_at_a_store_changes_no_byte_of_it_nor_of_its_log(tmp_path: Path)
     assert before[1]
     assert is_sound(tmp_path / "recovery")
     assert (file.read_bytes(), log.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recovery",
+        pytest.param("recovery-seal", marks=pytest.mark.soak),
+        pytest.param("recovery-market", marks=pytest.mark.soak),
+    ],
+)
+def test_a_store_that_is_damaged_under_a_run_stops_it_in_one_line_and_the_next_run_loses_nothing(
+    name: str, tmp_path: Path
+) -> None:
+    path, store = write_live(tmp_path), tmp_path / name
+    with Run(path) as first:
+        until(path, "ready", lambda code, _: code == 200)
+        wait_for(lambda: first.ended_after(store), 120)
+        assert first.process.returncode == 2, first.said()
+        assert "Traceback" not in first.said()
+        last = first.said().splitlines()[-1]
+        assert last.startswith(f"seawall: the recovery store {store} failed while the run used it (")
+        assert "run again: a store that is unsound is set aside" in last
+    with Run(path) as second:
+        until(path, "ready", lambda code, _: code == 200)
+        second.process.send_signal(signal.SIGTERM)
+        assert second.process.wait(120) == 0, second.said()
+    assert (tmp_path / f"{name}.unsound-1").is_dir()
+    assert seawall("verify", path).returncode == 0
+
+
+class Run:
+    """A live run in a process of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._errors = path.with_suffix(".err").open("wb+")
+        self.process = subprocess.Popen([*CLI, "run", str(path)], stderr=self._errors, start_new_session=True)
+
+    def ended_after(self, store: Path) -> bool:
+        """Write nonsense over the beginning of every file of a store; tell whether the run has ended."""
+        for file in store.glob("part-0.sqlite3*"):
+            with contextlib.suppress(FileNotFoundError), file.open("r+b") as opened:  # the last one out removes it
+                opened.write(os.urandom(4096))
+        return self.process.poll() is not None
+
+    def said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def test_an_error_of_the_engine_is_that_of_its_store_by_its_words_or_by_the_store(tmp_path: Path) -> None:
+    store = tmp_path / "recovery"
+    open_recovery(store)
+    panic = RuntimeError("a worker thread panicked")
+    assert store_error(store, panic) is None
+    said = RuntimeError('SqliteFailure(Error { code: DatabaseFull }, Some("database or disk is full"))')
+    assert "is full); free disk space" in str(store_error(store, said))
+    (store / "part-0.sqlite3").write_bytes(b"nonsense" * 5000)
+    assert f"{store} failed while the run used it (its tables are not what they were)" in str(store_error(store, panic))
+    bus = RuntimeError("another database")
+    bus.__cause__ = sqlite3.DatabaseError("database disk image is malformed")
+    assert store_error(store, bus) is None
