@@ -86,7 +86,6 @@ def measure(folder: Path, rate: int, seconds: float) -> tuple[Round, bool]:
         first, west, path = begin(stack, folder, "west", TOPIC, 1)
         _, east, standby = begin(stack, folder, "east", f"{TOPIC}-east", 2)
         subprocess.run([*CLI, "keys", "new", str(path.parent / "keys/dev.pem")], check=True, stdout=subprocess.DEVNULL)
-        shutil.copytree(path.parent / "keys", standby.parent / "keys")
         running = [start("run", path, log=folder / "west.log")]
         stack.callback(lambda: [(one.kill(), one.wait()) for one in running])
         feed = Feed(west, folder, rate)
@@ -94,6 +93,7 @@ def measure(folder: Path, rate: int, seconds: float) -> tuple[Round, bool]:
         feed.start()
         while not ends(west, folder)[1]:
             time.sleep(0.2)
+        shutil.copytree(path.parent / "keys", standby.parent / "keys")  # the run has made the sealer's
         running.append(start("mirror", path, "--to", east, "--follow", log=folder / "mirror.log"))
         time.sleep(seconds)
         feed.over.set()  # what it is about to send is never journaled
