@@ -23,7 +23,7 @@ from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.kafka.address import parse_address
 from seawall.connectors.topics import ANY, topic_partitions
 from seawall.ops.mirror_parts import DerivedParts, JournalParts, Part, Place, row, sealed_part, time_of
-from seawall.ops.mirror_target import INPUTS, Target, owned
+from seawall.ops.mirror_target import INPUTS, Grown, Target, owned
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import BusError, Divergence, Gap, PartitionLocked, UsageError
 
@@ -141,10 +141,10 @@ def mirror(
     Divergence, Gap
         The copy is not of this run, or retention took what was to be copied.
     BusError
-        A bus did not answer for as long as an outage may last.
+        A bus did not answer for as long as an outage may last, or refused before anything was copied.
     """
     _prepare(configuration, url)
-    copied, worked_at, told_at = Counter[str](), time.monotonic(), time.monotonic()
+    copied, worked_at, told_at = Counter[str](), 0.0, time.monotonic()
     while not stop.is_set():
         try:
             with _opened(configuration, url, copied) as one:
@@ -157,7 +157,8 @@ def mirror(
         except (PartitionLocked, Divergence, Gap):
             raise
         except BusError as error:
-            if time.monotonic() - worked_at > _outage_s(configuration, url):
+            waits = worked_at and time.monotonic() - worked_at <= _outage_s(configuration, url)
+            if not waits and not isinstance(error, Grown):
                 raise
             tell(f"waits: {error}")
         stop.wait(RETRY_S)

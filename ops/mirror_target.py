@@ -21,6 +21,10 @@ INPUTS = ("signals", "acknowledgements", "redrive")
 ELSE = "choose a bus, or a prefix, that nobody has used; if a run has begun there, this mirror has done its part"
 
 
+class Grown(BusError):
+    """A writer before this one had records under way, which stand now and are compared before the next try."""
+
+
 def owned(configuration: Configuration) -> list[list[Place]]:
     """Return the partitions of a run that are mirrored, by writer, as its dataflows have them."""
     shards = configuration.shards
@@ -104,7 +108,7 @@ class Target:
         for place in group:
             if (end := writer.end(*place)) != self.ends[place]:
                 text = f"{place[0]}/{place[1]} on the target grew from {self.ends[place]} records to {end} meanwhile"
-                raise BusError(f"{text}: a writer before this one had them under way; they are compared")
+                raise Grown(f"{text}: a writer before this one had them under way")
         return writer
 
 

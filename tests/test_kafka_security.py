@@ -80,6 +80,26 @@ def test_each_role_runs_with_what_topics_acl_lists_for_it_over_mutual_tls_and_sc
     assert differences(contents(path.parent, url=url), contents(embedded.parent)) == []
 
 
+def test_a_mirror_writes_with_what_topics_acl_lists_for_it_and_not_with_less(broker: Broker, tmp_path: Path) -> None:
+    cluster = broker.own()
+    embedded = crisis.write_crisis(tmp_path / "embedded", 3, shards=2)
+    assert seawall("run", embedded).returncode == 0
+    url = broker.url("mirror")
+    path = on_kafka(embedded.parent, tmp_path / "kafka", url)
+    assert "made " in seawall("topics", "create", path).stdout
+    listed = seawall("topics", "acl", path, "--json").stdout
+    (embedded.parent / "east.toml").write_text(settings(cluster, "stranger"))
+    to = f"kafka://{cluster.address('SASL')}/{url.rpartition('/')[2]}?settings=east.toml"
+    environment = {"SEAWALL_TEST_PASSWORD": USERS["stranger"]}
+    grant(broker, listed, "stranger", {"verify"})
+    done = seawall("mirror", embedded, "--to", to, env=environment)
+    assert done.returncode == 2 and "AUTHORIZATION_FAILED" in done.stderr and "Traceback" not in done.stderr
+    grant(broker, listed, "stranger", {"mirror"})
+    done = seawall("mirror", embedded, "--to", to, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert differences(contents(path.parent, url=url), contents(embedded.parent)) == []
+
+
 @pytest.mark.parametrize(
     ("listener", "table", "says"),
     [
