@@ -50,12 +50,16 @@ class BareHome(Home):
         return self.folder / "share"
 
 
-class NoPython(FlinkCluster):
-    """A cluster whose processes find another ``python`` first, or none."""
+class OtherPython(FlinkCluster):
+    """A cluster whose processes find a ``python`` first that has nothing of Flink's environment."""
 
     def _environment(self, conf: Path) -> dict[str, str]:
+        other = self.folder / "bin" / "python"
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("#!/bin/sh\nexit 1\n")
+        other.chmod(0o755)
         found = super()._environment(conf)
-        return found | {"PATH": found["PATH"].split(":", 1)[1]}
+        return found | {"PATH": f"{other.parent}:{found['PATH']}"}
 
 
 @contextmanager
@@ -123,10 +127,11 @@ def test_a_savepoint_of_another_version_ends_the_job_and_without_it_the_journal_
 
 
 @pytest.mark.soak
-def test_another_python_on_the_path_of_a_task_manager_ends_the_job_and_is_named(run: FlinkRun, tmp_path: Path) -> None:
-    with started(NoPython(flink_home(), tmp_path / "flink", task_managers=1)) as cluster:
+def test_another_python_than_that_of_the_environment_ends_the_job_and_is_named(run: FlinkRun, tmp_path: Path) -> None:
+    extra = {"python.executable": str(tmp_path / "flink" / "bin" / "python")}
+    with started(OtherPython(flink_home(), tmp_path / "flink", task_managers=1, extra=extra)) as cluster:
         job = cluster.submit("risk", run.path)
-        with pytest.raises(SeawallError, match="`python` on the PATH of a TaskManager is not that of Flink's environ"):
+        with pytest.raises(SeawallError, match=r"`python` is not that of Flink's environment: set python\.executable"):
             cluster.rest.wait(job, JOB_S)
 
 

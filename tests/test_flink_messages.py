@@ -29,5 +29,5 @@ def test_of_a_java_error_alone_the_last_one_is_told() -> None:
 
 def test_another_python_on_the_path_is_known_by_the_library_that_it_does_not_find() -> None:
     assert cause(LOST).endswith("No module named 'find_libpython'")
-    assert hint_of(LOST).startswith("`python` on the PATH of a TaskManager is not that of Flink's environment")
+    assert hint_of(LOST).startswith("a TaskManager's `python` is not that of Flink's environment")
     assert hint_of("java.net.ConnectException: refused") == ""

@@ -17,7 +17,7 @@ POLL_S = 0.2
 OVER = ("FINISHED", "CANCELED", "FAILED")
 # Root causes that a restart does not mend, and what does.
 HOPELESS = {
-    "find_libpython": "`python` on the PATH of a TaskManager is not that of Flink's environment: put its bin first",
+    "find_libpython": "a TaskManager's `python` is not that of Flink's environment: set python.executable, or its PATH",
     "No module named 'seawall": "python.pythonpath does not name the folder that holds seawall: set it",
     "No module named 'pemja'": "python.pythonpath does not name the environment's site-packages: set it",
     "connector.kafka": "the Kafka connector is not on the class path of the cluster: put its jar into Flink's lib",
