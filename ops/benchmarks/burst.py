@@ -37,7 +37,7 @@ class Desk:
     """A broker, a run on it, and those who look on."""
 
     def __init__(self, folder, arguments):
-        self.shards = arguments.shards
+        self.shards, self.accounts = arguments.shards, arguments.accounts
         self.cluster = Cluster(folder / "cluster", jvm=soak.JVM)
         self.run = self.sender = self.commands = None
         self.cluster.start()
@@ -73,6 +73,7 @@ class Desk:
     def send(self, rate, seconds, warm_s):
         """Start the producer, in a process of its own."""
         options = ["--send", self.address, "--seconds", str(seconds), "--rate", str(rate), "--warm-s", str(warm_s)]
+        options += ["--accounts", str(self.accounts)]
         self.sender = subprocess.Popen([*soak.NICE, sys.executable, soak.__file__, *options])
 
     def pids(self):
@@ -144,6 +145,7 @@ def main():
     parser.add_argument("--slice-ms", type=int, default=100)
     parser.add_argument("--warm-s", type=int, default=30)
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--accounts", type=int, default=2_000)
     parser.add_argument("--wait-ms", type=int, default=2)
     parser.add_argument("--processes", type=int, choices=tuple(soak.PARTS), default=4)
     parser.add_argument("--json", action="store_true")

@@ -1,7 +1,7 @@
 """A live run on a real broker at a steady rate: loss, memory, lag, latency from a fill to its signed command, and cost.
 
     python ops/benchmarks/kafka_soak.py [--seconds 120 | --minutes 30] [--rate 20000] [--slice-ms 100] [--shards 1]
-        [--wait-ms 2] [--processes 1|2|4] [--json]
+        [--accounts 2000] [--wait-ms 2] [--processes 1|2|4] [--json]
 
 A process of its own sends RATE fills and RATE marks a second, and four times a second a fill of an account of its own
 that breaks a limit at once. Broker, sender, subscriber and the run share this machine; its load is in the figures.
@@ -45,7 +45,7 @@ from seawall.schemas.slices import decode_slice
 
 WARM_S, EVERY_S, DRAIN_S, READY_S, QUIET_S = 30, 10, 120, 120, 5
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-ACCOUNTS, INSTRUMENTS, PROBES_PER_S, PARTITIONS = 2_000, 100, 4, 2
+INSTRUMENTS, PROBES_PER_S, PARTITIONS = 100, 4, 2
 PARTS = {
     1: {"run": ()},
     2: {"sequence": ("market", "sequence"), "risk": ("risk", "seal")},
@@ -75,7 +75,7 @@ commands = [ { kind = "SUSPEND", target = "account" } ]
 def write_desk(folder, address, arguments):
     """Write reference records, limits, playbook and configuration; return the configuration's path."""
     probes = (arguments.seconds + arguments.warm_s + 5) * PROBES_PER_S
-    names = [f"acct-{n}" for n in range(ACCOUNTS)] + [f"probe-{n}" for n in range(probes)]
+    names = [f"acct-{n}" for n in range(arguments.accounts)] + [f"probe-{n}" for n in range(probes)]
     usual = {"kind": "perpetual", "quote": "USD", "settlement": "USD", "quantity_increment": "0.001"}
     margins = {"initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"}
     records = [
@@ -97,7 +97,7 @@ def write_desk(folder, address, arguments):
     return folder / "desk.toml"
 
 
-def send(address, rate, seconds, warm_s):
+def send(address, rate, seconds, warm_s, accounts):
     """Send fills and marks at a steady rate, before at half of it; probes beside. Runs in a process of its own."""
     settings = {
         "enable.idempotence": True,
@@ -116,7 +116,7 @@ def send(address, rate, seconds, warm_s):
             instrument = rng.randrange(INSTRUMENTS)
             fill = (
                 f'{{"type":"fill","event_time_us":{now},"fill_id":"f{n}",'
-                f'"account":"acct-{n % ACCOUNTS}","instrument":"I{instrument}-PERP",'
+                f'"account":"acct-{n % accounts}","instrument":"I{instrument}-PERP",'
                 f'"side":"{side}","quantity":"0.5","price":"100"}}'
             )
             mark = (
@@ -397,6 +397,7 @@ def soak(folder, arguments):
         commands, inputs = Commands(address, arguments.shards), Inputs(address, bus, arguments.shards)
         commands.start()
         options = ["--send", address, "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
+        options += ["--accounts", str(arguments.accounts)]
         sender = subprocess.Popen([*NICE, sys.executable, __file__, *options])
         pids = {**run.pids(), "broker": list(cluster.pids().values()), "sender": [sender.pid]}
         rows = watch(run, inputs, pids, arguments.seconds)
@@ -419,6 +420,7 @@ def main():
     parser.add_argument("--rate", type=int, default=20_000)
     parser.add_argument("--slice-ms", type=int, default=100)
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--accounts", type=int, default=2_000, help="each holds a position in 100 instruments")
     parser.add_argument("--wait-ms", type=int, default=2, help="of the sequencer for stragglers, after a slice's end")
     parser.add_argument("--processes", type=int, choices=tuple(PARTS), default=1)
     parser.add_argument("--json", action="store_true", help="print all figures as one object")
@@ -427,7 +429,7 @@ def main():
     arguments = parser.parse_args()
     arguments.seconds = 60 * arguments.minutes if arguments.minutes else arguments.seconds
     if arguments.send:
-        send(arguments.send, arguments.rate, arguments.seconds, arguments.warm_s)
+        send(arguments.send, arguments.rate, arguments.seconds, arguments.warm_s, arguments.accounts)
         return
     with tempfile.TemporaryDirectory() as name:
         found = soak(Path(name), arguments)
