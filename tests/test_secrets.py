@@ -92,7 +92,9 @@ def test_no_secret_is_in_what_a_run_prints_or_writes_whether_it_holds_or_fails(t
         'username = "desk"\npassword = "env:SEAWALL_TEST_PASSWORD"\nca = "keys/dev.pem"\n'
     )
     failed = seawall("run", folder / "kafka.toml", env={"SEAWALL_TEST_PASSWORD": password})
-    assert failed.returncode == 2
+    assert failed.returncode == 2 and len(failed.stderr.splitlines()) == 1
+    assert "the settings of [kafka] cannot be used" in failed.stderr
+    assert "correct ca, certificate and key in [kafka]" in failed.stderr
     text = said(held) + said(failed) + said(seawall("doctor", path)) + said(seawall("keys", "export", folder))
     assert password not in text and secret not in text and "PRIVATE" not in text
     for file in folder.rglob("*"):

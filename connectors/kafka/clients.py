@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
@@ -43,12 +43,14 @@ HINTS = {
     KafkaError.NOT_ENOUGH_REPLICAS: "bring the missing brokers back",
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: "bring the missing brokers back",
     KafkaError.KAFKA_STORAGE_ERROR: "free disk space on the broker, and start it again",
+    KafkaError._INVALID_ARG: "correct ca, certificate and key in [kafka]",
     KafkaError._MSG_TIMED_OUT: "bring the cluster back, and run again to continue",
 }
 VAGUE = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._MSG_TIMED_OUT)
 TOLD_MAX = 20
 BATCH_BYTES = 4 * 1024 * 1024
 PACE_MS = 5
+C = TypeVar("C", Consumer, Producer, AdminClient)
 
 
 class Clients:
@@ -99,7 +101,7 @@ class Clients:
         }
         if paced:
             settings |= {"queued.min.messages": 1, "fetch.queue.backoff.ms": PACE_MS}
-        return Consumer({**self._common, **settings})
+        return self._made(Consumer, settings)
 
     def producer(self, transactional_id: str) -> Producer:
         """Return an idempotent producer; opening it with ``init_transactions`` fences an earlier one of its name."""
@@ -115,17 +117,24 @@ class Clients:
             "queue.buffering.max.messages": 100_000,
             "queue.buffering.max.kbytes": 64 * 1024,
         }
-        return Producer({**self._common, **settings})
+        return self._made(Producer, settings)
 
     def plain_producer(self) -> Producer:
         """Return an idempotent producer without transactions: what it writes has no marks in between."""
         outage_ms = self.address.terms.outage_s * 1000
         settings = {"enable.idempotence": True, "acks": "all", "message.timeout.ms": outage_ms}
-        return Producer({**self._common, **settings})
+        return self._made(Producer, settings)
 
     def admin(self) -> AdminClient:
         """Return a client that makes and describes topics."""
-        return AdminClient(self._common)
+        return self._made(AdminClient, {})
+
+    def _made(self, kind: type[C], settings: dict[str, Any]) -> C:
+        """Return a client; raises BusError where its settings cannot be used, such as a file that is no certificate."""
+        try:
+            return kind({**self._common, **settings})
+        except KafkaException as error:
+            raise self.failed("the settings of [kafka] cannot be used", error) from error
 
     def failed(
         self, what: str, error: KafkaError | KafkaException, client: Consumer | Producer | AdminClient | None = None
