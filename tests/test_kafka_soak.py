@@ -52,4 +52,5 @@ def test_lag_is_flat_where_the_machine_keeps_up(figures: dict[str, Any]) -> None
     sent, done = figures["records_sent_per_s"], figures["records_journaled_per_s"]
     if done < 0.99 * sent:
         pytest.skip(f"this machine journaled {done:,} of {sent:,} records a second: it is too slow to say")
-    assert max(figures["lag"][1:]) < LAG_S_MAX * sent
+    lag = figures["lag"]  # in the first half it also has what came while everything started
+    assert max(lag[len(lag) // 2 :]) < LAG_S_MAX * sent
