@@ -26,6 +26,7 @@ SIGNED = ("commands", "state", "checkpoints")
 # On the cluster that a mirror writes it stands for all of them; on the one that it reads, ``verify`` is enough.
 MIRRORS = ("signals", "redrive", "journal", "exposures", "checkpoints")
 ROLES = (*WRITES, "mirror", "verify", "provision", "subscriber", "producer")
+ELSEWHERE = ("mirror",)  # of the other region's cluster: on a run's own nobody may write everything
 
 
 class Grant(NamedTuple):

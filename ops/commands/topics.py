@@ -53,7 +53,7 @@ def check(where: Where, as_json: Json = False) -> None:
 @app.command()
 def acl(
     where: Where,
-    role: Annotated[str, typer.Option("--role", help="One role only; all by default.")] = "",
+    role: Annotated[str, typer.Option("--role", help="One role only; all but mirror by default.")] = "",
     principal: Annotated[str, typer.Option("--principal", help="Name of the user; {role} is filled in.")] = "{role}",
     as_json: Json = False,
 ) -> None:
@@ -61,13 +61,14 @@ def acl(
 
     Example: seawall topics acl desk.toml --role risk --principal 'seawall-{role}'
     """
-    from seawall.connectors.kafka.acl import ROLES, grants
+    from seawall.connectors.kafka.acl import ELSEWHERE, ROLES, grants
     from seawall.schemas.tables import nearest
 
     if role and role not in ROLES:
         raise UsageError(f"--role {role}: there is no such role; did you mean {nearest(role, ROLES)!r}?")
     configuration, bus = _open(where)
-    wanted = [grant for grant in grants(bus.address, configuration) if role in ("", grant.role)]
+    roles = {role} if role else set(ROLES) - set(ELSEWHERE)
+    wanted = [grant for grant in grants(bus.address, configuration) if grant.role in roles]
     if as_json:
         print(json.dumps([{"principal": principal.format(role=one.role), **one._asdict()} for one in wanted]))
         return
