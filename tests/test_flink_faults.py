@@ -18,7 +18,7 @@ from seawall.schemas.errors import SeawallError, UsageError
 from seawall_testing import crisis
 from seawall_testing.flink import JOB_S, FlinkRun, flink_home
 from seawall_testing.kafka import Broker, require_broker
-from seawall_testing.runs import seawall, wait_for
+from seawall_testing.runs import wait_for
 
 OUTAGE_S = float(os.environ.get("SEAWALL_OUTAGE_S", "120"))
 STORE_KIB = 2048
@@ -74,10 +74,7 @@ def started(cluster: FlinkCluster) -> Iterator[FlinkCluster]:
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = crisis.write_crisis(tmp_path_factory.mktemp("run") / "embedded", 240, per_second=60, shards=4)
-    done = seawall("run", path, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return path.parent
+    return crisis.run_crisis(tmp_path_factory.mktemp("run") / "embedded", 240, per_second=60, shards=4).parent
 
 
 @pytest.fixture

@@ -37,19 +37,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = crisis.write_crisis(tmp_path_factory.mktemp("run") / "embedded", 40, per_second=60, shards=4)
-    done = seawall("run", path)
-    assert done.returncode == 0, done.stderr
-    return path.parent
+    return crisis.run_crisis(tmp_path_factory.mktemp("run") / "embedded", 40, per_second=60, shards=4).parent
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 9,612 slices: long enough to be stopped in its middle on any machine."""
-    path = crisis.write_crisis(tmp_path_factory.mktemp("long") / "embedded", 240, per_second=60, shards=4)
-    done = seawall("run", path, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return path.parent
+    return crisis.run_crisis(tmp_path_factory.mktemp("long") / "embedded", 240, per_second=60, shards=4).parent
 
 
 @pytest.fixture

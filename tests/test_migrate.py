@@ -23,9 +23,7 @@ from seawall_testing.runs import CLI, Contents, command, contents, differences
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the embedded bus."""
-    path = crisis.write_crisis(tmp_path_factory.mktemp("finished") / "desk", 3)
-    assert command("run", path).returncode == 0
-    return path
+    return crisis.run_crisis(tmp_path_factory.mktemp("finished") / "desk")
 
 
 @pytest.fixture

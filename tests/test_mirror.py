@@ -35,9 +35,7 @@ COPY = "sqlite:../copy/copy.db"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of a finished run on the embedded bus."""
-    path = crisis.write_crisis(tmp_path_factory.mktemp("finished") / "desk", 3)
-    assert command("run", path).returncode == 0
-    return path
+    return crisis.run_crisis(tmp_path_factory.mktemp("finished") / "desk")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, lines, mark, transfer
 from seawall_testing.ran import write_configuration
+from seawall_testing.runs import seawall
 
 CLIENTS = ["a", "b", "c", "d", "e"]
 LIMITS: list[Json] = [
@@ -144,6 +145,14 @@ def write_crisis(folder: Path, seconds: int = 3, per_second: int = 30, **top: An
     marks = [record for record in events(seconds, per_second=per_second) if record["type"] == "mark"]
     files = {"reference.jsonl": lines(*reference()), "book.jsonl": lines(*book), "marks.jsonl": lines(*marks)}
     return write_configuration(folder, files, LIMITS, PLAYBOOK, **{"shards": 2, **top})
+
+
+def run_crisis(folder: Path, seconds: int = 3, **options: Any) -> Path:
+    """Write the crisis and run it to its end; return the configuration's path."""
+    path = write_crisis(folder, seconds, **options)
+    done = seawall("run", path, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return path
 
 
 def records(seconds: int = 3, **options: Any) -> list[Json]:
