@@ -66,6 +66,12 @@ class Bus(Protocol):
     def partitions(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records, sorted."""
 
+    def known_partitions(self, topic: str) -> list[int]:
+        """Return ``partitions`` for those who ask again and again, as of the last time they did; begin to ask again.
+
+        The first answer is waited for. No other one makes the asker wait for a cluster.
+        """
+
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that is kept: 0 where nothing expires."""
 

@@ -43,7 +43,7 @@ class Following:
     cut_us
         What the clock cut last, 0 before the first time.
     idle
-        Whether nothing had arrived at the last look.
+        Whether no partition gave a full batch at the last look: records are worth a look when some have come together.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Following:
                 continue
             arrived = source.poll(now)
             pending.extend(arrived)
-            self.idle = self.idle and not arrived and not source.full
+            self.idle = self.idle and not source.full
             if source.full and (pending or source.high_us != NO_TIME):
                 limit = min(limit, pending[-1][0] if pending else source.high_us)
         self._limit_us = limit
@@ -95,7 +95,7 @@ class Following:
             self._give(limit, slicer)
 
     def rest_s(self) -> float:
-        """Return how long to wait where nothing arrived: at most until the next interval is to be cut."""
+        """Return how long to let records come together: at most until the next interval is to be cut."""
         due_us = self.cut_us + (self._configuration.slice_ms + self._configuration.wait_ms) * 1000
         left_s = (due_us - self._clock()) / 1e6
         return left_s if 0 < left_s < IDLE_SECONDS else IDLE_SECONDS
@@ -122,7 +122,7 @@ class Following:
         """Find partitions that appeared since the last look."""
         known = {source.place for source in self._topics}
         for topic in dict.fromkeys((*self._configuration.topics, SIGNALS, REDRIVE)):
-            for partition in self._bus.partitions(topic):
+            for partition in self._bus.known_partitions(topic):
                 place = Place(topic, partition)
                 if place not in known:
                     offset, _, high = self._standing.positions.get(place.key) or [self._begin(place), 0, NO_TIME]

@@ -132,27 +132,27 @@ class _Partition:
         self._bus, self._offset, self._high_us, self._feed = bus, offset, high_us, feed
 
     def _items(self, records: list[Stored], latest_us: int) -> list[Item]:
-        """Return records as items; no effective time lies after ``latest_us``."""
-        items = []
-        for stored in records:
-            items.append(self._item(stored.offset, stored.value, latest_us))
-            self._offset = stored.offset + 1
+        """Return records as items; no effective time lies after ``latest_us``. Of a record without any it is -1."""
+        items: list[Item] = []
+        for offset, _, _, value in records:
+            taken: Event | RejectRecord | Foreign | None = None
+            late = 0
+            try:
+                decoded = self._decoded(value)
+                if decoded is not None:
+                    event, taken = decoded
+                    if self._high_us <= event.event_time_us <= latest_us:
+                        self._high_us = event.event_time_us
+                    else:
+                        late = self._reach(event, latest_us)
+            except Rejected as rejected:
+                taken = refuse_record(self.place, offset, rejected, value)
+            items.append((self._high_us, self.number, offset, 0, late, taken, value))
+            self._offset = offset + 1
         return items
 
-    def _item(self, offset: int, value: bytes, latest_us: int) -> Item:
-        """Return a record as an item, without the record where a mapping skips it."""
-        taken: Event | RejectRecord | Foreign | None = None
-        late = 0
-        try:
-            decoded = self._decoded(value)
-            if decoded is not None:
-                event, taken = decoded
-                late = self._reach(event, latest_us)
-        except Rejected as rejected:
-            taken = refuse_record(self.place, offset, rejected, value)
-        return (self._high_us, self.number, offset, 0, late, taken, value)
-
     def _decoded(self, value: bytes) -> Decoded | None:
+        """Return a record and the form in which the sequencer takes it; None where a mapping skips it."""
         if len(value) > RECORD_BYTES_MAX:
             raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {len(value)} bytes")
         if self._feed is not None:
@@ -190,7 +190,10 @@ class TopicSource(_Partition):
         """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
         found = self._bus.tail(self.place.name, self.place.partition, self._offset, records_max)
         self.full = len(found) >= records_max
-        return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in self._items(found, now_us)]
+        items = self._items(found, now_us)
+        if items and items[0][0] == NO_TIME:
+            return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in items]
+        return items
 
 
 class SignalsSource(_Partition):
@@ -233,6 +236,10 @@ class RedriveSource(TopicSource):
         """Yield the records that are there when a bounded run begins."""
         while found := self._bus.read(self.place.name, self.place.partition, self._offset, POLL_RECORDS):
             yield from self._items(found, now_us)
+
+    def _items(self, records: list[Stored], latest_us: int) -> list[Item]:
+        self._offset = records[-1].offset + 1 if records else self._offset
+        return [self._item(stored.offset, stored.value, latest_us) for stored in records]
 
     def _item(self, offset: int, value: bytes, latest_us: int) -> Item:
         original = value

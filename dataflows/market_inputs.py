@@ -339,10 +339,11 @@ class MarketReader:
         if named is None and time.monotonic() - self._discovered_at < DISCOVER_SECONDS:
             return
         self._discovered_at = time.monotonic()
+        partitions = self._bus.known_partitions if named is None else self._bus.partitions
         for topic in self._configuration.topics:
             if topic in TOPICS:
                 continue  # Seawall's own: signals may be followed, but are not what they are made of
-            for partition in self._bus.partitions(topic):
+            for partition in partitions(topic):
                 place = Place(topic, partition)
                 if place.key not in self._topics and (named is None or place.key in named):
                     begin = self._known.get(place.key) or [self._bus.start(topic, partition), NO_TIME]

@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS, Writer
@@ -45,6 +46,9 @@ class KafkaBus:
         self._followed: dict[tuple[str, int], Cursor] = {}
         self._guard = threading.Lock()
         self._filled: set[tuple[str, int]] = set()
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="partitions")
+        self._asked: dict[str, Future[list[int]]] = {}
+        self._known: dict[str, list[int]] = {}
 
     def topics(self) -> list[str]:
         """Return Seawall's topics that have records, sorted."""
@@ -56,6 +60,21 @@ class KafkaBus:
         physical = self.address.topic(topic)
         count = self.reader.partitions(physical).get(physical, 0)
         return [partition for partition in range(count) if self._is_filled(topic, partition)]
+
+    def known_partitions(self, topic: str) -> list[int]:
+        """Return the partitions of a topic that have records, as of the last time this was asked; begin to ask again.
+
+        A cluster under load takes tens of milliseconds for it, in which whoever asks would follow nothing. What went
+        wrong is raised by the next call.
+        """
+        asked = self._asked.get(topic)
+        if asked is None:
+            self._known[topic] = self.partitions(topic)
+        elif asked.done():
+            self._known[topic] = asked.result()
+        if asked is None or asked.done():
+            self._asked[topic] = self._asker.submit(self.partitions, topic)
+        return self._known[topic]
 
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that retention left."""
@@ -143,6 +162,7 @@ class KafkaBus:
 
     def close(self) -> None:
         """Let go of all clients."""
+        self._asker.shutdown(cancel_futures=True)
         self.reader.close()
         with self._guard:
             for cursor in self._followed.values():

@@ -140,19 +140,19 @@ class Cursor:
             elif error.code() not in PASSING:
                 raise self._failed(error)
             return
-        at = message.offset()
+        at, found = message.offset(), message.headers()
         assert at is not None  # it has no error
-        headers = _headers(message.headers())
+        headers = _headers(found) if found else {}
         self.ended, self.offset, self._unknown_at = False, at + 1, None
         number = self._number(at, headers) if self._numbered else at
         if number is None:
             return
         self.number = number + 1
-        self.first_offset = at if self.first_offset < 0 else self.first_offset
-        key = message.key()
+        if self.first_offset < 0:
+            self.first_offset = at
+        key, value = message.key(), message.value()
         name = key.decode(errors="replace") if isinstance(key, bytes) else key or ""
-        value = message.value() or b""
-        self._ready.append(Stored(number, name, headers, value if isinstance(value, bytes) else value.encode()))
+        self._ready.append(Stored(number, name, headers, value if isinstance(value, bytes) else (value or "").encode()))
 
     def _lose(self, error: KafkaError) -> None:
         """Begin to watch a partition that the client calls unknown; raise where it does for as long as an outage."""

@@ -53,6 +53,7 @@ PARTS = {
 }
 JVM = ("-Xmx1g", "-XX:TieredStopAtLevel=4")
 LINGER_MS = 5
+TEXTS = 100_003
 YIELDING = ("market", "seal")
 STAGES = ("end", "cut", "journal", "command", "arrival")
 NICE = ("nice", "-n", "5")
@@ -107,24 +108,17 @@ def send(address, rate, seconds, warm_s, accounts):
     }
     producer = Producer({"bootstrap.servers": address, **settings})
     rng, number, began, probe = random.Random(1), 0, time.monotonic(), 0
+    fills, marks = texts(rng)  # made before: what sending costs is taken from the run, which shares the machine
     seconds += warm_s
     probes_at = sorted(rng.uniform(0, seconds) for _ in range(int(seconds * PROBES_PER_S)))  # at any moment of a slice
     while (passed := time.monotonic() - began) < seconds:
         due = int((passed - min(passed, warm_s) / 2) * rate)
+        produce, now = producer.produce, time.time_ns() // 1000
         for n in range(number, due):
-            now, side = time.time_ns() // 1000, "buy" if rng.random() < 0.5 else "sell"
-            instrument = rng.randrange(INSTRUMENTS)
-            fill = (
-                f'{{"type":"fill","event_time_us":{now},"fill_id":"f{n}",'
-                f'"account":"acct-{n % accounts}","instrument":"I{instrument}-PERP",'
-                f'"side":"{side}","quantity":"0.5","price":"100"}}'
-            )
-            mark = (
-                f'{{"type":"mark","event_time_us":{now},"instrument":"I{instrument}-PERP",'
-                f'"price":"{100 + rng.random():.3f}"}}'
-            )
-            producer.produce("soak-fills", fill, partition=n % PARTITIONS)
-            producer.produce("soak-marks", mark, partition=n % PARTITIONS)
+            head, partition = f'"event_time_us":{now},', n % PARTITIONS
+            fill = f'{{"type":"fill",{head}"fill_id":"f{n}","account":"acct-{n % accounts}",{fills[n % TEXTS]}'
+            produce("soak-fills", fill, partition=partition)
+            produce("soak-marks", f'{{"type":"mark",{head}{marks[n % TEXTS]}', partition=partition)
         number = due
         while probe < len(probes_at) and probes_at[probe] < passed:
             now = time.time_ns() // 1000
@@ -135,6 +129,16 @@ def send(address, rate, seconds, warm_s, accounts):
         producer.poll(0)
         time.sleep(0.002)
     producer.flush(60)
+
+
+def texts(rng):
+    """Return ends of fills and of marks; how many there are shares no factor with accounts or instruments."""
+    fills, marks = [], []
+    for _ in range(TEXTS):
+        instrument, side = rng.randrange(INSTRUMENTS), rng.choice(("buy", "sell"))
+        fills.append(f'"instrument":"I{instrument}-PERP","side":"{side}","quantity":"0.5","price":"100"}}')
+        marks.append(f'"instrument":"I{instrument}-PERP","price":"{100 + rng.random():.3f}"}}')
+    return fills, marks
 
 
 class Commands(threading.Thread):

@@ -17,6 +17,9 @@ class MemoryBus:
     def partitions(self, topic: str) -> list[int]:
         return sorted(partition for name, partition in self.records if name == topic)
 
+    def known_partitions(self, topic: str) -> list[int]:
+        return self.partitions(topic)
+
     def end(self, topic: str, partition: int) -> int:
         return len(self.records.get((topic, partition), []))
 
