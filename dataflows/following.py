@@ -20,7 +20,9 @@ from seawall.schemas.events import NO_TIME
 from seawall.schemas.redrives import REDRIVE
 
 DISCOVER_SECONDS = 1.0
-IDLE_SECONDS = 0.005
+IDLE_SECONDS = 0.01
+REST_SECONDS_MIN = 0.0005
+AHEAD_SECONDS = 0.006  # before a cut: a cluster is asked for more then, and has answered by the cut
 PENDING_MAX = 10 * POLL_RECORDS  # of a partition that is ahead of another one; only records of one time may be more
 
 
@@ -95,10 +97,11 @@ class Following:
             self._give(limit, slicer)
 
     def rest_s(self) -> float:
-        """Return how long to let records come together: at most until the next interval is to be cut."""
+        """Return how long to let records come together: at most until the next interval is about to be, or is cut."""
         due_us = self.cut_us + (self._configuration.slice_ms + self._configuration.wait_ms) * 1000
         left_s = (due_us - self._clock()) / 1e6
-        return left_s if 0 < left_s < IDLE_SECONDS else IDLE_SECONDS
+        early_s = left_s - AHEAD_SECONDS
+        return max(REST_SECONDS_MIN, min(IDLE_SECONDS, early_s if early_s > 0 else left_s))
 
     def _give(self, limit_us: int, slicer: Slicer) -> None:
         taken: list[Item] = []

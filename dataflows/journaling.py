@@ -37,7 +37,6 @@ class JournalWriter:
         self._unflushed, self._flushed_at = 0, time.monotonic()
         telemetry = watching()
         self._watched = None if telemetry is None else telemetry.part("sequence")
-        self._under_way: tuple[float, int] | None = None  # when it was submitted, and what the clock had cut
         self.slices = 0
 
     def append(self, steps: list[Step]) -> None:
@@ -60,41 +59,16 @@ class JournalWriter:
         if self._unflushed >= FLUSH_BYTES_MAX or time.monotonic() - self._flushed_at >= FLUSH_SECONDS_MAX:
             self.flush()
 
-    def submit(self, cut_us: int) -> None:
-        """Begin to make what was given durable, and go on meanwhile; the next call that has more waits for it.
-
-        Parameters
-        ----------
-        cut_us
-            What the clock cut last.
-        """
-        self._observe()
+    def flush(self, cut_us: int = 0) -> None:
+        """Make what was given durable; ``cut_us`` is what the clock cut last, where it does."""
         if self._unflushed:
             began = time.perf_counter()
-            self._writer.submit()
-            self._observe()
-            self._under_way = began, cut_us
-        self._unflushed = 0
-
-    def flush(self) -> None:
-        """Make what was given durable."""
-        if self._unflushed or self._under_way is not None:
-            began = time.perf_counter()
             self._writer.flush()
-            self._observe()
-            if self._watched is not None and self._unflushed:
+            if self._watched is not None:
                 self._watched.work.observe(time.perf_counter() - began)
+                if cut_us:
+                    self._watched.ages.observe((self._clock() - cut_us) / 1e6)
         self._unflushed, self._flushed_at = 0, time.monotonic()
-
-    def _observe(self) -> None:
-        """Tell those who watch how long what was submitted took, and how old its cut is, once it is durable."""
-        if self._under_way is None or not self._writer.is_idle():
-            return
-        began, cut_us = self._under_way
-        self._under_way = None
-        if self._watched is not None:
-            self._watched.work.observe(time.perf_counter() - began)
-            self._watched.ages.observe((self._clock() - cut_us) / 1e6)
 
     def close(self) -> None:
         """Let the journal go; what was not flushed is not written."""

@@ -4,6 +4,7 @@ Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflow
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import bytewax.operators as op
@@ -18,6 +19,8 @@ from seawall.connectors.signatures import CommandSigner
 from seawall.connectors.signers import open_signer
 from seawall.connectors.trust import load_trust
 from seawall.schemas.configuration import Configuration, load_configuration
+
+LIVE_POLL = timedelta(milliseconds=2)  # a command waits for it; a look at a cluster asks it nothing
 
 
 def flow(path: str) -> Dataflow:
@@ -56,6 +59,7 @@ def build(
         finished,
         stopped,
         follow=bool(configuration.topics),
+        poll=LIVE_POLL,
         replica=replica is not None,
     )
     dataflow = Dataflow("risk")

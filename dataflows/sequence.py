@@ -131,7 +131,7 @@ class Sequencer:
             while not stop.is_set() and self.step():
                 if self._following.idle:
                     stop.wait(self._following.rest_s())
-            self._journal.flush()
+            self._journal.flush(self._following.cut_us)
         finally:
             self.close()
 
@@ -168,7 +168,7 @@ class Sequencer:
             following.discover(self._slicer)
         following.take(self._slicer)
         self._journal.append(self._slicer.steps)
-        self._journal.submit(following.cut_us)
+        self._journal.flush(following.cut_us)
 
     def _first_time(self, bounded: Bounded) -> int:
         """Return the first event time of all files; where none has one, that of the live topics, or the clock."""

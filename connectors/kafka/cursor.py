@@ -77,6 +77,10 @@ class Cursor:
             bool(self._ready) and self._ready[0].offset <= offset <= self._ready[-1].offset
         )
 
+    def has_more(self) -> bool:
+        """Tell whether records arrived that nobody took yet."""
+        return bool(self._ready)
+
     def take(self, offset: int, records_max: int, bytes_max: int) -> list[Stored]:
         """Return what arrived from ``offset`` on."""
         ready, size = self._ready, 0

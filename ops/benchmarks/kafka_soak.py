@@ -1,21 +1,22 @@
 """A live run on a real broker at a steady rate: loss, memory, lag, latency from a fill to its signed command, and cost.
 
     python ops/benchmarks/kafka_soak.py [--seconds 120 | --minutes 30] [--rate 20000] [--slice-ms 100] [--shards 1]
-        [--accounts 2000] [--wait-ms 2] [--processes 1|2|4] [--json]
+        [--warm-s 0] [--accounts 2000] [--wait-ms 2] [--processes 1|2|4] [--json]
 
-A process of its own sends RATE fills and RATE marks a second, and four times a second a fill of an account of its own
-that breaks a limit at once. Broker, sender, subscriber and the run share this machine; its load is in the figures.
+A process of its own sends RATE fills and RATE marks a second, half of it in the first WARM_S, and four times a second a
+fill of an account of its own that breaks a limit at once. It sends every 2 ms; records have the time at which it began
+to make them. Broker, sender, subscriber and the run share this machine; its load is in the figures.
 
 - Loss: every fill before the positions that the last slices state is in the journal once. This holds as well where the
   machine is too slow for the rate: then the rate that was journaled is told.
 - Latency: from that fill's stamp until a subscriber that reads committed records has the signed command; of probes
-  after the first WARM_S seconds, in which the broker's machine compiles; its stages are told from the slice that has
-  the fill: end of the interval, cut, journal, command, arrival, each since the fill.
+  after the first WARM_S seconds, at least 30, in which the broker's machine compiles; its stages are told from the
+  slice that has the fill: end of the interval, cut, journal, command, arrival, each since the fill.
 - Lag is how many input records are not journaled yet; memory is that of the run's processes, and cost their processor
-  time for each journaled record, after the first ten seconds.
+  time for each journaled record, after WARM_S and ten seconds.
 
 ``--processes 2`` runs ``market`` and ``sequence`` in one process, ``risk`` and ``seal`` in another; 4 gives each
-dataflow its own, and ``market``, ``seal`` and the sender, for which no command waits, give way (``nice -n 5``). The
+dataflow its own, and ``market`` and ``seal``, for which no command waits, give way (``nice -n 5``). The
 broker's Java machine compiles as it does in production, which costs processor time in the first minute; tests have one
 that starts faster and runs slower.
 """
@@ -43,7 +44,7 @@ from seawall.connectors.bus import open_bus
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.slices import decode_slice
 
-WARM_S, EVERY_S, DRAIN_S, READY_S, QUIET_S = 30, 10, 120, 120, 5
+COMPILING_S, EVERY_S, DRAIN_S, READY_S, QUIET_S = 30, 10, 120, 120, 5
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 INSTRUMENTS, PROBES_PER_S, PARTITIONS = 100, 4, 2
 PARTS = {
@@ -57,7 +58,7 @@ TEXTS = 100_003
 YIELDING = ("market", "seal")
 STAGES = ("end", "cut", "journal", "command", "arrival")
 NICE = ("nice", "-n", "5")
-SNAPSHOT_S = 10
+SNAPSHOT_S = 15
 FILL_ID = re.compile(rb'"fill_id": ?"([fp][0-9]+)"')
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
 LIMITS = """[[limit]]
@@ -354,7 +355,8 @@ def figures(arguments, rows, inputs, bus, commands):
     positions = inputs.positions()
     sent, stamps = inputs.fills(positions)
     found = journaled(bus, arguments.shards)
-    warm = min(stamps.values(), default=0) + WARM_S * 1_000_000
+    rows = rows[arguments.warm_s // EVERY_S :]
+    warm = min(stamps.values(), default=0) + max(COMPILING_S, arguments.warm_s) * 1_000_000
     late = sorted((commands.came[n] - at) / 1000 for n, at in stamps.items() if n in commands.came and at > warm)
     cuts = inputs.cuts()
     stages = [(*cuts[n], commands.made[n], commands.came[n], at) for n, at in stamps.items() if n in commands.came]
@@ -401,10 +403,10 @@ def soak(folder, arguments):
         commands, inputs = Commands(address, arguments.shards), Inputs(address, bus, arguments.shards)
         commands.start()
         options = ["--send", address, "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
-        options += ["--accounts", str(arguments.accounts)]
-        sender = subprocess.Popen([*NICE, sys.executable, __file__, *options])
+        options += ["--accounts", str(arguments.accounts), "--warm-s", str(arguments.warm_s)]
+        sender = subprocess.Popen([sys.executable, __file__, *options])
         pids = {**run.pids(), "broker": list(cluster.pids().values()), "sender": [sender.pid]}
-        rows = watch(run, inputs, pids, arguments.seconds)
+        rows = watch(run, inputs, pids, arguments.warm_s + arguments.seconds)
         sender.wait(120)
         drain(inputs, commands)
         found = figures(arguments, rows, inputs, bus, commands)
@@ -429,7 +431,7 @@ def main():
     parser.add_argument("--processes", type=int, choices=tuple(PARTS), default=1)
     parser.add_argument("--json", action="store_true", help="print all figures as one object")
     parser.add_argument("--send", help=argparse.SUPPRESS)
-    parser.add_argument("--warm-s", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--warm-s", type=int, default=0, help="seconds at half of the rate before those that count")
     arguments = parser.parse_args()
     arguments.seconds = 60 * arguments.minutes if arguments.minutes else arguments.seconds
     if arguments.send:
