@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from seawall.connectors.bus import Bus, Writer, open_bus
+from seawall.connectors.kafka.bus import KafkaBus
 from seawall.schemas.errors import BusError, Gap, PartitionLocked, UsageError
 from seawall_testing.kafka import Broker
 
@@ -119,6 +120,43 @@ def test_a_follower_gets_every_record_once_and_in_order_while_the_writer_goes_on
                 offset += 1
             assert time.monotonic() < deadline
         assert bus.tail("journal", 0, offset) == []
+
+
+def test_who_has_read_one_record_or_all_asks_the_broker_for_nothing_more(broker: Broker, tmp_path: Path) -> None:
+    """It waits 1 ms at the end of a partition, so it would ask hundreds of times a second for as long as it lives."""
+    bus = opened(broker, tmp_path)
+    assert isinstance(bus, KafkaBus)
+    writer = bus.writer([("journal", 0)])
+    append(writer, "journal", 0, 2000)
+    writer.flush()
+    end = bus.end("journal", 0)
+    for at, count, left in [(0, 1, 2000), (end - 1, 1, 1), (end - 300, 300, 300), (end, 300, 0)]:
+        assert len(bus.read("journal", 0, at, count)) == min(count, left)
+        assert bus.reader._client().assignment() == []
+    assert len(bus.read("journal", 0, 0, 500)) == 500
+    assert len(bus.reader._client().assignment()) == 1  # whoever reads on finds the next ones there
+    assert [record.offset for record in bus.read("journal", 0, 500, 500)] == list(range(500, 1000))
+    writer.close()
+    bus.close()
+
+
+def test_who_asks_again_for_partitions_is_not_held_by_a_cluster_that_takes_its_time(
+    broker: Broker, tmp_path: Path
+) -> None:
+    bus = opened(broker, tmp_path)
+    assert isinstance(bus, KafkaBus)
+    assert bus.known_partitions("commands") == []
+    writer = bus.writer([("commands", 1)])
+    append(writer, "commands", 1, 1)
+    writer.flush()
+    writer.close()
+    with bus.reader._lock:  # whoever asks the cluster waits here
+        assert [bus.known_partitions("commands") for _ in range(3)] == [[]] * 3
+    deadline = time.monotonic() + 60
+    while bus.known_partitions("commands") != [1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    bus.close()
 
 
 def test_a_record_that_somebody_else_wrote_to_our_topic_is_named_and_not_read(broker: Broker, tmp_path: Path) -> None:

@@ -506,6 +506,20 @@ def test_live_events_are_cut_by_the_clock_after_the_wait(tmp_path: Path) -> None
     assert got.sources["fills/0"] == [1, 0, T0 + 205 * MS]
 
 
+@pytest.mark.parametrize(
+    ("at_ms", "rest_ms"),
+    [(160, 10), (238, 6), (246, 4), (250, 0.5), (300, 0.5)],
+    ids=["long before the cut", "until shortly before it", "until the cut", "at the cut", "after it"],
+)
+def test_a_live_run_rests_while_records_come_together_and_never_past_a_cut(
+    tmp_path: Path, at_ms: int, rest_ms: float
+) -> None:
+    live = Live(tmp_path, T0)
+    live.until(T0 + 150 * MS)  # cut up to 100 ms, 50 ms were waited; the next cut is at 250 ms
+    live.now = T0 + at_ms * MS
+    assert live.sequencer._following.rest_s() * 1000 == pytest.approx(rest_ms)
+
+
 def test_live_records_are_taken_once_stragglers_were_waited_for_and_only_the_last_are_left_at_the_cut(
     tmp_path: Path,
 ) -> None:

@@ -147,8 +147,8 @@ class Cursor:
         at, found = message.offset(), message.headers()
         assert at is not None  # it has no error
         headers = _headers(found) if found else {}
+        number = self._number(at, headers) if self._numbered else at  # one that may not stand there is not passed
         self.ended, self.offset, self._unknown_at = False, at + 1, None
-        number = self._number(at, headers) if self._numbered else at
         if number is None:
             return
         self.number = number + 1

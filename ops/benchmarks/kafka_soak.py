@@ -36,7 +36,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -53,6 +53,7 @@ PARTS = {
     4: {"sequence": ("sequence",), "market": ("market",), "risk": ("risk",), "seal": ("seal",)},
 }
 JVM = ("-Xmx1g", "-XX:TieredStopAtLevel=4")
+BROKER = {"broker.session.timeout.ms": "9000"}  # Kafka's own: tests have a shorter one, after which a leader is deposed
 LINGER_MS = 5
 TEXTS = 100_003
 YIELDING = ("market", "seal")
@@ -195,7 +196,18 @@ class Inputs:
         self.places = [TopicPartition(t, p) for t in ("soak-fills", "soak-marks") for p in range(PARTITIONS)]
 
     def sent(self):
-        return sum(self._reader.get_watermark_offsets(place, timeout=20)[1] for place in self.places)
+        return sum(self._end(place) for place in self.places)
+
+    def _end(self, place):
+        """Return the end of a partition; wait for a broker that is not its leader for a moment."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            try:
+                return self._reader.get_watermark_offsets(place, timeout=20)[1]
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
 
     def cuts(self):
         """Return by account of a probe when its slice ended, was cut, and was given to the broker."""
@@ -390,7 +402,7 @@ def figures(arguments, rows, inputs, bus, commands):
 
 def soak(folder, arguments):
     """Run it; return the figures."""
-    cluster = Cluster(folder / "cluster", jvm=JVM)
+    cluster = Cluster(folder / "cluster", jvm=JVM, extra=BROKER)
     cluster.start()
     address, sender = cluster.address(), None
     run = Run(write_desk(folder, address, arguments))
