@@ -12,7 +12,7 @@ from bytewax.dataflow import Dataflow
 
 from seawall import operators as sw
 from seawall.connectors.bus import open_bus
-from seawall.connectors.journal_source import JournalSource
+from seawall.connectors.journal_source import POLL, JournalSource
 from seawall.connectors.record_sink import RecordSink
 from seawall.connectors.replica import Replica
 from seawall.connectors.signatures import CommandSigner
@@ -59,7 +59,7 @@ def build(
         finished,
         stopped,
         follow=bool(configuration.topics),
-        poll=LIVE_POLL,
+        poll=LIVE_POLL if configuration.topics else POLL,
         replica=replica is not None,
     )
     dataflow = Dataflow("risk")
