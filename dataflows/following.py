@@ -44,8 +44,8 @@ class Following:
     ----------
     cut_us
         What the clock cut last, 0 before the first time.
-    idle
-        Whether no partition gave a full batch at the last look: records are worth a look when some have come together.
+    caught_up
+        Whether no partition gave a full batch at the last look: the next may wait until records have come together.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Following:
         self._topics: list[TopicSource] = []
         self._pending: list[list[Item]] = []
         self.cut_us = self._limit_us = 0
-        self.idle = False
+        self.caught_up = False
         self._discovered_at = -DISCOVER_SECONDS
 
     def first_time(self) -> int:
@@ -77,7 +77,7 @@ class Following:
         """
         now = self._clock()
         slice_us = self._configuration.slice_ms * 1000
-        limit, self.idle = now - self._configuration.wait_ms * 1000, True
+        limit, self.caught_up = now - self._configuration.wait_ms * 1000, True
         due = limit // slice_us * slice_us
         for source, pending in zip(self._topics, self._pending, strict=True):
             if len(pending) >= PENDING_MAX and pending[-1][0] > self._limit_us:
@@ -85,7 +85,7 @@ class Following:
                 continue
             arrived = source.poll(now)
             pending.extend(arrived)
-            self.idle = self.idle and not source.full
+            self.caught_up = self.caught_up and not source.full
             if source.full and (pending or source.high_us != NO_TIME):
                 limit = min(limit, pending[-1][0] if pending else source.high_us)
         self._limit_us = limit

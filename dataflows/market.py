@@ -22,7 +22,7 @@ from seawall.dataflows.market_inputs import MarketReader, Stopped
 from seawall.dataflows.sequence import wall_clock
 from seawall.schemas.configuration import Configuration, load_configuration
 
-POLL = timedelta(milliseconds=20)  # as often is a cluster asked for more: intervals are far longer
+POLL = timedelta(milliseconds=20)  # as often is a cluster asked for more; signals come so much later at most
 # Within an epoch nothing holds a source back, so it reads no more than this between two snapshots.
 EPOCH_EVENTS_MAX = 200_000
 

@@ -60,21 +60,18 @@ def parse_scale(increment: str) -> Scale:
 def parse_quantity(text: str, scale: Scale) -> int:
     """Return a quantity as a number of increments, exactly.
 
-    Parameters
-    ----------
-    text
-        A decimal string, as every quantity of a record that was decoded is.
-
     Raises
     ------
     Rejected
-        It is no multiple of the increment, or too large for a position.
+        The text is no decimal, no multiple of the increment, or too large for a position.
 
     Examples
     --------
     >>> parse_quantity("0.075", parse_scale("0.025"))
     3
     """
+    if _matches(text) is None:
+        raise malformed(text)
     places, units = scale
     whole, _, fraction = text.partition(".")
     if len(fraction) > places:

@@ -239,6 +239,7 @@ def test_quantities_are_exact_integers_of_the_increment(text: str, increment: st
         ("0.03", "0.025", Reason.QUANTITY_MUST_BE_A_MULTIPLE_OF_THE_INCREMENT),
         ("5", "10", Reason.QUANTITY_MUST_BE_A_MULTIPLE_OF_THE_INCREMENT),
         ("9" * 20, "0.000000000000000001", Reason.QUANTITY_MUST_FIT_IN_64_BITS),
+        ("x", "1", Reason.DECIMAL_MUST_BE_WELL_FORMED),
     ],
 )
 def test_other_quantities_are_rejected(text: str, increment: str, reason: Reason) -> None:

@@ -68,11 +68,8 @@ class KafkaBus:
         wrong is raised by the next call.
         """
         asked = self._asked.get(topic)
-        if asked is None:
-            self._known[topic] = self.partitions(topic)
-        elif asked.done():
-            self._known[topic] = asked.result()
         if asked is None or asked.done():
+            self._known[topic] = self.partitions(topic) if asked is None else asked.result()
             self._asked[topic] = self._asker.submit(self.partitions, topic)
         return self._known[topic]
 

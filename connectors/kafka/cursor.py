@@ -144,9 +144,9 @@ class Cursor:
             elif error.code() not in PASSING:
                 raise self._failed(error)
             return
-        at, found = message.offset(), message.headers()
+        at = message.offset()
         assert at is not None  # it has no error
-        headers = _headers(found) if found else {}
+        headers = _headers(message.headers())
         number = self._number(at, headers) if self._numbered else at  # one that may not stand there is not passed
         self.ended, self.offset, self._unknown_at = False, at + 1, None
         if number is None:

@@ -41,7 +41,6 @@ class Reader:
         self._cursor: Cursor | None = None
         self._listing = Listing(clients)
         self._known: dict[Place, tuple[int, int]] = {}  # number of a record to come, and an offset not after it
-        self._ends: dict[Place, int] = {}  # on the cluster, when it was asked last
         self._lock = threading.RLock()
 
     def read(self, topic: str, partition: int, offset: int, records_max: int, bytes_max: int) -> list[Stored]:
@@ -60,7 +59,7 @@ class Reader:
                 size = sum(len(stored.value) for stored in found)
             if cursor.number is not None:
                 self._known[topic, partition] = cursor.number, cursor.offset
-            if records_max == 1 or (not cursor.has_more() and self._is_read(cursor)):
+            if records_max == 1 or (not cursor.has_more() and cursor.is_caught_up()):
                 self._rest()  # who wants one record seldom wants the next
             return found
 
@@ -89,9 +88,7 @@ class Reader:
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """Return the cluster's first offset and the one after all that is committed."""
         with self._lock:
-            found = self._bounds(self._client(), topic, partition)
-            self._ends[topic, partition] = found[1]
-            return found
+            return self._bounds(self._client(), topic, partition)
 
     def is_settled(self, topic: str, partition: int) -> bool:
         """Tell whether no transaction is under way: readers of committed records see all that was written."""
@@ -154,11 +151,6 @@ class Reader:
 
     def _deadline(self) -> float:
         return time.monotonic() + self._clients.address.terms.outage_s
-
-    def _is_read(self, cursor: Cursor) -> bool:
-        """Tell whether a cursor has read all that the cluster had when it was asked last; an end mark is nothing."""
-        end = self._ends.get((cursor.topic, cursor.partition))
-        return cursor.is_caught_up() or (end is not None and cursor.offset + 1 >= end)
 
     def _rest(self) -> None:
         """Stop fetching: at the end of a partition a consumer would ask the broker hundreds of times a second."""
