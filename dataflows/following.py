@@ -110,9 +110,7 @@ class Following:
             taken += pending[:count]
             del pending[:count]
         taken.sort()  # no two have one source and one offset
-        add, skip = slicer.add, slicer.skip
-        for item in taken:
-            skip(item) if item[5] is None else add(item)
+        slicer.add(taken)
 
     def is_due(self) -> bool:
         """Tell whether to look for new partitions, and begin to wait anew."""

@@ -134,40 +134,32 @@ class _Partition:
     def _items(self, records: list[Stored], latest_us: int) -> list[Item]:
         """Return records as items; no effective time lies after ``latest_us``. Of a record without any it is -1."""
         items: list[Item] = []
+        number, high, feed = self.number, self._high_us, self._feed
         for offset, _, _, value in records:
-            taken: Event | RejectRecord | Foreign | None = None
+            event: Event
+            taken: Event | RejectRecord | Foreign | None
             late = 0
             try:
-                decoded = self._decoded(value)
-                if decoded is not None:
-                    event, taken = decoded
-                    if self._high_us <= event.event_time_us <= latest_us:
-                        self._high_us = event.event_time_us
-                    else:
-                        late = self._reach(event, latest_us)
+                if len(value) > RECORD_BYTES_MAX:
+                    raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {len(value)} bytes")
+                if feed is None:
+                    event = taken = decode_event(value)
+                elif (mapped := map_record(feed, value)) is not None:
+                    event, taken = mapped
+                else:
+                    items.append((high, number, offset, 0, 0, None, value))
+                    continue
+                time_us = event.event_time_us
+                if high <= time_us <= latest_us:
+                    high = time_us
+                else:
+                    late, high = _reached(event, high, latest_us)
             except Rejected as rejected:
                 taken = refuse_record(self.place, offset, rejected, value)
-            items.append((self._high_us, self.number, offset, 0, late, taken, value))
-            self._offset = offset + 1
+            items.append((high, number, offset, 0, late, taken, value))
+        if items:
+            self._high_us, self._offset = high, items[-1][2] + 1
         return items
-
-    def _decoded(self, value: bytes) -> Decoded | None:
-        """Return a record and the form in which the sequencer takes it; None where a mapping skips it."""
-        if len(value) > RECORD_BYTES_MAX:
-            raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {len(value)} bytes")
-        if self._feed is not None:
-            return map_record(self._feed, value)
-        event = decode_event(value)
-        return event, event
-
-    def _reach(self, event: Event, latest_us: int) -> int:
-        """Move to the time of a record; return 1 where it is earlier than its predecessor."""
-        check_future(event, latest_us + FUTURE_US_MAX)
-        if event.event_time_us == NO_TIME:
-            return 0
-        late = int(event.event_time_us < self._high_us)
-        self._high_us = max(self._high_us, min(event.event_time_us, latest_us))
-        return late
 
 
 class TopicSource(_Partition):
@@ -274,6 +266,15 @@ def redriven_event(content: bytes, feed: Feed | None) -> tuple[Event, bytes]:
     if found is None:
         raise Rejected(Reason.RECORD_MUST_MATCH_THE_MAPPING, "the mapping skips it")
     return found
+
+
+def _reached(event: Event, high_us: int, latest_us: int) -> tuple[int, int]:
+    """Return 1 where a record is earlier than its predecessor, and the time that its source has reached."""
+    check_future(event, latest_us + FUTURE_US_MAX)
+    time_us = event.event_time_us
+    if time_us == NO_TIME:
+        return 0, high_us
+    return int(time_us < high_us), max(high_us, min(time_us, latest_us))
 
 
 def check_future(event: Event, latest_us: int) -> None:

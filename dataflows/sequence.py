@@ -140,12 +140,9 @@ class Sequencer:
         if self._merged is None:
             self._follow()
             return True
-        taken = 0
-        add = self._slicer.add
-        for item in islice(self._merged, BATCH):
-            add(item)
-            taken += 1
-        if taken == BATCH:
+        before = self._slicer.records
+        self._slicer.add(islice(self._merged, BATCH))
+        if self._slicer.records - before == BATCH:
             self._journal.append(self._slicer.steps)
             self._journal.flush_if_due()
             return True

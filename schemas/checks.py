@@ -14,6 +14,7 @@ from seawall.schemas.errors import Reason, Rejected
 
 TIME_MAX_US = (1 << 63) - 1
 KNOWN_IDENTIFIERS_MAX = 200_000
+KNOWN_DECIMALS_MAX = 100_000
 CLASSES: dict[str, type[Any]] = {cls.__struct_config__.tag: cls for cls in get_args(ev.Event)}
 
 _identifier = re.compile(ev.IDENTIFIER_PATTERN).fullmatch
@@ -21,6 +22,7 @@ _decimal = re.compile(DECIMAL_PATTERN).fullmatch
 _unsigned = re.compile(DECIMAL_PATTERN.removeprefix("-?")).fullmatch
 _positive = re.compile("(?=.*[1-9])" + DECIMAL_PATTERN.removeprefix("-?")).fullmatch
 _good: set[str] = set()  # identifiers that matched: most come again
+_above_zero: set[str] = set()  # so do prices and quantities
 
 
 def check_event(event: ev.Event) -> None:
@@ -239,11 +241,21 @@ _fill_options = attrgetter(*(name for name, _ in _RULES[ev.Fill].checks_optional
 _fill_defaults = _RULES[ev.Fill].defaults
 
 
+def _is_above_zero(text: str) -> bool:
+    """Tell whether a text is a decimal above zero, and remember it if so."""
+    if _positive(text) is None:
+        return False
+    if len(_above_zero) >= KNOWN_DECIMALS_MAX:
+        _above_zero.clear()
+    _above_zero.add(text)
+    return True
+
+
 def _is_plain_mark(event: ev.Mark) -> bool:
     """Tell whether a mark keeps all rules, at a third of the cost; False says nothing."""
     return (
         event.instrument in _good
-        and _positive(event.price) is not None
+        and (event.price in _above_zero or _is_above_zero(event.price))
         and 0 <= event.event_time_us <= TIME_MAX_US
         and (not event.venue or event.venue in _good)
         and not event.implied_volatility
@@ -255,8 +267,8 @@ def _is_plain_fill(event: ev.Fill) -> bool:
     return (
         event.account in _good
         and event.instrument in _good
-        and _positive(event.quantity) is not None
-        and _positive(event.price) is not None
+        and (event.quantity in _above_zero or _is_above_zero(event.quantity))
+        and (event.price in _above_zero or _is_above_zero(event.price))
         and _identifier(event.fill_id) is not None
         and 0 <= event.event_time_us <= TIME_MAX_US
         and _fill_options(event) == _fill_defaults

@@ -6,11 +6,13 @@ exact integers of the instrument's quantity increment, without passing through a
 
 import re
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import NamedTuple
 
 from seawall.schemas.errors import Reason, Rejected
 
 PATTERN = r"-?[0-9]{1,20}(\.[0-9]{1,18})?"
+QUANTITIES_MAX = 1 << 15  # remembered: most come again
 UNITS_MAX = 1 << 62  # a position of this many increments still fits 64 bits with a sign to spare
 
 _matches = re.compile(PATTERN).fullmatch
@@ -57,6 +59,7 @@ def parse_scale(increment: str) -> Scale:
     return Scale(len(fraction), int(whole + fraction))
 
 
+@lru_cache(QUANTITIES_MAX)
 def parse_quantity(text: str, scale: Scale) -> int:
     """Return a quantity as a number of increments, exactly.
 

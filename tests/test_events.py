@@ -7,8 +7,8 @@ import jsonschema
 import msgspec
 import pytest
 
+from seawall.schemas import checks, generate
 from seawall.schemas import events as ev
-from seawall.schemas import generate
 from seawall.schemas.decimals import PATTERN, Scale, number_text, parse_decimal, parse_quantity, parse_scale
 from seawall.schemas.decode import decode_event
 from seawall.schemas.errors import Reason, Rejected
@@ -187,6 +187,22 @@ def test_a_line_that_is_no_record_is_rejected_by_the_rule_it_breaks(line: bytes,
 @pytest.mark.parametrize(("kind", "field", "value", "reason"), CHANGED)
 def test_a_bad_field_is_rejected_by_the_rule_it_breaks(kind: str, field: str, value: Any, reason: Reason) -> None:
     assert reason_of(encoded(kind, **{field: value})) == reason
+
+
+def test_decimals_that_were_seen_are_remembered_by_their_text_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "KNOWN_DECIMALS_MAX", 3)
+    known: set[str] = set()
+    monkeypatch.setattr(checks, "_above_zero", known)
+    mark: dict[str, Any] = {"type": "mark", "event_time_us": AT, "instrument": "ETH-PERP"}
+    decode_event(json.dumps(mark | {"price": "1"}).encode())  # from here on the instrument is known
+    for price in ("0.5", "0.50", "7", "8", "9", "0.5"):
+        for _ in range(2):
+            assert decode_event(json.dumps(mark | {"price": price}).encode()).price == price
+        assert price in known
+        assert len(known) <= 3
+        for bad in (f"-{price}", f"{price}.0.0", f"{price} ", "0", "0.0"):
+            with pytest.raises(Rejected):
+                decode_event(json.dumps(mark | {"price": bad}).encode())
 
 
 @pytest.mark.parametrize("kind", GOOD)

@@ -9,7 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from seawall.connectors.bus import open_bus
+from seawall.dataflows import market_inputs
 from seawall.dataflows.market_inputs import Skipped, read_event
 from seawall_testing.desk import SECOND, T0, Json, instrument, lines, mark
 from seawall_testing.markets import quote, trade
@@ -87,3 +91,35 @@ def test_records_with_numbers_that_cannot_be_are_passed_over_and_counted() -> No
     assert read_event(json.dumps(good).encode(), T0, skipped).price == "100.000000"
     assert read_event(json.dumps(mark(T0)).encode(), T0, skipped) is None  # nobody's venue: not the market's
     assert skipped.count == len(bad)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *(
+                    f'"type":"{kind}"'
+                    for kind in ("mark", "fill", "trade", "notice", "instrument", "limit", "Quote", "")
+                ),
+                '"type" : "quote"',
+                '"document":{"type":"quote"}',
+                '"document":{"type":"fill"}',
+                '"venue":"v"',
+                '"account":"type"',
+                '"price":1',
+                '"typ\\u0065":"trade"',
+            ]
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([",", " , ", ",\n"]),
+)
+def test_nothing_is_passed_over_by_its_first_type_that_would_be_read(parts: list[str], between: str) -> None:
+    line = ("{" + between.join(parts) + "}").encode()
+    if market_inputs._is_other(line):
+        assert not market_inputs._readable(line)
+
+
+def test_records_that_are_none_of_the_markets_are_known_by_their_type() -> None:
+    others = [f'{{"type":"{kind}","event_time_us":1}}'.encode() for kind in ("fill", "collateral", "mark", "account")]
+    assert all(map(market_inputs._is_other, others))

@@ -102,13 +102,6 @@ class Interval:
         own = self.largest if shard is None else self.own[shard].size
         return self.size + own + size <= SIZE_MAX
 
-    def add_own(self, shard: int, size: int) -> Own:
-        """Count ``size`` bytes towards a shard and return its part."""
-        own = self.own[shard]
-        own.size += size
-        self.largest = max(self.largest, own.size)
-        return own
-
     def add_event(self, encoded: bytes, shard: int | None, late: int) -> None:
         """Add an event to one shard, whose bytes are counted already, or to all."""
         if shard is not None:
@@ -224,8 +217,8 @@ def transfers_of(rows: list[Row]) -> Transfers:
 
 def fill_options(event: ev.Fill) -> Row | None:
     """Return the optional columns of a fill, None when all have their defaults."""
-    fee, *texts = options = _fill_fields(event)
-    return None if options == _FILL_ABSENT else (float(fee), *texts)
+    options = _fill_fields(event)
+    return None if options == _FILL_ABSENT else (float(options[0]), *options[1:])
 
 
 def transfer_options(event: ev.Collateral) -> Row | None:

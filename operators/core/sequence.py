@@ -6,7 +6,7 @@ that owns its account. A rejected record makes no tick of its own; it is counted
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -57,20 +57,24 @@ class Slicer(Ticks):
         self._admission = standing.admission
         self._handlers = self._wire()
 
-    def add(self, item: Item) -> None:
-        """Take the next record in merge order."""
-        interval = self._interval
-        if item[0] >= interval.as_of_us:
-            self._move(item[0])
-        event = item[5]
-        try:
-            self._handlers[type(event)](event, item)
-        except Rejected as rejected:
-            self._refuse(reject_record(self.places[item[1]], item[2], rejected, item[6]), item)
-        self._last[item[1]] = item
-        self.records += 1
-        if self._interval.rejects_size > REJECTS_BYTES_MAX:
-            self._close_early(every_shard=True)
+    def add(self, items: Iterable[Item]) -> None:
+        """Take the next records in merge order, and pass over those of which nothing but the place counts."""
+        handlers, last = self._handlers, self._last
+        for item in items:
+            event = item[5]
+            if event is None:
+                self._skip(item)
+                continue
+            if item[0] >= self._interval.as_of_us:
+                self._move(item[0])
+            try:
+                handlers[type(event)](event, item)
+            except Rejected as rejected:
+                self._refuse(reject_record(self.places[item[1]], item[2], rejected, item[6]), item)
+            last[item[1]] = item
+            self.records += 1
+            if self._interval.rejects_size > REJECTS_BYTES_MAX:
+                self._close_early(every_shard=True)
 
     def adopt(self, document: dict[str, Any]) -> None:
         """Take a limit document of the configuration into the open interval; raise Rejected where it may not be."""
@@ -79,7 +83,7 @@ class Slicer(Ticks):
         as_of_us = self._interval.as_of_us
         self._admission.check_limits(document, as_of_us)
         encoded = _encode(ev.Limit(event_time_us=as_of_us - 1, document=document))
-        self._room(len(encoded) + 1, None).add_event(encoded, None, 0)
+        self._room(len(encoded) + 1).add_event(encoded, None, 0)
         self._admission.policy.apply(document, as_of_us)
 
     def _wire(self) -> dict[type[Any], Handler]:
@@ -107,7 +111,7 @@ class Slicer(Ticks):
     def _refuse(self, record: RejectRecord, item: Item) -> None:
         self.rejected += 1
         witness = self._witness(item)
-        interval = self._room(TAKEN_BYTES, None) if witness else self._interval
+        interval = self._room(TAKEN_BYTES) if witness else self._interval
         interval.add_taken(witness)
         interval.add_reject(record)
 
@@ -116,7 +120,7 @@ class Slicer(Ticks):
         place, inner = self.places[item[1]], (*item[:5], foreign.event, foreign.line)
         redriven = place.name == REDRIVE
         if redriven and not self._interval.has_room(size := len(foreign.line) + FOREIGN_BYTES):
-            self._room(min(size, EVENT_BYTES_MAX), None)
+            self._room(min(size, EVENT_BYTES_MAX))
         try:
             self._handlers[type(foreign.event)](foreign.event, inner)
         except Rejected as rejected:
@@ -129,7 +133,7 @@ class Slicer(Ticks):
     def _reference(self, event: Any, item: Item) -> None:
         self._admission.check(event)
         encoded = _encode(event)
-        interval = self._room(len(encoded), None)
+        interval = self._room(len(encoded))
         self._admission.apply(event)
         interval.add_reference(encoded, self._is_late(item))
 
@@ -144,25 +148,27 @@ class Slicer(Ticks):
             self._event(event, None, item)
 
     def _mark(self, event: ev.Mark, item: Item) -> None:
-        key = (self._admission.instrument(event.instrument).ordinal, event.kind, event.venue)
+        known = self._admission.instruments.get(event.instrument) or self._admission.instrument(event.instrument)
+        key = (known[0], event.kind, event.venue)
         interval = self._interval
         if key not in interval.marks:
-            interval = self._room(MARK_BYTES + len(event.venue), None)
+            interval = self._room(MARK_BYTES + len(event.venue))
         volatility = float(event.implied_volatility) if event.implied_volatility else -1.0
         interval.add_mark(key, (float(event.price), event.event_time_us, volatility), self._is_late(item))
 
     def _fill(self, event: ev.Fill, item: Item) -> None:
-        ordinal, shard = self._admission.account(event.account)
-        instrument, scale = self._admission.instrument(event.instrument)
+        admission, name = self._admission, event.fill_id
+        ordinal, shard = admission.accounts.get(event.account) or admission.account(event.account)
+        instrument, scale = admission.instruments.get(event.instrument) or admission.instrument(event.instrument)
         quantity = parse_quantity(event.quantity, scale)
-        options = fill_options(event)
-        memory, name = self.standing.fills[shard], event.fill_id
-        again = name in memory
-        original = item[6] if again or event.action != "new" else b""
+        options, memory = fill_options(event), self.standing.fills[shard]
+        again = memory.has(name)
         size = FILL_BYTES + len(name) + (sum(map(len, options[1:])) if options is not None else 0)
-        own = self._room(size + _text_bytes(original), shard).own[shard]
-        if original:
-            own.originals[f"fill:{len(own.fills)}"] = original.decode()
+        if again or event.action != "new":
+            own = self._own(size + _text_bytes(item[6]), shard)
+            own.originals[f"fill:{len(own.fills)}"] = item[6].decode()
+        else:
+            own = self._own(size, shard)
         if not again:
             memory.add(name, self.standing.ids_max)
         signed = quantity if event.side == "buy" else -quantity
@@ -173,13 +179,12 @@ class Slicer(Ticks):
         ordinal, shard = self._admission.account(event.account)
         options = transfer_options(event)
         memory, name = self.standing.transfers[shard], event.transfer_id
-        again = name in memory
-        original = item[6] if again else b""
         size = TRANSFER_BYTES + len(name) + len(event.asset) + len(event.held_by)
-        own = self._room(size + _text_bytes(original), shard).own[shard]
-        if original:
-            own.originals[f"transfer:{len(own.transfers)}"] = original.decode()
-        if not again:
+        if memory.has(name):
+            own = self._own(size + _text_bytes(item[6]), shard)
+            own.originals[f"transfer:{len(own.transfers)}"] = item[6].decode()
+        else:
+            own = self._own(size, shard)
             memory.add(name, self.standing.ids_max)
         own.transfers.append((name, ordinal, event.asset, float(event.amount), options))
         own.late += self._is_late(item)
@@ -224,9 +229,13 @@ class Slicer(Ticks):
     def _event(self, event: ev.Event, shard: int | None, item: Item) -> None:
         encoded = _encode(event)
         witness = self._witness(item)
-        interval = self._room(len(encoded) + (TAKEN_BYTES if witness else 1), shard)
-        interval.add_taken(witness)
-        interval.add_event(encoded, shard, self._is_late(item))
+        size = len(encoded) + (TAKEN_BYTES if witness else 1)
+        if shard is None:
+            self._room(size)
+        else:
+            self._own(size, shard)
+        self._interval.add_taken(witness)
+        self._interval.add_event(encoded, shard, self._is_late(item))
 
     def _signal(self, event: ev.Signal, item: Item) -> None:
         """Take a signal as a whole or, where it does not fit the slice, into the next: a restart must cut alike."""
@@ -234,7 +243,7 @@ class Slicer(Ticks):
         kept = journaled_signal(event, self._admission.instruments, self._admission.by_venue)
         encoded = _encode(kept) if kept is not None else b""
         size = len(encoded) + sum(MARK_BYTES + len(key[2]) for key, _ in marks)
-        interval = self._room(size + TAKEN_BYTES, None)
+        interval = self._room(size + TAKEN_BYTES)
         late = self._is_late(item)
         interval.add_taken(self._witness(item))
         for key, value in marks:
@@ -259,4 +268,4 @@ class Slicer(Ticks):
 
 def _text_bytes(original: bytes) -> int:
     """Return how many bytes an original takes as a JSON string, key included."""
-    return len(_encode(original.decode())) + 32 if original else 0
+    return len(_encode(original.decode())) + 32

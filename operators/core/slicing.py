@@ -67,7 +67,7 @@ class SlicingState:
                 return Cut([], [])
             self._begin(Standing(self._configuration.shards))
         else:
-            self._slicer.add(item)
+            self._slicer.add((item,))
         return self._taken()
 
     def finish(self) -> Cut:
@@ -101,8 +101,7 @@ class SlicingState:
         key_set = None if last is None else last["limits"].get("key_set")  # none is read here: the last one stands
         event = journaled(self._configuration, last, key_set)
         self._slicer = Slicer(standing, event, [PLACE], self._configuration.slice_ms * 1000, first)
-        for item in self._early:
-            self._slicer.add(item)
+        self._slicer.add(self._early)
         self._early = []
 
     def _taken(self) -> Cut:

@@ -20,20 +20,25 @@ REMEMBERED_MORE = 2_000
 
 
 class Remembered:
-    """The last ids of one shard, of fills or of transfers."""
+    """The last ids of one shard, of fills or of transfers.
+
+    Attributes
+    ----------
+    has
+        Tells whether an id is among them.
+    """
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         # A plain dictionary looks for its oldest key past all that were deleted: 21 µs an id once it is full, not 0.6.
         self._ids: OrderedDict[str, None] = OrderedDict.fromkeys(ids)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._ids
+        self.has = self._ids.__contains__  # a method of our own costs as much again
 
     def add(self, name: str, count_max: int) -> None:
         """Remember an id, and forget the oldest beyond ``count_max``."""
-        self._ids[name] = None
-        while len(self._ids) > count_max:
-            self._ids.popitem(last=False)
+        ids = self._ids
+        ids[name] = None
+        while len(ids) > count_max:
+            ids.popitem(last=False)
 
     def ids(self) -> list[str]:
         """Return what is remembered, oldest first."""

@@ -13,7 +13,7 @@ Rules it keeps
 
 from typing import Any, NamedTuple
 
-from seawall.operators.core.interval import Interval
+from seawall.operators.core.interval import SIZE_MAX, Interval, Own
 from seawall.operators.core.rejects import Foreign, Place, RejectRecord
 from seawall.operators.core.standing import Standing
 from seawall.schemas import events as ev
@@ -85,7 +85,7 @@ class Ticks:
         self._reserve += len(place.key) + POSITION_BYTES
         return len(self.places) - 1
 
-    def skip(self, item: Item) -> None:
+    def _skip(self, item: Item) -> None:
         """Move a source's position past a record that is none of ours; it moves no time."""
         number, before = item[1], self._last[item[1]]
         high_us = before[0] if before else self.standing.positions.get(self._keys[number], [0, 0, NO_TIME])[2]
@@ -210,15 +210,24 @@ class Ticks:
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
-    def _room(self, size: int, shard: int | None) -> Interval:
+    def _room(self, size: int, shard: int | None = None) -> Interval:
         """Return the interval with room for ``size`` bytes, closing it early where there is none."""
         if size > EVENT_BYTES_MAX:
             raise Rejected(Reason.RECORD_MUST_FIT_A_SLICE, f"it takes {size} bytes, at most {EVENT_BYTES_MAX}")
         if not self._interval.has_room(size, shard):
             self._close_early()
-        if shard is not None:
-            self._interval.add_own(shard, size)
         return self._interval
+
+    def _own(self, size: int, shard: int) -> Own:
+        """Return a shard's part of the interval with ``size`` more bytes counted, as ``_room`` makes room for them."""
+        interval = self._interval
+        own = interval.own[shard]
+        if size > EVENT_BYTES_MAX or interval.size + own.size + size > SIZE_MAX:
+            interval = self._room(size, shard)
+            own = interval.own[shard]
+        own.size += size
+        interval.largest = max(interval.largest, own.size)
+        return own
 
     def _positions(self) -> dict[str, list[int]]:
         """Return the position after the last record of each source, configured ones first."""
