@@ -69,7 +69,7 @@ class Sequencer:
 
     Notes
     -----
-    Each flush is one transaction of whole steps over all shards, so after a crash all shards stand at the same tick.
+    Each transaction is of whole steps over all shards, so after a crash all shards stand at the same tick.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Sequencer:
         self._slicer.add(islice(self._merged, BATCH))
         if self._slicer.records - before == BATCH:
             self._journal.append(self._slicer.steps)
-            self._journal.flush_if_due()
+            self._journal.submit_if_due()
             return True
         self._merged = None
         if not self._live:
@@ -165,7 +165,7 @@ class Sequencer:
             following.discover(self._slicer)
         following.take(self._slicer)
         self._journal.append(self._slicer.steps)
-        self._journal.flush(following.cut_us)
+        (self._journal.flush if following.caught_up else self._journal.submit)(following.cut_us)
 
     def _first_time(self, bounded: Bounded) -> int:
         """Return the first event time of all files; where none has one, that of the live topics, or the clock."""

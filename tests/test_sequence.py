@@ -20,6 +20,7 @@ from seawall.dataflows import sequence as module
 from seawall.dataflows.following import PENDING_MAX
 from seawall.dataflows.sequence import Sequencer
 from seawall.operators.core.directory import shard_of
+from seawall.operators.core.ticks import Step
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
@@ -41,7 +42,7 @@ from seawall_testing.desk import (
     transfer,
     write_desk,
 )
-from seawall_testing.memory_bus import MemoryBus
+from seawall_testing.memory_bus import MemoryBus, MemoryWriter
 
 SHARDS = 4
 NAMES = ["a", "b", "c", "d", "e", "f"]
@@ -357,7 +358,7 @@ def model(files: list[list[Json]], shard: int) -> list[tuple[int, list[str], lis
 
 def killed_run(path: Path, bus: MemoryBus, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run to the end through kills; return how often it was killed."""
-    monkeypatch.setattr(journaling, "FLUSH_BYTES_MAX", 1)
+    monkeypatch.setattr(journaling, "WAITING_BYTES_MAX", 1)
     kills = 0
     while True:
         monkeypatch.setattr(module, "BATCH", rng.choice([1, 2, 7, 60]))
@@ -555,6 +556,62 @@ def test_a_partition_that_lags_makes_the_others_wait_on_the_bus_and_not_in_memor
     found = [name for s in slices(live.bus, A) if s.fills for name in s.fills.id]
     assert set(found) == {f"{way}-{n}" for way in ("slow", "fast") for n in range(count)}
     assert live.sequencer.late == 0
+
+
+class SlowWriter(MemoryWriter):
+    """Commits when it is told to; ``calls`` says how what it was given came to be durable."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        super().__init__(bus)
+        self.calls: list[str] = []
+        self.idle = True
+
+    def submit(self) -> None:
+        self.calls.append("submit")
+        self.idle = False
+
+    def is_idle(self) -> bool:
+        return self.idle
+
+    def flush(self) -> None:
+        self.calls.append("flush")
+        super().flush()
+
+
+def test_a_live_run_that_is_behind_commits_beside_its_work_and_one_that_is_not_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, count = Live(tmp_path, T0), 3_500
+    writer = SlowWriter(live.bus)
+    live.send(*(fill(T0 + n * MS, f"f{n}") for n in range(count)))
+    monkeypatch.setattr(live.sequencer._journal, "_writer", writer)
+    live.now = T0 + 10 * SECOND
+    steps = []
+    for _ in range(4):
+        live.sequencer.step()
+        steps.append(list(writer.calls))
+        writer.calls.clear()
+        writer.idle = writer.idle or len(steps) == 2
+    # The second thousand waits for the first to be committed; the last records that are there are waited for.
+    assert steps == [["submit"], [], ["submit"], ["flush"]]
+    live.sequencer.step()
+    assert writer.calls == []
+    found = [name for s in slices(live.bus, A) if s.fills for name in s.fills.id]
+    assert found == [f"f{n}" for n in range(count)]
+
+
+def test_what_was_submitted_is_waited_for_at_the_latest_when_a_live_run_has_caught_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = Live(tmp_path, T0)
+    journal, writer = live.sequencer._journal, SlowWriter(live.bus)
+    monkeypatch.setattr(journal, "_writer", writer)
+    journal.append([Step([(A, live.sequencer.standing.seqs[A], b"{}")], [])])
+    journal.submit()
+    assert writer.calls == ["submit"]
+    journal.flush()
+    journal.flush()
+    assert writer.calls == ["submit", "flush"]
 
 
 def test_a_live_topic_of_which_a_mapping_skips_every_record_is_not_read_from_its_beginning_again(

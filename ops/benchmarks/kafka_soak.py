@@ -115,12 +115,14 @@ def send(address, rate, seconds, warm_s, accounts):
     probes_at = sorted(rng.uniform(0, seconds) for _ in range(int(seconds * PROBES_PER_S)))  # at any moment of a slice
     while (passed := time.monotonic() - began) < seconds:
         due = int((passed - min(passed, warm_s) / 2) * rate)
-        produce, now = producer.produce, time.time_ns() // 1000
-        for n in range(number, due):
-            head, partition = f'"event_time_us":{now},', n % PARTITIONS
-            fill = f'{{"type":"fill",{head}"fill_id":"f{n}","account":"acct-{n % accounts}",{fills[n % TEXTS]}'
-            produce("soak-fills", fill, partition=partition)
-            produce("soak-marks", f'{{"type":"mark",{head}{marks[n % TEXTS]}', partition=partition)
+        head = f'"event_time_us":{time.time_ns() // 1000},'
+        mark, fill = f'{{"type":"mark",{head}', f'{{"type":"fill",{head}"fill_id":"f'
+        for partition in range(PARTITIONS):
+            numbers = range(number + (partition - number) % PARTITIONS, due, PARTITIONS)
+            made = [{"value": f'{fill}{n}","account":"acct-{n % accounts}",{fills[n % TEXTS]}'} for n in numbers]
+            producer.produce_batch("soak-fills", made, partition=partition)
+            made = [{"value": mark + marks[n % TEXTS]} for n in numbers]
+            producer.produce_batch("soak-marks", made, partition=partition)
         number = due
         while probe < len(probes_at) and probes_at[probe] < passed:
             now = time.time_ns() // 1000
