@@ -95,6 +95,12 @@ class Bus(Protocol):
         cluster.
         """
 
+    def may_have_more(self, topic: str, partition: int) -> bool:
+        """Tell whether more may have stood behind what ``tail`` returned last, though that was less than was asked for.
+
+        The next answers tell.
+        """
+
     def read(
         self,
         topic: str,

@@ -20,7 +20,7 @@ from seawall.schemas.events import NO_TIME
 from seawall.schemas.redrives import REDRIVE
 
 DISCOVER_SECONDS = 1.0
-IDLE_SECONDS = 0.01
+IDLE_SECONDS = 0.02
 REST_SECONDS_MIN = 0.0005
 AHEAD_SECONDS = 0.006  # before a cut: a cluster is asked for more then, and has answered by the cut
 PENDING_MAX = 10 * POLL_RECORDS  # of a partition that is ahead of another one; only records of one time may be more
@@ -45,7 +45,7 @@ class Following:
     cut_us
         What the clock cut last, 0 before the first time.
     caught_up
-        Whether no partition gave a full batch at the last look: the next may wait until records have come together.
+        Whether the last look found all that is there: the next may wait until records have come together.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Following:
         self._topics: list[TopicSource] = []
         self._pending: list[list[Item]] = []
         self.cut_us = self._limit_us = 0
-        self.caught_up = False
+        self.caught_up, self._came = False, True
         self._discovered_at = -DISCOVER_SECONDS
 
     def first_time(self) -> int:
@@ -69,15 +69,15 @@ class Following:
     def take(self, slicer: Slicer) -> None:
         """Take what has arrived and cut what is due.
 
-        1. Poll every partition but those that are far ahead of another one. One that gave a full batch may have more:
-           nothing after its last record is cut yet.
+        1. Poll every partition but those that are far ahead of another one. Where one may have more, nothing after its
+           last record is cut yet.
         2. What is older than stragglers are waited for goes in, in order of (effective time, source, offset): at the
            end of an interval only its last records are left to take.
         3. When all partitions are caught up, the clock cuts, even in silence.
         """
         now = self._clock()
         slice_us = self._configuration.slice_ms * 1000
-        limit, self.caught_up = now - self._configuration.wait_ms * 1000, True
+        limit, self.caught_up, self._came = now - self._configuration.wait_ms * 1000, True, False
         due = limit // slice_us * slice_us
         for source, pending in zip(self._topics, self._pending, strict=True):
             if len(pending) >= PENDING_MAX and pending[-1][0] > self._limit_us:
@@ -85,6 +85,7 @@ class Following:
                 continue
             arrived = source.poll(now)
             pending.extend(arrived)
+            self._came = self._came or bool(arrived)
             self.caught_up = self.caught_up and not source.full
             if source.full and (pending or source.high_us != NO_TIME):
                 limit = min(limit, pending[-1][0] if pending else source.high_us)
@@ -97,7 +98,12 @@ class Following:
             self._give(limit, slicer)
 
     def rest_s(self) -> float:
-        """Return how long to let records come together: at most until the next interval is about to be, or is cut."""
+        """Return how long to let records come together: at most until the next interval is about to be, or is cut.
+
+        Where more may be there it is no time, or a moment in which an answer is waited for.
+        """
+        if not self.caught_up:
+            return 0.0 if self._came else REST_SECONDS_MIN
         due_us = self.cut_us + (self._configuration.slice_ms + self._configuration.wait_ms) * 1000
         left_s = (due_us - self._clock()) / 1e6
         early_s = left_s - AHEAD_SECONDS

@@ -122,7 +122,7 @@ class _Partition:
     Attributes
     ----------
     full
-        Whether the last read gave all that was asked for, so that more may be there.
+        Whether more may be there than the last read gave.
     """
 
     def __init__(
@@ -180,8 +180,9 @@ class TopicSource(_Partition):
 
     def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
         """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
-        found = self._bus.tail(self.place.name, self.place.partition, self._offset, records_max)
-        self.full = len(found) >= records_max
+        name, partition = self.place
+        found = self._bus.tail(name, partition, self._offset, records_max)
+        self.full = len(found) >= records_max or self._bus.may_have_more(name, partition)
         items = self._items(found, now_us)
         if items and items[0][0] == NO_TIME:
             return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in items]

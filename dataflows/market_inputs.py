@@ -175,11 +175,13 @@ class TopicReader:
         """The offset up to which everything was cut."""
         return self._pending[0][1] if self._pending else self._read
 
-    def poll(self, now_us: int) -> int:
-        """Read what has arrived; return how many records that was."""
+    def poll(self, now_us: int) -> bool:
+        """Read what has arrived; tell whether more may be there."""
         if len(self._pending) >= PENDING_MAX:
-            return 0
-        return self._take_in(self._bus.tail(self.place.name, self.place.partition, self._read, POLL_RECORDS), now_us)
+            return False
+        name, partition = self.place
+        found = self._take_in(self._bus.tail(name, partition, self._read, POLL_RECORDS), now_us)
+        return found >= POLL_RECORDS or self._bus.may_have_more(name, partition)
 
     def _take_in(self, found: list[Stored], now_us: int) -> int:
         for stored in found:
@@ -310,7 +312,7 @@ class MarketReader:
         now, interval_us = self._clock(), self._configuration.market.interval_us
         due = (now - self._configuration.wait_ms * 1000) // interval_us * interval_us
         for reader in self._topics.values():
-            if reader.poll(now) >= POLL_RECORDS:
+            if reader.poll(now):
                 due = min(due, reader.newest_us() // interval_us * interval_us)
         for as_of_us in self._intervals(due):
             for key in sorted(self._topics):

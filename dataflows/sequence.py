@@ -129,8 +129,8 @@ class Sequencer:
         """Work until bounded inputs end or ``stop`` is set; flush and let the journal go."""
         try:
             while not stop.is_set() and self.step():
-                if self._following.caught_up:
-                    stop.wait(self._following.rest_s())
+                if (rest_s := self._following.rest_s()) > 0:
+                    stop.wait(rest_s)
             self._journal.flush(self._following.cut_us)
         finally:
             self.close()

@@ -2,11 +2,19 @@
 
 import importlib.util
 import os
+import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
-from seawall_testing import crisis
+from seawall.connectors.bus import open_bus
+from seawall.connectors.topics import topic_partitions
+from seawall.dataflows.sequence import Sequencer
+from seawall.ops.verification.replay import read_all
+from seawall.schemas.configuration import load_configuration
+from seawall.schemas.slices import decode_slice
+from seawall_testing import crisis, kafka_live
 from seawall_testing.kafka import Broker, on_kafka
 from seawall_testing.runs import contents, differences, seawall
 
@@ -51,6 +59,34 @@ def test_workers_and_processes_change_no_byte_on_kafka(
     embedded: Path, broker: Broker, tmp_path: Path, options: tuple[str, str]
 ) -> None:
     same_on_kafka(embedded, broker, tmp_path, *options)
+
+
+def test_what_waits_on_topics_is_cut_by_event_time_in_whatever_batches_it_comes(broker: Broker, tmp_path: Path) -> None:
+    """A minute of fills, as after an outage: none is late, and each is in the slice of its own time."""
+    url, count = broker.url("backlog"), 12_000
+    path, topic = kafka_live.write_live(tmp_path / "run", url), kafka_live.input_topics(url)[0]
+    first = (time.time_ns() // 1_000_000_000 - 120) * 1_000_000
+    times = {f"f{n}": first + n * 5_000 for n in range(count)}
+    producer = Producer({"bootstrap.servers": kafka_live.servers(url), "linger.ms": 20})
+    for n, (name, at_us) in enumerate(times.items()):
+        producer.produce(topic, kafka_live.fill(name, at_us), partition=n % kafka_live.PARTITIONS)
+    assert producer.flush(60) == 0
+    bus = open_bus(url, path.parent)
+    configuration = load_configuration(path)
+    bus.provide(topic_partitions(configuration), make=True)
+    sequencer, deadline = Sequencer(configuration, bus), time.monotonic() + 90
+    while sequencer.events < count + len(kafka_live.ACCOUNTS):
+        assert time.monotonic() < deadline, sequencer.events
+        sequencer.step()
+    sequencer.step()
+    sequencer.close()
+    assert sequencer.late == 0
+    bus = open_bus(url, path.parent)
+    slices = [decode_slice(stored.value) for shard in range(4) for stored in read_all(bus, "journal", shard)]
+    bus.close()
+    ends = {name: piece.as_of_us for piece in slices if piece.fills is not None for name in piece.fills.id}
+    slice_us = configuration.slice_ms * 1000
+    assert ends == {name: (at_us // slice_us + 1) * slice_us for name, at_us in times.items()}
 
 
 @pytest.mark.soak

@@ -113,9 +113,19 @@ class KafkaBus:
         if cursor is None or not cursor.holds(offset):
             cursor = self._follow(topic, partition, offset)
         found = cursor.take(offset, records_max, bytes_max)
-        while not found and (cursor.fill(0) or self._lags(cursor)):
-            found = cursor.take(offset, records_max, bytes_max)
+        size = sum(len(stored.value) for stored in found)
+        while len(found) < records_max and size < bytes_max:
+            if not cursor.fill(0) and (found or not self._lags(cursor)):
+                break
+            more = cursor.take(offset, records_max - len(found), bytes_max - size)
+            found += more
+            size += sum(len(stored.value) for stored in more)
         return found
+
+    def may_have_more(self, topic: str, partition: int) -> bool:
+        """Tell whether what ``tail`` returned last may have been all that was asked for, and not all that is there."""
+        cursor = self._followed.get((topic, partition))
+        return cursor is not None and cursor.is_stale()
 
     def identity(self) -> str:
         """Return the id of the cluster and the prefix of our topics there."""

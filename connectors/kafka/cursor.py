@@ -19,6 +19,7 @@ from seawall.schemas.errors import BusError, Gap
 from seawall.schemas.records import Stored
 
 CHUNK = 500
+ANSWER_S = 0.05  # of a cluster; who looks this often knows what is there
 PASSING = (
     # The client reconnects by itself; whoever waits has a deadline of his own.
     *(KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE),
@@ -57,6 +58,7 @@ class Cursor:
         self.first_offset = -1  # on the cluster, of the first that arrived since `go`
         self.known_end = 0  # on the cluster, after what is known to be there
         self.ended = False
+        self._asked_at, self._stale = time.monotonic(), False
 
     def go(self, offset: int, number: int | None) -> None:
         """Read on from an offset of the cluster, where the record with ``number`` stands; None: not known."""
@@ -111,6 +113,14 @@ class Cursor:
         self.known_end = max(self.known_end, -1 if known is None else known[1])
         return self.ended or self.known_end <= self.offset + 1
 
+    def is_stale(self) -> bool:
+        """Tell whether the last records that came were asked for so long ago that others may stand behind them.
+
+        The client of somebody else's topic asks once it has nothing left: who was busy meanwhile gets what the cluster
+        had then. The answer to what is asked now tells, or that none comes.
+        """
+        return self._stale and not self._numbered
+
     def fill(self, timeout_s: float) -> bool:
         """Wait until records arrive or the end is reached, at most a while; tell whether any record arrived.
 
@@ -127,14 +137,20 @@ class Cursor:
             time.sleep(timeout_s)
             return False
         first = self._consumer.poll(timeout_s)
+        now = time.monotonic()
         if first is None:
-            if time.monotonic() - self._heard_at > SILENT_S:
+            if not self._stale or now - self._asked_at > ANSWER_S:
+                self._stale, self._asked_at = False, now
+            if now - self._heard_at > SILENT_S:
                 self._absence = Absence([(self._physical, self.partition)])
             return False
-        self._heard_at = time.monotonic()
+        self._heard_at = now
         before = len(self._ready)
+        messages = [first, *self._consumer.consume(CHUNK, 0)]
+        if len(messages) <= CHUNK:  # nothing is left: only now does the client ask for more
+            self._stale, self._asked_at = now - self._asked_at > ANSWER_S, now
         try:
-            self._take_in([first, *self._consumer.consume(CHUNK, 0)])
+            self._take_in(messages)
         except BusError as error:
             self._failure = error  # what came before it is good
             if len(self._ready) == before:

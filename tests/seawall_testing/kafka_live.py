@@ -46,9 +46,9 @@ def write_live(folder: Path, url: str, **top: object) -> Path:
     return path
 
 
-def fill(name: str) -> bytes:
-    """Return a fill of now."""
-    body = {"type": "fill", "event_time_us": time.time_ns() // 1000, "fill_id": name, "account": ACCOUNTS[0]}
+def fill(name: str, at_us: int = 0) -> bytes:
+    """Return a fill, of now where no time is given."""
+    body = {"type": "fill", "event_time_us": at_us or time.time_ns() // 1000, "fill_id": name, "account": ACCOUNTS[0]}
     return json.dumps({**body, "instrument": "ETH-PERP", "side": "buy", "quantity": "0.5", "price": "100"}).encode()
 
 

@@ -33,6 +33,9 @@ class MemoryBus:
     ) -> list[Stored]:
         return self.read(topic, partition, offset, records_max, bytes_max)
 
+    def may_have_more(self, topic: str, partition: int) -> bool:
+        return False
+
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
         """Do nothing: here every record has an offset, and is read."""
 
