@@ -44,6 +44,8 @@ class Following:
     ----------
     cut_us
         What the clock cut last, 0 before the first time.
+    behind
+        Whether the last look left records that had arrived.
     caught_up
         Whether the last look found all that is there: the next may wait until records have come together.
     """
@@ -56,7 +58,7 @@ class Following:
         self._topics: list[TopicSource] = []
         self._pending: list[list[Item]] = []
         self.cut_us = self._limit_us = 0
-        self.caught_up, self._came = False, True
+        self.caught_up, self.behind, self._came = False, True, True
         self._discovered_at = -DISCOVER_SECONDS
 
     def first_time(self) -> int:
@@ -77,7 +79,8 @@ class Following:
         """
         now = self._clock()
         slice_us = self._configuration.slice_ms * 1000
-        limit, self.caught_up, self._came = now - self._configuration.wait_ms * 1000, True, False
+        limit = now - self._configuration.wait_ms * 1000
+        self.caught_up, self.behind, self._came = True, False, False
         due = limit // slice_us * slice_us
         for source, pending in zip(self._topics, self._pending, strict=True):
             if len(pending) >= PENDING_MAX and pending[-1][0] > self._limit_us:
@@ -86,9 +89,11 @@ class Following:
             arrived = source.poll(now)
             pending.extend(arrived)
             self._came = self._came or bool(arrived)
-            self.caught_up = self.caught_up and not source.full
-            if source.full and (pending or source.high_us != NO_TIME):
-                limit = min(limit, pending[-1][0] if pending else source.high_us)
+            self.behind = self.behind or source.full
+            if source.full or source.stale:
+                self.caught_up = False
+                if pending or source.high_us != NO_TIME:
+                    limit = min(limit, pending[-1][0] if pending else source.high_us)
         self._limit_us = limit
         self._give(min(limit, due), slicer)
         if limit >= due > self.cut_us:

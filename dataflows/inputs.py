@@ -121,14 +121,15 @@ class _Partition:
 
     Attributes
     ----------
-    full
-        Whether more may be there than the last read gave.
+    full, stale
+        Whether the last read gave all that was asked for, so that more is there; whether more may be there.
     """
 
     def __init__(
         self, number: int, place: Place, bus: Bus, offset: int, high_us: int, feed: Feed | None = None
     ) -> None:
-        self.number, self.place, self.full = number, place, False
+        self.number, self.place = number, place
+        self.full = self.stale = False
         self._bus, self._offset, self._high_us, self._feed = bus, offset, high_us, feed
 
     def _items(self, records: list[Stored], latest_us: int) -> list[Item]:
@@ -182,7 +183,7 @@ class TopicSource(_Partition):
         """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
         name, partition = self.place
         found = self._bus.tail(name, partition, self._offset, records_max)
-        self.full = len(found) >= records_max or self._bus.may_have_more(name, partition)
+        self.full, self.stale = len(found) >= records_max, self._bus.may_have_more(name, partition)
         items = self._items(found, now_us)
         if items and items[0][0] == NO_TIME:
             return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in items]

@@ -165,7 +165,7 @@ class Sequencer:
             following.discover(self._slicer)
         following.take(self._slicer)
         self._journal.append(self._slicer.steps)
-        (self._journal.flush if following.caught_up else self._journal.submit)(following.cut_us)
+        (self._journal.submit if following.behind else self._journal.flush)(following.cut_us)
 
     def _first_time(self, bounded: Bounded) -> int:
         """Return the first event time of all files; where none has one, that of the live topics, or the clock."""

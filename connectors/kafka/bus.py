@@ -125,7 +125,7 @@ class KafkaBus:
     def may_have_more(self, topic: str, partition: int) -> bool:
         """Tell whether what ``tail`` returned last may have been all that was asked for, and not all that is there."""
         cursor = self._followed.get((topic, partition))
-        return cursor is not None and cursor.is_stale()
+        return cursor is not None and cursor.may_have_more()
 
     def identity(self) -> str:
         """Return the id of the cluster and the prefix of our topics there."""

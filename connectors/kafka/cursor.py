@@ -19,7 +19,7 @@ from seawall.schemas.errors import BusError, Gap
 from seawall.schemas.records import Stored
 
 CHUNK = 500
-ANSWER_S = 0.05  # of a cluster; who looks this often knows what is there
+ANSWER_S = 0.1  # of a cluster; who looks this often knows what is there
 PASSING = (
     # The client reconnects by itself; whoever waits has a deadline of his own.
     *(KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE),
@@ -113,13 +113,15 @@ class Cursor:
         self.known_end = max(self.known_end, -1 if known is None else known[1])
         return self.ended or self.known_end <= self.offset + 1
 
-    def is_stale(self) -> bool:
-        """Tell whether the last records that came were asked for so long ago that others may stand behind them.
+    def may_have_more(self) -> bool:
+        """Tell whether records may stand behind the last that came: known ones, or because it was asked for long ago.
 
         The client of somebody else's topic asks once it has nothing left: who was busy meanwhile gets what the cluster
-        had then. The answer to what is asked now tells, or that none comes.
+        had then. The next answer tells, or that none comes for ``ANSWER_S``.
         """
-        return self._stale and not self._numbered
+        if self._numbered:
+            return False
+        return self._stale or (time.monotonic() - self._heard_at < ANSWER_S and not self.is_caught_up())
 
     def fill(self, timeout_s: float) -> bool:
         """Wait until records arrive or the end is reached, at most a while; tell whether any record arrived.
