@@ -3,7 +3,7 @@
     python ops/benchmarks/kafka_soak.py [--seconds 120 | --minutes 30] [--rate 20000] [--slice-ms 100] [--shards 1]
         [--warm-s 0] [--accounts 2000] [--wait-ms 2] [--processes 1|2|4] [--json]
 
-A process of its own sends RATE fills and RATE marks a second, half of it in the first WARM_S, and four times a second a
+A process of its own sends RATE fills and RATE marks a second, rising to that in the first WARM_S, and four times a second a
 fill of an account of its own that breaks a limit at once. It sends every 2 ms; records have the time at which it began
 to make them. Broker, sender, subscriber and the run share this machine; its load is in the figures.
 
@@ -101,7 +101,7 @@ def write_desk(folder, address, arguments):
 
 
 def send(address, rate, seconds, warm_s, accounts):
-    """Send fills and marks at a steady rate, before at half of it; probes beside. Runs in a process of its own."""
+    """Send fills and marks at a steady rate, which they rise to; probes beside. Runs in a process of its own."""
     settings = {
         "enable.idempotence": True,
         "linger.ms": LINGER_MS,
@@ -114,7 +114,7 @@ def send(address, rate, seconds, warm_s, accounts):
     seconds += warm_s
     probes_at = sorted(rng.uniform(0, seconds) for _ in range(int(seconds * PROBES_PER_S)))  # at any moment of a slice
     while (passed := time.monotonic() - began) < seconds:
-        due = int((passed - min(passed, warm_s) / 2) * rate)
+        due = int((passed - warm_s / 2 if passed >= warm_s else passed * passed / warm_s / 2) * rate)
         head = f'"event_time_us":{time.time_ns() // 1000},'
         mark, fill = f'{{"type":"mark",{head}', f'{{"type":"fill",{head}"fill_id":"f'
         for partition in range(PARTITIONS):
@@ -445,7 +445,9 @@ def main():
     parser.add_argument("--processes", type=int, choices=tuple(PARTS), default=1)
     parser.add_argument("--json", action="store_true", help="print all figures as one object")
     parser.add_argument("--send", help=argparse.SUPPRESS)
-    parser.add_argument("--warm-s", type=int, default=0, help="seconds at half of the rate before those that count")
+    parser.add_argument(
+        "--warm-s", type=int, default=0, help="seconds in which the rate rises, before those that count"
+    )
     arguments = parser.parse_args()
     arguments.seconds = 60 * arguments.minutes if arguments.minutes else arguments.seconds
     if arguments.send:
