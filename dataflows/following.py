@@ -22,6 +22,7 @@ from seawall.schemas.redrives import REDRIVE
 DISCOVER_SECONDS = 1.0
 IDLE_SECONDS = 0.02
 REST_SECONDS_MIN = 0.0005
+ANSWER_SECONDS = 0.002  # between looks for the answer of a cluster that was asked late
 AHEAD_SECONDS = 0.006  # before a cut: a cluster is asked for more then, and has answered by the cut
 PENDING_MAX = 10 * POLL_RECORDS  # of a partition that is ahead of another one; only records of one time may be more
 
@@ -108,7 +109,7 @@ class Following:
         Where more may be there it is no time, or a moment in which an answer is waited for.
         """
         if not self.caught_up:
-            return 0.0 if self._came else REST_SECONDS_MIN
+            return 0.0 if self._came else ANSWER_SECONDS
         due_us = self.cut_us + (self._configuration.slice_ms + self._configuration.wait_ms) * 1000
         left_s = (due_us - self._clock()) / 1e6
         early_s = left_s - AHEAD_SECONDS

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.cimpl import NewTopic
 
 from seawall.connectors.bus import Bus, Writer, open_bus
+from seawall.connectors.kafka import cursor
 from seawall.connectors.kafka.bus import KafkaBus
 from seawall.schemas.errors import BusError, Gap, PartitionLocked, UsageError
 from seawall_testing.kafka import Broker
@@ -217,3 +219,66 @@ def bus_url(bus: Bus) -> str:
     """Return the address that a bus was opened with."""
     address = bus.address  # type: ignore[attr-defined]
     return f"kafka://{address.servers}/{address.prefix}"
+
+
+class Sender:
+    """Somebody else, who writes to a topic."""
+
+    def __init__(self, bus: KafkaBus) -> None:
+        self._producer = Producer({"bootstrap.servers": bus.address.servers, "enable.idempotence": True})
+        self.topic = f"{bus.address.prefix}-fills"
+        admin = bus.clients.admin()  # it lives until the answer is there
+        admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(30)
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            self._producer.produce(self.topic, b"{}", partition=0)
+        assert self._producer.flush(30) == 0
+
+
+def followed(broker: Broker, folder: Path) -> tuple[KafkaBus, Sender]:
+    bus = open_bus(broker.url("follow"), folder)
+    assert isinstance(bus, KafkaBus)
+    return bus, Sender(bus)
+
+
+def test_a_look_gives_all_that_has_come_up_to_what_is_asked_for(broker: Broker, tmp_path: Path) -> None:
+    bus, sender = followed(broker, tmp_path)
+    topic = sender.topic
+    sender.send(6000)
+    assert len(bus.tail(topic, 0, 0, 10)) == 10
+    time.sleep(1)  # all of them have come meanwhile, in batches of the client's own
+    assert [len(bus.tail(topic, 0, offset, 2000)) for offset in (10, 2010)] == [2000, 2000]
+    assert bus.may_have_more(topic, 0)  # it is known where the topic ends
+    assert len(bus.tail(topic, 0, 4010, 5000)) == 1990
+    bus.close()
+
+
+def test_who_did_not_look_for_a_while_is_told_that_more_may_be_there_until_it_came(
+    broker: Broker, tmp_path: Path
+) -> None:
+    bus, sender = followed(broker, tmp_path)
+    topic = sender.topic
+    sender.send(10)
+    read = len(bus.tail(topic, 0, 0))
+    looked, quiet = time.monotonic(), 0
+    for _ in range(40):  # a record in silence says nothing of others
+        sender.send(1)
+        while not (found := bus.tail(topic, 0, read)):
+            looked = time.monotonic()
+            time.sleep(0.01)
+        quiet += not bus.may_have_more(topic, 0) or time.monotonic() - looked > cursor.ANSWER_S / 2
+        read, looked = read + len(found), time.monotonic()
+    assert quiet > 30
+    sender.send(20)
+    time.sleep(0.5)  # the client has asked for what comes next, and asks for no more while that waits
+    sender.send(30)
+    time.sleep(0.5)
+    read += len(bus.tail(topic, 0, read))
+    assert bus.may_have_more(topic, 0)
+    deadline = time.monotonic() + 30
+    while bus.may_have_more(topic, 0) or read < 100:
+        read += len(bus.tail(topic, 0, read))
+        assert time.monotonic() < deadline, read
+    assert read == 100
+    bus.close()

@@ -16,6 +16,7 @@ from seawall.connectors.kafka.provision import Finding, check, create, provide
 from seawall.connectors.kafka.reader import Reader
 from seawall.connectors.kafka.writer import KafkaWriter
 from seawall.connectors.topics import ANY
+from seawall.schemas.errors import BusError
 from seawall.schemas.records import Stored
 
 # A follower's request waits at the broker for records: it hears of them at once, and asks twice a second in silence.
@@ -115,8 +116,13 @@ class KafkaBus:
         found = cursor.take(offset, records_max, bytes_max)
         size = sum(len(stored.value) for stored in found)
         while len(found) < records_max and size < bytes_max:
-            if not cursor.fill(0) and (found or not self._lags(cursor)):
-                break
+            try:
+                if not cursor.fill(0) and (found or not self._lags(cursor)):
+                    break
+            except BusError:
+                if not found:
+                    raise
+                break  # what came before it is good; the next call raises again
             more = cursor.take(offset, records_max - len(found), bytes_max - size)
             found += more
             size += sum(len(stored.value) for stored in more)

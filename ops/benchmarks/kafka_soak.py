@@ -3,9 +3,9 @@
     python ops/benchmarks/kafka_soak.py [--seconds 120 | --minutes 30] [--rate 20000] [--slice-ms 100] [--shards 1]
         [--warm-s 0] [--accounts 2000] [--wait-ms 2] [--processes 1|2|4] [--json]
 
-A process of its own sends RATE fills and RATE marks a second, rising to that in the first WARM_S, and four times a second a
-fill of an account of its own that breaks a limit at once. It sends every 2 ms; records have the time at which it began
-to make them. Broker, sender, subscriber and the run share this machine; its load is in the figures.
+A process of its own sends RATE fills and RATE marks a second, rising to that in the first WARM_S, and four times a
+second a fill of an account of its own that breaks a limit at once. It sends every 2 ms; records have the time at which
+it began to make them. Broker, sender, subscriber and the run share this machine; its load is in the figures.
 
 - Loss: every fill before the positions that the last slices state is in the journal once. This holds as well where the
   machine is too slow for the rate: then the rate that was journaled is told.

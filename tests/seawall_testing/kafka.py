@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from seawall.ops.kafka.artifacts import missing
 from seawall.ops.kafka.cluster import Cluster
@@ -25,6 +26,13 @@ class Broker:
     def url(self, name: str = "t") -> str:
         """Return the address of a bus with a prefix that no other test has."""
         return f"kafka://{self.address}/{name}-{os.getpid()}-{next(_numbers)}"
+
+    def drop(self, url: str) -> None:
+        """Delete the topics of a bus: a broker that is killed again and again reads all that it has at each start."""
+        prefix, admin = url.rpartition("/")[2] + ".", AdminClient({"bootstrap.servers": self.address})
+        topics = [topic for topic in admin.list_topics(timeout=60).topics if topic.startswith(prefix)]
+        for deleted in admin.delete_topics(topics).values():
+            deleted.result(60)
 
     def own(self) -> Cluster:
         """Return the cluster; skip where it may not be touched."""
