@@ -247,7 +247,7 @@ def test_a_look_gives_all_that_has_come_up_to_what_is_asked_for(broker: Broker, 
     topic = sender.topic
     sender.send(6000)
     assert len(bus.tail(topic, 0, 0, 10)) == 10
-    time.sleep(1)  # all of them have come meanwhile, in batches of the client's own
+    time.sleep(3)  # all of them have come meanwhile, in batches of the client's own
     assert [len(bus.tail(topic, 0, offset, 2000)) for offset in (10, 2010)] == [2000, 2000]
     assert bus.may_have_more(topic, 0)  # it is known where the topic ends
     assert len(bus.tail(topic, 0, 4010, 5000)) == 1990

@@ -23,8 +23,9 @@ KILLS = int(os.environ.get("SEAWALL_KAFKA_KILLS", "3"))
 WAYS: list[list[str]] = [[], ["--workers", "2"], ["--processes", "2"], ["--processes", "2", "--workers", "2"]]
 SEED = os.environ.get("SEAWALL_KAFKA_SEED", "")  # a campaign of several parts kills at other moments in each
 PACE = float(os.environ.get("SEAWALL_KAFKA_PACE", "1"))  # of a busy machine, on which a start takes longer
-# The broker has the processors first: while it is away, workers of several processes wait busily (`ops/kafka.md`).
-YIELDING = ("nice", "-n", "10")
+# In a campaign, which is alone on its machine, the broker has the processors first: while it is away, workers of
+# several processes wait busily (`ops/kafka.md`).
+YIELDING = ("nice", "-n", "10") if "SEAWALL_KAFKA_KILLS" in os.environ else ()
 STARTING_S = 0.5  # before that no process has opened anything
 DOWN_S = 2.0
 ENDING_S = 60.0 * PACE
