@@ -65,6 +65,7 @@ class Cursor:
         self._ready.clear()
         self._failure = self._absence = self._unknown_at = None
         self.number, self.offset, self.first_offset, self.ended = number, offset, -1, False
+        self._asked_at, self._stale = time.monotonic(), False
         self._consumer.assign([TopicPartition(self._physical, self.partition, offset)])
 
     def stop(self) -> None:
@@ -119,7 +120,7 @@ class Cursor:
         The client of somebody else's topic asks once it has nothing left: who was busy meanwhile gets what the cluster
         had then. The next answer tells, or that none comes for ``ANSWER_S``.
         """
-        if self._numbered:
+        if self._numbered or self._absence is not None:  # of one that is away nothing comes that could tell
             return False
         return self._stale or (time.monotonic() - self._heard_at < ANSWER_S and not self.is_caught_up())
 
