@@ -1,6 +1,7 @@
 """The bus on a real broker: records stand at the offsets that the embedded bus gives them; one writer per partition."""
 
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -142,6 +143,28 @@ def test_who_has_read_one_record_or_all_asks_the_broker_for_nothing_more(broker:
     assert [record.offset for record in bus.read("journal", 0, 500, 500)] == list(range(500, 1000))
     writer.close()
     bus.close()
+
+
+def test_who_writes_rests_while_the_broker_does_not_answer(broker: Broker, tmp_path: Path) -> None:
+    cluster, bus = broker.own(), opened(broker, tmp_path)
+    writer = bus.copier([("acknowledgements", 0)])
+    append(writer, "acknowledgements", 0, 1)
+    writer.flush()  # the client knows the leader, and is known
+    more = threading.Thread(target=append, args=(writer, "acknowledgements", 0, 3_000, 1_000))
+    cluster.pause()
+    try:
+        more.start()
+        time.sleep(1)
+        before = time.process_time()
+        time.sleep(2)
+        took = time.process_time() - before
+    finally:
+        cluster.resume()
+    more.join()
+    writer.flush()
+    assert took < 0.5, f"{took:.2f} s of processor in 2 s of waiting"  # 2 s of 2 s where two batches are on their way
+    assert bus.end("acknowledgements", 0) == 3_001
+    writer.close()
 
 
 def test_who_asks_again_for_partitions_is_not_held_by_a_cluster_that_takes_its_time(

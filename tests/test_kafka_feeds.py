@@ -70,7 +70,7 @@ def test_foreign_topics_are_followed_and_rejects_go_in_again_while_the_run_is_al
     producer.produce(oms, execution(98, account="late"), partition=0)
     producer.produce(oms, b"\xffjunk", partition=1)
     producer.flush()
-    with subprocess.Popen([*CLI, "run", str(path)], start_new_session=True) as run:
+    with subprocess.Popen([*CLI, "run", str(path)], process_group=0) as run:
         until("20 fills", lambda: len(fills(bus)) == 20)
         until("2 rejects", lambda: bus.end("rejects", 2) == 2)
         told = {one["reason"]: one for one in json.loads(command("rejects", "list", path, "--json").stdout)["rejects"]}

@@ -41,7 +41,7 @@ class Running:
         self.options = options
         self.errors = path.with_suffix(".err").open("ab+")
         command = [*YIELDING, *program, "run", str(path), *options]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.errors, start_new_session=True)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.errors, process_group=0)
 
     def wait(self, timeout_s: float) -> int | None:
         """Return the exit code, None where it is alive after a while."""

@@ -50,6 +50,7 @@ VAGUE = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_D
 TOLD_MAX = 20
 BATCH_BYTES = 4 * 1024 * 1024
 PACE_MS = 5
+GATHERING_MS = 1000  # what is produced waits for a flush, which waits for nothing
 C = TypeVar("C", Consumer, Producer, AdminClient)
 
 
@@ -110,7 +111,7 @@ class Clients:
             "transactional.id": transactional_id,
             "enable.idempotence": True,
             "acks": "all",
-            "linger.ms": 0,
+            "linger.ms": GATHERING_MS,
             "compression.type": "lz4",
             "transaction.timeout.ms": outage_ms,
             "message.timeout.ms": outage_ms,
@@ -123,7 +124,7 @@ class Clients:
         """Return an idempotent producer without transactions: what it writes has no marks in between."""
         outage_ms = self.address.terms.outage_s * 1000
         settings = {"enable.idempotence": True, "acks": "all", "message.timeout.ms": outage_ms}
-        return self._made(Producer, settings)
+        return self._made(Producer, {**settings, "linger.ms": GATHERING_MS})
 
     def admin(self) -> AdminClient:
         """Return a client that makes and describes topics."""

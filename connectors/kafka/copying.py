@@ -4,16 +4,14 @@ A journal names such records by their offsets. Transactions would put marks betw
 idempotent, acknowledged by all replicas, and each delivery report is held against the offset that the record must get.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
+from seawall.connectors.kafka.batches import Batches, Headers
 from seawall.connectors.kafka.clients import Clients
 from seawall.schemas.errors import BusError
-
-QUEUE_FULL_S = 0.02
 
 
 class CopyWriter:
@@ -33,14 +31,15 @@ class CopyWriter:
         self._clients = clients
         self._ends = {place: end_of(*place) for place in partitions}
         self._names = {topic: clients.address.topic(topic) for topic, _ in partitions}
-        self._producer = clients.plain_producer()
+        self._producer, what = clients.plain_producer(), f"{partitions[0][0]}/{partitions[0][1]}"
+        self._batches = Batches(self._producer, what, clients.address.terms.outage_s)
         self._failures: list[BusError] = []
 
     def append(self, topic: str, partition: int, key: str, value: bytes, headers: dict[str, str]) -> None:
         """Hand one record to the client; ``flush`` says whether it stands, and where it must."""
         offset = self._ends[topic, partition]
         self._ends[topic, partition] = offset + 1
-        pairs: list[tuple[str, str | bytes | None]] = [(name, text.encode()) for name, text in headers.items()]
+        pairs: Headers = [(name, text.encode()) for name, text in headers.items()]
 
         def delivered(error: KafkaError | None, message: Any) -> None:
             place = f"{topic}/{partition}"
@@ -50,20 +49,10 @@ class CopyWriter:
                 text = f"record {offset} of {place} came to stand at {message.offset()}: somebody else writes there"
                 self._failures.append(BusError(f"{text}; make the topic anew, and keep others from it until this ends"))
 
-        deadline = time.monotonic() + self._clients.address.terms.outage_s
-        while True:
-            try:
-                name = self._names[topic]
-                self._producer.produce(
-                    name, value, key.encode(), partition=partition, headers=pairs, on_delivery=delivered
-                )
-                return
-            except BufferError as error:
-                if time.monotonic() > deadline:
-                    raise BusError(f"{topic}/{partition} cannot be written: the cluster takes no records") from error
-                self._producer.poll(QUEUE_FULL_S)
-            except KafkaException as error:
-                raise self._clients.failed(f"{topic}/{partition} cannot be written", error) from error
+        try:
+            self._batches.add(self._names[topic], partition, key.encode(), value, pairs, delivered)
+        except KafkaException as error:
+            raise self._clients.failed(f"{topic}/{partition} cannot be written", error) from error
 
     def submit(self) -> None:
         """Make everything appended durable, as ``flush``."""
@@ -75,11 +64,9 @@ class CopyWriter:
 
     def flush(self) -> None:
         """Wait until everything appended stands where it must; raises BusError where it does not."""
-        left = self._producer.flush(self._clients.address.terms.outage_s)
+        self._batches.flush()
         if self._failures:
             raise self._failures[0]
-        if left:
-            raise BusError(f"{left} records were not taken by the cluster in time; bring it back, and run this again")
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record, those not flushed yet included."""

@@ -22,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from seawall.connectors.kafka.absence import ASK_AGAIN_S, UNKNOWN, Absence
 from seawall.connectors.kafka.address import is_numbered
+from seawall.connectors.kafka.batches import Batches, Headers
 from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.kafka.cursor import NUMBER
 from seawall.connectors.kafka.reader import Reader
@@ -29,10 +30,8 @@ from seawall.connectors.locks import lock_partition
 from seawall.schemas.errors import BusError, Gap, PartitionLocked
 
 log = logging.getLogger("seawall")
-QUEUE_FULL_S = 0.02
 VISIBLE_S = 0.002
 CALL_S = 10.0
-Headers = list[tuple[str, str | bytes | None]]
 Waiting = tuple[str, int, bytes, bytes, Headers]
 
 
@@ -187,8 +186,9 @@ class KafkaWriter:
     def _transact(self, records: list[Waiting]) -> None:
         producer = self._producer
         producer.begin_transaction()
+        batches = Batches(producer, self._what, self._clients.address.terms.outage_s)
         for record in records:
-            self._produce(record)
+            batches.add(*record, self._delivered)
         self._patiently(lambda: producer.commit_transaction(CALL_S))
 
     def _is_unknown(self, error: KafkaException) -> bool:
@@ -204,21 +204,6 @@ class KafkaWriter:
                 return False
             time.sleep(ASK_AGAIN_S)
         return True
-
-    def _produce(self, record: Waiting) -> None:
-        """Give a record to the client; wait while its queue is full."""
-        topic, partition, key, value, headers = record
-        deadline = time.monotonic() + self._clients.address.terms.outage_s
-        while True:
-            try:
-                self._producer.produce(
-                    topic, value, key, partition=partition, headers=headers, on_delivery=self._delivered
-                )
-                return
-            except BufferError as error:
-                if time.monotonic() > deadline:
-                    raise BusError(f"{self._what} cannot be written: the cluster takes no records") from error
-                self._producer.poll(QUEUE_FULL_S)
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:

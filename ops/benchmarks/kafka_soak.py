@@ -52,7 +52,7 @@ PARTS = {
     2: {"sequence": ("market", "sequence"), "risk": ("risk", "seal")},
     4: {"sequence": ("sequence",), "market": ("market",), "risk": ("risk",), "seal": ("seal",)},
 }
-JVM = ("-Xmx1g", "-XX:TieredStopAtLevel=4")
+JVM = ("-Xms1g", "-Xmx1g", "-Xmn640m", "-XX:TieredStopAtLevel=4")  # its collector stops it every 20 s, not every 5
 BROKER = {"broker.session.timeout.ms": "9000"}  # Kafka's own: tests have a shorter one, after which a leader is deposed
 LINGER_MS = 5
 TEXTS = 100_003
@@ -103,7 +103,8 @@ def write_desk(folder, address, arguments):
 def send(address, rate, seconds, warm_s, accounts):
     """Send fills and marks at a steady rate, which they rise to; probes beside. Runs in a process of its own."""
     settings = {
-        "enable.idempotence": True,
+        "acks": "all",  # not idempotent: such a client waits busily for a slow broker (``ops/decisions/0016``)
+        "max.in.flight": 1,
         "linger.ms": LINGER_MS,
         "compression.type": "lz4",
         "queue.buffering.max.messages": 1_000_000,
@@ -128,11 +129,21 @@ def send(address, rate, seconds, warm_s, accounts):
             now = time.time_ns() // 1000
             fill = {"type": "fill", "event_time_us": now, "fill_id": f"p{probe}", "account": f"probe-{probe}"}
             fill |= {"instrument": "I0-PERP", "side": "buy", "quantity": "10000000", "price": "100"}
-            producer.produce("soak-fills", json.dumps(fill), partition=probe % PARTITIONS)
+            produce(producer, json.dumps(fill), probe % PARTITIONS)
             probe += 1
         producer.poll(0)
         time.sleep(0.002)
     producer.flush(60)
+
+
+def produce(producer, fill, partition):
+    """Send one fill; where a cluster takes no more, wait."""
+    while True:
+        try:
+            producer.produce("soak-fills", fill, partition=partition)
+            return
+        except BufferError:
+            producer.poll(0.1)
 
 
 def texts(rng):

@@ -86,7 +86,7 @@ class Cluster:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                process_group=0,  # a session of its own would be a group of its own to the scheduler of Linux
             )
         if wait:
             self.wait()

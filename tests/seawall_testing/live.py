@@ -76,7 +76,7 @@ def starting() -> Iterator[Start]:
 
     def start(path: Path, *options: str) -> "subprocess.Popen[bytes]":
         arguments = [*CLI, "run", str(path), *options]
-        running.append(subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True))
+        running.append(subprocess.Popen(arguments, stderr=subprocess.DEVNULL, process_group=0))
         return running[-1]
 
     try:
