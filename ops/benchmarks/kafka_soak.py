@@ -4,8 +4,10 @@
         [--warm-s 0] [--accounts 2000] [--wait-ms 2] [--processes 1|2|4] [--json]
 
 A process of its own sends RATE fills and RATE marks a second, rising to that in the first WARM_S, and four times a
-second a fill of an account of its own that breaks a limit at once. It sends every 2 ms; records have the time at which
-it began to make them. Broker, sender, subscriber and the run share this machine; its load is in the figures.
+second a fill of an account of its own that breaks a limit at once. Two seconds later another one closes its position:
+accounts in breach would add up, whose values change by more than what is told with every mark. It sends every 2 ms;
+records have the time at which it began to make them. Broker, sender, subscriber and the run share this machine; its
+load is in the figures.
 
 - Loss: every fill before the positions that the last slices state is in the journal once. This holds as well where the
   machine is too slow for the rate: then the rate that was journaled is told.
@@ -55,12 +57,13 @@ PARTS = {
 JVM = ("-Xms1g", "-Xmx1g", "-Xmn640m", "-XX:TieredStopAtLevel=4")  # its collector stops it every 20 s, not every 5
 BROKER = {"broker.session.timeout.ms": "9000"}  # Kafka's own: tests have a shorter one, after which a leader is deposed
 LINGER_MS = 5
+CLOSED_S = 2
 TEXTS = 100_003
 YIELDING = ("market", "seal")
 STAGES = ("end", "cut", "journal", "command", "arrival")
 NICE = ("nice", "-n", "5")
 SNAPSHOT_S = 15
-FILL_ID = re.compile(rb'"fill_id": ?"([fp][0-9]+)"')
+FILL_ID = re.compile(rb'"fill_id": ?"([fpc][0-9]+)"')
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
 LIMITS = """[[limit]]
 id = "probe"
@@ -110,7 +113,7 @@ def send(address, rate, seconds, warm_s, accounts):
         "queue.buffering.max.messages": 1_000_000,
     }
     producer = Producer({"bootstrap.servers": address, **settings})
-    rng, number, began, probe = random.Random(1), 0, time.monotonic(), 0
+    rng, number, began, probe, closed = random.Random(1), 0, time.monotonic(), 0, 0
     fills, marks = texts(rng)  # made before: what sending costs is taken from the run, which shares the machine
     seconds += warm_s
     probes_at = sorted(rng.uniform(0, seconds) for _ in range(int(seconds * PROBES_PER_S)))  # at any moment of a slice
@@ -126,21 +129,24 @@ def send(address, rate, seconds, warm_s, accounts):
             producer.produce_batch("soak-marks", made, partition=partition)
         number = due
         while probe < len(probes_at) and probes_at[probe] < passed:
-            now = time.time_ns() // 1000
-            fill = {"type": "fill", "event_time_us": now, "fill_id": f"p{probe}", "account": f"probe-{probe}"}
-            fill |= {"instrument": "I0-PERP", "side": "buy", "quantity": "10000000", "price": "100"}
-            produce(producer, json.dumps(fill), probe % PARTITIONS)
+            produce_probe(producer, probe, "p", "buy")
             probe += 1
+        while closed < probe and probes_at[closed] + CLOSED_S < passed:
+            produce_probe(producer, closed, "c", "sell")
+            closed += 1
         producer.poll(0)
         time.sleep(0.002)
     producer.flush(60)
 
 
-def produce(producer, fill, partition):
-    """Send one fill; where a cluster takes no more, wait."""
+def produce_probe(producer, probe, kind, side):
+    """Send the fill that breaks a limit, or the one that closes its position; where a cluster takes no more, wait."""
+    fill = {"type": "fill", "event_time_us": time.time_ns() // 1000, "fill_id": f"{kind}{probe}"}
+    fill |= {"account": f"probe-{probe}", "instrument": "I0-PERP"}
+    value = json.dumps(fill | {"side": side, "quantity": "10000000", "price": "100"})
     while True:
         try:
-            producer.produce("soak-fills", fill, partition=partition)
+            producer.produce("soak-fills", value, partition=probe % PARTITIONS)
             return
         except BufferError:
             producer.poll(0.1)
@@ -179,7 +185,7 @@ class Counts:
     """How often each fill was met, by its number; a byte for each, because half an hour has many."""
 
     def __init__(self):
-        self._of = {"f": np.zeros(1, np.uint8), "p": np.zeros(1, np.uint8)}
+        self._of = {kind: np.zeros(1, np.uint8) for kind in "fpc"}
 
     def add(self, name):
         kind, number = name[0], int(name[1:])
@@ -195,9 +201,13 @@ class Counts:
 
     def without(self, other):
         """Return how many were met here and not there."""
-        return sum(
-            len(np.setdiff1d(np.flatnonzero(self._of[kind]), np.flatnonzero(other._of[kind]))) for kind in self._of
-        )
+        missing = 0
+        for kind, here in self._of.items():
+            there = np.zeros(len(here), np.uint8)
+            found = other._of[kind][: len(here)]
+            there[: len(found)] = found
+            missing += int(np.count_nonzero((here > 0) & (there == 0)))
+        return missing
 
 
 class Inputs:
