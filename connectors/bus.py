@@ -4,7 +4,7 @@ One small protocol, so that dataflows do not know what carries their records. A 
 writer runs; a partition has one writer at a time, and a writer's records are there, in order, once ``flush`` returns.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -191,3 +191,11 @@ def sink(url: str, topic: str | None = None, partitions: int | None = None) -> "
     from seawall.connectors.record_sink import RecordSink
 
     return RecordSink(url, topic, partitions)
+
+
+def read_all(bus: Bus, topic: str, partition: int) -> Iterator[Stored]:
+    """Yield the records of a partition, in order."""
+    offset = 0
+    while found := bus.read(topic, partition, offset):
+        yield from found
+        offset = found[-1].offset + 1

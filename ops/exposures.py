@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.progress import Progress
 from rich.table import Table as View
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, read_all
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import KEY, FirmState
 from seawall.operators.core.foresight.foresight import ForesightState
@@ -24,7 +24,6 @@ from seawall.operators.core.frames import Frame
 from seawall.operators.core.limit_report import LimitStanding, standings
 from seawall.operators.core.limits import LimitsState
 from seawall.ops.limits import time_text
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.slices import Slice, decode_slice
 
 BAR = 12

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table as View
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, read_all
 from seawall.ops.limits import time_text
 from seawall.ops.losses import in_order
 from seawall.ops.systemic import cascade, cascade_words, print_systemic
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.errors import UsageError
 
 WORDS = {

@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, read_all
 from seawall.operators.core.mitigation.control import LADDER, STATES
-from seawall.ops.verification.replay import read_all
 from seawall.schemas import events as ev
 from seawall.schemas.records import Stored
 from seawall.schemas.slices import Slice, decode_slice

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.bus import Bus, open_bus, read_all
 from seawall.connectors.limit_documents import (
     PROPOSAL,
     Stored,
@@ -24,7 +24,6 @@ from seawall.connectors.limit_documents import (
     write_document,
 )
 from seawall.operators.core.policy import Policy
-from seawall.ops.verification.replay import read_all
 from seawall.schemas import dsse
 from seawall.schemas.configuration import Configuration, read_toml
 from seawall.schemas.errors import Reason, Rejected, UsageError

@@ -16,7 +16,6 @@ import orjson
 
 from seawall.connectors.bus import Bus
 from seawall.connectors.feeds import Feed
-from seawall.dataflows.inputs import redriven_event
 from seawall.schemas.errors import BusError, Rejected, UsageError
 from seawall.schemas.records import Stored
 from seawall.schemas.redrives import REDRIVE, Redrive, decode_redrive
@@ -183,6 +182,8 @@ class Redriver:
             writer.close()
 
     def _judged(self, letter: Letter, replacement: str, redriven_at: int) -> tuple[Outcome, Redrive | None]:
+        from seawall.dataflows.inputs import redriven_event  # numpy with it, which other commands need not wait for
+
         if redriven_at >= 0:
             return Outcome(letter.place, "already", f"it was sent in again at {REDRIVE}/0 offset {redriven_at}"), None
         if letter.body.get("truncated") and not replacement:

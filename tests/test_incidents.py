@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from seawall.connectors.bus import open_bus
-from seawall.ops.verification.replay import read_all
+from seawall.connectors.bus import open_bus, read_all
 from seawall_testing.desk import SECOND, T0, Json, account, instrument, lines, mark, transfer
 from seawall_testing.playbooks import LIMIT, answer, at_level, equity, news, passing, rule
 from seawall_testing.ran import write_configuration

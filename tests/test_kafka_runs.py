@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.connectors.topics import topic_partitions
 from seawall.dataflows.sequence import Sequencer
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.slices import decode_slice
 from seawall_testing import crisis, kafka_live

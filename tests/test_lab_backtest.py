@@ -8,7 +8,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.operators.core.foresight import shocks
 from seawall.ops import run as runner
 from seawall.ops.cli import app
@@ -23,7 +23,6 @@ from seawall.ops.lab.cache import Cache
 from seawall.ops.lab.gates import failed, flat, parse_gates
 from seawall.ops.lab.workers import Workers
 from seawall.ops.published import Exposures
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
 from seawall_testing.lab import DESK, LIMITS, PLAN, write_history, write_inputs

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.ops.run import run
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall_testing.desk import T0, Json, account, fill, instrument, lines, transfer
 from seawall_testing.markets import market

@@ -7,10 +7,9 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.bus import Bus, open_bus, read_all
 from seawall.ops.demo.scenario import write_scenario
 from seawall.ops.run import run
-from seawall.ops.verification.replay import read_all
 from seawall.schemas import audits, decisions, exposures, generate
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.measures import FORECASTS, MEASURES

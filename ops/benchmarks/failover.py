@@ -19,9 +19,8 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.ops.kafka.cluster import Cluster
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.slices import decode_slice
 
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]

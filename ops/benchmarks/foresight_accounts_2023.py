@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.connectors.hyperliquid_accounts import convert
 from seawall.operators.core.conduct import ConductState
 from seawall.operators.core.exposure import ExposureState
@@ -27,7 +27,6 @@ from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.foresight.models import PRECISION
 from seawall.operators.core.foresight.scores import BOUNDS
 from seawall.ops import run as runner
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.measures import ACCOUNT
 from seawall.schemas.slices import decode_slice

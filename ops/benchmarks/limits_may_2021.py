@@ -25,12 +25,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.operators.core.exposure import ExposureState
 from seawall.operators.core.firm import FirmState
 from seawall.operators.core.limits import LimitsState
 from seawall.ops import run as runner
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.slices import decode_slice
 

@@ -17,11 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.connectors.hyperliquid_accounts import convert
 from seawall.operators.core.exposure import ExposureState
 from seawall.ops import run as runner
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.slices import decode_slice
 

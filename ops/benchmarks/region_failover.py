@@ -27,9 +27,8 @@ from typing import NamedTuple
 
 from failover import CLI, SHARDS, TOPIC, VERIFIED, Feed, ends, write_desk
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.ops.kafka.cluster import Cluster
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.slices import Slice, decode_slice
 
 WAIT_S = 180.0

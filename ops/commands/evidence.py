@@ -18,8 +18,7 @@ def dump(where: Where, topic: Annotated[str, typer.Argument(help="journal, expos
 
     Example: seawall dump desk.toml commands
     """
-    from seawall.connectors.bus import TOPICS
-    from seawall.ops.verification.replay import read_all
+    from seawall.connectors.bus import TOPICS, read_all
 
     configuration, bus = opened(where)
     if topic not in (*TOPICS, *configuration.topics):

@@ -21,7 +21,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.bus import Bus, open_bus, read_all
 from seawall.connectors.keys import key_path, public_keys
 from seawall.ops.demo import tables
 from seawall.ops.demo.live import Summary
@@ -30,7 +30,7 @@ from seawall.ops.demo.tamper import tamper
 from seawall.ops.demo.watch import Watch
 from seawall.ops.run import run
 from seawall.ops.verification.findings import Report
-from seawall.ops.verification.replay import read_all, replay
+from seawall.ops.verification.replay import replay
 from seawall.ops.verification.verify import verify
 from seawall.schemas.configuration import Configuration, load_configuration
 from seawall.schemas.dsse import PublicKey

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, read_all
 from seawall.operators.core.policy import Policy
 from seawall.ops.verification.findings import Report
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.errors import Rejected
 from seawall.schemas.events import Limit, Release
 from seawall.schemas.evidence.keyset import KeySet

@@ -7,7 +7,7 @@ Signals are no function of the journal but an input of it: they are compared wit
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, read_all
 from seawall.operators.core.risk import Risk
 from seawall.ops.verification.findings import Report
 from seawall.ops.verification.taken import TAKEN, Taken
@@ -64,14 +64,6 @@ def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report
         for partition in sorted(taken.partitions(topic) | set(bus.partitions(topic))):
             report.count(topic, taken.check(topic, partition, read_all(bus, topic, partition), report.add))
     return report, slices, round(time.thread_time() - started, 3)
-
-
-def read_all(bus: Bus, topic: str, partition: int) -> Iterator[Stored]:
-    """Yield the records of a partition, in order."""
-    offset = 0
-    while found := bus.read(topic, partition, offset):
-        yield from found
-        offset = found[-1].offset + 1
 
 
 def in_order(bus: Bus, shards: int, note: Callable[[Slice], None] = lambda piece: None) -> Iterator[bytes]:

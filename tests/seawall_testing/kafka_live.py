@@ -12,8 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from seawall.connectors.bus import Bus, open_bus
-from seawall.ops.verification.replay import read_all
+from seawall.connectors.bus import Bus, open_bus, read_all
 from seawall.schemas.slices import decode_slice
 from seawall_testing.desk import Json, account, instrument, lines
 from seawall_testing.ran import write_configuration

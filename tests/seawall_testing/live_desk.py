@@ -10,8 +10,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from seawall.connectors.bus import Bus, open_bus
-from seawall.ops.verification.replay import read_all
+from seawall.connectors.bus import Bus, open_bus, read_all
 from seawall.schemas.slices import Slice, decode_slice
 from seawall_testing import kafka_live
 from seawall_testing.desk import account, instrument, lines

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.ops.cli import main
-from seawall.ops.verification.replay import read_all
 
 CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
 Contents = dict[tuple[str, int], list[tuple[int, str, tuple[tuple[str, str], ...], bytes]]]

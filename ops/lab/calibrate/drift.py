@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import open_bus, read_all
 from seawall.ops.lab.calibrate.study import Study, apply
 from seawall.ops.limits import standing
-from seawall.ops.verification.replay import read_all
 from seawall.schemas.configuration import Configuration
 
 Json = dict[str, Any]
