@@ -4,6 +4,7 @@ import base64
 import hashlib
 import itertools
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -42,18 +43,25 @@ def sign(folder: Path, *names: str) -> None:
         ended("keys", "sign", "sets", "--signer", f"file:{name}/{name}.pem", "--yes", folder=folder)
 
 
-@pytest.fixture
-def ceremony(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everybody's keys and the first key set in force."""
+    folder = tmp_path_factory.mktemp("founded")
     for name in (*PEOPLE, "old", "new", "audit"):
-        ended("keys", "new", f"{name}/{name}.pem", folder=tmp_path)
+        ended("keys", "new", f"{name}/{name}.pem", folder=folder)
     added = [f"{name}:root:{name}/public.jwks.json" for name in PEOPLE]
     added += ["risk desk:issuer:old/public.jwks.json", "auditor:sealer:audit/public.jwks.json"]
     options = [part for one in added for part in ("--add", one)]
-    ended("keys", "propose", "sets", "--environment", "test", *SINCE, *options, folder=tmp_path)
-    sign(tmp_path, "ada", "bob")
-    ended("keys", "rotate", "sets", folder=tmp_path)
-    return tmp_path
+    ended("keys", "propose", "sets", "--environment", "test", *SINCE, *options, folder=folder)
+    sign(folder, "ada", "bob")
+    ended("keys", "rotate", "sets", folder=folder)
+    return folder
+
+
+@pytest.fixture
+def ceremony(founded: Path, tmp_path: Path) -> Path:
+    """A copy of that folder for one test."""
+    return shutil.copytree(founded, tmp_path, dirs_exist_ok=True)
 
 
 def pin(folder: Path) -> str:

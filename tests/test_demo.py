@@ -20,7 +20,7 @@ def seawall(*args: object) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo that was stopped by SIGINT when its first commands stood, and then continued to its end."""
     folder = tmp_path_factory.mktemp("demo") / "run"
     command = [sys.executable, "-c", SEAWALL, "demo", "--dir", str(folder)]
@@ -38,8 +38,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_demo_that_was_stopped_continues_and_then_everything_holds(finished: Path) -> None:
-    done = seawall("demo", "--dir", finished)
+@pytest.fixture(scope="module")
+def continued(stopped: Path) -> "subprocess.CompletedProcess[str]":
+    """What the demo said when it was started again."""
+    return seawall("demo", "--dir", stopped)
+
+
+@pytest.fixture
+def finished(stopped: Path, continued: object) -> Path:
+    """The folder of the demo at its end."""
+    return stopped
+
+
+def test_a_demo_that_was_stopped_continues_and_then_everything_holds(
+    continued: "subprocess.CompletedProcess[str]",
+) -> None:
+    done = continued
     assert done.returncode == 0, done.stdout + done.stderr
     assert "it continues where it stopped" in done.stderr
     marks = [
@@ -49,7 +63,6 @@ def test_a_demo_that_was_stopped_continues_and_then_everything_holds(finished: P
 
 
 def test_a_changed_record_makes_the_demo_say_what_does_not_hold_and_exit_1(finished: Path, tmp_path: Path) -> None:
-    seawall("demo", "--dir", finished)
     shutil.copytree(finished, tmp_path / "run")
     with closing(sqlite3.connect(tmp_path / "run" / "seawall.db")) as bus:
         bus.execute("update records set value = replace(value, 'HALT', 'HOLD') where topic = 'commands'")
@@ -63,8 +76,8 @@ def test_a_changed_record_makes_the_demo_say_what_does_not_hold_and_exit_1(finis
 
 
 @pytest.mark.parametrize("held", ["a demo of another seed", "something else", "a file"])
-def test_a_folder_that_holds_something_else_is_refused_untouched(finished: Path, tmp_path: Path, held: str) -> None:
-    folder, seed = (finished, 8) if held == "a demo of another seed" else (tmp_path / "run", 7)
+def test_a_folder_that_holds_something_else_is_refused_untouched(stopped: Path, tmp_path: Path, held: str) -> None:
+    folder, seed = (stopped, 8) if held == "a demo of another seed" else (tmp_path / "run", 7)
     if held == "a file":
         folder.write_text("mine")
     elif held == "something else":
