@@ -20,10 +20,11 @@ from seawall.schemas.events import NO_TIME
 from seawall.schemas.redrives import REDRIVE
 
 DISCOVER_SECONDS = 1.0
-IDLE_SECONDS = 0.02
+IDLE_SECONDS = 0.01
 REST_SECONDS_MIN = 0.0005
 ANSWER_SECONDS = 0.002  # between looks for the answer of a cluster that was asked late
-AHEAD_SECONDS = 0.006  # before a cut: a cluster is asked for more then, and has answered by the cut
+# Before a cut a cluster is asked for more, which it has answered by the next look: less is left to take at the cut.
+AHEAD_SECONDS, AHEAD_EVERY_SECONDS = 0.006, 0.002
 PENDING_MAX = 10 * POLL_RECORDS  # of a partition that is ahead of another one; only records of one time may be more
 
 
@@ -113,7 +114,7 @@ class Following:
         due_us = self.cut_us + (self._configuration.slice_ms + self._configuration.wait_ms) * 1000
         left_s = (due_us - self._clock()) / 1e6
         early_s = left_s - AHEAD_SECONDS
-        return max(REST_SECONDS_MIN, min(IDLE_SECONDS, early_s if early_s > 0 else left_s))
+        return max(REST_SECONDS_MIN, min(IDLE_SECONDS, early_s if early_s > 0 else min(AHEAD_EVERY_SECONDS, left_s)))
 
     def _give(self, limit_us: int, slicer: Slicer) -> None:
         taken: list[Item] = []

@@ -1,4 +1,4 @@
-"""The table ``[kafka]`` of a configuration: security, durability and patience, checked (CONTRACT §6).
+"""The table ``[kafka]`` of a configuration: security, durability, patience and compression, checked (CONTRACT §6).
 
 A secret never stands in a configuration: ``password``, ``key_password`` and ``client_secret`` name a file (``file:``)
 or an environment variable (``env:``) that holds it.
@@ -14,6 +14,7 @@ import msgspec
 from seawall.schemas.errors import UsageError
 from seawall.schemas.tables import Field, Table, check_table, number_in, one_of
 
+COMPRESSIONS = ("lz4", "zstd", "snappy", "gzip", "none")
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "PLAIN")
 SECRETS = ("key_password", "password", "client_secret")
 _SECRET = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)?")
@@ -32,6 +33,7 @@ _KAFKA: Table = {
     "client_secret": Field("text", ""),
     "scope": Field("text", ""),
     "outage_s": Field("integer", 300, number_in(5, 900)),
+    "compression": Field("text", COMPRESSIONS[0], one_of(*COMPRESSIONS)),
     "replication": Field("integer", 0, number_in(0, 9)),
     "min_insync_replicas": Field("integer", 0, number_in(0, 9)),
     "retention_hours": Field("integer", 0, number_in(0, 1_000_000)),
@@ -52,6 +54,8 @@ class KafkaTerms(msgspec.Struct, frozen=True, kw_only=True):
     outage_s
         How long a run waits for a cluster that answered before and no longer does, until it stops; at most 900, because
         no cluster takes longer transactions by default.
+    compression
+        Of what a run writes.
     replication, min_insync_replicas
         Of topics made by ``seawall topics create``; 0: three and two where there are three brokers.
     retention_hours
@@ -72,6 +76,7 @@ class KafkaTerms(msgspec.Struct, frozen=True, kw_only=True):
     client_secret: str = ""
     scope: str = ""
     outage_s: int = 300
+    compression: str = COMPRESSIONS[0]
     replication: int = 0
     min_insync_replicas: int = 0
     retention_hours: int = 0

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -13,6 +14,7 @@ from seawall.connectors.bus import Bus, Writer, open_bus
 from seawall.connectors.kafka import cursor
 from seawall.connectors.kafka.bus import KafkaBus
 from seawall.schemas.errors import BusError, Gap, PartitionLocked, UsageError
+from seawall.schemas.kafka import COMPRESSIONS
 from seawall_testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -236,6 +238,29 @@ def test_topics_that_are_missing_or_have_other_partitions_are_refused_by_name(br
         bus.provide({"journal": 3}, make=True)
     with pytest.raises(UsageError, match="no topic no-such-fills; correct"):
         bus.provide({"no-such-fills": 0}, make=True)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_what_a_run_writes_is_compressed_as_it_says(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    said: list[str] = []
+
+    def made(settings: dict[str, Any]) -> Producer:
+        said.append(settings["compression.type"])
+        return Producer(settings)
+
+    monkeypatch.setattr("seawall.connectors.kafka.clients.Producer", made)
+    (tmp_path / "desk.toml").write_text(f'[kafka]\ncompression = "{compression}"\n')
+    bus = open_bus(f"{broker.url(f'pressed-{compression}')}?settings=desk.toml", tmp_path)
+    bus.provide({"commands": 1}, make=True)
+    writer = bus.writer([("commands", 0)])
+    append(writer, "commands", 0, 3)
+    writer.flush()
+    assert len(bus.read("commands", 0, 0)) == 3
+    assert said == [compression]
+    writer.close()
+    bus.close()
 
 
 def bus_url(bus: Bus) -> str:

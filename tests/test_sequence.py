@@ -509,8 +509,8 @@ def test_live_events_are_cut_by_the_clock_after_the_wait(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("at_ms", "rest_ms"),
-    [(160, 20), (238, 6), (246, 4), (250, 0.5), (300, 0.5)],
-    ids=["long before the cut", "until shortly before it", "until the cut", "at the cut", "after it"],
+    [(160, 10), (238, 6), (245, 2), (249, 1), (250, 0.5), (300, 0.5)],
+    ids=["long before the cut", "until shortly before it", "shortly before it", "until the cut", "at the cut", "after"],
 )
 def test_a_live_run_rests_while_records_come_together_and_never_past_a_cut(
     tmp_path: Path, at_ms: int, rest_ms: float

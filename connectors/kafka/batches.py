@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from seawall.schemas.errors import BusError
 
 # Within what librdkafka puts in one batch: a megabyte and 10,000 records.
-BATCH_BYTES, BATCH_RECORDS = 512 * 1024, 5_000
+BATCH_BYTES, BATCH_RECORDS = 900 * 1024, 5_000
 RECORD_BYTES = 64  # of a record beside its own bytes, about
 CALL_S = 1.0
 Headers = list[tuple[str, str | bytes | None]]

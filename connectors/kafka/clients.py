@@ -112,7 +112,7 @@ class Clients:
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": GATHERING_MS,
-            "compression.type": "lz4",
+            "compression.type": self.address.terms.compression,
             "transaction.timeout.ms": outage_ms,
             "message.timeout.ms": outage_ms,
             "queue.buffering.max.messages": 100_000,
