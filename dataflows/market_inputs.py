@@ -4,8 +4,8 @@
 2. Live topics follow; the clock cuts, and each signal says up to which offsets it was made. A restart finds these cuts
    on the topic and repeats them, so that the same signals come again, whatever the clock says by then.
 
-Records that are none of the market's are passed over unread; those that cannot be read are counted: ``sequence`` alone
-rejects them (DESIGN §2).
+Records that are none of the market's are passed over unread, and whole topics where ``[inputs] market_topics`` or a
+mapping says so; those that cannot be read are counted: ``sequence`` alone rejects them (DESIGN §2).
 """
 
 import heapq
@@ -353,15 +353,15 @@ class MarketReader:
             return
         self._discovered_at = time.monotonic()
         partitions = self._bus.known_partitions if named is None else self._bus.partitions
-        for topic in self._configuration.topics:
-            if topic in TOPICS:
+        for topic in self._configuration.market_topics:
+            feed = self._feeds.get(topic)
+            if topic in TOPICS or (feed is not None and not feed.kinds & _KINDS):
                 continue  # Seawall's own: signals may be followed, but are not what they are made of
             for partition in partitions(topic):
                 place = Place(topic, partition)
                 if place.key not in self._topics and (named is None or place.key in named):
                     begin = self._known.get(place.key) or [self._bus.start(topic, partition), NO_TIME]
                     offset, high_us = begin
-                    feed = self._feeds.get(topic)
                     self._topics[place.key] = TopicReader(self._bus, place, offset, high_us, self._skipped, feed)
 
 

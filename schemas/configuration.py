@@ -22,7 +22,7 @@ from seawall.schemas.markets import MarketTerms, read_market
 from seawall.schemas.measures import check_foreseen
 from seawall.schemas.playbook import read_playbook, read_response
 from seawall.schemas.stress import check_scenarios
-from seawall.schemas.tables import Field, Table, check_table, nearest, number_in, one_of, text_like
+from seawall.schemas.tables import ABSENT, Field, Table, check_table, nearest, number_in, one_of, text_like
 from seawall.schemas.thresholds import read_limits
 from seawall.schemas.versions import CONFIGURATION, check_follows
 
@@ -74,6 +74,7 @@ _TOP: Table = {
 _INPUTS: Table = {
     "events": Field("texts", [], lambda value: "" if len(value) <= SOURCES_MAX else f"must name at most {SOURCES_MAX}"),
     "topics": Field("texts", []),
+    "market_topics": Field("texts", ABSENT),
     "wait_ms": Field("integer", 0, number_in(0, 60_000)),
     "mappings": Field("table", {}),
 }
@@ -114,6 +115,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         The file, and the folder that relative paths count from.
     events, topics
         Bounded files in merge order, as written, and live topics; ``sources`` names each file in the journal.
+    market_topics
+        Those of ``topics`` that ``market`` reads: all where nothing is said.
     wait_ms
         How long after the end of an interval the live sequencer waits for stragglers before it cuts.
     mappings
@@ -163,6 +166,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[str, ...]
     sources: tuple[str, ...]
     topics: tuple[str, ...]
+    market_topics: tuple[str, ...] = ()
     wait_ms: int
     mappings: dict[str, Path] = {}
     limits_file: Path | None
@@ -218,6 +222,7 @@ def load_configuration(path: str | Path) -> Configuration:
         events=tuple(inputs["events"]),
         sources=sources,
         topics=tuple(inputs["topics"]),
+        market_topics=_market_topics(inputs, path.name),
         wait_ms=inputs["wait_ms"] or top["slice_ms"],
         mappings=_mappings(inputs, sources, path),
         limits_file=limits_file,
@@ -357,6 +362,19 @@ def _mappings(inputs: dict[str, Any], sources: tuple[str, ...], path: Path) -> d
             raise UsageError(f"{place}: {name} holds records of Seawall's own; map other people's topics")
         found[known[name]] = path.absolute().parent / file
     return found
+
+
+def _market_topics(inputs: dict[str, Any], file: str) -> tuple[str, ...]:
+    """Return the live topics that ``market`` reads; it makes no signal of Seawall's own."""
+    topics = inputs["topics"]
+    for name in inputs.get("market_topics", ()):
+        place = f"{file} [inputs] market_topics"
+        if name not in topics:
+            near = f"; did you mean {nearest(name, topics)!r}?" if topics else ""
+            raise UsageError(f"{place}: {name!r} is not among topics{near}")
+        if name in OWN_TOPICS:
+            raise UsageError(f"{place}: {name} holds records of Seawall's own; market reads other people's topics")
+    return tuple(inputs.get("market_topics", topics))
 
 
 def _limits_section(

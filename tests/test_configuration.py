@@ -74,6 +74,14 @@ def test_a_configuration_has_its_defaults_filled_in(tmp_path: Path) -> None:
     assert got.playbook[0]["commands"][1] == {"kind": "REDUCE_ONLY", "target": "account"}
 
 
+def test_market_reads_all_topics_or_those_that_are_named(tmp_path: Path) -> None:
+    desk = DESK.replace("[inputs]", '[inputs]\ntopics = ["trades", "fills"]')
+    assert load_configuration(write(tmp_path, desk=desk)).market_topics == ("trades", "fills")
+    for names, wanted in (('["trades"]', ("trades",)), ("[]", ())):
+        said = desk.replace("[inputs]", f"[inputs]\nmarket_topics = {names}")
+        assert load_configuration(write(tmp_path, desk=said)).market_topics == wanted
+
+
 @pytest.mark.parametrize(
     ("old", "new", "names"),
     [
@@ -92,6 +100,14 @@ def test_a_configuration_has_its_defaults_filled_in(tmp_path: Path) -> None:
         ("shards = 4", "shards = = 4", "TOML"),
         ("limits.toml", "limit.toml", "limit.toml"),
         ('"fills.jsonl.gz"', '"reference.jsonl"', "reference.jsonl"),
+        (
+            "[inputs]",
+            '[inputs]\ntopics = ["trades"]\nmarket_topics = ["trade"]',
+            "'trade' is not among topics; did",
+        ),
+        ("[inputs]", '[inputs]\nmarket_topics = ["trades"]', "'trades' is not among topics"),
+        ("[inputs]", '[kafka]\ncompression = "lz5"\n[inputs]', "did you mean 'lz4'"),
+        ("[inputs]", '[inputs]\ntopics = ["signals"]\nmarket_topics = ["signals"]', "Seawall's own"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named(tmp_path: Path, old: str, new: str, names: str) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
+from seawall.dataflows.market_inputs import MarketReader
 from seawall.schemas import events as ev
+from seawall.schemas.configuration import load_configuration
 from seawall.schemas.decode import decode_event
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, transfer
 from seawall_testing.markets import VENUES, market, quote
@@ -266,6 +268,47 @@ def test_several_live_partitions_give_one_signal_per_group_and_interval_whatever
         assert times == sorted(times)
         assert [s.seq for s in found if s.group == group] == list(range(len(times)))
     assert b"what came again differs" not in err
+
+
+def test_topics_that_hold_none_of_the_market_are_not_read(tmp_path: Path) -> None:
+    """Those that ``market_topics`` leaves out, and those whose mapping makes nothing of the market."""
+    path = write_configuration(tmp_path / "run", {"reference.jsonl": lines(*reference())}, LIMITS, shards=2)
+    (path.parent / "fills.toml").write_text(
+        '[[record]]\ntype = "fill"\n[record.fields]\nevent_time_us = { from = "time", time = "s" }\nfill_id = "id"\n'
+        'account = "owner"\ninstrument = "symbol"\nside = "side"\nquantity = "size"\nprice = "price"\n'
+    )
+    topics = 'topics = ["venues", "others", "fills"]\nmarket_topics = ["venues", "fills"]\n'
+    mapped = '[inputs.mappings]\nfills = "fills.toml"\n'
+    text = path.read_text().replace("[inputs]\n", f"[inputs]\n{topics}")
+    path.write_text(text + mapped)
+    bus = CountedBus(open_bus("sqlite:seawall.db", path.parent))
+    writer = bus.writer([(topic, 0) for topic in ("venues", "others", "fills")])
+    for topic in ("venues", "others"):
+        writer.append(topic, 0, topic, lines(quote(time.time_ns() // 1000, 100, VENUES[0], NAMES[0])).strip(), {})
+    writer.append("fills", 0, "fills", b"{}", {})
+    writer.flush()
+    reader = MarketReader(load_configuration(path), bus, None, lambda: time.time_ns() // 1000 + SECOND)
+    while reader.events < 1:
+        reader.read()
+    reader.close()
+    writer.close()
+    assert reader.events == 1
+    assert bus.looked_at == {"venues"}
+
+
+class CountedBus:
+    """A bus that remembers which topics somebody followed."""
+
+    def __init__(self, bus: Any) -> None:
+        self._bus = bus
+        self.looked_at: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    def tail(self, topic: str, *place: int) -> Any:
+        self.looked_at.add(topic)
+        return self._bus.tail(topic, *place)
 
 
 def live(path: Path) -> "subprocess.Popen[bytes]":

@@ -1,7 +1,7 @@
 """A live run on a real broker at a steady rate: loss, memory, lag, latency from a fill to its signed command, and cost.
 
     python ops/benchmarks/kafka_soak.py [--seconds 120 | --minutes 30] [--rate 20000] [--slice-ms 100] [--shards 1]
-        [--warm-s 0] [--accounts 2000] [--wait-ms 2] [--processes 1|2|4] [--json]
+        [--warm-s 0] [--accounts 2000] [--wait-ms 2] [--compression none] [--processes 1|2|4] [--json]
 
 A process of its own sends RATE fills and RATE marks a second, rising to that in the first WARM_S, and four times a
 second a fill of an account of its own that breaks a limit at once. Two seconds later another one closes its position:
@@ -13,7 +13,8 @@ load is in the figures.
   machine is too slow for the rate: then the rate that was journaled is told.
 - Latency: from that fill's stamp until a subscriber that reads committed records has the signed command; of probes
   after the first WARM_S seconds, at least 30, in which the broker's machine compiles; its stages are told from the
-  slice that has the fill: end of the interval, cut, journal, command, arrival, each since the fill.
+  slice that has the fill: end of the interval, cut, journal, command, arrival, each since the fill and since the one
+  before.
 - Lag is how many input records are not journaled yet; memory is that of the run's processes, and cost their processor
   time for each journaled record, after WARM_S and ten seconds.
 
@@ -97,8 +98,9 @@ def write_desk(folder, address, arguments):
         f'bus = "kafka://{address}/soak"\nslice_ms = {arguments.slice_ms}\nshards = {arguments.shards}\n'
         f"exposure_change_min = 0.05\nsnapshot_s = {SNAPSHOT_S}\n"
         f'[inputs]\nevents = ["reference.jsonl"]\nwait_ms = {arguments.wait_ms}\n'
-        'topics = ["soak-fills", "soak-marks"]\n'
+        'topics = ["soak-fills", "soak-marks"]\nmarket_topics = []\n'  # marks of nobody's venue make no market
         '[limits]\nfile = "limits.toml"\n[mitigation]\nplaybook = "playbook.toml"\n'
+        f'[kafka]\ncompression = "{arguments.compression}"\n'
     )
     return folder / "desk.toml"
 
@@ -418,6 +420,11 @@ def figures(arguments, rows, inputs, bus, commands):
             for p in (50, 99)
             if len(stages)
         },
+        "since_the_stage_before_ms": {
+            f"p{p}": dict(zip(STAGES[1:], np.percentile(np.diff(stages), p, axis=0).round().tolist(), strict=True))
+            for p in (50, 99)
+            if len(stages)
+        },
         "us_per_record": {name: round(value / steady * 1e6, 1) for name, value in cost.items()},
         "load": os.getloadavg()[0],
     }
@@ -463,6 +470,7 @@ def main():
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--accounts", type=int, default=2_000, help="each holds a position in 100 instruments")
     parser.add_argument("--wait-ms", type=int, default=2, help="of the sequencer for stragglers, after a slice's end")
+    parser.add_argument("--compression", default="none", help="of what the run writes (ops/kafka.md)")
     parser.add_argument("--processes", type=int, choices=tuple(PARTS), default=1)
     parser.add_argument("--json", action="store_true", help="print all figures as one object")
     parser.add_argument("--send", help=argparse.SUPPRESS)
