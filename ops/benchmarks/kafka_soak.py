@@ -1,13 +1,14 @@
 """A live run on a real broker at a steady rate: loss, memory, lag, latency from a fill to its signed command, and cost.
 
     python ops/benchmarks/kafka_soak.py [--seconds 120 | --minutes 30] [--rate 20000] [--slice-ms 100] [--shards 1]
-        [--warm-s 0] [--accounts 2000] [--wait-ms 2] [--compression none] [--processes 1|2|4] [--json]
+        [--warm-s 0] [--accounts 2000] [--deposit 100000] [--volatility 0.8] [--wait-ms 2] [--compression none]
+        [--processes 1|2|4] [--json]
 
 A process of its own sends RATE fills and RATE marks a second, rising to that in the first WARM_S, and four times a
 second a fill of an account of its own that breaks a limit at once. Two seconds later another one closes its position:
 accounts in breach would add up, whose values change by more than what is told with every mark. It sends every 2 ms;
-records have the time at which it began to make them. Broker, sender, subscriber and the run share this machine; its
-load is in the figures.
+records have the time at which it began to make them. Accounts hold DEPOSIT in USD, and marks walk as prices of that
+annual volatility do. Broker, sender, subscriber and the run share this machine; its load is in the figures.
 
 - Loss: every fill before the positions that the last slices state is in the journal once. This holds as well where the
   machine is too slow for the rate: then the rate that was journaled is told.
@@ -50,6 +51,7 @@ from seawall.schemas.slices import decode_slice
 COMPILING_S, EVERY_S, DRAIN_S, READY_S, QUIET_S = 30, 10, 120, 120, 5
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 INSTRUMENTS, PROBES_PER_S, PARTITIONS = 100, 4, 2
+YEAR_S = 365 * 24 * 3600
 PARTS = {
     1: {"run": ()},
     2: {"sequence": ("market", "sequence"), "risk": ("risk", "seal")},
@@ -91,6 +93,8 @@ def write_desk(folder, address, arguments):
     ]
     records += [{"type": "counterparty", "counterparty": n, "name": n, "role": "client"} for n in names]
     records += [{"type": "account", "account": n, "counterparty": n, "holder": "counterparty"} for n in names]
+    money = {"type": "collateral", "event_time_us": time.time_ns() // 1000, "asset": "USD", "amount": arguments.deposit}
+    records += [{**money, "transfer_id": f"t{n}", "account": f"acct-{n}"} for n in range(arguments.accounts)]
     (folder / "reference.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (folder / "limits.toml").write_text(LIMITS)
     (folder / "playbook.toml").write_text(PLAYBOOK)
@@ -105,7 +109,7 @@ def write_desk(folder, address, arguments):
     return folder / "desk.toml"
 
 
-def send(address, rate, seconds, warm_s, accounts):
+def send(address, rate, seconds, warm_s, accounts, volatility):
     """Send fills and marks at a steady rate, which they rise to; probes beside. Runs in a process of its own."""
     settings = {
         "acks": "all",  # not idempotent: such a client waits busily for a slow broker (``ops/decisions/0016``)
@@ -116,7 +120,8 @@ def send(address, rate, seconds, warm_s, accounts):
     }
     producer = Producer({"bootstrap.servers": address, **settings})
     rng, number, began, probe, closed = random.Random(1), 0, time.monotonic(), 0, 0
-    fills, marks = texts(rng)  # made before: what sending costs is taken from the run, which shares the machine
+    step = volatility / math.sqrt(YEAR_S * rate / INSTRUMENTS)
+    fills, marks = texts(rng, step)  # made before: what sending costs is taken from the run, which shares the machine
     seconds += warm_s
     probes_at = sorted(rng.uniform(0, seconds) for _ in range(int(seconds * PROBES_PER_S)))  # at any moment of a slice
     while (passed := time.monotonic() - began) < seconds:
@@ -154,13 +159,22 @@ def produce_probe(producer, probe, kind, side):
             producer.poll(0.1)
 
 
-def texts(rng):
-    """Return ends of fills and of marks; how many there are shares no factor with accounts or instruments."""
+def texts(rng, step):
+    """Return ends of fills and of marks; how many there are shares no factor with accounts or instruments.
+
+    Marks of an instrument walk from 100 in relative steps of that standard deviation, and end where they began.
+    """
+    instruments = np.array([rng.randrange(INSTRUMENTS) for _ in range(TEXTS)])
+    prices = np.zeros(TEXTS)
+    for instrument in range(INSTRUMENTS):
+        places = np.flatnonzero(instruments == instrument)
+        walk = np.cumsum([rng.gauss(0, step) for _ in places])
+        prices[places] = 100 * np.exp(walk - walk[-1] * np.arange(1, len(places) + 1) / len(places))
     fills, marks = [], []
-    for _ in range(TEXTS):
-        instrument, side = rng.randrange(INSTRUMENTS), rng.choice(("buy", "sell"))
+    for instrument, price in zip(instruments.tolist(), prices.tolist(), strict=True):
+        side = rng.choice(("buy", "sell"))
         fills.append(f'"instrument":"I{instrument}-PERP","side":"{side}","quantity":"0.5","price":"100"}}')
-        marks.append(f'"instrument":"I{instrument}-PERP","price":"{100 + rng.random():.3f}"}}')
+        marks.append(f'"instrument":"I{instrument}-PERP","price":"{price:.4f}"}}')
     return fills, marks
 
 
@@ -446,6 +460,7 @@ def soak(folder, arguments):
         commands.start()
         options = ["--send", address, "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
         options += ["--accounts", str(arguments.accounts), "--warm-s", str(arguments.warm_s)]
+        options += ["--volatility", str(arguments.volatility)]
         sender = subprocess.Popen([sys.executable, __file__, *options])
         pids = {**run.pids(), "broker": list(cluster.pids().values()), "sender": [sender.pid]}
         rows = watch(run, inputs, pids, arguments.warm_s + arguments.seconds)
@@ -469,6 +484,8 @@ def main():
     parser.add_argument("--slice-ms", type=int, default=100)
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--accounts", type=int, default=2_000, help="each holds a position in 100 instruments")
+    parser.add_argument("--deposit", default="100000", help="what each of them holds, in USD")
+    parser.add_argument("--volatility", type=float, default=0.8, help="of marks, a year")
     parser.add_argument("--wait-ms", type=int, default=2, help="of the sequencer for stragglers, after a slice's end")
     parser.add_argument("--compression", default="none", help="of what the run writes (ops/kafka.md)")
     parser.add_argument("--processes", type=int, choices=tuple(PARTS), default=1)
@@ -480,7 +497,8 @@ def main():
     arguments = parser.parse_args()
     arguments.seconds = 60 * arguments.minutes if arguments.minutes else arguments.seconds
     if arguments.send:
-        send(arguments.send, arguments.rate, arguments.seconds, arguments.warm_s, arguments.accounts)
+        terms = arguments.rate, arguments.seconds, arguments.warm_s, arguments.accounts, arguments.volatility
+        send(arguments.send, *terms)
         return
     with tempfile.TemporaryDirectory() as name:
         found = soak(Path(name), arguments)
