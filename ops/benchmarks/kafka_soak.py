@@ -249,8 +249,11 @@ class Inputs:
                 time.sleep(1)
 
     def cuts(self):
-        """Return by account of a probe when its slice ended, was cut, and was given to the broker."""
-        reader, found = self._eager(), {}
+        """Return by account of a probe when its slice ended, was cut, and was given to the broker.
+
+        Second, those whose position was closed in the same slice, as after a rest of the sender: they broke no limit.
+        """
+        reader, found, closed = self._eager(), {}, {}
         for shard in range(self._shards):
             reader.assign([TopicPartition("soak.journal", shard, 0)])
             for message in self._messages(reader):
@@ -258,8 +261,9 @@ class Inputs:
                 at = piece.as_of_us, piece.cut_us, message.timestamp()[1] * 1000
                 names = piece.fills.id if piece.fills is not None else ()
                 found |= {f"probe-{name[1:]}": at for name in names if name[0] == "p"}
+                closed |= {f"probe-{name[1:]}": piece.as_of_us for name in names if name[0] == "c"}
         reader.close()
-        return found
+        return found, {name for name, at in found.items() if closed.get(name) == at[0]}
 
     def positions(self):
         """Return the next offset of each partition, by the last slices."""
@@ -409,7 +413,7 @@ def figures(arguments, rows, inputs, bus, commands):
     rows = rows[arguments.warm_s // EVERY_S :]
     warm = min(stamps.values(), default=0) + max(COMPILING_S, arguments.warm_s) * 1_000_000
     late = sorted((commands.came[n] - at) / 1000 for n, at in stamps.items() if n in commands.came and at > warm)
-    cuts = inputs.cuts()
+    cuts, closed = inputs.cuts()
     stages = [(*cuts[n], commands.made[n], commands.came[n], at) for n, at in stamps.items() if n in commands.came]
     stages = np.array([stage for stage in stages if stage[-1] > warm]).reshape(-1, len(STAGES) + 1)
     stages = (stages[:, :-1] - stages[:, -1:]) / 1000
@@ -421,7 +425,7 @@ def figures(arguments, rows, inputs, bus, commands):
         "lost": sent.without(found),
         "repeated": found.total() - found.distinct(),
         "not_journaled_yet": inputs.sent() - sum(positions.values()),
-        "commands_missing": len([name for name in stamps if name not in commands.came]),
+        "commands_missing": len([name for name in stamps if name not in commands.came and name not in closed]),
         "records_sent_per_s": round((rows[-1]["sent"] - rows[0]["sent"]) / took),
         "records_journaled_per_s": round(steady / took),
         "lag": [row["sent"] - row["journaled"] for row in rows],
