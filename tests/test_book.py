@@ -392,6 +392,27 @@ def test_a_memory_remembers_what_a_dict_would_and_says_what_came_first(numbers: 
     assert [twin.content(name) for name in order] == [memory.content(name) for name in order]
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.integers(1, 1500), st.booleans())
+def test_a_memory_takes_batches_of_any_size_as_it_takes_one_after_the_other(
+    sizes: list[int], size_max: int, arrays: bool
+) -> None:
+    batched, single, said = Memory(size_max, ("", 0, None)), Memory(size_max, ("", 0, None)), dict[str, Any]()
+    for size in sizes:
+        at = np.arange(len(said), len(said) + size)
+        names = [f"n{number}" for number in at]
+        assert batched.add_new(names, ([name.upper() for name in names], at if arrays else at.tolist(), None))
+        for name, number in zip(names, at.tolist(), strict=True):
+            said[name] = name.upper(), number, None
+            single.add(name, said[name])
+    for name in list(said)[-size_max:]:
+        assert batched.original(name) == single.original(name) == said[name]
+    assert sum(name in batched for name in said) == sum(name in single for name in said) == min(size_max, len(said))
+    last = names[-1]
+    assert not batched.add_new(["new", last], (["", ""], None, None))
+    assert "new" not in batched
+
+
 # --- marks and assets -------------------------------------------------------------------------------------------------
 
 

@@ -75,9 +75,11 @@ class Memory:
             self._chunks[-1] = [names, *columns]
             self._open(self._end())
         else:
-            for at, name in enumerate(names):
-                row = zip(columns, self._defaults, strict=True)
-                self._append(name, tuple(d if c is None else _item(c, at) for c, d in row))
+            chunk = self._chunks[-1]
+            chunk[0].extend(names)
+            for into, column, default in zip(chunk[1:], columns, self._defaults, strict=True):
+                into.extend(_listed(column, default, len(names)))
+            self._open_if_full()
         return True
 
     def add(self, name: str, content: Content) -> None:
@@ -132,7 +134,10 @@ class Memory:
         chunk[0].append(name)
         for column, value in zip(chunk[1:], content, strict=True):
             column.append(value)
-        if len(chunk[0]) >= CHUNK:
+        self._open_if_full()
+
+    def _open_if_full(self) -> None:
+        if len(self._chunks[-1][0]) >= CHUNK:
             self._open(self._end())
 
     def _open(self, start: int) -> None:
@@ -163,3 +168,9 @@ class Memory:
 
 def _item(column: list[Any] | NDArray[Any], at: int) -> Any:
     return column[at] if isinstance(column, list) else column.item(at)
+
+
+def _listed(column: Column, default: Any, count: int) -> list[Any]:
+    if column is None:
+        return [default] * count
+    return column if isinstance(column, list) else column.tolist()
