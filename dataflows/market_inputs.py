@@ -9,7 +9,6 @@ mapping says so; those that cannot be read are counted: ``sequence`` alone rejec
 """
 
 import heapq
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -19,35 +18,19 @@ import msgspec
 from seawall.connectors.bus import TOPICS, Bus
 from seawall.connectors.feeds import Feed, load_feeds
 from seawall.connectors.files import Lines
-from seawall.dataflows.inputs import POLL_RECORDS, Clock, check_future
+from seawall.dataflows.inputs import FUTURE_US_MAX, POLL_RECORDS, Clock
+from seawall.dataflows.market_cuts import check_groups, cuts_after
+from seawall.dataflows.market_records import Skipped, hears, read_event
 from seawall.operators.core.market.cutter import Cutter, Item
 from seawall.operators.core.rejects import Place
 from seawall.schemas.configuration import Configuration
-from seawall.schemas.decode import decode_event
-from seawall.schemas.errors import BusError, Rejected, UsageError
-from seawall.schemas.events import NO_TIME, Instrument, Mark, Signal
+from seawall.schemas.errors import BusError
+from seawall.schemas.events import NO_TIME, Instrument
 from seawall.schemas.records import Stored
 
-KINDS = b"trade|quote|depth|bar|funding|open_interest|liquidation|venue_status"
-_KINDS = {*KINDS.decode().split("|"), "mark", "instrument", "notice"}
-# What says more of a market without being its data: none of it alone makes a market to watch.
-MORE = b"|instrument|notice"
-
-
-def _one_of(kinds: bytes) -> Callable[[bytes], Any]:
-    """Return what finds records of some kinds; a mark without a venue is somebody's settled price, not the market's."""
-    found = rb'"type"\s*:\s*"(?:(?:%s)"|mark"(?=.*"venue"\s*:))|"venue"\s*:.*"type"\s*:\s*"mark"'
-    return re.compile(found % kinds).search
-
-
-_wanted, _readable = _one_of(KINDS), _one_of(KINDS + MORE)
-_type = re.compile(rb'"type"\s*:\s*"([a-z_]+)"').search
-_READABLE = frozenset((KINDS + MORE).split(b"|"))
 BATCH = 2_000
-FUTURE_US_MAX = 24 * 3600 * 1_000_000
 PENDING_MAX = 1_000_000
 DISCOVER_SECONDS = 1.0
-TAIL_RECORDS = 500
 
 
 class Taken(NamedTuple):
@@ -58,66 +41,6 @@ class Taken(NamedTuple):
     line: int
     offset: int
     event: Any
-
-
-class Skipped:
-    """How many of the market's records could not be read."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
-def read_event(raw: bytes, latest_us: int, skipped: Skipped, feed: Feed | None = None) -> Any:
-    """Return the market's record in some bytes, or one that tells of it; None where there is none that can be read."""
-    try:
-        line = raw if feed is None else _mapped(raw, feed)
-        if _is_other(line) or not _readable(line):
-            return None
-        event = decode_event(line)
-        check_future(event, latest_us)
-    except Rejected:
-        skipped.count += 1
-        return None
-    return None if isinstance(event, Mark) and not event.venue else event
-
-
-def _is_other(line: bytes) -> bool:
-    """Tell at half the cost that a record is none of the market's, as most are; False says nothing."""
-    found = _type(line)
-    if found is None or line.rfind(b'"type"') != found.start():
-        return False
-    kind = found[1]
-    return kind not in _READABLE and (kind != b"mark" or line.rfind(b'"venue"') < 0)
-
-
-def _mapped(raw: bytes, feed: Feed) -> bytes:
-    """Return a foreign record as an input record; nothing where it becomes none of the market's."""
-    found = feed.read(raw) if feed.kinds & _KINDS else None
-    return b"" if found is None else found[1]
-
-
-def _is_market(raw: bytes, feed: Feed | None) -> bool:
-    """Tell whether some bytes are a record of the market."""
-    try:
-        return bool(_wanted(raw if feed is None else _mapped(raw, feed)))
-    except Rejected:
-        return False
-
-
-def has_market_records(configuration: Configuration) -> bool:
-    """Tell whether any file holds a record of the market; stops at the first."""
-    feeds = load_feeds(configuration)
-    for path, name in zip(configuration.events, configuration.sources, strict=True):
-        feed = feeds.get(name)
-        lines = Lines(configuration.directory / path)
-        try:
-            for chunk in iter(lines.read, []):
-                raws = (raw for _, _, raw in chunk if isinstance(raw, bytes))
-                if any(_is_market(raw, feed) for raw in raws):
-                    return True
-        finally:
-            lines.close()
-    return False
 
 
 class FileReader:
@@ -355,7 +278,7 @@ class MarketReader:
         partitions = self._bus.known_partitions if named is None else self._bus.partitions
         for topic in self._configuration.market_topics:
             feed = self._feeds.get(topic)
-            if topic in TOPICS or (feed is not None and not feed.kinds & _KINDS):
+            if topic in TOPICS or not hears(feed):
                 continue  # Seawall's own: signals may be followed, but are not what they are made of
             for partition in partitions(topic):
                 place = Place(topic, partition)
@@ -363,43 +286,6 @@ class MarketReader:
                     begin = self._known.get(place.key) or [self._bus.start(topic, partition), NO_TIME]
                     offset, high_us = begin
                     self._topics[place.key] = TopicReader(self._bus, place, offset, high_us, self._skipped, feed)
-
-
-def cuts_after(bus: Bus, closed_us: int) -> dict[int, dict[str, int]]:
-    """Return the cuts that signals after a time were made of: end of the interval to offsets per live source."""
-    found: dict[int, dict[str, int]] = {}
-    for partition in bus.partitions("signals"):
-        end = bus.end("signals", partition)
-        while end > 0:
-            start = max(0, end - TAIL_RECORDS)
-            signals = [msgspec.json.decode(value, type=Signal) for value in _values(bus, partition, start, end)]
-            found |= {s.event_time_us: s.sources for s in signals if s.event_time_us > closed_us and not s.more}
-            if signals[0].event_time_us <= closed_us:
-                break
-            end = start
-    return found
-
-
-def _values(bus: Bus, partition: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end:
-        records = bus.read("signals", partition, start, end - start)
-        yield from (stored.value for stored in records)
-        start = records[-1].offset + 1
-
-
-def check_groups(bus: Bus, groups: int) -> None:
-    """Refuse another number of groups than stands on the topic: partitions are groups.
-
-    Raises
-    ------
-    UsageError
-        The number changed.
-    """
-    for partition in bus.partitions("signals"):
-        first = bus.read("signals", partition, 0, 1)
-        stood = msgspec.json.decode(first[0].value, type=Signal).groups if first else groups
-        if stood != groups:
-            raise UsageError(f"[market] groups is {groups} but signals were begun with {stood}; set it back")
 
 
 Stopped = Callable[[], bool]

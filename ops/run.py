@@ -190,7 +190,7 @@ def _start_sequence(
 
 def _market(configuration: Configuration, stop: Stop, workers: int, outcome: Outcome) -> list[threading.Thread]:
     """Run market to its end, or start it in a thread beside live inputs; not where the inputs hold nothing for it."""
-    from seawall.dataflows.market_inputs import has_market_records
+    from seawall.dataflows.market_records import has_market_records
 
     live = bool(configuration.topics)
     if not live and not has_market_records(configuration):
