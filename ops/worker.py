@@ -13,6 +13,10 @@ import signal
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 import seawall
 from seawall.connectors.replica import Replica
@@ -84,5 +88,22 @@ def _listen(stop: Stop, sequenced: threading.Event | None) -> None:
     os._exit(1)  # as after a kill: what was not committed is done again
 
 
+def leave(work: Callable[[], int]) -> NoReturn:
+    """Do some work and end this process with its exit code, but do not take the interpreter down before.
+
+    The engine's threads that listen to other processes live on after a peer was lost; one that then asks for an
+    interpreter which is gone (``PyGILState_Ensure``) is a segmentation fault instead of the exit code.
+    """
+    try:
+        code = work()
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from seawall.ops.ports import free_ports
 from seawall_testing import crisis
 from seawall_testing.desk import T0, fill, lines
@@ -45,3 +47,22 @@ def test_a_worker_whose_parent_was_killed_ends_even_while_it_waits_for_a_peer_th
         assert worker.wait(60) == 1
     finally:
         worker.kill()
+
+
+@pytest.mark.parametrize(("ending", "code"), [("return 75", 75), ("raise ValueError('why')", 1)])
+def test_a_worker_ends_with_its_exit_code_and_what_it_said_while_threads_of_the_engine_live(
+    ending: str, code: int
+) -> None:
+    """The interpreter is not taken down: a thread of the engine that asked for it then would be a fault of memory."""
+    text = f"""
+import atexit
+from seawall.ops.worker import leave
+atexit.register(lambda: print("taken down"))
+def work():
+    print("said", end="")
+    {ending}
+leave(work)
+"""
+    ended = subprocess.run([sys.executable, "-c", text], check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (code, "said")
+    assert ("ValueError: why" in ended.stderr) == (code == 1)
