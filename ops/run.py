@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from seawall.connectors.bus import Bus
 from seawall.connectors.recovery import set_aside
 from seawall.connectors.replica import Replica
-from seawall.ops.bytewax_engine import Totals, run_market, run_risk, spare_collector
+from seawall.ops.bytewax_engine import Totals, run_market, run_risk, tune_interpreter
 from seawall.ops.health_server import answering
 from seawall.ops.joins import check_joins
 from seawall.ops.preparing import prepare, save_configuration, set_stores_aside, store_of
@@ -110,7 +110,7 @@ def _run(
         stopped = (lambda: stop.error is not None) if beside else stop.event.is_set
         seal = SealThread(configuration, bus, decided.is_set if beside else None, stopped, stop.fail, replica)
     sequencer = _sequencer(configuration, bus, replica) if "sequence" in wanted else None
-    spare_collector()
+    tune_interpreter(bool(configuration.topics))
     try:
         if "market" in wanted:
             threads += _market(configuration, stop, workers, outcome)
