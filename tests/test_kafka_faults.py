@@ -128,7 +128,7 @@ def test_who_follows_new_partitions_waits_for_a_broker_that_is_down_for_longer_t
         time.sleep(OUTAGE_S)
         cluster.start()
         feed.finish()
-        until_all(url, path.parent, feed)
+        until_all(url, path.parent, feed, running)
         assert running.stop() == 0, running.said()
     finally:
         running.kill()
@@ -137,11 +137,11 @@ def test_who_follows_new_partitions_waits_for_a_broker_that_is_down_for_longer_t
     assert set(found) == set(feed.sent) and set(found.values()) == {1}
 
 
-def until_all(url: str, folder: Path, feed: kafka_live.Feed) -> None:
-    """Wait until every fill of a feed is journaled."""
+def until_all(url: str, folder: Path, feed: kafka_live.Feed, running: Running) -> None:
+    """Wait until every fill of a feed is journaled by a run that goes on."""
     deadline = time.monotonic() + 120
     while kafka_live.journaled_fills(url, folder).total() < len(feed.sent):
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline and running.wait(0) is None, running.said()
         time.sleep(0.2)
 
 

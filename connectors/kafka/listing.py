@@ -1,7 +1,7 @@
 """Which topics a cluster has and how many partitions each: asked now and then by whoever follows new ones.
 
-A cluster that has answered before is waited for, as by everything else that reads and writes. One that never did is
-given ``CALL_S``: a wrong address, or a broker that nobody started, is to be told soon.
+A cluster that has answered before, whoever asked in this process, is waited for, as by everything else that reads and
+writes. One that never did is given ``CALL_S``: a wrong address, or a broker that nobody started, is to be told soon.
 """
 
 import time
@@ -24,6 +24,7 @@ MOVING = (
     KafkaError._DESTROY_BROKER,  # the client lets go of a broker that has died, and what was asked of it with it
 )
 MOVING_S = 0.1
+_answered: set[str] = set()  # addresses of clusters that have answered: each dataflow of a run has a listing of its own
 
 
 class Listing:
@@ -37,7 +38,6 @@ class Listing:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._answered = False
         self._seen: set[str] = set()  # names on the cluster of topics that were asked for and had partitions
 
     def partitions(self, client: Consumer, topic: str | None = None) -> dict[str, int]:
@@ -90,12 +90,12 @@ class Listing:
             try:
                 found: ClusterMetadata = client.list_topics(topic, timeout=call_s)
             except KafkaException as error:
-                waits = self._answered and error.args[0].code() in MOVING
+                waits = self._clients.address.servers in _answered and error.args[0].code() in MOVING
                 if not waits or time.monotonic() > deadline:
                     raise self._clients.failed("topics cannot be listed", error, client) from error
                 time.sleep(MOVING_S)
             else:
-                self._answered = True
+                _answered.add(self._clients.address.servers)
                 return found
 
     def _deadline(self) -> float:
