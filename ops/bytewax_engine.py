@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
 log = logging.getLogger("seawall")
-SWITCH_S = 0.0005  # Python's own 5 ms are waited for several times in a transaction that is committed beside other work
+SWITCH_S = 0.0005  # Python's own 5 ms may be waited for at each call of a transaction committed beside other work
 
 
 @dataclass

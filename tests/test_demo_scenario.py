@@ -63,7 +63,7 @@ def test_it_is_large_enough_to_be_interesting_and_small_enough_to_be_quick(scena
 
 def test_the_files_are_a_valid_configuration_whose_rules_name_limits_that_exist(scenario: Scenario) -> None:
     configuration = load_configuration(scenario.configuration)
-    assert (configuration.shards, configuration.slice_ms) == (4, 100)
+    assert (configuration.shards, configuration.slice_ms) == (4, 250)
     kinds = {command["kind"] for rule in configuration.playbook for command in rule["commands"]}
     assert len(kinds) >= 8
 
