@@ -5,7 +5,6 @@ Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflow
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
@@ -18,9 +17,10 @@ from seawall.connectors.failures import noted
 from seawall.connectors.placement import engine_key
 from seawall.connectors.record_sink import RecordSink
 from seawall.dataflows.inputs import Clock
+from seawall.dataflows.joins import load_joined
 from seawall.dataflows.market_inputs import MarketReader, Stopped
 from seawall.dataflows.sequence import wall_clock
-from seawall.schemas.configuration import Configuration, load_configuration
+from seawall.schemas.configuration import Configuration
 
 POLL = timedelta(milliseconds=20)  # as often is a cluster asked for more; signals come so much later at most
 # Within an epoch nothing holds a source back, so it reads no more than this between two snapshots.
@@ -29,7 +29,7 @@ EPOCH_EVENTS_MAX = 200_000
 
 def flow(path: str) -> Dataflow:
     """Return the dataflow of a configuration file, for ``bytewax.run``."""
-    return build(load_configuration(Path(path)), lambda: False)
+    return build(load_joined(path), lambda: False)
 
 
 def build(

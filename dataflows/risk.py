@@ -5,7 +5,6 @@ Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflow
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -18,15 +17,15 @@ from seawall.connectors.replica import Replica
 from seawall.connectors.signatures import CommandSigner
 from seawall.connectors.signers import open_signer
 from seawall.connectors.trust import load_trust
-from seawall.schemas.configuration import Configuration, load_configuration
+from seawall.dataflows.joins import load_joined
+from seawall.schemas.configuration import Configuration
 
 LIVE_POLL = timedelta(milliseconds=2)  # a command waits for it; a look at a cluster asks it nothing
 
 
 def flow(path: str) -> Dataflow:
     """Return the dataflow of a configuration file, for ``bytewax.run``."""
-    configuration = load_configuration(Path(path))
-    return build(configuration, None, lambda: False)
+    return build(load_joined(path), None, lambda: False)
 
 
 def build(

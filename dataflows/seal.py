@@ -5,7 +5,6 @@ Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflow
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -14,15 +13,16 @@ from seawall import operators as sw
 from seawall.connectors.journal_source import JournalSource
 from seawall.connectors.keys import SEALERS
 from seawall.connectors.signers import open_signer
+from seawall.dataflows.joins import load_joined
 from seawall.dataflows.logs import LogSink
-from seawall.schemas.configuration import Configuration, load_configuration
+from seawall.schemas.configuration import Configuration
 
 POLL = timedelta(milliseconds=50)  # a batch has costs of its own (files, a transaction): a few records are not worth it
 
 
 def flow(path: str) -> Dataflow:
     """Return the dataflow of a configuration file, for ``bytewax.run``."""
-    return build(load_configuration(Path(path)), None, lambda: False)
+    return build(load_joined(path), None, lambda: False)
 
 
 def build(

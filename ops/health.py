@@ -24,7 +24,7 @@ from seawall.connectors.appending import decided as decided_slices
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.replica import Replica
 from seawall.ops.frontier import Frontier
-from seawall.ops.preparing import MARKET_RECOVERY, store_of
+from seawall.ops.preparing import MARKET_RECOVERY, SEAL_RECOVERY, store_of
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
 from seawall.schemas.slices import decode_slice
@@ -116,6 +116,8 @@ class Monitor(threading.Thread):
         self._moving: dict[str, Moving] = {}
         self._lags: dict[tuple[str, str, int], Lag] = {}
         stores = {"risk": store_of(configuration, replica), "market": configuration.directory / MARKET_RECOVERY}
+        if replica is None:  # one that waits for its turn to seal has no epochs
+            stores["seal"] = store_of(configuration, None, SEAL_RECOVERY)
         self._frontiers = {name: Frontier(stores[name] / STORE) for name in sorted(dataflows & stores.keys())}
         self._enough = threading.Event()
         self._looked_at: float | None = None

@@ -13,7 +13,7 @@ from seawall.connectors.recovery import set_aside
 from seawall.connectors.replica import Replica
 from seawall.connectors.signers import check_signer, open_signer
 from seawall.connectors.topics import topic_partitions
-from seawall.ops.joins import check_journal
+from seawall.dataflows.joins import check_journal
 from seawall.ops.migration_mark import check_mark
 from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.dsse import Signer
@@ -23,6 +23,7 @@ from seawall.schemas.evidence.keyset import Role
 log = logging.getLogger("seawall")
 RECOVERY = "recovery"
 MARKET_RECOVERY = "recovery-market"
+SEAL_RECOVERY = "recovery-seal"
 DAY_US = 86_400_000_000
 WARN_DAYS = 14
 STARTED_S = 5.0  # until a broker knows its topics again
@@ -87,9 +88,9 @@ def _prepare_key(configuration: Configuration, signer: str, public: str, used: b
     return open_signer(signer, configuration.directory, public)
 
 
-def store_of(configuration: Configuration, replica: Replica | None) -> Path:
-    """Return the recovery store of ``risk``; each replica has its own."""
-    return configuration.directory / (RECOVERY if replica is None else f"{RECOVERY}-{replica.name}")
+def store_of(configuration: Configuration, replica: Replica | None, name: str = RECOVERY) -> Path:
+    """Return a recovery store, that of ``risk`` or of a given name; each replica has its own."""
+    return configuration.directory / (name if replica is None else f"{name}-{replica.name}")
 
 
 def set_stores_aside(configuration: Configuration, bus: Bus, replica: Replica | None) -> None:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from seawall.connectors.bus import Bus
 from seawall.connectors.recovery import set_aside
 from seawall.connectors.replica import Replica
+from seawall.dataflows.joins import check_joins
 from seawall.ops.bytewax_engine import Totals, run_market, run_risk, tune_interpreter
 from seawall.ops.health_server import answering
-from seawall.ops.joins import check_joins
 from seawall.ops.preparing import prepare, save_configuration, set_stores_aside, store_of
 from seawall.ops.processes import run_processes
 from seawall.ops.sealing import SealThread

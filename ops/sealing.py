@@ -17,13 +17,13 @@ from seawall.connectors.failures import failures, own_error
 from seawall.connectors.logs import check_whole, is_standing
 from seawall.connectors.recovery import open_recovery, set_aside, store_error
 from seawall.connectors.replica import Replica
+from seawall.ops.preparing import SEAL_RECOVERY, store_of
 from seawall.ops.standby import wait_to_seal
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import PartitionLocked, SnapshotError
 
 log = logging.getLogger("seawall")
 EPOCH = timedelta(seconds=1)
-RECOVERY = "recovery-seal"
 
 
 class SealThread(threading.Thread):
@@ -54,7 +54,7 @@ class SealThread(threading.Thread):
         self._configuration, self._bus = configuration, bus
         self._finished, self._stopped, self._failed = finished, stopped, failed
         self._replica = replica
-        self._store = configuration.directory / (RECOVERY if replica is None else f"{RECOVERY}-{replica.name}")
+        self._store = store_of(configuration, replica, SEAL_RECOVERY)
         self.seconds = 0.0
         if replica is None:
             _check_recovery(self._store, configuration, bus)

@@ -16,9 +16,9 @@ from seawall.connectors.bus import Bus
 from seawall.connectors.logs import last_checkpoint
 from seawall.connectors.replica import RETRY_S, Patience, Replica
 from seawall.dataflows.folding import fold
+from seawall.dataflows.joins import check_joins
 from seawall.dataflows.sequence import Sequencer
 from seawall.operators.core.standing import Standing
-from seawall.ops.joins import check_joins
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import PartitionLocked
 

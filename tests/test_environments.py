@@ -15,8 +15,10 @@ import pytest
 from seawall.connectors.keys import SEALERS, new_key
 from seawall.connectors.limit_documents import read_key_sets, write_document
 from seawall.connectors.subscriber import headers_of, sqlite_subscriber
+from seawall.dataflows import market, risk, seal
 from seawall.ops.order_gateway import OrderGateway
 from seawall.schemas.configuration import load_configuration
+from seawall.schemas.errors import UsageError
 from seawall.schemas.evidence.acceptance import Policy
 from seawall.schemas.evidence.keyset import KeySet
 from seawall_testing.desk import SECOND, T0, account, fill, instrument, lines, mark
@@ -156,6 +158,9 @@ def test_no_dataflow_runs_on_the_bus_of_another_environment_or_changes_a_record_
     desks: dict[str, Desk], one: str, other: str
 ) -> None:
     path, before = desks[one].mistaken(bus=f"sqlite:../{other}/{other}.db"), desks[other].contents()
+    for dataflow in (market, risk, seal):  # as somebody's own engine starts them
+        with pytest.raises(UsageError, match=f"environment is '{one}' but the journal was begun with '{other}'"):
+            dataflow.flow(str(path))
     for only in ((), ("--only", "market"), ("--only", "sequence"), ("--only", "risk"), ("--only", "seal")):
         assert f"environment is '{one}' but the journal was begun with '{other}'" in refused(path, *only)
     assert differences(desks[other].contents(), before) == []

@@ -107,6 +107,29 @@ def test_a_missing_connector_is_named_when_the_job_is_submitted(nowhere: Path, t
         cluster.submit("risk", nowhere)
 
 
+def test_a_journal_that_another_environment_began_is_refused_where_a_job_is_submitted_and_where_it_runs(
+    broker: Broker, tmp_path: Path
+) -> None:
+    run = FlinkRun(crisis.run_crisis(tmp_path / "embedded", 2, per_second=5).parent, tmp_path / "kafka", broker)
+    right = run.path.read_text()
+    wrong = f'environment = "test"\n{right}'
+    said = "environment is 'test' but the journal was begun with 'dev'"
+    with started(FlinkCluster(flink_home(), tmp_path / "flink", task_managers=1)) as cluster:
+        run.path.write_text(wrong)
+        for dataflow in ("risk", "seal"):
+            with pytest.raises(UsageError, match=said):
+                cluster.submit(dataflow, run.path)
+        for dataflow in ("risk", "seal"):
+            cluster.kill(cluster.name(0))
+            run.path.write_text(right)
+            job = cluster.submit(dataflow, run.path)
+            run.path.write_text(wrong)  # as on the host of a TaskManager that was given another file
+            cluster.start()
+            with pytest.raises(SeawallError, match=f"{said}.*where the tasks run is wrong"):
+                cluster.rest.wait(job, JOB_S)
+    assert run.decided() == 0
+
+
 @pytest.mark.soak
 def test_a_savepoint_of_another_version_ends_the_job_and_without_it_the_journal_is_replayed(
     run: FlinkRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from seawall.connectors.bus import open_bus
+from seawall.connectors.replica import Replica
 from seawall.ops.frontier import Frontier
 from seawall.ops.health import Lag, Monitor
 from seawall.ops.health_server import HealthServer
@@ -55,7 +56,8 @@ def test_a_run_whose_bus_hangs_is_stuck_and_alive_again_once_it_does_not(tmp_pat
         lambda _, text: value_of(text, "seawall_consumer_lag_records", dataflow="sequence", topic="fills") == 0,
     )
     assert value_of(text, "seawall_live") == value_of(text, "seawall_ready") == 1
-    assert value_of(text, "seawall_standstill_seconds", what="the epoch of risk") < 30
+    for name in ("risk", "seal"):
+        assert value_of(text, "seawall_standstill_seconds", what=f"the epoch of {name}") < 30
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert asked(path, "live") == (0, "")
@@ -129,6 +131,22 @@ def test_a_dataflow_that_is_behind_is_alive_but_not_ready_until_it_has_caught_up
     assert behind[-1] == "the audit has not grown yet since this process began"
     started(path)
     until(path, "ready", lambda code, _: code == 200)
+
+
+def test_a_sealer_that_stands_still_is_stuck_but_not_one_of_several(tmp_path: Path, started: Start) -> None:
+    path = write_live(tmp_path)
+    process = started(path)
+    until(path, "metrics", lambda _, text: "the epoch of seal" in text)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    for replica, wanted in ((None, ["the epoch of seal has not moved for 60 s, more than 3"]), (Replica("one", 5), [])):
+        now = [100.0]
+        monitor = Monitor(load_configuration(path), {"seal"}, [], lambda: False, lambda: now[0], replica)  # noqa: B023
+        monitor.look()
+        assert monitor.answers()[0] == []
+        now[0] += 60
+        monitor.look()
+        assert monitor.answers()[0] == wanted
 
 
 def test_a_thread_that_ended_while_inputs_are_live_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from seawall.connectors.snapshots import Kept, latest
 from seawall.dataflows.flink import risk, seal
 from seawall.dataflows.flink.risk import Plan
 from seawall.dataflows.flink.source import check_connector, topic_source
+from seawall.dataflows.joins import check_journal
 from seawall.operators.core.keyed_risk import FirmRisk, ShardRisk, check_join
 from seawall.operators.core.risk import Unsigned
 from seawall.schemas.configuration import Configuration, load_configuration
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     bus = open_bus(configuration.bus, configuration.directory)
     if not isinstance(bus, KafkaBus):
         raise UsageError(f'bus = "{configuration.bus}": Flink reads from Kafka; move there with seawall migrate')
+    check_journal(bus, configuration)
     build(environment, given.dataflow, configuration, bus, given.bounded)
     environment.execute_async(f"seawall {given.dataflow}")
 

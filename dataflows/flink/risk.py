@@ -1,6 +1,5 @@
 """``risk`` on Flink: the journal keyed by shard, then the second operator on what the shards tell it."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pyflink.common import Types
@@ -14,9 +13,10 @@ from seawall.connectors.snapshots import latest, publish
 from seawall.connectors.trust import load_trust
 from seawall.dataflows.flink.function import BYTES, Open, StepFunction
 from seawall.dataflows.flink.placement import GROUPS, flink_key, partition_of
+from seawall.dataflows.joins import load_joined
 from seawall.dataflows.keeping import Keeper, Step, Store
 from seawall.operators.core.keyed_risk import FirmRisk, ShardRisk
-from seawall.schemas.configuration import Configuration, load_configuration
+from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError
 
 SHARD_AT = len(b'{"shard":')
@@ -130,7 +130,7 @@ class _Journaled(Keeper):
 
 
 def _opened(plan: Plan) -> tuple[Configuration, Bus, CommandSigner]:
-    configuration = load_configuration(Path(plan.path))
+    configuration = load_joined(plan.path)  # a host of tasks has a file of its own
     base = configuration.directory
     bus = open_bus(configuration.bus, base)
     return (

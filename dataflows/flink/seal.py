@@ -1,6 +1,5 @@
 """``seal`` on Flink: the audit keyed by partition, each the log that `seawall.dataflows.publishing` writes."""
 
-from pathlib import Path
 from typing import Any
 
 from pyflink.common import Types
@@ -11,11 +10,12 @@ from seawall.connectors.signers import open_signer
 from seawall.dataflows.flink.function import BYTES, Open, StepFunction
 from seawall.dataflows.flink.placement import GROUPS, flink_key, partition_of
 from seawall.dataflows.flink.risk import SHARD_AT
+from seawall.dataflows.joins import load_joined
 from seawall.dataflows.keeping import Keeper, Store, open_keeper
 from seawall.dataflows.publishing import LogPublisher, open_log
 from seawall.operators.core.keyed_risk import Taken
 from seawall.operators.core.sealing import SealState, origin_of
-from seawall.schemas.configuration import Configuration, load_configuration
+from seawall.schemas.configuration import Configuration
 
 ALL = b'"all"'
 
@@ -67,7 +67,7 @@ def build(records: DataStream, path: str, configuration: Configuration) -> None:
 
 def _logs(path: str) -> Open:
     """Return what opens the keeper of a log."""
-    configuration = load_configuration(Path(path))
+    configuration = load_joined(path)  # a host of tasks has a file of its own
     signer = open_signer(configuration.sealer, configuration.directory, SEALERS)
 
     def make(partition: int) -> SealStep:

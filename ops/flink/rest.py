@@ -23,6 +23,7 @@ HOPELESS = {
     "connector.kafka": "the Kafka connector is not on the class path of the cluster: put its jar into Flink's lib",
     "InvariantError": "the state and the journal do not join: restore the savepoint of this journal",
     "SnapshotError": "restore another savepoint, or submit without one, and the journal is replayed",
+    "UsageError": "the configuration where the tasks run is wrong: correct it, and submit the job again",
     "Divergence": "run `seawall verify` to see which record is wrong",
     "Gap": "records are missing: submit without a savepoint, and the journal is replayed",
 }

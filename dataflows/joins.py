@@ -1,4 +1,4 @@
-"""Does a run go with what stands on its bus? Looked at before it writes anything.
+"""Does a dataflow go with what stands on its bus? Looked at before it writes anything, whatever starts it.
 
 Every dataflow asks whether the journal was begun with its own configuration: one that only decides or seals would else
 put the key of one environment under the commands of another.
@@ -9,14 +9,32 @@ other places, under decisions that stand already. With bounded inputs the same s
 """
 
 import contextlib
+from pathlib import Path
 
 import msgspec
 
 from seawall.connectors.appending import decided
-from seawall.connectors.bus import Bus
-from seawall.schemas.configuration import Configuration, check_unchanged
+from seawall.connectors.bus import Bus, open_bus
+from seawall.schemas.configuration import Configuration, check_unchanged, load_configuration
 from seawall.schemas.errors import Gap
 from seawall.schemas.slices import decode_slice
+
+
+def load_joined(path: str | Path) -> Configuration:
+    """Return the configuration of a file that goes with the journal on its bus.
+
+    Raises
+    ------
+    UsageError
+        It is wrong, or the journal was begun with another one (``check_journal``).
+    """
+    configuration = load_configuration(path)
+    bus = open_bus(configuration.bus, configuration.directory)
+    try:
+        check_journal(bus, configuration)
+    finally:
+        bus.close()
+    return configuration
 
 
 def check_journal(bus: Bus, configuration: Configuration) -> None:
