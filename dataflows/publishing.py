@@ -57,7 +57,7 @@ class LogPublisher:
         self._signer, self._key, self._cosigner = signer, key, cosigner
         self._writer = writer
         self._ahead: list[Stored] = []
-        self._latest = b""
+        self._latest = b""  # of those that stand
 
     @cached_property
     def _stood(self) -> int:
@@ -72,10 +72,12 @@ class LogPublisher:
         if newest is None:
             return
         self._folder.write(newest.partial)
+        latest = self._latest
         for sealed in items:
             for at, checkpoint in enumerate(sealed.checkpoints, sealed.number):
-                self._latest = self._standing(at, checkpoint) if at < self._stood else self._append(at, checkpoint)
+                latest = self._standing(at, checkpoint) if at < self._stood else self._append(at, checkpoint)
         self._writer.flush()
+        self._latest = latest
         self._folder.publish(self._cosigner.cosigned(self._latest))
 
     def close(self) -> None:

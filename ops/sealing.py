@@ -73,7 +73,7 @@ class SealThread(threading.Thread):
 
     def _take_turns(self, replica: Replica) -> None:
         """Wait until nobody seals, and seal; who is displaced waits again, because it may have been only slow."""
-        while wait_to_seal(self._configuration, self._bus, replica):
+        while wait_to_seal(self._configuration, self._bus, replica, self._finished, self._stopped):
             _check_recovery(self._store, self._configuration, self._bus)
             try:
                 self._seal_whole()

@@ -107,25 +107,40 @@ class Overdue:
         return self._patience.ends()
 
 
-def wait_to_seal(configuration: Configuration, bus: Bus, replica: Replica) -> bool:
+def wait_to_seal(
+    configuration: Configuration,
+    bus: Bus,
+    replica: Replica,
+    finished: Callable[[], bool] | None,
+    stopped: Callable[[], bool],
+) -> bool:
     """Return True when nobody seals: no writer of checkpoints lives, or what was audited stays unsealed.
 
-    False when this process is to stop.
+    False when this process is to stop. One that has decided on all that it will (``finished``) stops once that is
+    sealed, by whomever: were it the last one, nobody else would seal what it has audited.
     """
     partitions = range(configuration.shards + 1)
     places = [("checkpoints", partition) for partition in partitions]
+    left: int | None = None  # what is to be sealed before this process may stop
 
     def sealed() -> int:
         found = [last_checkpoint(bus, partition)[1] for partition in partitions]
         return sum(checkpoint.size for checkpoint in found if checkpoint is not None)
 
+    def audited() -> int:
+        return sum(bus.end("audit", partition) for partition in partitions)
+
     # Several find it overdue at the same moment; who opens the logs last fences the others.
     overdue = Overdue(
         sealed,
         replica.takeover_s * random.uniform(1.0, 2.0),
-        lambda: sum(bus.end("audit", partition) for partition in partitions) > sealed(),
+        lambda: audited() > sealed(),
     )
-    while not replica.stopped():
+    while not stopped() and not replica.overdue():
+        if finished is not None and finished():
+            left = audited() if left is None else left
+            if sealed() >= left:
+                return False
         if bus.fences and overdue():
             return True
         if not bus.fences:

@@ -1,5 +1,6 @@
 """Hot replicas on live topics: who is killed or hangs is replaced; nothing is missing, nothing twice."""
 
+import base64
 import json
 import signal
 import subprocess
@@ -11,8 +12,11 @@ import pytest
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.replica import Patience, Replica, ReplicaPartition
+from seawall.ops.standby import wait_to_seal
+from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import Divergence, PartitionLocked
-from seawall.schemas.records import Record
+from seawall.schemas.evidence.tlog import Checkpoint
+from seawall.schemas.records import Record, Stored
 from seawall_testing import kafka_live
 from seawall_testing.desk import account, instrument, lines
 from seawall_testing.kafka import Broker
@@ -158,6 +162,47 @@ def test_on_a_cluster_one_that_hangs_is_displaced_and_writes_nothing_when_it_wak
         standby.kill()
         bus.close()
     check_everything_once(path, url, feed)
+
+
+# --- who waits to seal ------------------------------------------------------------------------------------------------
+
+
+class Unsealed(MemoryBus):
+    """A bus that fences, with audit records of which ``sealed`` are, and more with every look."""
+
+    fences = True
+
+    def __init__(self, sealed: int, each: int) -> None:
+        super().__init__()
+        self.sealed, self.each = sealed, each
+
+    def end(self, topic: str, partition: int) -> int:
+        return {"audit": 10, "checkpoints": int(self.sealed > 0)}[topic] if partition == 0 else 0
+
+    def read(self, topic: str, *_: int) -> list[Stored]:  # type: ignore[override]
+        self.sealed = min(10, self.sealed + self.each)
+        text = Checkpoint("o", self.sealed, bytes(32)).text()
+        return [Stored(0, "", {}, f"{text}\n\u2014 o {base64.b64encode(bytes(68)).decode()}\n".encode())]
+
+
+@pytest.mark.parametrize(
+    ("sealed", "each", "finished", "stopped", "seals"),
+    [
+        pytest.param(10, 0, True, False, False, id="all is sealed"),
+        pytest.param(4, 1, True, False, False, id="somebody seals it"),
+        pytest.param(4, 0, True, False, True, id="nobody seals what the last one audited"),
+        pytest.param(4, 0, True, True, False, id="it failed"),
+        pytest.param(4, 0, False, False, True, id="nobody seals while it runs"),
+    ],
+)
+def test_a_replica_ends_once_what_stands_is_sealed_by_whomever(
+    tmp_path: Path, sealed: int, each: int, finished: bool, stopped: bool, seals: bool
+) -> None:
+    configuration = load_configuration(
+        write_configuration(tmp_path / "run", {"reference.jsonl": b""}, [], [], shards=1)
+    )
+    replica = Replica("b", 0.1, lambda: True)
+    assert wait_to_seal(configuration, Unsealed(sealed, each), replica, lambda: finished, lambda: stopped) == seals
 
 
 # --- the follower alone -----------------------------------------------------------------------------------------------

@@ -5,13 +5,20 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from seawall.connectors.cosigning import Cosigner
+from seawall.connectors.keys import SEALERS, new_key
+from seawall.connectors.logs import TOPIC, LogFolder, log_key
+from seawall.connectors.signers import open_signer
+from seawall.dataflows.publishing import LogPublisher
 from seawall.operators.core.sealing import GENESIS, Fault, SealState, check_partition
-from seawall.schemas.errors import Divergence
+from seawall.schemas.errors import Divergence, PartitionLocked
 from seawall.schemas.evidence.merkle import CompactRange, leaf_hash
 from seawall.schemas.evidence.tlog import Checkpoint
+from seawall_testing.memory_bus import MemoryBus, MemoryWriter
 
 RUNS = int(os.environ.get("SEAWALL_TAMPER_RUNS", "20"))
 ORIGIN = "risk.example/audit/dev/audit/0"
@@ -176,3 +183,40 @@ def test_what_is_not_json_breaks_the_chain_without_an_exception():
     tree.append(leaf_hash(b"\xff"))
     findings = list(check_partition([b"\xff"], [Checkpoint(ORIGIN, 1, tree.root())]))
     assert [finding.fault for finding in findings] == [Fault.CHAIN]
+
+
+# --- publishing -------------------------------------------------------------------------------------------------------
+
+
+class FencedWriter(MemoryWriter):
+    """A writer whom somebody else displaces at its second flush."""
+
+    flushes = 0
+
+    def flush(self) -> None:
+        self.flushes += 1
+        if self.flushes > 1:
+            raise PartitionLocked("another writer took over")
+        super().flush()
+
+
+def test_a_checkpoint_that_did_not_come_to_stand_is_neither_published_nor_shown_to_witnesses(tmp_path: Path) -> None:
+    new_key(tmp_path / "key.pem", SEALERS)
+    signer, bus, asked = open_signer("file:key.pem", tmp_path, SEALERS), MemoryBus(), list[bytes]()
+
+    class Witnesses(Cosigner):
+        def cosigned(self, checkpoint: bytes, last: bool = False) -> bytes:
+            asked.append(checkpoint)
+            return checkpoint
+
+    folder = LogFolder(tmp_path / "tiles")
+    key = log_key(ORIGIN, signer.public_jwk())
+    publisher = LogPublisher(bus, FencedWriter(bus), 0, folder, signer, key, Witnesses(folder.read, ()))
+    state, entries = SealState(ORIGIN, 0), log(random.Random(3), 60)
+    with pytest.raises(PartitionLocked):
+        for at in range(0, 60, 5):
+            publisher.publish([state.step(entries[at : at + 5])])
+    publisher.close()
+    stands = [stored.value for stored in bus.read(TOPIC, 0, 0)]
+    assert len(stands) >= 1 and folder.checkpoint() == stands[-1]
+    assert set(asked) <= set(stands)
