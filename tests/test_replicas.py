@@ -164,6 +164,35 @@ def test_on_a_cluster_one_that_hangs_is_displaced_and_writes_nothing_when_it_wak
     check_everything_once(path, url, feed)
 
 
+@pytest.mark.kafka
+def test_on_a_cluster_the_last_replica_ends_only_once_it_has_sealed_what_a_killed_one_left(
+    broker: Broker, tmp_path: Path
+) -> None:
+    url = broker.url("replicas")
+    path = kafka_live.write_live(tmp_path / "run", url)
+    bus = open_bus(url, path.parent)
+    feed = kafka_live.Feed(url, per_second=100)
+    feed.start()
+    holder = Process(path, "a", "--takeover-s", "1")
+    try:
+        until(lambda: decided(bus) > 0, holder)
+        standby = Process(path, "b", "--takeover-s", "1")
+        until_followed(path, standby)
+        until(lambda: len(feed.sent) > 200, holder)
+        feed.finish()
+        sent = len(feed.sent)
+        until(lambda: kafka_live.journaled_fills(url, path.parent).total() == sent, holder)
+        holder.kill()
+        standby.process.send_signal(signal.SIGTERM)
+        assert standby.process.wait(WAIT_S) == 0, standby.said()
+    finally:
+        feed.finish()
+        holder.kill()
+        standby.kill()
+        bus.close()
+    check_everything_once(path, url, feed)
+
+
 # --- who waits to seal ------------------------------------------------------------------------------------------------
 
 
