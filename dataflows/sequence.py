@@ -88,7 +88,7 @@ class Sequencer:
         try:
             writer.end("journal", 0)  # from here on no earlier sequencer writes: what is folded is all there is
             self.standing = fold(bus, shards, standing)
-            self._adoption = Adoption(configuration, self.standing)
+            self._adoption = Adoption(configuration, self.standing, clock)
             event = journaled(configuration, self.standing.configuration, self._adoption.take_keys())
             check_drained(bus, shards, self.standing.configuration)
             inputs = configuration, bus, self.standing, clock, load_feeds(configuration)

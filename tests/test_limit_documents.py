@@ -401,6 +401,73 @@ def test_a_live_run_takes_documents_as_they_arrive_and_says_once_what_it_may_not
     sequencer.close()
 
 
+def write_live(folder: Path, *documents: bytes) -> Path:
+    """Write a prod desk with a live topic."""
+    path = write_prod(folder, documents=documents)
+    path.write_text(path.read_text().replace('events = ["events.jsonl"]', 'topics = ["in"]'))
+    return path
+
+
+def follow(sequencer: Sequencer, now: list[int], from_s: int, to_s: int) -> None:
+    """Let some seconds pass, in each of which the folder of documents is looked at."""
+    for second in range(from_s, to_s):
+        now[0] = T0 + second * SECOND
+        sequencer._following._discovered_at -= 1.0
+        sequencer.step()
+
+
+def test_a_live_run_starts_again_after_a_document_was_signed_while_it_was_down(tmp_path: Path) -> None:
+    bus, now = MemoryBus(), [T0]
+    path = write_live(tmp_path, FIRST)
+    sequencer = Sequencer(load_configuration(path), bus, lambda: now[0])
+    follow(sequencer, now, 1, 5)
+    sequencer.close()
+    now[0] = T0 + 100 * SECOND
+    later = paper(2, sha256(FIRST), set=[{**COVER, "soft": 90.5}], valid_from_us=now[0])
+    write_document(tmp_path / "limits" / "0002.json", sealed(later, *BOTH))
+    sequencer = Sequencer(load_configuration(path), bus, lambda: now[0])
+    assert sequencer.standing.admission.policy.version == 1
+    follow(sequencer, now, 101, 104)
+    assert sequencer.standing.admission.policy.version == 2
+    sequencer.close()
+
+
+def test_a_document_for_tomorrow_waits_in_a_live_run_over_a_restart_and_what_follows_waits_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus, now = MemoryBus(), [T0]
+    tomorrow = paper(2, sha256(FIRST), set=[{**COVER, "soft": 90.5}], valid_from_us=T0 + 1000 * SECOND)
+    third = paper(3, sha256(tomorrow), set=[{**COVER, "soft": 80.5}])
+    path = write_live(tmp_path, FIRST, tomorrow, third)
+    for seconds, version in (((1, 9), 1), ((20, 29), 1), ((998, 1009), 3)):
+        caplog.clear()
+        now[0] = T0 + seconds[0] * SECOND
+        sequencer = Sequencer(load_configuration(path), bus, lambda: now[0])
+        follow(sequencer, now, *seconds)
+        sequencer.close()
+        assert sequencer.standing.admission.policy.version == version
+        (waits,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert "0002.json: is taken when its time has come: DOCUMENT_MUST_BE_VALID_AT_ITS_TIME" in waits
+
+
+def test_a_live_run_begins_with_records_of_before_its_first_document(tmp_path: Path) -> None:
+    bus, now = MemoryBus(), [T0 + 5 * SECOND]
+    path = write_live(tmp_path, paper(valid_from_us=T0))
+    writer = bus.writer([("in", 0)])
+    writer.append("in", 0, "", lines(mark(T0 - 60 * SECOND)).strip(), {})
+    writer.flush()
+    sequencer = Sequencer(load_configuration(path), bus, lambda: now[0])
+    follow(sequencer, now, 6, 12)
+    assert sequencer.standing.admission.policy.version == 1
+    sequencer.close()
+
+
+def test_a_document_past_its_time_stops_a_live_run_too(tmp_path: Path) -> None:
+    path = write_live(tmp_path, paper(valid_to_us=T0))
+    with pytest.raises(UsageError, match=r"0001\.json: DOCUMENT_MUST_BE_VALID_AT_ITS_TIME"):
+        Sequencer(load_configuration(path), MemoryBus(), lambda: T0 + SECOND)
+
+
 def findings(path: Path, bus: Any) -> list[str]:
     from seawall.connectors.limit_documents import read_key_sets
 
