@@ -147,19 +147,19 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
 
     def _follow(self) -> None:
         """Compare what arrived; where the holder owes something, become the writer if that may be."""
-        self._compare()
+        self._compare(self._bus.tail)
         if not self._waiting:
             return
         if self._patience.ends() if self._bus.fences else time.monotonic() - self._tried > RETRY_S:
             self._tried = time.monotonic()
             self._take_over()
 
-    def _compare(self) -> None:
-        """Drop the slices whose audit stands, as this replica computed it."""
+    def _compare(self, read: Callable[..., list[Stored]]) -> None:
+        """Drop the slices whose audit stands, as this replica computed it; ``read`` is a way of the bus to read it."""
         while self._waiting:
             last = self._waiting[0].records["audit"][-1]
             if not self._ahead or self._ahead[-1].offset < last.n:
-                self._ahead = deque(self._bus.tail("audit", self._partition, last.n, AHEAD_RECORDS))
+                self._ahead = deque(read("audit", self._partition, last.n, AHEAD_RECORDS))
             while self._ahead and self._ahead[0].offset < last.n:
                 self._ahead.popleft()
             if not self._ahead:
@@ -179,6 +179,8 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
         except PartitionLocked:
             return
         self._sink = self._begin(writer)
+        writer.end("audit", self._partition)  # from here on nobody else appends
+        self._compare(self._bus.read)  # what came meanwhile, whose signatures may differ from those of this replica
         log.warning("replica %s appends to partition %d from now on", self._terms.name, self._partition)
         self._sink.write_batch(list(self._waiting))
         self._waiting.clear()

@@ -294,6 +294,20 @@ def test_a_follower_that_computed_something_else_than_the_holder_stops_and_names
     assert sink.taken == []
 
 
+def test_a_follower_leaves_out_what_the_holder_appends_while_it_is_displaced() -> None:
+    late = Bundle(0, b"slice 0")
+
+    class Displaced(MemoryBus):
+        def writer(self, partitions, take=False):  # type: ignore[no-untyped-def]
+            append(self, late)
+            return super().writer(partitions)
+
+    one, sink = follower(Displaced())
+    time.sleep(0.03)
+    one.write_batch([late, Bundle(1, b"slice 1")])
+    assert [bundle.records["audit"][0].n for bundle in sink.taken] == [1]
+
+
 def test_a_follower_appends_only_what_the_holder_left_out() -> None:
     bus = HeldBus()
     one, sink = follower(bus)
