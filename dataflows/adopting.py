@@ -100,7 +100,9 @@ class Adoption:
 
     def _complain_of(self, stored: Stored, error: Rejected, before: str = "") -> None:
         """Say once of a document which rule it breaks; the detail may tell the time, which is another at each look."""
-        self._complain(f"{stored.path} {before}{error.reason}", f"{stored.path}: {before}{error.reason}: {error.detail}")
+        self._complain(
+            f"{stored.path} {before}{error.reason}", f"{stored.path}: {before}{error.reason}: {error.detail}"
+        )
 
     def _complain(self, key: str, text: str) -> None:
         if key not in self._complaints:

@@ -16,10 +16,10 @@ from seawall.connectors.bus import open_bus
 from seawall.connectors.failures import noted
 from seawall.connectors.placement import engine_key
 from seawall.connectors.record_sink import RecordSink
+from seawall.dataflows.clocks import clock_of
 from seawall.dataflows.inputs import Clock
 from seawall.dataflows.joins import load_joined
 from seawall.dataflows.market_inputs import MarketReader, Stopped
-from seawall.dataflows.sequence import wall_clock
 from seawall.schemas.configuration import Configuration
 
 POLL = timedelta(milliseconds=20)  # as often is a cluster asked for more; signals come so much later at most
@@ -36,7 +36,7 @@ def build(
     configuration: Configuration,
     stopped: Stopped,
     note: Callable[[int], None] = lambda events: None,
-    clock: Clock = wall_clock,
+    clock: Clock | None = None,
 ) -> Dataflow:
     """Wire the market operator between the inputs and the topic ``signals``.
 
@@ -49,11 +49,11 @@ def build(
     note
         Is told, at the end, how many records were taken.
     clock
-        Microseconds since the epoch; with bounded inputs it decides only what lies in the future.
+        Microseconds since the epoch; None: the machine's. With bounded inputs it decides only what lies in the future.
     """
     groups = configuration.market.groups
     dataflow = Dataflow("market")
-    items = op.input("events", dataflow, _Source(configuration, stopped, note, clock))
+    items = op.input("events", dataflow, _Source(configuration, stopped, note, clock or clock_of(configuration)))
     signals = sw.watch_market("market", items, configuration.market)
     by_partition = op.map("partition", signals, lambda item: (item[1][0].key, item[1]))
     sink = RecordSink(configuration.bus, "signals", groups, configuration.directory, stands=True)

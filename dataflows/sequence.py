@@ -11,8 +11,8 @@ inputs not even it chooses: the journal is a function of the bytes of inputs and
 Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflows.sequence:flow('desk.toml')"``.
 """
 
+import logging
 import threading
-import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.feeds import load_feeds
 from seawall.dataflows.adopting import Adoption
 from seawall.dataflows.bounded import Bounded
+from seawall.dataflows.clocks import ahead_s, clock_of
 from seawall.dataflows.folding import fold
 from seawall.dataflows.following import Following
 from seawall.dataflows.inputs import Clock
@@ -36,12 +37,8 @@ from seawall.schemas.telemetry import watching
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
+log = logging.getLogger("seawall")
 BATCH = 1000
-
-
-def wall_clock() -> int:
-    """Return microseconds since the epoch."""
-    return time.time_ns() // 1000
 
 
 class Sequencer:
@@ -58,10 +55,12 @@ class Sequencer:
     take
         Fence whoever cuts this journal, where the bus can.
     clock
-        Microseconds since the epoch; with bounded inputs it decides only what lies in the future.
+        Microseconds since the epoch; None: the machine's. With bounded inputs it decides only what lies in the future.
 
     Raises
     ------
+    ClockError
+        The machine's clock jumps while live topics are followed.
     UsageError
         An input cannot be read, or the configuration changed what never may.
     PartitionLocked
@@ -76,11 +75,12 @@ class Sequencer:
         self,
         configuration: Configuration,
         bus: Bus,
-        clock: Clock = wall_clock,
+        clock: Clock | None = None,
         take: bool = False,
         standing: Standing | None = None,
     ) -> None:
         self._live = bool(configuration.topics)
+        clock = clock or clock_of(configuration)
         shards = configuration.shards
         written = [("journal", shard) for shard in range(shards)]
         writer = bus.writer([*written, ("rejects", shards)], take)
@@ -89,6 +89,8 @@ class Sequencer:
             writer.end("journal", 0)  # from here on no earlier sequencer writes: what is folded is all there is
             self.standing = fold(bus, shards, standing)
             self._adoption = Adoption(configuration, self.standing, clock)
+            if self._live:
+                self._check_clock(clock())
             event = journaled(configuration, self.standing.configuration, self._adoption.take_keys())
             check_drained(bus, shards, self.standing.configuration)
             inputs = configuration, bus, self.standing, clock, load_feeds(configuration)
@@ -166,6 +168,12 @@ class Sequencer:
         following.take(self._slicer)
         self._journal.append(self._slicer.steps)
         (self._journal.submit if following.behind else self._journal.flush)(following.cut_us)
+
+    def _check_clock(self, now_us: int) -> None:
+        """Say so where the journal is ahead of the clock: nothing is cut until the clock is there."""
+        if ahead := ahead_s(self.standing.as_of_us, now_us):
+            text = "the journal ends %s s after what this machine's clock says, and no slice is cut until it is there"
+            log.warning(f"{text}; see to its time service (chronyc tracking, timedatectl)", f"{ahead:,.0f}")
 
     def _first_time(self, bounded: Bounded) -> int:
         """Return the first event time of all files; where none has one, that of the live topics, or the clock."""

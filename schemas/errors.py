@@ -62,6 +62,10 @@ class StoreError(SeawallError):
     """A recovery store failed while a run used it; the message names it and says what to do."""
 
 
+class ClockError(SeawallError):
+    """The clock of this machine cannot be right; the message says by how much it is off, and what to do."""
+
+
 class VersionMismatch(SeawallError):
     """Another version of Seawall decides here; the message says which, and what to install or stop."""
 
