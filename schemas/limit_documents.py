@@ -232,7 +232,10 @@ def _signers(header: Header, value: bytes, keys: KeySet, as_of_us: int) -> list[
 
 
 def _check_roles(signers: list[Key], document: LimitDocument) -> bool:
-    """Return whether a checker other than the maker signed; raise Rejected without a maker."""
+    """Return whether a checker other than the maker signed; raise Rejected without a maker.
+
+    So of a document that may be taken, more than one signed exactly where a checker did.
+    """
     able = [key for key in signers if key.speaks_for(document.iss)]
     makers = {key.owner for key in able if key.covers("maker", PAYLOAD_TYPE)}
     checkers = {key.owner for key in able if key.covers("checker", PAYLOAD_TYPE)}
@@ -242,6 +245,11 @@ def _check_roles(signers: list[Key], document: LimitDocument) -> bool:
         return True
     if checkers and len(signers) > 1:
         raise Rejected(Reason.MAKER_MUST_NOT_BE_CHECKER, f"{min(makers)} approved what {min(makers)} proposed")
+    if len(signers) > 1:
+        text = f"several signed, and none of them is a checker for {document.iss}"
+        raise Rejected(
+            Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER, f"{text}; leave one maker's signature, or have a checker sign"
+        )
     return False
 
 

@@ -104,6 +104,7 @@ def test_a_checker_who_signs_what_follows_ratifies_what_came_before() -> None:
         (sealed(LOOSER, CHECKER), Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_MAKER),
         (sealed(LOOSER, CLERK), Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_MAKER),
         (sealed(LOOSER, MAKER), Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER),
+        (sealed(TIGHTER, MAKER, CLERK), Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER),
         (sealed(LOOSER, MAKER, MAKER), Reason.SIGNATURE_MUST_NOT_BE_REPEATED),
         (sealed(LOOSER, MAKER, CHECKER_OF_MAKER), Reason.MAKER_MUST_NOT_BE_CHECKER),
         (sealed(LOOSER, MAKER, Holder("stranger")), Reason.SIGNER_MUST_BE_KNOWN),
