@@ -20,7 +20,8 @@ def lock_partition(path: Path, topic: str, partition: int) -> int:
     BusError
         Locks cannot be taken here.
     """
-    folder = path.with_name(path.name + ".locks")
+    bus = path.resolve()  # by whatever name it was opened
+    folder = bus.with_name(bus.name + ".locks")
     try:
         folder.mkdir(exist_ok=True)
         descriptor = os.open(folder / f"{topic}-{partition}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -175,6 +175,14 @@ def test_a_second_writer_of_a_partition_is_refused_at_once_by_name_and_process(b
     bus.writer([("journal", 1), ("journal", 2)]).close()  # the refused one kept nothing
 
 
+def test_a_symbolic_link_to_a_bus_has_the_locks_of_the_bus(bus: SqliteBus, tmp_path: Path) -> None:
+    (tmp_path / "alias.db").symlink_to(bus.path)
+    first = bus.writer([("journal", 0)])
+    with pytest.raises(PartitionLocked, match="partition 0 of journal"):
+        SqliteBus(tmp_path / "alias.db").writer([("journal", 0)])
+    first.close()
+
+
 def test_a_killed_writer_lets_its_partition_go_and_the_refusal_names_its_process(bus: SqliteBus) -> None:
     process = start_writer(bus.path, 0)
     assert process.stdout is not None
