@@ -5,9 +5,12 @@ is all that a verifier needs; ``sealer.jwks.json`` holds those that sign checkpo
 """
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -90,15 +93,37 @@ def write_private(path: Path, pem: bytes) -> None:
 
 
 def publish(target: Path, signer: dsse.Signer) -> None:
-    """Add a public key to a JWKS."""
-    keys = read_jwks(target)["keys"] if target.exists() else []
-    if any(jwk.get("kid") == signer.keyid for jwk in keys):
+    """Add a public key to a JWKS, whoever else adds one at the same time."""
+    if _holds(_published(target), signer):
         return
     target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    text = orjson.dumps({"keys": [*keys, signer.public_jwk()]}, option=orjson.OPT_INDENT_2) + b"\n"
-    partial = _written_aside(target, text)
-    partial.chmod(0o644)
-    partial.replace(target)
+    with _alone_in(target.parent):
+        keys = _published(target)
+        if _holds(keys, signer):
+            return
+        text = orjson.dumps({"keys": [*keys, signer.public_jwk()]}, option=orjson.OPT_INDENT_2) + b"\n"
+        partial = _written_aside(target, text)
+        partial.chmod(0o644)
+        partial.replace(target)
+
+
+def _published(target: Path) -> list[dict[str, str]]:
+    return read_jwks(target)["keys"] if target.exists() else []
+
+
+def _holds(keys: list[dict[str, str]], signer: dsse.Signer) -> bool:
+    return any(jwk.get("kid") == signer.keyid for jwk in keys)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which dies with its process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def public_jwks(path: Path, name: str = PUBLIC) -> dict[str, list[dict[str, str]]]:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
@@ -50,6 +51,13 @@ def test_a_key_is_never_overwritten(path: Path) -> None:
 def test_a_key_left_half_made_by_a_process_of_the_same_id_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / f".dev.pem.{os.getpid()}").write_bytes(b"half")
     assert keys.new_key(tmp_path / "dev.pem").alg == "Ed25519"
+
+
+def test_keys_that_are_published_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+    made = [keys.new_key(tmp_path / "made" / f"{number}.pem", f"{number}.jwks.json") for number in range(16)]
+    with ThreadPoolExecutor(len(made)) as pool:
+        list(pool.map(lambda signer: keys.publish(tmp_path / "public.jwks.json", signer), made))
+    assert {jwk["kid"] for jwk in keys.read_jwks(tmp_path / "public.jwks.json")["keys"]} == {k.keyid for k in made}
 
 
 def test_the_same_file_gives_the_same_key_id_and_signature(path: Path) -> None:
