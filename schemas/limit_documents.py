@@ -174,6 +174,8 @@ def loosenings(document: LimitDocument, standing: InForce) -> list[str]:
         if not stands and not _is_covered(limit["scope"], scopes):
             found.append(f"{name} covers {limit['scope']}, which no limit covered")
         found += [f"{name}: {what}" for old in stands for what in _looser(old, limit)]
+        if name in standing.limits and _is_longer(standing.limits[name], limit):
+            found.append(f"{name} holds for longer")
     return list(dict.fromkeys(found))
 
 
@@ -194,6 +196,12 @@ def _looser(old: Limit, new: Limit) -> list[str]:
     terms = ("scope", "measure", "direction", "window_s", "scaling", "valid_from_us")
     found += [f"{term} changes" for term in terms if old.get(term) != new.get(term)]
     return found
+
+
+def _is_longer(old: Limit, new: Limit) -> bool:
+    """Return whether what replaces a limit, or overrides it, holds past the end from which that is at its tightest."""
+    end = old.get("valid_to_us")
+    return end is not None and (new.get("valid_to_us") is None or bool(new["valid_to_us"] > end))
 
 
 def _is_covered(scope: str, scopes: set[str]) -> bool:

@@ -194,6 +194,24 @@ def test_what_is_not_plainly_tighter_loosens(changes: Json, loosens: bool) -> No
     assert bool(loosenings(document, standing())) == loosens
 
 
+@pytest.mark.parametrize(
+    ("changes", "loosens"),
+    [
+        ({"set": [{**COVER, "valid_to_us": T0 + 9 * SECOND}]}, False),
+        ({"set": [{**COVER, "valid_to_us": T0 + 10 * SECOND}]}, False),
+        ({"set": [{**COVER, "valid_to_us": T0 + 11 * SECOND}]}, True),
+        ({"set": [COVER]}, True),
+        ({"set": [], "override": [{**COVER, "soft": 90.0, "valid_to_us": T0 + 9 * SECOND}]}, False),
+        ({"set": [], "override": [{**COVER, "soft": 90.0, "valid_to_us": T0 + 11 * SECOND}]}, True),
+    ],
+)
+def test_a_limit_that_holds_past_the_end_of_what_it_replaces_loosens(changes: Json, loosens: bool) -> None:
+    policy = Policy()
+    policy.apply(sealed(paper(set=[{**COVER, "valid_to_us": T0 + 10 * SECOND}]), *BOTH), T0)
+    document = parse_document(paper(2, policy.sha256, **changes))
+    assert bool(loosenings(document, policy)) == loosens
+
+
 def test_a_limit_on_what_nothing_covered_loosens_because_default_deny_refused_it() -> None:
     policy = Policy()
     policy.apply(sealed(paper(set=[{**COVER, "scope": "account:a"}]), *BOTH), T0)
