@@ -412,6 +412,7 @@ def order(name: str, side: str, quantity: str, at_us: int = T0 + SECOND, **field
         ([order("1", "buy", "5"), order("1", "buy", "2", T0 + 2 * SECOND)], 1200.0),
         ([order("1", "buy", "5"), order("1", "buy", "0", T0 + 2 * SECOND)], 1000.0),
         ([order("1", "buy", "5", instrument="Q")], 1250.0),
+        ([order("1", "buy", "5"), order("1", "buy", "5", instrument="Q")], 1750.0),
     ],
 )
 def test_working_orders_count_as_if_the_worse_side_were_filled(

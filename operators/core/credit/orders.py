@@ -1,7 +1,8 @@
 """Working orders, counted at their worst case: as if all of one side were filled and none of the other.
 
 For every account and instrument that is ``max(|position + bought|, |position - sold|)``; orders that may only reduce
-add nothing. An order stands until its open quantity is 0.
+add nothing. An order stands until its open quantity is 0. Its id is one of its account and instrument: venues number
+orders by instrument, and each from the same numbers.
 """
 
 from typing import Any
@@ -19,22 +20,23 @@ ORDERS_MAX = 1_000_000
 
 
 class WorkingOrders:
-    """The open orders of a shard's accounts: account, instrument and signed units of each."""
+    """The open orders of a shard's accounts: signed units by account, instrument and id."""
 
     def __init__(self) -> None:
-        self._orders: dict[str, tuple[int, int, int]] = {}
+        self._orders: dict[tuple[int, int, str], int] = {}
         self.seen = False
         self._pairs: tuple[I8, I8, I8, I8] | None = None  # as long as no order changes
 
     def take(self, event: ev.Order, account: int, instrument: int, units: int) -> bool:
         """Take an order's state; return False where there is no room for one more."""
         self.seen, self._pairs = True, None
+        order = account, instrument, event.order_id
         if units == 0 or event.reduce_only:
-            self._orders.pop(event.order_id, None)
+            self._orders.pop(order, None)
             return True
-        if len(self._orders) >= ORDERS_MAX and event.order_id not in self._orders:
+        if len(self._orders) >= ORDERS_MAX and order not in self._orders:
             return False
-        self._orders[event.order_id] = (account, instrument, units if event.side == "buy" else -units)
+        self._orders[order] = units if event.side == "buy" else -units
         return True
 
     def __len__(self) -> int:
@@ -64,7 +66,8 @@ class WorkingOrders:
         return np.stack([sum_by(of, more, accounts), sum_by(of, more * rate[number], accounts)])
 
     def _added(self) -> tuple[I8, I8, I8, I8]:
-        account, instrument, units = np.array(list(self._orders.values()), dtype=np.int64).reshape(-1, 3).T
+        rows = [(account, instrument, units) for (account, instrument, _), units in self._orders.items()]
+        account, instrument, units = np.array(rows, dtype=np.int64).reshape(-1, 3).T
         keys, first, member = np.unique((account << 24) | instrument, return_index=True, return_inverse=True)
         bought, sold = np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.int64)
         np.add.at(bought, member, np.maximum(units, 0))
@@ -73,11 +76,11 @@ class WorkingOrders:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state for :func:`snapshot.pack`."""
-        return {"orders": [[name, *order] for name, order in self._orders.items()], "seen": self.seen}
+        return {"orders": [[name, a, i, units] for (a, i, name), units in self._orders.items()], "seen": self.seen}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
-        self._orders = {name: (account, instrument, units) for name, account, instrument, units in state["orders"]}
+        self._orders = {(account, instrument, name): units for name, account, instrument, units in state["orders"]}
         self.seen = state["seen"]
         self._pairs = None
 
