@@ -40,6 +40,8 @@ COMPUTED = {
     "SET_HAIRCUT": ("volatility",),
 }
 """What a command may have computed, by kind: ``compute = "…"``."""
+HELD = ("account", "netting_set", "counterparty")
+"""What has its accounts in one shard, where what is free in them is known."""
 
 _IDENTIFIER = text_like(IDENTIFIER_PATTERN)
 _RULE: Table = {
@@ -251,6 +253,8 @@ def _check_compute(command: dict[str, Any], place: str) -> None:
             raise UsageError(f"{place}: {name} bounds what is computed; add compute or leave it out")
         if name in command and how not in heeded:
             raise UsageError(f"{place}: {name} bounds {', '.join(heeded)}, not {how}; leave it out")
+    if how == "headroom" and command["target"] not in HELD:
+        raise UsageError(f"{place}: headroom is computed of {', '.join(HELD)}, not of {command['target']}; target one")
     needed = {"ratio": ("limit", "ratio"), "volatility": ("asset",)}.get(how or "", ())
     for name in needed:
         if name not in command:

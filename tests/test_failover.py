@@ -7,6 +7,7 @@ import pytest
 
 from seawall.operators.core.frames import News
 from seawall.operators.core.mitigation.failover import VenueHealth
+from seawall.schemas.errors import UsageError
 from seawall_testing.desk import MS, SECOND, T0, Json, fill, instrument, mark, transfer
 from seawall_testing.markets import alerts, quote, watch
 from seawall_testing.playbooks import news, passing, rule, run, signal
@@ -87,6 +88,19 @@ def test_where_withdrawals_are_blocked_nobody_asks_for_money_and_ahead_of_a_fail
     assert [body["why"] for body in ran.audits("withheld")] == [
         "neither a limit nor size_max says how much to withdraw"
     ]
+
+
+def test_money_of_what_is_wider_than_a_counterparty_is_not_computed(tmp_path: Path) -> None:
+    wide = ("WITHDRAW_FUNDS", "venue", {"compute": "headroom", "size_max": 600})
+    book = [rule("pull", {"venue_status": "degraded"}, wide)]
+    with pytest.raises(UsageError, match="headroom is computed of account, netting_set, counterparty, not of venue"):
+        desk(tmp_path / "1", book, status(2, "degraded"), until_s=4)
+    # a journal may hold such a rule from before
+    usual = [rule("pull", {"venue_status": "degraded"}, ("WITHDRAW_FUNDS", "counterparty", wide[2]))]
+    values = desk(tmp_path / "2", usual, status(2, "degraded"), until_s=4).values
+    ran = Ran([value.replace(b'"target":"counterparty"', b'"target":"venue"') for value in values], 3)
+    assert ran.commands() == []
+    assert "wider than a counterparty" in ran.audits("withheld")[0]["why"]
 
 
 def test_a_dead_feed_takes_its_venue_out_and_only_a_feed_that_speaks_steadily_brings_it_back(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.foresight.leanings import Leanings
 from seawall.operators.core.foresight.wide import WideForesightState
-from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, mark, transfer
-from seawall_testing.ran import Ran, run_core
+from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, sequence, transfer
+from seawall_testing.memory_bus import MemoryBus
+from seawall_testing.ran import Ran, merged, run_core, write_configuration
 
 ON: Json = {"forecasts": {"enabled": True}}
 HOUR_S = 3600
@@ -164,6 +165,33 @@ def test_ratios_lean_as_the_health_that_they_stand_for(moved: Ran) -> None:
     assert gap is not None
     assert gap.gap == pytest.approx(30.0 * equity - gross)
     assert gap.level * gap.held.gain - gap.held.margin == pytest.approx(30.0 * gap.held.gain - np.abs(gap.held.gain))
+
+
+def test_what_shards_tell_of_limits_on_the_firm_is_the_same_after_a_snapshot(tmp_path: Path) -> None:
+    losing = {"id": "losing", "scope": "firm", "measure": "pnl", "direction": "below", "hard": -8.0}
+    limits = [{**losing, "valid_from_us": T0 - SECOND}]
+    ran = run_core(tmp_path, *desk(*walk(240, 60)), limits=limits, **ON)
+    state, told = ForesightState(0), []
+    for frame, whole in zip(ran.conduct_frames, [one for one in ran.frames if one.key == "0"], strict=True):
+        state = ForesightState.restore(state.snapshot())
+        found = [(one.partial or {}).get("foreseen", {}) for one in (state.step(frame), whole)]
+        assert found[0].get("leanings", {}).keys() == found[1].get("leanings", {}).keys()
+        told += list(found[1].get("leanings", {}))
+    assert set(told) == {"firm"}
+
+
+def test_a_breach_of_a_limit_on_a_forecast_ends_when_both_are_taken_away(tmp_path: Path) -> None:
+    bus, usual = MemoryBus(), {"id": "usual", "scope": "account:*", "measure": "gross_notional", "hard": 1e9}
+    sure = {"id": "sure", "scope": "account:*", "measure": "breach_probability_1h", "direction": "below", "hard": 2.0}
+    records = [instrument(maintenance_margin_rate="0.05"), account("a"), mark(T0), fill(T0 + 1, "f", "a")]
+    first = {"first.jsonl": lines(*records, mark(T0 + 61 * SECOND, "101"))}
+    path = write_configuration(tmp_path, first, [usual, sure], shards=1)
+    path.write_text(path.read_text() + "[forecasts]\nenabled = true\n")
+    sequence(path, bus)
+    later = {**first, "later.jsonl": lines(mark(T0 + 70 * SECOND, "102"))}
+    sequence(write_configuration(tmp_path, later, [usual], shards=1), bus)
+    levels = [(found["limit"], found["level"]) for found in Ran(merged(bus, 1), 1).topic("breaches")]
+    assert levels == [("sure", "hard"), ("sure", "none")]
 
 
 def test_forecasts_of_limits_go_on_from_a_snapshot_with_the_same_bytes(ran: Ran) -> None:

@@ -102,8 +102,7 @@ class LimitsState:
             if table is None:
                 continue
             for change in self._cells.get(kind, Cells([])).take_from(old, table.names, old.known):
-                value = float(table.values[table.measures.index(change.limit.measure), change.column])
-                ended.append(self._breach(frame, change._replace(value=value), table, old))
+                ended.append(self._breach(frame, change._replace(value=_stated(table, change)), table, old))
         return ended
 
     def _build(self, as_of_us: int) -> None:
@@ -265,6 +264,12 @@ class LimitsState:
         for kind, cells in state["cells"].items():
             self._cells[kind].restore(cells)
         return self
+
+
+def _stated(table: Table, change: Change) -> float:
+    """Return the value at which a limit that is gone ends, 0 where its measure is no longer computed either."""
+    measure = change.limit.measure
+    return float(table.values[table.measures.index(measure), change.column]) if measure in table.measures else 0.0
 
 
 def _scope(limit: Limit, name: str) -> str:

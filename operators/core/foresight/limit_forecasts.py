@@ -234,5 +234,5 @@ class LimitForecasts:
                 course.models[level, horizon].restore(one)
             course.rows, course.measured = rows, measured
             self._courses[(*course.rule[:5], tuple(course.rule.bounds.items()))] = course
-        standing, _ = self._policy.in_force(self._us)
+        standing, _ = self._policy.in_force(self._until_us - 1)  # the same as at the last look, whenever that was
         self.others = frozenset(rule_of(limit).kind for limit, _ in standing if has_forecast(limit)) - self._kinds

@@ -44,8 +44,10 @@ def headroom(asked: Asked) -> Computed:
         return nothing("neither a limit nor size_max says how much to withdraw")
     if breach is not None and breach["measure"] != "current_exposure":
         return nothing("only a limit on current_exposure says how much to withdraw")
+    table = frame.tables.get("account")
+    if table is None:
+        return nothing("the accounts of a target that is wider than a counterparty are not known in one place")
     excess = math.inf if breach is None else _excess(asked, breach)
-    table = frame.tables["account"]
     equity, initial = (table.values[table.measures.index(name)] for name in ("equity", "initial_margin"))
     free = 0.0
     for account in members("account", target, frame):
