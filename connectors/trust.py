@@ -27,9 +27,9 @@ class Trust:
     issuers
         Keys whose signatures on commands and state documents count, by id.
     sealers
-        Public keys of the sealers, as JWKs.
+        Public keys of the sealers, as JWKs; those of revoked ones too, for what they sealed before.
     revoked
-        Per revoked key, how many records of each log its signatures still count for.
+        Per revoked key, how many records of each log its signatures still count for; none of a log that is not named.
     key_set
         The key set behind this; None where keys are plain files.
     """
@@ -42,6 +42,11 @@ class Trust:
     def covers(self, kid: str, origin: str, leaf: int) -> bool:
         """Return whether what a key signed counts at a leaf of a log."""
         return kid not in self.revoked or leaf < self.revoked[kid].get(origin, 0)
+
+    def counts(self, envelope: str, origin: str, leaf: int) -> bool:
+        """Return False where all issuers' keys that signed an envelope were revoked before this leaf of a log."""
+        known = [kid for kid in dsse.key_ids(envelope) if kid in self.issuers]
+        return not known or any(self.covers(kid, origin, leaf) for kid in known)
 
 
 def load_trust(configuration: Configuration) -> Trust:
@@ -66,9 +71,12 @@ def load_trust(configuration: Configuration) -> Trust:
 
 def trust_of(key_set: KeySet) -> Trust:
     """Return the trust that a key set gives."""
-    issuers = [key for key in key_set.document.keys if "issuer" in key.roles and set(key.types) & set(DOCUMENTS)]
-    sealers = [key for key in key_set.document.keys if "sealer" in key.roles and key.status != "revoked"]
-    revoked = {key.kid: {p.origin: p.size for p in key.revoked_after} for key in issuers if key.revoked_after}
+    listed = key_set.document.keys
+    issuers = [key for key in listed if "issuer" in key.roles and set(key.types) & set(DOCUMENTS)]
+    sealers = [key for key in listed if "sealer" in key.roles]
+    revoked = {
+        key.kid: {p.origin: p.size for p in key.revoked_after or ()} for key in listed if key.status == "revoked"
+    }
     return Trust(
         dsse.public_keys({"keys": [jwk_of(key) for key in issuers]}), list(map(jwk_of, sealers)), revoked, key_set
     )

@@ -212,6 +212,52 @@ def test_what_a_revoked_key_signed_after_its_revocation_is_a_finding(ceremony: P
     assert "which was revoked before audit record" in done.stdout
 
 
+@pytest.fixture(scope="module")
+def ran(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The founded folder with a run that ended."""
+    folder = shutil.copytree(founded, tmp_path_factory.mktemp("ran"), dirs_exist_ok=True)
+    ended("run", configure(folder, "old"), folder=folder)
+    return folder
+
+
+def revoke(ran: Path, folder: Path, name: str, *options: str) -> Path:
+    """Revoke a key in a copy of the run; return the copy."""
+    shutil.copytree(ran, folder, dirs_exist_ok=True)
+    sets = folder / "sets"
+    assert command("keys", "revoke", sets, kid(folder, name), *options).returncode == 0
+    for owner in ("ada", "bob"):
+        signed = command("keys", "sign", sets, "--signer", f"file:{folder / owner / owner}.pem", "--yes")
+        assert signed.returncode == 0, signed.stderr
+    assert command("keys", "rotate", sets).returncode == 0
+    return folder / "run"
+
+
+def test_what_a_key_that_was_revoked_at_no_position_signed_counts_nowhere(ran: Path, tmp_path: Path) -> None:
+    run = revoke(ran, tmp_path, "old")
+    done = command("verify", run)
+    told = {line.split("/")[0] for line in done.stdout.splitlines() if "which was revoked before audit record" in line}
+    assert (done.returncode, told) == (1, {"commands", "state"})
+    again = command("replay", run)
+    assert (again.returncode, "which was revoked before audit record" in again.stdout) == (1, True)
+
+
+def test_what_a_sealer_sealed_before_its_revocation_stays_good(ran: Path, tmp_path: Path) -> None:
+    done = command("verify", revoke(ran, tmp_path, "audit", "--run", str(ran / "run")))
+    assert (done.returncode, done.stdout.partition(":")[0]) == (0, "verified")
+
+
+def test_what_a_sealer_sealed_beyond_the_size_of_its_revocation_is_a_finding(ran: Path, tmp_path: Path) -> None:
+    done = command("verify", revoke(ran, tmp_path, "audit", "--after", "risk/dev/audit/test/0=3"))
+    told = done.stdout
+    assert done.returncode == 1
+    assert (
+        "checkpoints/0 offset 0: is no checkpoint of the sealer: its key was revoked and counts for the first 3" in told
+    )
+    assert (
+        "checkpoints/1 offset 0: is no checkpoint of the sealer: its key was revoked and counts for the first 0" in told
+    )
+
+
 def test_a_key_whose_id_begins_with_a_dash_can_be_revoked(ceremony: Path) -> None:
     made = (new_key(ceremony / str(number) / "key.pem") for number in itertools.count())
     dashed = next(key.keyid for key in made if key.keyid.startswith("-"))

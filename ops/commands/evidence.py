@@ -70,7 +70,7 @@ def replay(where: Where, as_json: Json = False) -> None:
     from seawall.ops.verification.replay import replay as derive
 
     configuration, bus = opened(where)
-    report, slices, seconds = derive(bus, load_trust(configuration).issuers, configuration.shards)
+    report, slices, seconds = derive(bus, load_trust(configuration), configuration.shards)
     rejected = sum(bus.end("rejects", partition) for partition in bus.partitions("rejects"))
     if as_json:
         totals = {"slices": slices, "events": sum(report.records.values()), "seconds": seconds}

@@ -5,7 +5,8 @@ the rule says that one stands, with the root of these very records; every tile t
 So a cut tail is found as well as a history that was written anew together with its chain.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from seawall.connectors.trust import load_trust
 from seawall.operators.core.sealing import SealRule, origin_of
 from seawall.ops.verification.findings import Report
 from seawall.schemas.configuration import Configuration
-from seawall.schemas.evidence.note import NoteError, NoteKey, open_note, parse_note
+from seawall.schemas.evidence.note import Note, NoteError, NoteKey, open_note, parse_note
 from seawall.schemas.evidence.tiles import ENTRY_BYTES_MAX, File, LogEdge
 from seawall.schemas.evidence.tlog import Checkpoint, parse_checkpoint
 from seawall.schemas.records import Stored
@@ -25,18 +26,28 @@ from seawall.schemas.records import Stored
 class Logs(NamedTuple):
     """What a verifier of logs knows: the sealers' public keys, the witnesses', and where the tiles are.
 
-    ``folder`` None: tiles are not looked at, as in a copy of the bus alone.
+    ``folder`` None: tiles are not looked at, as in a copy of the bus alone. ``revoked``: public keys of sealers that
+    were revoked, each with how many records of each log its checkpoints may still seal.
     """
 
     sealers: Sequence[dict[str, str]]
     witnesses: Sequence[NoteKey] = ()
     folder: Path | None = None
+    revoked: Sequence[tuple[dict[str, str], Mapping[str, int]]] = ()
 
 
 def trusted_logs(configuration: Configuration) -> Logs:
     """Return the public keys of a run's sealers and witnesses, and where its tiles are."""
     witnesses = [parse_witness(text)[1] for text in configuration.witnesses]
-    return Logs(load_trust(configuration).sealers, witnesses, configuration.directory)
+    trust = load_trust(configuration)
+    valid, revoked = [], []
+    for jwk in trust.sealers:
+        sizes = trust.revoked.get(jwk.get("kid", ""))
+        if sizes is None:
+            valid.append(jwk)
+        elif jwk["kty"] == "OKP":  # no other key ever sealed anything
+            revoked.append((jwk, sizes))
+    return Logs(valid, witnesses, configuration.directory, revoked)
 
 
 class LogCheck:
@@ -57,8 +68,9 @@ class LogCheck:
     def __init__(self, bus: Bus, partition: int, issuer: str, environment: str, logs: Logs, report: Report) -> None:
         self._bus, self._partition, self._report = bus, partition, report
         self._origin = origin_of(issuer, environment, partition)
-        self._keys = [log_key(self._origin, jwk) for jwk in logs.sealers]
-        self._known = [*self._keys, *logs.witnesses]
+        self._sizes: dict[NoteKey, float] = {log_key(self._origin, jwk): math.inf for jwk in logs.sealers}
+        self._sizes |= {log_key(self._origin, jwk): sizes.get(self._origin, 0) for jwk, sizes in logs.revoked}
+        self._known = [*self._sizes, *logs.witnesses]
         self._folder = None if logs.folder is None else log_folder(logs.folder, partition)
         self._edge, self._rule, self._number = LogEdge(), SealRule(), 0
         self._checkpoints = self._read(TOPIC)
@@ -117,7 +129,7 @@ class LogCheck:
         number, self._number, self._last = self._number, self._number + 1, stored.value
         headers = {"seawall-id": f"{self._partition}-{size}-0", "seawall-n": str(number)}
         try:
-            checkpoint = parse_checkpoint(open_note(stored.value, self._keys).text)
+            checkpoint = self._sealed(open_note(stored.value, self._known))
         except NoteError as error:
             what = f"is no checkpoint of the sealer: {error}"
             self._report.add(TOPIC, self._partition, stored.offset, what, "CHECKPOINT")
@@ -129,6 +141,17 @@ class LogCheck:
         if stored.offset != number or (not self._broken and stored.headers != headers):
             what = f"has the headers {stored.headers} where {headers} belong"
             self._report.add(TOPIC, self._partition, stored.offset, what, "PLACE")
+        return checkpoint
+
+    def _sealed(self, note: Note) -> Checkpoint:
+        """Return the checkpoint of a note; `NoteError` unless a sealer whose key counts for its size signed it."""
+        checkpoint = parse_checkpoint(note.text)
+        sizes = [self._sizes[key] for key in note.verified if key in self._sizes]
+        if not sizes:
+            raise NoteError("no sealer signed the note")
+        if checkpoint.size > max(sizes):
+            what = f"its key was revoked and counts for the first {max(sizes)} records"
+            raise NoteError(f"{what}, not for the {checkpoint.size} that this seals")
         return checkpoint
 
     def _surplus(self, stored: Stored) -> None:
@@ -181,8 +204,7 @@ class LogCheck:
             return
         try:
             note = open_note(published, self._known)
-            same = note.text == parse_note(self._last).text and any(key in note.verified for key in self._keys)
-            size = parse_checkpoint(note.text).size
+            same, size = note.text == parse_note(self._last).text, self._sealed(note).size
         except NoteError as error:
             what = f"{folder.path / CHECKPOINT} is no checkpoint of the sealer: {error}"
             self._report.add("tiles", self._partition, None, what, "CHECKPOINT")

@@ -1,6 +1,7 @@
 """``seawall replay``: derive every record again from the journal, and compare it with what stands.
 
-Keys, values and all headers but ``dsse`` are compared byte for byte; signatures are verified. Public keys are enough.
+Keys, values and all headers but ``dsse`` are compared byte for byte; signatures are verified, those of revoked keys up
+to the positions of their revocation. Public keys are enough.
 Signals are no function of the journal but an input of it: they are compared with the hashes that slices state.
 """
 
@@ -8,9 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from seawall.connectors.bus import Bus, read_all
+from seawall.connectors.trust import Trust
 from seawall.operators.core.risk import Risk
+from seawall.operators.core.sealing import origin_of
 from seawall.ops.verification.findings import Report
 from seawall.ops.verification.taken import TAKEN, Taken
+from seawall.ops.verification.trail import revoked_by
 from seawall.schemas import dsse
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.errors import VerificationError
@@ -22,7 +26,7 @@ from seawall.schemas.versions import check_decides
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")
 
 
-def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report, int, float]:
+def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tuple[Report, int, float]:
     """Replay the journal; return the report, the number of slices, and the processor seconds that it took.
 
     Shards are replayed second by second side by side, because the second operator needs all of them.
@@ -35,24 +39,29 @@ def replay(bus: Bus, keys: Mapping[str, PublicKey], shards: int) -> tuple[Report
     started = time.thread_time()
     report = Report()
     bus.pass_over(report.stranger)
+    trust = trust if isinstance(trust, Trust) else Trust(trust, [])
     risk = Risk(shards)
     readers: dict[tuple[str, int], Iterator[Stored]] = {}
     slices = 0
     taken = Taken()
+    who = ("", "")
 
     def note(piece: Slice) -> None:
+        nonlocal who
         if piece.configuration is not None:
             check_decides(piece.configuration, piece.shard, piece.seq)
+            who = piece.configuration["issuer"], piece.configuration["environment"]
         taken.note(piece)
 
     for value in in_order(bus, shards, note):
         slices += 1
         for audited in risk.step(value):
+            log = origin_of(*who, audited.partition), audited.records["audit"][-1].n
             for topic, records in audited.records.items():
                 place = (topic, audited.partition)
                 reader = readers.setdefault(place, read_all(bus, *place))
                 for record in records:
-                    _compare(report, keys, place, record, next(reader, None))
+                    _compare(report, trust, place, record, next(reader, None), log)
     for topic in DERIVED:
         for partition in bus.partitions(topic):
             if topic == "rejects" and partition == shards:
@@ -84,8 +93,14 @@ def in_order(bus: Bus, shards: int, note: Callable[[Slice], None] = lambda piece
 
 
 def _compare(
-    report: Report, keys: Mapping[str, PublicKey], place: tuple[str, int], record: Record, stored: Stored | None
+    report: Report,
+    trust: Trust,
+    place: tuple[str, int],
+    record: Record,
+    stored: Stored | None,
+    log: tuple[str, int],
 ) -> None:
+    """Compare a record with the one that stands; ``log`` is the place of its slice's last audit record."""
     topic, partition = place
     if stored is None:
         if not any((found.topic, found.partition) == place for found in report.behind):
@@ -100,7 +115,11 @@ def _compare(
         report.add(topic, partition, stored.offset, f"the value is not that of record {record.id}")
     elif topic in ("commands", "state"):
         kind = dsse.COMMAND_TYPE if topic == "commands" else state_type(stored.value)
+        envelope = stored.headers.get("dsse", "")
         try:
-            dsse.verify(stored.value, stored.headers.get("dsse", ""), keys, kind)
+            dsse.verify(stored.value, envelope, trust.issuers, kind)
         except VerificationError as error:
             report.add(topic, partition, stored.offset, f"the signature does not hold: {error}", "SIGNATURE")
+            return
+        if not trust.counts(envelope, *log):
+            report.add(topic, partition, stored.offset, revoked_by(envelope, log[1]), "SIGNATURE")

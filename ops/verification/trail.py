@@ -76,11 +76,9 @@ class RecordCheck:
         """Check that a key which was revoked since signed this before its revocation, by the place in the log."""
         if not self._trust.revoked:
             return
-        origin = origin_of(self._issuer, self._environment, partition)
-        for kid in dsse.key_ids(stored.headers.get("dsse", "")):
-            if not self._trust.covers(kid, origin, leaf):
-                what = f"is signed by {kid}, which was revoked before audit record {leaf} of this log"
-                self.report.add(topic, partition, stored.offset, what, "SIGNATURE")
+        envelope = stored.headers.get("dsse", "")
+        if not self._trust.counts(envelope, origin_of(self._issuer, self._environment, partition), leaf):
+            self.report.add(topic, partition, stored.offset, revoked_by(envelope, leaf), "SIGNATURE")
 
 
 class Trail:
@@ -266,6 +264,11 @@ def all_records(bus: Bus, topic: str, partition: int, report: Report) -> Iterato
                 report.add(topic, partition, offset, f"offsets {offset} to {stored.offset - 1} are missing", "PLACE")
             offset = stored.offset + 1
             yield stored
+
+
+def revoked_by(envelope: str, leaf: int) -> str:
+    """Return what is wrong with a record whose signers were all revoked before this leaf of its log."""
+    return f"is signed by {', '.join(dsse.key_ids(envelope))}, which was revoked before audit record {leaf} of this log"
 
 
 def _seq(stored: Stored) -> int:
