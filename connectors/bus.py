@@ -193,6 +193,19 @@ def sink(url: str, topic: str | None = None, partitions: int | None = None) -> "
     return RecordSink(url, topic, partitions)
 
 
+def by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return headers by name; where one stands twice, the earlier is kept as ``NAME (twice)`` for ``verify`` to name.
+
+    The last one counts here and the first one elsewhere, and subscribers refuse both.
+    """
+    found: dict[str, str] = {}
+    for name, text in pairs:
+        if name in found:
+            found[f"{name} (twice)"] = found[name]
+        found[name] = text
+    return found
+
+
 def read_all(bus: Bus, topic: str, partition: int) -> Iterator[Stored]:
     """Yield the records of a partition, in order."""
     offset = 0

@@ -11,6 +11,7 @@ Pages of 8 to 32 KiB gained nothing and a table WITHOUT ROWID wrote a third slow
 """
 
 import contextlib
+import json
 import os
 import sqlite3
 import threading
@@ -22,7 +23,7 @@ from typing import Any
 import orjson
 
 import seawall
-from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX
+from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, by_name
 from seawall.connectors.locks import lock_partition
 from seawall.schemas.errors import BusError
 from seawall.schemas.records import Stored
@@ -300,10 +301,17 @@ def _patiently(step: Callable[[], object]) -> None:
         time.sleep(RETRY_S)
 
 
-def _headers(text: object) -> dict[str, str]:
-    """Return a record's headers; text that is no JSON object becomes a header of its own, for ``verify`` to name."""
+def _headers(text: Any) -> dict[str, str]:
+    """Return a record's headers; what is no text, or stands twice, goes by another name, for ``verify`` to name."""
     try:
-        found = orjson.loads(text)  # type: ignore[arg-type]
+        found = orjson.loads(text)
     except (orjson.JSONDecodeError, TypeError):
         found = None
-    return found if isinstance(found, dict) else {"unreadable": str(text)}
+    if not isinstance(found, dict):
+        return {"unreadable": str(text)}
+    if wrong := {name for name, value in found.items() if not isinstance(value, str)}:
+        texts = {f"{name} (no text)": orjson.dumps(found[name]).decode() for name in sorted(wrong)}
+        return {name: value for name, value in found.items() if name not in wrong} | texts
+    if orjson.dumps(found).decode() == text:  # as a writer spells them, so that no name stands twice
+        return found
+    return by_name(json.loads(text, object_pairs_hook=list))

@@ -43,6 +43,10 @@ class Trust:
         """Return whether what a key signed counts at a leaf of a log."""
         return kid not in self.revoked or leaf < self.revoked[kid].get(origin, 0)
 
+    def knows(self, kid: str) -> bool:
+        """Return whether a key is an issuer's, or stands in the key set for any other role."""
+        return kid in self.issuers or (self.key_set is not None and kid in self.key_set.by_kid)
+
     def counts(self, envelope: str, origin: str, leaf: int) -> bool:
         """Return False where all issuers' keys that signed an envelope were revoked before this leaf of a log."""
         known = [kid for kid in dsse.key_ids(envelope) if kid in self.issuers]

@@ -1,11 +1,11 @@
 """DSSE v1.0.2, detached: the value on a topic stays plain JSON, its envelope travels in the header ``dsse``.
 
 Signed bytes are ``PAE(payloadType, value)``. The algorithm belongs to the key, never to the message; the key id is only
-a hint for finding the key; a threshold counts distinct keys. Keys are JWKs, their ids RFC 7638 thumbprints.
+a hint for finding the key; a threshold counts distinct keys. Keys are JWKs, their ids RFC 7638 thumbprints. Envelopes
+are read as strictly as subscribers read them (`evidence.strict`): what one of them refuses is not verified here.
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from seawall.schemas.errors import VerificationError
+from seawall.schemas.evidence.strict import Header, Malformed, parse_header
 
 COMMAND_TYPE = "application/vnd.seawall.command.v1+json"
 COMMAND_BYTES_MAX = 4096
 ENVELOPE_BYTES_MAX = 16 * 1024
-SIGNATURES_MAX = 16
 
 
 class Signer(Protocol):
@@ -85,10 +85,12 @@ def verify(value: bytes, envelope: str, keys: Mapping[str, PublicKey], payload_t
     VerificationError
         The envelope is malformed, of another type, or too few of its signatures are good.
     """
-    signatures = _signatures(envelope, payload_type)
+    header = _header(envelope)
+    if header.payload_type != payload_type:
+        raise VerificationError(f"the envelope is for {header.payload_type!r}, not {payload_type!r}")
     message = pae(payload_type, value)
     good: set[str] = set()
-    for keyid, signature in signatures:
+    for keyid, signature in header.signatures:
         key = keys.get(keyid)
         if key is None:
             continue
@@ -105,37 +107,20 @@ def verify(value: bytes, envelope: str, keys: Mapping[str, PublicKey], payload_t
 def key_ids(envelope: str) -> list[str]:
     """Return the key ids that an envelope names; none where it cannot be read."""
     try:
-        return [str(entry.get("keyid", "")) for entry in orjson.loads(envelope)["signatures"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return [signature.keyid for signature in _header(envelope).signatures]
+    except VerificationError:
         return []
 
 
-def _signatures(envelope: str, payload_type: str) -> list[tuple[str, bytes]]:
-    """Return (key id, signature) of each signature of an envelope of the type that is wanted."""
-    if len(envelope) > ENVELOPE_BYTES_MAX:
+def _header(envelope: str) -> Header:
+    """Return the parts of an envelope, read as subscribers read it."""
+    text = envelope.encode(errors="surrogatepass")
+    if len(text) > ENVELOPE_BYTES_MAX:
         raise VerificationError(f"the envelope exceeds {ENVELOPE_BYTES_MAX} bytes")
     try:
-        content: Any = orjson.loads(envelope)
-        kind, entries = content["payloadType"], content["signatures"]
-        if kind != payload_type:
-            raise VerificationError(f"the envelope is for {kind!r}, not {payload_type!r}")
-        if not 0 < len(entries) <= SIGNATURES_MAX:
-            raise VerificationError(f"the envelope holds {len(entries)} signatures, 1 to {SIGNATURES_MAX} are allowed")
-        return [(str(entry.get("keyid", "")), _decode_base64(entry["sig"])) for entry in entries]
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise VerificationError(f"the envelope is malformed: {type(error).__name__}: {error}") from error
-
-
-def _decode_base64(text: str) -> bytes:
-    """Decode standard or URL-safe base64, canonical only."""
-    standard = text.replace("-", "+").replace("_", "/")
-    try:
-        raw = base64.b64decode(standard, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"not base64: {error}") from error
-    if base64.b64encode(raw).decode() != standard:
-        raise ValueError("base64 with stray bits or padding")
-    return raw
+        return parse_header(text)
+    except Malformed as error:
+        raise VerificationError(f"the envelope is malformed: {error}") from error
 
 
 # --- keys as JWK ----------------------------------------------------------------------------------------------------

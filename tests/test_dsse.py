@@ -235,6 +235,11 @@ def _with_signatures(signatures: object) -> str:
 
 
 MALFORMED = [
+    envelope(ANN)[:-1] + ',"signatures":[]}',  # of two of one name parsers take either
+    '{"payloadType":"text/plain",' + envelope(ANN)[1:],
+    envelope(ANN)[:-1] + ',"x":1.5}',
+    envelope(ANN)[:-1] + ',"x":' + "[" * 40 + "]" * 40 + "}",
+    _with_signatures([{"keyid": 5, "sig": "AA=="}, *orjson.loads(envelope(ANN))["signatures"]]),
     "",
     "null",
     "[]",

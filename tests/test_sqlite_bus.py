@@ -344,6 +344,16 @@ def test_headers_that_are_no_object_are_kept_for_verify_to_name(bus: SqliteBus) 
     assert [record.headers for record in bus.read("journal", 0, 0)] == [{"unreadable": "broken"}, {"unreadable": "[1]"}]
 
 
+def test_headers_that_stand_twice_or_are_no_text_are_kept_for_verify_to_name(bus: SqliteBus) -> None:
+    twice = '{"a": "1", "b": "2", "\\u0061": "3"}'
+    with sqlite3.connect(bus.path) as plain:
+        plain.execute("insert into records values ('journal', 0, 0, '0', ?, x'00')", (twice,))
+        plain.execute("""insert into records values ('journal', 0, 1, '0', '{"a": [1], "b": "2"}', x'00')""")
+    plain.close()
+    found = [record.headers for record in bus.read("journal", 0, 0)]
+    assert found == [{"a": "3", "a (twice)": "1", "b": "2"}, {"b": "2", "a (no text)": "[1]"}]
+
+
 def test_open_bus_takes_a_path_relative_to_the_configuration_and_refuses_other_urls(tmp_path: Path) -> None:
     bus = open_bus("sqlite:seawall.db", tmp_path)
     bus.close()

@@ -13,6 +13,7 @@ import pytest
 
 from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
+from seawall.connectors.kafka.cursor import read_headers
 from seawall.ops.run import run
 from seawall.ops.verification.findings import Report
 from seawall.ops.verification.logs import trusted_logs
@@ -205,6 +206,53 @@ def test_a_forger_without_the_key_cannot_replace_a_command_even_with_all_hashes_
     forged = record._replace(value=value, headers={**record.headers, "dsse": envelope})
     report = check({**original, place: [forged, *original[place][1:]]})
     assert (*place, 0) in {(f.topic, f.partition, f.offset) for f in report.findings}
+
+
+def respelled(text: str) -> Iterator[str]:
+    """Yield the header of a command as a subscriber refuses it, or with a signature that no run writes."""
+    content = json.loads(text)
+    yield text[:-1] + ',"signatures":[]}'
+    yield text[:-1] + ',"payloadType":"text/plain"}'
+    yield text[:-1] + ',"signatures":' + json.dumps(content["signatures"]) + "}"
+    yield text[:-1] + ',"x":1.5}'
+    yield text[:-1] + ',"x":' + "[" * 40 + "]" * 40 + "}"
+    for more in ({"keyid": 5, "sig": "AA=="}, {"sig": ""}, {"keyid": "x" * 43, "sig": "AAAA"}):
+        yield json.dumps({**content, "signatures": [*content["signatures"], more]})
+
+
+def test_verify_and_replay_name_a_signature_header_that_subscribers_refuse(
+    original: Records, public: dict[str, Any], check: Check
+) -> None:
+    place = next(place for place in original if place[0] == "commands")
+    records = original[place]
+    for text in respelled(records[0].headers["dsse"]):
+        changed = {**original, place: [records[0]._replace(headers=records[0].headers | {"dsse": text}), *records[1:]]}
+        bus = MemoryBus()
+        bus.records = changed
+        for report in (check(changed), replay(bus, public, 2)[0]):
+            named = [(found.topic, found.partition, found.offset, found.rule) for found in report.findings]
+            assert named == [(*place, 0, "SIGNATURE")], text
+
+
+def test_a_second_signature_by_a_key_that_is_known_is_no_finding(
+    original: Records, check: Check, public: dict[str, Any], tmp_path: Path
+) -> None:
+    second = keys.new_key(tmp_path / "second.pem")
+    place = next(place for place in original if place[0] == "commands")
+    record, *rest = original[place]
+    content = json.loads(record.headers["dsse"])
+    content["signatures"] += json.loads(dsse.sign(second, dsse.COMMAND_TYPE, record.value))["signatures"]
+    bus = MemoryBus()
+    bus.records = {**original, place: [record._replace(headers=record.headers | {"dsse": json.dumps(content)}), *rest]}
+    assert [found.rule for found in verify(bus, public, "dev", "risk/dev").findings] == ["SIGNATURE"]
+    both = public | dsse.public_keys({"keys": [second.public_jwk()]})
+    assert verify(bus, both, "dev", "risk/dev").good
+
+
+def test_headers_of_a_broker_that_stand_twice_or_are_no_text_are_told_under_another_name() -> None:
+    assert read_headers([("a", b"1"), ("b", None)]) == {"a": "1", "b": ""}
+    assert read_headers([("dsse", b"1"), ("dsse", b"2")]) == {"dsse": "2", "dsse (twice)": "1"}
+    assert set(read_headers([("dsse", b"\xff")])) == {"dsse", "unreadable"}
 
 
 def test_a_command_of_another_environment_or_issuer_is_a_finding(

@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from seawall.connectors.bus import by_name
 from seawall.connectors.kafka.absence import SILENT_S, UNKNOWN, Absence
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
@@ -170,7 +171,7 @@ class Cursor:
                 continue
             at: Any = message.offset()
             found = message.headers()
-            headers = _headers(found) if found else {}
+            headers = read_headers(found) if found else {}
             number = self._number(at, headers) if numbered else at
             self.ended, self.offset, self._unknown_at = False, at + 1, None
             if number is None:
@@ -248,6 +249,11 @@ def wait_for(cursor: Cursor, deadline: float, what: str) -> bool:
     return True
 
 
-def _headers(found: Any) -> dict[str, str]:
-    """Return headers as text; of two of one name the last counts."""
-    return {name: (value or b"").decode(errors="replace") for name, value in found}
+def read_headers(found: Any) -> dict[str, str]:
+    """Return a message's headers; what is no text, or stands twice, is told under another name besides."""
+    try:
+        headers = {name: (value or b"").decode() for name, value in found}
+    except UnicodeDecodeError:
+        unreadable = ("unreadable", repr(found))
+        return by_name([*((name, (value or b"").decode(errors="replace")) for name, value in found), unreadable])
+    return headers if len(headers) == len(found) else by_name((name, (value or b"").decode()) for name, value in found)

@@ -14,11 +14,8 @@ from seawall.operators.core.risk import Risk
 from seawall.operators.core.sealing import origin_of
 from seawall.ops.verification.findings import Report
 from seawall.ops.verification.taken import TAKEN, Taken
-from seawall.ops.verification.trail import revoked_by
-from seawall.schemas import dsse
+from seawall.ops.verification.trail import SIGNED, revoked_by, signature_fault
 from seawall.schemas.dsse import PublicKey
-from seawall.schemas.errors import VerificationError
-from seawall.schemas.evidence.documents import state_type
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import Slice, decode_slice
 from seawall.schemas.versions import check_decides
@@ -113,13 +110,10 @@ def _compare(
         report.add(topic, partition, stored.offset, f"key or headers are not those of record {record.id}", "PLACE")
     elif stored.value != record.value:
         report.add(topic, partition, stored.offset, f"the value is not that of record {record.id}")
-    elif topic in ("commands", "state"):
-        kind = dsse.COMMAND_TYPE if topic == "commands" else state_type(stored.value)
+    elif topic in SIGNED:
         envelope = stored.headers.get("dsse", "")
-        try:
-            dsse.verify(stored.value, envelope, trust.issuers, kind)
-        except VerificationError as error:
-            report.add(topic, partition, stored.offset, f"the signature does not hold: {error}", "SIGNATURE")
-            return
-        if not trust.counts(envelope, *log):
-            report.add(topic, partition, stored.offset, revoked_by(envelope, log[1]), "SIGNATURE")
+        fault = signature_fault(trust, topic, stored)
+        if fault is None and not trust.counts(envelope, *log):
+            fault = revoked_by(envelope, log[1])
+        if fault is not None:
+            report.add(topic, partition, stored.offset, fault, "SIGNATURE")

@@ -61,13 +61,11 @@ class RecordCheck:
 
     def signed(self, topic: str, partition: int, stored: Stored) -> None:
         """Check the signature, the issuer and the environment of a command or a state document."""
-        kind = dsse.COMMAND_TYPE if topic == "commands" else state_type(stored.value)
-        try:
-            dsse.verify(stored.value, stored.headers.get("dsse", ""), self._trust.issuers, kind)
-            content = orjson.loads(stored.value)
-        except (VerificationError, orjson.JSONDecodeError) as error:
-            self.report.add(topic, partition, stored.offset, f"the signature does not hold: {error}", "SIGNATURE")
+        fault = signature_fault(self._trust, topic, stored)
+        if fault is not None:
+            self.report.add(topic, partition, stored.offset, fault, "SIGNATURE")
             return
+        content = orjson.loads(stored.value)
         if (content.get("env"), content.get("iss")) != (self._environment, self._issuer):
             who = f"{content.get('iss')} in {content.get('env')}"
             self.report.add(topic, partition, stored.offset, f"was issued by {who}, not {self._issuer}", "SIGNATURE")
@@ -264,6 +262,18 @@ def all_records(bus: Bus, topic: str, partition: int, report: Report) -> Iterato
                 report.add(topic, partition, offset, f"offsets {offset} to {stored.offset - 1} are missing", "PLACE")
             offset = stored.offset + 1
             yield stored
+
+
+def signature_fault(trust: Trust, topic: str, stored: Stored) -> str | None:
+    """Return what is wrong with the signatures of a command or a state document, None where they hold."""
+    kind = dsse.COMMAND_TYPE if topic == "commands" else state_type(stored.value)
+    envelope = stored.headers.get("dsse", "")
+    try:
+        dsse.verify(stored.value, envelope, trust.issuers, kind)
+    except VerificationError as error:
+        return f"the signature does not hold: {error}"
+    strangers = [kid for kid in dsse.key_ids(envelope) if not trust.knows(kid)]
+    return f"has a signature by a key that nobody vouches for ({strangers[0]!r})" if strangers else None
 
 
 def revoked_by(envelope: str, leaf: int) -> str:

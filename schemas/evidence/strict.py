@@ -16,10 +16,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from seawall.schemas.dsse import SIGNATURES_MAX
-
 INTEGER_MAX = (1 << 53) - 1
 DEPTH_MAX = 32
+SIGNATURES_MAX = 16
 
 
 class Malformed(ValueError):
