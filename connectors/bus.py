@@ -131,7 +131,8 @@ class Bus(Protocol):
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
         """From now on pass over records of others on our topics of a cluster, and tell topic, partition and what.
 
-        Without it whoever reads stops there. On the embedded bus such a record has an offset like any other.
+        Without it whoever reads stops there. On the embedded bus such a record has an offset like any other; rows whose
+        columns hold what no writer puts there are passed over always, and told here.
         """
 
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:

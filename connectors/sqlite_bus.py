@@ -11,7 +11,6 @@ Pages of 8 to 32 KiB gained nothing and a table WITHOUT ROWID wrote a third slow
 """
 
 import contextlib
-import json
 import os
 import sqlite3
 import threading
@@ -23,8 +22,9 @@ from typing import Any
 import orjson
 
 import seawall
-from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, by_name
+from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX
 from seawall.connectors.locks import lock_partition
+from seawall.connectors.sqlite_rows import read_headers, strange_rows
 from seawall.schemas.errors import BusError
 from seawall.schemas.records import Stored
 from seawall.schemas.versions import EMBEDDED_BUS
@@ -41,11 +41,19 @@ create table if not exists records (
 )
 """
 INSERT = 'insert into records (topic, "partition", "offset", key, headers, value) values (?, ?, ?, ?, ?, ?)'
-READ = (
-    'select "offset", key, headers, value from records where topic = ? and "partition" = ? and "offset" >= ? '
-    'order by "offset" limit ?'
-)
-END = 'select max("offset") from records where topic = ? and "partition" = ?'
+READ = """
+select "offset", key, headers, value from records
+where topic = ? and "partition" = ? and "offset" >= ? and typeof("offset") = 'integer' order by "offset" limit ?
+"""
+END = """
+select "offset" from records
+where topic = ? and "partition" = ? and "offset" >= 0 and typeof("offset") = 'integer' order by "offset" desc limit 1
+"""
+TOPICS_THERE = "select distinct topic from records where typeof(topic) = 'text' order by topic"
+PARTITIONS_THERE = """
+select distinct "partition" from records
+where topic = ? and "partition" >= 0 and typeof("partition") = 'integer' order by "partition"
+"""
 
 
 HINTS = {
@@ -140,12 +148,11 @@ class SqliteBus:
 
     def topics(self) -> list[str]:
         """Return the topics that have records, sorted."""
-        return [row[0] for row in self._ask("select distinct topic from records order by topic")]
+        return [row[0] for row in self._ask(TOPICS_THERE)]
 
     def partitions(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records, sorted."""
-        ask = 'select distinct "partition" from records where topic = ? order by "partition"'
-        return [row[0] for row in self._ask(ask, topic)]
+        return [row[0] for row in self._ask(PARTITIONS_THERE, topic)]
 
     def known_partitions(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records: nobody has to wait for that here."""
@@ -157,8 +164,8 @@ class SqliteBus:
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
-        last = self._ask(END, topic, partition)[0][0]
-        return 0 if last is None else int(last) + 1
+        last = self._ask(END, topic, partition)
+        return int(last[0][0]) + 1 if last else 0
 
     def read(
         self,
@@ -174,7 +181,7 @@ class SqliteBus:
         try:
             for at, key, headers, value in self.connection().execute(READ, (topic, partition, offset, records_max)):
                 raw = value if isinstance(value, bytes) else str(value).encode()
-                found.append(Stored(at, str(key), _headers(headers), raw))
+                found.append(Stored(at, str(key), read_headers(headers), raw))
                 size += len(raw)
                 if size >= bytes_max:
                     break
@@ -189,7 +196,12 @@ class SqliteBus:
         return False
 
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
-        """Do nothing: here every record has an offset, and is read."""
+        """Tell of rows that no writer wrote and nobody reads: offsets that are negative or texts, and the like."""
+        try:
+            for row in strange_rows(self.connection()):
+                tell(*row)
+        except sqlite3.Error as error:
+            raise self.failed("read", error) from error
 
     def is_settled(self, topic: str, partition: int) -> bool:
         """Return True: a transaction of a dead process is undone before anybody reads."""
@@ -299,19 +311,3 @@ def _patiently(step: Callable[[], object]) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(RETRY_S)
-
-
-def _headers(text: Any) -> dict[str, str]:
-    """Return a record's headers; what is no text, or stands twice, goes by another name, for ``verify`` to name."""
-    try:
-        found = orjson.loads(text)
-    except (orjson.JSONDecodeError, TypeError):
-        found = None
-    if not isinstance(found, dict):
-        return {"unreadable": str(text)}
-    if wrong := {name for name, value in found.items() if not isinstance(value, str)}:
-        texts = {f"{name} (no text)": orjson.dumps(found[name]).decode() for name in sorted(wrong)}
-        return {name: value for name, value in found.items() if name not in wrong} | texts
-    if orjson.dumps(found).decode() == text:  # as a writer spells them, so that no name stands twice
-        return found
-    return by_name(json.loads(text, object_pairs_hook=list))

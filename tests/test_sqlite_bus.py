@@ -354,6 +354,36 @@ def test_headers_that_stand_twice_or_are_no_text_are_kept_for_verify_to_name(bus
     assert found == [{"a": "3", "a (twice)": "1", "b": "2"}, {"b": "2", "a (no text)": "[1]"}]
 
 
+@pytest.mark.parametrize(
+    ("row", "partition", "what"),
+    [
+        ("'commands', 0, -1, '0', '{}', x'00'", 0, "partition 0 and offset -1 is no record: offset is negative"),
+        ("'commands', 0, 1.5, '0', '{}', x'00'", 0, "offset 1.5 is no record: offset is real"),
+        ("'commands', 0, 'x', '0', '{}', x'00'", 0, "offset 'x' is no record: offset is text"),
+        ("'commands', -1, 0, '0', '{}', x'00'", -1, "partition -1 and offset 0 is no record: partition is negative"),
+        ("'commands', 0.5, 0, '0', '{}', x'00'", 0, "partition 0.5 and offset 0 is no record: partition is real"),
+        ("'commands', 'x', 0, '0', '{}', x'00'", 0, "partition 'x' and offset 0 is no record: partition is text"),
+        ("'commands', 0, 1, '0', x'7b7d', x'00'", 0, "offset 1 is no record: headers is blob"),
+        ("'commands', 0, 1, '0', '{}', 'text'", 0, "offset 1 is no record: value is text"),
+    ],
+)
+def test_a_row_that_no_writer_writes_is_told_and_moves_no_end(
+    bus: SqliteBus, row: str, partition: int, what: str
+) -> None:
+    with sqlite3.connect(bus.path) as plain:
+        plain.execute("insert into records values ('commands', 0, 0, '0', '{}', x'00')")
+        plain.execute("insert into records values ('acknowledgements', 0, 0, 'oms', '{}', 'text of others')")
+        plain.execute(f"insert into records values ({row})")
+    plain.close()
+    told: list[tuple[str, int, str]] = []
+    bus.pass_over(lambda *found: told.append(found))
+    assert [found[:2] for found in told] == [("commands", partition)]
+    assert what in told[0][2]
+    offsets = [record.offset for record in bus.read("commands", 0, 0)]
+    assert (bus.partitions("commands"), bus.end("commands", 0)) == ([0], len(offsets))
+    assert offsets == list(range(len(offsets)))
+
+
 def test_open_bus_takes_a_path_relative_to_the_configuration_and_refuses_other_urls(tmp_path: Path) -> None:
     bus = open_bus("sqlite:seawall.db", tmp_path)
     bus.close()

@@ -14,6 +14,8 @@ import pytest
 from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
 from seawall.connectors.kafka.cursor import read_headers
+from seawall.connectors.snapshots import PART_BYTES, publish
+from seawall.operators.core.snapshot import pack
 from seawall.ops.run import run
 from seawall.ops.verification.findings import Report
 from seawall.ops.verification.logs import trusted_logs
@@ -21,6 +23,8 @@ from seawall.ops.verification.replay import replay
 from seawall.ops.verification.verify import verify
 from seawall.schemas import dsse
 from seawall.schemas.configuration import load_configuration
+from seawall.schemas.evidence.keyset import decode_base64url
+from seawall.schemas.evidence.note import COSIGNATURE, cosign, note_key
 from seawall.schemas.records import Stored
 from seawall_testing import crisis
 from seawall_testing.desk import MS, SECOND, T0, account, fill, instrument, lines, mark, write_desk
@@ -287,6 +291,49 @@ def test_live_inputs_on_the_same_bus_are_no_strangers(original: Records, folder:
     terms = public, configuration.environment, configuration.issuer, None
     assert [found.rule for found in verify(bus, *terms).findings] == ["STRANGER"]
     assert verify(bus, *terms, ["oms"]).good
+
+
+def with_line(record: Stored, line: bytes) -> Stored:
+    return record._replace(value=record.value + line)
+
+
+def test_a_checkpoint_has_the_lines_of_the_sealer_and_of_witnesses_and_no_others(
+    original: Records, folder: Path, public: dict[str, Any]
+) -> None:
+    place = next(place for place in original if place[0] == "checkpoints")
+    record, *rest = original[place]
+    text, _, line = record.value.partition("\n\n— ".encode())
+    witness = keys.new_key(folder.parent / "witness.pem")
+    key = note_key("witness", decode_base64url(witness.public_jwk()["x"]), COSIGNATURE)
+    seen = cosign(text.decode() + "\n", key, witness.sign, T0 // SECOND).line().encode()
+    logs = trusted_logs(load_configuration(folder / "run.toml"))._replace(folder=None)
+    for more, known in ((seen, [key]), (seen, []), (seen * 2, [key]), ("— ".encode() + line, [key])):
+        bus = MemoryBus()
+        bus.records = {**original, place: [with_line(record, more), *rest]}
+        report = verify(bus, public, "dev", "risk/dev", logs._replace(witnesses=known))
+        named = [(found.topic, found.partition, found.offset, found.rule) for found in report.findings]
+        assert named == ([] if (more, known) == (seen, [key]) else [(*place, 0, "CHECKPOINT")])
+
+
+def test_states_that_an_engine_left_are_whole_and_a_part_that_was_changed_removed_or_added_is_named(
+    original: Records, check: Check
+) -> None:
+    bus = MemoryBus()
+    publish(bus, 1, 4, pack("small/1", {"body": b"a"}))
+    publish(bus, 1, 7, pack("large/1", {"body": bytes(range(256)) * (PART_BYTES // 100)}))
+    states = bus.records["snapshots", 1]
+    assert len(states) == 4
+    good = check({**original, ("snapshots", 1): states})
+    assert good.good and good.records["snapshots"] == 4
+    first, *large = states
+    tampered = [[*states, record._replace(offset=len(states))] for record in large[1:]]
+    tampered += [states[:-1], numbered([first, large[0], large[2]]), numbered([first, *large[1:]]), [first, *large[1:]]]
+    for at, record in enumerate(states):
+        for change in ({"value": b"SWS1 changed"}, {"key": "x"}, {"headers": {}}):
+            tampered.append([*states[:at], record._replace(**change), *states[at + 1 :]])
+    for number, records in enumerate(tampered):
+        report = check({**original, ("snapshots", 1): records})
+        assert {(f.topic, f.partition, f.rule) for f in report.findings} == {("snapshots", 1, "STATE")}, number
 
 
 def test_what_a_cut_run_leaves_is_told_from_what_was_changed(original: Records, check: Check) -> None:

@@ -38,6 +38,10 @@ RULES: dict[str, tuple[str, str]] = {
         "every topic and partition has one writer, and these have none",
         "find out who can write to the bus besides the run",
     ),
+    "STATE": (
+        "the states of an engine on snapshots stand whole, one after another, each with its checksum",
+        "do not go on from it with another engine; find out who can write to the bus besides the run",
+    ),
     "SEALED": (
         "a signed checkpoint is the root over all audit records before it; only their very bytes give that root",
         "the audit is not the one that was sealed; prove it to others with the checkpoint and the tiles",

@@ -129,7 +129,10 @@ class LogCheck:
         number, self._number, self._last = self._number, self._number + 1, stored.value
         headers = {"seawall-id": f"{self._partition}-{size}-0", "seawall-n": str(number)}
         try:
-            checkpoint = self._sealed(open_note(stored.value, self._known))
+            note = open_note(stored.value, self._known)
+            checkpoint = self._sealed(note)
+            if len(note.signatures) != len(note.verified):
+                raise NoteError("it has a signature line besides those of the sealer and the witnesses, or one twice")
         except NoteError as error:
             what = f"is no checkpoint of the sealer: {error}"
             self._report.add(TOPIC, self._partition, stored.offset, what, "CHECKPOINT")

@@ -8,7 +8,8 @@ What is checked, partition by partition, streaming
 3. Every other record: its id, its count, its key, and that the audit states its hash; commands: their signature.
 4. Nothing stands on a derived topic that the audit does not know of, and nothing that the journal gives is missing.
 5. What slices say was taken from topics that others write stands there, byte for byte (`taken`).
-6. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`logs`).
+6. States that an engine left for another are whole (`states`); rows that nobody reads are named.
+7. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`logs`).
 
 A finding names topic, partition and offset, and its rule says why and what next (`findings`). A run that was cut is
 told from one that was changed.
@@ -26,6 +27,7 @@ from seawall.connectors.trust import Trust
 from seawall.operators.core import audit
 from seawall.ops.verification.findings import Report
 from seawall.ops.verification.logs import LogCheck, Logs
+from seawall.ops.verification.states import verify_states
 from seawall.ops.verification.taken import TAKEN, Taken
 from seawall.ops.verification.trail import RecordCheck, Trail, all_records
 from seawall.schemas.dsse import PublicKey
@@ -76,6 +78,7 @@ def verify(
     check.sequencer_rejects(shards)
     check.inputs()
     check.strangers(shards, topics)
+    verify_states(bus, report)
     for partition in range(shards + 1 if logs is not None and shards else 0):
         assert logs is not None
         LogCheck(bus, partition, issuer, environment, logs, report).run()
