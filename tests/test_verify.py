@@ -5,6 +5,7 @@ Every record of a small run is tampered with in every way, one at a time.
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,19 @@ from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
 from seawall.connectors.kafka.cursor import read_headers
 from seawall.connectors.snapshots import PART_BYTES, publish
+from seawall.operators.core.risk import Risk
 from seawall.operators.core.snapshot import pack
 from seawall.ops.run import run
 from seawall.ops.verification.findings import Report
 from seawall.ops.verification.logs import trusted_logs
-from seawall.ops.verification.replay import replay
+from seawall.ops.verification.replay import in_order, replay
 from seawall.ops.verification.verify import verify
 from seawall.schemas import dsse
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.evidence.keyset import decode_base64url
 from seawall.schemas.evidence.note import COSIGNATURE, cosign, note_key
 from seawall.schemas.records import Stored
+from seawall.schemas.slices import decode_slice
 from seawall_testing import crisis
 from seawall_testing.desk import MS, SECOND, T0, account, fill, instrument, lines, mark, write_desk
 from seawall_testing.memory_bus import MemoryBus
@@ -344,6 +347,40 @@ def test_what_a_cut_run_leaves_is_told_from_what_was_changed(original: Records, 
     assert report.findings == []
     assert {finding.topic for finding in report.behind} == {"audit"}
     assert {finding.rule for finding in report.behind} == {"BEHIND"}
+
+
+def cut_everywhere(original: Records, as_of_us: int) -> Records:
+    """Return what is left by somebody who cuts the journal after a second, and with it all that follows from it."""
+    bus, ends, steps = MemoryBus(), Counter[Place](), {}
+    for place in [place for place in original if place[0] == "journal"]:
+        bus.records[place] = [s for s in original[place] if decode_slice(s.value).as_of_us <= as_of_us]
+        for piece in (decode_slice(stored.value) for stored in bus.records[place]):
+            if piece.rejects is not None:
+                steps[piece.as_of_us, sum(at[0] for at in piece.sources.values())] = piece.rejects.count
+    risk = Risk(2)
+    for audited in (found for value in in_order(bus, 2) for found in risk.step(value)):
+        ends.update({(topic, audited.partition): len(records) for topic, records in audited.records.items()})
+    ends["rejects", 2] = sum(steps.values())
+    signals = {place: records for place, records in original.items() if place[0] == "signals"}
+    return {**bus.records, **{place: original.get(place, [])[:end] for place, end in ends.items()}, **signals}
+
+
+def test_a_bounded_run_that_was_cut_everywhere_at_once_is_said_to_be_unfinished(
+    original: Records, public: dict[str, Any]
+) -> None:
+    pieces = [decode_slice(stored.value) for stored in original["journal", 0]]
+    seconds = sorted({piece.as_of_us for piece in pieces if piece.second and not piece.more and not piece.end})
+    bus = MemoryBus()
+    bus.records = {place: found for place, found in cut_everywhere(original, seconds[0]).items() if found}
+    assert verify(bus, public, "dev", "risk/dev").good
+    report = verify(bus, public, "dev", "risk/dev", bounded=True)
+    assert [(found.topic, found.partition, found.rule) for found in report.behind] == [
+        ("journal", 0, "BEHIND"),
+        ("journal", 1, "BEHIND"),
+    ]
+    assert report.findings == []
+    bus.records = dict(original)
+    assert verify(bus, public, "dev", "risk/dev", bounded=True).good
 
 
 def test_replay_finds_a_change_that_every_hash_and_signature_agrees_with(

@@ -54,7 +54,8 @@ def verify(where: Where, as_json: Json = False) -> None:
 
     configuration, bus = opened(where)
     trust, logs = load_trust(configuration), trusted_logs(configuration)
-    report = check(bus, trust, configuration.environment, configuration.issuer, logs, configuration.topics)
+    topics = configuration.topics
+    report = check(bus, trust, configuration.environment, configuration.issuer, logs, topics, bounded=not topics)
     key_sets = {found.sha256: found for found in read_key_sets(configuration)}
     if key_sets:
         verify_limits(bus, key_sets, report)
@@ -76,6 +77,10 @@ def replay(where: Where, as_json: Json = False) -> None:
         totals = {"slices": slices, "events": sum(report.records.values()), "seconds": seconds}
         print(json.dumps({"dataflows": {"risk": totals}, "rejected": rejected}))
     _report(report, False, "replayed", sys.stderr if as_json else sys.stdout)
+
+
+def _is_cut(report: Any) -> bool:
+    return any(finding.topic == "journal" for finding in report.behind)
 
 
 def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
@@ -103,7 +108,8 @@ def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
             counts = ", ".join(f"{count:,} {topic}" for topic, count in sorted(report.records.items()))
             print(f"{done}: {total:,} records, nothing changed, removed, added or swapped ({counts})", file=out)
         elif not report.findings:
-            print("outputs are behind the journal: unfinished or cut; run again to finish", file=out)
+            late = "the journal is behind its inputs" if _is_cut(report) else "outputs are behind the journal"
+            print(f"{late}: unfinished or cut; run again to finish", file=out)
         else:
             print(f"{len(report.findings)} findings in {total:,} records: do not trust this run", file=out)
     if not report.good:

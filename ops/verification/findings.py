@@ -55,7 +55,7 @@ RULES: dict[str, tuple[str, str]] = {
         "move the folder recovery-seal away and run again: tiles are written anew from the audit",
     ),
     "BEHIND": (
-        "each topic goes as far as the journal",
+        "each topic goes as far as the journal, and the journal to the end of bounded inputs",
         "run again: what is unfinished is finished; what was cut is written again and must come out the same",
     ),
 }

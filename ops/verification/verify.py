@@ -12,7 +12,7 @@ What is checked, partition by partition, streaming
 7. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`logs`).
 
 A finding names topic, partition and offset, and its rule says why and what next (`findings`). A run that was cut is
-told from one that was changed.
+told from one that was changed; where inputs are bounded, also one whose topics were all cut at the same place.
 """
 
 import hashlib
@@ -52,6 +52,7 @@ def verify(
     issuer: str,
     logs: Logs | None = None,
     topics: Collection[str] = (),
+    bounded: bool = False,
 ) -> Report:
     """Verify every record on a bus.
 
@@ -65,11 +66,15 @@ def verify(
         What verifies checkpoints and tiles; None leaves them out.
     topics
         Live inputs that stand on the same bus.
+    bounded
+        Whether the inputs end: then the journal of a run that is finished ends with a slice that says so. Without it a
+        journal that was cut together with all that follows from it, and with its checkpoints, cannot be told from a
+        shorter one.
     """
     report = Report()
     bus.pass_over(report.stranger)
     trust = trust if isinstance(trust, Trust) else Trust(trust, [])
-    check = _Check(bus, RecordCheck(bus, trust, environment, issuer, report), report)
+    check = _Check(bus, RecordCheck(bus, trust, environment, issuer, report), report, bounded)
     shards = check.shard_count()
     seconds = Seconds()
     for shard in range(shards):
@@ -86,8 +91,8 @@ def verify(
 
 
 class _Check:
-    def __init__(self, bus: Bus, records: RecordCheck, report: Report) -> None:
-        self.bus, self.records, self.report = bus, records, report
+    def __init__(self, bus: Bus, records: RecordCheck, report: Report, bounded: bool) -> None:
+        self.bus, self.records, self.report, self.bounded = bus, records, report, bounded
         self.rejects: dict[tuple[int, int], tuple[str, int, str]] = {}
         self.taken = Taken()
 
@@ -109,9 +114,11 @@ class _Check:
         """Check the journal of a shard and everything derived from it, slice by slice."""
         trail = Trail(self.records, str(shard), shard)
         before: Slice | None = None
+        ended = not self.bounded
         for stored in all_records(self.bus, "journal", shard, self.report):
             self.report.count("journal")
             piece = self._slice(stored, shard, before)
+            ended = not self.bounded or piece is None or piece.end
             if piece is None:
                 before = None
                 trail.skip()
@@ -132,6 +139,8 @@ class _Check:
                 self.rejects.setdefault(step, (f"journal/{shard} offset {stored.offset}", *stated))
             times = piece.as_of_us, piece.cut_us
             trail.follow(piece.seq, times, [[piece.seq, digest]], piece.configuration, piece.end)
+        if not ended:
+            self.report.lag("journal", shard, None, "ends before its bounded inputs do: unfinished or cut")
         trail.end()
 
     def _slice(self, stored: Stored, shard: int, before: Slice | None) -> Slice | None:
