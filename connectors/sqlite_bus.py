@@ -17,18 +17,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 import seawall
 from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX
 from seawall.connectors.locks import lock_partition
-from seawall.connectors.sqlite_rows import read_headers, strange_rows
+from seawall.connectors.sqlite_reading import Stamp, connect_to_read, stamp_of
+from seawall.connectors.sqlite_rows import END, PARTITIONS_THERE, READ, TOPICS_THERE, read_headers, strange_rows
 from seawall.schemas.errors import BusError
 from seawall.schemas.records import Stored
 from seawall.schemas.versions import EMBEDDED_BUS
 
+T = TypeVar("T")
 BUSY_MS = 120_000
 # SQLite's own busy handler sleeps up to 100 ms between tries: of four writing threads one then waited 0.9 to 2.3 s for
 # a flush, against 0.2 to 0.4 s with this.
@@ -41,20 +43,6 @@ create table if not exists records (
 )
 """
 INSERT = 'insert into records (topic, "partition", "offset", key, headers, value) values (?, ?, ?, ?, ?, ?)'
-READ = """
-select "offset", key, headers, value from records
-where topic = ? and "partition" = ? and "offset" >= ? and typeof("offset") = 'integer' order by "offset" limit ?
-"""
-END = """
-select "offset" from records
-where topic = ? and "partition" = ? and "offset" >= 0 and typeof("offset") = 'integer' order by "offset" desc limit 1
-"""
-TOPICS_THERE = "select distinct topic from records where typeof(topic) = 'text' order by topic"
-PARTITIONS_THERE = """
-select distinct "partition" from records
-where topic = ? and "partition" >= 0 and typeof("partition") = 'integer' order by "partition"
-"""
-
 
 HINTS = {
     sqlite3.SQLITE_BUSY: "another process holds it; wait for it, or stop it",
@@ -90,8 +78,14 @@ class SqliteBus:
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection."""
         found = getattr(self._local, "connection", None)
+        if found is not None and self._is_outdated():
+            with self._guard:
+                self._open.remove(found)
+            found.close()
+            found = None
         if found is None:
-            found = self._local.connection = self.connect()
+            found, self._local.stamp = self._connect()
+            self._local.connection = found
             with self._guard:
                 self._open.append(found)
         connection: sqlite3.Connection = found
@@ -99,9 +93,15 @@ class SqliteBus:
 
     def connect(self) -> sqlite3.Connection:
         """Return a new connection; of a file that may not be written, one that reads."""
+        return self._connect()[0]
+
+    def _connect(self) -> tuple[sqlite3.Connection, Stamp | None]:
+        """Return a new connection, and the stamp by which its reader knows that it is outdated."""
         try:
-            if self.path.exists() and not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
-                return self._connect_to_copy()
+            if not self._is_writable():
+                connection, stamp = connect_to_read(self.path)
+                self._version_of(connection)
+                return connection, stamp
             connection = sqlite3.connect(
                 self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=64
             )
@@ -112,20 +112,28 @@ class SqliteBus:
             _patiently(lambda: connection.execute(SCHEMA))
         except sqlite3.Error as error:
             raise self.failed("opened as a bus", error) from error
-        return connection
+        return connection, None
 
-    def _connect_to_copy(self) -> sqlite3.Connection:
-        """Return a connection to evidence on a read-only medium, where SQLite cannot make its shared memory.
+    def _is_writable(self) -> bool:
+        return not self.path.exists() or (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK))
 
-        A write-ahead log that was copied along may hold records, which a reader of the file alone would miss: then
-        SQLite opens it as usual or says that it cannot.
-        """
-        log = self.path.with_name(self.path.name + "-wal")
-        alone = not log.exists() or not log.stat().st_size
-        address = f"{self.path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
-        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
-        self._version_of(connection)
-        return connection
+    def _is_outdated(self) -> bool:
+        """Tell whether somebody wrote to the file that this thread opened as one that never changes."""
+        stamp: Stamp | None = getattr(self._local, "stamp", None)
+        return stamp is not None and stamp != stamp_of(self.path)
+
+    def _asked(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the answer to a question; it is asked again where the file changed under it."""
+        while True:
+            connection = self.connection()
+            try:
+                found = ask(connection)
+            except sqlite3.Error as error:
+                if not self._is_outdated():
+                    raise self.failed("read", error) from error
+                continue
+            if not self._is_outdated():
+                return found
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
         """Number a store that has no number; raise BusError where a later version made it."""
@@ -143,7 +151,10 @@ class SqliteBus:
     def failed(self, what: str, error: sqlite3.Error) -> BusError:
         """Return the error that says in one line what could not be done and what to do next."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        hint = HINTS.get(code, "restore it from a backup, or move it away to start anew")
+        other = "restore it from a backup, or move it away to start anew"
+        if not self._is_writable():
+            other = "this user may not write it; read it as the run's user before you take it for damaged"
+        hint = HINTS.get(code, other)
         return BusError(f"{self.path} cannot be {what} ({error}); {hint}")
 
     def topics(self) -> list[str]:
@@ -176,18 +187,19 @@ class SqliteBus:
         bytes_max: int = READ_BYTES_MAX,
     ) -> list[Stored]:
         """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
-        found: list[Stored] = []
-        size = 0
-        try:
-            for at, key, headers, value in self.connection().execute(READ, (topic, partition, offset, records_max)):
+
+        def ask(connection: sqlite3.Connection) -> list[Stored]:
+            found: list[Stored] = []
+            size = 0
+            for at, key, headers, value in connection.execute(READ, (topic, partition, offset, records_max)):
                 raw = value if isinstance(value, bytes) else str(value).encode()
                 found.append(Stored(at, str(key), read_headers(headers), raw))
                 size += len(raw)
                 if size >= bytes_max:
                     break
-        except sqlite3.Error as error:
-            raise self.failed("read", error) from error
-        return found
+            return found
+
+        return self._asked(ask)
 
     tail = read
 
@@ -197,11 +209,8 @@ class SqliteBus:
 
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
         """Tell of rows that no writer wrote and nobody reads: offsets that are negative or texts, and the like."""
-        try:
-            for row in strange_rows(self.connection()):
-                tell(*row)
-        except sqlite3.Error as error:
-            raise self.failed("read", error) from error
+        for row in self._asked(lambda connection: list(strange_rows(connection))):
+            tell(*row)
 
     def is_settled(self, topic: str, partition: int) -> bool:
         """Return True: a transaction of a dead process is undone before anybody reads."""
@@ -232,10 +241,7 @@ class SqliteBus:
         self._local = threading.local()
 
     def _ask(self, sql: str, *args: object) -> list[tuple[Any, ...]]:
-        try:
-            return self.connection().execute(sql, args).fetchall()
-        except sqlite3.Error as error:
-            raise self.failed("read", error) from error
+        return self._asked(lambda connection: connection.execute(sql, args).fetchall())
 
 
 class SqliteWriter:

@@ -1,4 +1,4 @@
-"""Rows of the embedded bus that no writer of Seawall wrote, and headers as a reader gets them.
+"""Rows of the embedded bus as a reader gets them, and those that no writer of Seawall wrote.
 
 SQLite takes any value in any column: a text where an offset belongs sorts behind all numbers, and minus one before the
 first. Such rows are never read; ``strange_rows`` finds them.
@@ -13,6 +13,19 @@ import orjson
 
 from seawall.connectors.bus import TOPICS, by_name
 
+READ = """
+select "offset", key, headers, value from records
+where topic = ? and "partition" = ? and "offset" >= ? and typeof("offset") = 'integer' order by "offset" limit ?
+"""
+END = """
+select "offset" from records
+where topic = ? and "partition" = ? and "offset" >= 0 and typeof("offset") = 'integer' order by "offset" desc limit 1
+"""
+TOPICS_THERE = "select distinct topic from records where typeof(topic) = 'text' order by topic"
+PARTITIONS_THERE = """
+select distinct "partition" from records
+where topic = ? and "partition" >= 0 and typeof("partition") = 'integer' order by "partition"
+"""
 ROWS_MAX = 1000
 # A value that is text is strange on our topics only: others may write theirs, and acknowledgements, with any tool.
 OURS = tuple(topic for topic in TOPICS if topic != "acknowledgements")

@@ -336,6 +336,39 @@ def test_a_read_only_copy_is_read_and_refuses_a_writer(bus: SqliteBus, monkeypat
     copy.close()
 
 
+def test_who_may_only_read_follows_a_run_that_begins_after_him(bus: SqliteBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = bus.writer([("journal", 0)])
+    writer.append("journal", 0, "0", b"0", {})
+    writer.flush()
+    writer.close()
+    bus.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)
+        reader = SqliteBus(bus.path)
+        assert reader.end("journal", 0) == 1
+    writer = bus.writer([("journal", 0)])
+    for _ in range(3000):
+        writer.append("journal", 0, "0", b"x" * 600, {})
+    writer.flush()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert reader.end("journal", 0) == 3001  # while the run is alive
+    writer.close()
+    bus.close()
+    assert [record.offset for record in reader.read("journal", 0, 0, 5000)] == list(range(3001))
+    reader.close()
+
+
+def test_a_bus_that_its_reader_may_not_write_is_not_called_lost(
+    bus: SqliteBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus.close()
+    bus.path.write_bytes(b"this is a text\n" * 500)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(BusError, match="may not write it; read it as the run's user") as caught:
+        SqliteBus(bus.path)
+    assert "backup" not in str(caught.value)
+
+
 def test_headers_that_are_no_object_are_kept_for_verify_to_name(bus: SqliteBus) -> None:
     with sqlite3.connect(bus.path) as plain:
         plain.execute("insert into records values ('journal', 0, 0, '0', 'broken', x'00')")
