@@ -104,6 +104,24 @@ def test_a_loss_is_of_profit_of_what_clients_cannot_pay_and_of_failed_counterpar
     assert failing.failed == pytest.approx(380)
 
 
+def test_an_option_that_a_fall_makes_worthless_loses_all_of_its_value(tmp_path: Path) -> None:
+    terms = {"base": "BTC", "quantity_increment": "1", "expiry_us": T0 + 5 * 86_400 * SECOND}
+    records = [
+        instrument("F", kind="future", **terms),
+        instrument("C", kind="option", strike="50000", option_type="call", forward="F", **terms),
+        *HOUSE, transfer(T0, "t", "house/alpha", amount="100000"), mark(T0, "50000", "F"),
+        mark(T0, "2000", "C", implied_volatility="0.6"),
+        fill(T0 + SECOND, "f", "house/alpha", instrument="C", quantity="10", price="2000"),
+    ]  # fmt: skip
+    path, bus = write_configuration(tmp_path, {"events.jsonl": lines(*records)}, [], shards=1), MemoryBus()
+    sequence(path, bus)
+    falls = "[[step]]\nprice = { BTC = 0 }\n[grid]\n'price.BTC' = [-0.1, -0.4, -0.5, -0.8, -0.999999]\n"
+    played = play_all(plan(tmp_path, falls).scenarios, stand(load_configuration(path), bus))
+    assert [one.rejected for one in played] == [0] * 5
+    assert played[0].loss < 20_000
+    assert [one.loss for one in played[1:]] == pytest.approx([20_000] * 4)
+
+
 def test_playing_changes_nothing_for_the_next_scenario(tmp_path: Path, stood: tuple[Path, MemoryBus, Stand]) -> None:
     scenarios = plan(
         tmp_path, "[[step]]\nprice = { DOGE = -0.1 }\n[grid]\n'price.DOGE' = [-0.5, -0.1, -0.5]\n"

@@ -10,6 +10,8 @@ mark would not replace a robust price. Options are priced anew by Black-76 at th
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from seawall.operators.core.valuation.options import black_value
 from seawall.ops.lab.stress.scenario import Scenario, Step
 from seawall.ops.lab.stress.system import Price, Stand
@@ -18,6 +20,8 @@ from seawall.schemas import events as ev
 Json = dict[str, Any]
 YEAR_US = 365 * 86_400_000_000
 FUNDING_INTERVAL_US = 8 * 3_600_000_000
+PLACES = 18  # of a decimal on the wire
+PRICE_MIN = 1e-18  # a price is above 0: what is worth less than that, as a far option, is marked at it
 
 
 def records_of(scenario: Scenario, stand: Stand) -> Iterator[Json]:
@@ -73,7 +77,7 @@ def _markets(scenario: Scenario, step: Step, stand: Stand, at_us: int, seq: int)
         instrument = stand.instruments[price.instrument]
         if _is_stale(instrument, step):
             continue
-        value = _price(scenario, step, stand, price, at_us)
+        value = max(_price(scenario, step, stand, price, at_us), PRICE_MIN)
         if price.robust:
             robust[price.instrument] = value
         elif instrument.kind != "option":
@@ -212,4 +216,4 @@ def _told(before: Step, step: Step, stand: Stand, at_us: int) -> Iterator[Json]:
 
 
 def _decimal(value: float) -> str:
-    return f"{value:.12f}".rstrip("0").rstrip(".") if value else "0"
+    return np.format_float_positional(value, precision=PLACES, trim="-") if value else "0"
