@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from seawall.connectors.bus import open_bus
 from seawall.connectors.limit_documents import read_documents, write_document
 from seawall.dataflows.sequence import Sequencer
+from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.frames import Table
 from seawall.operators.core.limit_cells import Cells
 from seawall.operators.core.limit_rules import Limit
@@ -26,7 +27,7 @@ from seawall.schemas.limit_documents import PAYLOAD_TYPE, LimitDocument, check_d
 from seawall.schemas.slices import decode_slice, encode_slice
 from seawall.schemas.thresholds import check_limits
 from seawall_testing.checks import check_resume_equals_uninterrupted
-from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, rejects, sequence
+from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, rejects, sequence, transfer
 from seawall_testing.limit_papers import (
     CHECKER,
     CHECKER_OF_MAKER,
@@ -384,6 +385,29 @@ def test_every_shard_and_the_second_operator_take_the_same_document(tmp_path: Pa
     found = ran(write_prod(tmp_path, *BOOK, documents=(wide,), shards=2), MemoryBus(), shards=2)
     assert {(b["limit"], b["shard"]) for b in found.topic("breaches")} >= {("firm", "all")}
     assert len(found.audits("limit_document")) == 3
+
+
+def test_margins_are_forecast_to_the_levels_of_the_documents_in_force(tmp_path: Path) -> None:
+    margin = {"id": "margin", "scope": "account:*", "measure": "margin_ratio", "soft": 0.5, "hard": 0.8}
+    first, until_us = paper(set=[COVER, margin]), T0 + 4 * SECOND + 300_000
+    second = paper(2, sha256(first), set=[], override=[{**margin, "hard": 0.9, "valid_to_us": until_us}])
+    book = [instrument(maintenance_margin_rate="0.05"), account("a"), transfer(T0, "t", "a", amount="5.9"), *BOOK[2:4]]
+    amended = limit_event(T0 + 2 * SECOND, sealed(second, *BOTH))
+    told = {"type": "notice", "subject": "BTC", "kind": "regulation", "severity": 1}  # measures stay as they are
+    at_us = [until_us - 50_000, until_us + 50_000]
+    notices = [{**told, "event_time_us": us, "notice_id": f"n{number}"} for number, us in enumerate(at_us)]
+    path = write_prod(tmp_path, *book, amended, *notices, documents=(first,))
+    path.write_text(path.read_text() + "[forecasts]\nenabled = true\n")
+    found, state, levels = ran(path, MemoryBus()), ForesightState(0), []
+    for frame in found.conduct_frames:
+        state = ForesightState.restore(state.snapshot())
+        state.step(frame)
+        levels.append((frame.as_of_us, state.margins.bounds["hard"]))
+    assert {hard for at_us, hard in levels if at_us <= T0 + 2 * SECOND} == {0.8}
+    assert {hard for at_us, hard in levels if T0 + 2 * SECOND < at_us < until_us} == {0.9}
+    assert {hard for at_us, hard in levels if at_us >= until_us} == {0.8}
+    assert found.foresight[0].margins.crossed[1].tolist() == [until_us]
+    assert state.snapshot() == found.foresight[0].snapshot()
 
 
 def test_every_state_resumes_at_every_slice_of_a_run_whose_limits_change(tmp_path: Path) -> None:

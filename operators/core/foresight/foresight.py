@@ -80,6 +80,10 @@ class ForesightState:
         if not frame.decides:
             return frame
         table = frame.tables["account"]
+        standing = self._limits.look(frame.as_of_us)
+        if standing is not None:
+            self.margins.configure(standing)
+            self._extended = (None, None)  # who stands at a level is noted anew, with or without a snapshot in between
         self._settle(table, frame.as_of_us)
         self._limits.settle(frame.tables, frame.as_of_us)
         if frame.holdings is not None:
@@ -99,7 +103,6 @@ class ForesightState:
         limits = configuration["limits"]
         self._limits.configure(limits)
         self._named = bool(limits.get("documents")) or any(one["measure"] in PROBABILITIES for one in limits["limits"])
-        self.margins.configure(limits["limits"])
 
     def _settle(self, table: Table, as_of_us: int) -> None:
         """Score what is due, then note who came to a level."""

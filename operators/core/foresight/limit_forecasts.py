@@ -85,10 +85,18 @@ class LimitForecasts:
             self._policy.apply(document, as_of_us)
             self._until_us, self._encoded = -1, None
 
+    def look(self, as_of_us: int) -> list[dict[str, Any]] | None:
+        """Take the limits in force, before the measures of a frame, and return them; None where none has changed."""
+        if as_of_us < self._until_us:
+            return None
+        found, until_us = self._policy.in_force(as_of_us)
+        standing = [limit for limit, _ in found]
+        self._until_us = (1 << 62) if until_us is None else until_us
+        self._take([rule_of(limit) for limit in standing if has_forecast(limit)])
+        return standing
+
     def settle(self, tables: dict[str, Table], as_of_us: int) -> None:
         """Score and note outcomes on the measures of a frame."""
-        if as_of_us >= self._until_us:
-            self._look(as_of_us)
         for course in self._courses.values():
             values = values_of(course.rule, tables)
             if values is not None:
@@ -124,11 +132,8 @@ class LimitForecasts:
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
-    def _look(self, as_of_us: int) -> None:
+    def _take(self, rules: list[Rule]) -> None:
         """Take the limits in force; what is known of those that stay is kept."""
-        standing, until_us = self._policy.in_force(as_of_us)
-        self._until_us = (1 << 62) if until_us is None else until_us
-        rules = [rule_of(limit) for limit, _ in standing if has_forecast(limit)]
         self.others = frozenset(rule.kind for rule in rules) - self._kinds
         fresh = {}
         for rule in rules:

@@ -1,7 +1,7 @@
 """How likely each account comes to its margin level within each horizon: what is said, scored, learned and measured.
 
-Levels are those of the limit on ``margin_ratio`` of all accounts, where there is one; else 1, the hard one. The
-measures are those of the hard level; an account that is there already has 1, one without a margin 0.
+Levels are those of the limit in force on ``margin_ratio`` of all accounts, where there is one; else 1, the hard one.
+The measures are those of the hard level; an account that is there already has 1, one without a margin 0.
 """
 
 from typing import Any, Final
@@ -44,7 +44,7 @@ class MarginForecasts:
         self._standing: F8 = np.zeros((len(LEVELS), 0))  # 1 where it stands there
 
     def configure(self, limits: list[dict[str, Any]]) -> None:
-        """Take the levels from the limits of a configuration."""
+        """Take the levels from the limits in force."""
         self.bounds = {"hard": 1.0}
         for limit in limits:
             if limit["scope"] == "account:*" and limit["measure"] == "margin_ratio" and limit["direction"] == "above":

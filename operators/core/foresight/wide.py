@@ -67,6 +67,7 @@ class WideForesightState:
             self._limits.apply(frame.limit_documents, frame.as_of_us)
         if not self._enabled:
             return frame
+        self._limits.look(frame.as_of_us)
         self._limits.settle(frame.tables, frame.as_of_us)
         if frame.foreseen:
             frame = self._foresee(frame)
