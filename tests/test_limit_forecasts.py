@@ -9,6 +9,7 @@ import pytest
 from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.foresight.leanings import Leanings
 from seawall.operators.core.foresight.wide import WideForesightState
+from seawall.operators.core.snapshot import pack
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark, sequence, transfer
 from seawall_testing.memory_bus import MemoryBus
 from seawall_testing.ran import Ran, merged, run_core, write_configuration
@@ -175,7 +176,7 @@ def test_what_shards_tell_of_limits_on_the_firm_is_the_same_after_a_snapshot(tmp
     for frame, whole in zip(ran.conduct_frames, [one for one in ran.frames if one.key == "0"], strict=True):
         state = ForesightState.restore(state.snapshot())
         found = [(one.partial or {}).get("foreseen", {}) for one in (state.step(frame), whole)]
-        assert found[0].get("leanings", {}).keys() == found[1].get("leanings", {}).keys()
+        assert pack("told", found[0]) == pack("told", found[1])
         told += list(found[1].get("leanings", {}))
     assert set(told) == {"firm"}
 
