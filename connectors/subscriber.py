@@ -71,9 +71,11 @@ class Subscriber(Generic[T]):
                     return [taken, *self._release(transaction, document.iss, str(document.target), now_us)]
                 self._check_later(document)
                 if isinstance(document, State):
+                    self._keep(document)
                     self._ledger.set_setting(f"state {document.iss}", hashlib.sha256(value).hexdigest())
                     return [Receipt(Outcome.APPLIED, document), *self._state(transaction, document, now_us)]
                 self._check_state_came(document)
+                self._keep(document)
                 self._set_safe(transaction, SILENCE, False)
                 return [Receipt(Outcome.APPLIED, document)]
             except Refused as refused:
@@ -168,6 +170,9 @@ class Subscriber(Generic[T]):
         last, _ = self._ledger.latest(document.iss, type(document).__name__)
         if document.seq < last:
             raise Refused(Refusal.STALE_SEQ, f"seq {document.seq}, the last was {last}", document)
+
+    def _keep(self, document: Document) -> None:
+        """Remember how far the issuer has come, and until when it is heard: only once nothing refuses the document."""
         self._ledger.set_latest(document.iss, type(document).__name__, document.seq, document.exp_us)
 
     def _check_state_came(self, document: Document) -> None:

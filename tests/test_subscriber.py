@@ -1,5 +1,6 @@
 """Subscribers: whatever is lost, repeated or reordered, nothing takes effect twice or ends looser than it should."""
 
+import hashlib
 import itertools
 import sqlite3
 
@@ -229,6 +230,19 @@ def test_silence_brings_the_safe_state_and_a_heartbeat_ends_it():
         is Refusal.EXPIRED
     )
     assert effects.safe
+
+
+def test_heartbeats_that_name_a_state_which_never_came_do_not_put_silence_off():
+    effects, subscriber = desk()
+    snapshot = encode(state(1))
+    subscriber.receive(*record(snapshot, payload_type=STATE), NOW_US)
+    for second in range(1, 31):
+        named = hashlib.sha256(snapshot).hexdigest() if second == 1 else "0" * 64
+        now_us = NOW_US + second * 1_000_000
+        beat = heartbeat(second, now_us, state_sha256=named)
+        receipt = subscriber.receive(*record(beat, payload_type=HEARTBEAT), now_us)[0]
+        assert receipt.reason is (None if second == 1 else Refusal.STATE_MISSING)
+        assert subscriber.watch(now_us) == effects.safe == (second > 6)
 
 
 def test_a_contradiction_brings_the_safe_state_until_a_person_clears_it():
