@@ -24,7 +24,17 @@ from seawall.connectors.ledger import Ledger, SqliteLedger
 from seawall.schemas.evidence.acceptance import HEADER, Policy, Refusal, Refused, accept
 from seawall.schemas.evidence.documents import Command, Document, Heartbeat, State
 from seawall.schemas.evidence.keyset import KeySet
-from seawall.schemas.evidence.ordering import Outcome, advance, place, recall, released, remember, unheard
+from seawall.schemas.evidence.ordering import (
+    Outcome,
+    advance,
+    check_count,
+    check_entry,
+    place,
+    recall,
+    released,
+    remember,
+    unheard,
+)
 from seawall.schemas.evidence.rotation import rotate
 
 SILENCE, CONTRADICTION = "silence", "contradiction"
@@ -69,13 +79,14 @@ class Subscriber(Generic[T]):
                     header = next(content for name, content in headers if name == HEADER)
                     taken = self._take(transaction, document, value, header)
                     return [taken, *self._release(transaction, document.iss, str(document.target), now_us)]
-                self._check_later(document)
+                self._check_count(document, now_us)
                 if isinstance(document, State):
-                    self._keep(document)
+                    self._check_entries(document, now_us)
+                    self._keep(document, now_us)
                     self._ledger.set_setting(f"state {document.iss}", hashlib.sha256(value).hexdigest())
                     return [Receipt(Outcome.APPLIED, document), *self._state(transaction, document, now_us)]
                 self._check_state_came(document)
-                self._keep(document)
+                self._keep(document, now_us)
                 self._set_safe(transaction, SILENCE, False)
                 return [Receipt(Outcome.APPLIED, document)]
             except Refused as refused:
@@ -110,6 +121,8 @@ class Subscriber(Generic[T]):
             for issuer, count in following.document.reset_seq.items():
                 if count > before.get(issuer, 0):
                     self._ledger.forget(issuer)
+                    for kind in (State, Heartbeat):
+                        self._ledger.set_setting(_heard(issuer, kind), "")
         self.keys = following
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -165,15 +178,22 @@ class Subscriber(Generic[T]):
 
     # --- state and heartbeat ----------------------------------------------------------------------------------------
 
-    def _check_later(self, document: Document) -> None:
+    def _check_count(self, document: Document, now_us: int) -> None:
         """Snapshots and heartbeats only move on: an older one would hide what happened since."""
-        last, _ = self._ledger.latest(document.iss, type(document).__name__)
-        if document.seq < last:
-            raise Refused(Refusal.STALE_SEQ, f"seq {document.seq}, the last was {last}", document)
+        last, exp_us = self._ledger.latest(document.iss, type(document).__name__)
+        heard_us = int(self._ledger.setting(_heard(document.iss, type(document))) or exp_us)
+        check_count(document, last, now_us - heard_us, self.policy.jump_max)
 
-    def _keep(self, document: Document) -> None:
+    def _check_entries(self, state: State, now_us: int) -> None:
+        """Check all entries before one of them has an effect."""
+        floor, jump_max = self.keys.epoch_floor(state.iss), self.policy.jump_max
+        for entry in state.targets:
+            check_entry(state, entry, self._ledger.mark(state.iss, str(entry.target)), floor, jump_max, now_us)
+
+    def _keep(self, document: Document, now_us: int) -> None:
         """Remember how far the issuer has come, and until when it is heard: only once nothing refuses the document."""
         self._ledger.set_latest(document.iss, type(document).__name__, document.seq, document.exp_us)
+        self._ledger.set_setting(_heard(document.iss, type(document)), str(now_us))
 
     def _check_state_came(self, document: Document) -> None:
         """A heartbeat is no sign of life while the state that it names is held back from us."""
@@ -209,6 +229,11 @@ class Subscriber(Generic[T]):
         self._ledger.set_setting(why, "active" if active else "")
         if self._is_safe() != before:
             self._effects.set_safe_state(transaction, active, why)
+
+
+def _heard(iss: str, kind: type[Document]) -> str:
+    """Return the name under which the ledger keeps when the last document of a kind came."""
+    return f"heard {kind.__name__} {iss}"
 
 
 def sqlite_subscriber(

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -217,6 +218,52 @@ def test_every_subset_of_lost_commands_is_healed_by_the_next_snapshot():
         assert outcome_of(subscriber, issue("CANCEL_ORDERS", 5)) is Outcome.APPLIED
 
 
+def test_of_a_state_only_targets_that_are_ours_and_its_signers_own_are_taken():
+    limited = [signing.ISSUER.entry("issuer", targets=["desk:eq-*"]), *signing.entries()[1:]]
+    keys = parse_keyset(encode(keyset_document(keys=limited)))
+    effects = Desk()
+    policy = replace(POLICY, targets=("desk:*",))
+    subscriber = sqlite_subscriber(sqlite3.connect(":memory:", isolation_level=None), policy, keys, effects)
+    entries = [target_state(1, ("HALT_TRADING", 1)) | {"target": {"scope": scope, "id": name}}
+               for scope, name in (("desk", "eq-eu"), ("desk", "us"), ("venue", "eq-x"))]  # fmt: skip
+    assert outcome_of(subscriber, record(state(1, *entries), payload_type=STATE)) is Outcome.APPLIED
+    assert effects.mode == {TARGET: TRADING_MODE["HALT_TRADING"]}
+
+
+@pytest.mark.parametrize(("changes", "reason"), [
+    ({"epoch": 2**52}, Refusal.JUMP_TOO_FAR),
+    ({"seq": 2**52}, Refusal.JUMP_TOO_FAR),
+    ({"in_force": [{"epoch": 1, "seq": 2**52, "id": "a", "type": "SUSPEND", "action": {}}]}, Refusal.JUMP_TOO_FAR),
+    ({"epoch": 0}, Refusal.PAYLOAD_MALFORMED),
+    ({"seq": -1}, Refusal.PAYLOAD_MALFORMED),
+    ({"id": "a b"}, Refusal.PAYLOAD_MALFORMED),
+])  # fmt: skip
+def test_a_state_with_one_entry_out_of_bounds_has_no_effect_and_the_next_one_has(changes, reason):
+    effects, subscriber = desk()
+    halted = target_state(1, ("HALT_TRADING", 1))
+    spoilt = target_state(1) | {"target": {"scope": "desk", "id": "us"}} | changes
+    receipt = subscriber.receive(*record(state(1, halted, spoilt), payload_type=STATE), NOW_US)[0]
+    assert (receipt.reason, effects.done) == (reason, [])
+    assert outcome_of(subscriber, record(state(1, halted), payload_type=STATE)) is Outcome.APPLIED
+    assert effects.mode == {TARGET: TRADING_MODE["HALT_TRADING"]}
+
+
+@pytest.mark.parametrize(("make", "kind"), [(heartbeat, HEARTBEAT), (state, STATE)])
+def test_no_document_uses_all_numbers_up_and_who_was_away_for_a_month_is_not_locked_out(make, kind):
+    _, subscriber = desk()
+
+    def refusal(seq: int, now_us: int) -> Refusal | None:
+        times = {"iat_us": now_us, "nbf_us": now_us, "exp_us": now_us + 5_000_000}
+        return subscriber.receive(*record(make(seq, **times), payload_type=kind), now_us)[0].reason
+
+    assert refusal(2**53 - 1, NOW_US) is Refusal.JUMP_TOO_FAR
+    begun, month_us = 40 * 365 * 86_400 * 100, 30 * 86_400_000_000  # slices of 10 ms for 40 years
+    assert refusal(begun, NOW_US) is None
+    assert refusal(begun + POLICY.jump_max + 1, NOW_US) is Refusal.JUMP_TOO_FAR
+    assert refusal(begun + month_us // 1000, NOW_US + month_us) is None
+    assert refusal(begun + month_us // 1000 - 1, NOW_US + month_us) is Refusal.STALE_SEQ
+
+
 def test_silence_brings_the_safe_state_and_a_heartbeat_ends_it():
     effects, subscriber = desk(grace_us=1_000_000)
     assert subscriber.watch(NOW_US)
@@ -376,6 +423,16 @@ def test_a_compromise_is_healed_by_floor_and_reset():
     subscriber.rotate(next_keys(subscriber, epoch_floor={"risk/prod": 2}, reset_seq={"risk/prod": 1}))
     assert outcome_of(subscriber, issue("HALT_TRADING", 2, epoch=2)) is Outcome.APPLIED
     assert subscriber.receive(*issue("HALT_TRADING", 3, epoch=1), NOW_US)[0].reason is Refusal.STALE_EPOCH
+
+
+def test_a_state_that_a_thief_counted_far_ahead_is_healed_by_the_next_epoch():
+    effects, subscriber = desk()
+    thief = target_state(NOW_US // 1000)
+    assert outcome_of(subscriber, record(state(1, thief), payload_type=STATE)) is Outcome.APPLIED
+    assert subscriber.receive(*issue("HALT_TRADING", 2), NOW_US)[0].reason is Refusal.STALE_SEQ
+    subscriber.rotate(next_keys(subscriber, epoch_floor={"risk/prod": 2}))
+    assert outcome_of(subscriber, issue("HALT_TRADING", 2, epoch=2)) is Outcome.APPLIED
+    assert effects.mode[TARGET] == TRADING_MODE["HALT_TRADING"]
 
 
 def test_commands_of_the_pinned_document_types_only():

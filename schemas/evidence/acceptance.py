@@ -9,7 +9,7 @@ What restricts tolerates clock skew and an expired key set; what loosens tolerat
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,6 +25,7 @@ from seawall.schemas.evidence.documents import (
     STATE,
     Command,
     Document,
+    State,
     restricts,
 )
 from seawall.schemas.evidence.keyset import Key, KeySet, Role, matches
@@ -77,7 +78,10 @@ class Refused(VerificationError):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a subscriber is and takes. ``targets`` are patterns; ``skew_us`` is granted to what restricts only."""
+    """What a subscriber is and takes. ``targets`` are patterns; ``skew_us`` is granted to what restricts only.
+
+    ``jump_max`` bounds how far one document may count ahead (`ordering`): nobody can use all numbers up.
+    """
 
     audience: str
     environment: str
@@ -89,6 +93,8 @@ class Policy:
 
 def accept(value: bytes, headers: Iterable[tuple[str, bytes]], keys: KeySet, policy: Policy, now_us: int) -> Document:
     """Return the document when it is genuine, for us and in time; raise `Refused` with the first rule that it breaks.
+
+    A state lists everybody's targets; those are left in it that are ours and that its signers speak for.
 
     Parameters
     ----------
@@ -106,7 +112,7 @@ def accept(value: bytes, headers: Iterable[tuple[str, bytes]], keys: KeySet, pol
         _check_time(document, policy, now_us)
     except Refused as refusal:
         raise Refused(refusal.reason, refusal.detail, document) from None
-    return document
+    return _within_reach(document, signers, policy) if isinstance(document, State) else document
 
 
 def _read_header(value: bytes, headers: Iterable[tuple[str, bytes]]) -> Header:
@@ -162,21 +168,23 @@ def _parse(payload_type: str, value: bytes) -> Document:
         raise Refused(Refusal.DUPLICATE_NAME, str(error)) from error
     except (Malformed, msgspec.ValidationError) as error:
         raise Refused(Refusal.PAYLOAD_MALFORMED, str(error)) from error
-    names = [document.iss, *document.aud]
-    if isinstance(document, Command):
-        names += [
-            document.id,
-            document.target.scope,
-            document.target.id,
-            document.prev_id or "-",
-            document.supersedes or "-",
-        ]
-        if document.type not in KINDS:
-            raise Refused(Refusal.PAYLOAD_MALFORMED, f"no command of type {document.type[:40]!r}")
-    for name in names:
+    if isinstance(document, Command) and document.type not in KINDS:
+        raise Refused(Refusal.PAYLOAD_MALFORMED, f"no command of type {document.type[:40]!r}")
+    for name in _names(document):
         if name != "*" and not _IDENTIFIER.fullmatch(name):
             raise Refused(Refusal.PAYLOAD_MALFORMED, f"an identifier has other characters: {name[:60]!a}")
     return document
+
+
+def _names(document: Document) -> Iterator[str]:
+    """Yield what must be an identifier."""
+    yield from (document.iss, *document.aud)
+    if isinstance(document, Command):
+        yield from (document.id, document.target.scope, document.target.id)
+        yield from (document.prev_id or "-", document.supersedes or "-")
+    elif isinstance(document, State):
+        for entry in document.targets:
+            yield from (entry.id, entry.target.scope, entry.target.id, *(item.id for item in entry.in_force))
 
 
 def _check_scope(document: Document, policy: Policy) -> None:
@@ -213,6 +221,16 @@ def _check_authority(document: Document, payload_type: str, signers: list[Key], 
     needed = max(2, keys.threshold("permissive"))
     if len(makers | checkers) < needed or not makers or not checkers:
         raise Refused(Refusal.THRESHOLD_NOT_MET, f"{len(makers | checkers)} of {needed} owners, a maker and a checker")
+
+
+def _within_reach(state: State, signers: list[Key], policy: Policy) -> State:
+    """Return a state with those targets alone for which its signers could have given us a command."""
+    issuers = [key for key in signers if key.covers("issuer", STATE)]
+
+    def reached(target: str) -> bool:
+        return matches(policy.targets, target) and any(key.speaks_for(state.iss, target) for key in issuers)
+
+    return msgspec.structs.replace(state, targets=tuple(one for one in state.targets if reached(str(one.target))))
 
 
 def _check_time(document: Document, policy: Policy, now_us: int) -> None:

@@ -5,12 +5,12 @@ that one side obeys and the other ignores is a disagreement about what was order
 inside ``action`` and ``reason`` are strings.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from seawall.schemas.dsse import COMMAND_TYPE
-from seawall.schemas.evidence.keyset import Microseconds
+from seawall.schemas.evidence.keyset import Count, Microseconds
 
 COMMAND = COMMAND_TYPE
 STATE = "application/vnd.seawall.state.v1+json"
@@ -55,7 +55,7 @@ class Command(Document, frozen=True, forbid_unknown_fields=True, kw_only=True):
     type: str
     id: str
     target: Target
-    epoch: Annotated[int, msgspec.Meta(ge=1, le=(1 << 53) - 1)]
+    epoch: Count
     prev_id: str | None
     supersedes: str | None = None
     effect_until_us: Microseconds | None = None
@@ -73,8 +73,8 @@ class Command(Document, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class InForce(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A command that is in force, inside a state snapshot."""
 
-    epoch: int
-    seq: int
+    epoch: Count
+    seq: Microseconds
     id: str
     type: str
     action: dict[str, Any]
@@ -89,8 +89,8 @@ class TargetState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What holds for one target after command ``id`` at (epoch, seq)."""
 
     target: Target
-    epoch: int
-    seq: int
+    epoch: Count
+    seq: Microseconds
     id: str
     in_force: tuple[InForce, ...]
 

@@ -8,6 +8,10 @@ the highest position seen.
 - what restricts is applied at once, gap or not; when it arrives after a later command of its kind it is only noted, and
   so reordering never ends in a looser state than order would have;
 - what loosens is applied only as the head's successor, held until then, and only noted when later commands are there.
+
+No document counts further ahead than ``jump_max`` (JUMP_TOO_FAR), or one that a thief signed would use all numbers up.
+States and heartbeats heal who was away, for however long, so to them time is granted too: they count slices, which last
+a millisecond or longer, and no target is given more than a command per millisecond.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +19,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from seawall.schemas.evidence.acceptance import Refusal, Refused
-from seawall.schemas.evidence.documents import Command, InForce
+from seawall.schemas.evidence.documents import Command, Document, InForce, State, TargetState
 
 TRADING_MODE = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}  # one ladder: a higher rung holds all below it
+COUNT_US_MIN = 1_000  # nothing is counted faster: the shortest slice lasts a millisecond
 
 
 class Outcome(StrEnum):
@@ -88,6 +93,33 @@ def place(command: Command, mark: Mark, seen: Sequence[Seen], epoch_floor: int, 
         return Outcome.HELD
     later = [other for other in seen if other.outcome is Outcome.APPLIED and _place(other) > _place(command)]
     return Outcome.SUPERSEDED if any(_overtakes(other, command) for other in later) else Outcome.APPLIED
+
+
+def check_count(document: Document, last: int, elapsed_us: int, jump_max: int) -> None:
+    """Raise `Refused` for a state or heartbeat that counts back (STALE_SEQ) or too far ahead (JUMP_TOO_FAR).
+
+    Parameters
+    ----------
+    last, elapsed_us
+        The last ``seq`` of its issuer and kind, and how long ago it came; -1 and the time since 1970 before the first.
+    """
+    if document.seq < last:
+        raise Refused(Refusal.STALE_SEQ, f"seq {document.seq}, the last was {last}", document)
+    if document.seq > last + jump_max + max(elapsed_us, 0) // COUNT_US_MIN:
+        raise Refused(Refusal.JUMP_TOO_FAR, f"from seq {last} to {document.seq} in {elapsed_us} us", document)
+
+
+def check_entry(state: State, entry: TargetState, mark: Mark, epoch_floor: int, jump_max: int, now_us: int) -> None:
+    """Raise `Refused` (JUMP_TOO_FAR) for a state of which an entry, or what it says is in force, counts too far ahead.
+
+    Whatever its ``seq`` then hides, commands of the next epoch reach the target, and ``jump_max`` bounds the epoch.
+    """
+    epoch_max = max(mark.epoch, epoch_floor) + jump_max
+    seq_max = max(mark.seq, now_us // COUNT_US_MIN) + jump_max
+    for item in (entry, *entry.in_force):
+        if item.epoch > epoch_max or item.seq > seq_max:
+            text = f"the entry of {entry.target} goes from {mark.position} to {(item.epoch, item.seq)}"
+            raise Refused(Refusal.JUMP_TOO_FAR, text, state)
 
 
 def advance(mark: Mark, position: tuple[int, int], seen: Sequence[Seen]) -> Mark:

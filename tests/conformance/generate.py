@@ -53,6 +53,7 @@ class Case:
     before: tuple[tuple[bytes, bytes], ...] = ()
     policy: dict[str, Any] = field(default_factory=dict)
     now_us: int = NOW_US + SECOND_US
+    before_us: int | None = None
 
     def files(self) -> dict[str, bytes]:
         """The files of the folder."""
@@ -70,7 +71,8 @@ class Case:
         for index, content in enumerate(headers):
             files["dsse.json" if index == 0 else f"dsse.{index + 1}.json"] = content
         if self.before:
-            earlier = [{"value": base64.b64encode(v).decode(), "dsse": [h.decode()]} for v, h in self.before]
+            at = {} if self.before_us is None else {"now_us": self.before_us}
+            earlier = [{"value": base64.b64encode(v).decode(), "dsse": [h.decode()], **at} for v, h in self.before]
             files["before.json"] = json.dumps(earlier, indent=2).encode() + b"\n"
         return files
 
@@ -166,6 +168,22 @@ def good_cases() -> Iterator[tuple[str, Case]]:
     in_force = [{"epoch": 1, "seq": 3, "id": "h1", "type": "HALT_TRADING", "action": {}}]
     target = {"target": {"scope": "desk", "id": "eq-eu"}, "epoch": 1, "seq": 3, "id": "h1", "in_force": in_force}
     yield "state", ok("a snapshot heals a lost halt", value=encode(state(1, target)), payload_type=STATE)
+    told = encode(state(1, target))
+    yield (
+        "state_of_other_target",
+        ok(
+            "of a state, only what its signers speak for is taken: the desk's first command still counts",
+            signers=(STANDBY,),
+            keyset=keys(ISSUER, targets=["desk:us-*"]),
+            before=((told, header(told, [ISSUER], STATE)),),
+        ),
+    )
+    days_us = 30 * 24 * HOUR_US
+    late = encode(heartbeat(10**9, NOW_US + days_us))
+    yield "heartbeat_after_a_month", ok(
+        "time is granted to who was away", value=late, payload_type=HEARTBEAT, now_us=NOW_US + days_us,
+        before=((encode(heartbeat(1)), header(encode(heartbeat(1)), [ISSUER], HEARTBEAT)),), before_us=NOW_US,
+    )  # fmt: skip
 
 
 def forged_cases() -> Iterator[tuple[str, Case]]:
@@ -357,6 +375,20 @@ def order_cases() -> Iterator[tuple[str, Case]]:
             now_us=NOW_US + HOUR_US,
         ),
     )
+    counted = {"target": {"scope": "desk", "id": "eq-eu"}, "epoch": 1, "seq": 9, "id": "h9", "in_force": []}
+    ahead = [{"epoch": 1, "seq": 2**52, "id": "h10", "type": "SUSPEND", "action": {}}]
+    for name, reason, why, changes in (
+        ("jump_epoch", "JUMP_TOO_FAR", "uses all epochs up", {"epoch": 2**52}),
+        ("jump_seq", "JUMP_TOO_FAR", "more than a command per millisecond since 1970", {"seq": 2**52}),
+        ("jump_in_force", "JUMP_TOO_FAR", "what is in force counts too", {"in_force": ahead}),
+        ("epoch_zero", "PAYLOAD_MALFORMED", "epochs begin at 1", {"epoch": 0}),
+        ("seq_negative", "PAYLOAD_MALFORMED", "numbers begin at 0", {"seq": -1}),
+        ("identifier", "PAYLOAD_MALFORMED", "a line break in an id", {"id": "h9\n"}),
+    ):  # fmt: skip
+        value = encode(state(1, counted | changes))
+        yield f"state_{name}", fail(reason, why, value=value, payload_type=STATE)
+    value = encode(heartbeat(2**53 - 1))
+    yield "heartbeat_jump", fail("JUMP_TOO_FAR", "uses all numbers up", value=value, payload_type=HEARTBEAT)
     yield "reinstate_by_issuer", loose("ROLE_DOES_NOT_COVER", "an automated key never loosens", (ISSUER,))
     yield "reinstate_by_one", loose("THRESHOLD_NOT_MET", "a maker alone", (MAKER,))
     yield "reinstate_by_one_twice", loose("THRESHOLD_NOT_MET", "one signature, listed twice", (MAKER, MAKER))
