@@ -6,7 +6,7 @@ Decides, with `acceptance` (steps 1 to 8) and `ordering` (9), and then
 11. returns a receipt, from which the caller acknowledges after the commit.
 
 Whoever consumes a topic calls `Subscriber.receive` per record, commits his offset after it returned, and may deliver
-any record again: a duplicate is acknowledged again and has no effect. Restrictive commands fail towards being applied,
+any record again: a duplicate is acknowledged again, expired or not, and has no effect. Restrictive commands fail towards being applied,
 permissive ones towards being refused or held. When heartbeats stop, or an issuer contradicts itself, the
 subscriber enters its own safe state; it leaves the first by itself, the second only by `clear`.
 """
@@ -72,7 +72,8 @@ class Subscriber(Generic[T]):
         try:
             document = accept(value, headers, self.keys, self.policy, now_us)
         except Refused as refused:
-            return [Receipt(Outcome.REFUSED, refused.document, refused.reason, refused.detail)]
+            refusal = Receipt(Outcome.REFUSED, refused.document, refused.reason, refused.detail)
+            return [self._repeated(refused.document) or refusal]
         with self._ledger.transaction() as transaction:
             try:
                 if isinstance(document, Command):
@@ -139,6 +140,18 @@ class Subscriber(Generic[T]):
         if outcome is Outcome.HELD:
             self._ledger.hold(iss, target, command.id, value, header)
         return self._write(transaction, command, outcome)
+
+    def _repeated(self, document: Document | None) -> Receipt | None:
+        """Return the receipt of a command that had its outcome before: no time or key set takes that back."""
+        if not isinstance(document, Command):
+            return None
+        near = remember(document, Outcome.REFUSED)
+        with self._ledger.transaction():
+            seen = self._ledger.seen(document.iss, str(document.target), (near.epoch, near.seq), near)
+        same = (near.epoch, near.seq, near.id, near.type)
+        found = (other.outcome for other in seen if (other.epoch, other.seq, other.id, other.type) == same)
+        first = next(found, None)
+        return None if first is None else Receipt(Outcome.DUPLICATE, document, first=first)
 
     def _release(self, transaction: T, iss: str, target: str, now_us: int) -> Iterator[Receipt]:
         """Give held commands their outcome for as long as one's turn has come."""

@@ -62,6 +62,21 @@ def test_each_command_of_an_orderly_stream_is_applied_once_and_a_second_delivery
     assert effects.mode[TARGET] == 0
 
 
+def test_a_command_that_expired_since_it_was_applied_is_acknowledged_as_what_became_of_it():
+    _, subscriber = desk()
+    halt, release = issue("HALT_TRADING", 1), issue("REINSTATE", 2)
+    assert [outcome_of(subscriber, item) for item in (halt, release)] == [Outcome.APPLIED] * 2
+    later_us = NOW_US + 3_600_000_000
+    for item in (halt, release, record(command("REINSTATE", 2), signing.MAKER)):
+        (receipt,) = subscriber.receive(*item, later_us)
+        assert receipt.outcome is Outcome.DUPLICATE
+        assert receipt.acknowledgement("oms", later_us)["outcome"] == "completed"
+    for other in (issue("HALT_TRADING", 1, id="another"), issue("HALT_TRADING", 3)):
+        (receipt,) = subscriber.receive(*other, later_us)
+        assert receipt.reason is Refusal.EXPIRED
+        assert receipt.acknowledgement("oms", later_us)["outcome"] == "rejected"
+
+
 KINDS = ("REDUCE_ONLY", "SUSPEND", "HALT_TRADING", "REINSTATE", "CANCEL_ORDERS", "limit 1", "limit 9")
 
 

@@ -139,6 +139,10 @@ def good_cases() -> Iterator[tuple[str, Case]]:
     )
     yield "halt_new_epoch", ok("the next epoch goes on", value=text(epoch=2, seq=2), before=(signed(),))
     yield "halt_duplicate", ok("delivered twice", outcome="duplicate", before=((value, header(value, [ISSUER])),))
+    yield "halt_duplicate_expired", ok(
+        "delivered again an hour later: what became of it stands", outcome="duplicate", now_us=NOW_US + HOUR_US,
+        before=((value, header(value, [ISSUER])),), before_us=NOW_US,
+    )  # fmt: skip
     yield "reinstate_by_maker_and_checker", ok("two people", value=reinstate, signers=tuple(PEOPLE), before=(signed(),))
     yield (
         "reinstate_waits_for_gap",
