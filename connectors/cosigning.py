@@ -68,7 +68,11 @@ class Cosigner:
         old, size = self._sizes[witness], parse_checkpoint(parse_note(checkpoint).text).size
         if old > size:
             raise CouldNotVerify(f"it has seen {old} records, more than the {size} of this checkpoint")
-        return Request(old, tuple(consistency_proof(old, size, tile_hashes(self._read, size))), checkpoint)
+        try:
+            proof = consistency_proof(old, size, tile_hashes(self._read, size))
+        except (OSError, ValueError) as error:
+            raise CouldNotVerify(f"the tiles give no proof ({error}); run seawall verify") from error
+        return Request(old, tuple(proof), checkpoint)
 
 
 def parse_witness(text: str) -> tuple[str, NoteKey]:

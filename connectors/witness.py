@@ -9,6 +9,8 @@ the log's operator has no say::
 """
 
 import argparse
+import functools
+import http.client
 import sqlite3
 import threading
 import time
@@ -33,6 +35,7 @@ from seawall.schemas.evidence.witnessing import (
 )
 
 TIMEOUT_S = 10
+SHOWN_MAX = 200  # characters of an answer that is none
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS witnessed (origin TEXT PRIMARY KEY, size INT, root BLOB, checkpoint BLOB) WITHOUT ROWID"
 )
@@ -128,19 +131,47 @@ def request_cosignature(url: str, request: Request, witness: NoteKey) -> bytes:
     WitnessRefusal
         The witness refused; with ``size`` set, ask again with a proof from there.
     CouldNotVerify
-        The witness could not be reached: the checkpoint stands without it.
+        The witness could not be reached, or its answer could not be read: the checkpoint stands without it.
     """
-    target = f"{url.rstrip('/')}/add-checkpoint"
     try:
-        with urllib.request.urlopen(target, request.encode(), TIMEOUT_S) as answer:
-            lines = answer.read(REQUEST_BYTES_MAX)
-    except urllib.error.HTTPError as error:
-        text = error.read(4096).decode("utf-8", "replace").strip()
-        sized = error.headers.get("Content-Type") == "text/x.tlog.size" and text.isdecimal()
-        raise WitnessRefusal(error.code, text, int(text) if sized else None) from error
+        lines = _post(f"{url.rstrip('/')}/add-checkpoint", request.encode())
     except OSError as error:
         raise CouldNotVerify(f"the witness at {url} did not answer: {error}") from error
+    except (http.client.HTTPException, ValueError) as error:
+        text = f"the witness at {url} gave no answer that can be read ({repr(error)[:SHOWN_MAX]})"
+        raise CouldNotVerify(f"{text}; check the address under witnesses") from error
     return merge_cosignatures(request.checkpoint, lines, [witness])
+
+
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    """Return what asks, as `urllib.request.urlopen` does, but follows no redirect: whom to ask is configured."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _post(target: str, body: bytes) -> bytes:
+    """Return what answers; raise `WitnessRefusal` where the witness refuses, what the library does where none does."""
+    try:
+        with _opener().open(target, body, TIMEOUT_S) as answer:
+            found: bytes = answer.read(REQUEST_BYTES_MAX)
+            return found
+    except urllib.error.HTTPError as error:
+        with error:
+            text = error.read(4096).decode("utf-8", "replace").strip()
+        if 300 <= error.code < 400:
+            text = f"{target} redirects ({error.code}), which is not followed"
+            raise CouldNotVerify(f"{text}; name the address itself under witnesses") from error
+        sized = error.headers.get("Content-Type") == "text/x.tlog.size" and text.isdecimal()
+        raise WitnessRefusal(error.code, text, int(text) if sized else None) from error
 
 
 def main() -> None:

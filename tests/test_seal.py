@@ -1,8 +1,10 @@
 """Sealed runs: what the command line seals, proves and finds, on real runs in processes of their own."""
 
+import contextlib
 import json
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -16,8 +18,9 @@ from seawall.connectors.bus import open_bus
 from seawall.connectors.logs import log_folder
 from seawall.connectors.witness import Witness, serve
 from seawall.ops.audit import read_keys
+from seawall.schemas.evidence.keyset import decode_base64url
 from seawall.schemas.evidence.merkle import leaf_hash, tree_root
-from seawall.schemas.evidence.note import open_note
+from seawall.schemas.evidence.note import COSIGNATURE, note_key, open_note
 from seawall.schemas.evidence.tlog import parse_checkpoint
 from seawall_testing import crisis
 from seawall_testing.runs import CLI, contents, differences, seawall, wait_for
@@ -202,3 +205,27 @@ def test_a_witness_cosigns_what_extends_what_it_saw(copy: Path, tmp_path: Path) 
     told = seawall("audit", "check", tmp_path / "p", "--keys", copy / "logs.vkeys", "--witnesses", 1)
     assert told.returncode == 0, told.stderr
     assert "cosigned by witness.example/w1" in told.stdout
+
+
+def test_a_witness_whose_answer_is_none_holds_no_run_up(copy: Path, tmp_path: Path) -> None:
+    raw = decode_base64url(keys.new_key(tmp_path / "witness" / "w.pem").public_jwk()["x"])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(65_536)
+                        connection.sendall(b"SSH-2.0-OpenSSH_9\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        line = f"http://127.0.0.1:{server.getsockname()[1]} {note_key('w', raw, COSIGNATURE).vkey}"
+        text = (copy / "desk.toml").read_text().replace("[limits]", f'[keys]\nwitnesses = ["{line}"]\n[limits]')
+        (copy / "desk.toml").write_text(text)
+        shutil.rmtree(copy / "tiles")
+        done = seawall("run", copy / "desk.toml")
+        server.shutdown(socket.SHUT_RDWR)
+    assert done.returncode == 0, done.stderr
+    assert "stands without the witness w: " in done.stderr
+    assert seawall("verify", copy).returncode == 0

@@ -1,10 +1,14 @@
 """The witness: published requests are cosigned, and no two views of one log ever are, also when asked at once."""
 
+import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
+from seawall.connectors.cosigning import Cosigner
 from seawall.connectors.witness import Witness, request_cosignature, serve
 from seawall.schemas.dsse import public_jwk
 from seawall.schemas.errors import CouldNotVerify
@@ -172,3 +176,53 @@ def test_over_http_a_sealer_gets_its_cosignature_and_learns_the_size(witness):
         server.server_close()
     with pytest.raises(CouldNotVerify):
         request_cosignature(url, request(9, 10), witness.key)
+
+
+NO_ANSWERS = {
+    "another protocol": b"SSH-2.0-OpenSSH_9\r\n",
+    "cut chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100\r\nabc",
+    "a header without end": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+    "a refusal in cut chunks": b"HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+    "a redirect to what is no address": b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
+    "a redirect": b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+}
+WITNESS_KEY = note.note_key("w", WITNESS.private.public_key().public_bytes_raw(), note.COSIGNATURE)
+
+
+@contextmanager
+def answering(data: bytes) -> Iterator[str]:
+    """Yield the address of something that answers one request with these bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(data)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_an_answer_that_is_none_leaves_the_checkpoint_without_its_witness(name):
+    asked = checkpoint(8)
+    with answering(NO_ANSWERS[name]) as address:
+        assert Cosigner(lambda path: b"", (f"{address} {WITNESS_KEY.vkey}",)).cosigned(asked) == asked
+
+
+def test_a_redirect_is_not_followed_and_the_error_says_what_to_do():
+    with answering(NO_ANSWERS["a redirect"]) as address, pytest.raises(CouldNotVerify, match="name the address itself"):
+        request_cosignature(address, request(0, 8), WITNESS_KEY)
+
+
+def test_a_tile_that_is_gone_leaves_the_checkpoint_without_its_witness():
+    def gone(path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+    asked = checkpoint(8)
+    seen = b"HTTP/1.1 409 Conflict\r\nContent-Type: text/x.tlog.size\r\nContent-Length: 2\r\n\r\n3\n"
+    with answering(seen) as address:
+        assert Cosigner(gone, (f"{address} {WITNESS_KEY.vkey}",)).cosigned(asked) == asked
