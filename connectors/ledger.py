@@ -110,10 +110,11 @@ class SqliteLedger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
+            self._db.execute("COMMIT")  # fails too: without a write-ahead log a reader keeps it from the file
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # some failures, such as a full disk, have already rolled it back
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def mark(self, iss: str, target: str) -> Mark:
         """Return the mark; an empty one for a target never heard of."""

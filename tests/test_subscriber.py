@@ -360,6 +360,21 @@ def test_an_effect_that_fails_leaves_no_mark(tmp_path):
     assert len(again.done) == 1
 
 
+def test_a_commit_that_a_reader_blocks_leaves_no_mark_and_no_open_transaction(tmp_path):
+    connection = sqlite3.connect(tmp_path / "oms.db", isolation_level=None, timeout=0)
+    _, subscriber = desk(connection)
+    reader = sqlite3.connect(tmp_path / "oms.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM seawall_mark").fetchall()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        subscriber.receive(*issue("HALT_TRADING", 1), NOW_US)
+    reader.execute("COMMIT")
+    assert outcome_of(subscriber, issue("HALT_TRADING", 1)) is Outcome.APPLIED
+    assert subscriber.watch(NOW_US)
+    reader.close()
+    connection.close()
+
+
 def test_marks_survive_a_restart(tmp_path):
     for expected in (Outcome.APPLIED, Outcome.DUPLICATE):
         connection = sqlite3.connect(tmp_path / "oms.db", isolation_level=None)
