@@ -6,9 +6,9 @@ Decides, with `acceptance` (steps 1 to 8) and `ordering` (9), and then
 11. returns a receipt, from which the caller acknowledges after the commit.
 
 Whoever consumes a topic calls `Subscriber.receive` per record, commits his offset after it returned, and may deliver
-any record again: a duplicate is acknowledged again, expired or not, and has no effect. Restrictive commands fail towards being applied,
-permissive ones towards being refused or held. When heartbeats stop, or an issuer contradicts itself, the
-subscriber enters its own safe state; it leaves the first by itself, the second only by `clear`.
+any record again: a duplicate is acknowledged again, expired or not, and has no effect. Restrictive commands fail
+towards being applied, permissive ones towards being refused or held. When heartbeats stop, or an issuer contradicts
+itself, the subscriber enters its own safe state; it leaves the first by itself, the second only by `clear`.
 """
 
 import hashlib
@@ -49,7 +49,8 @@ class Subscriber(Generic[T]):
     policy
         Who we are and whom we obey.
     keys
-        The pinned key set; `rotate` moves it on.
+        The pinned key set, or the newest that follows from it; `rotate` moves it on. Resets of issuers that the
+        ledger has not taken yet are taken at once.
     ledger, effects
         Where marks are kept and what commands do; both in one database.
     heartbeat_grace_us
@@ -61,6 +62,7 @@ class Subscriber(Generic[T]):
     ) -> None:
         self.policy, self.keys = policy, keys
         self._ledger, self._effects, self._grace_us = ledger, effects, heartbeat_grace_us
+        self._reset(keys)
 
     def receive(self, value: bytes, headers: Iterable[tuple[str, bytes]], now_us: int) -> list[Receipt]:
         """Take one record; return its receipt first, then those of held commands that it released.
@@ -117,14 +119,23 @@ class Subscriber(Generic[T]):
         Keep the envelope where the next start finds it: a start pins the newest key set that it ever took.
         """
         following = rotate(self.keys, envelope)
-        before = self.keys.document.reset_seq
+        self._reset(following)
+        self.keys = following
+
+    def _reset(self, keys: KeySet) -> None:
+        """Forget the issuers that a key set resets; the ledger counts resets, so each is taken once.
+
+        A key set need not come by `rotate`: a start may find it, or a kill may have come before it was taken.
+        """
+        if not keys.document.reset_seq:
+            return
         with self._ledger.transaction():
-            for issuer, count in following.document.reset_seq.items():
-                if count > before.get(issuer, 0):
+            for issuer, count in keys.document.reset_seq.items():
+                if count > int(self._ledger.setting(f"reset {issuer}") or 0):
                     self._ledger.forget(issuer)
                     for kind in (State, Heartbeat):
                         self._ledger.set_setting(_heard(issuer, kind), "")
-        self.keys = following
+                    self._ledger.set_setting(f"reset {issuer}", str(count))
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

@@ -7,13 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from seawall.connectors.subscriber import sqlite_subscriber
-from seawall.ops.order_gateway import OrderGateway, obey
+from seawall.ops.order_gateway import OrderGateway, obey, read_keys
 from seawall_testing import signing
 from seawall_testing.signing import ISSUER, MAKER, NOW_US, POLICY, ROOTS, command, people, record
 
@@ -71,6 +72,21 @@ def test_silence_makes_everything_reduce_only(gateway):
 def test_a_forged_line_is_reported_and_not_obeyed(gateway, capsys):
     assert give(gateway, dumped(command(), ISSUER).replace("eq-eu", "eq-us")) == []
     assert "BAD_SIGNATURE" in capsys.readouterr().err
+
+
+def test_a_key_set_put_beside_the_first_resets_the_issuer_at_the_next_start(tmp_path: Path):
+    first = signing.encode(signing.keyset_document())
+    pin = signing.keys().sha256
+    second = signing.encode(signing.keyset_document(version=2, prev_sha256=pin, reset_seq={"risk/prod": 1}))
+    thief, halt = dumped(command("CANCEL_ORDERS", 9, epoch=900_000)), dumped(command())
+    for version, value, line, outcome in ((1, first, thief, "completed"), (1, first, halt, "rejected"),
+                                          (2, second, halt, "completed")):  # fmt: skip
+        (tmp_path / f"000{version}.json").write_bytes(signing.envelope(value, ROOTS))
+        connection = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
+        keys = read_keys(Namespace(keyset=tmp_path, pin=pin))
+        subscriber = sqlite_subscriber(connection, POLICY, keys, OrderGateway(connection))
+        assert [item["outcome"] for item in obey(subscriber, [line], "oms", at_event=True)] == [outcome]
+        connection.close()
 
 
 def test_killed_at_any_moment_each_command_takes_effect_exactly_once(tmp_path: Path):

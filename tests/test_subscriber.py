@@ -455,6 +455,16 @@ def test_a_compromise_is_healed_by_floor_and_reset():
     assert subscriber.receive(*issue("HALT_TRADING", 3, epoch=1), NOW_US)[0].reason is Refusal.STALE_EPOCH
 
 
+def test_a_reset_is_taken_once_though_the_key_set_came_by_a_start_and_not_by_rotation():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    _, subscriber = desk(connection)
+    assert outcome_of(subscriber, issue("CANCEL_ORDERS", 9, epoch=900_000)) is Outcome.APPLIED
+    keys = parse_keyset(encode(keyset_document(reset_seq={"risk/prod": 1})))
+    for expected in (Outcome.APPLIED, Outcome.DUPLICATE):
+        started = sqlite_subscriber(connection, POLICY, keys, Desk())
+        assert outcome_of(started, issue("HALT_TRADING", 1)) is expected
+
+
 def test_a_state_that_a_thief_counted_far_ahead_is_healed_by_the_next_epoch():
     effects, subscriber = desk()
     thief = target_state(NOW_US // 1000)
