@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
-from seawall.schemas.evidence.ordering import Mark, Outcome, Seen
+from seawall.schemas.evidence.ordering import SEEN_MAX, Mark, Outcome, Seen
 
 FORGET_EVERY = 64
-SEEN_MAX = 1024  # per issuer and target; what lies further back is refused as STALE_SEQ, never applied
 T_co = TypeVar("T_co", covariant=True)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seawall_mark (iss TEXT, target TEXT, epoch INT, seq INT, head_epoch INT, head_seq INT,

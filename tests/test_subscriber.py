@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.connectors.ledger import FORGET_EVERY, SEEN_MAX, SqliteLedger
+from seawall.connectors.ledger import FORGET_EVERY, SqliteLedger
 from seawall.connectors.subscriber import Subscriber, headers_of, sqlite_subscriber
 from seawall.schemas.evidence.acceptance import Refusal
 from seawall.schemas.evidence.documents import COMMAND, HEARTBEAT, STATE, Command
 from seawall.schemas.evidence.keyset import parse_keyset
-from seawall.schemas.evidence.ordering import TRADING_MODE, Outcome, Seen
+from seawall.schemas.evidence.ordering import SEEN_MAX, TRADING_MODE, Outcome, Seen
 from seawall_testing import signing
 from seawall_testing.effects import Desk
 from seawall_testing.signing import (
@@ -407,6 +407,19 @@ def test_the_ledger_is_bounded_and_what_lies_behind_it_is_refused():
     assert len(ledger.seen("risk/prod", TARGET, (0, 0))) == SEEN_MAX
     receipt = subscriber.receive(*issue("CANCEL_ORDERS", 1), NOW_US)[0]
     assert receipt.reason is Refusal.STALE_SEQ
+
+
+def test_beyond_a_gap_what_the_ledger_may_have_forgotten_is_refused_and_the_rest_is_a_duplicate():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    effects, subscriber = desk(connection)
+    assert outcome_of(subscriber, issue("HEDGE", 2)) is Outcome.APPLIED
+    assert outcome_of(subscriber, issue("HEDGE", 1 + FORGET_EVERY)) is Outcome.APPLIED
+    ledger = SqliteLedger(connection)
+    for seq in range(2 + FORGET_EVERY, SEEN_MAX + FORGET_EVERY + 1):  # as if it had gone on
+        ledger.note("risk/prod", TARGET, Seen(1, seq, f"id{seq}", f"id{seq - 1}", "CALL_MARGIN", Outcome.APPLIED))
+    assert subscriber.receive(*issue("HEDGE", 2), NOW_US)[0].reason is Refusal.STALE_SEQ
+    assert outcome_of(subscriber, issue("HEDGE", 1 + FORGET_EVERY)) is Outcome.DUPLICATE
+    assert len(effects.done) == 2
 
 
 def test_two_targets_and_two_issuers_do_not_touch_each_other():

@@ -7,6 +7,7 @@ the highest position seen.
 - a lower epoch: STALE_EPOCH. The same position with another id, or two successors of one command: EQUIVOCATION.
 - what restricts is applied at once, gap or not; when it arrives after a later command of its kind it is only noted, and
   so reordering never ends in a looser state than order would have;
+- what lies before all that a full ledger remembers is STALE_SEQ: it may have had its effect; a state restores it if not;
 - what loosens is applied only as the head's successor, held until then, and only noted when later commands are there.
 
 No document counts further ahead than ``jump_max`` (JUMP_TOO_FAR), or one that a thief signed would use all numbers up.
@@ -22,6 +23,7 @@ from seawall.schemas.evidence.acceptance import Refusal, Refused
 from seawall.schemas.evidence.documents import Command, Document, InForce, State, TargetState
 
 TRADING_MODE = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}  # one ladder: a higher rung holds all below it
+SEEN_MAX = 1024  # commands that a ledger remembers per issuer and target; the oldest are forgotten first
 COUNT_US_MIN = 1_000  # nothing is counted faster: the shortest slice lasts a millisecond
 
 
@@ -89,6 +91,10 @@ def place(command: Command, mark: Mark, seen: Sequence[Seen], epoch_floor: int, 
     healed = command.id == mark.head_id  # a state snapshot told of it before it came
     if _place(command) <= mark.head and not healed:
         raise Refused(Refusal.STALE_SEQ, f"seq {command.seq} lies before {mark.head_seq}", command)
+    beyond = [other for other in seen if _place(other) > mark.head]
+    if len(beyond) >= SEEN_MAX and _place(command) < _place(beyond[0]):
+        text = f"seq {command.seq} lies before {beyond[0].seq}, the oldest of {len(beyond)} remembered beyond a gap"
+        raise Refused(Refusal.STALE_SEQ, text, command)  # it may have come, had its effect and been forgotten
     if not (command.restrictive or healed or command.prev_id == mark.head_id):
         return Outcome.HELD
     later = [other for other in seen if other.outcome is Outcome.APPLIED and _place(other) > _place(command)]
