@@ -168,6 +168,18 @@ def test_what_waits_longer_than_it_is_valid_is_withheld_and_the_audit_says_so(tm
     ]
 
 
+@pytest.mark.parametrize(("again", "expected"), [(False, [1.0, 11.0]), (True, [1.0, 11.0, 21.0])])
+def test_another_try_lets_nothing_wait_for_longer_unless_it_is_asked_for_again(
+    tmp_path: Path, again: bool, expected: list[float]
+) -> None:
+    book = [rule("r", at_level("hard"), ("CALL_MARGIN", "account"), expires_s=15)]
+    blows = [equity(1, "-950", name) for name in ("h1", "h2", "a")]
+    blows += [equity(5, "900"), equity(11, "-900")] if again else []
+    ran = run(tmp_path, book, *blows, passing(60), response={**TERMS, "commands_max": 1, "per_s": 10})
+    assert [at for at, _, _ in given(ran)] == expected
+    assert len(ran.audits("withheld")) == 3 - len(expected)
+
+
 def test_a_rule_in_shadow_is_audited_and_moves_nothing(tmp_path: Path) -> None:
     book = [
         rule("try", at_level("soft"), ("HALT_TRADING", "account"), shadow=True),

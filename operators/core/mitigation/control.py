@@ -5,7 +5,7 @@
    only the safest stays: the stricter mode, the larger haircut, the lower limit, the larger reduction.
 3. Nothing that trades goes to a target that is halted, or is halted by the same slice.
 4. A budget of ``commands_max`` in any ``per_s``. What is beyond it waits, in this order, for as long as it would have
-   been valid. CANCEL_ORDERS and HALT_TRADING always pass and take nothing from it.
+   been valid, from when it was last asked for. CANCEL_ORDERS and HALT_TRADING always pass and take nothing from it.
 """
 
 from typing import Any
@@ -112,11 +112,11 @@ class Budget:
             self.waiting[slot] = (end_us, candidate)
         return True
 
-    def take(self, now_us: int) -> tuple[list[Candidate], list[Candidate]]:
-        """Return the candidates that may have another try and those that waited for too long; both stop waiting."""
+    def take(self, now_us: int) -> tuple[dict[str, tuple[int, Candidate]], list[Candidate]]:
+        """Return what may have another try, as in ``waiting``, and what waited for too long; both stop waiting."""
         waiting, self.waiting = self.waiting, {}
         return (
-            [candidate for end_us, candidate in waiting.values() if end_us > now_us],
+            {slot: (end_us, candidate) for slot, (end_us, candidate) in waiting.items() if end_us > now_us},
             [candidate for end_us, candidate in waiting.values() if end_us <= now_us],
         )
 

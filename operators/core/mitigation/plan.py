@@ -50,6 +50,7 @@ class MitigationState:
         self._limits: dict[str, dict[str, Any]] | None = None  # in force, made when a command asks
         self._decisions: list[Decision] = []
         self._releases: list[bytes] = []
+        self._ends: dict[str, int] = {}  # until when what has another try in this step may wait, by slot
 
     def step(self, enforced: Enforced) -> Planned:
         """Plan the commands of one frame."""
@@ -59,7 +60,7 @@ class MitigationState:
         for document in frame.limit_documents:
             self.policy.apply(document, frame.as_of_us)
             self._amended = True
-        self._decisions, self._releases, self._limits = [], [], None
+        self._decisions, self._releases, self._limits, self._ends = [], [], None, {}
         found = self.hearing.breaches(enforced) if enforced.breaches else []
         for news in frame.news:
             found += self._news(news, frame)
@@ -135,7 +136,9 @@ class MitigationState:
             found = found + self._changed(self.loop.advance(now_us), frame)
         if now_us >= self.budget.due_us:
             again, gone = self.budget.take(now_us)
-            found = again + found
+            asked = {self._slot(candidate) for candidate in found}
+            self._ends = {slot: end_us for slot, (end_us, _) in again.items() if slot not in asked}
+            found = [candidate for _, candidate in again.values()] + found
             for candidate in gone:
                 self._withhold(candidate, "it waited for the rate budget for longer than it is valid")
         return choose(found, self.hearing.triggers.rules, self._in_force(now_us)) if len(found) > 1 else found
@@ -147,6 +150,9 @@ class MitigationState:
         if self._limits is None:
             self._limits = {limit["id"]: limit for limit, _ in self.policy.in_force(now_us)[0]}
         return self._limits
+
+    def _slot(self, candidate: Candidate) -> str:
+        return slot_of(self.hearing.triggers.rules[candidate.rule]["commands"][candidate.at], candidate.target)
 
     def _command(self, candidate: Candidate, frame: Frame, at: int) -> Record | None:
         """Return the record of one command; None where it is not given."""
@@ -165,7 +171,7 @@ class MitigationState:
         if self.ladder.cools(rule, candidate.at, target, now_us):
             return None
         if not in_shadow and not self.budget.allows(command["kind"], now_us):
-            self._wait(slot, candidate, now_us + expires_us(rule), limits)
+            self._wait(slot, candidate, self._ends.get(slot, now_us + expires_us(rule)), limits)
             return None
         self.ladder.fire(rule, candidate.at, target, now_us)
         payload = payload_of(candidate, rule, frame, self.configuration, self.ladder.chain(target), computed)
