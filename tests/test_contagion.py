@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -146,6 +146,16 @@ def test_the_clearing_vector_is_the_one_that_pays_most(network: Network) -> None
     best = linprog(-np.ones(len(owed)), np.eye(len(owed)) - share.T, network.external_assets, bounds=bounds)
     assert clear(network).payments == pytest.approx(best.x, abs=1e-6)
     assert owed - calm(eisenberg_noe(network)).passed[0] == pytest.approx(best.x, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks(), st.lists(st.integers(0, 20).map(float), min_size=7, max_size=7))
+@example(from_table([[0, 0, 0], [9, 0, 0], [0, 9, 0]], external_assets=[1, 5, 0]), [6.0] + [0.0] * 6)
+@example(from_table([[0, 9], [9, 0]], external_assets=[1, 0]), [6.0] + [0.0] * 6)
+def test_a_shock_may_take_more_than_a_node_has_outside(network: Network, taken: list[float]) -> None:
+    shock = np.array(taken[: network.nodes])
+    (rest,) = spread(eisenberg_noe(network), Shocks.dense(shock[None]))
+    assert clear(network, shock).payments == pytest.approx(network.owed - rest.passed[0], abs=1e-6)
 
 
 @settings(max_examples=40, deadline=None)

@@ -3,7 +3,8 @@
 All pay in full at first. Who then cannot is in default; what the defaulters pay follows from a linear system; who then
 cannot either joins them. After at most as many rounds as there are nodes nobody joins, and what is paid is the
 *greatest* clearing vector. It takes few rounds also where claims go round almost without loss, which contagion by
-rounds would follow for long.
+rounds would follow for long. A shock may take more than a node has outside: what it lacks is taken from what it is paid
+first, and beyond that it pays nothing.
 """
 
 from typing import NamedTuple
@@ -62,14 +63,26 @@ def clear(network: Network, shock: F8 | None = None) -> Clearing:
 
 
 def _paid(inflow: sparse.csr_array, assets: F8, owed: F8, broken: NDArray[np.bool_]) -> F8:
-    """Return what is paid when exactly these are in default."""
+    """Return what is paid when exactly these are in default.
+
+    First only those pay that have something without the rest of the defaulters, then those as well that get something
+    from the ones that pay. What is paid so grows up to the solution, and no system is singular: of nodes in default
+    that owe only each other, one at least pays nothing.
+    """
     at = broken.nonzero()[0]
-    outer = np.where(broken, 0.0, owed)
-    known = assets[at] + (inflow @ outer)[at]
-    system = sparse.eye_array(len(at), format="csc") - sparse.csc_array(inflow[at][:, at])
-    paid = owed.copy()
-    paid[at] = np.clip(np.atleast_1d(spsolve(system, known)), 0.0, owed[at])
-    return paid
+    among, known = inflow[at][:, at], assets[at] + (inflow @ np.where(broken, 0.0, owed))[at]
+    found, pays = np.zeros(len(at)), known >= 0
+    while True:
+        some = pays.nonzero()[0]
+        if len(some):
+            system = sparse.eye_array(len(some), format="csc") - sparse.csc_array(among[some][:, some])
+            found[some] = np.clip(np.atleast_1d(spsolve(system, known[some])), 0.0, owed[at[some]])
+        more = (known + among @ found > 0) & ~pays
+        if not more.any():
+            paid = owed.copy()
+            paid[at] = found
+            return paid
+        pays |= more
 
 
 def _exact(worth: F8) -> F8:
