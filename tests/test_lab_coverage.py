@@ -69,6 +69,12 @@ def test_the_zones_of_other_samples_begin_where_they_are_known_to(known: Any) ->
         )
 
 
+@pytest.mark.parametrize("observations", [1, 5, 6, 250])
+def test_a_sample_without_a_hit_is_green_however_few_it_holds(observations: int) -> None:
+    assert traffic_light(observations, 0, 0.01).zone == traffic_light(observations, 0, 1e-6).zone == "green"
+    assert traffic_light(observations, observations, 0.01).zone == "red"
+
+
 def test_kupiec_and_the_traffic_light_may_disagree() -> None:
     assert kupiec(250, 6, 0.01).p_value > 0.05
     assert traffic_light(250, 6, 0.01).zone == "amber"

@@ -111,8 +111,8 @@ def traffic_light(observations: int, hits: int, p: float) -> Light:
 
 @lru_cache(maxsize=256)
 def zone_bounds(observations: int, p: float) -> tuple[int, int]:
-    """Return the fewest hits of the amber and of the red zone."""
-    total, amber, hits = 0.0, -1, 0
+    """Return the fewest hits of the amber and of the red zone, 1 or more: without a hit the light is green."""
+    total, amber, hits = _probability(observations, 0, p), -1, 1
     while hits < observations:
         total += _probability(observations, hits, p)
         if amber < 0 and total >= AMBER:
