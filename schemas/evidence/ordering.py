@@ -7,7 +7,7 @@ the highest position seen.
 - a lower epoch: STALE_EPOCH. The same position with another id, or two successors of one command: EQUIVOCATION.
 - what restricts is applied at once, gap or not; when it arrives after a later command of its kind it is only noted, and
   so reordering never ends in a looser state than order would have;
-- what lies before all that a full ledger remembers is STALE_SEQ: it may have had its effect; a state restores it if not;
+- what lies before all that a full ledger remembers is STALE_SEQ: it may have had its effect. A state restores the rest;
 - what loosens is applied only as the head's successor, held until then, and only noted when later commands are there.
 
 No document counts further ahead than ``jump_max`` (JUMP_TOO_FAR), or one that a thief signed would use all numbers up.
@@ -122,7 +122,8 @@ def check_entry(state: State, entry: TargetState, mark: Mark, epoch_floor: int, 
     """
     epoch_max = max(mark.epoch, epoch_floor) + jump_max
     seq_max = max(mark.seq, now_us // COUNT_US_MIN) + jump_max
-    for item in (entry, *entry.in_force):
+    items: list[TargetState | InForce] = [entry, *entry.in_force]
+    for item in items:
         if item.epoch > epoch_max or item.seq > seq_max:
             text = f"the entry of {entry.target} goes from {mark.position} to {(item.epoch, item.seq)}"
             raise Refused(Refusal.JUMP_TOO_FAR, text, state)

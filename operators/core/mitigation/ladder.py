@@ -2,8 +2,9 @@
 
 A target stands at ``active``, ``reducing`` or ``halted`` and no command of a playbook ever moves it back, nor loosens
 a limit or haircut that one set: release is a human's (DESIGN §5), a REINSTATE that people signed and that is journaled.
-It counts only where it follows the last command to its target, and gives back how the target may trade; what was set
-stays set. Within ``cooldown_s`` a rule says nothing to a target twice.
+It counts only where its ``seq`` is above that of the last command to its target, and gives back how the target may
+trade; what was set stays set. Subscribers ask for more: with them it waits until every command before it came. Within
+``cooldown_s`` a rule says nothing to a target twice.
 """
 
 from typing import Any
@@ -71,7 +72,7 @@ class Ladder:
         self._fired[f"{rule['id']} {at} {target}"] = now_us
 
     def release(self, target: str, seq: int, id: str) -> bool | None:
-        """Take a release by people; tell whether it follows what stands, None where nothing ever did."""
+        """Take a release by people; tell whether its ``seq`` is above what stands, None where nothing ever did."""
         state = self._targets.get(target)
         if state is None:
             return None
