@@ -5,18 +5,28 @@ whole; a tile's bytes follow from its place, so writing one again changes nothin
 when.
 """
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seawall.connectors.bus import Bus
-from seawall.schemas.errors import Divergence, UsageError
+from seawall.schemas.errors import Divergence, SeawallError, UsageError
 from seawall.schemas.evidence.keyset import decode_base64url
-from seawall.schemas.evidence.note import NoteKey, note_key, parse_note
+from seawall.schemas.evidence.note import NoteError, NoteKey, note_key, parse_note
 from seawall.schemas.evidence.tiles import File, parse_tile_path, tile_path
 from seawall.schemas.evidence.tlog import Checkpoint, parse_checkpoint
 
 TOPIC = "checkpoints"
 CHECKPOINT = "checkpoint"
+HINTS = {
+    errno.ENOSPC: "free disk space",
+    errno.EDQUOT: "free disk space, or have the quota raised",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "make it writable",
+    errno.EPERM: "make it writable",
+}
 
 
 class LogFolder:
@@ -26,6 +36,11 @@ class LogFolder:
     ----------
     path
         ``tiles/audit/<partition>`` of a run's folder.
+
+    Raises
+    ------
+    SeawallError
+        A file cannot be written: the disk is full, say. What was written before stands, and the next run goes on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,33 +63,48 @@ class LogFolder:
 
     def write(self, files: list[File]) -> None:
         """Write tiles; a full one makes its parts superfluous, which are removed."""
-        for path, data in files:
-            target = self.path / path
-            self._replace(target, data)
-            parts = target.with_name(target.name + ".p")
-            if parts.is_dir():
-                for part in parts.iterdir():
-                    part.unlink()
-                parts.rmdir()
+        with self._told():
+            for path, data in files:
+                target = self.path / path
+                _replace(target, data)
+                parts = target.with_name(target.name + ".p")
+                if parts.is_dir():
+                    for part in parts.iterdir():
+                        part.unlink()
+                    parts.rmdir()
 
     def publish(self, checkpoint: bytes) -> None:
         """Replace the latest checkpoint."""
-        self._replace(self.path / CHECKPOINT, checkpoint)
+        with self._told():
+            _replace(self.path / CHECKPOINT, checkpoint)
 
     def checkpoint(self) -> bytes | None:
         """Return the latest checkpoint as a signed note, None before the first."""
         target = self.path / CHECKPOINT
         return target.read_bytes() if target.exists() else None
 
-    @staticmethod
-    def _replace(target: Path, data: bytes) -> None:
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say where the system's error came from, and what to do about it."""
         try:
-            partial.write_bytes(data)
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
+            yield
+        except OSError as error:
+            hint = HINTS.get(error.errno or 0, "look at the disk and at what is in the way")
+            text = f"the log in {self.path} cannot be written ({error}); {hint}, and run again to continue"
+            raise SeawallError(text) from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
         partial.replace(target)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def log_folder(base: Path, partition: int) -> LogFolder:
@@ -99,11 +129,15 @@ def last_checkpoint(bus: Bus, partition: int) -> tuple[int, Checkpoint | None]:
 def is_standing(bus: Bus, base: Path, partition: int) -> bool:
     """Return whether audit and files of a log are there for what was sealed; where not, it is built from its start."""
     _, sealed = last_checkpoint(bus, partition)
-    published = log_folder(base, partition).checkpoint()
+    folder = log_folder(base, partition)
+    try:
+        published = folder.checkpoint()
+        size = None if published is None else parse_checkpoint(parse_note(published).text).size
+    except (OSError, NoteError):
+        return False
     if sealed is None:
-        return published is None
-    same = published is not None and parse_checkpoint(parse_note(published).text).size == sealed.size
-    return same and bus.end("audit", partition) >= sealed.size
+        return size is None
+    return size == sealed.size and bus.end("audit", partition) >= sealed.size
 
 
 def check_whole(bus: Bus, partition: int) -> None:

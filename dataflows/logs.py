@@ -1,14 +1,18 @@
 """The sealed logs as a Bytewax sink (`seawall.dataflows.publishing`)."""
 
+import logging
 from collections.abc import Callable
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from seawall.connectors.failures import noted
+from seawall.connectors.failures import failures, noted
 from seawall.dataflows.publishing import LogPublisher, open_log
 from seawall.operators.core.sealing import Sealed
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.dsse import Signer
+from seawall.schemas.errors import SeawallError
+
+log = logging.getLogger("seawall")
 
 
 class LogSink(FixedPartitionedSink[Sealed, None]):
@@ -60,5 +64,13 @@ class _LogPartition(StatefulSinkPartition[Sealed, None]):
         return
 
     def close(self) -> None:
-        """Ask the witnesses once more, and let the partition go."""
-        self._publisher.close()
+        """Ask the witnesses once more, and let the partition go.
+
+        What goes wrong is noted and told, because the engine aborts the process where this raises. What was sealed
+        stands before: all that can be missing is a cosignature.
+        """
+        try:
+            self._publisher.close()
+        except SeawallError as error:
+            failures.append(error)
+            log.warning("the file checkpoint stays as it was: %s", error)

@@ -81,11 +81,13 @@ class LogPublisher:
         self._folder.publish(self._cosigner.cosigned(self._latest))
 
     def close(self) -> None:
-        """Ask the witnesses once more, and let the partition go."""
-        if self._latest:
-            self._folder.publish(self._cosigner.cosigned(self._latest, last=True))
-        self._writer.close()
-        self._bus.close()
+        """Ask the witnesses once more, and let the partition go, whatever comes of it."""
+        try:
+            if self._latest:
+                self._folder.publish(self._cosigner.cosigned(self._latest, last=True))
+        finally:
+            self._writer.close()
+            self._bus.close()
 
     def _append(self, at: int, checkpoint: Checkpoint) -> bytes:
         end = self._writer.end(TOPIC, self._partition)

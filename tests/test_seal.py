@@ -137,6 +137,22 @@ def test_tiles_that_are_gone_are_named_and_written_again_by_the_next_run(copy: P
     assert differences(contents(copy), contents(sealed)) == []
 
 
+def test_a_log_that_cannot_be_written_stops_the_run_with_advice_and_the_next_one_goes_on(
+    copy: Path, sealed: Path
+) -> None:
+    shutil.rmtree(copy / "tiles")
+    way = copy / "tiles" / "audit" / "0" / "checkpoint" / "in the way"
+    way.mkdir(parents=True)
+    done = seawall("run", copy / "desk.toml")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert f"the log in {way.parents[1]} cannot be written" in done.stderr
+    assert "run again to continue" in done.stderr
+    shutil.rmtree(way.parent)
+    assert seawall("run", copy / "desk.toml").returncode == 0
+    assert seawall("verify", copy).returncode == 0
+    assert differences(contents(copy), contents(sealed)) == []
+
+
 def test_a_changed_tile_is_named_with_what_to_do_next(copy: Path) -> None:
     tile = copy / "tiles" / "audit" / "0" / "tile" / "0" / "000"
     tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
