@@ -1,21 +1,22 @@
 """Logs on disk: the tiles and the latest checkpoint of an audit partition, readable by anybody's tools.
 
 Below ``tiles/audit/<partition>/`` stands a C2SP tlog-tiles log: ``tile/…`` and ``checkpoint``. Files are replaced
-whole; a tile's bytes follow from its place, so writing one again changes nothing. `seawall.dataflows.logs` decides
-when.
+whole and are on the disk before anything is said of them; a tile's bytes follow from its place, so writing one again
+changes nothing. `seawall.dataflows.logs` decides when.
 """
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seawall.connectors.bus import Bus
 from seawall.schemas.errors import Divergence, SeawallError, UsageError
 from seawall.schemas.evidence.keyset import decode_base64url
+from seawall.schemas.evidence.merkle import HASH_SIZE
 from seawall.schemas.evidence.note import NoteError, NoteKey, note_key, parse_note
-from seawall.schemas.evidence.tiles import File, parse_tile_path, tile_path
+from seawall.schemas.evidence.tiles import ENTRIES, File, parse_tile_path, tile_path, tiles_of
 from seawall.schemas.evidence.tlog import Checkpoint, parse_checkpoint
 
 TOPIC = "checkpoints"
@@ -61,12 +62,14 @@ class LogFolder:
             whole = (self.path / tile_path(level, number)).read_bytes()
             return whole[: width * 32] if isinstance(level, int) else whole
 
-    def write(self, files: list[File]) -> None:
-        """Write tiles; a full one makes its parts superfluous, which are removed."""
+    def write(self, files: Sequence[File]) -> None:
+        """Write tiles so that they outlast a loss of power; the parts of a full one, superfluous now, are removed."""
+        if not files:
+            return
         with self._told():
-            for path, data in files:
-                target = self.path / path
-                _replace(target, data)
+            targets = [self.path / path for path, _ in files]
+            _replace([(target, data) for target, (_, data) in zip(targets, files, strict=True)])
+            for target in targets:
                 parts = target.with_name(target.name + ".p")
                 if parts.is_dir():
                     for part in parts.iterdir():
@@ -76,7 +79,23 @@ class LogFolder:
     def publish(self, checkpoint: bytes) -> None:
         """Replace the latest checkpoint."""
         with self._told():
-            _replace(self.path / CHECKPOINT, checkpoint)
+            _replace([(self.path / CHECKPOINT, checkpoint)])
+
+    def has_tiles(self, size: int) -> bool:
+        """Tell whether each tile of a log of ``size`` records is there, as long as it must be.
+
+        Two questions to the file system for 256 records.
+        """
+        return all(self._has(level, number, width) for level, number, width in tiles_of(size))
+
+    def _has(self, level: int | str, number: int, width: int) -> bool:
+        for path in dict.fromkeys((tile_path(level, number), tile_path(level, number, width))):
+            try:
+                length = (self.path / path).stat().st_size
+            except OSError:
+                continue
+            return length > width if level == ENTRIES else length >= width * HASH_SIZE
+        return False
 
     def checkpoint(self) -> bytes | None:
         """Return the latest checkpoint as a signed note, None before the first."""
@@ -94,17 +113,41 @@ class LogFolder:
             raise SeawallError(text) from error
 
 
-def _replace(target: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+def _replace(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write files, each whole or not at all, and have the disk keep them: contents first, names after."""
+    folders: set[Path] = set()
+    for target, data in files:
+        folders.update(_make_folder(target.parent))
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+    for folder in folders:
+        _sync_folder(folder)
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it; return those in which names have changed, or will."""
+    changed = [folder]
+    while not changed[-1].is_dir():
+        changed.append(changed[-1].parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    return changed
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        partial.write_bytes(data)
-        partial.replace(target)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
-        raise
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def log_folder(base: Path, partition: int) -> LogFolder:
@@ -127,7 +170,10 @@ def last_checkpoint(bus: Bus, partition: int) -> tuple[int, Checkpoint | None]:
 
 
 def is_standing(bus: Bus, base: Path, partition: int) -> bool:
-    """Return whether audit and files of a log are there for what was sealed; where not, it is built from its start."""
+    """Return whether audit and files of a log are there for what was sealed; where not, it is built from its start.
+
+    A tile may be gone although its checkpoint stands, as where a disk forgot what it had.
+    """
     _, sealed = last_checkpoint(bus, partition)
     folder = log_folder(base, partition)
     try:
@@ -137,7 +183,7 @@ def is_standing(bus: Bus, base: Path, partition: int) -> bool:
         return False
     if sealed is None:
         return size is None
-    return size == sealed.size and bus.end("audit", partition) >= sealed.size
+    return size == sealed.size and bus.end("audit", partition) >= sealed.size and folder.has_tiles(sealed.size)
 
 
 def check_whole(bus: Bus, partition: int) -> None:

@@ -35,6 +35,7 @@ from seawall.schemas.evidence.witnessing import (
 )
 
 TIMEOUT_S = 10
+BUSY_S = 5  # that another user of the database is waited for: the answer must come before who asks gives up
 SHOWN_MAX = 200  # characters of an answer that is none
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS witnessed (origin TEXT PRIMARY KEY, size INT, root BLOB, checkpoint BLOB) WITHOUT ROWID"
@@ -55,7 +56,7 @@ class Witness:
     """
 
     def __init__(self, database: Path, name: str, signer: Signer, logs: Mapping[str, Sequence[NoteKey]]) -> None:
-        self._db = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=TIMEOUT_S)
+        self._db = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute(_SCHEMA)
         self._lock = threading.Lock()
@@ -74,10 +75,11 @@ class Witness:
                 line = cosign(note.text, self.key, self._sign, time_s).line().encode()
                 row = checkpoint.origin, checkpoint.size, checkpoint.root, request.checkpoint
                 self._db.execute("INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?, ?)", row)
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a disk that is full ends it of itself, one that is busy does not
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
         return line
 
     def close(self) -> None:

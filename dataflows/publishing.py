@@ -2,7 +2,7 @@
 
 Decides the order in which a log grows:
 
-1. the tiles, each whole or not at all;
+1. the tiles, each whole or not at all, and on the disk;
 2. the checkpoints, appended to the topic ``checkpoints`` in one transaction: the compare-and-set. The partition has one
    writer, and a checkpoint that stands there already must have the same text, or everything stops;
 3. the file ``checkpoint``, replaced by the latest, with the cosignatures of those witnesses that answered.
@@ -66,12 +66,11 @@ class LogPublisher:
 
     def publish(self, items: Sequence[Sealed]) -> None:
         """Publish what some records gave, in the order of the module's text."""
-        for sealed in items:
-            self._folder.write(sealed.files)
+        files = [file for sealed in items for file in sealed.files]
         newest = next((sealed for sealed in reversed(items) if sealed.checkpoints), None)
+        self._folder.write([*files, *(newest.partial if newest is not None else ())])
         if newest is None:
             return
-        self._folder.write(newest.partial)
         latest = self._latest
         for sealed in items:
             for at, checkpoint in enumerate(sealed.checkpoints, sealed.number):

@@ -137,6 +137,17 @@ def test_tiles_that_are_gone_are_named_and_written_again_by_the_next_run(copy: P
     assert differences(contents(copy), contents(sealed)) == []
 
 
+def test_one_tile_that_is_gone_is_written_again_by_the_next_run(copy: Path, sealed: Path) -> None:
+    partition = next(partition for partition in PARTITIONS if len(audit(sealed, partition)) > 256)
+    tile = log_folder(copy, partition).path / "tile" / "entries" / "000"
+    tile.write_bytes(b"")  # as a disk may leave it whose power was cut
+    assert seawall("verify", copy).returncode == 1
+    assert seawall("run", copy / "desk.toml").returncode == 0
+    assert seawall("verify", copy).returncode == 0
+    assert tile.read_bytes() == (log_folder(sealed, partition).path / "tile" / "entries" / "000").read_bytes()
+    assert differences(contents(copy), contents(sealed)) == []
+
+
 def test_a_log_that_cannot_be_written_stops_the_run_with_advice_and_the_next_one_goes_on(
     copy: Path, sealed: Path
 ) -> None:

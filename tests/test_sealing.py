@@ -11,12 +11,13 @@ import pytest
 
 from seawall.connectors.cosigning import Cosigner
 from seawall.connectors.keys import SEALERS, new_key
-from seawall.connectors.logs import TOPIC, LogFolder, log_key
+from seawall.connectors.logs import CHECKPOINT, TOPIC, LogFolder, log_key
 from seawall.connectors.signers import open_signer
 from seawall.dataflows.publishing import LogPublisher
 from seawall.operators.core.sealing import GENESIS, Fault, SealState, check_partition
 from seawall.schemas.errors import Divergence, PartitionLocked
 from seawall.schemas.evidence.merkle import CompactRange, leaf_hash
+from seawall.schemas.evidence.tiles import LogEdge, tile_path, tiles_of
 from seawall.schemas.evidence.tlog import Checkpoint
 from seawall_testing.memory_bus import MemoryBus, MemoryWriter
 
@@ -220,3 +221,48 @@ def test_a_checkpoint_that_did_not_come_to_stand_is_neither_published_nor_shown_
     stands = [stored.value for stored in bus.read(TOPIC, 0, 0)]
     assert len(stands) >= 1 and folder.checkpoint() == stands[-1]
     assert set(asked) <= set(stands)
+
+
+def test_tiles_of_a_log_are_those_that_were_written_and_one_that_is_gone_or_short_is_missed(tmp_path: Path) -> None:
+    folder, edge = LogFolder(tmp_path), LogEdge()
+    for size in (0, 1, 255, 256, 257, 700):
+        folder.write(edge.extend([b"record"] * (size - edge.size)))
+        folder.write(list(edge.partial_tiles()))
+        assert folder.has_tiles(size)
+        assert not folder.has_tiles(size + 1)
+        expected = {tile_path(*tile) for tile in tiles_of(size)}
+        assert expected <= {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    for path in sorted(expected):
+        kept = (tmp_path / path).read_bytes()
+        (tmp_path / path).unlink()
+        assert not folder.has_tiles(700), path
+        (tmp_path / path).write_bytes(b"")
+        assert not folder.has_tiles(700), path
+        (tmp_path / path).write_bytes(kept)
+    assert folder.has_tiles(700)
+
+
+def test_tiles_and_their_names_are_on_the_disk_before_the_checkpoint_over_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_key(tmp_path / "key.pem", SEALERS)
+    signer, bus = open_signer("file:key.pem", tmp_path, SEALERS), MemoryBus()
+    folder = LogFolder(tmp_path / "logs" / "0")
+    before: list[Path] = []  # what was synced when the checkpoint was made durable
+    synced: list[Path] = []
+
+    class Watched(MemoryWriter):
+        def flush(self) -> None:
+            before.extend(synced)
+            super().flush()
+
+    key = log_key(ORIGIN, signer.public_jwk())
+    publisher = LogPublisher(bus, Watched(bus), 0, folder, signer, key, Cosigner(folder.read, ()))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    publisher.publish([SealState(ORIGIN, 0).step(log(random.Random(3), 600))])
+    files = [path for path in folder.path.rglob("*") if path.is_file() and path.name != CHECKPOINT]
+    assert files
+    for path in files:
+        assert any(one.name.startswith(f".{path.name}.") and one.parent == path.parent for one in before), path
+        above = [parent for parent in path.parents if tmp_path in parent.parents or parent == tmp_path]
+        assert set(above) <= set(before), path

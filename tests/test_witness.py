@@ -1,10 +1,11 @@
 """The witness: published requests are cosigned, and no two views of one log ever are, also when asked at once."""
 
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -151,6 +152,20 @@ def test_published_requests_are_cosigned_and_their_race_is_not(tmp_path):
         witness.add_checkpoint(second, 8)
     assert (caught.value.status, caught.value.size) == (409, 5)
     witness.close()
+
+
+def test_a_commit_that_fails_is_no_cosignature_and_the_next_request_is_answered(witness, tmp_path, monkeypatch):
+    monkeypatch.setattr("seawall.connectors.witness.BUSY_S", 0.1)
+    impatient = Witness(tmp_path / "witness.db", "witness.example/w1", Signer(WITNESS), {ORIGIN: [LOG_KEY]})
+    with closing(sqlite3.connect(tmp_path / "witness.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM witnessed").fetchall()  # who reads keeps a rollback journal's writer from its end
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            impatient.add_checkpoint(request(0, 5).encode(), 1)
+        reader.execute("ROLLBACK")
+    assert ask(witness, request(0, 5)) == 200  # nothing was kept of what failed, nor is its lock
+    assert ask(impatient, request(5, 9)) == 200
+    impatient.close()
 
 
 def test_over_http_a_sealer_gets_its_cosignature_and_learns_the_size(witness):

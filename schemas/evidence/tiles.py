@@ -56,6 +56,24 @@ def parse_tile_path(path: str) -> tuple[int | str, int, int]:
     return level, number, width
 
 
+def tiles_of(size: int) -> Iterator[tuple[int | str, int, int]]:
+    """Yield level, number and width of each tile that a log of ``size`` records has, `ENTRIES` beside level 0.
+
+    Examples
+    --------
+    >>> list(tiles_of(258))
+    [('entries', 0, 256), (0, 0, 256), ('entries', 1, 2), (0, 1, 2), (1, 0, 1)]
+    """
+    level, hashes = 0, size
+    while hashes:
+        for number in range(-(-hashes // TILE_WIDTH)):
+            width = min(TILE_WIDTH, hashes - number * TILE_WIDTH)
+            if level == 0:
+                yield ENTRIES, number, width
+            yield level, number, width
+        level, hashes = level + 1, hashes // TILE_WIDTH
+
+
 def encode_bundle(entries: Iterable[bytes]) -> bytes:
     """Return an entry bundle: each record after its length in two bytes."""
     return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
