@@ -184,8 +184,8 @@ def book(actions: list[Any]) -> tuple[list[Json], Reference]:
             reference.move(*exact(old), -1)
         if more[0]["fill_id"] == body["fill_id"] and more[0].get("action") != "bust":
             reference.move(*exact(more[0]))
-            if more[0] is not body:
-                known.append({**more[0], "fill_id": more[0]["ref_fill_id"]})
+            if more[0] is not body:  # later ones name the correction, or what it corrected
+                known.append({**more[0], "fill_id": more[0]["fill_id" if at % 2 else "ref_fill_id"]})
     return records, reference
 
 
@@ -280,6 +280,55 @@ def test_an_expired_future_becomes_cash_at_its_settlement_mark_and_not_before(tm
     )
 
 
+FUTURE = {"kind": "future", "quantity_increment": "1", "maintenance_margin_rate": "0.1"}
+HOUR = 3600 * SECOND
+
+
+def held(folder: Path, *records: Any, expiry_us: int, **options: Any) -> Ran:
+    """Run an account that bought 2 of a future at 90."""
+    future, bought = instrument("F", expiry_us=expiry_us, **FUTURE), fill(T0 + 2, "f", instrument="F", quantity="2")
+    return run_core(folder, future, account("a"), mark(T0 + 1, "100", "F"), {**bought, "price": "90"}, *records)
+
+
+def test_a_settlement_mark_of_another_day_settles_no_expiry_and_one_that_is_a_moment_early_does(tmp_path: Path) -> None:
+    expiry_us = T0 + 24 * HOUR
+    daily, later = mark(T0 + HOUR, "97", "F", kind="settlement"), mark(expiry_us + SECOND, "110", "F")
+    unsettled = held(tmp_path / "unsettled", daily, later, expiry_us=expiry_us)
+    assert unsettled.audits("settled") == []
+    assert unsettled.measures("account:a")["unrealised_pnl"] == 40.0
+    assert "unsettled_expiry" in [alert["kind"] for alert in unsettled.topic("alerts")]
+    for name, at_us in (("early", expiry_us - HOUR // 2), ("on time", expiry_us), ("late", expiry_us + 2 * SECOND)):
+        final = mark(at_us, "105", "F", kind="settlement")
+        last = mark(expiry_us + 4 * SECOND, "500", "F")
+        records = sorted([daily, final, later, last], key=lambda record: int(record["event_time_us"]))
+        ran = held(tmp_path / name, *records, expiry_us=expiry_us)
+        assert ran.audits("settled") == [{"instrument": "F", "price": 105.0}]
+        found = ran.measures("account:a")
+        assert (found["equity"], found["unrealised_pnl"], found["gross_notional"]) == (30.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("action", ["new", "bust", "correct"])
+def test_what_is_traded_or_undone_after_the_settlement_is_settled_as_well(tmp_path: Path, action: str) -> None:
+    expiry_us = T0 + SECOND
+    late = fill(T0 + 3 * SECOND, "g", instrument="F", quantity="5", price="95", action=action)
+    late |= {} if action == "new" else {"ref_fill_id": "f"}
+    late |= {"quantity": "2", "price": "90"} if action == "bust" else {}
+    final = mark(T0 + 2 * SECOND, "105", "F", kind="settlement")
+    ran = held(tmp_path, final, late, mark(T0 + 5 * SECOND, "500", "F"), expiry_us=expiry_us)
+    last = ran.measures("account:a")
+    wanted = {"new": 2 * 15.0 + 5 * 10.0, "bust": 0.0, "correct": 5 * 10.0}[action]
+    assert (last["equity"], last["unrealised_pnl"], last["gross_notional"]) == (wanted, 0.0, 0.0)
+    assert ran.topic("rejects") == ran.topic("alerts") == []
+
+
+def test_an_instrument_that_no_longer_expires_is_not_settled(tmp_path: Path) -> None:
+    again = {**instrument("F", **FUTURE), "event_time_us": T0 + SECOND // 2}
+    final = mark(T0 + 2 * SECOND, "105", "F", kind="settlement")
+    ran = held(tmp_path, again, final, expiry_us=T0 + SECOND)
+    assert ran.audits("settled") == []
+    assert ran.measures("account:a")["unrealised_pnl"] == 20.0
+
+
 # --- ids --------------------------------------------------------------------------------------------------------------
 
 
@@ -337,6 +386,26 @@ def test_a_busted_fill_cannot_be_busted_again(tmp_path: Path) -> None:
     assert [reject["reason"] for reject in ran.topic("rejects")] == ["FILL_MUST_BE_KNOWN"]
     assert ran.audits("bust") == [{"id": "b1", "ref": "f"}]
     assert ran.measures("account:a")["gross_notional"] == 0.0
+
+
+@pytest.mark.parametrize("action", ["bust", "correct"])
+def test_a_bust_is_no_fill_that_can_be_undone(tmp_path: Path, action: str) -> None:
+    busts = [fill(T0 + SECOND, "b", action="bust", ref_fill_id="f")]
+    busts += [fill(T0 + 2 * SECOND, "c", action=action, ref_fill_id="b")]
+    ran = desk(tmp_path, fill(T0 + 2, "f"), *busts)
+    assert [reject["reason"] for reject in ran.topic("rejects")] == ["FILL_MUST_BE_KNOWN"]
+    assert ran.measures("account:a")["gross_notional"] == 0.0
+
+
+@pytest.mark.parametrize("names", [("f", "c"), ("c", "f"), ("c", "c"), ("f", "f")])
+def test_a_corrected_fill_is_undone_once_whichever_of_its_ids_is_named(tmp_path: Path, names: tuple[str, str]) -> None:
+    corrected = fill(T0 + SECOND, "c", quantity="2", action="correct", ref_fill_id="f")
+    bust = {"quantity": "2", "action": "bust"}
+    busts = [fill(T0 + at * SECOND, f"b{at}", ref_fill_id=name, **bust) for at, name in enumerate(names, 2)]
+    ran = desk(tmp_path, fill(T0 + 2, "f", quantity="1"), corrected, *busts)
+    assert [reject["reason"] for reject in ran.topic("rejects")] == ["FILL_MUST_BE_KNOWN"]
+    assert ran.audits("bust") == [{"id": "b2", "ref": names[0]}]
+    assert (ran.measures("account:a")["gross_notional"], ran.measures("account:a")["equity"]) == (0.0, 0.0)
 
 
 def test_a_bust_that_does_not_repeat_its_fill_is_rejected(tmp_path: Path) -> None:
@@ -680,7 +749,29 @@ def test_a_venues_report_that_agrees_is_silent_and_one_that_differs_is_alerted_a
         balance(T0 + 3 * SECOND, "5.01"),
     )
     assert [(a["kind"], a["scope"]) for a in ran.topic("alerts")] == [("report_mismatch", "account:a")] * 2
+    assert [alert["text"] for alert in ran.topic("alerts")] == [
+        "the venue reports a position of 1.01 in ETH-PERP for a, our book has 1",
+        "the venue reports a balance of 5.01 in USD for a, our book has 5.0",
+    ]
     assert ran.measures("account:a")["equity"] == 5.0
+
+
+@pytest.mark.parametrize("kind", ["opening", "deposit"])
+def test_what_comes_in_an_asset_without_a_price_is_no_profit_when_it_has_one(tmp_path: Path, kind: str) -> None:
+    coin = instrument("BTC-USD", kind="spot", base="BTC")
+    came = balance(T0 + 2, "3", asset="BTC", kind="opening")
+    came = came if kind == "opening" else transfer(T0 + 2, "t", amount="3", asset="BTC")
+    ran = run_core(
+        tmp_path,
+        coin,
+        account("a"),
+        came,
+        mark(T0 + SECOND, "100", "BTC-USD"),
+        mark(T0 + 2 * SECOND, "110", "BTC-USD"),
+    )
+    at = [ran.measures("counterparty:a", T0 + SECOND * at + 100 * MS)["pnl"] for at in (0, 1, 2)]
+    assert at == [0.0, 0.0, -30.0]  # a client's profit, from our side
+    assert ran.measures("account:a")["equity"] == 330.0
 
 
 @pytest.mark.parametrize("kind", ["account", "counterparty", "instrument"])

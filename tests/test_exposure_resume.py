@@ -105,7 +105,8 @@ def test_the_run_uses_every_part_whose_state_is_saved(ran: Ran) -> None:
     assert ran.measures("underlying:BTC")["vega"] != 0.0
     assert ran.measures("strategy:s1")["gross_notional"] > 0.0
     assert ran.measures("issuer:a")["collateral_held"] > 0.0
-    assert ran.audits("settled") == [{"instrument": "S", "price": 50500.0}] * SHARDS
+    settled = ran.audits("settled")  # in each shard once, and again where it was traded afterwards
+    assert len(settled) > SHARDS and settled == [{"instrument": "S", "price": 50500.0}] * len(settled)
 
 
 @pytest.mark.parametrize("name", [*(f"exposure-{shard}" for shard in range(SHARDS)), "firm"])

@@ -13,6 +13,7 @@ from seawall.operators.core.foresight.calibration import Logistic, probability
 from seawall.operators.core.foresight.foresight import ForesightState
 from seawall.operators.core.foresight.horizon import PRIOR, YEAR_S
 from seawall.operators.core.foresight.linear import solve
+from seawall.operators.core.foresight.margins import MarginForecasts
 from seawall.operators.core.foresight.models import MODELS, SAMPLE_MAX, Models, sampled
 from seawall.operators.core.foresight.passage import deviation, first_passage, paired
 from seawall.operators.core.foresight.quantiles import LEVELS
@@ -332,6 +333,16 @@ def test_forecasts_go_on_from_a_snapshot_with_the_same_bytes(ran: Ran) -> None:
         again += [record.value for record in state.step(ran.conduct_frames[at]).records.get("forecasts", [])]
         assert frame.seq == ran.conduct_frames[at].seq
     assert again == [record.value for record in ran.records("forecasts") if record.key == "0"]
+
+
+def test_a_limit_on_how_fast_margins_rise_is_no_level_of_their_forecast() -> None:
+    margins = MarginForecasts()
+    speed = {"id": "fast", "scope": "account:*", "measure": "margin_ratio", "direction": "above"}
+    speed |= {"soft": 0.2, "hard": 0.3}
+    margins.configure([{**speed, "window_s": 60}])
+    assert margins.bounds == {"hard": 1.0}
+    margins.configure([{**speed, "window_s": 60}, speed])
+    assert margins.bounds == {"soft": 0.2, "hard": 0.3}
 
 
 def test_nothing_is_forecast_unless_the_configuration_says_so(tmp_path: Path) -> None:

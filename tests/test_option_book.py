@@ -147,6 +147,14 @@ def test_an_option_without_a_volatility_counts_with_a_delta_of_one_and_is_named(
     assert ("unvalued_option", "instrument:C") in [(alert["kind"], alert["scope"]) for alert in ran.topic("alerts")]
 
 
+def test_a_mark_of_lower_standing_leaves_the_volatility_that_was_quoted(tmp_path: Path) -> None:
+    quoted = [*MARKS, mark(T0 + 2, "0.05", "C", implied_volatility="0.6")]
+    plain = run(tmp_path / "plain", option(), *quoted, bought())
+    traded = run(tmp_path / "traded", option(), *quoted, mark(T0 + 2, "0.07", "C", kind="last"), bought())
+    for measure in ("delta", "gamma", "vega"):
+        assert traded.measures("underlying:BTC")[measure] == plain.measures("underlying:BTC")[measure]
+
+
 # --- funding ----------------------------------------------------------------------------------------------------------
 
 PERPETUAL = instrument("P", base="BTC")
@@ -168,6 +176,15 @@ def test_funding_accrues_in_proportion_to_time_at_the_latest_rate(tmp_path: Path
     assert ran.measures("account:a")["unrealised_pnl"] == pytest.approx(-1.0)  # one interval and no more
 
 
+def test_a_rate_that_arrives_late_does_not_take_the_place_of_a_later_one(tmp_path: Path) -> None:
+    late = [funding(T0 + SECOND), funding(T0 + 3 * SECOND, rate="0.002"), funding(T0 + 2 * SECOND, rate="0.5")]
+    ran = funded(tmp_path / "rate", *late)
+    assert ran.measures("account:a")["unrealised_pnl"] == pytest.approx(-2.0)
+    paid = funding(T0 + 2 * SECOND, rate="0.003", kind="settled")  # what it brings is owed all the same
+    ran = funded(tmp_path / "payment", *late[:2], paid)
+    assert ran.measures("account:a")["unrealised_pnl"] == pytest.approx(-2.0 - 3.0)
+
+
 def test_a_funding_payment_that_arrives_takes_the_place_of_what_was_accrued(tmp_path: Path) -> None:
     settled = funding(T0 + 8 * SECOND, kind="settled")
     paid = transfer(T0 + 9 * SECOND, "p", amount="-1", purpose="funding")
@@ -176,6 +193,20 @@ def test_a_funding_payment_that_arrives_takes_the_place_of_what_was_accrued(tmp_
     before, after = ran.measures("account:a", T0 + 9 * SECOND), ran.measures("account:a")
     assert before["equity"] == pytest.approx(-1.0, rel=0.2)
     assert (after["equity"], after["unrealised_pnl"]) == (-1.0, 0.0)
+
+
+def test_a_payment_in_one_asset_leaves_what_accrues_in_others(tmp_path: Path) -> None:
+    coin = [instrument("BTC-USD", kind="spot", base="BTC"), mark(T0 + 1, "100", "BTC-USD")]
+    inverse = instrument("Q", base="BTC", settlement="BTC", inverse=True, quantity_increment="1", contract_size="100")
+    other = [mark(T0 + 1, "100", "Q"), fill(T0 + 2, "q", instrument="Q", quantity="10", price="100")]
+    paid = transfer(T0 + 5 * SECOND, "p", amount="-0.5", purpose="funding")
+    both = [funding(T0 + SECOND), funding(T0 + SECOND, instrument="Q")]
+    ran = funded(tmp_path, inverse, *coin, *other, *both, paid)
+    # The second perpetual goes on to a whole interval (1,000 at 0.001); the first begins anew at its payment.
+    assert ran.measures("account:a")["unrealised_pnl"] == pytest.approx(-1.0 - 1.0)
+    then = mark(T0 + 7 * SECOND - 50 * MS, "100", "P")
+    found = funded(tmp_path / "at 7 s", inverse, *coin, *other, *both, paid, then)
+    assert found.measures("account:a", T0 + 7 * SECOND)["unrealised_pnl"] == pytest.approx(-2 / 8 - 6 / 8, rel=0.02)
 
 
 # --- opening positions and reports ------------------------------------------------------------------------------------

@@ -184,3 +184,24 @@ def test_scopes_that_no_limit_names_are_neither_computed_nor_written(tmp_path: P
     found = ran(tmp_path, fill(T0 + 6, "f", "h", instrument="Q", strategy="carry"), limits=[])
     assert not [kind for frame in found.frames for kind in frame.tables if kind in KINDS]
     assert not [value for value in found.topic("exposures") if "instruments" in value or "strategies" in value]
+
+
+def test_a_share_that_moves_by_a_hundredth_and_more_is_told_whatever_changes_are_worth_telling(tmp_path: Path) -> None:
+    both = [fill(T0 + 2, f"f-{name}", "a", instrument=name, quantity="1", price="100") for name in ("P", "S")]
+    more = fill(T0 + 2 * SECOND, "g", "a", instrument="P", quantity="0.06", price="100")
+    other = [instrument("S", base="ETH", quantity_increment="0.01"), mark(T0 + 1, "100", "S")]
+    limits = [{"id": "share", "scope": "underlying:*", "measure": "concentration", "hard": 2}]
+    ran = run_core(
+        tmp_path,
+        instrument("P", base="BTC", quantity_increment="0.01"),
+        account("a"),
+        other,
+        mark(T0 + 1, "100", "P"),
+        *both,
+        more,
+        limits=limits,
+        exposure_change_min=0.02,
+    )
+    rows = [row for record in ran.topic("exposures") for row in record.get("underlyings", ())]
+    shares = [round(row["concentration"], 4) for row in rows if row["underlying"] == "ETH"]
+    assert shares == [0.5, 0.4854]

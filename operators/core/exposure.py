@@ -39,7 +39,7 @@ from seawall.schemas.errors import invariant
 from seawall.schemas.slices import Fills, Slice
 from seawall.schemas.versions import check_decides
 
-SCHEMA = "exposure/7"
+SCHEMA = "exposure/8"
 MINUTE_US = 60_000_000
 
 
@@ -234,7 +234,7 @@ class ExposureState:
             list(directory.instruments),
             list(directory.underlyings),
             self._markets.depths(as_of_us),
-            ledger.contributed.copy(),
+            ledger.contributions.worth.copy(),
             np.append(ledger.robust()[0], np.zeros(balances)),
             Owned(
                 arrays["netting_set"],

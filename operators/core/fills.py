@@ -3,15 +3,14 @@
 What fills do stands in ``trades``. A transfer whose id is remembered changes nothing, like a fill.
 """
 
+from decimal import Decimal
 from typing import Any
-
-import numpy as np
 
 from seawall.operators.core.credit.obligations import HOUSE
 from seawall.operators.core.credit.orders import ORDERS_MAX
 from seawall.operators.core.directory import shard_of
+from seawall.operators.core.expiry import expect, expire, note_expiry
 from seawall.operators.core.ledger import Ledger
-from seawall.operators.core.options import payoff
 from seawall.operators.core.trades import Out, apply_fills, asset_of, repeated, unit_value
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import parse_quantity, parse_scale
@@ -34,6 +33,8 @@ def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
             ledger.sheet.take(piece.marks)
         if ledger.unentered:
             _enter(ledger)
+        if ledger.contributions and ledger.contributions.price():
+            ledger.touch_values()
         ledger.touch_marks(piece.marks.instrument)
     if piece.events:
         _apply_events(ledger, piece.events, out)
@@ -41,8 +42,9 @@ def apply_slice(ledger: Ledger, piece: Slice, out: Out) -> None:
         _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
     if piece.fills is not None:
         apply_fills(ledger, piece.fills, out)
+        expect(ledger, piece.fills.instrument)
     if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
-        _expire(ledger, piece.as_of_us, out)
+        expire(ledger, piece.as_of_us, out)
     if piece.seq % COMPACT_EVERY == 0:
         ledger.positions.compact()
         ledger.strategies.positions.compact()
@@ -53,8 +55,8 @@ def _apply_reference(ledger: Ledger, records: list[Any], out: Out) -> None:
         if not ledger.directory.apply(record):
             continue
         ledger.touch()
-        if isinstance(record, ev.Instrument) and record.expiry_us:
-            ledger.expiring[ledger.directory.instruments[record.instrument]] = record.expiry_us
+        if isinstance(record, ev.Instrument):
+            note_expiry(ledger, record)
         if getattr(record, "status", "active") == "closed":
             _report_closed(ledger, record, out)
     ledger.grow()
@@ -150,10 +152,10 @@ def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, l
     held, reported = ledger.balances.amount(key), float(event.amount)
     if kind == "opening":
         ledger.balances.add(key, reported - held)
-        ledger.contributed[local] += (reported - held) * _price(ledger, key & 0xFFFFF)
+        ledger.contributions.add(local, key & 0xFFFFF, reported - held)
         ledger.touch_accounts(local)
     elif abs(held - reported) > 1e-9 * max(abs(held), abs(reported), 1.0):
-        _report_difference(out, "balance", event.account, event.asset, held, reported)
+        _report_difference(out, event, f"a balance of {reported} in {event.asset}", held)
 
 
 def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int, out: Out) -> None:
@@ -164,11 +166,11 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     try:
         reported = parse_quantity(event.quantity, parse_scale(record.quantity_increment))
     except Rejected:  # the sequencer lets a venue say what no position of ours can be
-        _report_difference(out, "position", event.account, event.instrument, held, float(event.quantity))
+        _report_position(out, event, record, held)
         return
     if event.kind != "opening":
         if held != reported:
-            _report_difference(out, "position", event.account, event.instrument, held, reported)
+            _report_position(out, event, record, held)
         return
     price = float(event.entry_price) if event.entry_price else ledger.marks.price_of(mark)
     known = price == price  # noqa: PLR0124 (no NaN)
@@ -178,6 +180,7 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
         ledger.unentered[local, number] = reported
     ledger.count_one(local, mark, (reported != 0) - (held != 0))
     ledger.touch_accounts(local)
+    expect(ledger, (number,))
 
 
 def _enter(ledger: Ledger) -> None:
@@ -191,42 +194,19 @@ def _enter(ledger: Ledger) -> None:
             ledger.touch_values()
 
 
-def _report_difference(out: Out, what: str, account: str, item: str, ours: float, theirs: float) -> None:
-    text = f"the venue reports a {what} of {theirs} in {item} for {account}, our book has {ours}"
-    out.alert("report_mismatch", f"account:{account}", 2, text)
+def _report_position(out: Out, event: ev.PositionReport, record: ev.Instrument, held: int) -> None:
+    theirs, ours = Decimal(event.quantity), Decimal(record.quantity_increment) * held
+    _report_difference(out, event, f"a position of {_plain(theirs)} in {event.instrument}", _plain(ours))
 
 
-def _expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
-    """Turn positions in expired instruments into cash at their settlement mark, once it is known."""
-    for number, expiry_us in list(ledger.expiring.items()):
-        price = _settlement(ledger, number) if expiry_us <= as_of_us else None
-        if price is None:
-            continue
-        del ledger.expiring[number]
-        rows = ledger.positions.rows
-        record = ledger.directory.instrument_records[number]
-        value = unit_value(ledger, number, payoff(record, price) if record.kind == "option" else price)
-        settlement = int(ledger.directory.arrays["settlement"][number])
-        for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
-            local = int(rows["account"][slot])
-            realised = ledger.positions.fill(slot, -int(rows["units"][slot]), value)
-            ledger.balances.add(local << 20 | settlement, realised)
-            ledger.count_one(local, int(rows["mark"][slot]), -1)
-            ledger.touch_accounts(local)
-        ledger.strategies.settle(number, value, settlement)
-        name = ledger.directory.instrument_records[number].instrument
-        out.decide("settled", {"instrument": name, "price": price})
+def _report_difference(out: Out, event: ev.PositionReport | ev.BalanceReport, theirs: str, ours: Any) -> None:
+    text = f"the venue reports {theirs} for {event.account}, our book has {ours}"
+    out.alert("report_mismatch", f"account:{event.account}", 2, text)
 
 
-def _settlement(ledger: Ledger, number: int) -> float | None:
-    """Return the settlement mark of an instrument; an option has that of its underlying's, under either's name."""
-    price = ledger.marks.settlements.get(number)
-    record = ledger.directory.instrument_records[number]
-    if price is None and record.forward:
-        forward = ledger.directory.instruments.get(record.forward, -1)
-        if forward >= 0 and ledger.directory.instrument_records[forward].expiry_us == record.expiry_us:
-            price = ledger.marks.settlements.get(forward)
-    return price
+def _plain(number: Decimal) -> str:
+    """Return a number without an exponent or zeros at its end."""
+    return f"{number.normalize():f}" if number else "0"
 
 
 # --- transfers ------------------------------------------------------------------------------------------------------
@@ -251,11 +231,6 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: O
         if purpose == "funding":
             ledger.funding.arrived(local, number, as_of_us)
         if purpose not in EARNED:
-            ledger.contributed[local] += amount * _price(ledger, number)
+            ledger.contributions.add(local, number, amount)
         ledger.active[local] = True
         ledger.touch_accounts(local)
-
-
-def _price(ledger: Ledger, asset: int) -> float:
-    ledger.marks.price()
-    return float(ledger.marks.asset_worth[asset])

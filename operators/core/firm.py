@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from seawall.operators.core.frames import Causes, Frame, Markets, News, Table
-from seawall.operators.core.rows import Numbering
+from seawall.operators.core.rows import Numbering, floor_of
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
 from seawall.schemas.measures import ASKED_SCOPES, WIDE_SCOPES
@@ -132,7 +132,8 @@ class FirmState:
                 measures, scopes = min(len(last), len(values)), min(last.shape[1], values.shape[1])
                 grown[:measures, :scopes] = last[:measures, :scopes]
             self._last[kind] = last = grown
-        change_max = change_min * np.maximum(np.abs(last), 1.0) if change_min else np.zeros(1)
+        floors = np.array([[floor_of(measure)] for measure in table.measures])
+        change_max = change_min * np.maximum(np.abs(last), floors) if change_min else np.zeros(1)
         moved = np.flatnonzero((np.abs(values - last) > change_max).any(axis=0))
         if not len(moved):
             return []

@@ -21,12 +21,23 @@ from seawall.schemas import events as ev
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 NOWHERE = -1
+ASSET = (1 << 20) - 1  # of a balance's key
+
+
+class Rate(NamedTuple):
+    """A rate per interval, since when it accrues, and of which time it is."""
+
+    rate: float
+    interval_us: int
+    since_us: int
+    heard_us: int
 
 
 class Paces(NamedTuple):
-    """What is known of every instrument's funding, as arrays of shape (venues + 1, instruments), and paid (accounts,).
+    """What is known of every instrument's funding, as arrays of shape (venues + 1, instruments).
 
-    The last row is that of accounts without a venue.
+    The last row is that of accounts without a venue. When an account was last paid is ``paid_us``, of shape (assets
+    that ever were + 1, accounts): its row is ``paid_in`` of the asset, the first of which says never.
     """
 
     funded: NDArray[np.bool_]
@@ -34,6 +45,7 @@ class Paces(NamedTuple):
     interval_us: F8
     since_us: I8
     paid_us: I8
+    paid_in: I8
 
 
 class Funding:
@@ -43,9 +55,9 @@ class Funding:
         self._directory, self._marks = directory, marks
         self._positions, self._balances = positions, balances
         self.accrued = Balances()
-        self._rates: dict[tuple[int, int], tuple[float, int, int]] = {}
+        self._rates: dict[tuple[int, int], Rate] = {}
         self._followed: dict[int, int] = {}
-        self._paid_us: dict[int, int] = {}
+        self._paid_us: dict[int, int] = {}  # by account and asset, as balances are
         self._rows = Chosen()
         self._funded = 0
         self._paces: Paces | None = None
@@ -54,30 +66,32 @@ class Funding:
         return bool(self._rates)
 
     def hear(self, event: ev.Funding) -> None:
-        """Take a rate; a settled one is paid at once."""
+        """Take a rate; a settled one is paid at once. One that is earlier than the last is no rate of now."""
         number, venue = self._directory.instruments[event.instrument], self._directory.venue(event.venue)
-        rate, settled = float(event.rate), event.kind == "settled"
+        rate, settled, time_us = float(event.rate), event.kind == "settled", event.event_time_us
         self._paces = None
         for place in (venue, NOWHERE) if self._followed.setdefault(number, venue) == venue else (venue,):
-            before = self._rates.get((number, place))
-            since_us = event.event_time_us if settled or before is None else before[2]
+            known = self._rates.get((number, place)) or Rate(rate, event.interval_us, time_us, time_us)
             if settled:
                 self._pay(number, place, rate)
-            self._rates[number, place] = (rate, event.interval_us, since_us)
+                known = known._replace(since_us=max(known.since_us, time_us))
+            if time_us >= known.heard_us:
+                known = Rate(rate, event.interval_us, known.since_us, time_us)
+            self._rates[number, place] = known
 
     def arrived(self, account: int, asset: int, as_of_us: int) -> None:
         """Reverse what an account accrued in an asset: its payment has come."""
         key = account << 20 | asset
         self.accrued.add(key, -self.accrued.amount(key))
-        self._paid_us[account] = as_of_us
+        self._paid_us[key] = as_of_us
         self._paces = None
 
     def rates(self, instruments: int, interval_us: float) -> F8:
         """Return the latest rate of every instrument per some interval, of the venue followed; NaN where none."""
         found = np.full(instruments, np.nan)
         for number in self._followed:
-            rate, own_us, _ = self._rates[number, NOWHERE]
-            found[number] = rate * (interval_us / own_us)
+            known = self._rates[number, NOWHERE]
+            found[number] = known.rate * (interval_us / known.interval_us)
         return found
 
     def unrealised(self, as_of_us: int, accounts: int) -> F8:
@@ -97,9 +111,9 @@ class Funding:
             self._rows, self._funded = Chosen(), len(self._rates)
         paces = self._known()
         at = self._rows.of(self._positions, paces.funded)
-        account = held["account"][at]
-        of = (arrays["venue"][account], held["instrument"][at])
-        passed = np.maximum(as_of_us - np.maximum(paces.since_us[of], paces.paid_us[account]), 0)
+        account, instrument = held["account"][at], held["instrument"][at]
+        of, paid = (arrays["venue"][account], instrument), paces.paid_in[arrays["settlement"][instrument]]
+        passed = np.maximum(as_of_us - np.maximum(paces.since_us[of], paces.paid_us[paid, account]), 0)
         share = np.minimum(passed / paces.interval_us[of], 1.0)
         return at, np.where(arrays["books_funding"][account], 0.0, paces.rate[of] * share)
 
@@ -107,14 +121,18 @@ class Funding:
         """Return what is known as arrays, made again when anything was heard or the directory grew."""
         arrays = self._directory.arrays
         shape, accounts = (len(self._directory.venues) + 1, len(arrays["size"])), len(arrays["venue"])
-        if self._paces is None or self._paces.rate.shape != shape or len(self._paces.paid_us) != accounts:
-            funded, paid = np.zeros(shape[1], dtype=bool), np.zeros(accounts, dtype=np.int64)
+        if self._paces is None or self._paces.rate.shape != shape or self._paces.paid_us.shape[1] != accounts:
+            funded, assets = np.zeros(shape[1], dtype=bool), sorted({key & ASSET for key in self._paid_us})
             funded[list(self._followed)] = True
-            paid[list(self._paid_us)] = list(self._paid_us.values())
+            paid_in = np.zeros(len(self._directory.assets), dtype=np.int64)
+            paid_in[assets] = np.arange(1, len(assets) + 1)
+            paid = np.zeros((len(assets) + 1, accounts), dtype=np.int64)
+            for key, paid_us in self._paid_us.items():
+                paid[paid_in.item(key & ASSET), key >> 20] = paid_us
             rate, interval, since = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=np.int64)
-            for (number, place), (value, interval_us, since_us) in self._rates.items():
+            for (number, place), (value, interval_us, since_us, _) in self._rates.items():
                 rate[place, number], interval[place, number], since[place, number] = value, interval_us, since_us
-            self._paces = Paces(funded, rate, interval, since, paid)
+            self._paces = Paces(funded, rate, interval, since, paid, paid_in)
         return self._paces
 
     def _pay(self, number: int, place: int, rate: float) -> None:
@@ -146,7 +164,7 @@ class Funding:
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         self.accrued.restore(state["accrued"])
-        self._rates = {(n, p): (float(r), i, s) for n, p, r, i, s in state["rates"]}
+        self._rates = {(number, place): Rate(float(rate), *times) for number, place, rate, *times in state["rates"]}
         self._followed = {int(k): int(v) for k, v in state["followed"]}
         self._paid_us = {int(k): int(v) for k, v in state["paid"]}
         self._paces = None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.account_values import AccountValues
 from seawall.operators.core.book import Balances, Positions
+from seawall.operators.core.contributions import Contributions
 from seawall.operators.core.credit.credit import CreditBook
 from seawall.operators.core.credit.orders import WorkingOrders
 from seawall.operators.core.directory import Directory
@@ -75,7 +76,7 @@ class Ledger:
         self.open_count: I8 = np.zeros(0, dtype=np.int64)
         self.open_at: I8 = np.zeros(0, dtype=np.int64)
         self.opened = 0  # how often positions opened or closed since the start: who keeps something of them looks here
-        self.contributed: F8 = np.zeros(0)
+        self.contributions = Contributions(self.marks)
         self.active: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self.touched: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # accounts that changed since the last valuation
         self.expiring: dict[int, int] = {}
@@ -158,7 +159,7 @@ class Ledger:
         more = len(self.directory.own) - len(self.open_count)
         if more > 0:
             self.open_count = np.append(self.open_count, np.zeros(more, dtype=np.int64))
-            self.contributed = np.append(self.contributed, np.zeros(more))
+            self.contributions.grow(more)
             self.active = np.append(self.active, np.zeros(more, dtype=bool))
             self.touched = np.append(self.touched, np.zeros(more, dtype=bool))
         arrays = self.directory.arrays
@@ -247,7 +248,7 @@ class Ledger:
             account[9:11] = account[[1, 4]] + more
         if self._alone:
             account[11] = self._health.alone(account[0], account[5])
-        pnl = worth + unrealised - self.contributed
+        pnl = worth + unrealised - self.contributions.worth
         netting_set, credit = self._netting_sets(lent, unrealised)
         sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
         counterparty = np.concatenate([counterparties(directory, netting_set, sums), credit])
@@ -323,7 +324,7 @@ class Ledger:
             "transfers": self.transfers.snapshot(),
             "open_count": self.open_count.copy(),
             "open_at": self.open_at.copy(),
-            "contributed": self.contributed.copy(),
+            "contributions": self.contributions.snapshot(),
             "active": self.active.copy(),
             "expiring": [[k, v] for k, v in self.expiring.items()],
             "changed": self._changed,
@@ -342,7 +343,8 @@ class Ledger:
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
         self.open_count, self.open_at = state["open_count"], state["open_at"]
-        self.contributed, self.active = state["contributed"], state["active"]
+        self.active = state["active"]
+        self.contributions.restore(state["contributions"])
         self.expiring = {int(k): int(v) for k, v in state["expiring"]}
         self.funding.restore(state["funding"])
         self.credit.restore(state["credit"])

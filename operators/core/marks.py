@@ -42,7 +42,7 @@ class Marks:
         self._index: dict[tuple[int, int], int] = {}
         self._of: list[list[int]] = []
         self._across: I8 = np.zeros(0, dtype=np.int64)
-        self.settlements: dict[int, float] = {}
+        self.settlements: dict[int, tuple[float, int]] = {}  # the last of each instrument, and its time
         self.asset_prices: F8 = np.zeros(0)
         self.asset_worth: F8 = np.zeros(0)
         self.unit: F8 = np.zeros(0)
@@ -107,7 +107,7 @@ class Marks:
             marks.instrument, marks.price, marks.time_us, kinds, venues, strict=True
         ):
             if kind == "settlement":
-                self.settlements[instrument] = price
+                self.settlements[instrument] = price, time_us
                 continue
             taken.append((self.row(instrument), price, time_us, STANDING[kind]))
             if venue:
@@ -240,8 +240,8 @@ class Marks:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays and plain values."""
-        pairs = [[k, v] for k, v in self.settlements.items()]
-        return {"rows": self.rows.snapshot(), "venue_priced": self.venue_priced, "settlements": pairs}
+        settled = [[number, *last] for number, last in self.settlements.items()]
+        return {"rows": self.rows.snapshot(), "venue_priced": self.venue_priced, "settlements": settled}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
@@ -253,5 +253,5 @@ class Marks:
             self._of[instrument].append(row)
         self.venue_priced = state["venue_priced"]
         self.venue_accounts = bool((self.rows["venue"] != ACROSS).any())
-        self.settlements = {int(k): float(v) for k, v in state["settlements"]}
+        self.settlements = {number: (float(price), time_us) for number, price, time_us in state["settlements"]}
         self._fresh, self._assets_fresh, self._marked = False, False, None

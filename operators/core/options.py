@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.columns import Columns, integers, reals
 from seawall.operators.core.directory import Directory
-from seawall.operators.core.marks import Marks
+from seawall.operators.core.marks import STANDING, Marks
 from seawall.operators.core.valuation.implied_volatility import MarkState, implied_volatility
 from seawall.operators.core.valuation.options import black, settlement_value, years_to_expiry
 from seawall.schemas import events as ev
@@ -104,7 +104,9 @@ class OptionSheet:
             return
         stands = self._marks.across()[self.terms.instrument[rows[chosen]]]
         standing, marked = self._marks.rows, self.marked
+        kind = np.array([STANDING.get(kind, 0) for kind in marks.kind])[chosen] if marks.kind else STANDING["mark"]
         taken = integers(marks.time_us)[chosen] == standing["time_us"][stands]
+        taken &= kind == standing["standing"][stands]
         chosen, stands, at = chosen[taken], stands[taken], rows[chosen[taken]]
         volatility = reals(marks.implied_volatility)[chosen] if marks.implied_volatility else np.full(len(chosen), -1.0)
         marked["price"][at], marked["time_us"][at] = standing["price"][stands], standing["time_us"][stands]

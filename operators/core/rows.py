@@ -24,6 +24,11 @@ def row_type(kind: str, measures: tuple[str, ...]) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"{kind}_row", [(kind, str), *((name, float) for name in measures)], gc=False)
 
 
+def floor_of(measure: str) -> float:
+    """Return the least that changes of a measure are held against: 1 of the reporting currency, of a ratio 0.01."""
+    return 0.01 if measure in RATIOS else 1.0
+
+
 class Numbering:
     """Ids and counts of the records of one partition: ``<partition>-<seq>-<n>`` and how many came before."""
 
@@ -48,8 +53,7 @@ class RowWriter:
         self._bounds: dict[str, NDArray[np.float64]] = {}  # derived from what was written last
         self._change_min = -1.0
         self._floors = {
-            kind: np.array([[0.01 if m in RATIOS else 1.0] for m in measures])
-            for kind, measures in SHARD_SCOPES.items()
+            kind: np.array([[floor_of(measure)] for measure in measures]) for kind, measures in SHARD_SCOPES.items()
         }
 
     def begin(self, piece: Slice) -> "SliceRecords":

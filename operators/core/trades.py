@@ -2,7 +2,7 @@
 
 A fill whose id is remembered changes nothing: with the same content it is audited as ``REPEATED``, with other content
 it is rejected (CONTRACT §3). A bust undoes the fill it names at its price, fee and strategy, a correction undoes
-it and applies the new one.
+it and applies the new one. What names a correction means the fill that was corrected.
 """
 
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from seawall.operators.core.book import VECTOR_MIN, Balances, Positions
 from seawall.operators.core.columns import integers, reals
 from seawall.operators.core.frames import News
 from seawall.operators.core.ledger import Ledger
+from seawall.operators.core.memory import Memory
 from seawall.schemas.errors import Reason
 from seawall.schemas.slices import Fills
 
@@ -134,20 +135,36 @@ def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: Out) -> None:
         repeated(out, "fill", at, name, ledger.fills.original(name) == remembered)
         return
     if action != "new":
-        known = ledger.fills.content(ref)
-        if known is None:
-            out.reject("fill", at, Reason.FILL_MUST_BE_KNOWN, f"{action} {name} names the fill {ref}, not remembered")
+        first = _first_of(ledger.fills, ref)
+        known = None if first is None else ledger.fills.content(first)
+        if first is None or known is None:
+            text = f"{action} {name} names {ref}, which is no fill that is remembered and stands"
+            out.reject("fill", at, Reason.FILL_MUST_BE_KNOWN, text)
             return
         if action == "bust" and known[:4] != content[:4]:
             text = f"bust {name} does not repeat account, instrument, side, quantity and price of fill {ref}"
             out.reject("fill", at, Reason.FIELDS_MUST_GO_TOGETHER, text)
             return
         _move(ledger, known, -1)
-        ledger.fills.amend(ref, None if action == "bust" else remembered[:7])
+        ledger.fills.amend(first, None if action == "bust" else remembered[:7])
         out.decide(action, {"id": name, "ref": ref})
     ledger.fills.add(name, remembered)
     if action != "bust":
         _move(ledger, content, 1)
+
+
+def _first_of(fills: Memory, name: str) -> str | None:
+    """Return the fill that a correction of a correction corrects in the end; None for a bust, and what is forgotten.
+
+    What stands of a fill and all its corrections is kept once, under its own id: whichever of them is named, the last
+    correction is what is undone.
+    """
+    while (original := fills.original(name)) is not None:
+        action, _, ref = original[7].partition(":")
+        if action != "correct":
+            return name if not action else None
+        name = ref
+    return None
 
 
 def _move(ledger: Ledger, content: Content, direction: int) -> None:

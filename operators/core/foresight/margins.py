@@ -47,7 +47,8 @@ class MarginForecasts:
         """Take the levels from the limits in force."""
         self.bounds = {"hard": 1.0}
         for limit in limits:
-            if limit["scope"] == "account:*" and limit["measure"] == "margin_ratio" and limit["direction"] == "above":
+            named = (limit["scope"], limit["measure"], limit["direction"])
+            if named == ("account:*", "margin_ratio", "above") and "window_s" not in limit:  # no limit on its speed
                 self.bounds = {level: float(limit[level]) for level in LEVELS if level in limit} or {"hard": 1.0}
                 return
 
