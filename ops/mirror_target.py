@@ -2,12 +2,14 @@
 
 A partition is written under the name by which a dataflow writes it, so on a cluster a run that begins on the copy
 fences the mirror, whose next transaction fails; on the embedded bus the mirror's locks keep a run away while it lives.
-On a cluster a writer is opened when there is something to write, after what stands was compared: a copy on which a run
-went on is told from the source by its bytes, and nobody is fenced there.
+On a cluster writers are opened when there is something to write, after what stands was compared: a copy on which a run
+went on is told from the source by its bytes, and nobody is fenced there. Then all of them are, at once: one that opened
+later would fence the run that has begun on the copy meanwhile, before its own first transaction fails.
 """
 
 import contextlib
 from collections import Counter
+from collections.abc import Iterable
 
 from seawall.connectors.appending import written_topics
 from seawall.connectors.bus import TOPICS, Bus, Writer
@@ -69,14 +71,18 @@ class Target:
         self.ends = {place: there.end(*place) for place in self._groups}
         for place, stands in self.ends.items():
             _check_joins(begin, there, place, stands)
-        for group in () if there.fences else dict.fromkeys(self._groups.values()):
-            self._writer(group)  # who writes any part of the copy is found before anything is written
+        if not there.fences:
+            self._open(self._groups.values())  # who writes any part of the copy is found before anything is written
 
     def put(self, part: Part) -> None:
         """Begin to write a part, whose places have one writer; ``flush`` says whether it stands."""
         if not part:
             return
-        writer = self._writer(self._groups[next(iter(part))])
+        group = self._groups[next(iter(part))]
+        if group not in self._writers:
+            named = is_numbered(group[0][0])
+            self._open([one for one in self._groups.values() if is_numbered(one[0][0])] if named else [group])
+        writer = self._writers[group]
         for (topic, partition), records in part.items():
             for stored in records:
                 writer.append(topic, partition, stored.key, stored.value, stored.headers)
@@ -99,17 +105,18 @@ class Target:
                 writer.close()
         self._writers.clear()
 
-    def _writer(self, group: tuple[Place, ...]) -> Writer:
-        if group in self._writers:
-            return self._writers[group]
-        # The locks of one host name no cluster, so the source's run would hold those of the copy: `take` does without.
-        named = is_numbered(group[0][0])
-        writer = self._writers[group] = self._bus.writer(group, take=True) if named else self._bus.copier(group)
-        for place in group:
-            if (end := writer.end(*place)) != self.ends[place]:
-                text = f"{place[0]}/{place[1]} on the target grew from {self.ends[place]} records to {end} meanwhile"
+    def _open(self, groups: Iterable[tuple[Place, ...]]) -> None:
+        """Become the writer of groups of partitions that stand where they were compared."""
+        fresh = [group for group in dict.fromkeys(groups) if group not in self._writers]
+        for group in fresh:
+            # Locks of one host name no cluster: the source's run would hold those of the copy. `take` does without.
+            named = is_numbered(group[0][0])
+            self._writers[group] = self._bus.writer(group, take=True) if named else self._bus.copier(group)
+        for topic, partition in (place for group in fresh for place in group):
+            stood = self.ends[topic, partition]
+            if (end := self._writers[self._groups[topic, partition]].end(topic, partition)) != stood:
+                text = f"{topic}/{partition} on the target grew from {stood} records to {end} meanwhile"
                 raise Grown(f"{text}: a writer before this one had them under way")
-        return writer
 
 
 def _check_nothing_else(there: Bus, known: set[Place]) -> None:

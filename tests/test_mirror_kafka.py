@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from confluent_kafka import Producer
@@ -48,8 +49,8 @@ def count(bus: Bus, topic: str) -> int:
     return sum(bus.end(topic, partition) for partition in bus.partitions(topic))
 
 
-def start(*words: object) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([*CLI, *map(str, words)], stdout=subprocess.DEVNULL, start_new_session=True)
+def start(*words: object, stderr: IO[bytes] | None = None) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([*CLI, *map(str, words)], stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
 
 
 def obeyed(path: Path, gateway: Path) -> str:
@@ -152,7 +153,7 @@ def test_a_mirror_waits_for_a_broker_and_is_fenced_by_a_run_that_begins_on_the_c
     first, second = open_bus(west, tmp_path), open_bus(east, tmp_path)
     feed, running = Feed(west, per_second=20), [start("run", path)]
     feed.start()
-    said = (tmp_path / "said").open("wb+")
+    said, told = (tmp_path / "said").open("wb+"), (tmp_path / "told").open("wb+")
     try:
         wait_for(lambda: count(first, "audit") > 0, WAIT_S)
         words = [*CLI, "mirror", str(path), "--to", east, "--follow", "--lag-s", "1"]
@@ -165,13 +166,15 @@ def test_a_mirror_waits_for_a_broker_and_is_fenced_by_a_run_that_begins_on_the_c
         wait_for(lambda: count(second, "journal") > stood, WAIT_S)
         standby = write_desk(tmp_path / "standby", east, epoch=2)
         shutil.copytree(path.parent / "keys", standby.parent / "keys")
-        running.append(start("run", standby))
+        running.append(start("run", standby, stderr=told))
         assert running[1].wait(WAIT_S) == 2
         ending = (tmp_path / "said").read_text().splitlines()[-1]  # a mirror that comes late finds what the run wrote
         assert "another writer took over" in ending or "on the target is not what the source has there" in ending
         feed.finish()
         stood = count(second, "journal")
-        wait_for(lambda: count(second, "journal") > stood + 4, WAIT_S)  # from here on the copy has a history of its own
+        # From here on the copy has a history of its own.
+        wait_for(lambda: running[2].poll() is not None or count(second, "journal") > stood + 4, WAIT_S)
+        assert running[2].poll() is None, (tmp_path / "told").read_text()
         refused = seawall("mirror", path, "--to", east, timeout=WAIT_S)
         assert refused.returncode == 2 and "on the target" in refused.stderr, refused.stderr
         running[2].send_signal(signal.SIGTERM)
@@ -181,7 +184,7 @@ def test_a_mirror_waits_for_a_broker_and_is_fenced_by_a_run_that_begins_on_the_c
         for process in running:
             process.kill()
             process.wait()
-        for one in (first, second, said):
+        for one in (first, second, said, told):
             one.close()
     check(standby)
 
