@@ -63,7 +63,7 @@ def _ended(plan: Drill, record: Record, found: list[Json], ready: float | None, 
     configuration = plan.configuration
     bus, trust = prepare(configuration), load_trust(configuration)
     checked = verify(bus, trust, configuration.environment, configuration.issuer, topics=configuration.topics)
-    again, *_ = replay(bus, trust.issuers, configuration.shards)
+    again, *_ = replay(bus, trust, configuration.shards)
     bus.close()
     held = {"exit_code": code, "verified": checked.good, "replayed": again.good}
     good = ready is not None and code == 0 and checked.good and again.good and all(one["good"] for one in found)
