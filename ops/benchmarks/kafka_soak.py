@@ -57,7 +57,7 @@ PARTS = {
     2: {"sequence": ("market", "sequence"), "risk": ("risk", "seal")},
     4: {"sequence": ("sequence",), "market": ("market",), "risk": ("risk",), "seal": ("seal",)},
 }
-# Its collector stops it every 10 to 25 s for 10 to 15 ms, on both processors; the one of tests for 25.
+# Its collector stops it every 10 s for 10 to 15 ms, on both processors; the one of tests for 23 to 28.
 COLLECTOR = ("-XX:-UseSerialGC", "-XX:+UseParallelGC")
 JVM = (*COLLECTOR, "-Xms1g", "-Xmx1g", "-Xmn640m", "-XX:TieredStopAtLevel=4")
 BROKER = {"broker.session.timeout.ms": "9000"}  # Kafka's own: tests have a shorter one, after which a leader is deposed
