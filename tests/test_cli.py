@@ -176,6 +176,8 @@ def test_strict_without_rejects_is_exit_0(tmp_path: Path) -> None:
         (["run", "desk.toml", "--wrokers", "2"], ["--wrokers"]),
         (["run", "desk.toml", "--workers", "0"], ["workers"]),
         (["run", "desk.toml", "--workers", "two"], ["--workers", "integer"]),
+        (["run", "desk.toml", "--workers", "257"], ["--workers", "256"]),
+        (["run", "desk.toml", "--processes", "9" * 30], ["--processes", "256"]),
         (["run", "desk.toml", "--only", "riks"], ["riks", "risk"]),
         (["dump", "desk.toml"], ["topic"]),
     ],

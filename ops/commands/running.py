@@ -10,13 +10,14 @@ from seawall.ops.commands.options import Json, say
 from seawall.schemas.errors import UsageError
 
 DATAFLOW_NAMES = ("market", "sequence", "risk", "seal")
+PARALLEL_MAX = 256  # one machine has no use for more, and each is a process or a thread
 
 
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The configuration file.")],
     only: Annotated[list[str] | None, typer.Option("--only", help="Run this dataflow only; may be repeated.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Bytewax workers per process.")] = 1,
-    processes: Annotated[int, typer.Option(min=1, help="Processes of the risk dataflow.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Bytewax workers per process.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Processes of the risk dataflow.")] = 1,
     replica: Annotated[str, typer.Option("--replica", metavar="NAME", help="One of several that run the same.")] = "",
     takeover_s: Annotated[
         float, typer.Option(min=0.1, help="Of a replica: how long a cluster's writer may owe.")
