@@ -18,6 +18,10 @@ from seawall.connectors.replica import Replica, ReplicaPartition
 from seawall.schemas.errors import BusError
 from seawall.schemas.telemetry import Part, watching
 
+URGENT = frozenset(("commands", "breaches", "alerts"))  # topics whose records somebody acts on
+# A transaction costs a cluster as much for one slice as for five, and a command waits for the one that is under way.
+QUIET_S = 0.05
+
 
 class RecordSink(FixedPartitionedSink[Any, None]):
     """Writes records once: appends what is new, compares and drops what stands.
@@ -87,13 +91,23 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
     def __init__(self, bus: Bus, writer: Writer, place: tuple[list[str], int], one: str | None, stands: bool) -> None:
         self._bus, self._one = bus, one
         self._writer = RecordWriter(bus, writer, *place, stands)
+        self._submitted_at = float("-inf")
 
     @noted
     def write_batch(self, items: list[Any]) -> None:
-        """Write the records of some slices in one transaction, which a cluster commits while the next slices come."""
+        """Write the records of some slices in one transaction, which a cluster commits while the next slices come.
+
+        Of a sink of all topics, slices without anything that is acted on go with those that come within ``QUIET_S``.
+        """
+        urgent = self._one is not None
         for item in items:
-            self._writer.append({self._one: item} if self._one else item.records)
-        self._writer.submit()
+            records = {self._one: item} if self._one else item.records
+            self._writer.append(records)
+            urgent = urgent or not URGENT.isdisjoint(records)
+        now = time.monotonic()
+        if urgent or now - self._submitted_at >= QUIET_S:
+            self._writer.submit()
+            self._submitted_at = now
 
     @noted
     def snapshot(self) -> None:

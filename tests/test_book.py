@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from seawall.operators.core.book import ROUNDS_MAX, VECTOR_MIN, Balances, Positions
 from seawall.operators.core.memory import Memory
+from seawall.operators.core.snapshot import pack, unpack
 from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, mark, transfer
 from seawall_testing.ran import Ran, run_core
 
@@ -456,9 +457,33 @@ def test_a_memory_remembers_what_a_dict_would_and_says_what_came_first(numbers: 
     for name in order[-size_max:] if size_max else []:
         assert memory.original(name) == first[name]
     assert "never" not in memory
-    twin = Memory(size_max, ("", 0))
-    twin.restore(memory.snapshot())
+    twin = restored(memory, Memory(size_max, ("", 0)))
     assert [twin.content(name) for name in order] == [memory.content(name) for name in order]
+
+
+def restored(memory: Memory, twin: Memory) -> Memory:
+    """Return ``twin`` with the state of a memory, which went through bytes; its own state has the same ones."""
+    data = pack("memory/1", memory.snapshot())
+    twin.restore(unpack("memory/1", data))
+    assert pack("memory/1", twin.snapshot()) == data
+    return twin
+
+
+def test_full_chunks_say_after_a_restore_what_they_said_before() -> None:
+    """One after the other, and whole slices of them; numbers, texts, and columns that say nothing."""
+    memory, said = Memory(10_000, ("", 0, 0.0, "")), dict[str, Any]()
+    for at in range(2500):
+        said[f"n{at}"] = "x" * (at % 3), at * 10**9, at / 8, ""
+        memory.add(f"n{at}", said[f"n{at}"])
+    names = [f"m{at}" for at in range(100)]
+    assert memory.add_new(names, (names, np.arange(100), None, None))
+    said |= {name: (name, at, 0.0, "") for at, name in enumerate(names)}
+    memory.amend("n7", ("y", 1, 2.0, "z"))
+    twin = restored(memory, Memory(10_000, ("", 0, 0.0, "")))
+    for known in (memory, twin):
+        assert {name: known.original(name) for name in said} == said
+        assert known.content("n7") == ("y", 1, 2.0, "z")
+        assert {type(value) for name in said for value in known.original(name) or ()} == {str, int, float}
 
 
 @settings(max_examples=40, deadline=None)

@@ -3,8 +3,8 @@
 1. A lock of this host is taken per partition, so that a second run on it is refused and not fought.
 2. ``init_transactions`` fences an earlier writer of the same name on any host and ends what it left open; only then is
    read how many records stand.
-3. What is appended waits in memory. A flush hands it to a thread of its own, which produces and commits it while the
-   dataflow goes on; the next flush, or the snapshot, waits for it and raises what went wrong.
+3. What is appended waits in memory. Who submits it hands it to a thread of its own, which produces and commits it while
+   the dataflow goes on; the next call, or the snapshot, waits for it and raises what went wrong. A flush commits.
 
 A transaction that cannot be committed is aborted: readers never see a part of it, and a replay makes it again. Where
 all that was wrong is that the cluster did not know a topic for a moment, the writer itself makes it again.
@@ -106,9 +106,19 @@ class KafkaWriter:
         return self._pending is None or self._pending.done()
 
     def flush(self) -> None:
-        """Commit everything appended in one transaction; raises BusError, with nothing written, when it cannot."""
-        self.submit()
+        """Commit everything appended in one transaction; raises BusError, with nothing written, when it cannot.
+
+        It is committed here, where no other thread has to wake for it and back.
+        """
+        self._opened()
         self._settle()
+        if self._buffer:
+            records, self._buffer = self._buffer, []
+            try:
+                self._commit(records)
+            except BaseException as error:
+                self._broken = error
+                raise
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record, those not flushed yet included."""
@@ -169,7 +179,7 @@ class KafkaWriter:
         return self._ends
 
     def _commit(self, records: list[Waiting]) -> None:
-        """Produce and commit some records, or abort; runs in the writer's own thread."""
+        """Produce and commit some records, or abort; no other transaction of this writer is under way."""
         deadline = time.monotonic() + self._clients.address.terms.outage_s
         while True:
             try:

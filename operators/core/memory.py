@@ -1,7 +1,8 @@
 """The memory of fills and transfers: the last ``fill_memory`` ids of a shard and what they said (CONTRACT §3).
 
-Ids lie in chunks of about a thousand; a slice with more than ``WHOLE_MIN`` of them becomes a chunk as it is, without a
-copy. Ids are found by the interpreter's own hash of their text: it differs between processes, so it is never stored,
+Ids lie in chunks of about a thousand; a slice with ``WHOLE_MIN`` of them or more becomes a chunk as it is, without a
+copy. A chunk that is full never changes, so it is encoded once and not for every snapshot, which all slices wait for.
+Ids are found by the interpreter's own hash of their text: it differs between processes, so it is never stored,
 and what is found is compared with the text, so it never decides anything. The index has two generations: when the
 younger one is full it becomes the older, and what was older is forgotten whole, so nothing is ever removed one by one.
 """
@@ -9,13 +10,16 @@ younger one is full it becomes the older, and what was older is forgotten whole,
 from bisect import bisect_right
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from seawall.operators.core.columns import integers, reals
 from seawall.operators.core.index import ABSENT, Index
+from seawall.operators.core.snapshot import encode_part
 
 CHUNK = 1000
-WHOLE_MIN = 256
+WHOLE_MIN = 64
 POSITIVE = (1 << 63) - 1
 Content = tuple[Any, ...]
 Column = list[Any] | NDArray[Any] | None
@@ -36,6 +40,7 @@ class Memory:
         self.size_max, self._defaults = size_max, defaults
         self._starts: list[int] = [0]
         self._chunks: list[list[Any]] = [self._empty()]
+        self._encoded: list[msgspec.Raw] = []  # of the chunks but the last
         self._amended: dict[str, Content | None] = {}
         self._young, self._old, self._old_end = Index(), Index(), 0
         self._collided: dict[str, int] = {}
@@ -96,10 +101,10 @@ class Memory:
         self._amended[name] = content
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state as plain values and arrays."""
+        """Return the state for :func:`snapshot.pack`: plain values, arrays, and chunks that are encoded already."""
         return {
             "starts": list(self._starts),
-            "chunks": [list(chunk) for chunk in self._chunks[:-1]],
+            "chunks": list(self._encoded),
             "open": [list(column) for column in self._chunks[-1]],
             "amended": [[name, None if c is None else list(c)] for name, c in self._amended.items()],
         }
@@ -108,6 +113,7 @@ class Memory:
         """Take the state of a snapshot."""
         self._starts = list(state["starts"])
         self._chunks = [*state["chunks"], state["open"]]
+        self._encoded = list(map(encode_part, state["chunks"]))
         self._amended = {name: None if c is None else tuple(c) for name, c in state["amended"]}
         self._rebuild()
 
@@ -142,12 +148,15 @@ class Memory:
 
     def _open(self, start: int) -> None:
         """Open a new chunk at place ``start``; forget the oldest chunks that are no longer needed."""
+        names, *columns = self._chunks[-1]
+        self._chunks[-1] = [names, *map(_closed, columns, self._defaults)]
+        self._encoded.append(encode_part(self._chunks[-1]))
         self._chunks.append(self._empty())
         self._starts.append(start)
         while len(self._starts) > 1 and start - self._starts[1] >= self.size_max:
             for name in self._amended.keys() & set(self._chunks[0][0]):
                 del self._amended[name]
-            del self._chunks[0], self._starts[0]
+            del self._chunks[0], self._encoded[0], self._starts[0]
         if self._young.count >= self.size_max and self._starts[0] >= self._old_end:
             self._old, self._young, self._old_end = self._young, Index(self._young.count), start
             self._collided = {name: at for name, at in self._collided.items() if at >= self._starts[0]}
@@ -168,6 +177,17 @@ class Memory:
 
 def _item(column: list[Any] | NDArray[Any], at: int) -> Any:
     return column[at] if isinstance(column, list) else column.item(at)
+
+
+def _closed(column: Column, default: Any) -> Column:
+    """Return a column that no longer grows: None where it says nothing, numbers as an array."""
+    if not isinstance(column, list):
+        return column
+    if column.count(default) == len(column):
+        return None
+    if isinstance(default, int):
+        return integers(column)
+    return reals(column) if isinstance(default, float) else column
 
 
 def _listed(column: Column, default: Any, count: int) -> list[Any]:

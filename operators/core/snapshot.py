@@ -29,6 +29,11 @@ def pack(schema: str, state: dict[str, Any]) -> bytes:
     return MAGIC + zlib.crc32(body).to_bytes(4, "big") + body
 
 
+def encode_part(value: Any) -> msgspec.Raw:
+    """Encode a part of a state once; ``pack`` takes the outcome in its place, and ``unpack`` returns ``value``."""
+    return msgspec.Raw(msgspec.msgpack.encode(value, enc_hook=_encode))
+
+
 def unpack(schema: str, data: bytes) -> dict[str, Any]:
     """Decode what ``pack`` made.
 

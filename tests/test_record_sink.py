@@ -1,0 +1,79 @@
+"""The sink of all topics: when what it was given is on the bus."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from seawall.connectors import record_sink
+from seawall.connectors.bus import open_bus
+from seawall.connectors.record_sink import RecordSink
+from seawall.schemas.records import Record
+
+
+class Desk:
+    """A sink of partition 0, and the bus that it writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bus = open_bus("sqlite:bus.db", folder)
+        self.part = RecordSink("sqlite:bus.db", None, 2, folder).build_part("out", "0", None)
+        self._counts = dict.fromkeys(("exposures", "audit", "commands", "breaches", "alerts"), 0)
+
+    def write(self, *topics: str) -> None:
+        """Write a slice with one record of each topic."""
+        records = {}
+        for topic in topics:
+            n = self._counts[topic]
+            self._counts[topic] = n + 1
+            records[topic] = [Record("0", b"%d" % n, f"0-{n}-0", n)]
+        self.part.write_batch([SimpleNamespace(records=records)])
+
+    def stands(self, topic: str) -> int:
+        return self.bus.end(topic, 0)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr(record_sink, "QUIET_S", 3600)
+    found = Desk(tmp_path)
+    found.write("exposures", "audit")
+    return found
+
+
+def test_a_first_slice_is_written_at_once(desk: Desk) -> None:
+    assert (desk.stands("exposures"), desk.stands("audit")) == (1, 1)
+
+
+def test_slices_that_nobody_acts_on_wait_for_the_next_that_somebody_does(desk: Desk) -> None:
+    for topic in ("commands", "breaches", "alerts"):
+        before = desk.stands("audit")
+        desk.write("exposures", "audit")
+        desk.write("audit")
+        assert desk.stands("audit") == before
+        desk.write("exposures", "audit", topic)
+        assert (desk.stands("audit"), desk.stands(topic)) == (before + 3, 1)
+        assert desk.stands("exposures") == desk._counts["exposures"]
+
+
+def test_a_quiet_slice_is_written_when_the_last_transaction_is_long_ago(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write("audit")
+    assert desk.stands("audit") == 1
+    monkeypatch.setattr(record_sink, "QUIET_S", 0)
+    desk.write("audit")
+    assert desk.stands("audit") == 3
+
+
+def test_a_snapshot_finds_everything_written(desk: Desk) -> None:
+    desk.write("exposures", "audit")
+    desk.part.snapshot()
+    assert (desk.stands("exposures"), desk.stands("audit")) == (2, 2)
+
+
+def test_a_sink_of_one_topic_writes_at_once(tmp_path: Path) -> None:
+    part = RecordSink("sqlite:bus.db", "exposures", 1, tmp_path).build_part("out", "0", None)
+    bus = open_bus("sqlite:bus.db", tmp_path)
+    for n in range(3):
+        part.write_batch([[Record("0", b"x", f"0-{n}-0", n)]])
+        assert bus.end("exposures", 0) == n + 1
