@@ -322,6 +322,16 @@ def test_what_is_traded_or_undone_after_the_settlement_is_settled_as_well(tmp_pa
     assert ran.topic("rejects") == ran.topic("alerts") == []
 
 
+def test_a_settlement_mark_that_comes_late_takes_no_later_ones_place(tmp_path: Path) -> None:
+    expiry_us = T0 + 24 * HOUR
+    final = mark(expiry_us, "105", "F", kind="settlement")
+    daily = mark(T0 + HOUR, "97", "F", kind="settlement")
+    late = fill(expiry_us + 3 * SECOND, "g", instrument="F", quantity="5", price="95")
+    ran = held(tmp_path, final, mark(expiry_us + SECOND, "110", "F"), daily, late, expiry_us=expiry_us)
+    last = ran.measures("account:a")
+    assert (last["equity"], last["gross_notional"]) == (2 * 15.0 + 5 * 10.0, 0.0)
+
+
 def test_an_instrument_that_no_longer_expires_is_not_settled(tmp_path: Path) -> None:
     again = {**instrument("F", **FUTURE), "event_time_us": T0 + SECOND // 2}
     final = mark(T0 + 2 * SECOND, "105", "F", kind="settlement")

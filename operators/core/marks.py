@@ -107,7 +107,8 @@ class Marks:
             marks.instrument, marks.price, marks.time_us, kinds, venues, strict=True
         ):
             if kind == "settlement":
-                self.settlements[instrument] = price, time_us
+                if time_us >= self.settlements.get(instrument, (0.0, 0))[1]:
+                    self.settlements[instrument] = price, time_us
                 continue
             taken.append((self.row(instrument), price, time_us, STANDING[kind]))
             if venue:
