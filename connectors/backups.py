@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 
 from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX, Bus, Writer
+from seawall.connectors.whole_files import write_whole
 from seawall.schemas.errors import BackupError, Gap, UsageError
 from seawall.schemas.records import Stored
 
@@ -114,14 +115,7 @@ class Store:
 
     def put(self, name: str, data: bytes) -> str:
         """Write an object, whole or not at all; return its SHA-256."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.new")
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole([(self.folder / name, data)])
         return hashlib.sha256(data).hexdigest()
 
     def add(self, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -205,6 +199,9 @@ class BackupBus:
     def known_partitions(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records: nobody has to wait for that here."""
         return self.partitions(topic)
+
+    def keep_to(self, topic: str, begun: bool) -> None:
+        """Do nothing: nothing changes here."""
 
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record."""

@@ -72,6 +72,12 @@ class Bus(Protocol):
         The first answer is waited for. No other one makes the asker wait for a cluster.
         """
 
+    def keep_to(self, topic: str, begun: bool) -> None:
+        """Raise, now and whenever ``known_partitions`` is asked, where offsets of a topic came to name other records.
+
+        As of a topic of a cluster that was deleted and made anew since any were taken (``begun``).
+        """
+
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that is kept: 0 where nothing expires."""
 

@@ -5,14 +5,13 @@ A document is one DSSE envelope in a file of its own; a folder of them is read i
 one pinned by the SHA-256 of its payload in the configuration, each next one signed by the holders of the one before.
 """
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from seawall.connectors.key_sets import envelopes
+from seawall.connectors.whole_files import write_whole
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError, VerificationError
 from seawall.schemas.evidence.keyset import KeySet
@@ -76,15 +75,7 @@ def read_proposals(configuration: Configuration) -> list[Stored]:
 
 def write_document(path: Path, envelope: dict[str, Any]) -> None:
     """Write an envelope, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps(envelope, option=orjson.OPT_INDENT_2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial = Path(name)
-    partial.chmod(0o644)
-    partial.replace(path)
+    write_whole([(path, orjson.dumps(envelope, option=orjson.OPT_INDENT_2) + b"\n")])
 
 
 def read_key_sets(configuration: Configuration) -> list[KeySet]:

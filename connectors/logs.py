@@ -6,12 +6,12 @@ changes nothing. `seawall.dataflows.logs` decides when.
 """
 
 import errno
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from seawall.connectors.bus import Bus
+from seawall.connectors.whole_files import write_whole
 from seawall.schemas.errors import Divergence, SeawallError, UsageError
 from seawall.schemas.evidence.keyset import decode_base64url
 from seawall.schemas.evidence.merkle import HASH_SIZE
@@ -68,7 +68,7 @@ class LogFolder:
             return
         with self._told():
             targets = [self.path / path for path, _ in files]
-            _replace([(target, data) for target, (_, data) in zip(targets, files, strict=True)])
+            write_whole([(target, data) for target, (_, data) in zip(targets, files, strict=True)])
             for target in targets:
                 parts = target.with_name(target.name + ".p")
                 if parts.is_dir():
@@ -79,7 +79,7 @@ class LogFolder:
     def publish(self, checkpoint: bytes) -> None:
         """Replace the latest checkpoint."""
         with self._told():
-            _replace([(self.path / CHECKPOINT, checkpoint)])
+            write_whole([(self.path / CHECKPOINT, checkpoint)])
 
     def has_tiles(self, size: int) -> bool:
         """Tell whether each tile of a log of ``size`` records is there, as long as it must be.
@@ -111,43 +111,6 @@ class LogFolder:
             hint = HINTS.get(error.errno or 0, "look at the disk and at what is in the way")
             text = f"the log in {self.path} cannot be written ({error}); {hint}, and run again to continue"
             raise SeawallError(text) from error
-
-
-def _replace(files: Sequence[tuple[Path, bytes]]) -> None:
-    """Write files, each whole or not at all, and have the disk keep them: contents first, names after."""
-    folders: set[Path] = set()
-    for target, data in files:
-        folders.update(_make_folder(target.parent))
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-            raise
-    for folder in folders:
-        _sync_folder(folder)
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it; return those in which names have changed, or will."""
-    changed = [folder]
-    while not changed[-1].is_dir():
-        changed.append(changed[-1].parent)
-    folder.mkdir(parents=True, exist_ok=True)
-    return changed
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def log_folder(base: Path, partition: int) -> LogFolder:

@@ -169,6 +169,9 @@ class SqliteBus:
         """Return the partitions of a topic that have records: nobody has to wait for that here."""
         return self.partitions(topic)
 
+    def keep_to(self, topic: str, begun: bool) -> None:
+        """Do nothing: no topic is made anew here."""
+
     def start(self, topic: str, partition: int) -> int:
         """Return 0: nothing expires here."""
         return 0

@@ -134,12 +134,14 @@ class Following:
 
     def discover(self, slicer: Slicer) -> None:
         """Find partitions that appeared since the last look."""
-        known = {source.place for source in self._topics}
+        known, positions = {source.place for source in self._topics}, self._standing.positions
         for topic in dict.fromkeys((*self._configuration.topics, SIGNALS, REDRIVE)):
-            for partition in self._bus.known_partitions(topic):
-                place = Place(topic, partition)
+            places = [Place(topic, partition) for partition in self._bus.known_partitions(topic)]
+            if any(place not in known for place in places):
+                self._bus.keep_to(topic, any(place.key in positions for place in places))
+            for place in places:
                 if place not in known:
-                    offset, _, high = self._standing.positions.get(place.key) or [self._begin(place), 0, NO_TIME]
+                    offset, _, high = positions.get(place.key) or [self._begin(place), 0, NO_TIME]
                     self._topics.append(self._source(slicer.add_place(place), place, offset, high))
                     self._pending.append([])
 

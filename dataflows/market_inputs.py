@@ -280,12 +280,19 @@ class MarketReader:
             feed = self._feeds.get(topic)
             if topic in TOPICS or not hears(feed):
                 continue  # Seawall's own: signals may be followed, but are not what they are made of
-            for partition in partitions(topic):
-                place = Place(topic, partition)
+            places = [Place(topic, partition) for partition in partitions(topic)]
+            if any(place.key not in self._topics for place in places):
+                self._bus.keep_to(topic, any(self._has_read(place) for place in places))
+            for place in places:
+                partition = place.partition
                 if place.key not in self._topics and (named is None or place.key in named):
                     begin = self._known.get(place.key) or [self._bus.start(topic, partition), NO_TIME]
                     offset, high_us = begin
                     self._topics[place.key] = TopicReader(self._bus, place, offset, high_us, self._skipped, feed)
+
+    def _has_read(self, place: Place) -> bool:
+        reader = self._topics.get(place.key)
+        return reader is not None or self._known.get(place.key, [0])[0] > 0
 
 
 Stopped = Callable[[], bool]

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from seawall.connectors.key_sets import versions
+from seawall.connectors.whole_files import write_whole
 from seawall.schemas import dsse, limit_documents
 from seawall.schemas.errors import UsageError, VerificationError
 from seawall.schemas.evidence.documents import COMMAND, DOCUMENTS
@@ -263,9 +264,7 @@ def _payload(envelope: bytes) -> KeySet:
 def _write(target: Path, value: bytes, signatures: list[Signature]) -> None:
     listed = [{"keyid": one.keyid, "sig": base64.b64encode(one.sig).decode()} for one in signatures]
     content = {"payload": base64.b64encode(value).decode(), "payloadType": PAYLOAD_TYPE, "signatures": listed}
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
-    partial.replace(target)
+    write_whole([(target, orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")])
 
 
 def _day(time_us: int) -> str:

@@ -15,21 +15,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from test_kafka_bus import append, bus_url, opened
 from test_kafka_kills import Running
 
-from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.bus import Bus, open_bus, read_all
 from seawall.connectors.kafka import provision
 from seawall.connectors.kafka.address import parse_address
 from seawall.connectors.kafka.clients import Clients
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.errors import BusError
+from seawall.schemas.slices import decode_slice
 from seawall_testing import crisis, kafka_live
 from seawall_testing.kafka import Broker, on_kafka, require_broker
-from seawall_testing.runs import Contents, contents, differences, seawall
+from seawall_testing.runs import Contents, contents, differences, seawall, wait_for
 
 pytestmark = pytest.mark.kafka
 OUTAGE_S = float(os.environ.get("SEAWALL_OUTAGE_S", "5"))
@@ -257,6 +265,72 @@ def test_live_records_that_expired_before_they_were_read_stop_the_run(broker: Br
     assert "retention took it, or the topic was made anew" in running.said()
 
 
+def made_anew(broker: Broker, topic: str, records: int) -> None:
+    """Delete a topic, make it again under its name, and send it fills that were never sent before."""
+    admin = AdminClient({"bootstrap.servers": broker.address})
+    admin.delete_topics([topic])[topic].result(30)
+    deadline = time.monotonic() + 60
+    while True:  # what is deleted stays in the way for a moment
+        try:
+            admin.create_topics([NewTopic(topic, kafka_live.PARTITIONS, -1)])[topic].result(30)
+            break
+        except KafkaException:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    producer = Producer({"bootstrap.servers": broker.address})
+    for n in range(records):
+        producer.produce(topic, kafka_live.fill(f"anew{n}"), partition=n % kafka_live.PARTITIONS)
+    assert producer.flush(60) == 0
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_topic_of_others_that_was_made_anew_is_not_read_on_in_its_middle(
+    broker: Broker, tmp_path: Path, runs: bool
+) -> None:
+    """Its first records would be passed over without a word: its offsets go beyond those that were reached."""
+    url = broker.url("anew")
+    path, topic = kafka_live.write_live(tmp_path / "run", url), kafka_live.input_topics(url)[0]
+    producer = Producer({"bootstrap.servers": broker.address})
+    for n in range(20):
+        producer.produce(topic, kafka_live.fill(f"f{n}"), partition=n % kafka_live.PARTITIONS)
+    assert producer.flush(60) == 0
+    running = Running(path, ["--only", "sequence"])
+    try:
+        until_journaled(url, path.parent, 1)
+        wait_for(lambda: kafka_live.journaled_fills(url, path.parent).total() == 20)
+        if not runs:
+            assert running.stop() == 0, running.said()
+        made_anew(broker, topic, 400)
+        if not runs:
+            running = Running(path, ["--only", "sequence"])
+        stops_of(running, topic, "made anew")  # under a run the cluster may refuse the offset first
+    finally:
+        running.kill()
+    (noted,) = path.parent.glob(f"kafka-*.topics/*/{topic}")
+    stops(path, "made anew", str(noted), "or remove")
+    noted.unlink()
+    running = Running(path, ["--only", "sequence"])
+    try:
+        wait_for(lambda: "anew399" in kafka_live.journaled_fills(url, path.parent))
+        assert running.stop() == 0, running.said()
+    finally:
+        running.kill()
+
+
+def test_a_topic_that_was_made_anew_before_anything_was_read_is_followed(broker: Broker, tmp_path: Path) -> None:
+    url = broker.url("anew")
+    path, topic = kafka_live.write_live(tmp_path / "run", url), kafka_live.input_topics(url)[1]
+    bus = open_bus(url, path.parent)
+    bus.keep_to(topic, begun=False)
+    made_anew(broker, topic, 2)
+    bus.keep_to(topic, begun=False)
+    bus.keep_to(topic, begun=True)
+    made_anew(broker, topic, 2)
+    with pytest.raises(BusError, match="was deleted and made anew since it was read"):
+        bus.keep_to(topic, begun=True)
+    bus.close()
+
+
 def test_a_record_larger_than_its_topic_allows_stops_the_writer_and_leaves_nothing(
     broker: Broker, tmp_path: Path
 ) -> None:
@@ -447,6 +521,115 @@ def test_a_broker_whose_clock_is_a_day_behind_takes_our_records(broker: Broker, 
     assert refused[0] is not None and refused[0].code() == KafkaError.INVALID_TIMESTAMP
     assert refused[1] is None
     assert len(bus.read("acknowledgements", 0, 0)) == 1
+
+
+DAY_S = 86_400
+# Of the clocks only that which people set: what waits for a time to pass keeps to the other one.
+ANOTHER_CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+
+static long off_s(void) {
+    const char *text = getenv("CLOCK_OFF_S");
+    return text ? atol(text) : 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*ask)(clockid_t, struct timespec *);
+    if (!ask) ask = dlsym(RTLD_NEXT, "clock_gettime");
+    int failed = ask(clock, now);
+    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += off_s();
+    return failed;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    struct timespec exact;
+    (void)zone;
+    int failed = clock_gettime(CLOCK_REALTIME, &exact);
+    now->tv_sec = exact.tv_sec;
+    now->tv_usec = exact.tv_nsec / 1000;
+    return failed;
+}
+"""
+
+
+@pytest.fixture(params=[-DAY_S, DAY_S])
+def elsewhen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    """A broker whose clock is a day behind or ahead: a library before the system's gives its process another one."""
+    require_broker()
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("a broker under another clock needs a compiler for C, cc, which is not installed")
+    source, library = tmp_path / "clock.c", tmp_path / "clock.so"
+    source.write_text(ANOTHER_CLOCK)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    clock = {"LD_PRELOAD": str(library), "CLOCK_OFF_S": str(request.param)}
+    cluster = Cluster(tmp_path / "cluster", environment=clock)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def broker_time_s(cluster: Cluster, topic: str) -> float:
+    """Return when the first record of a topic came, by the clock of its broker, which stamps it."""
+    reader = Consumer({"bootstrap.servers": cluster.address(), "group.id": "look", "log_level": 0})
+    reader.assign([TopicPartition(topic, 0, 0)])
+    message = reader.poll(30)
+    reader.close()
+    assert message is not None and message.error() is None
+    kind, stamp_ms = message.timestamp()
+    assert kind == TIMESTAMP_LOG_APPEND_TIME
+    return stamp_ms / 1000
+
+
+@pytest.mark.timeout(600)
+def test_a_broker_whose_clock_is_off_by_a_day_changes_no_byte(
+    wanted: tuple[Path, Contents], elsewhen: Cluster, tmp_path: Path
+) -> None:
+    url, before = f"kafka://{elsewhen.address()}/elsewhen", time.time()
+    path = on_kafka(wanted[0], tmp_path / "run", url)
+    done = seawall("run", path)
+    assert done.returncode == 0, done.stderr
+    assert differences(contents(path.parent, url=url), wanted[1]) == []
+    assert seawall("verify", path).returncode == 0
+    off_s = broker_time_s(elsewhen, physical(url, "journal")) - before
+    assert abs(abs(off_s) - DAY_S) < 600, off_s
+
+
+@pytest.mark.timeout(600)
+def test_live_records_of_a_broker_whose_clock_is_off_by_a_day_are_cut_by_their_own_times(
+    elsewhen: Cluster, tmp_path: Path
+) -> None:
+    """Its clock is nobody's: records keep the times that they tell, and commands expire by the run's clock."""
+    url = f"kafka://{elsewhen.address()}/elsewhen"
+    stamped = {"message.timestamp.type": "LogAppendTime"}  # else it refuses records of a producer that is an hour ahead
+    path = kafka_live.write_live(tmp_path / "run", url, topic_settings=stamped)
+    feed, running = kafka_live.Feed(url, per_second=100), Running(path, [])
+    feed.start()
+    try:
+        deadline = time.monotonic() + 120
+        while kafka_live.journaled_fills(url, path.parent).total() < 300:
+            assert time.monotonic() < deadline and running.wait(0.2) is None, running.said()
+        feed.finish()
+        while kafka_live.journaled_fills(url, path.parent).total() < len(feed.sent):
+            assert time.monotonic() < deadline and running.wait(0.2) is None, running.said()
+        assert running.stop() == 0, running.said()
+    finally:
+        feed.finish()
+        running.kill()
+    found = kafka_live.journaled_fills(url, path.parent)
+    assert set(found) == set(feed.sent) and set(found.values()) == {1}
+    for command in ("verify", "replay"):
+        assert seawall(command, path).returncode == 0
+    bus = open_bus(url, path.parent)
+    cuts = [decode_slice(stored.value).cut_us for shard in range(4) for stored in read_all(bus, "journal", shard)]
+    bus.close()
+    assert 0 <= time.time() - max(cuts) / 1e6 < 600 and 0 <= time.time() - min(cuts) / 1e6 < 600
 
 
 def test_a_record_of_somebody_else_on_the_journal_stops_the_run_and_is_named(

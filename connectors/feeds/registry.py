@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from seawall.connectors.whole_files import write_whole
 from seawall.schemas.errors import BusError, Reason, Rejected, UsageError
 
 TIMEOUT_S = 10
@@ -70,10 +71,7 @@ class Schemas:
             raise UsageError(f"{path} is no schema ({error}); take it away or bring it back") from None
 
     def _keep(self, path: Path, schema: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(schema)
-        partial.replace(path)
+        write_whole([(path, schema.encode())])
 
     def _fetch(self, number: int) -> str:
         request = urllib.request.Request(f"{self._url}/schemas/ids/{number}")

@@ -14,6 +14,7 @@ from seawall.connectors.kafka.copying import CopyWriter
 from seawall.connectors.kafka.cursor import Cursor, wait_for
 from seawall.connectors.kafka.provision import Finding, check, create, provide
 from seawall.connectors.kafka.reader import Reader
+from seawall.connectors.kafka.topic_ids import TopicIds
 from seawall.connectors.kafka.writer import KafkaWriter
 from seawall.connectors.topics import ANY
 from seawall.schemas.errors import BusError
@@ -50,6 +51,8 @@ class KafkaBus:
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="partitions")
         self._asked: dict[str, Future[list[int]]] = {}
         self._known: dict[str, list[int]] = {}
+        self._ids: TopicIds | None = None
+        self._kept: set[str] = set()
 
     def topics(self) -> list[str]:
         """Return Seawall's topics that have records, sorted."""
@@ -71,8 +74,19 @@ class KafkaBus:
         asked = self._asked.get(topic)
         if asked is None or asked.done():
             self._known[topic] = self.partitions(topic) if asked is None else asked.result()
-            self._asked[topic] = self._asker.submit(self.partitions, topic)
+            self._asked[topic] = self._asker.submit(self._look, topic)
         return self._known[topic]
+
+    def keep_to(self, topic: str, begun: bool) -> None:
+        """Raise, now and from now on, where a topic of others was deleted and made anew since records were taken."""
+        if is_numbered(topic):
+            return  # its records say their numbers
+        if self._ids is None:
+            self._ids = TopicIds(
+                self.clients, self._base / f"kafka-{self.address.prefix}.topics" / self.reader.cluster()
+            )
+        self._ids.check(self.address.topic(topic), begun)
+        self._kept.add(topic)
 
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that retention left."""
@@ -182,6 +196,12 @@ class KafkaBus:
                 with contextlib.suppress(RuntimeError):  # it is closed already
                     cursor.close()
             self._followed.clear()
+
+    def _look(self, topic: str) -> list[int]:
+        """Return the partitions of a topic that have records; raise where it is no longer the one that was read."""
+        if self._ids is not None and topic in self._kept:
+            self._ids.check(self.address.topic(topic), begun=True)
+        return self.partitions(topic)
 
     def _follow(self, topic: str, partition: int, offset: int) -> Cursor:
         """Return a follower of its own for a partition, from an offset on."""

@@ -1,6 +1,7 @@
 """Certificates of a cluster on this machine: an authority, the brokers' and one per client name, as PEM files.
 
-Decides nothing about production: the authority's key is thrown away after use, and everything ends after a week.
+Decides nothing about production: the authority's key is thrown away after use, and everything ends after a week. It
+begins two days ago, for brokers whose clock is behind.
 """
 
 import datetime
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 DAYS = 7
+DAYS_BEFORE = 2
 
 
 def write_certificates(folder: Path, clients: list[str]) -> None:
@@ -58,7 +60,7 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_before(now - datetime.timedelta(days=DAYS_BEFORE))
         .not_valid_after(now + datetime.timedelta(days=DAYS))
     )
 

@@ -45,6 +45,8 @@ class Cluster:
         Properties beyond the usual.
     jvm
         Options of the Java machine beyond the usual.
+    environment
+        Variables of the brokers' processes beyond those of this one.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class Cluster:
         users: dict[str, str] | None = None,
         extra: dict[str, str] | None = None,
         jvm: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.folder, self.brokers = folder.absolute(), brokers
         self._extra, self._jvm, self._users = extra or {}, jvm, users or {}
+        self._environment = {**os.environ, **(environment or {})}
         self._classpath = f"{jars()}/*"
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         write_certificates(self.folder / "tls", list(clients))
@@ -86,6 +90,7 @@ class Cluster:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
+                env=self._environment,
                 process_group=0,  # a session of its own would be a group of its own to the scheduler of Linux
             )
         if wait:

@@ -32,15 +32,16 @@ RULES = [
 PARTITIONS = 2
 
 
-def write_live(folder: Path, url: str, **top: object) -> Path:
-    """Write a desk that follows the topics of `input_topics`, and make those."""
+def write_live(folder: Path, url: str, topic_settings: dict[str, str] | None = None, **top: object) -> Path:
+    """Write a desk that follows the topics of `input_topics`, and make those, with some settings of their own."""
     reference = lines(instrument(), *(account(name) for name in ACCOUNTS))
     path = write_configuration(folder, {"reference.jsonl": reference}, LIMITS, RULES, shards=4, **top)
     topics = input_topics(url)
     text = path.read_text().replace("[inputs]\n", f"[inputs]\ntopics = {json.dumps(topics)}\n")
     path.write_text(f'bus = "{url}"\n{text}')
     admin = AdminClient({"bootstrap.servers": servers(url)})
-    for made in admin.create_topics([NewTopic(name, PARTITIONS, -1) for name in topics]).values():
+    wanted = [NewTopic(name, PARTITIONS, -1, config=topic_settings or {}) for name in topics]
+    for made in admin.create_topics(wanted).values():
         made.result(30)
     return path
 

@@ -20,6 +20,9 @@ class MemoryBus:
     def known_partitions(self, topic: str) -> list[int]:
         return self.partitions(topic)
 
+    def keep_to(self, topic: str, begun: bool) -> None:
+        pass
+
     def end(self, topic: str, partition: int) -> int:
         return len(self.records.get((topic, partition), []))
 
