@@ -29,6 +29,7 @@ from seawall.schemas.evidence.ordering import (
     advance,
     check_count,
     check_entry,
+    link,
     place,
     recall,
     released,
@@ -85,9 +86,10 @@ class Subscriber(Generic[T]):
                 self._check_count(document, now_us)
                 if isinstance(document, State):
                     self._check_entries(document, now_us)
+                    whole = self._link(document, value)
                     self._keep(document, now_us)
-                    self._ledger.set_setting(f"state {document.iss}", hashlib.sha256(value).hexdigest())
-                    return [Receipt(Outcome.APPLIED, document), *self._state(transaction, document, now_us)]
+                    receipt = Receipt(Outcome.APPLIED, document, gap=not whole)
+                    return [receipt, *self._state(transaction, document, now_us)]
                 self._check_state_came(document)
                 self._keep(document, now_us)
                 self._set_safe(transaction, SILENCE, False)
@@ -219,11 +221,20 @@ class Subscriber(Generic[T]):
         self._ledger.set_latest(document.iss, type(document).__name__, document.seq, document.exp_us)
         self._ledger.set_setting(_heard(document.iss, type(document)), str(now_us))
 
+    def _link(self, state: State, value: bytes) -> bool:
+        """Remember a state document if those before it came, or that one is missing; tell whether they came."""
+        name = f"state {state.iss}"
+        last, _ = self._ledger.latest(state.iss, State.__name__)
+        linked = link(state, hashlib.sha256(value).hexdigest(), self._ledger.setting(name), last)
+        self._ledger.set_setting(name, linked)
+        return linked != ""
+
     def _check_state_came(self, document: Document) -> None:
-        """A heartbeat is no sign of life while the state that it names is held back from us."""
+        """A heartbeat is no sign of life while the state that it names, or one before that, is held back from us."""
         wanted = document.state_sha256 if isinstance(document, Heartbeat) else None
         if wanted is not None and self._ledger.setting(f"state {document.iss}") != wanted:
-            text = f"the state {wanted[:16]} that {document.iss} names never came; the next full one heals it"
+            text = f"the state {wanted[:16]} that {document.iss} names, or one before it, never came"
+            text = f"{text}; the next full one heals it"
             raise Refused(Refusal.STATE_MISSING, text, document)
 
     def _state(self, transaction: T, state: State, now_us: int) -> Iterator[Receipt]:

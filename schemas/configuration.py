@@ -316,6 +316,8 @@ def journaled(
     if configuration.forecasts["enabled"]:  # a journal without forecasts is that of a version without them
         body["forecasts"] = configuration.forecasts
     last = previous or {}
+    if last.get("chained_states", not last):  # a journal of a version without them goes on without them
+        body["chained_states"] = True
     check_unchanged(configuration, last)
     check_follows(last.get("code", ""))
     if configuration.epoch < last.get("epoch", 1):

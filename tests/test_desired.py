@@ -1,5 +1,6 @@
 """Desired state: every second a sign of life, per target what holds, and subscribers that use both."""
 
+import hashlib
 import json
 import sqlite3
 from pathlib import Path
@@ -20,7 +21,7 @@ from seawall_testing.effects import Desk
 from seawall_testing.runs import contents, seawall
 
 SECOND = 1_000_000
-CONFIGURATION = {"shards": 2, "issuer": "risk/dev", "environment": "dev"}
+CONFIGURATION = {"shards": 2, "issuer": "risk/dev", "environment": "dev", "chained_states": True}
 
 
 def wide(seq: int, as_of_us: int, *commands: bytes) -> Planned:
@@ -92,6 +93,28 @@ def test_every_second_has_a_heartbeat_that_names_the_last_state_and_only_changes
     assert kinds(changed[0]) == {"account:b": ["CALL_MARGIN", "REDUCE_ONLY"]}
     full = second(state, 3, as_of_us=SECOND + FULL_EVERY_US)
     assert set(kinds(full[0])) == {"account:a", "account:b"}
+
+
+def test_each_state_names_the_one_before_it_and_a_full_one_begins_anew() -> None:
+    state, before = DesiredState(), None
+    many = [command("HALT_TRADING", f"account:a{n}", 1) for n in range(TARGETS_MAX + 1)]
+    at = [SECOND, 2 * SECOND, 3 * SECOND, SECOND + FULL_EVERY_US]
+    ordered = [[many[0]], many[1:], [], []]
+    named = []
+    for seq, (as_of_us, commands) in enumerate(zip(at, ordered, strict=True)):
+        assert state.step(Told(0, as_of_us, True, commands)) == []
+        assert state.step(wide(seq, as_of_us)) == []
+        (planned,) = state.step(Told(1, as_of_us, True, []))
+        state = DesiredState.restore(state.snapshot())
+        for record in planned.state:
+            document = json.loads(record.value)
+            if "targets" in document:
+                named.append((document["prev_sha256"], before))
+                before = hashlib.sha256(record.value).hexdigest()
+            else:
+                assert document["state_sha256"] == before
+    assert [told is None for told, _ in named] == [True, False, True, False]
+    assert all(told in (None, wanted) for told, wanted in named)
 
 
 def test_the_highest_rung_holds_a_setting_is_replaced_and_an_action_is_over_after_an_hour() -> None:
@@ -179,6 +202,16 @@ def test_a_heartbeat_whose_state_was_held_back_is_no_sign_of_life(run: Path) -> 
     assert receipt.reason is Refusal.STATE_MISSING
     assert listener.watch(records[-1][2] + 10_000_000)
     assert desk.safe
+
+
+def test_a_state_held_back_between_others_is_missed(run: Path) -> None:
+    records = documents(run, "state")
+    states = [at for at, record in enumerate(records) if state_type(record[0]) == STATE]
+    assert len(states) > 2
+    for lost in states[:-1]:
+        listener, _ = subscriber(run)
+        receipts = [listener.receive(*record)[0] for at, record in enumerate(records) if at != lost]
+        assert receipts[-1].reason is Refusal.STATE_MISSING
 
 
 def test_every_state_of_a_run_is_signed_by_the_issuer(run: Path) -> None:

@@ -307,6 +307,55 @@ def test_heartbeats_that_name_a_state_which_never_came_do_not_put_silence_off():
         assert subscriber.watch(now_us) == effects.safe == (second > 6)
 
 
+def chain(*full: bool) -> list[bytes]:
+    """State documents, one a second, each naming the one before it, unless it is a full one."""
+    values: list[bytes] = []
+    for seq, needs_none in enumerate(full, 1):
+        before = None if needs_none else hashlib.sha256(values[-1]).hexdigest()
+        values.append(encode(state(seq, prev_sha256=before)))
+    return values
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.sets(st.integers(0, 8)))
+def test_a_heartbeat_counts_when_every_state_since_the_last_full_one_came(full, lost):
+    full = [True, *full]
+    values = chain(*full)
+    _, subscriber = desk()
+    for at, value in enumerate(values):
+        if at not in lost:
+            assert outcome_of(subscriber, record(value, payload_type=STATE)) is Outcome.APPLIED
+        since = max(before for before in range(at + 1) if full[before])
+        beat = heartbeat(at, state_sha256=hashlib.sha256(value).hexdigest())
+        missing = not lost.isdisjoint(range(since, at + 1))
+        reason = subscriber.receive(*record(beat, payload_type=HEARTBEAT), NOW_US)[0].reason
+        assert reason is (Refusal.STATE_MISSING if missing else None)
+
+
+def test_the_first_state_behind_a_gap_asks_for_a_full_one():
+    _, subscriber = desk()
+    values = chain(True, False, False, False, True)
+    gaps = [subscriber.receive(*record(values[at], payload_type=STATE), NOW_US)[0].gap for at in (0, 2, 3, 4)]
+    assert gaps == [False, True, True, False]
+
+
+@pytest.mark.parametrize("lost", [None, 0, 1, 2])
+@pytest.mark.parametrize("again", [0, 1, 2])
+def test_parts_of_one_second_may_come_again_and_none_may_be_missing(lost, again):
+    """A consumer that starts again is given the last records anew, in order."""
+    first = encode(state(1))
+    parts, named = [], first
+    for _ in range(3):
+        named = encode(state(2, prev_sha256=hashlib.sha256(named).hexdigest()))
+        parts.append(named)
+    came = [part for at, part in enumerate(parts) if at != lost]
+    _, subscriber = desk()
+    for value in (first, *came, *came[again:]):
+        subscriber.receive(*record(value, payload_type=STATE), NOW_US)
+    beat = heartbeat(2, state_sha256=hashlib.sha256(named).hexdigest())
+    reason = subscriber.receive(*record(beat, payload_type=HEARTBEAT), NOW_US)[0].reason
+    assert reason is (None if lost is None else Refusal.STATE_MISSING)
+
+
 def test_a_contradiction_brings_the_safe_state_until_a_person_clears_it():
     effects, subscriber = desk()
     subscriber.receive(*issue("REDUCE_ONLY", 1), NOW_US)

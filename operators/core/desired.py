@@ -5,7 +5,9 @@ snapshot and timestamp roles). So the second operator publishes, signed, on the 
 
 - a *state* document of the targets whose commands changed in a second, and of all targets at least every 60 s: per
   target its last command, and the commands in force;
-- a *heartbeat* every second, valid for five, which names the last state document by its SHA-256.
+- a *heartbeat* every second, valid for five, which names the last state document by its SHA-256, as each of those names
+  the one before it, back to where a full one begins: none of them can be held back without a trace. In a journal of
+  before they name none (``chained_states`` of its configuration).
 
 In force are the highest rung of the trading mode, the last of each kind (and asset, limit or instrument) that sets
 something until it is set otherwise, and, for an hour, the last of each kind that asks for something to be done. A state
@@ -151,7 +153,10 @@ class DesiredState:
         records: list[Record] = []
         head = self._head(frame.seq, frame.cut_us)
         for listed in _pages([self._target(name, frame.cut_us) for name in names]):
-            value = orjson.dumps({**head, "exp_us": frame.cut_us + STATE_EXPIRES_US, "targets": listed})
+            before = None if full and not records else self._sha256
+            chain = {"prev_sha256": before} if self.configuration.get("chained_states") else {}
+            ends = {"exp_us": frame.cut_us + STATE_EXPIRES_US, **chain}
+            value = orjson.dumps({**head, **ends, "targets": listed})
             self._sha256 = hashlib.sha256(value).hexdigest()
             records.append(self._record(frame.seq, len(records), value))
         beat = {**head, "exp_us": frame.cut_us + HEARTBEAT_EXPIRES_US, "state_sha256": self._sha256}

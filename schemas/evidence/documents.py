@@ -96,8 +96,12 @@ class TargetState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class State(Document, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A signed snapshot of everything desired: what heals a lost command."""
+    """A signed snapshot of what is desired: what heals a lost command.
 
+    ``prev_sha256`` names the state document before it; None where nothing before it is needed, as a full one begins.
+    """
+
+    prev_sha256: str | None = None
     targets: tuple[TargetState, ...]
 
 

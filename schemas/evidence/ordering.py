@@ -115,6 +115,21 @@ def check_count(document: Document, last: int, elapsed_us: int, jump_max: int) -
         raise Refused(Refusal.JUMP_TOO_FAR, f"from seq {last} to {document.seq} in {elapsed_us} us", document)
 
 
+def link(state: State, sha256: str, before: str, last: int) -> str:
+    """Return the hash of the last state document up to which none is missing, empty where one is.
+
+    Parameters
+    ----------
+    sha256
+        Of this document.
+    before, last
+        What this function returned of the one that came before, and the ``seq`` of that one.
+    """
+    if state.prev_sha256 in (None, before):
+        return sha256
+    return before if state.seq == last else ""  # a part of that second again, or behind one that is missing
+
+
 def check_entry(state: State, entry: TargetState, mark: Mark, epoch_floor: int, jump_max: int, now_us: int) -> None:
     """Raise `Refused` (JUMP_TOO_FAR) for a state of which an entry, or what it says is in force, counts too far ahead.
 

@@ -5,10 +5,12 @@ replayed, reordered, dropped, rolled back, equivocating, misdirected, expired, d
 """
 
 import base64
+import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,21 @@ def keys(changed: Holder | None = None, rest: dict[str, Any] | None = None, **ch
     return encode(keyset_document(keys=listed, **(rest or {})))
 
 
+def states() -> tuple[bytes, bytes, bytes, bytes]:
+    """A full state, two that each follow from the one before, and another full one."""
+    found = [encode(state(1))]
+    for seq in (2, 3):
+        found.append(encode(state(seq, prev_sha256=hashlib.sha256(found[-1]).hexdigest())))
+    return found[0], found[1], found[2], encode(state(4))
+
+
+def alive(why: str, make: Callable[..., Case], came: tuple[bytes, ...], named: bytes) -> Case:
+    """A case of a heartbeat that names one state, after others came."""
+    before = tuple((value, header(value, [ISSUER], STATE)) for value in came)
+    value = encode(heartbeat(5, state_sha256=hashlib.sha256(named).hexdigest()))
+    return make(why, value=value, payload_type=HEARTBEAT, before=before)
+
+
 def raw(before: str, after: str) -> bytes:
     """A good command's text with something replaced, signed as it then stands."""
     good = encode(command()).decode()
@@ -182,6 +199,10 @@ def good_cases() -> Iterator[tuple[str, Case]]:
             before=((told, header(told, [ISSUER], STATE)),),
         ),
     )
+    full, _, last, _ = chain = states()
+    whole = "every state that it vouches for came, one of them twice"
+    yield "heartbeat_after_states", alive(whole, ok, chain[:2] + chain[1:3], last)
+    yield "heartbeat_after_full_state", alive("a full state needs none before it", ok, (full, last, chain[3]), chain[3])
     days_us = 30 * 24 * HOUR_US
     late = encode(heartbeat(10**9, NOW_US + days_us))
     yield "heartbeat_after_a_month", ok(
@@ -391,6 +412,9 @@ def order_cases() -> Iterator[tuple[str, Case]]:
     ):  # fmt: skip
         value = encode(state(1, counted | changes))
         yield f"state_{name}", fail(reason, why, value=value, payload_type=STATE)
+    full, _, last, _ = states()
+    lost = "a state was held back, and the one after it was not"
+    yield "heartbeat_missing_state", alive(lost, partial(fail, "STATE_MISSING"), (full, last), last)
     value = encode(heartbeat(2**53 - 1))
     yield "heartbeat_jump", fail("JUMP_TOO_FAR", "uses all numbers up", value=value, payload_type=HEARTBEAT)
     yield "reinstate_by_issuer", loose("ROLE_DOES_NOT_COVER", "an automated key never loosens", (ISSUER,))

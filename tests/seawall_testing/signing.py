@@ -152,7 +152,7 @@ def people() -> tuple[Holder, Holder]:
 def state(seq: int, *targets: dict[str, Any], **changes: Any) -> dict[str, Any]:
     document = {
         "v": 1, "iss": "risk/prod", "aud": ["*"], "env": "prod", "seq": seq, "iat_us": NOW_US, "nbf_us": NOW_US,
-        "exp_us": NOW_US + 60_000_000, "targets": list(targets),
+        "exp_us": NOW_US + 60_000_000, "prev_sha256": None, "targets": list(targets),
     }  # fmt: skip
     return document | changes
 
