@@ -200,7 +200,7 @@ class BackupBus:
         """Return the partitions of a topic that have records: nobody has to wait for that here."""
         return self.partitions(topic)
 
-    def keep_to(self, topic: str, begun: bool) -> None:
+    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
         """Do nothing: nothing changes here."""
 
     def start(self, topic: str, partition: int) -> int:

@@ -72,10 +72,10 @@ class Bus(Protocol):
         The first answer is waited for. No other one makes the asker wait for a cluster.
         """
 
-    def keep_to(self, topic: str, begun: bool) -> None:
+    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
         """Raise, now and whenever ``known_partitions`` is asked, where offsets of a topic came to name other records.
 
-        As of a topic of a cluster that was deleted and made anew since any were taken (``begun``).
+        As of a topic of others on a cluster that was deleted and made anew since ``reader`` took any (``begun``).
         """
 
     def start(self, topic: str, partition: int) -> int:

@@ -4,7 +4,10 @@ It reads its partition back: what a replay produces again is compared with what 
 in ``seawall-n`` decides, never an offset or a clock (DESIGN §2).
 """
 
+import contextlib
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from seawall.connectors.replica import Replica, ReplicaPartition
 from seawall.schemas.errors import BusError
 from seawall.schemas.telemetry import Part, watching
 
-URGENT = frozenset(("commands", "breaches", "alerts"))  # topics whose records somebody acts on
+URGENT = frozenset(("commands", "breaches", "alerts", "state"))  # topics whose records somebody acts on
 # A transaction costs a cluster as much for one slice as for five, and a command waits for the one that is under way.
 QUIET_S = 0.05
 
@@ -87,11 +90,70 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         return begin(bus.writer(places))
 
 
+class Late:
+    """Calls something at a time, in a thread of its own, unless that is called off.
+
+    What it raises is passed over: whoever calls it next is to meet that again.
+
+    Parameters
+    ----------
+    call
+        What to call.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call, self._due, self._ended = call, 0.0, False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def call_at(self, due: float) -> None:
+        """Call it at a time of the monotonic clock, or at the one that was asked for before."""
+        with self._changed:
+            if self._due:
+                return
+            self._due = due
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="late", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def call_off(self) -> None:
+        """Do not call it, unless it is being called now."""
+        with self._changed:
+            self._due = 0.0
+
+    def end(self) -> None:
+        """Never call it again; wait where it is being called."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while self._is_due():
+            with contextlib.suppress(Exception):
+                self._call()
+
+    def _is_due(self) -> bool:
+        """Wait for the time; False at the end."""
+        with self._changed:
+            while not self._ended:
+                left = self._due - time.monotonic()
+                if self._due and left <= 0:
+                    self._due = 0.0
+                    return True
+                self._changed.wait(left if self._due else None)
+        return False
+
+
 class _SinkPartition(StatefulSinkPartition[Any, None]):
     def __init__(self, bus: Bus, writer: Writer, place: tuple[list[str], int], one: str | None, stands: bool) -> None:
         self._bus, self._one = bus, one
         self._writer = RecordWriter(bus, writer, *place, stands)
         self._submitted_at = float("-inf")
+        self._guard = threading.Lock()  # of the writer: what waits too long is submitted by another thread
+        self._late = Late(self._submit)
 
     @noted
     def write_batch(self, items: list[Any]) -> None:
@@ -100,25 +162,36 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
         Of a sink of all topics, slices without anything that is acted on go with those that come within ``QUIET_S``.
         """
         urgent = self._one is not None
-        for item in items:
-            records = {self._one: item} if self._one else item.records
-            self._writer.append(records)
-            urgent = urgent or not URGENT.isdisjoint(records)
-        now = time.monotonic()
-        if urgent or now - self._submitted_at >= QUIET_S:
+        with self._guard:
+            for item in items:
+                records = {self._one: item} if self._one else item.records
+                self._writer.append(records)
+                urgent = urgent or not URGENT.isdisjoint(records)
+        due = self._submitted_at + QUIET_S
+        if urgent or time.monotonic() >= due:
+            self._late.call_off()
+            self._submit()
+        else:
+            self._late.call_at(due)
+
+    def _submit(self) -> None:
+        with self._guard:
             self._writer.submit()
-            self._submitted_at = now
+            self._submitted_at = time.monotonic()
 
     @noted
     def snapshot(self) -> None:
         """Return nothing, once all is durable: the topic itself says what stands on it."""
-        self._writer.flush()
+        self._late.call_off()
+        with self._guard:
+            self._writer.flush()
 
     def close(self) -> None:
         """Let the partitions go; what goes wrong is noted, because the engine aborts the process where this raises.
 
         What its states stand on was flushed before; what a failed transaction held is made again.
         """
+        self._late.end()
         try:
             self._writer.close()
         except BusError as error:

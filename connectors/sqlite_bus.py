@@ -1,7 +1,6 @@
 """The embedded bus: one SQLite file, no server, readable while it runs.
 
-One table ``records`` holds every topic. Writers append in one immediate transaction per flush; a partition's writer
-holds a lock of the operating system, which dies with its process.
+One table ``records`` holds every topic. Writers append in one immediate transaction per flush (``sqlite_writer``).
 
 ``synchronous=FULL`` in WAL mode makes a flush survive a loss of power, not only of the process: subscribers may have
 obeyed a command, so the journal that led to it must not be lost. The price is one fsync per flush. With 100 records of
@@ -10,31 +9,23 @@ obeyed a command, so the journal that led to it must not be lost. The price is o
 Pages of 8 to 32 KiB gained nothing and a table WITHOUT ROWID wrote a third slower: both stay as SQLite has them.
 """
 
-import contextlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-
 import seawall
 from seawall.connectors.bus import READ_BYTES_MAX, READ_RECORDS_MAX
-from seawall.connectors.locks import lock_partition
 from seawall.connectors.sqlite_reading import Stamp, connect_to_read, stamp_of
 from seawall.connectors.sqlite_rows import END, PARTITIONS_THERE, READ, TOPICS_THERE, read_headers, strange_rows
+from seawall.connectors.sqlite_writer import BUSY_MS, SqliteWriter, patiently
 from seawall.schemas.errors import BusError
 from seawall.schemas.records import Stored
 from seawall.schemas.versions import EMBEDDED_BUS
 
 T = TypeVar("T")
-BUSY_MS = 120_000
-# SQLite's own busy handler sleeps up to 100 ms between tries: of four writing threads one then waited 0.9 to 2.3 s for
-# a flush, against 0.2 to 0.4 s with this.
-RETRY_S = 0.001
 SCHEMA = """
 create table if not exists records (
   topic text not null, "partition" integer not null, "offset" integer not null,
@@ -42,8 +33,6 @@ create table if not exists records (
   primary key (topic, "partition", "offset")
 )
 """
-INSERT = 'insert into records (topic, "partition", "offset", key, headers, value) values (?, ?, ?, ?, ?, ?)'
-
 HINTS = {
     sqlite3.SQLITE_BUSY: "another process holds it; wait for it, or stop it",
     sqlite3.SQLITE_CANTOPEN: "check that its folder exists and may be written",
@@ -106,10 +95,10 @@ class SqliteBus:
                 self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=64
             )
             # Two processes that make the same file collide here, and SQLite does not wait for each other by itself.
-            _patiently(lambda: connection.execute("pragma journal_mode = wal"))
+            patiently(lambda: connection.execute("pragma journal_mode = wal"))
             connection.execute("pragma synchronous = full")
             self._check_version(connection)
-            _patiently(lambda: connection.execute(SCHEMA))
+            patiently(lambda: connection.execute(SCHEMA))
         except sqlite3.Error as error:
             raise self.failed("opened as a bus", error) from error
         return connection, None
@@ -138,7 +127,7 @@ class SqliteBus:
     def _check_version(self, connection: sqlite3.Connection) -> None:
         """Number a store that has no number; raise BusError where a later version made it."""
         if not self._version_of(connection):
-            _patiently(lambda: connection.execute(f"pragma user_version = {EMBEDDED_BUS}"))
+            patiently(lambda: connection.execute(f"pragma user_version = {EMBEDDED_BUS}"))
 
     def _version_of(self, connection: sqlite3.Connection) -> int:
         (found,) = connection.execute("pragma user_version").fetchone()
@@ -169,7 +158,7 @@ class SqliteBus:
         """Return the partitions of a topic that have records: nobody has to wait for that here."""
         return self.partitions(topic)
 
-    def keep_to(self, topic: str, begun: bool) -> None:
+    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
         """Do nothing: no topic is made anew here."""
 
     def start(self, topic: str, partition: int) -> int:
@@ -229,7 +218,7 @@ class SqliteBus:
 
     fences = False
 
-    def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> "SqliteWriter":
+    def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> SqliteWriter:
         """Become the writer of partitions; raises PartitionLocked where a process that lives is, also with ``take``."""
         return SqliteWriter(self, list(partitions))
 
@@ -245,78 +234,3 @@ class SqliteBus:
 
     def _ask(self, sql: str, *args: object) -> list[tuple[Any, ...]]:
         return self._asked(lambda connection: connection.execute(sql, args).fetchall())
-
-
-class SqliteWriter:
-    """The one writer of some partitions; its flush is one transaction."""
-
-    def __init__(self, bus: SqliteBus, partitions: list[tuple[str, int]]) -> None:
-        self._bus = bus
-        self._locks: list[int] = []
-        self._buffer: list[tuple[str, int, int, str, str, bytes]] = []
-        try:
-            for topic, partition in partitions:
-                self._locks.append(lock_partition(bus.path, topic, partition))
-            self._ends = {place: bus.end(*place) for place in partitions}
-            self._connection = bus.connect()
-            self._connection.execute("pragma busy_timeout = 0")
-        except BaseException:
-            self._unlock()
-            raise
-
-    def append(self, topic: str, partition: int, key: str, value: bytes, headers: dict[str, str]) -> None:
-        """Take one record; it stays in memory until ``flush``."""
-        offset = self._ends.get((topic, partition))
-        if offset is None:
-            raise BusError(f"partition {partition} of {topic} is not this writer's; name it when opening the writer")
-        self._ends[topic, partition] = offset + 1
-        self._buffer.append((topic, partition, offset, key, orjson.dumps(headers).decode(), value))
-
-    def flush(self) -> None:
-        """Write everything appended in one transaction; raises BusError, with nothing written, when it cannot."""
-        if not self._buffer:
-            return
-        try:
-            _patiently(lambda: self._connection.execute("begin immediate"))
-            self._connection.executemany(INSERT, self._buffer)
-            self._connection.execute("commit")
-        except sqlite3.Error as error:
-            failure = self._bus.failed("written", error)
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("rollback")
-            raise failure from error
-        self._buffer.clear()
-
-    submit = flush
-
-    def is_idle(self) -> bool:
-        """Return True: what was submitted is durable."""
-        return True
-
-    def end(self, topic: str, partition: int) -> int:
-        """Return the offset after the last record, those not flushed yet included."""
-        return self._ends[topic, partition]
-
-    def close(self) -> None:
-        """Let the partitions go; what was not flushed is not written."""
-        self._buffer.clear()
-        self._connection.close()
-        self._unlock()
-
-    def _unlock(self) -> None:
-        for descriptor in self._locks:
-            os.close(descriptor)
-        self._locks.clear()
-
-
-def _patiently(step: Callable[[], object]) -> None:
-    """Repeat a step while another connection holds the file, at most ``BUSY_MS``."""
-    deadline = time.monotonic() + BUSY_MS / 1000
-    while True:
-        try:
-            step()
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(RETRY_S)

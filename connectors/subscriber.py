@@ -222,7 +222,10 @@ class Subscriber(Generic[T]):
         self._ledger.set_setting(_heard(document.iss, type(document)), str(now_us))
 
     def _link(self, state: State, value: bytes) -> bool:
-        """Remember a state document if those before it came, or that one is missing; tell whether they came."""
+        """Remember a state document if those before it came, or that one is missing, and tell which.
+
+        Where a part of the same second is missing, only the heartbeat after it tells: it could be one that came before.
+        """
         name = f"state {state.iss}"
         last, _ = self._ledger.latest(state.iss, State.__name__)
         linked = link(state, hashlib.sha256(value).hexdigest(), self._ledger.setting(name), last)

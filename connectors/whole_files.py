@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+NAME_MAX = 200  # characters of a name; with what is added it stays within what file systems take
+
 
 def write_whole(files: Sequence[tuple[Path, bytes]]) -> None:
     """Write files, each in the place of one that stands there, and have the disk keep them; make their folders.
@@ -19,7 +21,7 @@ def write_whole(files: Sequence[tuple[Path, bytes]]) -> None:
     for target, data in files:
         folders.update(_make_folder(target.parent))
         # A name of its own, even where process ids repeat, as in containers that share a folder.
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+        partial = target.with_name(f".{target.name[:NAME_MAX]}.{secrets.token_hex(8)}")
         try:
             with partial.open("wb") as file:
                 file.write(data)

@@ -138,7 +138,7 @@ class Following:
         for topic in dict.fromkeys((*self._configuration.topics, SIGNALS, REDRIVE)):
             places = [Place(topic, partition) for partition in self._bus.known_partitions(topic)]
             if any(place not in known for place in places):
-                self._bus.keep_to(topic, any(place.key in positions for place in places))
+                self._bus.keep_to(topic, any(key.rpartition("/")[0] == topic for key in positions), "sequence")
             for place in places:
                 if place not in known:
                     offset, _, high = positions.get(place.key) or [self._begin(place), 0, NO_TIME]

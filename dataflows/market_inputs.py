@@ -282,7 +282,7 @@ class MarketReader:
                 continue  # Seawall's own: signals may be followed, but are not what they are made of
             places = [Place(topic, partition) for partition in partitions(topic)]
             if any(place.key not in self._topics for place in places):
-                self._bus.keep_to(topic, any(self._has_read(place) for place in places))
+                self._bus.keep_to(topic, self._has_read(topic, named or {}), "market")
             for place in places:
                 partition = place.partition
                 if place.key not in self._topics and (named is None or place.key in named):
@@ -290,9 +290,11 @@ class MarketReader:
                     offset, high_us = begin
                     self._topics[place.key] = TopicReader(self._bus, place, offset, high_us, self._skipped, feed)
 
-    def _has_read(self, place: Place) -> bool:
-        reader = self._topics.get(place.key)
-        return reader is not None or self._known.get(place.key, [0])[0] > 0
+    def _has_read(self, topic: str, named: dict[str, int]) -> bool:
+        """Tell whether any record of a topic was taken: by this run, up to a state of before, or in a cut of before."""
+        read = {key: begin[0] for key, begin in self._known.items()} | named
+        read |= {key: reader.position for key, reader in self._topics.items()}
+        return any(offset > 0 and key.rpartition("/")[0] == topic for key, offset in read.items())
 
 
 Stopped = Callable[[], bool]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from seawall.connectors.bus import TOPICS, Bus, open_bus
 from seawall.connectors.topics import ANY, topic_partitions
+from seawall.connectors.whole_files import write_whole
 from seawall.ops.migration_mark import COPYING, MOVED, Mark, bus_of, write_mark
 from seawall.schemas.configuration import UNCHANGEABLE, Configuration
 from seawall.schemas.errors import BusError, Divergence, Gap, UsageError
@@ -184,9 +185,7 @@ def records(bus: Bus, topic: str, partition: int, offset: int, end: int) -> Iter
 def save(target: Configuration, run_file: Path) -> None:
     """Keep the new configuration as that of the folder, whole or not at all."""
     if target.path != run_file:
-        partial = run_file.with_name(f".{run_file.name}.new")
-        partial.write_bytes(target.path.read_bytes())
-        partial.replace(run_file)
+        write_whole([(run_file, target.path.read_bytes())])
 
 
 def as_json(moved: dict[str, int], target: Configuration) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
+from seawall.connectors.whole_files import write_whole
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError
 
@@ -31,9 +32,7 @@ def bus_of(configuration: Configuration) -> str:
 
 def write_mark(folder: Path, mark: Mark) -> None:
     """Write the mark, whole or not at all."""
-    partial = folder / f".{MARK}.new"
-    partial.write_bytes(orjson.dumps(mark._asdict()))
-    partial.replace(folder / MARK)
+    write_whole([(folder / MARK, orjson.dumps(mark._asdict()))])
 
 
 def check_mark(configuration: Configuration) -> None:

@@ -1,7 +1,6 @@
 """What a run needs before its dataflows start: a bus with its topics, keys that may sign, stores of that bus."""
 
 import logging
-import os
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -13,6 +12,7 @@ from seawall.connectors.recovery import set_aside
 from seawall.connectors.replica import Replica
 from seawall.connectors.signers import check_signer, open_signer
 from seawall.connectors.topics import topic_partitions
+from seawall.connectors.whole_files import write_whole
 from seawall.dataflows.joins import check_journal
 from seawall.ops.migration_mark import check_mark
 from seawall.schemas.configuration import RUN_FILE, Configuration
@@ -114,6 +114,4 @@ def save_configuration(configuration: Configuration) -> None:
     """Keep the configuration as ``run.toml``, whole or not at all, once the journal goes with it."""
     saved = configuration.directory / RUN_FILE
     if configuration.path != saved:
-        partial = saved.with_name(f".{RUN_FILE}.{os.getpid()}")
-        partial.write_bytes(configuration.path.read_bytes())
-        partial.replace(saved)
+        write_whole([(saved, configuration.path.read_bytes())])

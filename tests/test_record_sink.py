@@ -1,5 +1,6 @@
 """The sink of all topics: when what it was given is on the bus."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,9 @@ import pytest
 from seawall.connectors import record_sink
 from seawall.connectors.bus import open_bus
 from seawall.connectors.record_sink import RecordSink
+from seawall.schemas.errors import BusError
 from seawall.schemas.records import Record
+from seawall_testing.runs import wait_for
 
 
 class Desk:
@@ -17,7 +20,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.bus = open_bus("sqlite:bus.db", folder)
         self.part = RecordSink("sqlite:bus.db", None, 2, folder).build_part("out", "0", None)
-        self._counts = dict.fromkeys(("exposures", "audit", "commands", "breaches", "alerts"), 0)
+        self._counts = dict.fromkeys(("exposures", "audit", "commands", "breaches", "alerts", "state"), 0)
 
     def write(self, *topics: str) -> None:
         """Write a slice with one record of each topic."""
@@ -45,7 +48,7 @@ def test_a_first_slice_is_written_at_once(desk: Desk) -> None:
 
 
 def test_slices_that_nobody_acts_on_wait_for_the_next_that_somebody_does(desk: Desk) -> None:
-    for topic in ("commands", "breaches", "alerts"):
+    for topic in ("commands", "breaches", "alerts", "state"):
         before = desk.stands("audit")
         desk.write("exposures", "audit")
         desk.write("audit")
@@ -63,6 +66,35 @@ def test_a_quiet_slice_is_written_when_the_last_transaction_is_long_ago(
     monkeypatch.setattr(record_sink, "QUIET_S", 0)
     desk.write("audit")
     assert desk.stands("audit") == 3
+
+
+def test_a_quiet_slice_that_none_follows_is_written_in_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_sink, "QUIET_S", 0.2)
+    for written in (2, 3):
+        desk.write("audit")
+        assert desk.stands("audit") == written - 1
+        wait_for(lambda written=written: desk.stands("audit") == written)
+    desk.part.close()
+
+
+def test_what_the_late_writing_meets_is_raised_by_the_next_call(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_sink, "QUIET_S", 0.05)
+    writer, tried = desk.part._writer, threading.Event()
+
+    def refuse() -> None:
+        tried.set()
+        raise BusError("the disk is full")
+
+    monkeypatch.setattr(writer, "submit", refuse)
+    monkeypatch.setattr(writer, "flush", refuse)
+    desk.write("audit")
+    assert tried.wait(20)
+    with pytest.raises(BusError, match="the disk is full"):
+        desk.part.snapshot()
+    monkeypatch.undo()
+    desk.part.snapshot()
+    assert desk.stands("audit") == 2
+    desk.part.close()
 
 
 def test_a_snapshot_finds_everything_written(desk: Desk) -> None:

@@ -331,6 +331,30 @@ def test_a_heartbeat_counts_when_every_state_since_the_last_full_one_came(full, 
         assert reason is (Refusal.STATE_MISSING if missing else None)
 
 
+def test_the_first_part_of_a_full_state_that_comes_again_takes_nothing_back():
+    _, subscriber = desk()
+    first = encode(state(1))
+    second = encode(state(1, prev_sha256=hashlib.sha256(first).hexdigest()))
+    for value in (first, second, first):
+        assert outcome_of(subscriber, record(value, payload_type=STATE)) is Outcome.APPLIED
+    beat = heartbeat(1, state_sha256=hashlib.sha256(second).hexdigest())
+    assert outcome_of(subscriber, record(beat, payload_type=HEARTBEAT)) is Outcome.APPLIED
+
+
+def test_states_of_an_earlier_version_name_none_before_them_and_a_heartbeat_vouches_for_the_last():
+    _, subscriber = desk()
+    values = []
+    for seq in (1, 2, 2, 5):
+        document = state(seq)
+        del document["prev_sha256"]
+        values.append(encode(document | {"nbf_us": NOW_US - len(values)}))
+    for value in values:
+        assert outcome_of(subscriber, record(value, payload_type=STATE)) is Outcome.APPLIED
+    for value, reason in ((values[-1], None), (values[-2], Refusal.STATE_MISSING)):
+        beat = heartbeat(5, state_sha256=hashlib.sha256(value).hexdigest())
+        assert subscriber.receive(*record(beat, payload_type=HEARTBEAT), NOW_US)[0].reason is reason
+
+
 def test_the_first_state_behind_a_gap_asks_for_a_full_one():
     _, subscriber = desk()
     values = chain(True, False, False, False, True)

@@ -77,15 +77,14 @@ class KafkaBus:
             self._asked[topic] = self._asker.submit(self._look, topic)
         return self._known[topic]
 
-    def keep_to(self, topic: str, begun: bool) -> None:
+    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
         """Raise, now and from now on, where a topic of others was deleted and made anew since records were taken."""
-        if is_numbered(topic):
-            return  # its records say their numbers
+        if topic in TOPICS:
+            return  # ours: who copies a run to a cluster may make them anew, with the offsets of before
         if self._ids is None:
-            self._ids = TopicIds(
-                self.clients, self._base / f"kafka-{self.address.prefix}.topics" / self.reader.cluster()
-            )
-        self._ids.check(self.address.topic(topic), begun)
+            folder = self._base / f"kafka-{self.address.prefix}.topics" / self.reader.cluster() / reader
+            self._ids = TopicIds(self.clients, folder)
+        self._ids.check(topic, begun)
         self._kept.add(topic)
 
     def start(self, topic: str, partition: int) -> int:
@@ -200,7 +199,7 @@ class KafkaBus:
     def _look(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records; raise where it is no longer the one that was read."""
         if self._ids is not None and topic in self._kept:
-            self._ids.check(self.address.topic(topic), begun=True)
+            self._ids.check(topic, begun=True)
         return self.partitions(topic)
 
     def _follow(self, topic: str, partition: int, offset: int) -> Cursor:

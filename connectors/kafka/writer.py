@@ -118,6 +118,8 @@ class KafkaWriter:
                 self._commit(records)
             except BaseException as error:
                 self._broken = error
+                if not isinstance(error, BusError):  # who interrupts leaves nothing open that readers would wait for
+                    self._abort()
                 raise
 
     def end(self, topic: str, partition: int) -> int:

@@ -6,7 +6,7 @@ snapshot and timestamp roles). So the second operator publishes, signed, on the 
 - a *state* document of the targets whose commands changed in a second, and of all targets at least every 60 s: per
   target its last command, and the commands in force;
 - a *heartbeat* every second, valid for five, which names the last state document by its SHA-256, as each of those names
-  the one before it, back to where a full one begins: none of them can be held back without a trace. In a journal of
+  the one before it, back to where a full one begins: none of those can be held back without a trace. In a journal of
   before they name none (``chained_states`` of its configuration).
 
 In force are the highest rung of the trading mode, the last of each kind (and asset, limit or instrument) that sets

@@ -13,8 +13,8 @@ from seawall.connectors.trust import Trust
 from seawall.operators.core.risk import Risk
 from seawall.operators.core.sealing import origin_of
 from seawall.ops.verification.findings import Report
+from seawall.ops.verification.records import SIGNED, revoked_by, signature_fault
 from seawall.ops.verification.taken import TAKEN, Taken
-from seawall.ops.verification.trail import SIGNED, revoked_by, signature_fault
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import Slice, decode_slice

@@ -27,9 +27,10 @@ from seawall.connectors.trust import Trust
 from seawall.operators.core import audit
 from seawall.ops.verification.findings import Report
 from seawall.ops.verification.logs import LogCheck, Logs
+from seawall.ops.verification.records import RecordCheck, all_records
 from seawall.ops.verification.states import verify_states
 from seawall.ops.verification.taken import TAKEN, Taken
-from seawall.ops.verification.trail import RecordCheck, Trail, all_records
+from seawall.ops.verification.trail import Trail
 from seawall.schemas.dsse import PublicKey
 from seawall.schemas.records import Stored
 from seawall.schemas.slices import Slice, decode_slice

@@ -99,9 +99,10 @@ class State(Document, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A signed snapshot of what is desired: what heals a lost command.
 
     ``prev_sha256`` names the state document before it; None where nothing before it is needed, as a full one begins.
+    Absent, in journals that an earlier version began, it says nothing.
     """
 
-    prev_sha256: str | None = None
+    prev_sha256: str | msgspec.UnsetType | None = msgspec.UNSET
     targets: tuple[TargetState, ...]
 
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import msgspec
+
 from seawall.schemas.evidence.acceptance import Refusal, Refused
 from seawall.schemas.evidence.documents import Command, Document, InForce, State, TargetState
 
@@ -125,7 +127,9 @@ def link(state: State, sha256: str, before: str, last: int) -> str:
     before, last
         What this function returned of the one that came before, and the ``seq`` of that one.
     """
-    if state.prev_sha256 in (None, before):
+    if state.prev_sha256 in (msgspec.UNSET, before):
+        return sha256
+    if state.prev_sha256 is None and (state.seq > last or not before):
         return sha256
     return before if state.seq == last else ""  # a part of that second again, or behind one that is missing
 

@@ -20,7 +20,7 @@ class MemoryBus:
     def known_partitions(self, topic: str) -> list[int]:
         return self.partitions(topic)
 
-    def keep_to(self, topic: str, begun: bool) -> None:
+    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
         pass
 
     def end(self, topic: str, partition: int) -> int:
