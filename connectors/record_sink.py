@@ -4,10 +4,8 @@ It reads its partition back: what a replay produces again is compared with what 
 in ``seawall-n`` decides, never an offset or a clock (DESIGN §2).
 """
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from seawall.connectors.appending import DERIVED, RecordWriter, written_topics
 from seawall.connectors.bus import Bus, Writer, open_bus
 from seawall.connectors.failures import failures, noted
 from seawall.connectors.journal_source import shard_count
+from seawall.connectors.late import Late
 from seawall.connectors.replica import Replica, ReplicaPartition
 from seawall.schemas.errors import BusError
 from seawall.schemas.telemetry import Part, watching
@@ -88,63 +87,6 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         if self._replica is not None:
             return ReplicaPartition(bus, places, begin, self._replica)
         return begin(bus.writer(places))
-
-
-class Late:
-    """Calls something at a time, in a thread of its own, unless that is called off.
-
-    What it raises is passed over: whoever calls it next is to meet that again.
-
-    Parameters
-    ----------
-    call
-        What to call.
-    """
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call, self._due, self._ended = call, 0.0, False
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-
-    def call_at(self, due: float) -> None:
-        """Call it at a time of the monotonic clock, or at the one that was asked for before."""
-        with self._changed:
-            if self._due:
-                return
-            self._due = due
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="late", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def call_off(self) -> None:
-        """Do not call it, unless it is being called now."""
-        with self._changed:
-            self._due = 0.0
-
-    def end(self) -> None:
-        """Never call it again; wait where it is being called."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while self._is_due():
-            with contextlib.suppress(Exception):
-                self._call()
-
-    def _is_due(self) -> bool:
-        """Wait for the time; False at the end."""
-        with self._changed:
-            while not self._ended:
-                left = self._due - time.monotonic()
-                if self._due and left <= 0:
-                    self._due = 0.0
-                    return True
-                self._changed.wait(left if self._due else None)
-        return False
 
 
 class _SinkPartition(StatefulSinkPartition[Any, None]):
