@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-NAME_MAX = 200  # characters of a name; with what is added it stays within what file systems take
+NAME_MAX = 50  # characters of a name, up to 4 bytes each: with what is added it stays within the 255 of file systems
 
 
 def write_whole(files: Sequence[tuple[Path, bytes]]) -> None:

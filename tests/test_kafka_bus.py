@@ -16,6 +16,7 @@ from seawall.connectors.kafka.bus import KafkaBus
 from seawall.schemas.errors import BusError, Gap, PartitionLocked, UsageError
 from seawall.schemas.kafka import COMPRESSIONS
 from seawall_testing.kafka import Broker
+from seawall_testing.runs import wait_for
 
 pytestmark = pytest.mark.kafka
 TOPICS = {"journal": 2, "commands": 2, "acknowledgements": 1}
@@ -86,6 +87,27 @@ def test_a_transaction_that_was_never_committed_leaves_nothing(broker: Broker, t
     append(again, "commands", 0, 1)
     again.flush()
     assert [stored.offset for stored in bus.read("commands", 0, 0)] == [0, 1, 2, 3]
+
+
+def test_who_interrupts_a_flush_leaves_nothing_that_readers_wait_for(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = opened(broker, tmp_path)
+    writer: Any = bus.writer([("commands", 0)])
+    append(writer, "commands", 0, 3)
+    writer.flush()
+    append(writer, "commands", 0, 2)
+
+    def interrupt(_: Any) -> None:
+        assert writer._producer.flush(20) == 0  # the records are on the cluster, in an open transaction
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "_patiently", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        writer.flush()
+    wait_for(lambda: bus.is_settled("commands", 0), 20)
+    assert len(bus.read("commands", 0, 0)) == 3
+    writer.close()
 
 
 def test_a_second_writer_on_this_host_is_refused_and_one_on_another_host_fences_the_first(
