@@ -50,7 +50,7 @@ def expire(ledger: Ledger, as_of_us: int, out: Out) -> None:
             local = int(rows["account"][slot])
             realised = ledger.positions.fill(slot, -int(rows["units"][slot]), value)
             ledger.balances.add(local << 20 | settlement, realised)
-            ledger.count_one(local, int(rows["mark"][slot]), -1)
+            ledger.open.add_one(local, int(rows["mark"][slot]), -1)
             ledger.touch_accounts(local)
         ledger.strategies.settle(number, value, settlement)
         out.decide("settled", {"instrument": record.instrument, "price": price})

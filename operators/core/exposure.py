@@ -200,7 +200,7 @@ class ExposureState:
             tables=tables,
             second=piece.second and decides,
             end=piece.end,
-            positions=ledger.open_count > 0 if decides else None,
+            positions=ledger.open.by_account > 0 if decides else None,
             owners=ledger.directory.owners,
             causes=None if piece.fills is None else _causes(piece.fills, ledger, "watch" in self._asked),
             news=heard + out.news,
@@ -223,7 +223,7 @@ class ExposureState:
         """Return what forecasts need, of the book as it was last measured."""
         directory, across, marks = ledger.directory, ledger.marks.across(), ledger.marks.rows
         arrays = directory.arrays
-        rows = ledger.exposed()
+        rows = ledger.health.exposed()
         balances = len(rows[0]) - ledger.positions.rows.size
         return Holdings(
             *rows,

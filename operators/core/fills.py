@@ -76,7 +76,7 @@ def _report_closed(ledger: Ledger, record: Any, out: Out) -> None:
         name = getattr(record, kind)
         own = [directory.account_records[number] for number in directory.own]
         members = [i for i, a in enumerate(own) if (getattr(a, kind) or a.account) == name]
-        held = any(ledger.open_count[i] for i in members)
+        held = any(ledger.open.by_account[i] for i in members)
         scope = f"{kind}:{name}"
     else:
         return
@@ -178,7 +178,7 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     ledger.unentered.pop((local, number), None)
     if not known and reported:
         ledger.unentered[local, number] = reported
-    ledger.count_one(local, mark, (reported != 0) - (held != 0))
+    ledger.open.add_one(local, mark, (reported != 0) - (held != 0))
     ledger.touch_accounts(local)
     expect(ledger, (number,))
 

@@ -85,7 +85,30 @@ class Health:
             required[at] = 0.0
         return slope, required, np.where(moves[balances["asset"]], self._values.lent_there, 0.0)
 
-    def margin_parts(self, required: F8, count: int) -> F8:
+    def exposed(self) -> tuple[I8, I8, F8, F8]:
+        """Return the book as it was last measured, row by row: account, instrument, and per move of 1 what equity
+        gains and what maintenance margin does. A balance of coins stands at the first instrument on that coin.
+        """
+        gain, required, coins = self.gains()
+        rows, balances = self._positions.rows, self._balances.rows
+        parts = self._margin_parts(required, len(self._directory.own))
+        instrument = self._instrument_of()[balances["asset"]]
+        at = ((coins != 0.0) & (instrument >= 0)).nonzero()[0]
+        return (
+            np.concatenate([rows["account"], balances["account"][at]]),
+            np.concatenate([rows["instrument"], instrument[at]]),
+            np.concatenate([gain, coins[at]]),
+            np.concatenate([required * parts[rows["account"]], np.zeros(len(at))]),
+        )
+
+    def _instrument_of(self) -> I8:
+        """Return the first instrument on each asset, -1 where there is none."""
+        base = self._directory.arrays["base"]
+        first = np.full(len(self._directory.assets), -1, dtype=np.int64)
+        first[base[::-1]] = np.arange(len(base))[::-1]
+        return first
+
+    def _margin_parts(self, required: F8, count: int) -> F8:
         """Return by account how much the margin really gains per move, as a multiple of what it does by rates."""
         rated = sum_by(self._positions.rows["account"], required, count)
         if not (self._directory.has_schedule or self._directory.has_scenario):

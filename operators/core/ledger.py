@@ -22,6 +22,7 @@ from seawall.operators.core.health import Health, fill_ratios
 from seawall.operators.core.margin import MarginBook
 from seawall.operators.core.marks import ACROSS, Marks
 from seawall.operators.core.memory import Memory
+from seawall.operators.core.open_counts import OpenCounts
 from seawall.operators.core.options import OptionSheet
 from seawall.operators.core.parties import counterparties, netting_sets
 from seawall.operators.core.strategies import StrategyBook
@@ -39,16 +40,8 @@ from seawall.schemas.measures import (
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-FILL = (
-    0,
-    0,
-    0,
-    0.0,
-    0.0,
-    "",
-    "",
-    "",
-)  # account, instrument, units, price, fee, its asset, strategy, action and reference
+# Account, instrument, units, price, fee, its asset, strategy, action and reference
+FILL = (0, 0, 0, 0.0, 0.0, "", "", "")
 TRANSFER = (0, "", 0.0)  # account, asset, amount
 
 
@@ -65,7 +58,7 @@ class Ledger:
         self.margins = MarginBook(self.directory, self.marks, self.positions, self.sheet)
         self.orders = WorkingOrders()
         self._values = AccountValues(self.directory, self.marks, self.positions, self.balances, self.sheet)
-        self._health = Health(self.directory, self.positions, self.balances, self.sheet, self.margins, self._values)
+        self.health = Health(self.directory, self.positions, self.balances, self.sheet, self.margins, self._values)
         self.strategies = StrategyBook(self.directory, self.marks, self.sheet)
         self.wide = WideSums(
             self.directory, self.marks, self.positions, self.balances, self.sheet, self._values, self.strategies
@@ -73,9 +66,7 @@ class Ledger:
         self.filled: I8 | None = None  # accounts of the fills of this slice, where these were taken as arrays
         self.fills = Memory(configuration["fill_memory"], FILL)
         self.transfers = Memory(configuration["fill_memory"], TRANSFER)
-        self.open_count: I8 = np.zeros(0, dtype=np.int64)
-        self.open_at: I8 = np.zeros(0, dtype=np.int64)
-        self.opened = 0  # how often positions opened or closed since the start: who keeps something of them looks here
+        self.open = OpenCounts()
         self.contributions = Contributions(self.marks)
         self.active: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self.touched: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # accounts that changed since the last valuation
@@ -135,14 +126,9 @@ class Ledger:
         if self._changed or len(instruments) > 8:
             self._changed = True
             return
-        spot, open_at, forwards = self.directory.arrays["spot"], self.open_at, self.sheet.terms.forwards
-        for instrument in instruments:
-            rows = self.marks.rows_of(instrument)
-            if (
-                spot.item(instrument)
-                or instrument in forwards
-                or any(row < len(open_at) and open_at.item(row) for row in rows)
-            ):
+        spot, forwards, marks = self.directory.arrays["spot"], self.sheet.terms.forwards, self.marks
+        for number in instruments:
+            if spot.item(number) or number in forwards or any(map(self.open.is_held_at, marks.rows_of(number))):
                 self._changed = True
 
     def moves_with_time(self) -> bool:
@@ -156,9 +142,9 @@ class Ledger:
 
     def grow(self) -> None:
         """Make room for what the directory has just learned."""
-        more = len(self.directory.own) - len(self.open_count)
+        more = len(self.directory.own) - len(self.open.by_account)
         if more > 0:
-            self.open_count = np.append(self.open_count, np.zeros(more, dtype=np.int64))
+            self.open.grow(more)
             self.contributions.grow(more)
             self.active = np.append(self.active, np.zeros(more, dtype=bool))
             self.touched = np.append(self.touched, np.zeros(more, dtype=bool))
@@ -167,26 +153,6 @@ class Ledger:
         self.strategies.grow()
         if self.directory.has_option:
             self.sheet.learn()
-
-    def count_one(self, account: int, mark: int, opened: int) -> None:
-        """Count a position opened (1) or closed (-1) in an account and at a mark row."""
-        if opened:
-            self._room(mark)
-            self.opened += 1
-            self.open_count[account] += opened
-            self.open_at[mark] += opened
-
-    def count_open(self, accounts: I8, marks: I8, opened: I8) -> None:
-        """Count many positions opened and closed."""
-        self._room(self.marks.rows.size - 1)
-        if opened.any():  # most fills change the size of a position that stays open
-            self.opened += 1
-            np.add.at(self.open_count, accounts, opened)
-            np.add.at(self.open_at, marks, opened)
-
-    def _room(self, mark: int) -> None:
-        if mark >= len(self.open_at):
-            self.open_at = np.append(self.open_at, np.zeros(mark + 64 - len(self.open_at), dtype=np.int64))
 
     def mark_row(self, account: int, instrument: int) -> int:
         """Return the mark row at which an own account's position is margined: its venue's, or the one across."""
@@ -211,10 +177,10 @@ class Ledger:
 
     def options_held(self) -> I8:
         """Return the rows of the option sheet in which anything is held; found anew where that may have changed."""
-        key = (self.opened, self.marks.rows.size, self.directory.version)
+        key = (self.open.changes, self.marks.rows.size, self.directory.version)
         if key != self._options_held[0] or self.strategies.names:
-            known = len(self.open_at)
-            instrument, opened = self.marks.rows["instrument"][:known], self.open_at[: self.marks.rows.size]
+            known = len(self.open.at_mark)
+            instrument, opened = self.marks.rows["instrument"][:known], self.open.at_mark[: self.marks.rows.size]
             held = np.bincount(instrument, opened != 0, len(self.directory.instrument_records))
             held[self.strategies.held()] = 1
             self._options_held = key, held[self.sheet.terms.instrument].nonzero()[0]
@@ -241,13 +207,13 @@ class Ledger:
         if self.directory.has_schedule or self.directory.has_scenario:
             self.margins.apply(account, self._values.margined[2], self.touched, as_of_us)
         fill_ratios(account)
-        account[8] = self._health.distance(account, count)
+        account[8] = self.health.distance(account, count)
         if self.orders.seen:
             rate = arrays["class_initial"][arrays["class"]]
             more = self.orders.worst_case(self.positions, self._values.unit_notionals(), rate, count)
             account[9:11] = account[[1, 4]] + more
         if self._alone:
-            account[11] = self._health.alone(account[0], account[5])
+            account[11] = self.health.alone(account[0], account[5])
         pnl = worth + unrealised - self.contributions.worth
         netting_set, credit = self._netting_sets(lent, unrealised)
         sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
@@ -278,29 +244,6 @@ class Ledger:
             self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums)
         return self._wide
 
-    def exposed(self) -> tuple[I8, I8, F8, F8]:
-        """Return the book as it was last measured, row by row: account, instrument, and per move of 1 what equity
-        gains and what maintenance margin does. A balance of coins stands at the first instrument on that coin.
-        """
-        gain, required, coins = self._health.gains()
-        rows, balances = self.positions.rows, self.balances.rows
-        parts = self._health.margin_parts(required, len(self.directory.own))
-        instrument = self._instrument_of()[balances["asset"]]
-        at = ((coins != 0.0) & (instrument >= 0)).nonzero()[0]
-        return (
-            np.concatenate([rows["account"], balances["account"][at]]),
-            np.concatenate([rows["instrument"], instrument[at]]),
-            np.concatenate([gain, coins[at]]),
-            np.concatenate([required * parts[rows["account"]], np.zeros(len(at))]),
-        )
-
-    def _instrument_of(self) -> I8:
-        """Return the first instrument on each asset, -1 where there is none."""
-        base = self.directory.arrays["base"]
-        first = np.full(len(self.directory.assets), -1, dtype=np.int64)
-        first[base[::-1]] = np.arange(len(base))[::-1]
-        return first
-
     # --- state ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
@@ -322,8 +265,8 @@ class Ledger:
             "balances": self.balances.snapshot(),
             "fills": self.fills.snapshot(),
             "transfers": self.transfers.snapshot(),
-            "open_count": self.open_count.copy(),
-            "open_at": self.open_at.copy(),
+            "open_count": self.open.by_account.copy(),
+            "open_at": self.open.at_mark.copy(),
             "contributions": self.contributions.snapshot(),
             "active": self.active.copy(),
             "expiring": [[k, v] for k, v in self.expiring.items()],
@@ -342,7 +285,7 @@ class Ledger:
         self.transfers.restore(state["transfers"])
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
-        self.open_count, self.open_at = state["open_count"], state["open_at"]
+        self.open.by_account, self.open.at_mark = state["open_count"], state["open_at"]
         self.active = state["active"]
         self.contributions.restore(state["contributions"])
         self.expiring = {int(k): int(v) for k, v in state["expiring"]}

@@ -54,15 +54,15 @@ class OldMarks:
 
     def at(self, ledger: Ledger, as_of_us: int) -> States:
         """Return the names of the instruments ``stale`` and ``missing``."""
-        seen = (ledger.opened, ledger.mark_age_us_max)
+        seen = (ledger.open.changes, ledger.mark_age_us_max)
         if as_of_us > self._until_us or seen != self._seen:
             self._seen = seen
             self._look(ledger, as_of_us)
         return self._found
 
     def _look(self, ledger: Ledger, as_of_us: int) -> None:
-        size = min(ledger.marks.rows.size, len(ledger.open_at))
-        held = ledger.open_at[:size].nonzero()[0]
+        size = min(ledger.marks.rows.size, len(ledger.open.at_mark))
+        held = ledger.open.at_mark[:size].nonzero()[0]
         since, numbers = _since(ledger, held), ledger.marks.rows["instrument"][held]
         old = since < as_of_us - ledger.mark_age_us_max
         self._until_us = int(since[~old].min(initial=NEVER_US)) + ledger.mark_age_us_max
@@ -87,7 +87,7 @@ def _since(ledger: Ledger, held: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _expiring(ledger: Ledger, as_of_us: int) -> list[str]:
     numbers = [number for number, expiry_us in ledger.expiring.items() if expiry_us <= as_of_us]
-    held = [n for n in numbers if any(_open(ledger, row) for row in ledger.marks.rows_of(n))]
+    held = [n for n in numbers if any(map(ledger.open.is_held_at, ledger.marks.rows_of(n)))]
     return _named(ledger, np.array(held, dtype=np.int64))
 
 
@@ -99,10 +99,6 @@ def _unpriced(ledger: Ledger) -> list[str]:
     bad = np.isnan(prices[rows["asset"]]) & (rows["amount"] != 0)
     names, owed = list(ledger.directory.assets), {asset for asset in agreed if np.isnan(prices[asset])}
     return [names[number] for number in sorted(owed | set(rows["asset"][bad].tolist()))]
-
-
-def _open(ledger: Ledger, row: int) -> bool:
-    return row < len(ledger.open_at) and ledger.open_at.item(row) > 0
 
 
 def _named(ledger: Ledger, numbers: Any) -> list[str]:

@@ -81,7 +81,7 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
         marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
     slots = ledger.positions.slots(accounts, instruments, marks)
     realised, opened = ledger.positions.fill_many(slots, units, values)
-    ledger.count_open(accounts, ledger.positions.rows["mark"][slots], opened)
+    ledger.open.add_many(accounts, ledger.positions.rows["mark"][slots], opened, ledger.marks.rows.size)
     ledger.active[accounts] = True
     ledger.touch_accounts(accounts)
     settlement, assets = arrays["settlement"][instruments], None
@@ -178,7 +178,7 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
     slot, held = _trade(ledger, (ledger.positions, ledger.balances), local, number, mark, units, price)
     if slot >= 0:
         rows = ledger.positions.rows
-        ledger.count_one(local, rows["mark"].item(slot), (rows["units"].item(slot) != 0) - (held != 0))
+        ledger.open.add_one(local, rows["mark"].item(slot), (rows["units"].item(slot) != 0) - (held != 0))
     paid = asset_of(ledger, fee_asset) if fee_asset else arrays["settlement"].item(number)
     if fee:
         ledger.balances.add(local << 20 | paid, -direction * fee)
