@@ -66,6 +66,7 @@ def migrate(source: Configuration, target: Configuration, seen: Seen = lambda co
         make_room(there, places, target)
         write_mark(source.directory, mark)
         copy_all(begin, there, places, seen)
+        _keep(there, target)
         write_mark(source.directory, mark._replace(state=MOVED))
     finally:
         locks.close()
@@ -88,6 +89,13 @@ def copy_all(begin: Bus, there: Bus, places: list[Place], seen: Seen) -> None:
         _compare(begin, there, place, place.end, seen)
         if there.end(place.topic, place.partition) != place.end:
             raise Divergence(f"{place.topic}/{place.partition} grew meanwhile; stop whoever writes there")
+
+
+def _keep(there: Bus, target: Configuration) -> None:
+    """Note of the live inputs that the copies are what was read: their offsets are those of the source."""
+    for reader, topics in (("sequence", target.topics), ("market", target.market_topics)):
+        for topic in topics:
+            there.keep_to(topic, False, reader)
 
 
 def check_configurations(source: Configuration, target: Configuration) -> None:

@@ -213,3 +213,5 @@ def test_live_inputs_keep_their_offsets_on_kafka(broker: Broker, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     for name in (topic, "acknowledgements"):
         assert copied(path, url=url) != {} and contents(tmp_path, [name], url) == contents(tmp_path, [name])
+    noted = {note.parent.name for note in tmp_path.glob(f"kafka-moved-*.topics/*/*/{topic}")}
+    assert noted == {"sequence", "market"}  # a run knows that the copy is what was read

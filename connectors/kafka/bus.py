@@ -51,8 +51,8 @@ class KafkaBus:
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="partitions")
         self._asked: dict[str, Future[list[int]]] = {}
         self._known: dict[str, list[int]] = {}
-        self._ids: TopicIds | None = None
-        self._kept: set[str] = set()
+        self._ids: dict[str, TopicIds] = {}  # of readers
+        self._kept: dict[str, TopicIds] = {}  # of topics
 
     def topics(self) -> list[str]:
         """Return Seawall's topics that have records, sorted."""
@@ -81,11 +81,11 @@ class KafkaBus:
         """Raise, now and from now on, where a topic of others was deleted and made anew since records were taken."""
         if topic in TOPICS:
             return  # ours: who copies a run to a cluster may make them anew, with the offsets of before
-        if self._ids is None:
+        if reader not in self._ids:
             folder = self._base / f"kafka-{self.address.prefix}.topics" / self.reader.cluster() / reader
-            self._ids = TopicIds(self.clients, folder)
-        self._ids.check(topic, begun)
-        self._kept.add(topic)
+            self._ids[reader] = TopicIds(self.clients, folder)
+        self._ids[reader].begin(topic, begun)
+        self._kept[topic] = self._ids[reader]
 
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that retention left."""
@@ -198,8 +198,8 @@ class KafkaBus:
 
     def _look(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records; raise where it is no longer the one that was read."""
-        if self._ids is not None and topic in self._kept:
-            self._ids.check(topic, begun=True)
+        if topic in self._kept:
+            self._kept[topic].check(topic, begun=True)
         return self.partitions(topic)
 
     def _follow(self, topic: str, partition: int, offset: int) -> Cursor:

@@ -1,10 +1,12 @@
 """Whether a topic is still the one that was read: of one that was deleted and made anew, offsets name other records.
 
 A cluster gives every topic an id. It is kept beside the run, a file for each topic and reader, so that a run that
-begins again notices too. Who lost these files is not warned, and goes on at the offsets of before.
+begins again notices too. Who lost these files, or brought a run to another cluster, goes on at the offsets of before;
+that is logged.
 """
 
 import contextlib
+import logging
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.whole_files import write_whole
 from seawall.schemas.errors import BusError
 
+log = logging.getLogger("seawall")
 CALL_S = 10.0
 ASKED_MAX, ASK_AGAIN_S = 3, 1.0  # of several brokers one may have heard late of what the others know
 UNTOLD = "AAAAAAAAAAAAAAAAAAAAAA"  # what a cluster says that has no ids
@@ -34,6 +37,14 @@ class TopicIds:
     def __init__(self, clients: Clients, folder: Path) -> None:
         self._clients, self._folder = clients, folder
         self._admin: AdminClient | None = None
+
+    def begin(self, name: str, begun: bool) -> None:
+        """Check as below, before anything is read; where records were taken and none told of which topic, say so."""
+        if begun and not (self._folder / name).exists():
+            text = "%s is read on at the offsets of a run of before, but nothing in %s tells which topic that run read"
+            text = f"{text}: of one made anew since, or on another cluster, the first records are passed over; give"
+            log.warning(f"{text} such a topic another name", name, self._folder)
+        self.check(name, begun)
 
     def check(self, name: str, begun: bool) -> None:
         """Compare the id of a topic with the one that was noted first; where the cluster does not answer, do nothing.
