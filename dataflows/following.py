@@ -95,7 +95,7 @@ class Following:
             if source.full or source.stale:
                 self.caught_up = False
                 if pending or source.high_us != NO_TIME:
-                    limit = min(limit, pending[-1][0] if pending else source.high_us)
+                    limit = min(limit, max(pending[-1][0], 0) if pending else source.high_us)
         self._limit_us = limit
         self._give(min(limit, due), slicer)
         if limit >= due > self.cut_us:

@@ -172,22 +172,29 @@ class TopicSource(_Partition):
         return self._high_us
 
     def first_time(self, now_us: int) -> int | None:
-        """Return the effective time of the first record that is taken, None where none is there; uses the source up."""
-        while found := self._bus.read(self.place.name, self.place.partition, self._offset, 1):
+        """Return the first effective time, ``now_us`` where no record that is taken has one, None without any.
+
+        Uses the source up.
+        """
+        any_taken, records_max = False, 1
+        while found := self._bus.read(self.place.name, self.place.partition, self._offset, records_max):
             for item in self._items(found, now_us):
-                if item[5] is not None:
-                    return now_us if item[0] == NO_TIME else item[0]
-        return None
+                if item[5] is not None and item[0] != NO_TIME:
+                    return item[0]
+                any_taken = any_taken or item[5] is not None
+            records_max = POLL_RECORDS
+        return now_us if any_taken else None
 
     def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
-        """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``."""
+        """Return what has arrived, at most ``records_max``; no effective time lies after ``now_us``.
+
+        What stands before the first time of its topic has none and precedes everything, as in a file. By the time of
+        reading an account would come after its fills, and the position that is kept would be the account's.
+        """
         name, partition = self.place
         found = self._bus.tail(name, partition, self._offset, records_max)
         self.full, self.stale = len(found) >= records_max, self._bus.may_have_more(name, partition)
-        items = self._items(found, now_us)
-        if items and items[0][0] == NO_TIME:
-            return [item if item[0] != NO_TIME else (now_us, *item[1:]) for item in items]
-        return items
+        return self._items(found, now_us)
 
 
 class SignalsSource(_Partition):
@@ -224,12 +231,17 @@ class RedriveSource(TopicSource):
         self, number: int, place: Place, bus: Bus, offset: int, high_us: int, feeds: Mapping[str, Feed]
     ) -> None:
         super().__init__(number, place, bus, offset, high_us)
-        self._feeds = feeds
+        self._feeds, self._read_us = feeds, NO_TIME
 
     def items(self, now_us: int) -> Iterator[Item]:
         """Yield the records that are there when a bounded run begins."""
         while found := self._bus.read(self.place.name, self.place.partition, self._offset, POLL_RECORDS):
             yield from self._items(found, now_us)
+
+    def poll(self, now_us: int, records_max: int = POLL_RECORDS) -> list[Item]:
+        """Return what has arrived, at most ``records_max``, at the time of reading, which never goes back."""
+        self._read_us = max(self._read_us, now_us)
+        return [(self._read_us, *item[1:]) for item in super().poll(now_us, records_max)]
 
     def _items(self, records: list[Stored], latest_us: int) -> list[Item]:
         self._offset = records[-1].offset + 1 if records else self._offset

@@ -544,6 +544,35 @@ def test_live_records_are_taken_once_stragglers_were_waited_for_and_only_the_las
     assert [s.marks.price for s in got if s.marks] == [[1.0], [109.0]]
 
 
+def test_records_before_any_time_of_their_topic_precede_those_behind_them_and_each_is_taken_once(
+    tmp_path: Path,
+) -> None:
+    live = Live(tmp_path, T0)
+    live.until(T0 + 200 * MS)
+    live.send(*account("g"), fill(T0 + 195 * MS, "f1", "g"))
+    live.until(T0 + 500 * MS)
+    live.sequencer.close()
+    live.start()
+    live.until(T0 + 1500 * MS)
+    shard = shard_of("g", SHARDS)
+    assert live.bus.read("rejects", SHARDS, 0) == []
+    assert [s.fills.id for s in slices(live.bus, shard) if s.fills] == [["f1"]]
+    assert slices(live.bus, shard)[-1].sources["fills/0"] == [3, 0, T0 + 195 * MS]
+
+
+def test_a_first_run_cuts_what_waited_on_a_topic_by_its_times_though_the_first_record_has_none(tmp_path: Path) -> None:
+    class Waiting(Live):
+        def start(self) -> None:
+            self.send(*account("g"), *(fill(T0 + n * SECOND, f"f{n}") for n in range(20)))
+            super().start()
+
+    live = Waiting(tmp_path, T0 + 600 * SECOND)
+    live.until(T0 + 601 * SECOND)
+    found = [s.as_of_us for s in slices(live.bus, A) if s.fills]
+    assert found == [T0 + n * SECOND + 100 * MS for n in range(20)]
+    assert live.sequencer.late == 0
+
+
 def test_a_partition_that_lags_makes_the_others_wait_on_the_bus_and_not_in_memory(tmp_path: Path) -> None:
     live, count, ahead = Live(tmp_path, T0), 14_000, [0]
     live.send(*(fill(T0 + n * MS, f"slow-{n}") for n in range(count)))
