@@ -1,11 +1,13 @@
 """The bus on a real broker: records stand at the offsets that the embedded bus gives them; one writer per partition."""
 
+import ctypes
 import random
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
@@ -354,4 +356,40 @@ def test_who_did_not_look_for_a_while_is_told_that_more_may_be_there_until_it_ca
         read += len(bus.tail(topic, 0, read))
         assert time.monotonic() < deadline, read
     assert read == 100
+    bus.close()
+
+
+def send_raw(address: str, topic: str, value: bytes, header: bytes) -> None:
+    """Send a record with a header whose name may be any bytes, which only librdkafka itself takes."""
+    files = sorted((Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*.so*"))
+    if not files:
+        pytest.skip("this build of confluent-kafka brings no librdkafka of its own, which the test calls")
+    library, code, said = ctypes.CDLL(str(files[0])), ctypes.c_int, ctypes.create_string_buffer(512)
+    library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
+    settings = ctypes.c_void_p(library.rd_kafka_conf_new())
+    assert library.rd_kafka_conf_set(settings, b"bootstrap.servers", address.encode(), said, 512) == 0, said.value
+    client = ctypes.c_void_p(library.rd_kafka_new(0, settings, said, 512))
+    what = [code(1), ctypes.c_char_p(topic.encode()), code(3), code(0)]  # topic, partition
+    what += [code(4), ctypes.c_char_p(value), ctypes.c_size_t(len(value)), code(7), code(2)]  # value, to be copied
+    what += [code(9), ctypes.c_char_p(header), ctypes.c_char_p(b"v"), ctypes.c_ssize_t(1), code(0)]  # header, the end
+    assert library.rd_kafka_producev(client, *what) == 0
+    assert library.rd_kafka_flush(client, 20_000) == 0
+    library.rd_kafka_destroy(client)
+
+
+def test_a_record_with_a_header_whose_name_is_no_text_is_read_like_any_other(broker: Broker, tmp_path: Path) -> None:
+    bus = opened(broker, tmp_path)
+    assert isinstance(bus, KafkaBus)
+    name = f"{bus.address.prefix}-fills"
+    admin = bus.clients.admin()
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
+    headers = [b"fine"] * 20 + [b"na\xffme", b"fine"]  # Python checks less in what was called often
+    for header in headers:
+        send_raw(broker.address, name, header, header)
+    found = bus.read(name, 0, 0)
+    assert [stored.value for stored in found] == headers
+    assert [set(stored.headers) for stored in found] == [{"fine"}] * 20 + [{"unreadable"}, {"fine"}]
+    send_raw(broker.address, bus.address.topic("journal"), b"x", b"na\xffme")
+    with pytest.raises(Gap, match="has no seawall-n: somebody else wrote there"):
+        bus.read("journal", 0, 0)
     bus.close()
