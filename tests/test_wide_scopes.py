@@ -4,6 +4,7 @@ They are there where a limit names one of their kind and nowhere else; a strateg
 whichever accounts and shards, and a bust leaves no trace in it.
 """
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seawall.operators.core import firm
 from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, mark, transfer
 from seawall_testing.ran import Ran, run_core
 
 KINDS = ("instrument", "asset", "issuer", "strategy")
 LIMITS = [{"id": kind, "scope": f"{kind}:*", "measure": "gross_notional", "hard": 1e15} for kind in KINDS]
+PLURALS = ("groups", "underlyings", "venues", "instruments", "assets", "issuers", "strategies")
 COVER = {"id": "cover", "scope": "account:*", "measure": "equity", "direction": "below", "hard": -1e15}
 PRICES = {"P": Fraction(100), "Q": Fraction(5, 2)}
 TOKEN = Fraction(20)  # of FTT, issued by b, to which WFTT is pegged
@@ -184,6 +187,23 @@ def test_scopes_that_no_limit_names_are_neither_computed_nor_written(tmp_path: P
     found = ran(tmp_path, fill(T0 + 6, "f", "h", instrument="Q", strategy="carry"), limits=[])
     assert not [kind for frame in found.frames for kind in frame.tables if kind in KINDS]
     assert not [value for value in found.topic("exposures") if "instruments" in value or "strategies" in value]
+
+
+def test_exposures_that_are_too_large_for_one_record_go_on_in_others_with_each_row_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fills = [fill(T0 + 6 + at, f"f{at}", "h", instrument="PQ"[at % 2], strategy=f"s-{at}") for at in range(40)]
+    found = {}
+    for name, size in (("one", firm.RECORD_BYTES_MAX), ("several", 2_000)):
+        monkeypatch.setattr(firm, "RECORD_BYTES_MAX", size)
+        wide = [record for record in ran(tmp_path / name, *fills).records("exposures") if record.key == "all"]
+        assert max(len(record.value) for record in wide) <= max(size, 900)
+        assert [record.n for record in wide] == list(range(len(wide)))
+        values = [json.loads(record.value) for record in wide]
+        rows = [(plural, row) for value in values for plural in PLURALS for row in value[plural]]
+        found[name] = len(wide), [value["firm"] for value in values if value["firm"]], sorted(rows, key=str)
+    assert found["one"][1:] == found["several"][1:]
+    assert found["one"][0] < found["several"][0]
 
 
 def test_a_share_that_moves_by_a_hundredth_and_more_is_told_whatever_changes_are_worth_telling(tmp_path: Path) -> None:

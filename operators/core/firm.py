@@ -22,6 +22,7 @@ F8 = NDArray[np.float64]
 SCHEMA = "firm/5"
 KEY = "all"
 PLURAL = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
+RECORD_BYTES_MAX = 500 * 1024  # of the 512 KiB that no record exceeds (DESIGN §2): headers come besides
 ASKED_PLURAL = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
 
 
@@ -122,7 +123,8 @@ class FirmState:
             found = found or bool(rows)
         if not found:
             return []
-        return [self._numbering.record("exposures", self.seq, 0, KEY, orjson.dumps(value))]
+        pieces = _pieces(value, list(plurals.values()))
+        return [self._numbering.record("exposures", self.seq, at, KEY, text) for at, text in enumerate(pieces)]
 
     def _moved(self, kind: str, table: Table, change_min: float) -> list[dict[str, Any]]:
         last, values = self._last.get(kind), table.values
@@ -242,6 +244,16 @@ def _tables(parts: list[dict[str, Any]]) -> dict[str, Table]:
         tables[kind] = Table(names[kind], measures, total)
     _concentrate(tables["underlying"])
     return tables
+
+
+def _pieces(value: dict[str, Any], plurals: list[str]) -> list[bytes]:
+    """Return a record of exposures, in several where it is too large for a bus: half of the longest list goes on."""
+    text, longest = orjson.dumps(value), max(plurals, key=lambda plural: len(value[plural]))
+    half = len(value[longest]) // 2
+    if len(text) <= RECORD_BYTES_MAX or not half:
+        return [text]
+    rest = value | {"firm": {}} | {plural: [] for plural in plurals} | {longest: value[longest][half:]}
+    return _pieces(value | {longest: value[longest][:half]}, plurals) + _pieces(rest, plurals)
 
 
 def _concentrate(table: Table) -> None:
