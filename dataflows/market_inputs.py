@@ -90,7 +90,7 @@ class TopicReader:
     ) -> None:
         self.place = place
         self._bus, self._read, self._skipped, self._feed = bus, offset, skipped, feed
-        self.high_us = high_us
+        self.high_us = self._cut_us = high_us
         self._pending: list[tuple[int, int, Any]] = []  # effective time, offset, record
 
     @property
@@ -98,10 +98,16 @@ class TopicReader:
         """The offset up to which everything was cut."""
         return self._pending[0][1] if self._pending else self._read
 
-    def poll(self, now_us: int) -> bool:
-        """Read what has arrived; tell whether more may be there."""
-        if len(self._pending) >= PENDING_MAX:
-            return False
+    @property
+    def state(self) -> list[int]:
+        """``position``, and the highest event time before it: what waits is read again, at times of its own."""
+        return [self.position, self._cut_us if self._pending else self.high_us]
+
+    def poll(self, now_us: int, interval_us: int) -> bool:
+        """Read what has arrived, unless too much of several intervals waits; tell whether more may be there."""
+        pending = self._pending
+        if len(pending) >= PENDING_MAX and pending[0][0] // interval_us < pending[-1][0] // interval_us:
+            return True
         name, partition = self.place
         found = self._take_in(self._bus.tail(name, partition, self._read, POLL_RECORDS), now_us)
         return found >= POLL_RECORDS or self._bus.may_have_more(name, partition)
@@ -146,6 +152,7 @@ class TopicReader:
 
     def _cut(self, count: int) -> list[Any]:
         taken = [event for _, _, event in self._pending[:count]]
+        self._cut_us = self._pending[count - 1][0] if count else self._cut_us
         del self._pending[:count]
         return taken
 
@@ -200,7 +207,7 @@ class MarketReader:
 
     def snapshot(self) -> bytes:
         """Return where the inputs stand, after ``read``."""
-        topics = self._known | {key: [reader.position, reader.high_us] for key, reader in self._topics.items()}
+        topics = self._known | {key: reader.state for key, reader in self._topics.items()}
         return msgspec.json.encode({"files": self._positions, "topics": topics, "cutter": self._cutter.state()})
 
     def close(self) -> None:
@@ -235,7 +242,7 @@ class MarketReader:
         now, interval_us = self._clock(), self._configuration.market.interval_us
         due = (now - self._configuration.wait_ms * 1000) // interval_us * interval_us
         for reader in self._topics.values():
-            if reader.poll(now):
+            if reader.poll(now, interval_us):
                 due = min(due, reader.newest_us() // interval_us * interval_us)
         for as_of_us in self._intervals(due):
             for key in sorted(self._topics):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 
 from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
+from seawall.dataflows import market_inputs
 from seawall.dataflows.market_inputs import MarketReader
+from seawall.operators.core.market.group import Events
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.decode import decode_event
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, transfer
 from seawall_testing.markets import VENUES, market, quote
+from seawall_testing.memory_bus import MemoryBus
 from seawall_testing.ran import write_configuration
 from seawall_testing.runs import CLI, Contents, contents, differences, seawall
 
@@ -268,6 +272,54 @@ def test_several_live_partitions_give_one_signal_per_group_and_interval_whatever
         assert times == sorted(times)
         assert [s.seq for s in found if s.group == group] == list(range(len(times)))
     assert b"what came again differs" not in err
+
+
+def waiting_market(folder: Path, slow: list[int], fast: list[int]) -> Callable[[bytes | None], MarketReader]:
+    """Return what opens a reader of two partitions of quotes at some times, one of which makes the other wait."""
+    path = write_configuration(folder, {"reference.jsonl": lines(*reference())}, LIMITS, shards=2)
+    path.write_text(path.read_text().replace("[inputs]\n", '[inputs]\ntopics = ["venues"]\n'))
+    bus = MemoryBus()
+    for partition, times in enumerate((slow, fast)):
+        writer = bus.writer([("venues", partition)])
+        for at in times:
+            writer.append("venues", partition, "", lines(quote(at, 100, VENUES[partition], NAMES[0])).strip(), {})
+        writer.flush()
+    configuration = load_configuration(path)
+    return lambda state: MarketReader(configuration, bus, state, lambda: T0 + 1000 * SECOND)
+
+
+def intervals(reader: MarketReader, reads: int) -> Counter[int]:
+    """Return how many records of the second venue a reader gives to each interval."""
+    found, waiting = Counter[int](), 0
+    for _ in range(reads):
+        for _, item in reader.read() or []:
+            if isinstance(item, Events):
+                waiting += sum(getattr(event, "venue", "") == VENUES[1] for event in item.events)
+            elif waiting:
+                found[item.as_of_us] += waiting
+                waiting = 0
+    return found
+
+
+def test_what_waits_for_another_partition_is_cut_alike_after_a_restart(tmp_path: Path) -> None:
+    slow, fast = [T0 + n * 1000 for n in range(3000)], [T0 + n * SECOND // 10 for n in range(900)]
+    opened = waiting_market(tmp_path / "run", slow, fast)
+    whole, first = intervals(opened(None), 20), opened(None)
+    before = Counter[int]()
+    while not before:
+        before += intervals(first, 1)
+    assert before + intervals(opened(first.snapshot()), 20) == whole
+    assert max(whole.values()) == 1
+
+
+def test_a_partition_that_is_far_ahead_is_cut_no_further_than_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market_inputs, "PENDING_MAX", 2000)
+    slow, fast = [T0 + n for n in range(4000)], [T0 + n * SECOND // 10 for n in range(8000)]
+    found = intervals(waiting_market(tmp_path / "run", slow, fast)(None), 40)
+    assert found.total() == len(fast)
+    assert max(found.values()) == 1
 
 
 def test_topics_that_hold_none_of_the_market_are_not_read(tmp_path: Path) -> None:
