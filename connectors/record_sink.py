@@ -95,6 +95,7 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
         self._writer = RecordWriter(bus, writer, *place, stands)
         self._submitted_at = float("-inf")
         self._guard = threading.Lock()  # of the writer: what waits too long is submitted by another thread
+        self._whole = True  # what was appended is of whole slices
         self._late = Late(self._submit)
 
     @noted
@@ -105,10 +106,12 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
         """
         urgent = self._one is not None
         with self._guard:
+            self._whole = False  # and stays so where a slice is refused: nobody writes a part of it
             for item in items:
                 records = {self._one: item} if self._one else item.records
                 self._writer.append(records)
                 urgent = urgent or not URGENT.isdisjoint(records)
+            self._whole = True
         due = self._submitted_at + QUIET_S
         if urgent or time.monotonic() >= due:
             self._late.call_off()
@@ -118,8 +121,9 @@ class _SinkPartition(StatefulSinkPartition[Any, None]):
 
     def _submit(self) -> None:
         with self._guard:
-            self._writer.submit()
-            self._submitted_at = time.monotonic()
+            if self._whole:
+                self._writer.submit()
+                self._submitted_at = time.monotonic()
 
     @noted
     def snapshot(self) -> None:

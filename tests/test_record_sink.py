@@ -1,6 +1,7 @@
 """The sink of all topics: when what it was given is on the bus."""
 
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 from seawall.connectors import record_sink
 from seawall.connectors.bus import open_bus
 from seawall.connectors.record_sink import RecordSink
-from seawall.schemas.errors import BusError
+from seawall.schemas.errors import BusError, Gap
 from seawall.schemas.records import Record
 from seawall_testing.runs import wait_for
 
@@ -95,6 +96,17 @@ def test_what_the_late_writing_meets_is_raised_by_the_next_call(desk: Desk, monk
     desk.part.snapshot()
     assert desk.stands("audit") == 2
     desk.part.close()
+
+
+def test_nothing_of_a_slice_that_is_refused_is_written_late(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_sink, "QUIET_S", 0.05)
+    desk.write("exposures", "audit")
+    desk.write("exposures", "audit")  # waits, and is to be written at the end of the 50 ms
+    desk._counts["audit"] += 1
+    with pytest.raises(Gap, match="records are missing"):
+        desk.write("exposures", "audit")
+    time.sleep(0.2)
+    assert desk.stands("exposures") == desk.stands("audit")
 
 
 def test_a_snapshot_finds_everything_written(desk: Desk) -> None:
