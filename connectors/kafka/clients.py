@@ -152,7 +152,9 @@ class Clients:
                 client.poll(0)
         cause = error.args[0] if isinstance(error, KafkaException) else error
         if cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
-            return PartitionLocked(f"{what}: another writer took over, and this one wrote nothing; let one run only")
+            text = "another writer took over, and this one wrote nothing; let one run only"
+            # The cluster says the same to the only one when it ends a transaction that is open for too long.
+            return PartitionLocked(f"{what}: {text}; where only one does, it was held up for outage_s: run it again")
         reason = self._reason(cause)
         text = " ".join(reason.str().split())
         code = KafkaError._SSL if reason.code() in VAGUE and "SSL" in text else reason.code()
