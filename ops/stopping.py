@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from seawall.connectors.failures import own_error
+from seawall.connectors.kafka import outage
 
 DRAIN_S = 20.0  # Kubernetes kills after 30 s, and sealing and the engine's last snapshot come after this
+ANSWER_S = 5.0  # more, and a cluster that does not answer is no longer waited for: a killed run loses as little
 
 
 class Stop:
@@ -29,10 +31,11 @@ class Stop:
         """Stop cleanly on SIGTERM and SIGINT while the block runs; then they are whose they were."""
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
-            signal.signal(number, lambda *_: self.ask())
+            signal.signal(number, lambda *_: self._hear())
         try:
             yield
         finally:
+            outage.wait_again()
             for number, handler in before.items():
                 signal.signal(number, handler or signal.SIG_DFL)
 
@@ -40,6 +43,10 @@ class Stop:
         """Stop because somebody asks for it."""
         self._at_s = min(self._at_s, time.monotonic())
         self.event.set()
+
+    def _hear(self) -> None:
+        self.ask()
+        outage.hurry(DRAIN_S + ANSWER_S)
 
     def overdue(self) -> bool:
         """Tell whether to stop with work left: something failed, or what is left has taken too long."""

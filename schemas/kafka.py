@@ -59,7 +59,7 @@ class KafkaTerms(msgspec.Struct, frozen=True, kw_only=True):
     replication, min_insync_replicas
         Of topics made by ``seawall topics create``; 0: three and two where there are three brokers.
     retention_hours
-        Of topics that are neither journal nor audit; 0: for ever.
+        Of ``acknowledgements``, which others write; 0: for ever, as all that a run writes and numbers.
     """
 
     directory: Path = Path()

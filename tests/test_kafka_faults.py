@@ -145,6 +145,37 @@ def test_who_follows_new_partitions_waits_for_a_broker_that_is_down_for_longer_t
     assert set(found) == set(feed.sent) and set(found.values()) == {1}
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stands still"])
+def test_a_run_that_is_stopped_while_the_cluster_does_not_answer_ends_before_orchestrators_kill_it(
+    broker: Broker, tmp_path: Path, killed: bool
+) -> None:
+    """They wait 40 s and more (``ops/deploy``), and a cluster is waited for for 300; `Running.stop` gives up before."""
+    cluster, url = broker.own(), broker.url("stopped")
+    path = kafka_live.write_live(tmp_path / "run", url)
+    feed, running = kafka_live.Feed(url, per_second=50), Running(path, [])
+    feed.start()
+    try:
+        until_journaled(url, path.parent, 40)
+        (cluster.kill if killed else cluster.pause)()
+        time.sleep(2)
+        began = time.monotonic()
+        code = running.stop()
+        print(f"stopped after {time.monotonic() - began:.0f} s")
+        (cluster.start if killed else cluster.resume)()
+        assert code == 2, running.said()
+        assert "the cluster" in running.said().splitlines()[-1], running.said()
+        feed.finish()
+        running = Running(path, [])
+        until_all(url, path.parent, feed, running)
+        assert running.stop() == 0, running.said()
+    finally:
+        running.kill()
+        feed.finish()
+    found = kafka_live.journaled_fills(url, path.parent)
+    assert set(found) == set(feed.sent) and set(found.values()) == {1}
+
+
 def until_all(url: str, folder: Path, feed: kafka_live.Feed, running: Running) -> None:
     """Wait until every fill of a feed is journaled by a run that goes on."""
     deadline = time.monotonic() + 120

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from seawall.connectors.bus import TOPICS
 from seawall.connectors.kafka import listing
 from seawall.connectors.kafka.address import Address
 from seawall.connectors.kafka.clients import Clients
+from seawall.connectors.kafka.provision import topic_settings
 from seawall.connectors.kafka.reader import Reader
 from seawall.schemas.errors import BusError
 from seawall.schemas.kafka import KafkaTerms
@@ -106,3 +108,10 @@ def test_a_cluster_that_never_answered_is_asked_once(mock: Mock, monkeypatch: py
         reader.partitions("fills")
     mock.go_on()
     reader.close()
+
+
+def test_only_what_others_write_may_expire() -> None:
+    """A run begins by asking how many records stand: of a topic whose every record expired nobody knows."""
+    clients = Clients(Address("127.0.0.1:9", "x", KafkaTerms(retention_hours=24)))
+    kept = {topic: topic_settings(clients, topic, 1)[1]["retention.ms"] for topic in TOPICS}
+    assert kept == {**dict.fromkeys(TOPICS, "-1"), "acknowledgements": "86400000"}

@@ -159,6 +159,13 @@ def alter(broker: Broker, topic: str, changed: dict[str, str]) -> None:
         made.result(30)
 
 
+def test_a_line_end_is_no_part_of_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAWALL_TEST_PASSWORD", " p w \n")
+    (tmp_path / "password").write_text("p w\n")
+    terms = [KafkaTerms(directory=tmp_path, password=name) for name in ("env:SEAWALL_TEST_PASSWORD", "file:password")]
+    assert [secret(one, "password") for one in terms] == [" p w ", "p w"]
+
+
 def test_a_secret_is_taken_from_a_file_or_the_environment_and_never_from_the_configuration(tmp_path: Path) -> None:
     path = crisis.write_crisis(tmp_path, 1, per_second=1, shards=2)
     plain: dict[str, Any] = {"sasl": "SCRAM-SHA-256", "username": "u"}

@@ -11,6 +11,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from seawall.connectors.kafka.outage import allowed_s, is_over
 from seawall.schemas.errors import BusError
 
 # Within what librdkafka puts in one batch: a megabyte and 10,000 records.
@@ -78,7 +79,7 @@ class Batches:
         """
         self._waiting.clear()
         deadline = time.monotonic() + self._outage_s
-        while left := self._producer.flush(CALL_S):
-            if time.monotonic() > deadline:
+        while left := self._producer.flush(allowed_s(CALL_S)):
+            if is_over(deadline):
                 text = f"{left} records were not taken by the cluster in time; bring it back, and run this again"
                 raise BusError(f"{self._what} cannot be written: {text}")

@@ -206,7 +206,7 @@ def secret(terms: KafkaTerms, name: str) -> str:
     """Return a secret of ``[kafka]`` from the file or the environment variable that it names."""
     kind, _, rest = getattr(terms, name).partition(":")
     if kind == "env":
-        found = os.environ.get(rest, "")
+        found = os.environ.get(rest, "").rstrip("\r\n")  # as what `echo` makes has one
         if not found:
             raise UsageError(f"[kafka] {name}: the environment variable {rest} is not set")
         return found

@@ -17,6 +17,7 @@ from seawall.connectors.bus import by_name
 from seawall.connectors.kafka.absence import SILENT_S, UNKNOWN, Absence
 from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
+from seawall.connectors.kafka.outage import is_over
 from seawall.schemas.errors import BusError, Gap
 from seawall.schemas.records import Stored
 
@@ -247,7 +248,7 @@ def wait_for(cursor: Cursor, deadline: float, what: str) -> bool:
     while not cursor.fill(0.05):
         if cursor.ended:
             return False
-        if time.monotonic() > deadline:
+        if is_over(deadline):
             raise BusError(f"{what}: the cluster does not answer; see whether it is up and its partitions have leaders")
     return True
 

@@ -11,13 +11,20 @@ from confluent_kafka.admin._metadata import ClusterMetadata
 
 from seawall.connectors.kafka.absence import Absence
 from seawall.connectors.kafka.clients import Clients
+from seawall.connectors.kafka.outage import allowed_s, is_over
 
 CALL_S = 30.0
 MOVING = (
+    # What Kafka's protocol calls retriable of a leader that changes, fails or is new.
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.KAFKA_STORAGE_ERROR,
     KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
     KafkaError._TRANSPORT,
     KafkaError._TIMED_OUT,
     KafkaError._ALL_BROKERS_DOWN,
@@ -58,7 +65,7 @@ class Listing:
         found, deadline = self._listed(client, topic), self._deadline()  # which an outage before it takes nothing from
         lost = (self._seen if topic is None else self._seen & {topic}) - found.keys()
         absence = Absence((name, 0) for name in lost)
-        while lost and not absence.is_final and time.monotonic() < deadline:
+        while lost and not absence.is_final and not is_over(deadline):
             time.sleep(MOVING_S)
             if absence.is_over(client):
                 found, lost = self._listed(client, topic), set()
@@ -86,12 +93,12 @@ class Listing:
         """Ask until the cluster answers, at most ``outage_s``; once only where it never did."""
         deadline = self._deadline()
         while True:
-            call_s = min(CALL_S, max(MOVING_S, deadline - time.monotonic()))
+            call_s = allowed_s(min(CALL_S, max(MOVING_S, deadline - time.monotonic())))
             try:
                 found: ClusterMetadata = client.list_topics(topic, timeout=call_s)
             except KafkaException as error:
                 waits = self._clients.address.servers in _answered and error.args[0].code() in MOVING
-                if not waits or time.monotonic() > deadline:
+                if not waits or is_over(deadline):
                     raise self._clients.failed("topics cannot be listed", error, client) from error
                 time.sleep(MOVING_S)
             else:

@@ -16,6 +16,7 @@ from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.kafka.cursor import Cursor, wait_for
 from seawall.connectors.kafka.listing import MOVING, MOVING_S, Listing
+from seawall.connectors.kafka.outage import allowed_s, is_over
 from seawall.schemas.errors import Gap
 from seawall.schemas.records import Stored
 
@@ -141,10 +142,10 @@ class Reader:
         deadline, absence = self._deadline(), Absence([(place.topic, partition)])
         while True:
             try:
-                return client.get_watermark_offsets(place, timeout=ASK_S)
+                return client.get_watermark_offsets(place, timeout=allowed_s(ASK_S))
             except KafkaException as error:
                 code = error.args[0].code()
-                if code not in (*MOVING, *UNKNOWN) or absence.is_final or time.monotonic() > deadline:
+                if code not in (*MOVING, *UNKNOWN) or absence.is_final or is_over(deadline):
                     raise self._clients.failed(f"{topic}/{partition} cannot be read", error, client) from error
                 time.sleep(MOVING_S)
                 absence.is_over(client)  # renews what this client knows of leaders: each has it for itself

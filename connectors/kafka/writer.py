@@ -25,6 +25,7 @@ from seawall.connectors.kafka.address import is_numbered
 from seawall.connectors.kafka.batches import Batches, Headers
 from seawall.connectors.kafka.clients import Clients
 from seawall.connectors.kafka.cursor import NUMBER
+from seawall.connectors.kafka.outage import allowed_s, is_over
 from seawall.connectors.kafka.reader import Reader
 from seawall.connectors.locks import lock_partition
 from seawall.schemas.errors import BusError, Gap, PartitionLocked
@@ -169,7 +170,7 @@ class KafkaWriter:
         """Fence earlier writers, then look how many records stand; half a second, so other writers open meanwhile."""
         producer = self._producer = self._clients.producer(f"{self._names[partitions[0][0]]}-{partitions[0][1]}")
         try:
-            self._patiently(lambda: producer.init_transactions(CALL_S))
+            self._patiently(lambda: producer.init_transactions(allowed_s(CALL_S)))
         except KafkaException as error:
             raise self._failed(error) from error
         self._ends = {place: self._reader.end(*place) for place in partitions}
@@ -191,7 +192,7 @@ class KafkaWriter:
                 failure = error if isinstance(error, BusError) else self._failed(error)
                 passing = isinstance(error, KafkaException) and self._is_unknown(error)
                 aborted = not isinstance(failure, PartitionLocked) and self._abort()
-                if not (passing and aborted and time.monotonic() < deadline and self._await_named(records, deadline)):
+                if not (passing and aborted and not is_over(deadline) and self._await_named(records, deadline)):
                     raise failure from error
                 self._undelivered.clear()
 
@@ -201,7 +202,7 @@ class KafkaWriter:
         batches = Batches(producer, self._what, self._clients.address.terms.outage_s)
         for record in records:
             batches.add(*record, self._delivered)
-        self._patiently(lambda: producer.commit_transaction(CALL_S))
+        self._patiently(lambda: producer.commit_transaction(allowed_s(CALL_S)))
 
     def _is_unknown(self, error: KafkaException) -> bool:
         """Tell whether all that was wrong is that the cluster, or the client, did not know a partition."""
@@ -212,7 +213,7 @@ class KafkaWriter:
         """Wait until the cluster names all partitions of some records; False where it does not in time."""
         absence = Absence((topic, partition) for topic, partition, *_ in records)
         while not absence.is_over(self._producer):
-            if absence.is_final or time.monotonic() > deadline:
+            if absence.is_final or is_over(deadline):
                 return False
             time.sleep(ASK_AGAIN_S)
         return True
@@ -229,13 +230,13 @@ class KafkaWriter:
                 step()
                 return
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > deadline:
+                if not error.args[0].retriable() or is_over(deadline):
                     raise
 
     def _abort(self) -> bool:
         """End a transaction without its records; False where that fails too: the next writer of the name ends it."""
         try:
-            self._producer.abort_transaction(CALL_S)
+            self._producer.abort_transaction(allowed_s(CALL_S))
         except KafkaException:
             self._producer.purge()
             return False
