@@ -383,6 +383,26 @@ def test_a_bounded_run_that_was_cut_everywhere_at_once_is_said_to_be_unfinished(
     assert verify(bus, public, "dev", "risk/dev", bounded=True).good
 
 
+def test_a_bounded_run_whose_journal_holds_nothing_is_said_to_be_unfinished(
+    original: Records, public: dict[str, Any]
+) -> None:
+    for kept in ((), ("signals",)):  # all was removed, or it was stopped while market had yet to end
+        bus = MemoryBus()
+        bus.records = {place: found for place, found in original.items() if place[0] in kept}
+        report = verify(bus, public, "dev", "risk/dev", bounded=True)
+        assert [(found.topic, found.rule) for found in report.behind] == [("journal", "BEHIND")]
+        assert not report.good
+
+
+def test_what_follows_from_a_journal_does_not_stand_without_one(original: Records, public: dict[str, Any]) -> None:
+    bus = MemoryBus()
+    bus.records = {place: found for place, found in original.items() if place[0] != "journal"}
+    for bounded in (True, False):
+        report = verify(bus, public, "dev", "risk/dev", bounded=bounded)
+        told = [found.what for found in report.findings if found.topic == "journal"]
+        assert told == ["holds nothing, though audit, checkpoints, commands, state, exposures, breaches follow from it"]
+
+
 def test_replay_finds_a_change_that_every_hash_and_signature_agrees_with(
     original: Records, public: dict[str, Any]
 ) -> None:

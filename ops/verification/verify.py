@@ -17,6 +17,7 @@ told from one that was changed; where inputs are bounded, also one whose topics 
 
 import hashlib
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -77,6 +78,8 @@ def verify(
     trust = trust if isinstance(trust, Trust) else Trust(trust, [])
     check = _Check(bus, RecordCheck(bus, trust, environment, issuer, report), report, bounded)
     shards = check.shard_count()
+    if not shards:
+        check.empty(None if logs is None else logs.folder)
     seconds = Seconds()
     for shard in range(shards):
         check.shard(shard, seconds)
@@ -108,6 +111,18 @@ class _Check:
             what = "the first slice, which holds the configuration, is missing or changed"
             self.report.add("journal", 0, 0, what, "JOURNAL")
         return max(known, default=-1) + 1
+
+    def empty(self, folder: Path | None) -> None:
+        """Note what cannot be where the journal holds nothing: what follows from one, and bounded inputs that ended."""
+        derived = ("audit", "checkpoints", "commands", "state", "exposures", "breaches")
+        left = [topic for topic in derived if self.bus.partitions(topic)]
+        if folder is not None and any(folder.glob("tiles/audit/*/checkpoint")):
+            left.append("tiles")
+        if left:
+            self.report.add("journal", 0, None, f"holds nothing, though {', '.join(left)} follow from it", "JOURNAL")
+        elif self.bounded:  # a run of nothing has its last slices too
+            what = "holds nothing, and its bounded inputs have an end: unfinished or cut"
+            self.report.lag("journal", 0, None, what)
 
     # --- one shard --------------------------------------------------------------------------------------------------
 
