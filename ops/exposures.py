@@ -190,7 +190,7 @@ def _view(kind: str, scopes: list[Scope], count_max: int) -> View:
     shown = [name for name in MEASURES_SHOWN if name in scopes[0].measures]
     view.add_column(kind, overflow="fold")
     for name in shown:
-        view.add_column(name.replace("_", " "), justify="right")
+        view.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)  # never without its exponent
     view.add_column("most used limit", overflow="fold")
     view.add_column("utilisation", no_wrap=True)
     for one in scopes[:count_max]:

@@ -6,11 +6,13 @@ Every command here runs in a process of its own, as a user's does.
 import json
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -542,3 +544,51 @@ def test_doctor_names_what_is_wrong(folder: Path, spoil: Callable[[Path], object
 def test_the_version_is_told() -> None:
     done = seawall("--version")
     assert (done.returncode, done.stdout.strip() != "") == (0, True)
+
+
+# --- where the output goes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["verify"], ["exposures", "--csv"], ["dump", "audit"], ["keys", "export"]])
+def test_output_that_cannot_be_written_is_one_line_and_no_finding(finished: Path, command: list[str]) -> None:
+    where = [str(finished)]
+    words = [*command[:1], *where, *command[1:]] if command[0] == "dump" else [*command, *where]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*CLI, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+
+
+def test_a_closed_output_is_no_fault_and_a_pipe_that_nobody_reads_is_no_finding(finished: Path) -> None:
+    command = shlex.join([*CLI, "dump", str(finished), "audit"])
+    closed = subprocess.run(["bash", "-c", f"{command} >&-"], stderr=subprocess.PIPE, text=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    cut = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | true"], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (cut.returncode, cut.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_numbers_and_ids_are_whole_on_an_ordinary_terminal(finished: Path) -> None:
+    for command in (["exposures"], ["limits", "show"]):
+        done = seawall(*command, finished)
+        assert done.returncode == 0, done.stderr
+        assert "…" not in done.stdout
+
+
+def test_who_interrupts_while_the_program_is_loaded_gets_no_traceback() -> None:
+    program = """
+import sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "seawall.ops.cli":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+from seawall.ops.entry import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

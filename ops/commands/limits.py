@@ -56,7 +56,8 @@ def show(where: Where, as_of: AsOf = "", as_json: Json = False) -> None:
         return
     table = Table(title=f"Limits, version {found.policy.version}", title_justify="left")
     for name in ("limit", "scope", "measure", "warning", "soft", "hard", "moves", "state"):
-        table.add_column(name, justify="right" if name in ("warning", "soft", "hard") else "left")
+        number = name in ("warning", "soft", "hard")
+        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
     for limit, expired in in_force:
         table.add_row(*_row(limit, expired, found.policy))
     console = Console()
