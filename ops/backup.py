@@ -196,7 +196,8 @@ def restore(folder: Path, target: Path, bus_url: str = "", seen: Seen = lambda c
         The bus holds other records.
     """
     if target.exists() and any(target.iterdir()):
-        raise UsageError(f"{target} is not empty; a backup is restored into a folder of its own")
+        text = f"{target} is not empty; a backup is restored into a folder of its own"
+        raise UsageError(f"{text}: choose another, or remove what an interrupted restore left there")
     backup, store = BackupBus(folder), Store(folder)
     last = store.manifests[-1]
     _write_files(store, last["files"], target)

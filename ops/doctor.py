@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
 
 PACKAGES = ("bytewax", "confluent-kafka", "river", "numpy", "orjson", "msgspec", "cryptography")
@@ -29,7 +30,8 @@ def examine(where: Path | None) -> list[Check]:
     checks = [Check("python", fitting, f"{platform.python_version()} (3.11 or 3.12 needed)")]
     checks += [_package(name) for name in PACKAGES]
     checks.append(Check("sqlite", sqlite3.sqlite_version_info >= (3, 35), sqlite3.sqlite_version))
-    folder = where if where is not None and where.is_dir() else Path.cwd()
+    folder = Path.cwd() if where is None else where if where.is_dir() else where.absolute().parent
+    folder = folder if folder.is_dir() else Path.cwd()  # of a WHERE that does not exist, which is told below
     free = shutil.disk_usage(folder).free
     checks.append(Check("disk", free >= DISK_MIN, f"{free / (1 << 30):.1f} GiB free in {folder}"))
     return checks + ([] if where is None else _configured(where))
@@ -42,9 +44,26 @@ def _package(name: str) -> Check:
         return Check(name, False, "not installed; install bytewax-seawall again")
 
 
+def _key(name: str, configuration: Configuration, reference: str) -> Check:
+    """Check a private key; a sealer's is elsewhere where another host seals."""
+    from seawall.connectors.keys import FileSigner, key_path
+
+    shown = {"signer": "key"}.get(name, name)
+    key = key_path(reference, configuration.directory)
+    try:
+        if key is None:
+            return Check(shown, True, reference)
+        if not key.exists() and configuration.environment == "dev":
+            return Check(shown, True, "made at the first run (dev)")
+        if not key.exists() and name == "sealer":
+            return Check(shown, True, f"{key} is not here: the host that seals needs it")
+        return Check(shown, True, FileSigner(key).keyid)
+    except (SeawallError, OSError) as error:
+        return Check(shown, False, str(error))
+
+
 def _configured(where: Path) -> list[Check]:
     from seawall.connectors.bus import open_bus
-    from seawall.connectors.keys import FileSigner, key_path
     from seawall.connectors.recovery import is_sound
     from seawall.schemas.configuration import where as find
 
@@ -56,14 +75,7 @@ def _configured(where: Path) -> list[Check]:
     for name in configuration.events:
         path = configuration.directory / name
         checks.append(Check(f"input {name}", path.is_file() and os.access(path, os.R_OK), "a readable file is needed"))
-    key = key_path(configuration.signer, configuration.directory)
-    try:
-        if key is not None and (key.exists() or configuration.environment != "dev"):
-            checks.append(Check("key", True, FileSigner(key).keyid))
-        else:
-            checks.append(Check("key", True, "made at the first run (dev)"))
-    except SeawallError as error:
-        checks.append(Check("key", False, str(error)))
+    checks += [_key(name, configuration, getattr(configuration, name)) for name in ("signer", "sealer")]
     if (configuration.directory / configuration.bus.partition(":")[2]).exists():
         try:
             topics = open_bus(configuration.bus, configuration.directory).topics()
@@ -73,6 +85,9 @@ def _configured(where: Path) -> list[Check]:
     for name, again in (("recovery", "the journal replayed"), ("recovery-market", "the inputs are read again")):
         store = configuration.directory / name
         if store.exists():
-            detail = "sound" if is_sound(store) else f"unsound: it is set aside and {again} at the next run"
-            checks.append(Check(name, True, detail))
+            try:
+                detail = "sound" if is_sound(store) else f"unsound: it is set aside and {again} at the next run"
+                checks.append(Check(name, True, detail))
+            except OSError as error:
+                checks.append(Check(name, False, str(error)))
     return checks

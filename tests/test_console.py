@@ -50,6 +50,7 @@ def console(folder: Path, *options: str, port: int = 0) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=30)
+    assert process.returncode == 0
 
 
 def asked(address: str, path: str, **headers: str) -> tuple[int, bytes, Any]:

@@ -10,8 +10,10 @@ from confluent_kafka.admin import AdminClient
 
 from seawall.connectors.bus import open_bus
 from seawall.connectors.kafka.acl import Grant
+from seawall.connectors.kafka.clients import secret
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.errors import BusError
+from seawall.schemas.kafka import KafkaTerms
 from seawall_testing import crisis
 from seawall_testing.kafka import USERS, Broker, on_kafka
 from seawall_testing.runs import CLI, contents, differences, seawall

@@ -1,6 +1,7 @@
 """``seawall console``: serve the console on this host, or with TLS to others."""
 
 import secrets
+import signal
 import ssl
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ def serve(configuration: Configuration, terms: Terms) -> None:
     told = f"#{token}" if token is not None and terms.token_file is None else ""
     print(f"http{'s' if secure else ''}://{terms.name or host}:{port}/login{told}", file=sys.stderr)
     view.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server raises again what it was stopped by
     try:
         uvicorn.Server(config).run()
     finally:
