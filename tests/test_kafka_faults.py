@@ -346,9 +346,9 @@ def test_a_topic_of_others_that_was_made_anew_is_not_read_on_in_its_middle(
         note.unlink()
     running = Running(path, [])
     try:
+        wait_for(lambda: f"{topic} is read on at the offsets of a run of before, but nothing in" in running.said())
         wait_for(lambda: "anew399" in kafka_live.journaled_fills(url, path.parent))
         assert running.stop() == 0, running.said()
-        assert f"{topic} is read on at the offsets of a run of before, but nothing in" in running.said()
     finally:
         running.kill()
 
