@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seawall.operators.core.market.cutter import Cutter
 from seawall.operators.core.market.group import Close, Events, GroupState
 from seawall.operators.core.market.instrument import FAMILIES
 from seawall.operators.core.market.series import LONG_RATE, SHORT_RATE, YEAR_US, Moments, Volatility
 from seawall.operators.core.market.venues import depth_within, flow_of, new_venue, weighted_median
 from seawall.schemas.markets import MarketTerms
-from seawall_testing.desk import SECOND, T0, mark
+from seawall.schemas.records import Record
+from seawall_testing.desk import SECOND, T0, Json, mark
 from seawall_testing.markets import (
     VENUES,
     alerts,
@@ -206,9 +208,33 @@ def test_a_feed_that_stops_is_told_once_and_a_venue_that_stops_as_a_whole_too() 
     assert alerts(watch(whole_venue)) == [("dead_feed", "venue:hub")]
 
 
-def test_live_silence_is_told_though_nothing_comes_any_more() -> None:
-    from seawall.operators.core.market.cutter import Cutter
+def test_a_feed_that_stays_away_when_its_venue_is_back_is_told() -> None:
+    def said(start: int, end: int, names: str) -> list[Json]:
+        hub = [quote(T0 + s * SECOND, 100.0, "hub", name) for s in range(start, end) for name in names]
+        return hub + [quote(T0 + s * SECOND + 1, 100.0, "lake", name) for s in range(start, end) for name in "AB"]
 
+    def told(records: list[Json]) -> list[tuple[str, str]]:
+        return alerts(watch(sorted(records, key=lambda record: record["event_time_us"])))
+
+    stale = ("stale_feed", "instrument:A")
+    died = said(0, 20, "AB") + said(20, 60, "") + said(60, 200, "B")
+    assert told(died) == [("dead_feed", "venue:hub"), ("feed_back", "venue:hub"), stale]
+    status = [{"type": "venue_status", "event_time_us": T0 + s * SECOND + 2, "venue": "hub", "status": word}
+              for s, word in ((19, "down"), (100, "up"))]  # fmt: skip
+    assert told(said(0, 20, "AB") + said(20, 200, "B") + status) == [stale]
+
+
+@pytest.mark.parametrize("instruments_max", [3, 300, 2000])
+def test_a_group_that_was_full_comes_back_with_room_for_another_number_of_instruments(instruments_max: int) -> None:
+    full = MarketTerms(groups=1, instruments_max=3)
+    group = GroupState(0, full)
+    for _, item in items([quote(T0 + s * SECOND, 100.0, name=f"I{at}") for s in range(3) for at in range(5)], full):
+        group.step(item)
+    back = GroupState.restore(group.snapshot(), MarketTerms(groups=1, instruments_max=instruments_max))
+    assert len(back.registry) == 3
+
+
+def test_live_silence_is_told_though_nothing_comes_any_more() -> None:
     group, cutter = GroupState(0, ONE), Cutter(1, ONE.interval_us, every_second=True)
     for event in decoded([quote(T0 + s * SECOND, 100.0) for s in range(10)]):
         cutter.add(event.event_time_us, event)
@@ -233,6 +259,26 @@ def test_time_that_goes_backwards_moves_no_mark_and_is_told() -> None:
     found = watch(records)
     assert alerts(found) == [("time_backwards", "instrument:ETH-PERP")]
     assert {round(row.price) for signal in signals(found) for row in signal.instruments} == {100}
+
+
+def read_live(read: list[tuple[int, Json]], until_us: int) -> list[Record]:
+    """Return what a group says of records that are read at times of their own."""
+    group, cutter = GroupState(0, ONE), Cutter(1, ONE.interval_us, every_second=True)
+    for at_us, record in read:
+        cutter.add(at_us, *decoded([record]))
+    cutter.close_to(until_us)
+    return [record for _, item in cutter.take() for record in group.step(item)]
+
+
+@pytest.mark.parametrize("ahead_s", [0, 60, 23 * 3600])
+def test_one_stamp_from_the_future_holds_up_neither_the_mark_nor_the_silence_of_its_feed(ahead_s: int) -> None:
+    read = [(T0 + s * SECOND, quote(T0 + s * SECOND, 100.0 if s < 60 else 80.0)) for s in range(70)]
+    read[50] = read[50][0], quote(T0 + (50 + ahead_s) * SECOND, 100.0)
+    found = read_live(read, T0 + 600 * SECOND)
+    *_, last = [row for signal in signals(found) for row in signal.instruments]
+    assert round(last.price) == 80 and last.time_us == T0 + 69 * SECOND
+    assert alerts(found)[0] == ("circuit_breaker", "instrument:ETH-PERP")
+    assert ("dead_feed", "venue:hub") in alerts(found)
 
 
 def test_a_constant_feed_is_never_unusual_and_its_first_move_is() -> None:

@@ -693,6 +693,16 @@ def test_a_live_event_from_the_future_does_not_hold_up_those_after_it(tmp_path: 
     assert [s.fills.id for s in slices(live.bus, A) if s.fills] == [["f1", "f2"]]
 
 
+def test_a_live_mark_from_the_future_gives_way_to_those_after_it(tmp_path: Path) -> None:
+    live = Live(tmp_path, T0)
+    live.send(mark(T0 + 23 * 3600 * SECOND, "100"))
+    live.until(T0 + 400 * MS)
+    live.send(mark(T0 + 390 * MS, "80"))
+    live.until(T0 + 800 * MS)
+    times = [time_us for s in slices(live.bus, A) if s.marks for time_us in s.marks.time_us]
+    assert len(times) == 2 and times == sorted(times) and times[1] == T0 + 390 * MS
+
+
 def test_a_live_run_continues_after_a_restart_without_losing_or_repeating(tmp_path: Path) -> None:
     live = Live(tmp_path, T0)
     for at in range(30):

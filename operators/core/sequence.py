@@ -154,7 +154,9 @@ class Slicer(Ticks):
         if key not in interval.marks:
             interval = self._room(MARK_BYTES + len(event.venue))
         volatility = float(event.implied_volatility) if event.implied_volatility else -1.0
-        interval.add_mark(key, (float(event.price), event.event_time_us, volatility), self._is_late(item))
+        # One that is stamped after it was read counts from then: for a day those after it would be older than it.
+        time_us = item[0] if NO_TIME < item[0] < event.event_time_us else event.event_time_us
+        interval.add_mark(key, (float(event.price), time_us, volatility), self._is_late(item))
 
     def _fill(self, event: ev.Fill, item: Item) -> None:
         admission, name = self._admission, event.fill_id

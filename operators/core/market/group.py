@@ -121,7 +121,12 @@ class GroupState:
             return
         if isinstance(event, ev.VenueStatus):
             self._events += 1
-            (self._down.add if event.status == "down" else self._down.discard)(event.venue)
+            if event.status == "down":
+                self._down.add(event.venue)
+            elif event.venue in self._down:
+                self._down.discard(event.venue)
+                if event.venue not in self._dead:
+                    self._listen_again(event.venue)
             return
         self._high_us = max(self._high_us, event.event_time_us)
         self._events += 1
@@ -149,6 +154,8 @@ class GroupState:
         rows: dict[str, dict[str, Any]] = {}
         alerts: list[ev.SignalAlert] = []
         due: list[_Due] = []
+        if self._high_us > close.as_of_us + self._terms.stale_us:
+            self._set_back(close.as_of_us)
         scores = close.second and close.as_of_us - self._scored_us >= self._terms.score_s * SECOND_US
         for name in sorted(self._touched.keys() | self._unscored.keys() if scores else self._touched):
             entry = self.registry.find(name)
@@ -166,6 +173,20 @@ class GroupState:
         if not (rows or alerts or self._events) and not (close.end and self._seq):
             return []
         return self._records(close, [ev.SignalRow(**row) for row in rows.values()], alerts)
+
+    def _set_back(self, as_of_us: int) -> None:
+        """Take what is stamped far after the interval as of its end; never with bounded inputs, whose times it ends by.
+
+        A venue may stamp a record up to a day ahead. Whatever its feed says until then would be older than that record:
+        its mark would stand still, and its silence would not be told.
+        """
+        self._high_us = as_of_us
+        self._heard = {venue: min(heard_us, as_of_us) for venue, heard_us in self._heard.items()}
+        self._returning = {venue: min(since_us, as_of_us) for venue, since_us in self._returning.items()}
+        for name in self._touched:
+            entry = self.registry.find(name)
+            for venue in entry.instrument.venues.values() if entry is not None else ():
+                venue.keep_to(as_of_us)
 
     def _look(
         self,
@@ -286,7 +307,16 @@ class GroupState:
             elif heard_us - since_us >= self._terms.stale_us:
                 del self._returning[name]
                 self._dead.discard(name)
+                self._listen_again(name)
                 yield rules.alert("feed_back", f"venue:{name}", f"{name} has sent for {self._terms.stale_s:g} s again")
+
+    def _listen_again(self, name: str) -> None:
+        """Look anew at the feeds of a venue that is back: those that stayed away were not told apart while it was."""
+        for entry in self.registry:
+            venue = entry.instrument.venues.get(name)
+            if venue is not None:
+                venue.silent = False
+        self._look_us = 0
 
     def _noticed(self) -> Iterator[ev.SignalAlert]:
         """Yield an alert for each instrument and venue that a notice of severity 1 or more concerns."""

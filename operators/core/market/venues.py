@@ -74,6 +74,14 @@ class VenueState(msgspec.Struct, array_like=True):
         self.heard_us, self.silent = time_us, False
         return True
 
+    def keep_to(self, as_of_us: int) -> None:
+        """Take what is stamped after ``as_of_us`` as of then: what came after it would be refused until that time."""
+        if self.heard_us > as_of_us:
+            if self.gaps:
+                self.gap_us = max(self.gap_us - max(GAP_RATE, 1.0 / self.gaps) * (self.heard_us - as_of_us), 0.0)
+            self.heard_us = as_of_us
+            self.prices = [Price(price.value, min(price.time_us, as_of_us)) for price in self.prices]
+
     def patience_us(self, stale_us: int) -> float:
         """Return how long the feed may be silent: as set, and longer where it seldom speaks."""
         return max(float(stale_us), PATIENCE_GAPS * self.gap_us)
