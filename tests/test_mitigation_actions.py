@@ -321,3 +321,38 @@ def test_depths_of_single_venues_are_journaled_only_where_a_playbook_weighs_venu
         ran = venue_desk(tmp_path / str(there), book, [], depths, passing(2), shards=1)
         rows = [row for piece in ran.slices for event in piece.events for row in getattr(event, "instruments", ())]
         assert [bool(row.venues) for row in rows] == [there]
+
+
+def test_a_limit_on_a_change_over_time_sizes_no_close_out_and_no_call(tmp_path: Path) -> None:
+    rates = instrument(initial_margin_rate="0.1", maintenance_margin_rate="0.05")
+    terms = {"type": "netting_set", "netting_set": "a", "counterparty": "a", "close_out": True}
+    party, holder = account("a")
+    events = [mark(T0 + 1, "100"), transfer(T0 + 2, "t", amount="100000"), fill(T0 + 3, "f0", quantity="100")]
+    events += [signal(140, 1e9), fill(T0 + 150 * SECOND + 5, "f1", quantity="6"), *passing(160)]
+    events.sort(key=lambda event: int(event["event_time_us"]))
+    limits = [
+        {"id": "speed", "scope": "account:*", "measure": "gross_notional", "hard": 500, "window_s": 60},
+        {"id": "ratio", "scope": "account:*", "measure": "margin_ratio", "hard": 0.0001, "window_s": 60},
+    ]
+    book = [rule("cut", {"limit": "speed", "level": "hard"}, ("REDUCE_POSITION", "account", {"compute": "position"})),
+            rule("call", {"limit": "ratio", "level": "hard"}, ("CALL_MARGIN", "account"))]  # fmt: skip
+    ran = run_core(tmp_path, rates, party, terms, holder, *events, limits=limits, playbook=book, response=TERMS)
+    assert [(command["type"], command["action"]) for command in ran.topic("commands")] == [("CALL_MARGIN", {})]
+    (withheld,) = ran.audits("withheld")
+    assert withheld["kind"] == "REDUCE_POSITION" and "change over time" in withheld["why"]
+
+
+def test_a_limit_on_a_change_over_time_takes_no_room_from_a_venue(tmp_path: Path) -> None:
+    book = [rule("away", {"venue_status": "down"}, ("REROUTE", "venue", {"compute": "weights"}))]
+    limits = [{"id": "speed", "scope": "venue:two", "measure": "gross_notional", "hard": 50, "window_s": 60}]
+    down = news(2, "venue_status", venue="one", status="down")
+    ran = venue_desk(tmp_path, book, limits, signal(1, 1e6, one=1e6, two=1e6, six=1e6), down, passing(4))
+    assert ran.topic("commands")[0]["action"]["weights"] == "six=50,two=50"
+
+
+def test_a_call_at_a_bound_of_nothing_names_no_amount(tmp_path: Path) -> None:
+    limits = [{"id": "any", "scope": "account:*", "measure": "margin_ratio", "hard": 0}]
+    book = [rule("call", {"limit": "any", "level": "hard"}, ("CALL_MARGIN", "account"))]
+    events = [mark(T0 + 1, "100"), transfer(T0 + 2, "t", amount="40"), fill(T0 + 3, "f", quantity="1")]
+    ran = run_core(tmp_path, instrument(), *account("a"), *events, limits=limits, playbook=book)
+    assert [command["action"] for command in ran.topic("commands")] == [{}]

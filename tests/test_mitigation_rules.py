@@ -7,11 +7,13 @@ import pytest
 
 from seawall.operators.core.mitigation.control import Budget, choose
 from seawall.operators.core.mitigation.triggers import Candidate
+from seawall.schemas.dsse import COMMAND_BYTES_MAX
 from seawall.schemas.errors import UsageError
 from seawall.schemas.playbook import read_playbook, read_response
-from seawall_testing.desk import MS, SECOND, T0, Json, fill
-from seawall_testing.playbooks import at_level, equity, news, passing, rule, run
-from seawall_testing.ran import Ran
+from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, lines, mark, sequence, transfer
+from seawall_testing.memory_bus import MemoryBus
+from seawall_testing.playbooks import LIMIT, at_level, equity, news, passing, rule, run
+from seawall_testing.ran import Ran, merged, write_configuration
 
 TERMS: Json = {"acknowledge_s": 1000, "complete_s": 1000}
 
@@ -267,3 +269,89 @@ def test_terms_have_defaults_and_a_wrong_key_is_named() -> None:
     assert read_response({"response": {}}, "p.toml")["commands_max"] == 60
     with pytest.raises(UsageError, match="did you mean 'subscribers'"):
         read_response({"response": {"subscriber": ["x"]}}, "p.toml")
+
+
+# --- what fits into a command -----------------------------------------------------------------------------------------
+
+
+def test_a_command_with_more_causes_than_it_has_room_for_names_the_first_and_how_many_more(tmp_path: Path) -> None:
+    when = {"any": [{"notice": "exploit"}, {"notice": "insolvency"}], "within_s": 60}
+    told = [
+        news(2 + at / 1000, "notice", notice_id=f"n{at}", subject=f"coin{at}", kind="exploit", severity=3)
+        for at in range(300)
+    ]
+    ran = run(tmp_path, [rule("r", when, ("ENTER_DEGRADED_MODE", "firm"))], told, passing(5))
+    commands = ran.records("commands")
+    assert len(commands) == 300 and all(len(record.value) <= COMMAND_BYTES_MAX for record in commands)
+    *_, last = ran.topic("commands")
+    causes = last["evidence"]["causes"]
+    kept = len(causes) - 1
+    assert kept > 50 and causes[-1] == f"more:{299 - kept}"
+
+
+def test_a_command_whose_action_does_not_fit_is_withheld_and_stops_nothing(tmp_path: Path) -> None:
+    commands = [("SUSPEND", "account"), ("CANCEL_ORDERS", "account", {"text": "x" * 4000})]
+    ran = run(tmp_path, [rule("r", at_level("soft"), *commands)], equity(1, "-850"), passing(3))
+    assert ran.commands() == [("SUSPEND", "account:a")]
+    assert [audit["why"] for audit in ran.audits("withheld")] == ["what it says does not fit into a command"]
+
+
+# --- a new playbook ---------------------------------------------------------------------------------------------------
+
+SOFT_RULE = rule("soft", at_level("soft"), ("REDUCE_ONLY", "account"))
+OTHER = rule("other", at_level("hard"), ("BLOCK_COUNTERPARTY", "account"))
+
+
+@pytest.mark.parametrize(
+    ("playbook", "later"),
+    [
+        ([SOFT_RULE], ["REDUCE_ONLY"]),
+        ([SOFT_RULE, OTHER], ["REDUCE_ONLY"]),
+        ([OTHER], []),
+        ([rule("soft", at_level("soft"), ("SUSPEND", "account"))], []),
+    ],
+)
+def test_what_waits_for_the_budget_is_what_its_rule_asked_for_whatever_a_new_playbook_says(
+    tmp_path: Path, playbook: list[Json], later: list[str]
+) -> None:
+    base = [instrument(), account("a"), account("b"), mark(T0 + 1, "100")]
+    base += [transfer(T0 + 2, f"start-{name}", name, amount="1000") for name in "ab"]
+    base += [*equity(1, "-850", "a"), *equity(1, "-850", "b"), *passing(2)[1:]]
+    bus, terms = MemoryBus(), {**TERMS, "commands_max": 1, "per_s": 10}
+    for rules, events in (([OTHER, SOFT_RULE], base), (playbook, base + passing(20)[2:])):
+        path = write_configuration(tmp_path, {"e.jsonl": lines(*events)}, [LIMIT], rules, shards=1, response=terms)
+        sequence(path, bus)
+    ran = Ran(merged(bus, 1), 1)
+    assert ran.commands() == [("REDUCE_ONLY", "account:a"), *((kind, "account:b") for kind in later)]
+    assert len(ran.audits("withheld")) == 1 - len(later)
+
+
+# --- a new playbook and what its conditions had heard -----------------------------------------------------------------
+
+SOFT, DOWN = at_level("soft"), {"venue_status": "down"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"when": {"all": [SOFT, DOWN]}}, {"when": {"all": [SOFT, DOWN]}}, [5.0]),
+        ({"when": {"all": [SOFT, DOWN]}}, {"when": {"all": [DOWN, SOFT]}}, [5.0]),
+        ({"when": {"all": [SOFT, DOWN]}}, {"when": {"all": [at_level("hard"), DOWN]}}, []),
+        ({"when": SOFT, "dwell_s": 6}, {"when": SOFT, "dwell_s": 6}, [7.0]),
+        ({"when": SOFT, "dwell_s": 6}, {"when": at_level("hard"), "dwell_s": 6}, []),
+    ],
+)
+def test_under_a_new_playbook_a_condition_holds_where_it_held_before_and_no_other_in_its_place(
+    tmp_path: Path, before: Json, after: Json, expected: list[float]
+) -> None:
+    hub = {"type": "counterparty", "counterparty": "hub", "name": "hub", "role": "venue"}
+    base = [hub, {"type": "account", "account": "h", "counterparty": "hub", "holder": "house", "venue": "hub"}]
+    base += [instrument(), mark(T0 + 1, "100"), transfer(T0 + 2, "start", "h", amount="1000")]
+    base += [*equity(1, "-850", "h"), *passing(2)[1:]]
+    more = [*passing(4)[2:], down(5), *passing(12)[5:]]
+    bus = MemoryBus()
+    for fields, events in ((before, base), (after, base + more)):
+        rules = [{**rule("r", {}, ("SUSPEND", "account")), **fields}]
+        path = write_configuration(tmp_path, {"e.jsonl": lines(*events)}, [LIMIT], rules, shards=1)
+        sequence(path, bus)
+    assert [round(at) for at, *_ in given(Ran(merged(bus, 1), 1))] == expected

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from seawall.operators.core.frames import Frame
 from seawall.operators.core.mitigation.triggers import Candidate
 
+OVER_TIME = "the limit is on a change over time, which says nothing of how much may stand"
 PRICE_PLACES = Decimal(1).scaleb(-8)
 Limits = dict[str, dict[str, Any]]
 
@@ -70,6 +71,11 @@ def worst_price(price: float, sells: bool, bound: float) -> str:
     return format(worst.normalize(), "f")
 
 
+def over_time(breach: dict[str, Any], limits: Limits) -> bool:
+    """Tell whether a limit that broke is on a change over time: its bound is no level to come back to."""
+    return "window_s" in limits.get(breach["limit"], {})
+
+
 def as_it_stands(breach: dict[str, Any], frame: Frame) -> dict[str, Any]:
     """Return a breach with the value that its measure has now: a rule may fire long after its limit broke."""
     kind, _, name = breach["scope"].partition(":")
@@ -81,11 +87,15 @@ def as_it_stands(breach: dict[str, Any], frame: Frame) -> dict[str, Any]:
 
 
 def bound_of(kind: str, name: str, measure: str, limits: Limits) -> float:
-    """Return the tightest soft bound (hard, where there is none) on a measure of a scope; infinity without any."""
+    """Return the tightest soft bound (hard, where there is none) on a measure of a scope; infinity without any.
+
+    A limit on a change over ``window_s`` bounds no level.
+    """
     scopes = (f"{kind}:{name}", f"{kind}:*")
     bounds: list[float] = [
         float(limit["soft"] if "soft" in limit else limit.get("hard", math.inf))
         for limit in limits.values()
         if limit["scope"] in scopes and limit["measure"] == measure and limit.get("direction", "above") == "above"
+        if "window_s" not in limit
     ]
     return min(bounds, default=math.inf)

@@ -120,6 +120,19 @@ class Budget:
             [candidate for end_us, candidate in waiting.values() if end_us <= now_us],
         )
 
+    def renumber(self, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[Candidate]:
+        """Let what waits name its rule among those of a new playbook; return what no rule of it asks for any more."""
+        waiting, self.waiting, gone = self.waiting, {}, list[Candidate]()
+        numbers = {rule["id"]: number for number, rule in enumerate(after)}
+        for slot, (end_us, candidate) in waiting.items():
+            rule, at = before[candidate.rule], candidate.at
+            number = numbers.get(rule["id"])
+            if number is not None and after[number]["commands"][at : at + 1] == [rule["commands"][at]]:
+                self.waiting[slot] = end_us, candidate._replace(rule=number)
+            else:
+                gone.append(candidate)
+        return gone
+
     @property
     def due_us(self) -> int:
         """When a waiting candidate may be tried again."""

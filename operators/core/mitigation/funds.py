@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from seawall.operators.core.columns import totals
-from seawall.operators.core.mitigation.asked import Asked, Computed, as_it_stands, bound_of, money, nothing
+from seawall.operators.core.mitigation.asked import (
+    OVER_TIME,
+    Asked,
+    Computed,
+    as_it_stands,
+    bound_of,
+    money,
+    nothing,
+    over_time,
+)
 from seawall.operators.core.mitigation.diversify import Holding, Party, Plan, Transfer, diversify
 from seawall.operators.core.mitigation.positions import PARTICIPATION
 from seawall.operators.core.mitigation.sizing import keep_of
@@ -44,6 +53,8 @@ def headroom(asked: Asked) -> Computed:
         return nothing("neither a limit nor size_max says how much to withdraw")
     if breach is not None and breach["measure"] != "current_exposure":
         return nothing("only a limit on current_exposure says how much to withdraw")
+    if breach is not None and over_time(breach, asked.limits):
+        return nothing(OVER_TIME)
     table = frame.tables.get("account")
     if table is None:
         return nothing("the accounts of a target that is wider than a counterparty are not known in one place")

@@ -27,10 +27,10 @@ class Hearing:
 
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take the rules of a configuration; what rules of the same name had heard stays heard."""
-        kept = self.triggers.snapshot()
+        kept, before = self.triggers.snapshot(), self.triggers.rules
         self._configuration = configuration
         self.triggers = Triggers(configuration["playbook"]["rules"])
-        self.triggers.restore(kept)
+        self.triggers.restore(kept, before)
         self.venues.configure(configuration["playbook"].get("response", {}))
 
     def breaches(self, enforced: Enforced) -> list[Candidate]:

@@ -7,11 +7,13 @@ from typing import Any
 import orjson
 
 from seawall.operators.core.frames import Decision, Frame
-from seawall.operators.core.mitigation.asked import Computed
+from seawall.operators.core.mitigation.asked import Computed, Limits, over_time
 from seawall.operators.core.mitigation.triggers import Candidate
+from seawall.schemas.dsse import COMMAND_BYTES_MAX
 from seawall.schemas.playbook import HANDLING
 
 EXPIRES_S = 60
+SUPERSEDES_BYTES = 64  # of the id that may take the place of null when the command is given
 
 
 def payload_of(
@@ -21,6 +23,7 @@ def payload_of(
     configuration: dict[str, Any],
     place: list[Any],
     computed: Computed | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Return the payload of a command, times in microseconds.
 
@@ -30,6 +33,8 @@ def payload_of(
         Of its target: seq and id of the command before, and the rung.
     computed
         What was worked out: part of the action, and what it was worked out from, part of the evidence.
+    limits
+        Those in force, by id.
     """
     command = rule["commands"][candidate.at]
     policy = {key: configuration["playbook"][key] for key in ("version", "sha256")}
@@ -54,7 +59,7 @@ def payload_of(
         "nbf_us": frame.cut_us,
         "exp_us": frame.cut_us + expires_us(rule),
         "effect_until_us": None,
-        "action": _action(candidate, command, frame, configuration["reporting_currency"], computed),
+        "action": _action(candidate, command, frame, configuration["reporting_currency"], computed, limits or {}),
         "reason": _reason(candidate, rule),
         "policy": policy,
         "evidence": {
@@ -64,6 +69,27 @@ def payload_of(
             **({"plan": computed.plan} if computed else {}),
         },
     }
+
+
+def fitted(payload: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a payload that a subscriber takes: with as many of its causes as there is room for, None without room.
+
+    In a crisis a rule that joins conditions has hundreds of causes. The last one named then says how many are left out;
+    what alerts, breaches and news there were stands in the journal and on their topics.
+    """
+    room = COMMAND_BYTES_MAX - SUPERSEDES_BYTES - len(orjson.dumps(payload))
+    if room >= 0:
+        return payload
+    evidence = payload["evidence"]
+    causes: list[str] = evidence["causes"]
+    room -= len(f'"more:{len(causes)}",')
+    kept = len(causes)
+    while kept and room < 0:
+        kept -= 1
+        room += len(orjson.dumps(causes[kept])) + 1
+    if room < 0:
+        return None
+    return {**payload, "evidence": {**evidence, "causes": [*causes[:kept], f"more:{len(causes) - kept}"]}}
 
 
 def _reason(candidate: Candidate, rule: dict[str, Any]) -> dict[str, Any]:
@@ -76,12 +102,18 @@ def _reason(candidate: Candidate, rule: dict[str, Any]) -> dict[str, Any]:
 
 
 def _action(
-    candidate: Candidate, command: dict[str, Any], frame: Frame, currency: str, computed: Computed | None
+    candidate: Candidate,
+    command: dict[str, Any],
+    frame: Frame,
+    currency: str,
+    computed: Computed | None,
+    limits: Limits,
 ) -> dict[str, Any]:
     """Return what is to be done: as the rule says, and what was worked out."""
     action = {k: text(v) for k, v in command.items() if k not in HANDLING} | (computed.action if computed else {})
-    if command["kind"] == "CALL_MARGIN" and candidate.breach is not None and computed is None:
-        action |= margin_call(candidate.breach, frame, currency)
+    breach = candidate.breach
+    if command["kind"] == "CALL_MARGIN" and breach is not None and computed is None and not over_time(breach, limits):
+        action |= margin_call(breach, frame, currency)
     return action
 
 
@@ -91,10 +123,13 @@ def expires_us(rule: dict[str, Any]) -> int:
 
 
 def margin_call(breach: dict[str, Any], frame: Frame, currency: str) -> dict[str, Any]:
-    """Return the amount that brings the margin ratio back to the bound that was broken, to the cent upwards."""
+    """Return the amount that brings the margin ratio back to the bound that was broken, to the cent upwards.
+
+    No amount brings it to a bound of nothing: then the call names none.
+    """
     table = frame.tables.get("account")
     kind, _, name = breach["scope"].partition(":")
-    if kind != "account" or breach["measure"] != "margin_ratio" or table is None:
+    if kind != "account" or breach["measure"] != "margin_ratio" or table is None or breach["bound"] <= 0:
         return {}
     values = dict(zip(table.measures, table.values[:, table.names.index(name)].tolist(), strict=True))
     cents = -int(-(values["maintenance_margin"] / breach["bound"] - values["equity"]) * 100 // 1)

@@ -21,18 +21,19 @@ from seawall.operators.core.mitigation.control import Budget, choose, slot_of
 from seawall.operators.core.mitigation.hearing import Hearing
 from seawall.operators.core.mitigation.ladder import Ladder
 from seawall.operators.core.mitigation.loop import Change, Loop
-from seawall.operators.core.mitigation.payload import expires_us, payload_of, shadowed, withheld
+from seawall.operators.core.mitigation.payload import expires_us, fitted, payload_of, shadowed, withheld
 from seawall.operators.core.mitigation.reserved import merged, reserved
 from seawall.operators.core.mitigation.triggers import Candidate
 from seawall.operators.core.mitigation.witness import contradictions
 from seawall.operators.core.policy import Policy
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
+from seawall.schemas.dsse import COMMAND_BYTES_MAX
 from seawall.schemas.errors import invariant
 from seawall.schemas.records import Record
 
 SCHEMA = "mitigation/3"
-COMMAND_BYTES_MAX = 4096
+TOO_LARGE = "what it says does not fit into a command"
 
 
 class MitigationState:
@@ -55,12 +56,12 @@ class MitigationState:
     def step(self, enforced: Enforced) -> Planned:
         """Plan the commands of one frame."""
         frame = enforced.frame
+        self._decisions, self._releases, self._limits, self._ends = [], [], None, {}
         if frame.configuration is not None:
             self._configure(self._with_playbook(frame.configuration))
         for document in frame.limit_documents:
             self.policy.apply(document, frame.as_of_us)
             self._amended = True
-        self._decisions, self._releases, self._limits, self._ends = [], [], None, {}
         found = self.hearing.breaches(enforced) if enforced.breaches else []
         for news in frame.news:
             found += self._news(news, frame)
@@ -88,7 +89,10 @@ class MitigationState:
     def _configure(self, configuration: dict[str, Any]) -> None:
         self.configuration = configuration
         self.response = configuration["playbook"].get("response", {})
+        before = self.hearing.triggers.rules
         self.hearing.configure(configuration)
+        for candidate in self.budget.renumber(before, self.hearing.triggers.rules):
+            self._decisions.append(withheld(candidate, before[candidate.rule], "the new playbook does not ask for it"))
         self.policy.configure(configuration["limits"])
         self._amended = self._amended and bool(configuration["limits"].get("documents"))
         self.loop.configure(self.response)
@@ -173,15 +177,19 @@ class MitigationState:
         if not in_shadow and not self.budget.allows(command["kind"], now_us):
             self._wait(slot, candidate, self._ends.get(slot, now_us + expires_us(rule)), limits)
             return None
+        payload = payload_of(candidate, rule, frame, self.configuration, self.ladder.chain(target), computed, limits)
+        given = payload if in_shadow else fitted(payload)
+        if given is None:
+            self._withhold(candidate, TOO_LARGE, computed)
+            return None
         self.ladder.fire(rule, candidate.at, target, now_us)
-        payload = payload_of(candidate, rule, frame, self.configuration, self.ladder.chain(target), computed)
-        self.ladder.give(payload, told, slot, target, limits, bounded)
+        self.ladder.give(given, told, slot, target, limits, bounded)
         if in_shadow:
-            self._decisions.append(shadowed(payload, candidate.target))
+            self._decisions.append(shadowed(given, candidate.target))
             return None
         if bounded:
-            payload["supersedes"] = self.loop.issue(payload, slot, target, rule, now_us, expires_us(rule))
-        return self._record(payload, frame, at, target)
+            given["supersedes"] = self.loop.issue(given, slot, target, rule, now_us, expires_us(rule))
+        return self._record(given, frame, at, target)
 
     def _record(self, payload: dict[str, Any], frame: Frame, at: int, target: str) -> Record:
         value = orjson.dumps(payload)

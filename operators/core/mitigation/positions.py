@@ -9,7 +9,16 @@ import math
 from decimal import Decimal
 from typing import Any
 
-from seawall.operators.core.mitigation.asked import Asked, Computed, as_it_stands, money, nothing, worst_price
+from seawall.operators.core.mitigation.asked import (
+    OVER_TIME,
+    Asked,
+    Computed,
+    as_it_stands,
+    money,
+    nothing,
+    over_time,
+    worst_price,
+)
 from seawall.operators.core.mitigation.sizing import Bounds, hedge_notional, keep_of, reduce_positions
 
 PARTICIPATION = 0.1
@@ -22,6 +31,8 @@ def position(asked: Asked) -> Computed:
     if breach is None:
         return nothing("there is no measure to bring back: it was no limit that broke")
     limit = asked.limits.get(breach["limit"])
+    if over_time(breach, asked.limits):
+        return nothing(OVER_TIME)
     breach = as_it_stands(breach, asked.frame)
     if breach["value"] == 0:
         return nothing("nothing is left to cut")

@@ -195,16 +195,24 @@ class Triggers:
         ]
         return [held, [[names[number], target, due_us] for (number, target), due_us in self._pending.items()]]
 
-    def restore(self, state: list[Any]) -> None:
-        """Take over what ``snapshot`` returned; what rules that are gone kept is forgotten."""
+    def restore(self, state: list[Any], before: list[dict[str, Any]] | None = None) -> None:
+        """Take over what ``snapshot`` returned; what rules and conditions that are gone kept is forgotten.
+
+        ``before``: the rules that it is of, where they were others.
+        """
         numbers = {rule["id"]: number for number, rule in enumerate(self.rules)}
+        old = {rule["id"]: conditions_of(rule) for rule in (self.rules if before is None else before)}
         for name, at, target, scope, *entry in state[0]:
             number = numbers.get(name)
-            if number is not None and self._kept[number] and at < len(conditions_of(self.rules[number])):
-                self._held.setdefault((number, at), {}).setdefault(target, {})[scope] = entry
+            conditions = conditions_of(self.rules[number]) if number is not None and self._kept[number] else []
+            if number is not None and old[name][at] in conditions:
+                now = conditions.index(old[name][at])
+                self._held.setdefault((number, now), {}).setdefault(target, {})[scope] = entry
         for name, target, due_us in state[1]:
             if name in numbers and self._kept[numbers[name]]:
                 self._pending[numbers[name], target] = due_us
+        for number in {rule for rule, _ in self._pending} if before is not None else ():
+            self._drop_pending(number)
         self._set_due()
 
 
