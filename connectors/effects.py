@@ -39,7 +39,10 @@ class Effects(Protocol[T_contra]):
         ...
 
     def set_safe_state(self, transaction: T_contra, active: bool, why: str) -> None:
-        """Enter or leave the safe state of this system's own choosing."""
+        """Enter or leave the safe state of this system's own choosing.
+
+        It is entered with the first reason and left with the last one, each told as ``why``: they may differ.
+        """
         ...
 
 

@@ -19,7 +19,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seawall_mark (iss TEXT, target TEXT, epoch INT, seq INT, head_epoch INT, head_seq INT,
     head_id TEXT, PRIMARY KEY (iss, target)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seawall_seen (iss TEXT, target TEXT, epoch INT, seq INT, id TEXT, prev_id TEXT, type TEXT,
-    outcome TEXT, supersedes TEXT, PRIMARY KEY (iss, target, epoch, seq)) WITHOUT ROWID;
+    outcome TEXT, supersedes TEXT, about TEXT, PRIMARY KEY (iss, target, epoch, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seawall_held (iss TEXT, target TEXT, id TEXT, value BLOB, header BLOB,
     PRIMARY KEY (iss, target, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seawall_latest (iss TEXT, kind TEXT, seq INT, exp_us INT, PRIMARY KEY (iss, kind))
@@ -99,6 +99,8 @@ class SqliteLedger:
         self._db, self._owns = connection, owns_transaction
         for statement in _SCHEMA.split(";"):
             self._db.execute(statement)
+        if "about" not in {row[1] for row in self._db.execute("PRAGMA table_info(seawall_seen)")}:
+            self._db.execute("ALTER TABLE seawall_seen ADD COLUMN about TEXT")  # of an earlier version: NULL there
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -128,18 +130,20 @@ class SqliteLedger:
 
     def seen(self, iss: str, target: str, after: tuple[int, int], near: Seen | None = None) -> list[Seen]:
         """Return in order what lies beyond a position, and what shares place, id or predecessor with ``near``."""
+        columns = "epoch, seq, id, prev_id, type, outcome, supersedes, about"
         sql = (
-            "SELECT epoch, seq, id, prev_id, type, outcome, supersedes FROM seawall_seen WHERE iss = ? AND target = ?"
+            f"SELECT {columns} FROM seawall_seen WHERE iss = ? AND target = ?"
             " AND ((epoch, seq) > (?, ?) OR (epoch, seq) = (?, ?) OR id = ? OR prev_id IS ?) ORDER BY epoch, seq"
         )
         place = (near.epoch, near.seq, near.id, near.prev_id) if near else (*after, "", "")
         rows = self._db.execute(sql, (iss, target, *after, *place)).fetchall()
-        return [Seen(r[0], r[1], r[2], r[3], r[4], Outcome(r[5]), r[6]) for r in rows]
+        return [Seen(r[0], r[1], r[2], r[3], r[4], Outcome(r[5]), r[6], r[7]) for r in rows]
 
     def note(self, iss: str, target: str, seen: Seen) -> None:
         """Remember a command, or its new outcome; forget now and then what lies more than `SEEN_MAX` back."""
-        row = seen.epoch, seen.seq, seen.id, seen.prev_id, seen.type, seen.outcome.value, seen.supersedes
-        insert = "INSERT OR REPLACE INTO seawall_seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        what = seen.type, seen.outcome.value, seen.supersedes, seen.about
+        row = seen.epoch, seen.seq, seen.id, seen.prev_id, *what
+        insert = "INSERT OR REPLACE INTO seawall_seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         self._db.execute(insert, (iss, target, *row))
         if seen.seq % FORGET_EVERY:
             return

@@ -39,6 +39,7 @@ from seawall.schemas.evidence.ordering import (
 from seawall.schemas.evidence.rotation import rotate
 
 SILENCE, CONTRADICTION = "silence", "contradiction"
+SHOWN_MAX = 5  # contradictions of one state that a receipt names
 T = TypeVar("T")
 
 
@@ -88,8 +89,12 @@ class Subscriber(Generic[T]):
                     self._check_entries(document, now_us)
                     whole = self._link(document, value)
                     self._keep(document, now_us)
-                    receipt = Receipt(Outcome.APPLIED, document, gap=not whole)
-                    return [receipt, *self._state(transaction, document, now_us)]
+                    contradictions, released = self._state(transaction, document, now_us)
+                    if contradictions:
+                        self._set_safe(transaction, CONTRADICTION, True)
+                        text = "; ".join(contradictions[:SHOWN_MAX])
+                        return [Receipt(Outcome.REFUSED, document, Refusal.EQUIVOCATION, text), *released]
+                    return [Receipt(Outcome.APPLIED, document, gap=not whole), *released]
                 self._check_state_came(document)
                 self._keep(document, now_us)
                 self._set_safe(transaction, SILENCE, False)
@@ -240,8 +245,13 @@ class Subscriber(Generic[T]):
             text = f"{text}; the next full one heals it"
             raise Refused(Refusal.STATE_MISSING, text, document)
 
-    def _state(self, transaction: T, state: State, now_us: int) -> Iterator[Receipt]:
-        """Apply restrictions that never came, and close gaps. A snapshot never loosens: that takes people."""
+    def _state(self, transaction: T, state: State, now_us: int) -> tuple[list[str], list[Receipt]]:
+        """Apply restrictions that never came, and close gaps. A snapshot never loosens: that takes people.
+
+        Return where the state contradicts what came, and the receipts of what it released. A target of which it does
+        keeps no other from being healed: a halt that only the state tells of must not wait until that is looked into.
+        """
+        contradictions, receipts = list[str](), list[Receipt]()
         for entry in state.targets:
             iss, target = state.iss, str(entry.target)
             mark, position = self._ledger.mark(iss, target), (entry.epoch, entry.seq)
@@ -249,13 +259,15 @@ class Subscriber(Generic[T]):
                 continue
             seen = self._ledger.seen(iss, target, mark.head)
             if any((other.epoch, other.seq) == position and other.id != entry.id for other in seen):
-                raise Refused(Refusal.EQUIVOCATION, f"{iss} to {target} at {position}: another command", state)
+                contradictions.append(f"{iss} to {target} at {position}: another command")
+                continue
             for missed in unheard(entry.in_force, mark, seen):
                 self._effects.restore(transaction, target, missed)
                 self._ledger.note(iss, target, recall(missed))
             told = replace(mark, head_epoch=entry.epoch, head_seq=entry.seq, head_id=entry.id)
             self._ledger.set_mark(iss, target, advance(told, position, seen))
-            yield from self._release(transaction, iss, target, now_us)
+            receipts += self._release(transaction, iss, target, now_us)
+        return contradictions, receipts
 
     # --- safe state -------------------------------------------------------------------------------------------------
 
@@ -288,5 +300,5 @@ def sqlite_subscriber(
 def headers_of(items: Sequence[tuple[str, bytes | None]] | dict[str, str]) -> list[tuple[str, bytes]]:
     """Return headers as `Subscriber.receive` takes them: from a broker's list, or from ``seawall dump``'s object."""
     if isinstance(items, dict):
-        return [(name, text.encode()) for name, text in items.items()]
+        return [(name, text.encode(errors="surrogatepass")) for name, text in items.items()]
     return [(name, content or b"") for name, content in items]

@@ -13,6 +13,7 @@ State documents and heartbeats (``seawall dump run state``) are taken the same w
 """
 
 import argparse
+import base64
 import json
 import sqlite3
 import sys
@@ -55,8 +56,14 @@ class OrderGateway:
         self._carry_out(transaction, target, in_force.id, in_force.type, in_force.action)
 
     def set_safe_state(self, transaction: sqlite3.Connection, active: bool, why: str) -> None:
-        """Our safe state: everything reduces only, until the signs of life return."""
-        self._set_mode(transaction, f"safe:{why}", TRADING_MODE["REDUCE_ONLY"] if active else 0)
+        """Our safe state: everything reduces only, until the signs of life return.
+
+        What ended it last need not be what began it, so all that began it ends with it.
+        """
+        if active:
+            self._set_mode(transaction, f"safe:{why}", TRADING_MODE["REDUCE_ONLY"])
+        else:
+            transaction.execute("UPDATE gateway_mode SET rung = 0 WHERE target LIKE 'safe:%'")
 
     def place_order(self, target: str, venue: str, reduces: bool) -> str:
         """Return ``working`` for a new order, or the reason why it was refused."""
@@ -101,14 +108,29 @@ def obey(
     """Yield an acknowledgement per genuine command, once its effect is durable; name the others on standard error."""
     for line in lines:
         record = json.loads(line)
-        value = record["value"].encode()
-        now_us = int(json.loads(value).get("iat_us", 0)) if at_event else time.time_ns() // 1000
+        value = _value_of(record)
+        now_us = _issued_us(value) if at_event else time.time_ns() // 1000
         for receipt in subscriber.receive(value, headers_of(record["headers"]), now_us):
             acknowledgement = receipt.acknowledgement(name, now_us)
             if acknowledgement is None and receipt.reason is not None:
                 print(f"not a command for us: {receipt.reason} {receipt.detail}", file=sys.stderr)
             elif acknowledgement is not None:
                 yield acknowledgement
+
+
+def _value_of(record: dict[str, Any]) -> bytes:
+    """Return the bytes of a record as ``seawall dump`` prints it: anybody can write to a topic, what is no text too."""
+    if "value_base64" in record:
+        return base64.b64decode(record["value_base64"])
+    return str(record["value"]).encode(errors="surrogatepass")
+
+
+def _issued_us(value: bytes) -> int:
+    """Return when a document says that it was issued; 0 of what is none, which is refused by name."""
+    try:
+        return int(json.loads(value)["iat_us"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return 0
 
 
 def read_keys(arguments: argparse.Namespace) -> KeySet:

@@ -15,8 +15,9 @@ import pytest
 
 from seawall.connectors.subscriber import sqlite_subscriber
 from seawall.ops.order_gateway import OrderGateway, obey, read_keys
+from seawall.schemas.evidence.documents import HEARTBEAT
 from seawall_testing import signing
-from seawall_testing.signing import ISSUER, MAKER, NOW_US, POLICY, ROOTS, command, people, record
+from seawall_testing.signing import ISSUER, MAKER, NOW_US, POLICY, ROOTS, command, heartbeat, people, record
 
 KILLS = int(os.environ.get("SEAWALL_KILLS", "12"))
 KINDS = ("CANCEL_ORDERS", "REDUCE_ONLY", "REROUTE", "REDUCE_POSITION", "HALT_TRADING")
@@ -69,9 +70,37 @@ def test_silence_makes_everything_reduce_only(gateway):
     assert gateway.place_order("desk:any", "xetra", reduces=False) == "refused: reduce only"
 
 
+def test_a_safe_state_ends_whichever_of_its_reasons_ends_last(gateway):
+    subscriber = sqlite_subscriber(gateway._db, POLICY, signing.keys(), gateway)
+    subscriber.watch(NOW_US)  # silence
+    for changes in ({}, {"id": "another"}):  # and a contradiction
+        subscriber.receive(*record(command("CANCEL_ORDERS", 1, **changes), ISSUER), NOW_US)
+    subscriber.receive(*record(heartbeat(1), payload_type=HEARTBEAT), NOW_US)
+    assert gateway.place_order("desk:any", "xetra", reduces=False) == "refused: reduce only"
+    subscriber.clear()
+    assert not subscriber.watch(NOW_US)
+    assert gateway.place_order("desk:any", "xetra", reduces=False) == "working"
+
+
 def test_a_forged_line_is_reported_and_not_obeyed(gateway, capsys):
     assert give(gateway, dumped(command(), ISSUER).replace("eq-eu", "eq-us")) == []
     assert "BAD_SIGNATURE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at_event", [True, False])
+@pytest.mark.parametrize("line", [
+    '{"value_base64": "/w==", "headers": {}}',
+    '{"value": "no JSON", "headers": {}}',
+    '{"value": "[]", "headers": {}}',
+    '{"value": "{\\"iat_us\\": \\"soon\\"}", "headers": {}}',
+    '{"value": "{}", "headers": {"dsse": "\\udcff"}}',
+    '{"value": "' + "[" * 100_000 + '", "headers": {}}',
+])  # fmt: skip
+def test_what_is_no_document_holds_up_no_command_after_it(gateway, line, at_event, capsys):
+    subscriber = sqlite_subscriber(gateway._db, POLICY, signing.keys(), gateway)
+    assert list(obey(subscriber, [line], "oms", at_event)) == []
+    assert "not a command for us" in capsys.readouterr().err
+    assert give(gateway, dumped(command("HALT_TRADING", 1))) == ["completed"]
 
 
 def test_a_key_set_put_beside_the_first_resets_the_issuer_at_the_next_start(tmp_path: Path):

@@ -175,6 +175,42 @@ def test_a_halt_that_a_snapshot_told_of_is_not_carried_out_again_when_it_comes()
     assert outcome_of(subscriber, issue("REINSTATE", 3)) is Outcome.APPLIED
 
 
+@pytest.mark.parametrize(
+    "kind, name", [("SET_LIMIT", "limit"), ("SET_HAIRCUT", "asset"), ("REDUCE_POSITION", "instrument")]
+)
+def test_of_two_commands_of_a_kind_about_different_things_the_earlier_one_counts_when_it_comes_later(kind, name):
+    actions = [{"direction": "tighten", name: of} for of in ("A", "B")]
+    effects, subscriber = desk()
+    items = [issue(kind, seq, action=action) for seq, action in enumerate(actions, 1)]
+    assert [outcome_of(subscriber, item) for item in reversed(items)] == [Outcome.APPLIED] * 2
+    assert effects.done == [signing.command_id(TARGET, 1, seq) for seq in (2, 1)]
+
+
+def test_a_state_restores_a_lost_limit_though_a_later_one_about_another_came():
+    effects, subscriber = desk()
+    first, second = ({"direction": "tighten", "limit": name, "value": "5"} for name in ("gross", "var"))
+    assert outcome_of(subscriber, issue("SET_LIMIT", 2, action=second)) is Outcome.APPLIED
+    told = target_state(2, ("SET_LIMIT", 1), ("SET_LIMIT", 2))
+    for entry, action in zip(told["in_force"], (first, second), strict=True):
+        entry["action"] = action
+    assert outcome_of(subscriber, record(state(1, told), payload_type=STATE)) is Outcome.APPLIED
+    assert effects.done == [signing.command_id(TARGET, 1, seq) for seq in (2, 1)]
+    assert outcome_of(subscriber, issue("SET_LIMIT", 1, action=first)) is Outcome.DUPLICATE
+
+
+def test_a_ledger_of_an_earlier_version_goes_on():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    _, subscriber = desk(connection)
+    assert (
+        outcome_of(subscriber, issue("SET_LIMIT", 2, action={"direction": "tighten", "limit": "var"}))
+        is Outcome.APPLIED
+    )
+    connection.execute("ALTER TABLE seawall_seen DROP COLUMN about")
+    _, subscriber = desk(connection)
+    late = issue("SET_LIMIT", 1, action={"direction": "tighten", "limit": "gross"})
+    assert outcome_of(subscriber, late) is Outcome.SUPERSEDED
+
+
 def test_what_was_held_is_judged_again_when_its_turn_comes():
     effects, subscriber = desk()
     assert outcome_of(subscriber, issue("REINSTATE", 2)) is Outcome.HELD
@@ -391,6 +427,23 @@ def test_a_contradiction_brings_the_safe_state_until_a_person_clears_it():
     assert effects.safe
     subscriber.clear()
     assert not effects.safe
+
+
+def test_a_state_that_contradicts_one_target_heals_the_others_and_what_it_frees_is_acknowledged():
+    effects, subscriber = desk()
+    subscriber.receive(*issue("HALT_TRADING", 2, target="desk:b"), NOW_US)
+    assert outcome_of(subscriber, issue("REINSTATE", 2, target="desk:a")) is Outcome.HELD
+    entries = []
+    for name, id in (("a", None), ("b", "another"), ("c", None)):
+        ids = [signing.command_id(f"desk:{name}", 1, seq) for seq in (1, 2)]
+        seq = 1 if name == "a" else 2
+        halt = {"epoch": 1, "seq": seq, "id": ids[seq - 1], "type": "HALT_TRADING", "action": {}}
+        place = {"target": {"scope": "desk", "id": name}, "epoch": 1, "seq": seq, "id": id or ids[seq - 1]}
+        entries.append({**place, "in_force": [halt]})
+    first, *released = subscriber.receive(*record(state(1, *entries), payload_type=STATE), NOW_US)
+    assert first.reason is Refusal.EQUIVOCATION and "desk:b at (1, 2)" in first.detail and effects.safe
+    assert [receipt.document.id for receipt in released] == [signing.command_id("desk:a", 1, 2)]
+    assert effects.mode["desk:c"] == TRADING_MODE["HALT_TRADING"]
 
 
 def test_a_bad_signature_never_acts_and_is_not_acknowledged():

@@ -26,10 +26,10 @@ import orjson
 
 from seawall.operators.core.firm import KEY
 from seawall.operators.core.frames import Planned
-from seawall.operators.core.mitigation.control import ABOUT
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
+from seawall.schemas.evidence.documents import ABOUT
 from seawall.schemas.records import Record
 
 SCHEMA = "desired/3"

@@ -24,6 +24,7 @@ EITHER = frozenset(
     {"SET_LIMIT", "SET_HAIRCUT"}
 )  # restrictive only when the signed action says ``"direction": "tighten"``
 KINDS = RESTRICTIVE | EITHER | {"REINSTATE"}
+ABOUT = ("asset", "limit", "instrument")  # fields of an action: two of one kind that differ in one both hold
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +119,17 @@ DOCUMENTS: dict[str, type[Document]] = {COMMAND: Command, STATE: State, HEARTBEA
 def state_type(value: bytes) -> str:
     """Return the payload type of a value of the topic ``state``: state documents list targets, heartbeats do not."""
     return STATE if b'"targets":[' in value else HEARTBEAT
+
+
+def about(action: dict[str, Any]) -> str:
+    """Return what an action is about, besides its target: the asset, limit or instrument; empty where it names none.
+
+    Examples
+    --------
+    >>> about({"asset": "BTC", "haircut": "0.2"})
+    'BTC'
+    """
+    return " ".join(str(action[name]) for name in ABOUT if name in action)
 
 
 def only_takes_away(kind: str, action: dict[str, Any]) -> bool:

@@ -5,8 +5,8 @@ Decides by what was seen of this issuer and target. Commands of one target form 
 the highest position seen.
 
 - a lower epoch: STALE_EPOCH. The same position with another id, or two successors of one command: EQUIVOCATION.
-- what restricts is applied at once, gap or not; when it arrives after a later command of its kind it is only noted, and
-  so reordering never ends in a looser state than order would have;
+- what restricts is applied at once, gap or not; when it arrives after a later command of its kind (about the same
+  asset, limit or instrument) it is only noted, and so reordering never ends in a looser state than order would have;
 - what lies before all that a full ledger remembers is STALE_SEQ: it may have had its effect. A state restores the rest;
 - what loosens is applied only as the head's successor, held until then, and only noted when later commands are there.
 
@@ -22,7 +22,7 @@ from enum import StrEnum
 import msgspec
 
 from seawall.schemas.evidence.acceptance import Refusal, Refused
-from seawall.schemas.evidence.documents import Command, Document, InForce, State, TargetState
+from seawall.schemas.evidence.documents import Command, Document, InForce, State, TargetState, about
 
 TRADING_MODE = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}  # one ladder: a higher rung holds all below it
 SEEN_MAX = 1024  # commands that a ledger remembers per issuer and target; the oldest are forgotten first
@@ -41,7 +41,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A command as the ledger remembers it."""
+    """A command as the ledger remembers it.
+
+    ``about`` is None in what an earlier version remembered, which counts as being about anything.
+    """
 
     epoch: int
     seq: int
@@ -50,6 +53,7 @@ class Seen:
     type: str
     outcome: Outcome
     supersedes: str | None = None
+    about: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ def unheard(in_force: Sequence[InForce], mark: Mark, seen: Sequence[Seen]) -> li
     applied = [other for other in seen if other.outcome is Outcome.APPLIED]
 
     def came(item: InForce) -> bool:
-        return any(other.type == item.type and _place(other) >= _place(item) for other in applied)
+        return any(_same(other, item) and _place(other) >= _place(item) for other in applied)
 
     return [item for item in in_force if item.restrictive and _place(item) > mark.head and not came(item)]
 
@@ -181,12 +185,12 @@ def unheard(in_force: Sequence[InForce], mark: Mark, seen: Sequence[Seen]) -> li
 def remember(command: Command, outcome: Outcome) -> Seen:
     """Return what the ledger keeps of a command."""
     ids = command.id, command.prev_id
-    return Seen(command.epoch, command.seq, *ids, command.type, outcome, command.supersedes)
+    return Seen(command.epoch, command.seq, *ids, command.type, outcome, command.supersedes, about(command.action))
 
 
 def recall(item: InForce) -> Seen:
     """Return what the ledger keeps of a restriction that only a snapshot told of; its predecessor stays unknown."""
-    return Seen(item.epoch, item.seq, item.id, "", item.type, Outcome.APPLIED)
+    return Seen(item.epoch, item.seq, item.id, "", item.type, Outcome.APPLIED, about=about(item.action))
 
 
 def _check_equivocation(command: Command, seen: Sequence[Seen]) -> None:
@@ -207,7 +211,12 @@ def _overtakes(later: Seen, command: Command) -> bool:
     if later.supersedes == command.id or not command.restrictive:
         return True
     rung, rung_later = TRADING_MODE.get(command.type, 0), TRADING_MODE.get(later.type, 0)
-    return rung <= rung_later if rung and rung_later else later.type == command.type
+    return rung <= rung_later if rung and rung_later else _same(later, command)
+
+
+def _same(other: Seen, item: Command | InForce) -> bool:
+    """Return whether two commands set the same thing: one kind, about one asset, limit or instrument."""
+    return other.type == item.type and other.about in (None, about(item.action))
 
 
 def _place(item: Command | Seen | InForce) -> tuple[int, int]:

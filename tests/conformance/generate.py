@@ -185,6 +185,13 @@ def good_cases() -> Iterator[tuple[str, Case]]:
         "halt_late",
         ok("reordered behind a milder one", value=text(seq=1), before=(signed(kind="REDUCE_ONLY", seq=2),)),
     )
+    for name, limit, outcome in (("limit_late", "var", "applied"), ("limit_late_same", "gross", "superseded")):
+        tighter = {"direction": "tighten", "limit": limit, "bound": "1"}
+        later = signed(kind="SET_LIMIT", action=tighter | {"limit": "gross"}, seq=2)
+        yield name, ok(
+            "reordered behind a command about another limit, or the same", outcome=outcome,
+            value=text(kind="SET_LIMIT", action=tighter, seq=1), before=(later,),
+        )  # fmt: skip
     yield "heartbeat", ok("a sign of life", value=encode(heartbeat(1)), payload_type=HEARTBEAT)
     in_force = [{"epoch": 1, "seq": 3, "id": "h1", "type": "HALT_TRADING", "action": {}}]
     target = {"target": {"scope": "desk", "id": "eq-eu"}, "epoch": 1, "seq": 3, "id": "h1", "in_force": in_force}

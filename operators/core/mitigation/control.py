@@ -11,6 +11,7 @@
 from typing import Any
 
 from seawall.operators.core.mitigation.triggers import NEVER_US, Candidate
+from seawall.schemas.evidence.documents import ABOUT
 
 LADDER = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 2}
 STATES = ("active", "reducing", "halted")
@@ -22,7 +23,6 @@ SAFETY = (
     "SWITCH_STRATEGY_PROFILE", "SET_LIMIT", "SET_HAIRCUT", "WITHDRAW_FUNDS", "CALL_MARGIN", "RECALL_COLLATERAL",
     "REDUCE_POSITION", "HEDGE",
 )  # fmt: skip
-ABOUT = ("asset", "limit", "instrument")
 WAITING_MAX = 10_000
 
 
