@@ -23,6 +23,7 @@ from seawall.ops.verification.findings import Report
 from seawall.ops.verification.limits import verify_limits
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import Reason, Rejected, UsageError
+from seawall.schemas.events import Limit as LimitEvent
 from seawall.schemas.limit_documents import PAYLOAD_TYPE, LimitDocument, check_document, loosenings, parse_document
 from seawall.schemas.slices import decode_slice, encode_slice
 from seawall.schemas.thresholds import check_limits
@@ -518,6 +519,26 @@ def findings(path: Path, bus: Any) -> list[str]:
     verify_limits(bus, {keys.sha256: keys for keys in read_key_sets(load_configuration(path))}, report)
     assert {finding.rule for finding in report.findings} <= {"LIMITS"}
     return [finding.what for finding in report.findings]
+
+
+@pytest.mark.parametrize("spelt", [b'"type": "limit"', b'"type":"l\\u0069mit"', b'"type"\n:\t"limit"'])
+def test_verify_finds_a_forged_document_however_its_slice_is_spelt(tmp_path: Path, spelt: bytes) -> None:
+    bus, changed = MemoryBus(), MemoryBus()
+    path = write_prod(tmp_path, *BOOK, limit_event(T0 + SECOND, sealed(TIGHTER, MAKER)))
+    ran(path, bus)
+    forged = tampered(sealed(TIGHTER, MAKER), comment="forged")
+    writer = changed.writer([("journal", 0)])
+    for record in bus.read("journal", 0, 0, 1000):
+        piece = decode_slice(record.value)
+        if piece.seq:
+            events = [
+                msgspec.structs.replace(e, document=forged) if isinstance(e, LimitEvent) else e for e in piece.events
+            ]
+            piece.events = events
+        value = encode_slice(piece)
+        writer.append("journal", 0, "0", value.replace(b'"type":"limit"', spelt) if piece.seq else value, {})
+    writer.flush()
+    assert "SIGNATURE_MUST_BE_GOOD" in findings(path, changed)[0]
 
 
 def test_verify_checks_every_journaled_document_again(tmp_path: Path) -> None:

@@ -173,6 +173,12 @@ def test_a_changed_tile_is_named_with_what_to_do_next(copy: Path) -> None:
     assert "next: move the folder recovery-seal away" in done.stdout
 
 
+def test_a_partition_that_was_cut_whole_with_its_checkpoints_is_told_from_one_that_is_unfinished(copy: Path) -> None:
+    change(copy, "delete from records where topic in ('audit', 'checkpoints') and partition = 0")
+    done = seawall("verify", copy)
+    assert done.returncode == 1 and "checkpoint says that records were sealed: cut [CHECKPOINT]" in done.stdout
+
+
 def test_a_checkpoint_that_was_replaced_stops_the_next_sealer(copy: Path) -> None:
     other = contents(copy, ["checkpoints"])["checkpoints", 0][1][3]
     change(copy, "update records set value = ? where topic = 'checkpoints' and partition = 0 and offset = 0", other)

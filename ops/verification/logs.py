@@ -86,8 +86,13 @@ class LogCheck:
             offset = found[-1].offset + 1
         for stored in self._checkpoints:
             self._surplus(stored)
-        if self._folder is not None and self._number:
+        if self._folder is None:
+            return
+        if self._number:
             self._published(self._folder)
+        elif self._folder.checkpoint() is not None:  # which is written once a checkpoint stands on the topic
+            what = f"holds nothing, though {self._folder.path / CHECKPOINT} says that records were sealed: cut"
+            self._report.add(TOPIC, self._partition, None, what, "CHECKPOINT")
 
     def _take(self, values: list[bytes]) -> None:
         """Build the log on by some records; what is too long for one was never sealed, so nothing stands for it."""
