@@ -19,7 +19,7 @@ from typing import NamedTuple
 from seawall.connectors.bus import TOPICS, Bus, open_bus
 from seawall.connectors.topics import ANY, topic_partitions
 from seawall.connectors.whole_files import write_whole
-from seawall.ops.migration_mark import COPYING, MOVED, Mark, bus_of, write_mark
+from seawall.ops.migration_mark import COPYING, MOVED, Mark, bus_of, check_source, write_mark
 from seawall.schemas.configuration import UNCHANGEABLE, Configuration
 from seawall.schemas.errors import BusError, Divergence, Gap, UsageError
 from seawall.schemas.records import Stored
@@ -49,13 +49,14 @@ def migrate(source: Configuration, target: Configuration, seen: Seen = lambda co
     Raises
     ------
     UsageError
-        The configurations do not fit, or the target is none.
+        The configurations do not fit, the target is none, or the journal has moved from the source before.
     PartitionLocked
         A run on the source is alive.
     Divergence
         The target holds other records.
     """
     check_configurations(source, target)
+    check_source(source, target)
     begin, there = open_bus(source.bus, source.directory), open_bus(target.bus, target.directory)
     places = sources_of(begin, source)
     if not places:

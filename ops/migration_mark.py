@@ -35,6 +35,19 @@ def write_mark(folder: Path, mark: Mark) -> None:
     write_whole([(folder / MARK, orjson.dumps(mark._asdict()))])
 
 
+def check_source(source: Configuration, target: Configuration) -> None:
+    """Refuse to move a journal from where it is no longer, or not wholly; the same move may be begun again.
+
+    Raises
+    ------
+    UsageError
+        The journal has moved from the source to another bus than the target, or the source is an unfinished copy.
+    """
+    mark = _mark_in(source.directory)
+    if mark is not None and (mark.source, mark.target) != (bus_of(source), bus_of(target)):
+        check_mark(source)
+
+
 def check_mark(configuration: Configuration) -> None:
     """Refuse to run on a bus that a migration says is not to be used.
 
@@ -46,10 +59,9 @@ def check_mark(configuration: Configuration) -> None:
     path = configuration.directory / MARK
     if not path.exists():
         return
-    try:
-        mark = Mark(**orjson.loads(path.read_bytes()))
-    except (orjson.JSONDecodeError, TypeError):
-        raise UsageError(f"{path} is unreadable; run `seawall migrate` again, which writes it anew") from None
+    mark = _mark_in(configuration.directory)
+    if mark is None:
+        raise UsageError(f"{path} is unreadable; run `seawall migrate` again, which writes it anew")
     if mark.state == COPYING and bus_of(configuration) == mark.target:
         raise UsageError(
             f"{mark.target} holds an unfinished copy of {mark.source}; run `seawall migrate` again to finish it"
@@ -59,3 +71,11 @@ def check_mark(configuration: Configuration) -> None:
             f"this journal has moved from {mark.source} to {mark.target}; run with that bus, or move it back with "
             f"`seawall migrate`"
         )
+
+
+def _mark_in(folder: Path) -> Mark | None:
+    """Return the mark of a folder, None where there is none that can be read."""
+    try:
+        return Mark(**orjson.loads((folder / MARK).read_bytes()))
+    except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+        return None

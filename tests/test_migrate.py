@@ -73,6 +73,17 @@ def test_states_go_on_after_a_move_as_if_nothing_had_happened(desk: Path, tmp_pa
     assert not list(desk.parent.glob("recovery.unsound*"))
 
 
+def test_a_journal_that_has_moved_is_not_moved_once_more_from_where_it_was(desk: Path) -> None:
+    new = moving(desk)
+    assert command("migrate", desk, new).returncode == 0
+    third = desk.with_name("third.toml")
+    third.write_text(new.read_text().replace("sqlite:new.db", "sqlite:third.db"))
+    done = command("migrate", desk, third)
+    assert done.returncode == 2 and "has moved from sqlite:seawall.db to sqlite:new.db" in done.stderr
+    assert command("migrate", desk, new).returncode == 0  # as after a kill
+    assert command("migrate", new, third).returncode == 0
+
+
 def test_the_old_bus_is_refused_after_a_move_until_the_journal_comes_back(desk: Path) -> None:
     new = moving(desk)
     assert command("migrate", desk, new).returncode == 0
