@@ -30,6 +30,18 @@ FAILED = (
     "no such table",
 )
 """What SQLite says, and the engine after it, where a file is not what it was."""
+FULL_DISK = "free disk space"
+HINDRANCES = {
+    sqlite3.SQLITE_FULL: FULL_DISK,
+    sqlite3.SQLITE_IOERR_SHMSIZE: FULL_DISK,  # to read a log takes an index beside it, which finds no room
+    sqlite3.SQLITE_IOERR_WRITE: FULL_DISK,
+    sqlite3.SQLITE_IOERR_SHMOPEN: "make its folder readable and writable",
+    sqlite3.SQLITE_CANTOPEN: "make it and its folder readable and writable, and let processes open more files",
+    sqlite3.SQLITE_PERM: "make it and its folder readable and writable",
+    sqlite3.SQLITE_NOMEM: "free memory",
+    sqlite3.SQLITE_BUSY: "stop whoever holds it",
+}
+"""What keeps a store from being looked at, which says nothing of the store, and what to do about it."""
 
 
 def open_recovery(folder: Path) -> RecoveryConfig:
@@ -60,6 +72,11 @@ def is_sound(folder: Path) -> bool:
 
     No byte of it is changed, read only: a run that is alive may have it open, and whoever closes a store last writes
     its log back into it.
+
+    Raises
+    ------
+    StoreError
+        It cannot be looked at now: the disk is full, say. That is no reason to set it aside.
     """
     file = folder / "part-0.sqlite3"
     if not file.is_file():
@@ -70,8 +87,17 @@ def is_sound(folder: Path) -> bool:
             known = store.execute("pragma user_version").fetchone() == (VERSION,)
             sound = known and names >= TABLES and store.execute("pragma quick_check").fetchone() == ("ok",)
             return sound and bool(store.execute("select count(*) from parts").fetchone()[0])
-    except sqlite3.Error:
-        return False
+    except sqlite3.Error as error:
+        if (hint := _hindrance(error)) is None:
+            return False
+        text = f"the recovery store {folder} cannot be looked at ({error}); {hint}, and run again to continue"
+        raise StoreError(text) from error
+
+
+def _hindrance(error: sqlite3.Error) -> str | None:
+    """Return what to do about an error that says nothing of the store itself, None for any other."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return HINDRANCES.get(code, HINDRANCES.get(code & 0xFF))
 
 
 def store_error(folder: Path, error: BaseException) -> StoreError | None:

@@ -88,6 +88,6 @@ def _configured(where: Path) -> list[Check]:
             try:
                 detail = "sound" if is_sound(store) else f"unsound: it is set aside and {again} at the next run"
                 checks.append(Check(name, True, detail))
-            except OSError as error:
+            except (SeawallError, OSError) as error:
                 checks.append(Check(name, False, str(error)))
     return checks

@@ -13,6 +13,7 @@ What did not move for ``stuck_s`` is stuck: the run is not alive. What is too fa
 ready: it works, but too slowly. A bus that cannot be read is a reason too, and so is a look that never came back.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -29,6 +30,7 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
 from seawall.schemas.slices import decode_slice
 
+log = logging.getLogger("seawall")
 STORE = "part-0.sqlite3"
 JOURNAL, AUDIT = "the journal", "the audit"
 GROWING_MIN = 100  # records in a window: less than that comes and goes
@@ -120,6 +122,7 @@ class Monitor(threading.Thread):
             stores["seal"] = store_of(configuration, None, SEAL_RECOVERY)
         self._frontiers = {name: Frontier(stores[name] / STORE) for name in sorted(dataflows & stores.keys())}
         self._enough = threading.Event()
+        self._made_at = clock()
         self._looked_at: float | None = None
         self.stuck: list[str] = []
         self.behind: list[str] = []
@@ -127,7 +130,10 @@ class Monitor(threading.Thread):
     def run(self) -> None:
         """Look until told to end."""
         while not self._enough.is_set():
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # no process can be started, say: what lasts is told as a look that did not end
+                log.warning("a look at the run failed: %r", error)
             self._enough.wait(self._terms.check_s)
         for frontier in self._frontiers.values():
             frontier.close()
@@ -162,8 +168,9 @@ class Monitor(threading.Thread):
     def answers(self) -> tuple[list[str], list[str]]:
         """Return why the run is not alive, and why it is not ready; both empty where all is well."""
         now, seen = self._clock(), self._looked_at
-        if seen is not None and now - seen > self._terms.stuck_s + self._terms.check_s:
-            return [f"the last look at the run began {now - seen:.0f} s ago and did not end"], []
+        which, began = ("first", self._made_at) if seen is None else ("last", seen)
+        if now - began > self._terms.stuck_s + self._terms.check_s:
+            return [f"the {which} look at the run began {now - began:.0f} s ago and did not end"], []
         starting = ["the run is starting"] if seen is None else []
         stopping = ["the run is stopping"] if self._stopped() else []
         return list(self.stuck), [*starting, *stopping, *self.behind]

@@ -169,6 +169,31 @@ def test_a_look_that_never_comes_back_is_a_reason_too(tmp_path: Path) -> None:
     assert monitor.answers()[0] == ["the last look at the run began 60 s ago and did not end"]
 
 
+def test_a_first_look_that_never_comes_back_is_one_as_well(tmp_path: Path) -> None:
+    now = [100.0]
+    monitor = Monitor(load_configuration(write_live(tmp_path)), {"sequence"}, [], lambda: False, lambda: now[0])
+    now[0] += 60
+    assert monitor.answers()[0] == ["the first look at the run began 60 s ago and did not end"]
+
+
+def test_a_look_that_fails_is_followed_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, again = list[int](), threading.Event()
+
+    def ask(frontier: Frontier) -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            raise OSError(24, "Too many open files")
+        again.set()
+
+    monkeypatch.setattr(Frontier, "__call__", ask)
+    monitor = Monitor(load_configuration(write_live(tmp_path)), {"risk"}, [], lambda: False)
+    monitor.start()
+    assert again.wait(WAIT_S)
+    monitor.end()
+    monitor.join()
+    assert monitor.answers()[0] == []
+
+
 def test_a_bus_that_cannot_be_read_is_a_reason(tmp_path: Path) -> None:
     path = write_live(tmp_path)
     (tmp_path / "seawall.db").write_bytes(b"no database at all" * 1000)

@@ -49,6 +49,21 @@ os._exit(0)
 """
 
 
+def test_a_store_that_a_full_disk_keeps_from_being_looked_at_is_not_set_aside(tmp_path: Path) -> None:
+    store = tmp_path / "recovery"
+    open_recovery(store)
+    with contextlib.closing(sqlite3.connect(store / "part-0.sqlite3")) as last:
+        last.execute("select * from parts").fetchall()  # whoever closes it last removes its log, as the engine does
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom seawall.connectors.recovery import open_recovery\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"  # no file may grow: what a full disk does
+        "try:\n    open_recovery(Path(sys.argv[1]))\nexcept Exception as error:\n    sys.exit(str(error))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "cannot be looked at" in done.stderr and "free disk space" in done.stderr
+    assert is_sound(store) and not list(tmp_path.glob("recovery.unsound*"))
+
+
 def test_to_look_at_a_store_changes_no_byte_of_it_nor_of_its_log(tmp_path: Path) -> None:
     open_recovery(tmp_path / "recovery")
     file = tmp_path / "recovery" / "part-0.sqlite3"
