@@ -69,7 +69,8 @@ class Agent:
         with self._lock:
             row = self._db.execute("SELECT message, signature FROM signed WHERE place = ?", (place,)).fetchone()
             if row is not None and row[0] != message:
-                raise AgentRefusal(f"other bytes were signed for {place}")
+                text = f"other bytes were signed for {place}; look who signed them"
+                raise AgentRefusal(f"{text}, or after a loss that the epoch was raised for begin a new ledger")
             if row is not None:
                 return bytes(row[1])
             signature = self._signer.sign(message)
@@ -148,7 +149,16 @@ class _Handler(socketserver.BaseRequestHandler):
 
 
 def serve(agent: Agent, path: Path) -> socketserver.ThreadingUnixStreamServer:
-    """Return a server on the socket ``path``, listening, its mode 0600; the caller runs ``serve_forever``."""
+    """Return a server on the socket ``path``, listening, its mode 0600; the caller runs ``serve_forever``.
+
+    Raises
+    ------
+    UsageError
+        Another agent listens there, whose ledger keeps what was signed from being signed otherwise.
+    """
+    with socket.socket(socket.AF_UNIX) as other:
+        if other.connect_ex(str(path)) == 0:
+            raise UsageError(f"another signing agent listens at {path}; stop it, or name another --socket")
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:

@@ -14,6 +14,7 @@ from seawall.connectors.agent import Agent, AgentRefusal, serve
 from seawall.connectors.keys import new_key
 from seawall.connectors.signers import open_signer
 from seawall.schemas.dsse import pae
+from seawall.schemas.errors import UsageError
 from seawall.schemas.evidence.documents import STATE
 from seawall_testing import crisis
 from seawall_testing.runs import contents, seawall
@@ -64,6 +65,13 @@ def test_an_agent_signs_all_documents_of_a_state_and_no_other_for_their_place(ag
     assert signer.sign(state("a", 1)) == first
     with pytest.raises(AgentRefusal, match="other bytes were signed"):
         signer.sign(state("a", 2))
+
+
+def test_a_second_agent_does_not_take_the_socket_of_one_that_lives(agent: Path, tmp_path: Path) -> None:
+    other = Agent(new_key(tmp_path / "other.pem"), tmp_path / "other.db", "risk/dev", "dev")
+    with pytest.raises(UsageError, match="another signing agent listens"):
+        serve(other, agent)
+    assert open_signer(f"agent:{agent}", tmp_path).keyid != other.public_jwk()["kid"]
 
 
 def test_a_run_with_es256_verifies_replays_and_continues_without_signing_again(tmp_path: Path) -> None:
