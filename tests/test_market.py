@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seawall.operators.core.market.cutter import Cutter
-from seawall.operators.core.market.group import Close, Events, GroupState
+from seawall.operators.core.market.group import Close, Events, GroupState, group_of
 from seawall.operators.core.market.instrument import FAMILIES
 from seawall.operators.core.market.series import LONG_RATE, SHORT_RATE, YEAR_US, Moments, Volatility
 from seawall.operators.core.market.venues import depth_within, flow_of, new_venue, weighted_median
@@ -206,6 +206,44 @@ def test_a_feed_that_stops_is_told_once_and_a_venue_that_stops_as_a_whole_too() 
     assert alerts(watch(one_feed)) == [("stale_feed", "instrument:A")]
     whole_venue = sorted(both + lake, key=lambda record: record["event_time_us"])
     assert alerts(watch(whole_venue)) == [("dead_feed", "venue:hub")]
+
+
+def test_a_venue_lives_while_any_group_hears_of_it_and_a_feed_of_it_that_stops_is_told() -> None:
+    terms, (gone, alive) = MarketTerms(groups=4), ("BTC-PERP", "ETH-PERP")
+    assert group_of(gone, 4) != group_of(alive, 4)
+
+    def told(until_s: int, again_s: int = 300) -> list[tuple[str, str]]:
+        seconds = [(s, name) for s in range(300) for name in (gone, alive) if name == alive or s < 20]
+        hub = [quote(T0 + s * SECOND, 100.0, "hub", name) for s, name in seconds if s < until_s or s >= again_s]
+        lake = [quote(T0 + s * SECOND + 1, 100.0, "lake", name) for s in range(300) for name in (gone, alive)]
+        groups = {number: GroupState(number, terms) for number in range(4)}
+        records = sorted(hub + lake, key=lambda record: record["event_time_us"])
+        return alerts(record for number, item in items(records, terms) for record in groups[number].step(item))
+
+    assert told(300) == [("stale_feed", f"instrument:{gone}")]
+    assert told(100) == [("stale_feed", f"instrument:{gone}"), ("dead_feed", "venue:hub")]
+    again = [("feed_back", "venue:hub")]
+    assert told(100, 150) == [("stale_feed", f"instrument:{gone}"), ("dead_feed", "venue:hub"), *again]
+
+
+def test_a_cutter_goes_on_from_its_state_and_from_one_that_names_no_venues() -> None:
+    records = decoded([quote(T0 + s * SECOND // 2, 100.0, "hub") for s in range(4)])
+    whole, first = Cutter(1, ONE.interval_us), Cutter(1, ONE.interval_us)
+    for cutter, events in ((whole, records), (first, records[:3])):
+        for event in events:
+            cutter.add(event.event_time_us, event)
+    first.flush()
+    states = [first.state(), first.state()[:7]]
+    told = []
+    for state in states:
+        second = Cutter(1, ONE.interval_us)
+        second.restore(state)
+        second.add(records[3].event_time_us, records[3])
+        second.finish()
+        told.append([item.heard for _, item in second.take() if isinstance(item, Close)])
+    whole.finish()
+    assert told[0] == [item.heard for _, item in whole.take() if isinstance(item, Close)][-len(told[0]) :]
+    assert len(told[0]) == len(told[1])
 
 
 def test_a_feed_that_stays_away_when_its_venue_is_back_is_told() -> None:

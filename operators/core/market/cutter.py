@@ -42,6 +42,7 @@ class Cutter:
         self._open_us = self._heard_us = 0
         self._second_open = False
         self._touched: set[int] = set()
+        self._spoke: dict[str, int] = {}  # in the second that is open: when each venue did last
         self._waiting: dict[int, list[Any]] = {}
         self._items: list[Item] = []
 
@@ -59,6 +60,7 @@ class Cutter:
             for group in range(self._groups):
                 self._give(group, event)
         else:
+            self._spoke[event.venue] = max(self._spoke.get(event.venue, 0), min(event.event_time_us, time_us))
             self._give(group_of(event.instrument, self._groups), event)
 
     def close_to(self, as_of_us: int, waits: bool = False) -> None:
@@ -114,7 +116,8 @@ class Cutter:
 
     def _end_second(self, as_of_us: int, end: bool = False) -> None:
         self.flush()
-        close = Close(as_of_us, second=True, end=end, sources=self.sources)
+        close = Close(as_of_us, second=True, end=end, sources=self.sources, heard=self._spoke)
+        self._spoke = {}
         self._items += [(group, close) for group in range(self._groups)]
         self._after(as_of_us)
         self._second_open = False
@@ -128,9 +131,11 @@ class Cutter:
     def state(self) -> list[Any]:
         """Return the state after ``flush`` and ``take`` as plain values."""
         times = [self.closed_us, self._open_us, self._heard_us]
-        return [*times, self._second_open, self.ended, sorted(self._touched), self.sources]
+        return [*times, self._second_open, self.ended, sorted(self._touched), self.sources, self._spoke]
 
     def restore(self, state: list[Any]) -> None:
-        """Take over what ``state`` returned."""
-        self.closed_us, self._open_us, self._heard_us, self._second_open, self.ended, touched, self.sources = state
-        self._touched = set(touched)
+        """Take over what ``state`` returned; stores of before do not say which venues spoke."""
+        times, flags, (touched, self.sources, *spoke) = state[:3], state[3:5], state[5:]
+        self.closed_us, self._open_us, self._heard_us = times
+        self._second_open, self.ended = flags
+        self._touched, self._spoke = set(touched), spoke[0] if spoke else {}

@@ -47,13 +47,15 @@ class Events(NamedTuple):
 class Close(NamedTuple):
     """The end of an interval.
 
-    ``second``: a second of event time ends with it. ``end``: nothing follows. ``sources``: see ``Signal``.
+    ``second``: a second of event time ends with it. ``end``: nothing follows. ``sources``: see ``Signal``. ``heard``:
+    when each venue that any group heard in that second spoke last.
     """
 
     as_of_us: int
     second: bool = False
     end: bool = False
     sources: dict[str, int] | None = None
+    heard: dict[str, int] | None = None
 
 
 class _Due(NamedTuple):
@@ -167,6 +169,7 @@ class GroupState:
             self._unscored.clear()
         self._touched.clear()
         if close.second:
+            self._hear_of_others(close.heard or {})
             alerts += self._silent(close.as_of_us)
             alerts += self._back(close.as_of_us) if self._returning else []
         alerts += self._noticed()
@@ -266,6 +269,13 @@ class GroupState:
         if rules.once(instrument.said, kind, as_of_us, int(self._terms.refractory_s * 1_000_000)):
             score, why = (1.0, None) if judgement is None else (judgement.value, judgement.contributions)
             alerts.append(rules.alert(kind, f"instrument:{instrument.name}", text, score, why))
+
+    def _hear_of_others(self, heard: dict[str, int]) -> None:
+        """Take note of venues that spoke to any group: one is not dead because an instrument of ours is gone."""
+        for venue in self._heard.keys() & heard.keys():
+            self._heard[venue] = max(self._heard[venue], heard[venue])
+            if venue in self._dead:
+                self._returning.setdefault(venue, heard[venue])
 
     def _silent(self, as_of_us: int) -> list[ev.SignalAlert]:
         """Return an alert for each feed, or whole venue, that has been silent for too long; each is told once.
