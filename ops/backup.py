@@ -3,7 +3,7 @@
 1. A backup may be made while dataflows run. Topics are prefixes: first what was derived, each partition at one moment
    of its audit; then journal and rejects at one moment, which are then at least as new; then what the journal takes in.
 2. Each backup adds what came since the one before; the first takes all.
-3. The configuration and the files in its folder that it names come along, public keys too; private keys never do.
+3. The configuration and the files in its folder that it names come along, public keys too; secrets never do.
 4. A restore writes into an empty folder and an empty bus, compares every record, and leaves the journal to be replayed:
    recovery stores and tiles come of it.
 """
@@ -11,6 +11,7 @@
 import hashlib
 import itertools
 import os
+import re
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ from seawall.ops.migrate import Place, copy_all, make_room
 from seawall.schemas.configuration import RUN_FILE, Configuration, load_configuration
 from seawall.schemas.errors import BackupError, BusError, UsageError
 
-SECRET = b"PRIVATE KEY"
+PEM, JWK, JWK_PRIVATE = b"PRIVATE KEY", b'"kty"', re.compile(rb'"d"\s*:')
+NAMED_SECRET = re.compile(r"\bfile:([^?;&]+)")  # passwords, PINs and private keys
 STEADY_TRIES = 200
 Seen = Callable[[int], None]
 
@@ -129,6 +131,8 @@ def _check_same_journal(store: Store, bus: Bus) -> None:
 def files_of(configuration: Configuration) -> tuple[dict[str, bytes], list[str]]:
     """Return the files of a configuration by their name in its folder, and what was left out."""
     folder, found, left_out = configuration.directory.resolve(), dict[str, bytes](), list[str]()
+    texts = _texts(tomllib.loads(configuration.path.read_text()))
+    secrets = {(folder / name).resolve() for text in texts for name in NAMED_SECRET.findall(text)}
     for path in sorted(set(_named(configuration))):
         if not path.resolve().is_relative_to(folder):
             left_out.append(f"{path}: outside of {folder}")
@@ -137,8 +141,8 @@ def files_of(configuration: Configuration) -> tuple[dict[str, bytes], list[str]]
             if not file.is_file():
                 continue
             data = file.read_bytes()
-            if SECRET in data:
-                left_out.append(f"{file}: a private key")
+            if file.resolve() in secrets or PEM in data or (JWK in data and JWK_PRIVATE.search(data)):
+                left_out.append(f"{file}: a secret")
             else:
                 found[file.resolve().relative_to(folder).as_posix()] = data
     return found, left_out

@@ -148,10 +148,18 @@ def test_secrets_that_a_configuration_names_are_not_backed_up(tmp_path: Path) ->
     path = crisis.write_crisis(tmp_path / "run", 5, per_second=20, shards=2)
     kafka = '\n[kafka]\ntls = true\nsasl = "PLAIN"\nusername = "risk"\npassword = "file:secret.txt"\n'
     path.write_text(f'bus = "kafka://broker:9092/desk"\n{path.read_text()}{kafka}')
+    assert "[keys]" not in path.read_text()
+    path.write_text(path.read_text() + '[keys]\nset = "sets"\nsigner = "file:sets/odd"\n')
+    named = path.parent / "sets"
+    named.mkdir()
     (path.parent / "secret.txt").write_text("open sesame")
-    found, _ = files_of(load_configuration(path))
-    assert {"desk.toml", "limits.toml", "playbook.toml"} <= found.keys()
+    (named / "odd").write_text("open sesame, in no format that is known")
+    (named / "private.json").write_text('{"kty":"OKP","crv":"Ed25519","x":"AA","d" : "open sesame"}')
+    (named / "feed.json").write_text('{"d":1}')
+    found, left_out = files_of(load_configuration(path))
+    assert {"desk.toml", "limits.toml", "playbook.toml", "sets/feed.json"} <= found.keys()
     assert not any(b"open sesame" in data for data in found.values())
+    assert len([line for line in left_out if line.endswith(": a secret")]) == 2, left_out
 
 
 @pytest.mark.kafka
