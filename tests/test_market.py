@@ -226,6 +226,24 @@ def test_a_venue_lives_while_any_group_hears_of_it_and_a_feed_of_it_that_stops_i
     assert told(100, 150) == [("stale_feed", f"instrument:{gone}"), ("dead_feed", "venue:hub"), *again]
 
 
+def test_venues_that_another_group_hears_come_back_in_the_order_in_which_they_spoke() -> None:
+    terms, (ours, theirs) = MarketTerms(groups=4), ("BTC-PERP", "ETH-PERP")
+    venues = [f"venue-{letter}" for letter in "fcaebd"]
+    records = [
+        quote(T0 + s * SECOND + at, 100.0, venue, name)
+        for s in range(300)
+        for at, venue in enumerate(venues)
+        for name in (ours, theirs)
+        if s < 100 or (s >= 150 and name == theirs)
+    ]
+    records += [quote(T0 + s * SECOND + 9, 100.0, "lake", ours) for s in range(300)]  # so that seconds end
+    records.sort(key=lambda record: record["event_time_us"])
+    group = GroupState(group_of(ours, 4), terms)
+    found = [record for at, item in items(records, terms) if at == group_of(ours, 4) for record in group.step(item)]
+    back = [scope for kind, scope in alerts(found) if kind == "feed_back"]
+    assert back == [f"venue:{venue}" for venue in venues]
+
+
 def test_a_cutter_goes_on_from_its_state_and_from_one_that_names_no_venues() -> None:
     records = decoded([quote(T0 + s * SECOND // 2, 100.0, "hub") for s in range(4)])
     whole, first = Cutter(1, ONE.interval_us), Cutter(1, ONE.interval_us)

@@ -272,10 +272,11 @@ class GroupState:
 
     def _hear_of_others(self, heard: dict[str, int]) -> None:
         """Take note of venues that spoke to any group: one is not dead because an instrument of ours is gone."""
-        for venue in self._heard.keys() & heard.keys():
-            self._heard[venue] = max(self._heard[venue], heard[venue])
-            if venue in self._dead:
-                self._returning.setdefault(venue, heard[venue])
+        for venue, time_us in heard.items():  # in their order, which decides that of alerts
+            if venue in self._heard:
+                self._heard[venue] = max(self._heard[venue], time_us)
+                if venue in self._dead:
+                    self._returning.setdefault(venue, time_us)
 
     def _silent(self, as_of_us: int) -> list[ev.SignalAlert]:
         """Return an alert for each feed, or whole venue, that has been silent for too long; each is told once.
