@@ -337,6 +337,7 @@ SOFT, DOWN = at_level("soft"), {"venue_status": "down"}
         ({"when": {"all": [SOFT, DOWN]}}, {"when": {"all": [SOFT, DOWN]}}, [5.0]),
         ({"when": {"all": [SOFT, DOWN]}}, {"when": {"all": [DOWN, SOFT]}}, [5.0]),
         ({"when": {"all": [SOFT, DOWN]}}, {"when": {"all": [at_level("hard"), DOWN]}}, []),
+        ({"when": {"all": [SOFT, SOFT, DOWN]}}, {"when": {"all": [SOFT, SOFT, DOWN]}}, [5.0]),
         ({"when": SOFT, "dwell_s": 6}, {"when": SOFT, "dwell_s": 6}, [7.0]),
         ({"when": SOFT, "dwell_s": 6}, {"when": at_level("hard"), "dwell_s": 6}, []),
     ],

@@ -206,7 +206,8 @@ class Triggers:
             number = numbers.get(name)
             conditions = conditions_of(self.rules[number]) if number is not None and self._kept[number] else []
             if number is not None and old[name][at] in conditions:
-                now = conditions.index(old[name][at])
+                stays = conditions[at : at + 1] == [old[name][at]]  # a rule may name one condition twice
+                now = at if stays else conditions.index(old[name][at])
                 self._held.setdefault((number, now), {}).setdefault(target, {})[scope] = entry
         for name, target, due_us in state[1]:
             if name in numbers and self._kept[numbers[name]]:
