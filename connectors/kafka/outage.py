@@ -28,4 +28,4 @@ def is_over(deadline: float) -> bool:
 
 def allowed_s(seconds: float) -> float:
     """Return how long a call that may take so many seconds may take now."""
-    return max(CALL_S_MIN, min(seconds, _until[0] - time.monotonic()))
+    return min(seconds, max(CALL_S_MIN, _until[0] - time.monotonic()))
