@@ -48,18 +48,17 @@ def _key(name: str, configuration: Configuration, reference: str) -> Check:
     """Check a private key; a sealer's is elsewhere where another host seals."""
     from seawall.connectors.keys import FileSigner, key_path
 
-    shown = {"signer": "key"}.get(name, name)
     key = key_path(reference, configuration.directory)
     try:
         if key is None:
-            return Check(shown, True, reference)
+            return Check(name, True, reference)
         if not key.exists() and configuration.environment == "dev":
-            return Check(shown, True, "made at the first run (dev)")
+            return Check(name, True, "made at the first run (dev)")
         if not key.exists() and name == "sealer":
-            return Check(shown, True, f"{key} is not here: the host that seals needs it")
-        return Check(shown, True, FileSigner(key).keyid)
+            return Check(name, True, f"{key} is not here: the host that seals needs it")
+        return Check(name, True, FileSigner(key).keyid)
     except (SeawallError, OSError) as error:
-        return Check(shown, False, str(error))
+        return Check(name, False, str(error))
 
 
 def _configured(where: Path) -> list[Check]:
@@ -75,7 +74,8 @@ def _configured(where: Path) -> list[Check]:
     for name in configuration.events:
         path = configuration.directory / name
         checks.append(Check(f"input {name}", path.is_file() and os.access(path, os.R_OK), "a readable file is needed"))
-    checks += [_key(name, configuration, getattr(configuration, name)) for name in ("signer", "sealer")]
+    keys = (("key", configuration.signer), ("sealer", configuration.sealer))
+    checks += [_key(name, configuration, reference) for name, reference in keys]
     if (configuration.directory / configuration.bus.partition(":")[2]).exists():
         try:
             topics = open_bus(configuration.bus, configuration.directory).topics()

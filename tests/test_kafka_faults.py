@@ -136,13 +136,10 @@ def test_who_follows_new_partitions_waits_for_a_broker_that_is_down_for_longer_t
         time.sleep(OUTAGE_S)
         cluster.start()
         feed.finish()
-        until_all(url, path.parent, feed, running)
-        assert running.stop() == 0, running.said()
+        ends_with_each_once(url, path.parent, feed, running)
     finally:
         running.kill()
         feed.finish()
-    found = kafka_live.journaled_fills(url, path.parent)
-    assert set(found) == set(feed.sent) and set(found.values()) == {1}
 
 
 @pytest.mark.timeout(600)
@@ -168,12 +165,17 @@ def test_a_run_that_is_stopped_while_the_cluster_does_not_answer_ends_before_orc
         assert told and "the cluster" in told[-1] and "Traceback" not in running.said(), running.said()
         feed.finish()
         running = Running(path, [])
-        until_all(url, path.parent, feed, running)
-        assert running.stop() == 0, running.said()
+        ends_with_each_once(url, path.parent, feed, running)
     finally:
         running.kill()
         feed.finish()
-    found = kafka_live.journaled_fills(url, path.parent)
+
+
+def ends_with_each_once(url: str, folder: Path, feed: kafka_live.Feed, running: Running) -> None:
+    """Wait for every fill of a feed, stop the run, and check that each was journaled once."""
+    until_all(url, folder, feed, running)
+    assert running.stop() == 0, running.said()
+    found = kafka_live.journaled_fills(url, folder)
     assert set(found) == set(feed.sent) and set(found.values()) == {1}
 
 

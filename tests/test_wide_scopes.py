@@ -194,8 +194,8 @@ def test_exposures_that_are_too_large_for_one_record_go_on_in_others_with_each_r
 ) -> None:
     fills = [fill(T0 + 6 + at, f"f{at}", "h", instrument="PQ"[at % 2], strategy=f"s-{at}") for at in range(40)]
     found = {}
-    for name, size in (("one", firm.RECORD_BYTES_MAX), ("several", 2_000)):
-        monkeypatch.setattr(firm, "RECORD_BYTES_MAX", size)
+    for name, size in (("one", firm.PIECE_BYTES_MAX), ("several", 2_000)):
+        monkeypatch.setattr(firm, "PIECE_BYTES_MAX", size)
         wide = [record for record in ran(tmp_path / name, *fills).records("exposures") if record.key == "all"]
         assert max(len(record.value) for record in wide) <= max(size, 900)
         assert [record.n for record in wide] == list(range(len(wide)))

@@ -29,7 +29,7 @@ from seawall.operators.core.frames import Planned
 from seawall.operators.core.rows import Numbering
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
-from seawall.schemas.evidence.documents import ABOUT
+from seawall.schemas.evidence.documents import about
 from seawall.schemas.records import Record
 
 SCHEMA = "desired/3"
@@ -191,8 +191,7 @@ class DesiredState:
         if command.type == RELEASE:
             state["in_force"].pop("mode", None)
             return name
-        about = [command.action[name] for name in ABOUT if name in command.action]
-        slot = "mode" if command.type in MODES else " ".join([command.type, *about])
+        slot = "mode" if command.type in MODES else " ".join(filter(None, [command.type, about(command.action)]))
         before = state["in_force"].get(slot)
         if slot != "mode" or before is None or MODES[command.type] >= MODES[before["type"]]:
             state["in_force"][slot] = entry

@@ -17,12 +17,13 @@ from seawall.operators.core.rows import Numbering, floor_of
 from seawall.operators.core.snapshot import pack, unpack
 from seawall.schemas.errors import invariant
 from seawall.schemas.measures import ASKED_SCOPES, WIDE_SCOPES
+from seawall.schemas.slices import SLICE_BYTES_MAX
 
 F8 = NDArray[np.float64]
 SCHEMA = "firm/5"
 KEY = "all"
 PLURAL = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
-RECORD_BYTES_MAX = 500 * 1024  # of the 512 KiB that no record exceeds (DESIGN §2): headers come besides
+PIECE_BYTES_MAX = SLICE_BYTES_MAX - 12 * 1024  # no record is larger than a slice (DESIGN §2); headers come besides
 ASKED_PLURAL = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
 
 
@@ -250,7 +251,7 @@ def _pieces(value: dict[str, Any], plurals: list[str]) -> list[bytes]:
     """Return a record of exposures, in several where it is too large for a bus: half of the longest list goes on."""
     text, longest = orjson.dumps(value), max(plurals, key=lambda plural: len(value[plural]))
     half = len(value[longest]) // 2
-    if len(text) <= RECORD_BYTES_MAX or not half:
+    if len(text) <= PIECE_BYTES_MAX or not half:
         return [text]
     rest = value | {"firm": {}} | {plural: [] for plural in plurals} | {longest: value[longest][half:]}
     return _pieces(value | {longest: value[longest][:half]}, plurals) + _pieces(rest, plurals)

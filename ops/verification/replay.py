@@ -8,6 +8,7 @@ Signals are no function of the journal but an input of it: they are compared wit
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from seawall.connectors.appending import DERIVED
 from seawall.connectors.bus import Bus, read_all
 from seawall.connectors.trust import Trust
 from seawall.operators.core.risk import Risk
@@ -19,8 +20,6 @@ from seawall.schemas.dsse import PublicKey
 from seawall.schemas.records import Record, Stored
 from seawall.schemas.slices import Slice, decode_slice
 from seawall.schemas.versions import check_decides
-
-DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")
 
 
 def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tuple[Report, int, float]:

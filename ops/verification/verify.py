@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from seawall.connectors.appending import DERIVED
 from seawall.connectors.bus import TOPICS, Bus
 from seawall.connectors.trust import Trust
 from seawall.operators.core import audit
@@ -114,8 +115,7 @@ class _Check:
 
     def empty(self, folder: Path | None) -> None:
         """Note what cannot be where the journal holds nothing: what follows from one, and bounded inputs that ended."""
-        derived = ("audit", "checkpoints", "commands", "state", "exposures", "breaches")
-        left = [topic for topic in derived if self.bus.partitions(topic)]
+        left = [topic for topic in (*DERIVED, "checkpoints") if self.bus.partitions(topic)]
         if folder is not None and any(folder.glob("tiles/audit/*/checkpoint")):
             left.append("tiles")
         if left:

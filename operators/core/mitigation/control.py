@@ -11,7 +11,7 @@
 from typing import Any
 
 from seawall.operators.core.mitigation.triggers import NEVER_US, Candidate
-from seawall.schemas.evidence.documents import ABOUT
+from seawall.schemas.evidence.documents import about
 
 LADDER = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 2}
 STATES = ("active", "reducing", "halted")
@@ -29,8 +29,7 @@ WAITING_MAX = 10_000
 def slot_of(command: dict[str, Any], target: str) -> str:
     """Return what at most one open command may be about at a time: a target's mode, or a kind and its object."""
     kind = command["kind"]
-    about = [str(command[name]) for name in ABOUT if name in command]
-    return " ".join([target, "mode" if kind in LADDER else kind, *about])
+    return " ".join(filter(None, [target, "mode" if kind in LADDER else kind, about(command)]))
 
 
 def strictness(command: dict[str, Any], limits: dict[str, dict[str, Any]] | None = None) -> float:
