@@ -12,13 +12,7 @@ import orjson
 from pyflink.common import SimpleStringSchema, Types, WatermarkStrategy
 from pyflink.common.serialization import ByteArraySchema
 from pyflink.datastream import KeyedProcessFunction, StreamExecutionEnvironment
-from pyflink.datastream.connectors.kafka import (
-    DeliveryGuarantee,
-    KafkaOffsetsInitializer,
-    KafkaRecordSerializationSchema,
-    KafkaSink,
-    KafkaSource,
-)
+from pyflink.datastream.connectors import kafka
 from pyflink.datastream.state import ValueStateDescriptor
 
 
@@ -50,34 +44,17 @@ def main():
     environment = StreamExecutionEnvironment.get_execution_environment()
     environment.set_parallelism(1)
     environment.add_jars(*(f"file://{Path(jar).absolute()}" for jar in given.jar))
-    source = (
-        KafkaSource.builder()
-        .set_bootstrap_servers(given.servers)
-        .set_group_id("event-job")
-        .set_topics(given.events)
-        .set_starting_offsets(KafkaOffsetsInitializer.earliest())
-        .set_value_only_deserializer(ByteArraySchema())
-        .build()
+    source = kafka.KafkaSource.builder().set_bootstrap_servers(given.servers).set_group_id("event-job")
+    source = source.set_topics(given.events).set_value_only_deserializer(ByteArraySchema())
+    source = source.set_starting_offsets(kafka.KafkaOffsetsInitializer.earliest()).build()
+    schema = kafka.KafkaRecordSerializationSchema.builder().set_topic(given.exposures)
+    schema = schema.set_value_serialization_schema(SimpleStringSchema()).build()
+    sink = kafka.KafkaSink.builder().set_bootstrap_servers(given.servers).set_record_serializer(schema)
+    sink = sink.set_delivery_guarantee(kafka.DeliveryGuarantee.AT_LEAST_ONCE).build()
+    keyed = environment.from_source(source, WatermarkStrategy.no_watermarks(), "events").key_by(
+        lambda value: orjson.loads(value)["account"], key_type=Types.STRING()
     )
-    schema = (
-        KafkaRecordSerializationSchema.builder()
-        .set_topic(given.exposures)
-        .set_value_serialization_schema(SimpleStringSchema())
-        .build()
-    )
-    sink = (
-        KafkaSink.builder()
-        .set_bootstrap_servers(given.servers)
-        .set_record_serializer(schema)
-        .set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
-        .build()
-    )
-    (
-        environment.from_source(source, WatermarkStrategy.no_watermarks(), "events")
-        .key_by(lambda value: orjson.loads(value)["account"], key_type=Types.STRING())
-        .process(Exposure(), output_type=Types.STRING())
-        .sink_to(sink)
-    )
+    keyed.process(Exposure(), output_type=Types.STRING()).sink_to(sink)
     environment.execute_async("one record an event")
 
 
