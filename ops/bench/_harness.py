@@ -142,6 +142,14 @@ def spread(values: Iterable[float], unit: str = "") -> str:
     return f"least {found[0]:.2f}{unit}, median {median(found):.2f}{unit}, most {found[-1]:.2f}{unit}"
 
 
+def average_precision(came: Any, said: Any) -> float:
+    """Return the area under the precision-recall curve; tied scores enter together."""
+    order = np.argsort(-said, kind="stable")
+    came, said = np.asarray(came)[order].cumsum(), said[order]
+    last = np.flatnonzero(np.append(said[1:] != said[:-1], True))
+    return float((np.diff(np.append(0.0, came[last] / came[-1])) * came[last] / (last + 1)).sum())
+
+
 def utc(time_us: float | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Return a time in UTC as text; nothing for None."""
     return "" if time_us is None else datetime.fromtimestamp(time_us / 1e6, UTC).strftime(form)
@@ -166,10 +174,10 @@ class Bars(NamedTuple):
     volume: Any
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
     """Return the rows of a CSV file, compressed or not."""
     with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(file, delimiter=delimiter))
 
 
 def read_bars(path: Path, first_us: float = 0, last_us: float = float("inf")) -> Bars:
@@ -179,6 +187,11 @@ def read_bars(path: Path, first_us: float = 0, last_us: float = float("inf")) ->
     rows = [row for row in rows if first_us <= int(row[time_ms]) * 1000 < last_us]
     times = np.array([int(row[time_ms]) * 1000 for row in rows])
     return Bars(times, *(np.array([float(row[name]) for row in rows]) for name in Bars._fields[1:]))
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file says."""
+    return json.loads(path.read_text())
 
 
 def coin_of(path: Path) -> str:
