@@ -194,6 +194,25 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+class Grid(NamedTuple):
+    """Bars of several instruments on one grid: times in seconds, prices (times, instruments, high low close), NaN."""
+
+    step_s: int
+    time_s: Any
+    prices: Any
+
+
+def read_grid(folder: Path, pattern: str, step_s: int) -> Grid:
+    """Return the bars of all files of a folder on the grid from the first to the last."""
+    found = [read_bars(path) for path in sorted(folder.glob(pattern))]
+    first, last = (edge(bars.time_us[at] for bars in found) // 1_000_000 for edge, at in ((min, 0), (max, -1)))
+    grid = np.arange(first, last + step_s, step_s)
+    prices = np.full((len(grid), len(found), 3), np.nan)
+    for at, bars in enumerate(found):
+        prices[(bars.time_us // 1_000_000 - first) // step_s, at] = np.stack([bars.high, bars.low, bars.close], axis=1)
+    return Grid(step_s, grid, prices)
+
+
 def coin_of(path: Path) -> str:
     """Return the coin of a file of bars against the dollar, ``VENUE-BTCUSDT-….csv.gz``."""
     return path.name.split("-")[1].removesuffix("USDT")
