@@ -1,18 +1,15 @@
 """What evidence costs: signing, chaining, sealing and verifying, each against its goal, in one run.
 
-    python ops/benchmarks/evidence.py [--records 4000]
-
-Prints a Markdown table. Times are processor seconds of this thread; each figure is the best of 25 rounds, because
-other work on the machine only ever adds to it.
+python ops/bench/evidence.py [--records 4000]
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _harness as bench
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -27,22 +24,13 @@ from seawall.ops.verification.logs import LogCheck, Logs
 from seawall.schemas import dsse
 from seawall.schemas.evidence.note import sign_note
 
-ROUNDS = 25
+ROUNDS, SIGNATURES, SLICE_US = 25, 2000, 100_000
 ORIGIN = origin_of("risk/bench", "dev", 0)
-SLICE_US = 100_000
-
-
-def best(work: Callable[[], object], count: int) -> float:
-    """Return the microseconds per item of the fastest round."""
-    found = []
-    for _ in range(ROUNDS):
-        began = time.thread_time()
-        work()
-        found.append((time.thread_time() - began) / count * 1e6)
-    return min(found)
+app = bench.suite(__doc__)
 
 
 def command() -> bytes:
+    """Return the payload of a command."""
     body = {"v": 1, "type": "CALL_MARGIN", "id": "0" * 64, "iss": "risk/bench", "aud": ["*"], "env": "dev"}
     body |= {"target": {"scope": "account", "id": "client/main"}, "epoch": 1, "seq": 7, "prev_id": "1" * 64}
     body |= {"iat_us": 1763688000000000, "nbf_us": 1763688000000000, "exp_us": 1763688060000000, "action": {}}
@@ -73,21 +61,19 @@ def unchained(listed: list[tuple[int, Decision]]) -> list[bytes]:
 
 def sealed(entries: list[bytes], sign: Callable[[bytes], bytes] | None = None) -> list[bytes]:
     """Return the checkpoints of a log, signed where there is a signer, as `seal` makes them."""
-    state, found, key = SealState(ORIGIN, 0), [], None
-    if sign is not None:
-        key = log_key(ORIGIN, dsse.public_jwk(bytes(31) + b"\x09"))
+    state, found = SealState(ORIGIN, 0), []
+    key = log_key(ORIGIN, dsse.public_jwk(bytes(31) + b"\x09")) if sign is not None else None
     for at in range(0, len(entries), 128):
         for checkpoint in state.step(entries[at : at + 128]).checkpoints:
             found.append(b"" if key is None or sign is None else sign_note(checkpoint.text(), key, sign).encode())
     return found
 
 
-def stored(folder: Path, entries: list[bytes], signer: keys.FileSigner) -> float:
-    """Write audit and checkpoints to a bus, and return the microseconds per record of checking its log."""
+def stored(folder: Path, entries: list[bytes], signer: keys.FileSigner) -> Callable[[], object]:
+    """Write audit and checkpoints to a bus; return the check of its log."""
     folder.mkdir()
     bus, key = open_bus("sqlite:seawall.db", folder), log_key(ORIGIN, signer.public_jwk())
-    writer = bus.writer([("audit", 0), ("checkpoints", 0)])
-    state, number = SealState(ORIGIN, 0), 0
+    writer, state, number = bus.writer([("audit", 0), ("checkpoints", 0)]), SealState(ORIGIN, 0), 0
     for at in range(0, len(entries), 128):
         for n, entry in enumerate(entries[at : at + 128], at):
             writer.append("audit", 0, "0", entry, {"seawall-id": f"0-{n}-0", "seawall-n": str(n)})
@@ -103,51 +89,56 @@ def stored(folder: Path, entries: list[bytes], signer: keys.FileSigner) -> float
         LogCheck(bus, 0, "risk/bench", "dev", Logs([signer.public_jwk()]), report).run()
         assert report.good, report.findings + report.behind
 
-    return best(check, len(entries))
+    return check
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=4_000)
-    count = parser.parse_args().records
-    private, value = Ed25519PrivateKey.generate(), command()
+@app.command()
+def evidence(records: int = 4_000, rounds: int = ROUNDS) -> None:
+    """Print what evidence costs as a table.
+
+    Times are processor seconds of this thread; each figure is the best of 25 rounds, in which all take turns, because
+    other work on the machine only ever adds to it.
+    """
+    private, value, signed = Ed25519PrivateKey.generate(), command(), range(SIGNATURES)
+    message, listed = dsse.pae(dsse.COMMAND_TYPE, value), decisions(records)
+    entries, live = chained(listed), chained(decisions(records, live=True))
     with tempfile.TemporaryDirectory() as name:
         signer = keys.new_key(Path(name) / "bench.pem")
-        message = dsse.pae(dsse.COMMAND_TYPE, value)
-        bare = best(lambda: [private.sign(message) for _ in range(2000)], 2000)
-        whole = best(lambda: [dsse.sign(signer, dsse.COMMAND_TYPE, value) for _ in range(2000)], 2000)
-        listed = decisions(count)
-        entries = chained(listed)
-        chaining = best(lambda: chained(listed), count)
-        making = best(lambda: unchained(listed), count)
-        sealing = best(lambda: sealed(entries), count)
-        signing = best(lambda: sealed(entries, private.sign), count)
-        live = chained(decisions(count, live=True))
-        sealing_live = best(lambda: sealed(live, private.sign), count)
-        reading = best(lambda: list(check_partition(entries, [])), count)
-        hashing = best(lambda: [leaf_hash(entry) for entry in entries], count)
-        storage = stored(Path(name) / "bounded", entries, signer)
-        storage_live = stored(Path(name) / "live", live, signer)
-    size = sum(map(len, entries)) // count
-    print(f"{count:,} audit records of {size} bytes, ten a second\n")
-    print("| what | µs | goal |\n|---|---|---|")
-    row(f"Ed25519 of the library, {len(message)} bytes", bare)
-    row("signing a command: encoding, signature, envelope", whole, f"{whole / bare:.2f} of the library's; at most 1.3")
-    row("making an audit record: JSON, id, count", making)
-    row("the same, chained", chaining)
-    row("SHA-256 of a record alone, in hex", hashing)
-    row("sealing a record: leaf, tree, tiles, root per checkpoint", sealing)
-    row("chaining and sealing together", chaining - making + sealing, "at most 3")
-    row("the same with signatures, bounded: one per 256 records", chaining - making + signing)
-    row("the same with signatures, live: one per ten records", chaining - making + sealing_live)
-    row("checking chain and tree of a record in memory", reading, f"{1e6 / reading:,.0f} records/s; at least 100,000")
-    row("checking a stored log, bounded", storage, f"{1e6 / storage:,.0f} records/s; at least 100,000")
-    row("checking a stored log, live", storage_live, f"{1e6 / storage_live:,.0f} records/s: signatures")
-
-
-def row(what: str, micros: float, goal: str = "") -> None:
-    print(f"| {what} | {micros:.2f} | {goal} |")
+        works: dict[str, Callable[[], object]] = {
+            "bare": lambda: [private.sign(message) for _ in signed],
+            "whole": lambda: [dsse.sign(signer, dsse.COMMAND_TYPE, value) for _ in signed],
+            "chaining": lambda: chained(listed),
+            "making": lambda: unchained(listed),
+            "sealing": lambda: sealed(entries),
+            "signing": lambda: sealed(entries, private.sign),
+            "sealing live": lambda: sealed(live, private.sign),
+            "reading": lambda: list(check_partition(entries, [])),
+            "hashing": lambda: [leaf_hash(entry) for entry in entries],
+            "storage": stored(Path(name) / "bounded", entries, signer),
+            "storage live": stored(Path(name) / "live", live, signer),
+        }
+        spent = bench.least(works, rounds, time.thread_time)
+    us = {what: took / (SIGNATURES if what in ("bare", "whole") else records) * 1e6 for what, took in spent.items()}
+    a_second = {what: f"{1e6 / took:,.0f} records/s" for what, took in us.items()}
+    chain = us["chaining"] - us["making"]
+    print(f"{records:,} audit records of {sum(map(len, entries)) // records} bytes, ten a second\n")
+    rows: list[tuple[str, float, str]] = [
+        (f"Ed25519 of the library, {len(message)} bytes", us["bare"], ""),
+        ("signing a command: encoding, signature, envelope", us["whole"],
+         f"{us['whole'] / us['bare']:.2f} of the library's; at most 1.3"),
+        ("making an audit record: JSON, id, count", us["making"], ""),
+        ("the same, chained", us["chaining"], ""),
+        ("SHA-256 of a record alone, in hex", us["hashing"], ""),
+        ("sealing a record: leaf, tree, tiles, root per checkpoint", us["sealing"], ""),
+        ("chaining and sealing together", chain + us["sealing"], "at most 3"),
+        ("the same with signatures, bounded: one per 256 records", chain + us["signing"], ""),
+        ("the same with signatures, live: one per ten records", chain + us["sealing live"], ""),
+        ("checking chain and tree of a record in memory", us["reading"], f"{a_second['reading']}; at least 100,000"),
+        ("checking a stored log, bounded", us["storage"], f"{a_second['storage']}; at least 100,000"),
+        ("checking a stored log, live", us["storage live"], f"{a_second['storage live']}: signatures"),
+    ]  # fmt: skip
+    bench.table("what | µs | goal", ((what, f"{micros:.2f}", goal) for what, micros, goal in rows))
 
 
 if __name__ == "__main__":
-    main()
+    app()
