@@ -1,4 +1,4 @@
-"""The controls of the standards: every one has its row in ``ops/mitigation.md``, and what the row names exists."""
+"""The controls of the standards: every one has its row in ``ops/docs/manual/mitigation.md``, and what the row names exists."""
 
 import ast
 import json

@@ -114,7 +114,7 @@ def write_desk(folder, address, arguments):
 def send(address, rate, seconds, warm_s, accounts, volatility):
     """Send fills and marks at a steady rate, which they rise to; probes beside. Runs in a process of its own."""
     settings = {
-        "acks": "all",  # not idempotent: such a client waits busily for a slow broker (``ops/decisions/0016``)
+        "acks": "all",  # not idempotent: such a client waits busily for a slow broker (decision 0016)
         "max.in.flight": 1,
         "linger.ms": LINGER_MS,
         "compression.type": "lz4",
@@ -493,7 +493,7 @@ def main():
     parser.add_argument("--deposit", default="100000", help="what each of them holds, in USD")
     parser.add_argument("--volatility", type=float, default=0.8, help="of marks, a year")
     parser.add_argument("--wait-ms", type=int, default=2, help="of the sequencer for stragglers, after a slice's end")
-    parser.add_argument("--compression", default="none", help="of what the run writes (ops/kafka.md)")
+    parser.add_argument("--compression", default="none", help="of what the run writes (ops/docs/manual/kafka.md)")
     parser.add_argument("--processes", type=int, choices=tuple(PARTS), default=1)
     parser.add_argument("--json", action="store_true", help="print all figures as one object")
     parser.add_argument("--send", help=argparse.SUPPRESS)
