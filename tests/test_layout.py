@@ -1,4 +1,7 @@
-"""The layout (DESIGN §3): few folders, one import package mapped onto them, imports that go one way, a pure core."""
+"""The layout: few folders, one import package mapped onto them, imports that go one way, a pure core.
+
+See architecture.md, "Rooms".
+"""
 
 import ast
 import importlib.metadata
@@ -183,7 +186,10 @@ def test_the_core_opens_nothing_and_asks_nobody_for_the_time() -> None:
 
 
 def test_arithmetic_behind_the_journal_is_what_every_host_does_alike() -> None:
-    """No function whose bits depend on processor, library or version (DESIGN §1), and no power but of whole numbers."""
+    """No function whose bits depend on processor, library or version, and no power but of whole numbers.
+
+    See architecture.md, "Same bits".
+    """
     wrong, seen = [], 0
     for module, path in modules():
         if room_of(module) != "operators.core" or module.startswith(BEFORE_THE_JOURNAL):

@@ -1,1 +1,1 @@
-"""Anomaly detection: scores that change nothing, gated learning, sparse alerts (`ops/docs/decisions/0018-one-detector-five-views.md`)."""
+"""Anomaly detection: scores that change nothing, gated learning, sparse alerts (decision 0018)."""

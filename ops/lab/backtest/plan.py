@@ -1,7 +1,7 @@
 """The plan of a backtest: one TOML file that says which history, which book, how the world reacts, and what to compare.
 
-A complete plan stands in ``ops/docs/manual/lab.md``. Everything that shapes a result stands in it or in the files that it
-names, so the SHA-256 over their contents names the result.
+A complete plan stands in ``ops/docs/manual/lab.md``. Everything that shapes a result stands in it or in the
+files that it names, so the SHA-256 over their contents names the result.
 """
 
 import hashlib
