@@ -18,10 +18,10 @@ from seawall_testing import kafka_live
 from seawall_testing.kafka import require_broker
 from seawall_testing.live import free_port
 from seawall_testing.live_desk import LiveDesk, check
-from seawall_testing.pages import ROOT, follow
+from seawall_testing.pages import DOCS, ROOT, follow
 from seawall_testing.runs import wait_for
 
-RUNBOOKS = ROOT / "ops" / "runbooks"
+RUNBOOKS = DOCS / "runbooks"
 
 
 def page(name: str) -> Path:
