@@ -93,8 +93,8 @@ def test_a_stolen_key_signs_nothing_that_counts_any_more(desk: LiveDesk) -> None
 def release(tmp_path: Path) -> Path:
     """The wheel of a version after this one."""
     source, left_out = tmp_path / "source", shutil.ignore_patterns(".*", "build", "*.egg-info", "tests", "__pycache__")
-    shutil.copytree(ROOT, source, ignore=left_out)
-    for name in ("pyproject.toml", "ops/package/__init__.py"):
+    shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
+    for name in ("pyproject.toml", "ops/package/seawall/__init__.py"):
         text = (source / name).read_text()
         assert '"0.1.0"' in text
         (source / name).write_text(text.replace('"0.1.0"', '"0.1.1"'))
