@@ -20,7 +20,10 @@ TAIL_RECORDS = 500
 
 
 def written_topics(partition: int, last: int, topics: Iterable[str] = DERIVED) -> list[str]:
-    """Return the topics in which a partition is ours; the ``last`` one of rejects is the sequencer's (DESIGN §2)."""
+    """Return the topics in which a partition is ours; the ``last`` one of rejects is the sequencer's.
+
+    See architecture.md, "Exactly once".
+    """
     return [topic for topic in topics if topic != "rejects" or partition < last]
 
 

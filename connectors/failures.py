@@ -1,4 +1,7 @@
-"""What sources and sinks raised inside the engine: with several workers it loses exceptions (DESIGN §8)."""
+"""What sources and sinks raised inside the engine: with several workers it loses exceptions.
+
+See architecture.md, "Bytewax".
+"""
 
 import functools
 from collections.abc import Callable, Iterable

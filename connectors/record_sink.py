@@ -1,7 +1,7 @@
 """The bus as a Bytewax sink: nothing lost, nothing twice.
 
 It reads its partition back: what a replay produces again is compared with what stands and dropped, so the record count
-in ``seawall-n`` decides, never an offset or a clock (DESIGN §2).
+in ``seawall-n`` decides, never an offset or a clock (architecture.md, "Exactly once").
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Hot replicas: every one computes every slice, one of them appends (DESIGN §2).
+"""Hot replicas: every one computes every slice, one of them appends (architecture.md, "Exactly once").
 
 Who appends holds the lease of a partition, which is being its writer. The others keep what they computed until the
 audit confirms it: the audit record of a slice is chained to all before it and states the digest of every value that

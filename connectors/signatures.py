@@ -1,7 +1,7 @@
 """Signing commands and state documents without ever signing the same one twice.
 
 What a replay produces again already stands on its topic with its signature: that one is verified and reused, so a key
-that counts its signatures, or one that has been retired since, is not asked (DESIGN §2).
+that counts its signatures, or one that has been retired since, is not asked (architecture.md, "Exactly once").
 """
 
 from collections.abc import Mapping

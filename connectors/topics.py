@@ -1,4 +1,4 @@
-"""How many partitions each topic of a configuration has (DESIGN §2)."""
+"""How many partitions each topic of a configuration has (architecture.md, "Exactly once")."""
 
 from seawall.connectors.bus import TOPICS
 from seawall.schemas.configuration import Configuration

@@ -1,7 +1,7 @@
 """The sequencer as a Bytewax dataflow: one partition that steps it, and a sink that takes nothing.
 
 The engine only drives. Batching, transactions and recovery are the sequencer's own, because its state is a fold of the
-journal (DESIGN §2); the dataflow needs no recovery store.
+journal (architecture.md, "The sequencer"); the dataflow needs no recovery store.
 """
 
 from collections.abc import Callable

@@ -5,7 +5,8 @@
    on the topic and repeats them, so that the same signals come again, whatever the clock says by then.
 
 Records that are none of the market's are passed over unread, and whole topics where ``[inputs] market_topics`` or a
-mapping says so; those that cannot be read are counted: ``sequence`` alone rejects them (DESIGN §2).
+mapping says so; those that cannot be read are counted: ``sequence`` alone rejects them (architecture.md, "The
+sequencer").
 """
 
 import heapq

@@ -1,7 +1,7 @@
 """The coat: any core state as a stateful Bytewax step.
 
 Bytewax does not tell a builder its key, so a state is made when its first value arrives, from that value. Snapshots are
-the state's own bytes (DESIGN §8): nothing of ours is ever pickled but ``bytes``.
+the state's own bytes (architecture.md, "Bytewax"): nothing of ours is ever pickled but ``bytes``.
 """
 
 import logging
@@ -18,7 +18,7 @@ from seawall.schemas.telemetry import UTILISATION_S, Part, Telemetry, watching
 log = logging.getLogger("seawall")
 In = TypeVar("In")
 Out = TypeVar("Out")
-# What the states are called where a run is watched; their step ids are frozen (DESIGN §8).
+# What the states are called where a run is watched; their step ids are frozen (architecture.md, "Bytewax").
 STAGES = {"shard": "exposure", "accounts": "conduct", "books": "forecast", "levels": "limits", "plan": "mitigation"}
 STAGES |= {"desired": "state", "chain": "audit", "group": "market", "key": "detect"}
 Cut = Callable[[Any], int]
@@ -176,7 +176,10 @@ def one(step: Callable[[Any, Any], Out]) -> Callable[[Any, Any], list[Out]]:
 
 
 failures: list[BaseException] = []
-"""What was raised inside the engine of this process: in a cluster the engine loses exceptions (DESIGN §8)."""
+"""What was raised inside the engine of this process: in a cluster the engine loses exceptions.
+
+See architecture.md, "Bytewax".
+"""
 
 
 def logged(call: Callable[..., Any], *args: Any) -> Any:

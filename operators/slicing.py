@@ -25,7 +25,9 @@ class Sliced:
 
 @operator
 def slice_time(step_id: str, up: KeyedStream[Any], configuration: Configuration) -> Sliced:
-    """Cut records into slices, the unit that every other operator works on (DESIGN §2), without a journal.
+    """Cut records into slices, the unit that every other operator works on, without a journal.
+
+    See architecture.md, "Slices".
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ def slice_time(step_id: str, up: KeyedStream[Any], configuration: Configuration)
         Unique id of the step; it names the state in the recovery store, so it must not change.
     up
         ``(key, record)`` in order of event time, whatever the keys: they are not used, because a slice ends for all
-        at once. A record is one of CONTRACT §2 as JSON (bytes or text), as a dict, or as an event of
+        at once. A record is one of contract.md, "Input records" as JSON (bytes or text), as a dict, or as an event of
         ``schemas.events``; who and what comes before what names it.
     configuration
         Shards, slice length, limits and playbook (``load_configuration``); its inputs, bus and keys are not used.

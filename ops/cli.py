@@ -1,4 +1,7 @@
-"""The command line (CONTRACT §5): thin commands over ``ops``; exit 0 good, 1 a negative finding, 2 bad usage."""
+"""The command line: thin commands over ``ops``; exit 0 good, 1 a negative finding, 2 bad usage.
+
+See contract.md, "Command line".
+"""
 
 import io
 import os

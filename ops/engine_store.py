@@ -1,8 +1,8 @@
 """The states of ``risk`` in Bytewax's recovery store, read and written by key.
 
-Every state in it is bytes of our own (DESIGN §8), so a change of engine is a matter of finding them. Decides which
-epoch counts: of the last execution, the states before the epoch at which it would resume. Tables and meanings
-are those of Bytewax 0.21, as `seawall.connectors.recovery` makes them.
+Every state in it is bytes of our own (architecture.md, "Bytewax"), so a change of engine is a matter of finding them.
+Decides which epoch counts: of the last execution, the states before the epoch at which it would resume. Tables and
+meanings are those of Bytewax 0.21, as `seawall.connectors.recovery` makes them.
 """
 
 import contextlib

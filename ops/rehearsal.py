@@ -53,8 +53,8 @@ class World:
     pays_after_us
         From a call to the payment.
     hedged_at
-        The house account that holds what clients hold, because we are short what a client is long with us (CONTRACT §3,
-        signs); empty where nobody does.
+        The house account that holds what clients hold, because we are short what a client is long with us (contract.md,
+        "Signs"); empty where nobody does.
     hedged
         The share of it that the house account holds, and of a forced trade that it follows.
     replies

@@ -1,4 +1,4 @@
-"""Dead letters: what was rejected, and how it goes in again once its cause is mended (DESIGN §7).
+"""Dead letters: what was rejected, and how it goes in again once its cause is mended (architecture.md, "Failure").
 
 1. A rejected record is named by its place on ``rejects``, PARTITION/OFFSET.
 2. Redriving appends its original bytes, with who sends it and why, to the topic ``redrive``, which ``sequence`` follows

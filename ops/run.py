@@ -44,7 +44,7 @@ class Outcome:
     rejected: int = 0
 
     def to_json(self) -> str:
-        """Return the object of CONTRACT §5."""
+        """Return the object of contract.md, "Command line"."""
         return json.dumps(asdict(self))
 
 

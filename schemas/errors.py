@@ -1,4 +1,4 @@
-"""Three kinds of failure, three routes (DESIGN §7).
+"""Three kinds of failure, three routes (architecture.md, "Failure").
 
 ::
 

@@ -1,4 +1,4 @@
-"""Input records: one frozen struct per ``type`` of CONTRACT §2.
+"""Input records: one frozen struct per ``type`` (contract.md, "Input records").
 
 A field that is absent has its default: an empty string stands for no value where the contract gives none, so
 ``record.venue or fallback`` reads naturally. Decimals stay the text that came in; whoever calculates converts them

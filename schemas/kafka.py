@@ -1,4 +1,6 @@
-"""The table ``[kafka]`` of a configuration: security, durability, patience and compression, checked (CONTRACT §6).
+"""The table ``[kafka]`` of a configuration: security, durability, patience and compression, checked.
+
+See contract.md, "Configuration".
 
 A secret never stands in a configuration: ``password``, ``key_password`` and ``client_secret`` name a file (``file:``)
 or an environment variable (``env:``) that holds it.

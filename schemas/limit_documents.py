@@ -15,7 +15,7 @@ validity; a limit for something that no limit covered, which default-deny had re
 
 References
 ----------
-``reference/signing.md`` §1, RTS 6 Art. 15(6) and 5(7): temporary, verified by risk, authorised; who, when, why.
+RTS 6 Art. 15(6) and 5(7): temporary, verified by risk, authorised; who, when, why.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The measures that this version computes, per kind of scope (CONTRACT §3), in the order of their rows.
+"""The measures that this version computes, per kind of scope (contract.md, "Measures"), in the order of their rows.
 
 ``RATIOS`` are compared with a floor of 0.01 when ``exposures`` decides whether a value moved, everything else, which is
 money, with a floor of 1.

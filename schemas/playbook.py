@@ -1,4 +1,4 @@
-"""Playbooks: what a ``[[rule]]`` and the terms of ``[response]`` may say (CONTRACT §6, DESIGN §5).
+"""Playbooks: what a ``[[rule]]`` and the terms of ``[response]`` may say (contract.md, "Playbook").
 
 A rule has one trigger, or ``all`` or ``any`` of several. With ``[response]`` a playbook also says how commands are
 watched and bounded; without it rules act one by one, and nothing waits for an answer.
@@ -16,7 +16,7 @@ from seawall.schemas.thresholds import LEVELS
 RULES_MAX = 1_000
 CONDITIONS_MAX = 8
 COMMANDS: tuple[str, ...] = get_args(CommandKind)
-PERMISSIVE = ("REINSTATE",)  # loosening takes m-of-n people (DESIGN §6), so no rule may
+PERMISSIVE = ("REINSTATE",)  # loosening takes m-of-n people (architecture.md, "Evidence"), so no rule may
 DIRECTED = ("SET_LIMIT", "SET_HAIRCUT")  # these could loosen as well; a rule may only tighten
 FEEDS = {
     "stale": "stale_feed",

@@ -1,7 +1,8 @@
 """Records on the bus: what is appended, and what is read back.
 
-A derived record carries two headers (CONTRACT §4): ``seawall-id``, unique within its topic and a function of the
-journal, and ``seawall-n``, the number of records before it in its partition. Signed records carry ``dsse`` too.
+A derived record carries two headers (contract.md, "Output records"): ``seawall-id``, unique within its topic and a
+function of the journal, and ``seawall-n``, the number of records before it in its partition. Signed records carry
+``dsse`` too.
 """
 
 from typing import NamedTuple

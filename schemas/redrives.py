@@ -1,4 +1,4 @@
-"""Records of the topic ``redrive``: rejected records on their way in again (DESIGN §7).
+"""Records of the topic ``redrive``: rejected records on their way in again (architecture.md, "Failure").
 
 Who sends one says why; the original bytes travel along, and what replaces them where they were corrected. Slices name
 each one that was taken, with its hash, so a redrive is evidence like any input.

@@ -1,4 +1,6 @@
-"""One journal record: a slice, everything that one shard learns in one interval of event time (DESIGN §2).
+"""One journal record: a slice, everything that one shard learns in one interval of event time.
+
+See architecture.md, "Slices".
 
 A slice is columnar: equal-length lists, one per field, so that a whole slice becomes arrays in a few calls. Columns in
 which every row has its default are left out. Field order is that of the classes, so equal slices have equal bytes.

@@ -1,4 +1,4 @@
-"""Limit documents: what a ``[[limit]]`` may say (CONTRACT §6)."""
+"""Limit documents: what a ``[[limit]]`` may say (contract.md, "Limits")."""
 
 from typing import Any
 

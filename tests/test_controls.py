@@ -1,4 +1,4 @@
-"""The controls of the standards: every one has its row in ``ops/mitigation.md``, and what the row names exists."""
+"""The controls of the standards: every one has its row in ``mitigation.md``, and what the row names exists."""
 
 import ast
 import json
@@ -13,7 +13,9 @@ from seawall_testing.playbooks import at_level, equity, news, passing, rule, run
 from seawall_testing.ran import Ran
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTION = (ROOT / "ops" / "mitigation.md").read_text().partition("## Controls")[2].partition("\n## ")[0]
+SECTION = (
+    (ROOT / "ops" / "docs" / "manual" / "mitigation.md").read_text().partition("## Controls")[2].partition("\n## ")[0]
+)
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")] for line in SECTION.splitlines() if re.match(r"\| \d", line)
 ]

@@ -144,7 +144,7 @@ def test_a_bust_repeats_the_fill_that_it_undoes_and_comes_after_it(accepted: Rec
 
 
 def test_only_the_marks_of_its_own_venue_put_cedar_beyond_its_limit(accepted: Records) -> None:
-    """An account with a venue is margined at that venue's marks, collateral included (CONTRACT §3)."""
+    """An account with a venue is margined at that venue's marks, collateral included (contract.md, "Prices")."""
     worst = {venue: max(cedar_margin_ratios(accepted, venue)) for venue in ("binance", "okx")}
     assert worst["binance"] > 1.0
     assert worst["okx"] < 0.5

@@ -248,7 +248,7 @@ def test_check_with_a_sample_counts_what_becomes_of_it_and_apply_prints_it(tmp_p
 def test_the_documented_mapping_makes_what_it_says() -> None:
     import tomllib
 
-    text = (Path(__file__).parents[1] / "ops/feeds.md").read_text().split("# oms.toml\n")[1].split("```")[0]
+    text = (Path(__file__).parents[1] / "ops/docs/manual/feeds.md").read_text().split("# oms.toml\n")[1].split("```")[0]
     feed = read_feed(tomllib.loads(text), "oms.toml")
     assert mapped(feed, EXEC).quantity == "12.50"
     levels = [{"price": 1, "size": "2"}]

@@ -1,6 +1,6 @@
 """What becomes of a run when the cluster fails: recovered without loss, or stopped with one line that says what to do.
 
-The table of `ops/kafka.md` has every fault and its outcome. Authentication and access control are in
+The table of `ops/docs/manual/kafka.md` has every fault and its outcome. Authentication and access control are in
 `test_kafka_security.py`, fencing in `test_kafka_bus.py`, poison messages and kills in `test_kafka_kills.py`.
 """
 

@@ -24,7 +24,7 @@ WAYS: list[list[str]] = [[], ["--workers", "2"], ["--processes", "2"], ["--proce
 SEED = os.environ.get("SEAWALL_KAFKA_SEED", "")  # a campaign of several parts kills at other moments in each
 PACE = float(os.environ.get("SEAWALL_KAFKA_PACE", "1"))  # of a busy machine, on which a start takes longer
 # In a campaign, which is alone on its machine, the broker has the processors first: while it is away, workers of
-# several processes wait busily (`ops/kafka.md`).
+# several processes wait busily (`ops/docs/manual/kafka.md`).
 YIELDING = ("nice", "-n", "10") if "SEAWALL_KAFKA_KILLS" in os.environ else ()
 STARTING_S = 0.5  # before that no process has opened anything
 DOWN_S = 2.0

@@ -17,7 +17,7 @@ import pytest
 from seawall_testing.kafka import require_broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.soak, pytest.mark.timeout(2400)]
-SCRIPT = Path(__file__).resolve().parents[1] / "ops" / "benchmarks" / "kafka_soak.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "ops" / "bench" / "latency_soak.py"
 SECONDS = int(os.environ.get("SEAWALL_SOAK_S", "120"))
 RATE = 20_000
 WARM_S = 20  # in which the rate rises, and the broker's machine compiles
@@ -29,7 +29,7 @@ LEVEL_MIB = 250  # what memory may still grow by in the second half: remembered 
 def soak(rate: int) -> dict[str, Any]:
     """Return what one soak found."""
     options = ["--seconds", str(SECONDS), "--warm-s", str(WARM_S), "--rate", str(rate), "--json"]
-    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(SCRIPT), "soak", *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     print(done.stderr, done.stdout)
     return dict(json.loads(done.stdout))

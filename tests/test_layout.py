@@ -1,57 +1,43 @@
-"""The layout (DESIGN §3): few folders, one import package mapped onto them, imports that go one way, a pure core."""
+"""The layout: few folders, one import package that links to them, imports that go one way, a pure core.
+
+See architecture.md, "Rooms".
+"""
 
 import ast
 import importlib.metadata
+import pkgutil
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import setuptools
+
+import seawall
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TOP_LEVEL = {"schemas", "operators", "connectors", "dataflows", "ops", "tests", "pyproject.toml", "README.md"}
 HIDDEN = {".ci", ".gitignore", ".git"}
-MADE_BY_TOOLS = {"build", "dist", "bytewax_seawall.egg-info", "seawall-demo"}
-PACKAGES = {
-    "seawall": "ops/package",
-    "seawall.connectors": "connectors",
-    "seawall.connectors.feeds": "connectors/feeds",
-    "seawall.connectors.kafka": "connectors/kafka",
-    "seawall.connectors.venues": "connectors/venues",
-    "seawall.dataflows": "dataflows",
-    "seawall.dataflows.flink": "dataflows/flink",
-    "seawall.operators": "operators",
-    "seawall.operators.core": "operators/core",
-    "seawall.operators.core.credit": "operators/core/credit",
-    "seawall.operators.core.detection": "operators/core/detection",
-    "seawall.operators.core.market": "operators/core/market",
-    "seawall.operators.core.mitigation": "operators/core/mitigation",
-    "seawall.operators.core.foresight": "operators/core/foresight",
-    "seawall.schemas.evidence": "schemas/evidence",
-    "seawall.operators.core.saccr": "operators/core/saccr",
-    "seawall.operators.core.valuation": "operators/core/valuation",
-    "seawall.ops": "ops",
-    "seawall.ops.commands": "ops/commands",
-    "seawall.ops.console": "ops/console",
-    "seawall.ops.demo": "ops/demo",
-    "seawall.ops.flink": "ops/flink",
-    "seawall.ops.kafka": "ops/kafka",
-    "seawall.ops.metrics": "ops/metrics",
-    "seawall.ops.lab": "ops/lab",
-    "seawall.ops.lab.backtest": "ops/lab/backtest",
-    "seawall.ops.lab.calibrate": "ops/lab/calibrate",
-    "seawall.ops.lab.report": "ops/lab/report",
-    "seawall.ops.lab.cascade": "ops/lab/cascade",
-    "seawall.ops.lab.drill": "ops/lab/drill",
-    "seawall.ops.lab.stress": "ops/lab/stress",
-    "seawall.ops.verification": "ops/verification",
-    "seawall.schemas": "schemas",
-}
+MADE_BY_TOOLS = {"build", "dist", "bytewax_seawall.egg-info", "seawall-demo", "uv.lock"}
+ROOMS = ("schemas", "operators", "connectors", "dataflows", "ops")
+PROGRAMS = ("ops/bench", "ops/deploy")  # run from a checkout and no part of the package
+LINKS = ROOT / "ops" / "package" / "seawall"
+
+
+def packages() -> dict[str, str]:
+    """Return the folder of every package by its name: that with the links, and each folder with an ``__init__.py``."""
+    files = [path for room in ROOMS for path in sorted((ROOT / room).rglob("__init__.py")) if path.parent != LINKS]
+    folders = [path.parent.relative_to(ROOT).as_posix() for path in files]
+    return {"seawall": "ops/package/seawall"} | {f"seawall.{name.replace('/', '.')}": name for name in folders}
+
+
+PACKAGES = packages()
 # Who may import whom, besides itself.
 MAY_IMPORT = {
     "schemas": set(),
@@ -125,21 +111,24 @@ def test_git_knows_no_other_name_at_the_top_level() -> None:
     assert {name.partition("/")[0] for name in listed.stdout.split("\0") if name} <= TOP_LEVEL | HIDDEN
 
 
-def test_the_packages_listed_are_the_folders_that_hold_modules() -> None:
-    mapping = PROJECT["tool"]["setuptools"]["package-dir"]
-    listed = set(PROJECT["tool"]["setuptools"]["packages"])
-    assert listed == set(PACKAGES)
-    assert {name: folder for name, folder in PACKAGES.items() if name.count(".") < 2 and ".core" not in name} == mapping
-    rooms = ("schemas", "operators", "connectors", "dataflows", "ops")
-    found = {path.parent for room in rooms for path in (ROOT / room).rglob("*.py")}
-    unlisted = {folder.relative_to(ROOT).as_posix() for folder in found} - set(PACKAGES.values())
-    # Programs that are run from a checkout and not part of the package.
-    assert {name for name in unlisted if not name.startswith(("ops/benchmarks", "ops/deploy"))} == set()
+def test_the_package_links_to_every_room() -> None:
+    assert {path.name: str(path.readlink()) for path in LINKS.iterdir() if path.is_symlink()} == {
+        room: f"../../../{room}" for room in ROOMS
+    }
+    assert not (LINKS.parent / "__init__.py").exists()  # where a way through seawall.ops.package.seawall.ops… ends
 
 
-@pytest.mark.parametrize("folder", PACKAGES.values())
-def test_every_package_has_an_init_file(folder: str) -> None:
-    assert (ROOT / folder / "__init__.py").exists()
+def test_an_install_finds_exactly_the_folders_that_hold_modules() -> None:
+    (where,) = PROJECT["tool"]["setuptools"]["packages"]["find"]["where"]
+    assert set(setuptools.find_packages(str(ROOT / where))) == set(PACKAGES)
+    holding = {path.parent.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    assert {folder for folder in holding - set(PACKAGES.values()) if not folder.startswith(PROGRAMS)} == set()
+    assert len(PACKAGES) > len(ROOMS) + 1
+
+
+def test_a_walk_over_the_package_ends_and_finds_every_package() -> None:
+    found = {module.name for module in pkgutil.walk_packages(seawall.__path__, "seawall.") if module.ispkg}
+    assert found == set(PACKAGES) - {"seawall"}
 
 
 def test_imports_go_one_way() -> None:
@@ -183,7 +172,10 @@ def test_the_core_opens_nothing_and_asks_nobody_for_the_time() -> None:
 
 
 def test_arithmetic_behind_the_journal_is_what_every_host_does_alike() -> None:
-    """No function whose bits depend on processor, library or version (DESIGN §1), and no power but of whole numbers."""
+    """No function whose bits depend on processor, library or version, and no power but of whole numbers.
+
+    See architecture.md, "Same bits".
+    """
     wrong, seen = [], 0
     for module, path in modules():
         if room_of(module) != "operators.core" or module.startswith(BEFORE_THE_JOURNAL):
@@ -214,14 +206,22 @@ def test_schemas_connectors_and_the_core_load_without_bytewax_and_all_but_detect
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Build the wheel from a copy (a build leaves files behind) and return the names in it."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, because a build leaves files behind."""
+    folder = tmp_path_factory.mktemp("source")
     for name in TOP_LEVEL - {"tests"}:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        source.mkdir(exist_ok=True)
-        copy(ROOT / name, source / name)
+        if (ROOT / name).is_dir():
+            left_out = shutil.ignore_patterns("*.egg-info", "__pycache__")
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=left_out)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Build the wheel and return the names in it."""
+    folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
     if _setuptools_fits():
         command.insert(4, "--no-build-isolation")
@@ -242,13 +242,27 @@ def test_an_install_puts_only_seawall_into_site_packages(wheel: list[str]) -> No
     assert {name.partition("/")[0].partition("-")[0] for name in wheel} == {"seawall", "bytewax_seawall"}
 
 
-def test_the_wheel_holds_every_module_the_type_marker_and_the_json_schemas(wheel: list[str]) -> None:
+def test_the_wheel_holds_every_module_and_every_file_that_they_read(wheel: list[str]) -> None:
     expected = {f"{package.replace('.', '/')}/{path.name}" for package, folder in PACKAGES.items()
                 for path in (ROOT / folder).glob("*.py")}  # fmt: skip
     packaged = {name for name in wheel if name.startswith("seawall/")}
     assert expected - packaged == set()
     extra = packaged - expected
-    schemas = {f"seawall/schemas/json/{path.name}" for path in (ROOT / "schemas" / "json").glob("*.json")}
-    assert len(schemas) >= 8
-    assert {"seawall/py.typed", *schemas} <= extra
     assert {name for name in extra if name.endswith(".py")} == set()
+    read = [path for room in ROOMS for folder in ("json", "static", "playbooks", "scenarios")
+            for path in (ROOT / room).rglob(f"{folder}/*") if path.is_file()]  # fmt: skip
+    assert len(read) > 30
+    assert {"seawall/py.typed", *(f"seawall/{path.relative_to(ROOT).as_posix()}" for path in read)} <= extra
+
+
+def test_the_source_distribution_holds_all_that_the_wheel_is_made_of(source: Path, wheel: list[str]) -> None:
+    code = "import sys, setuptools.build_meta as backend; print(backend.build_sdist(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(source / "dist")]
+    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (path,) = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        members = {member.name.partition("/ops/package/")[2]: member for member in archive}
+    packaged = {name for name in wheel if name.startswith("seawall/")}
+    assert packaged - set(members) == set()
+    assert {name for name in packaged if not members[name].isfile()} == set()

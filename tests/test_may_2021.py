@@ -1,31 +1,22 @@
 """19 May 2021 on real minute bars: limits tighten with the market, never rise fast, never pass their floor, and prices
 alone force no trading in our own books."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from seawall_testing.bench import benchmark
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "crash_may_2021"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the bars of May 2021 are not here")
 
 
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("limits_may_2021", ROOT / "ops" / "benchmarks" / "limits_may_2021.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
-    return benchmark()
+    return benchmark("limits")
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,14 @@
 """Quantiles of returns against EWMA(0.94) with Student-t(4) tails, through a real crash."""
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 
+from seawall_testing.bench import benchmark
 from seawall_testing.risk_data import shared
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def benchmark() -> ModuleType:
-    file = ROOT / "ops" / "benchmarks" / "foresight_quantiles.py"
-    spec = importlib.util.spec_from_file_location("foresight_quantiles", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_quantiles_of_march_2020_lose_less_than_those_of_ewma_at_every_level_and_cover_what_they_say() -> None:
-    module = benchmark()
-    bars = module.read(shared("data", "crash_mar_2020"), "*SPOT-1h*.gz", 3600)
+    module = benchmark("forecasts")
+    bars = module.bench.read_grid(shared("data", "crash_mar_2020"), "*SPOT-1h*.gz", 3600)
     outcomes = module.forecast(bars, (3600,))[3600]
     returns, known = (np.array([getattr(one, field) for one in outcomes]) for field in ("returns", "known"))
     ours = np.array([one.quantiles for one in outcomes]).transpose(1, 0, 2)

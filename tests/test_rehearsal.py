@@ -1,14 +1,12 @@
 """A world that reacts to commands: with a ready playbook clients owe less than without, from the same prices."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from seawall.ops.rehearsal import Rehearsal, Result, World
 from seawall.schemas.configuration import load_configuration
+from seawall_testing.bench import benchmark
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, mark, transfer
 from seawall_testing.playbooks import rule
 from seawall_testing.ran import write_configuration
@@ -86,20 +84,10 @@ def test_the_same_world_gives_the_same_commands(tmp_path: Path) -> None:
 # --- 19 May 2021 ------------------------------------------------------------------------------------------------------
 
 
-def benchmark() -> ModuleType:
-    file = ROOT / "ops" / "benchmarks" / "mitigation_crashes.py"
-    spec = importlib.util.spec_from_file_location("mitigation_crashes", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.soak
 @pytest.mark.skipif(not (DATA / "crash_may_2021").is_dir(), reason="the bars of May 2021 are not here")
 def test_in_may_2021_the_ready_playbook_keeps_clients_from_owing_without_a_storm_and_without_flapping() -> None:
-    module = benchmark()
+    module = benchmark("mitigation")
     crash = module.CRASHES["may_2021"]._replace(start="2021-05-19T12:30", end="2021-05-19T13:15")
     without, with_it = (module.play(crash, playbook) for playbook in (None, "client_default"))
     assert without.shortfall_max > 1_000_000

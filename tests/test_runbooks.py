@@ -18,10 +18,10 @@ from seawall_testing import kafka_live
 from seawall_testing.kafka import require_broker
 from seawall_testing.live import free_port
 from seawall_testing.live_desk import LiveDesk, check
-from seawall_testing.pages import ROOT, follow
+from seawall_testing.pages import DOCS, ROOT, follow
 from seawall_testing.runs import wait_for
 
-RUNBOOKS = ROOT / "ops" / "runbooks"
+RUNBOOKS = DOCS / "runbooks"
 
 
 def page(name: str) -> Path:
@@ -93,8 +93,8 @@ def test_a_stolen_key_signs_nothing_that_counts_any_more(desk: LiveDesk) -> None
 def release(tmp_path: Path) -> Path:
     """The wheel of a version after this one."""
     source, left_out = tmp_path / "source", shutil.ignore_patterns(".*", "build", "*.egg-info", "tests", "__pycache__")
-    shutil.copytree(ROOT, source, ignore=left_out)
-    for name in ("pyproject.toml", "ops/package/__init__.py"):
+    shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
+    for name in ("pyproject.toml", "ops/package/seawall/__init__.py"):
         text = (source / name).read_text()
         assert '"0.1.0"' in text
         (source / name).write_text(text.replace('"0.1.0"', '"0.1.1"'))

@@ -1,8 +1,8 @@
 """A feed: one mapping file, read and checked, and what it makes of a foreign record.
 
 1. ``[[skip]]`` rules name records that are none of Seawall's; of the others the first ``[[record]]`` that fits counts.
-2. Its fields are made and written as an input record, which is then read like any other: every rule of CONTRACT §1 and
-   §2 holds for it, and what breaks one is rejected by the same reason.
+2. Its fields are made and written as an input record, which is then read like any other: every rule of contract.md,
+   "Encoding" and "Input records" holds for it, and what breaks one is rejected by the same reason.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 librdkafka 2.16 sends the next batch of a partition once the one before was answered, and waits for that answer in a
 loop without rest: a thread takes a whole core while the broker is slow, which on the broker's own machine makes it
-slower (``ops/decisions/0016-one-batch-of-a-partition-at-a-time.md``). With nothing left to send it sleeps.
+slower (decision 0016). With nothing left to send it sleeps.
 """
 
 import time

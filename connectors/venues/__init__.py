@@ -1,4 +1,4 @@
-"""Venue formats: raw messages in, events of CONTRACT §2 out.
+"""Venue formats: raw messages in, events of contract.md, "Input records" out.
 
 One module per venue says what it understands; ``reader.py`` says what they share. Messages come from recordings
 (``recording.py``) or from anything else that has bytes and a time of receipt. ``bars.py`` reads OHLCV files.

@@ -75,7 +75,7 @@ def listed(body: Any, name: str) -> list[Any]:
 
 
 def decimal(body: Any, name: str) -> str:
-    """Return a decimal string (CONTRACT §1), whether it was sent as a number or as a text."""
+    """Return a decimal string (contract.md, "Encoding"), whether it was sent as a number or as a text."""
     return as_decimal(field(body, name), name)
 
 

@@ -1,8 +1,8 @@
 """Audit: one record per decision and one per slice, each with the hash of the record before it in its partition.
 
 The record of a slice states the SHA-256 of the journal values that went in and, per topic, the count and SHA-256 of the
-values that came out, so that no byte on any topic is outside the evidence (DESIGN §6). ``prev`` is the RFC 6962 leaf
-hash of the record before, ``genesis`` for the first.
+values that came out, so that no byte on any topic is outside the evidence (architecture.md, "Evidence"). ``prev`` is
+the RFC 6962 leaf hash of the record before, ``genesis`` for the first.
 """
 
 import hashlib

@@ -23,7 +23,7 @@ def reals(values: list[float]) -> NDArray[np.float64]:
 
 
 def sum_by(of: NDArray[np.int64], weights: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return the sum of the weights of each number below ``count``, in order of rows (DESIGN §1)."""
+    """Return the sum of the weights of each number below ``count``, in order of rows (architecture.md, "Same bits")."""
     return np.asarray(np.bincount(of, weights, count), dtype=np.float64)
 
 

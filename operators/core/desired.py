@@ -1,7 +1,7 @@
 """Desired state: what the commands so far add up to, published every second, and a sign of life beside it.
 
-A command that is lost on its way must not stay lost, and that commands are held back must be seen (DESIGN §6, TUF's
-snapshot and timestamp roles). So the second operator publishes, signed, on the topic ``state``:
+A command that is lost on its way must not stay lost, and that commands are held back must be seen (architecture.md,
+"Evidence", TUF's snapshot and timestamp roles). So the second operator publishes, signed, on the topic ``state``:
 
 - a *state* document of the targets whose commands changed in a second, and of all targets at least every 60 s: per
   target its last command, and the commands in force;

@@ -22,7 +22,7 @@ _LOG: msgspec.json.Decoder[list[Reference]] = msgspec.json.Decoder(list[Referenc
 
 
 def shard_of(counterparty: str, shards: int) -> int:
-    """Return the shard of a counterparty (CONTRACT §3): the CRC-32 of its id, modulo ``shards``."""
+    """Return the shard of a counterparty (contract.md, "Shards"): the CRC-32 of its id, modulo ``shards``."""
     return zlib.crc32(counterparty.encode()) % shards
 
 

@@ -1,4 +1,6 @@
-"""Expiry: positions become cash at the settlement mark of their instrument, whenever either comes (CONTRACT §3).
+"""Expiry: positions become cash at the settlement mark of their instrument, whenever either comes.
+
+See contract.md, "Expiry".
 
 Venues mark futures for settlement every day; what settles an expiry is the mark of the expiry itself. A fill that
 arrives after it, or is undone after it, leaves a position that is settled as the others were.

@@ -8,7 +8,7 @@ Procedure, once per slice
 4. Write the rows that moved by more than ``exposure_change_min``.
 
 Sums run in the order of rows (``bincount``), which is part of the state, so results do not depend on how slices are
-batched, on the host or on the numpy version (DESIGN §1).
+batched, on the host or on the numpy version (architecture.md, "Same bits").
 """
 
 from typing import Any

@@ -64,7 +64,7 @@ def _apply_reference(ledger: Ledger, records: list[Any], out: Out) -> None:
 
 
 def _report_closed(ledger: Ledger, record: Any, out: Out) -> None:
-    """Alert when something is closed that still has positions (CONTRACT §2)."""
+    """Alert when something is closed that still has positions (contract.md, "Reference")."""
     ledger.grow()
     rows, directory = ledger.positions.rows, ledger.directory
     open_rows = rows["units"] != 0

@@ -23,7 +23,7 @@ F8 = NDArray[np.float64]
 SCHEMA = "firm/5"
 KEY = "all"
 PLURAL = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
-PIECE_BYTES_MAX = SLICE_BYTES_MAX - 12 * 1024  # no record is larger than a slice (DESIGN §2); headers come besides
+PIECE_BYTES_MAX = SLICE_BYTES_MAX - 12 * 1024  # as a slice (architecture.md, "Slices"); headers come besides
 ASKED_PLURAL = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
 
 
@@ -107,7 +107,7 @@ class FirmState:
         ]
 
     def _exposures(self, tables: dict[str, Table], as_of_us: int) -> list[Any]:
-        """Return the record of what moved, in the form of CONTRACT §4; none where nothing did."""
+        """Return the record of what moved, in the form of contract.md, "Output records"; none where nothing did."""
         change_min = float(self.configuration["exposure_change_min"])
         whole = np.concatenate([table.values.ravel() for table in tables.values()])
         if self._whole is not None and np.array_equal(whole, self._whole):

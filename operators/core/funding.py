@@ -1,8 +1,8 @@
 """Funding of perpetuals: what a position owes or earns before the payment stands in its account's balance.
 
-CONTRACT §3. An account that books funding itself has each ``settled`` payment booked to its balance. Every other
-account accrues: within an interval the latest rate, in proportion to the time that passed, on the position as it is
-(venues pay who holds when the interval ends); at a ``settled`` record the whole payment; and nothing any more once
+An account that books funding itself has each ``settled`` payment booked to its balance (contract.md, "Funding"). Every
+other account accrues: within an interval the latest rate, in proportion to the time that passed, on the position as it
+is (venues pay who holds when the interval ends); at a ``settled`` record the whole payment; and nothing any more once
 ``collateral`` with the purpose ``funding`` has brought it. Longs pay a positive rate.
 
 An account without a venue follows the first venue that published for the instrument.

@@ -169,7 +169,10 @@ class Health:
 
 
 def fill_ratios(account: F8) -> None:
-    """Fill margin ratio and leverage by CONTRACT §3: 0 without positions, 1,000,000 at most and without equity."""
+    """Fill margin ratio and leverage: 0 without positions, 1,000,000 at most and without equity.
+
+    See contract.md, "Ratios".
+    """
     equity, ratios = account[0], account[6:8]
     has_equity = equity > 0
     ratios[0], ratios[1] = account[5], account[1]

@@ -2,7 +2,7 @@
 
 Limits arrive with the journal: in ``configuration`` events (a limits file) or as signed documents (``policy``). What
 they say of one scope is in ``limit_rules``, how all of them are evaluated at once in ``limit_cells``. An account with a
-position that no limit covers is in hard breach of ``default-deny`` (CONTRACT §6).
+position that no limit covers is in hard breach of ``default-deny`` (contract.md, "Limits").
 
 Rules it keeps
 --------------

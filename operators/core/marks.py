@@ -1,9 +1,9 @@
 """Marks: the last price of every instrument, per venue and across venues, and what a unit is worth at it.
 
 A *mark row* belongs to an instrument and either one venue or none; a position points at one mark row. A venue's row
-without a price of its own uses the row across venues, where the latest mark of the best standing wins (CONTRACT §3).
-An asset is priced by the mark of a spot instrument against the reporting currency, by its inverse, or through one
-intermediate asset; with none of these it is unpriced and counts zero.
+without a price of its own uses the row across venues, where the latest mark of the best standing wins (contract.md,
+"Prices"). An asset is priced by the mark of a spot instrument against the reporting currency, by its inverse, or
+through one intermediate asset; with none of these it is unpriced and counts zero.
 """
 
 from typing import Any

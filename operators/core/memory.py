@@ -1,4 +1,6 @@
-"""The memory of fills and transfers: the last ``fill_memory`` ids of a shard and what they said (CONTRACT §3).
+"""The memory of fills and transfers: the last ``fill_memory`` ids of a shard and what they said.
+
+See contract.md, "Memory of fills".
 
 Ids lie in chunks of about a thousand; a slice with ``WHOLE_MIN`` of them or more becomes a chunk as it is, without a
 copy. A chunk that is full never changes, so it is encoded once and not for every snapshot, which all slices wait for.

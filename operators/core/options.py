@@ -220,7 +220,10 @@ def _terms(records: list[ev.Instrument], directory: Directory) -> OptionTerms:
 
 
 def _forward(record: ev.Instrument, directory: Directory, spots: dict[tuple[str, str], int]) -> int:
-    """Return the instrument whose mark is an option's forward; absent: the spot of its underlying (CONTRACT §2)."""
+    """Return the instrument whose mark is an option's forward; absent: the spot of its underlying.
+
+    See contract.md, "Reference".
+    """
     if record.forward:
         return directory.instruments.get(record.forward, NONE)
     underlying = record.underlying or record.base

@@ -1,4 +1,4 @@
-"""The tables of netting sets and counterparties, signed from our side (CONTRACT §3), without ``credit``."""
+"""The tables of netting sets and counterparties, signed from our side (contract.md, "Signs"), without ``credit``."""
 
 import numpy as np
 from numpy.typing import NDArray

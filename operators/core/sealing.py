@@ -3,8 +3,8 @@
 Decides on both sides of the evidence. Writing: a checkpoint stands after every 256th leaf, after the record of a slice
 (or second) that the sequencer cut a second past the last sealed one by its clock, and after the last record of a
 bounded run: a function of the partition, whose records state that clock, so that a sealer that starts again writes the
-same ones (ops/decisions/0013). A slice's clock stands in its own audit record, the last of the slice, so whole slices
-are sealed.
+same ones (decision 0013). A slice's clock stands in its own audit record, the last of the slice, so whole slices are
+sealed.
 Reading: every record carries the leaf hash of the one before it, and every checkpoint is the root over all before it.
 The chain names the record; only the signed root finds a cut tail, or a history that was written anew.
 

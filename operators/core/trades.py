@@ -1,8 +1,8 @@
 """Applying fills to the ledger: positions, balances and strategies, as arrays where a slice brings many.
 
 A fill whose id is remembered changes nothing: with the same content it is audited as ``REPEATED``, with other content
-it is rejected (CONTRACT §3). A bust undoes the fill it names at its price, fee and strategy, a correction undoes
-it and applies the new one. What names a correction means the fill that was corrected.
+it is rejected (contract.md, "Memory of fills"). A bust undoes the fill it names at its price, fee and strategy, a
+correction undoes it and applies the new one. What names a correction means the fill that was corrected.
 """
 
 from typing import Any, Protocol

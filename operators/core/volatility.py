@@ -1,17 +1,17 @@
 """Volatility and depth of every underlying, from what the journal holds: marks, and signals where there are any.
 
 Sampled once per second of event time from the marks across venues. A mark that did not change its time is silence, not
-calm: it adds nothing. Variance rates are exponentially weighted in event time by an implicit Euler step, which needs
-no exponential (DESIGN §1): ``v <- (v + w r^2/dt) / (1 + w)`` with ``w = dt / time constant``, stable for every gap.
-While the record is shorter than the time constant, its own length takes that place, so that the first returns do not
-weigh more than the later ones.
+calm: it adds nothing. Variance rates are exponentially weighted in event time by an implicit Euler step, which needs no
+exponential (architecture.md, "Same bits"): ``v <- (v + w r^2/dt) / (1 + w)`` with ``w = dt / time constant``, stable
+for every gap. While the record is shorter than the time constant, its own length takes that place, so that the first
+returns do not weigh more than the later ones.
 
 Three horizons: *today's* volatility over minutes, the *reference* over days, and the *stressed* one, the worst that
 today's has been, forgotten over half a year. A volatility is known after :data:`RETURNS_MIN` returns, the reference
 after a day. Marks of options say nothing of their underlying's volatility and are left out.
 
-A price is a decimal of at most 20 digits and 18 places (CONTRACT §1), so a positive one lies between 1e-18 and 1e20.
-From one end to the other within a microsecond is a rate of 1e82 a second, far from where a float64 overflows.
+A price is a decimal of at most 20 digits and 18 places (contract.md, "Encoding"), so a positive one lies between 1e-18
+and 1e20. From one end to the other within a microsecond is a rate of 1e82 a second, far from where a float64 overflows.
 """
 
 from collections.abc import Iterable, Mapping

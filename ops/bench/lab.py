@@ -317,7 +317,7 @@ def systemic(data: Path = bench.DATA, picture: Path | None = None) -> None:
     than three hours apart are one. The market is the mean logarithm of all coins. Printed for the page: every alarm
     with what the market had lost by then from its high of the last 24 hours and lost from there to the low of the next
     24, the crossing against the fall of the crash, and alarms in the weeks without one. PICTURE is where to draw it all
-    (``ops/docs/systemic_2020_2021.png``).
+    (``ops/docs/benchmarks/systemic-2020-2021.png``).
     """
     runs = {}
     for name, folder, pattern, step_s, day in CRASHES:

@@ -52,7 +52,7 @@ COLLECTOR = ("-XX:-UseSerialGC", "-XX:+UseParallelGC")
 JVM = (*COLLECTOR, "-Xms1g", "-Xmx1g", "-Xmn640m", "-XX:TieredStopAtLevel=4")
 BROKER = {"broker.session.timeout.ms": "9000"}  # Kafka's own: tests have a shorter one, after which a leader is deposed
 SENDER = {
-    "acks": "all",  # not idempotent: such a client waits busily for a slow broker (``ops/decisions/0016``)
+    "acks": "all",  # not idempotent: such a client waits busily for a slow broker (decision 0016)
     "max.in.flight": 1,
     "linger.ms": 5,
     "compression.type": "lz4",
@@ -399,7 +399,7 @@ def soak(
     deposit: str = typer.Option("100000", help="what each of them holds, in USD"),
     volatility: float = typer.Option(0.8, help="of marks, a year"),
     wait_ms: int = typer.Option(2, help="of the sequencer for stragglers, after a slice's end"),
-    compression: str = typer.Option("none", help="of what the run writes (ops/kafka.md)"),
+    compression: str = typer.Option("none", help="of what the run writes (ops/docs/manual/kafka.md)"),
     processes: int = typer.Option(1, help="1, 2 or 4"),
     warm_s: int = typer.Option(0, help="seconds in which the rate rises, before those that count"),
     as_json: bool = typer.Option(False, "--json", help="print all figures as one object"),

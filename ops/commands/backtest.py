@@ -17,7 +17,7 @@ CacheDir = Annotated[Path | None, typer.Option("--cache", help="Folder of result
 
 def backtest(
     plan: Annotated[
-        Path, typer.Argument(metavar="PLAN.toml", help="History, book and variants; see ops/lab/README.md.")
+        Path, typer.Argument(metavar="PLAN.toml", help="History, book and variants; see ops/docs/manual/lab.md.")
     ],
     out: Out = None,
     fail_if: FailIf = None,

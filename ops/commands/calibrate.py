@@ -10,7 +10,9 @@ import typer
 
 
 def calibrate(
-    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Parameters and splits; see ops/lab/README.md.")],
+    study: Annotated[
+        Path, typer.Argument(metavar="STUDY.toml", help="Parameters and splits; see ops/docs/manual/lab.md.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for evidence and proposals.")] = Path("calibration"),
     live: Annotated[
         Path | None, typer.Option("--live", help="A run directory or configuration to compare with the calibration.")

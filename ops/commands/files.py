@@ -72,7 +72,9 @@ def convert(
         raise typer.Exit(1)
 
 
-def saccr(file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A netting set; see ops/saccr.md.")]) -> None:
+def saccr(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A netting set; see ops/docs/manual/saccr.md.")],
+) -> None:
     """Compute the SA-CCR exposure at default of a netting set, with every figure on the way, as JSON.
 
     Example: seawall saccr netting_set.json

@@ -135,7 +135,7 @@ def _marks(rng: Random) -> Iterator[Placed]:
     drift = {(venue, name): 0.0 for name, listing in LISTINGS.items() for venue in listing.venues}
     for (begin, every_ms), (end, _) in pairwise(_ROUNDS):
         for ms in range(begin * 1_000, end * 1_000, every_ms):
-            # The venue that breaks reports first: across venues the latest mark wins (CONTRACT §3).
+            # The venue that breaks reports first: across venues the latest mark wins (contract.md, "Prices").
             for number, venue in enumerate(VENUES):
                 time_us = START_US + ms * 1_000 + 20_000 + number * 6_000
                 for instrument, listing in LISTINGS.items():

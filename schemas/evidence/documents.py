@@ -51,7 +51,10 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Command(Document, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One command (DESIGN §6): ``seq`` counts per issuer and target, ``prev_id`` names the command before it."""
+    """One command: ``seq`` counts per issuer and target, ``prev_id`` names the command before it.
+
+    See contract.md, "Commands".
+    """
 
     type: str
     id: str

@@ -18,12 +18,13 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "ops" / "docs"
 SECONDS_MAX = 280.0
 ANYTHING = "…"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"(?:#|//) (\S+)\n")
 END = "END_OF_THE_FILE"
-TOOLS = ("curl", "jq", "openssl", "pgrep", "xxd")  # what pages use beyond a shell, and not every machine has
+TOOLS = ("curl", "jq", "node", "openssl", "pgrep", "xxd")  # what pages use beyond a shell, and not every machine has
 
 
 class Block(NamedTuple):

@@ -1,7 +1,7 @@
 """Netting sets on every slice: replacement cost, potential exposure, exposure at default, wrong-way risk, margin calls.
 
 1. ``V`` is what the positions of a set are worth to us at the marks across venues, ``C`` the collateral of
-   ``valuation/csa``; a set without a record of its own nets equity, as CONTRACT §3 has it.
+   ``valuation/csa``; a set without a record of its own nets equity, as contract.md, "Netting sets" has it.
 2. Replacement cost: ``max(V - C, 0)``, margined ``max(V - C, TH + MTA - NICA, 0)``.
 3. Add-ons of ``addons``, the multiplier, and ``EAD = 1.4 (RC + PFE)``; margined never more than the same set unmargined
    (CRE52.2). Contracts that settle every day count with the smallest maturity.

@@ -1,1 +1,1 @@
-"""Anomaly detection: scores that change nothing, gated learning, sparse alerts (`ops/decisions/detection.md`)."""
+"""Anomaly detection: scores that change nothing, gated learning, sparse alerts (decision 0018)."""

@@ -3,7 +3,8 @@
 Weights have a normal prior; each batch of outcomes is one Newton step from where they stand, and what they were learned
 from stays in the precision (the Laplace approximation, updated in turn: Spiegelhalter and Lauritzen 1990). River's
 ``linear_model.LogisticRegression`` takes one gradient step per outcome, keeps no precision, so that its rate must be
-chosen by looking at results, and calls the C library's ``exp``, whose bits differ between hosts (DESIGN §1).
+chosen by looking at results, and calls the C library's ``exp``, whose bits differ between hosts (architecture.md, "Same
+bits").
 
 Horizons overlap: an account that is looked at every hour gives 24 outcomes of the same day, which say about as much as
 one. Each counts for the share of its horizon that is its own (Lopez de Prado 2018, chapter 4, "uniqueness").

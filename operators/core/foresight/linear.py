@@ -1,4 +1,7 @@
-"""Small linear algebra in a fixed order of operations: LAPACK and BLAS give other bits on other hosts (DESIGN §1)."""
+"""Small linear algebra in a fixed order of operations: LAPACK and BLAS give other bits on other hosts.
+
+See architecture.md, "Same bits".
+"""
 
 from typing import Final
 

@@ -1,1 +1,1 @@
-"""The market's core: venue events in, a signal per instrument group and interval out (`ops/decisions/market.md`)."""
+"""The market's core: venue events in, a signal per instrument group and interval out (decision 0022)."""

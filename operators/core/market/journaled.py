@@ -1,8 +1,8 @@
 """What of a signal becomes part of the journal: marks as marks, and as an event what risk decides on.
 
-The robust mark stands above every single venue's (CONTRACT §3: exposures and stress use it); with one venue there is
-none, and a venue's own ``mark`` record is in the journal already, so only mids and lasts are added. Instruments that no
-reference record describes are passed over: their raw records were rejected.
+The robust mark stands above every single venue's (contract.md, "Prices": exposures and stress use it); with one venue
+there is none, and a venue's own ``mark`` record is in the journal already, so only mids and lasts are added.
+Instruments that no reference record describes are passed over: their raw records were rejected.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
 """The ladder: where every target stands, the chain of its commands, and what was set there.
 
-A target stands at ``active``, ``reducing`` or ``halted`` and no command of a playbook ever moves it back, nor loosens
-a limit or haircut that one set: release is a human's (DESIGN §5), a REINSTATE that people signed and that is journaled.
-It counts only where its ``seq`` is above that of the last command to its target, and gives back how the target may
-trade; what was set stays set. Subscribers ask for more: with them it waits until every command before it came. Within
-``cooldown_s`` a rule says nothing to a target twice.
+A target stands at ``active``, ``reducing`` or ``halted`` and no command of a playbook ever moves it back, nor loosens a
+limit or haircut that one set: release is a human's (architecture.md, "Decisions"), a REINSTATE that people signed and
+that is journaled. It counts only where its ``seq`` is above that of the last command to its target, and gives back how
+the target may trade; what was set stays set. Subscribers ask for more: with them it waits until every command before it
+came. Within ``cooldown_s`` a rule says nothing to a target twice.
 """
 
 from typing import Any

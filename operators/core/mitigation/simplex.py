@@ -2,8 +2,8 @@
 
 Least of two objectives, the second among equals of the first, over x >= 0 with A x <= b and b >= 0. A solver in
 floating point finds the same least value, but among equal plans whichever its host's arithmetic leads it to; a decision
-has to be the same bytes everywhere (``ops/decisions/mitigation.md``). Bland's rule (the lowest variable that helps
-enters, the lowest that can leaves) never cycles, and with exact numbers the same program ends at the same vertex.
+has to be the same bytes everywhere (decision 0024). Bland's rule (the lowest variable that helps enters, the lowest
+that can leaves) never cycles, and with exact numbers the same program ends at the same vertex.
 
 The dual prices of the first objective are a certificate (Farkas): the rows that have one alone keep it from being less.
 """

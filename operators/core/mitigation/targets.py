@@ -1,7 +1,7 @@
 """Targets: which accounts, sets, parties and wider scopes a trigger stands for.
 
-A target has one writer (DESIGN §6): accounts, netting sets and counterparties their shard, everything wider the key
-``all``, which never addresses those three.
+A target has one writer (architecture.md, "Evidence"): accounts, netting sets and counterparties their shard, everything
+wider the key ``all``, which never addresses those three.
 """
 
 from typing import Any

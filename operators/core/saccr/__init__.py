@@ -1,1 +1,1 @@
-"""SA-CCR: exposure at default of a netting set (`ops/saccr.md`)."""
+"""SA-CCR: exposure at default of a netting set (`ops/docs/manual/saccr.md`)."""

@@ -1,10 +1,10 @@
 """Exp, log and power that give the same bits on every host, library version and engine.
 
 ``np.exp``, ``np.log`` and ``np.power`` return other bytes with and without AVX-512, and scipy's ``erf`` follows the
-compiler. What stands behind the journal may not (DESIGN §1), so exp, log and power are built here, and erf and the
-normal distribution in ``normal`` on top of them, from ``+ - * / sqrt`` in a fixed order, with exact scaling by powers
-of two (frexp, ldexp). Each of those steps is a ufunc call of its own, rounded once as IEEE 754 prescribes: no step can
-be fused into another.
+compiler. What stands behind the journal may not (architecture.md, "Same bits"), so exp, log and power are built here,
+and erf and the normal distribution in ``normal`` on top of them, from ``+ - * / sqrt`` in a fixed order, with exact
+scaling by powers of two (frexp, ldexp). Each of those steps is a ufunc call of its own, rounded once as IEEE 754
+prescribes: no step can be fused into another.
 
 Rules it keeps
 --------------

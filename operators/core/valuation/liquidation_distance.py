@@ -23,7 +23,7 @@ I8 = NDArray[np.int64]
 # where option books are looked at first: past the last of them an account counts as safe
 TRIAL_MOVES = (0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.22, 0.3, 0.4, 0.5, 0.65, 0.8, 0.95)
 TRIAL_RISES = (1.25, 1.6, 2.0, 3.0, 4.0, 5.0)  # beyond -1 there is no further fall
-DISTANCE_MAX = 1_000_000.0  # stands for infinity, as the largest ratio does (CONTRACT §3)
+DISTANCE_MAX = 1_000_000.0  # stands for infinity, as the largest ratio does (contract.md, "Ratios")
 HALVINGS = 40  # of a bracket at most 1 wide: to 1e-12
 
 

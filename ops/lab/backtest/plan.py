@@ -1,10 +1,11 @@
 """The plan of a backtest: one TOML file that says which history, which book, how the world reacts, and what to compare.
 
-A complete plan stands in ``ops/lab/README.md``. Everything that shapes a result stands in it or in the files that it
-names, so the SHA-256 over their contents names the result.
+A complete plan stands in ``ops/docs/manual/lab.md``. Everything that shapes a result stands in it or in the
+files that it names, so the SHA-256 over their contents names the result.
 """
 
 import hashlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -165,9 +166,18 @@ def code_sha256() -> str:
     """Return the SHA-256 over all of Seawall's code as it is installed: a version number forgets local changes."""
     base = Path(seawall.__file__).parent
     digest = hashlib.sha256()
-    for file in sorted(base.rglob("*.py")):
+    for file in sorted(_modules(base)):
         digest.update(f"{file.relative_to(base).as_posix()}\0".encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+def _modules(package: Path) -> Iterator[Path]:
+    """Yield the files of a package and of those in it, through links too, where it is installed from a checkout."""
+    if (package / "__init__.py").is_file():
+        yield from package.glob("*.py")
+        for folder in package.iterdir():
+            if folder.is_dir():
+                yield from _modules(folder)
 
 
 def _time(text: str, place: str) -> int:

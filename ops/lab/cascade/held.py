@@ -53,7 +53,7 @@ def held(ledgers: Iterable[Ledger]) -> Held:
         told |= own_funds_of(ledger)
         told[HOUSE] += ours
     if not claims:
-        raise UsageError("nobody in this book owes anybody anything; contagion needs claims (CONTRACT §2, obligation)")
+        raise UsageError("nobody in this book owes anybody anything; contagion needs claims (obligation records)")
     debtors, creditors, amounts = zip(*claims, strict=True)
     names = sorted({*debtors, *creditors})
     number = {name: at for at, name in enumerate(names)}

@@ -1,0 +1,20 @@
+"""Programs of ``ops/bench``, which are run from a checkout, as modules."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+BENCH = Path(__file__).resolve().parents[2] / "ops" / "bench"
+
+
+def benchmark(name: str) -> ModuleType:
+    """Load a program by its name, with the harness that it finds beside itself."""
+    if str(BENCH) not in sys.path:
+        sys.path.append(str(BENCH))
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
