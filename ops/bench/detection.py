@@ -198,7 +198,6 @@ def broken(view: str, path: Path) -> Floats:
 
 
 def values_of(path: Path) -> list[float]:
-    """Return the first column behind the time."""
     return [float(row[1]) for row in read_table(path)[1]]
 
 
@@ -518,7 +517,6 @@ def forest(batch: int) -> float:
 
 
 def line(name: str, base: float | None, costs: Sequence[float | None], size: int) -> None:
-    """Print a row of the table."""
     cells = "".join(f"{'-' if cost is None else f'{cost:.1f}':>9}" for cost in costs)
     ratio = f"{costs[0] / base:.2f}" if base and costs[0] else "-"
     print(f"{name:40}{'-' if base is None else f'{base:.1f}':>9}{cells}{ratio:>7}{size:>12,}", flush=True)

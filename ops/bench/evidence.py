@@ -30,7 +30,6 @@ app = bench.suite(__doc__)
 
 
 def command() -> bytes:
-    """Return the payload of a command."""
     body = {"v": 1, "type": "CALL_MARGIN", "id": "0" * 64, "iss": "risk/bench", "aud": ["*"], "env": "dev"}
     body |= {"target": {"scope": "account", "id": "client/main"}, "epoch": 1, "seq": 7, "prev_id": "1" * 64}
     body |= {"iat_us": 1763688000000000, "nbf_us": 1763688000000000, "exp_us": 1763688060000000, "action": {}}

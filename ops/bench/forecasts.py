@@ -227,7 +227,6 @@ def baselines(hours: Hours, came: Any, horizon_us: int) -> tuple[Any, Any]:
 
 
 def log_loss(came: Any, said: Any) -> Any:
-    """Return the log loss of each case."""
     bounded = np.clip(said, 1e-6, 1 - 1e-6)
     return -(came * np.log(bounded) + (1 - came) * np.log(1 - bounded))
 
@@ -341,7 +340,6 @@ def configuration(parts: tuple[str, ...]) -> bench.Json:
 
 
 def holdings(positions: int, accounts: int, price: Any, time_us: int) -> Holdings:
-    """Return a book of linear positions."""
     draw = np.random.default_rng(2)
     account = np.sort(draw.integers(0, accounts, positions))
     instrument = draw.integers(0, UNDERLYINGS, positions)

@@ -225,7 +225,6 @@ def alarms(run: Run) -> list[Alarm]:
 
 
 def text(minute: int) -> str:
-    """Return a minute as text."""
     return bench.utc(60_000_000 * minute, "%d %b %H:%M")
 
 

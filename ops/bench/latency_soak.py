@@ -180,7 +180,6 @@ class Commands(threading.Thread):
         self.made: dict[str, int] = {}
 
     def run(self) -> None:
-        """Read for ever."""
         while True:
             message = self._consumer.poll(1)
             if message is not None and message.error() is None:
@@ -196,18 +195,15 @@ class Counts:
         self._of: dict[str, Any] = {kind: np.zeros(1, np.uint8) for kind in "fpc"}
 
     def add(self, name: str) -> None:
-        """Count a fill."""
         kind, number = name[0], int(name[1:])
         if number >= len(self._of[kind]):
             self._of[kind] = np.concatenate([self._of[kind], np.zeros(number + 1, np.uint8)])
         self._of[kind][number] += 1
 
     def total(self) -> int:
-        """Return how many were met."""
         return sum(int(found.sum(dtype=np.int64)) for found in self._of.values())
 
     def distinct(self) -> int:
-        """Return how many different ones were met."""
         return int(sum(np.count_nonzero(found) for found in self._of.values()))
 
     def without(self, other: "Counts") -> int:
@@ -230,7 +226,6 @@ class Inputs:
         self.places = [TopicPartition(topic, part) for topic in INPUTS for part in range(PARTITIONS)]
 
     def sent(self) -> int:
-        """Return how many records stand on the topics."""
         return sum(map(self._end, self.places))
 
     def _end(self, place: TopicPartition) -> int:
@@ -374,14 +369,12 @@ class Run:
         return {"exit": codes, "dataflow_s": seconds}
 
     def kill(self) -> None:
-        """End everything that was started."""
         for process in (*self._processes.values(), self.sender):
             if process is not None and process.poll() is None:
                 process.kill()
 
 
 def shown(found: bench.Json, as_json: bool) -> None:
-    """Print figures."""
     print(json.dumps(found) if as_json else "\n".join(f"{name}: {value}" for name, value in found.items()))
 
 

@@ -122,14 +122,12 @@ def fills_of(items: list[Item]) -> int:
 
 
 def step_all(risk: Risk, items: Iterable[Item]) -> None:
-    """Put slices through risk."""
     for _, value in items:
         for _ in risk.step(value):
             pass
 
 
 def block(items: list[Item], number: int) -> list[Item]:
-    """Return the slices of a round."""
     return items[number * BLOCK : (number + 1) * BLOCK]
 
 
