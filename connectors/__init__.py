@@ -1,1 +1,1 @@
-"""What touches the world: the bus, files, venue formats, key custody."""
+"""Connectors: the bus, files, venue formats, keys and logs; everything that touches the world outside the process."""

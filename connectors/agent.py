@@ -25,20 +25,22 @@ from typing import Any
 
 import msgspec
 
-from seawall.connectors.signers import CheckedSigner, open_signer
-from seawall.schemas.dsse import Signer, pae
-from seawall.schemas.errors import SeawallError, UsageError, VerificationError
-from seawall.schemas.evidence.documents import DOCUMENTS, Command, Document, State, restricts
-from seawall.schemas.evidence.strict import Malformed, parse_strict
+from seawall.connectors.keys import AGENT_TIMEOUT_S, AgentRefusal, open_signer, receive_frame, send_frame
+from seawall.schemas.errors import SeawallError, UsageError
+from seawall.schemas.evidence import (
+    DOCUMENTS,
+    Command,
+    Document,
+    Malformed,
+    Signer,
+    State,
+    pae,
+    parse_strict,
+    restricts,
+)
 
-FRAME_BYTES_MAX = 1 << 20
-TIMEOUT_S = 30
 _SCHEMA = "CREATE TABLE IF NOT EXISTS signed (place TEXT PRIMARY KEY, message BLOB, signature BLOB) WITHOUT ROWID"
 _PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
-
-
-class AgentRefusal(VerificationError):
-    """The agent does not sign this."""
 
 
 class Agent:
@@ -104,31 +106,6 @@ class Agent:
         return json.dumps(place)
 
 
-class AgentSigner(CheckedSigner):
-    """The client: a `Signer` whose key is in an agent."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        super().__init__(self._ask({"op": "public"})["jwk"])
-
-    def _sign(self, message: bytes) -> bytes:
-        answer = self._ask({"op": "sign", "message": base64.b64encode(message).decode()})
-        return base64.b64decode(answer["signature"])
-
-    def _ask(self, request: dict[str, str]) -> Any:
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(TIMEOUT_S)
-                connection.connect(str(self._path))
-                _send(connection, request)
-                answer = _receive(connection)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"the signing agent at {self._path} did not answer: {error}") from error
-        if "refused" in answer:
-            raise AgentRefusal(str(answer["refused"]))
-        return answer
-
-
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     agent: Agent
@@ -137,13 +114,13 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         connection: socket.socket = self.request
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(AGENT_TIMEOUT_S)
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         if _PEER.unpack(peer)[1] not in (os.getuid(), 0):
             return
         assert isinstance(self.server, _Server)
         try:
-            _send(connection, _answer(self.server.agent, _receive(connection)))
+            send_frame(connection, _answer(self.server.agent, receive_frame(connection)))
         except (OSError, ValueError):
             return  # the client left, or spoke something else
 
@@ -191,28 +168,6 @@ def _answer(agent: Agent, request: Any) -> dict[str, Any]:
         return {"signature": base64.b64encode(signature).decode()}
     except (SeawallError, AttributeError, KeyError, TypeError, ValueError) as error:
         return {"refused": f"{type(error).__name__}: {error}"}
-
-
-def _send(connection: socket.socket, content: dict[str, Any]) -> None:
-    data = json.dumps(content).encode()
-    connection.sendall(len(data).to_bytes(4, "big") + data)
-
-
-def _receive(connection: socket.socket) -> Any:
-    size = int.from_bytes(_read(connection, 4), "big")
-    if size > FRAME_BYTES_MAX:
-        raise ValueError(f"a frame of {size} bytes")
-    return json.loads(_read(connection, size))
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = connection.recv(size - len(data))
-        if not part:
-            raise ValueError("the connection ended within a frame")
-        data += part
-    return data
 
 
 def main() -> None:

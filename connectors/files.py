@@ -1,17 +1,30 @@
-"""Bounded files: the lines of ``.jsonl`` and ``.jsonl.gz``, with the place of each, resumable at any line.
+"""Files: bounded inputs, atomic writes, and locks of partitions.
 
-A line is what stands between two line feeds; the last one needs none. Empty lines are counted and skipped. A line over
-256 KiB is never held whole: its first 64 KiB, its length and its SHA-256 are kept, so memory is bounded by the chunk.
-Offsets count uncompressed bytes.
+- `Lines` reads ``.jsonl`` and ``.jsonl.gz`` line by line; every line has a position from which reading can resume.
+- `write_atomically` writes several files whole or not at all, so that they outlast a loss of power: contents first,
+  names last.
+- `lock_partition` lets one process of a host write a partition; the lock is the operating system's and dies with its
+  process.
 """
 
+import fcntl
 import gzip
 import hashlib
+import os
+import secrets
 import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from seawall.schemas.errors import UsageError
+from seawall.schemas.errors import BusError, PartitionLocked, UsageError
+
+# Bounded files: the lines of ``.jsonl`` and ``.jsonl.gz``, with the place of each, resumable at any line.
+#
+# A line is what stands between two line feeds; the last one needs none. Empty lines are counted and skipped. A line
+# over 256 KiB is never held whole: its first 64 KiB, its length and its SHA-256 are kept, so memory is bounded by the
+# chunk. Offsets count uncompressed bytes.
 
 CHUNK_BYTES = 1 << 18
 LINE_BYTES_MAX = 256 * 1024
@@ -155,3 +168,89 @@ def _open(path: Path) -> IO[bytes]:
 
 def _oversize(content: bytes) -> Oversize:
     return Oversize(content[:HEAD_BYTES], len(content), hashlib.sha256(content).hexdigest())
+
+
+# Files that are written whole or not at all, and that outlast a loss of power: contents first, names after.
+
+NAME_MAX = 50  # characters of a name, up to 4 bytes each: with what is added it stays within the 255 of file systems
+
+
+def write_atomically(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write files, each in the place of one that stands there, and have the disk keep them; make their folders.
+
+    Raises
+    ------
+    OSError
+        One cannot be written; those before it may stand.
+    """
+    folders: set[Path] = set()
+    for target, data in files:
+        folders.update(_make_folder(target.parent))
+        # A name of its own, even where process ids repeat, as in containers that share a folder.
+        partial = target.with_name(f".{target.name[:NAME_MAX]}.{secrets.token_hex(8)}")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+    for folder in folders:
+        _sync_folder(folder)
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it; return those in which names have changed, or will."""
+    changed = [folder]
+    while not changed[-1].is_dir():
+        changed.append(changed[-1].parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    return changed
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# One writer per partition on one host: locks of the operating system, which die with their process.
+#
+# A lock is a file of its own beside the bus, locked while its descriptor is open; it says which process holds it.
+
+
+def lock_partition(path: Path, topic: str, partition: int) -> int:
+    """Take the lock of a partition of the bus ``path``; return the descriptor that holds it until it is closed.
+
+    Raises
+    ------
+    PartitionLocked
+        Another process of this host writes there.
+    BusError
+        Locks cannot be taken here.
+    """
+    bus = path.resolve()  # by whatever name it was opened
+    folder = bus.with_name(bus.name + ".locks")
+    try:
+        folder.mkdir(exist_ok=True)
+        descriptor = os.open(folder / f"{topic}-{partition}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise BusError(f"{folder} cannot hold locks ({error.strerror}); make it and its folder writable") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 32).decode(errors="replace") or "unknown"
+        os.close(descriptor)
+        text = f"partition {partition} of {topic} in {path.name} is being written by process {holder}"
+        raise PartitionLocked(f"{text}; wait for that run to end, or stop it") from error
+    except OSError as error:
+        os.close(descriptor)
+        raise BusError(f"{folder} cannot hold locks ({error.strerror}); put the bus on a local disk") from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor

@@ -7,7 +7,7 @@ that counts its signatures, or one that has been retired since, is not asked (ar
 from collections.abc import Mapping
 
 from seawall.connectors.bus import Bus
-from seawall.schemas import dsse
+from seawall.schemas import evidence
 from seawall.schemas.errors import VerificationError
 from seawall.schemas.records import Record
 
@@ -26,16 +26,16 @@ class CommandSigner:
     """
 
     def __init__(
-        self, signer: dsse.Signer, bus: Bus | None = None, keys: Mapping[str, dsse.PublicKey] | None = None
+        self, signer: evidence.Signer, bus: Bus | None = None, keys: Mapping[str, evidence.PublicKey] | None = None
     ) -> None:
         self._signer, self._bus = signer, bus
-        self._keys = dsse.public_keys({"keys": [signer.public_jwk()]}) if keys is None else keys
+        self._keys = evidence.public_keys({"keys": [signer.public_jwk()]}) if keys is None else keys
         self._stood: dict[tuple[str, int], int] = {}
 
     def sign(self, topic: str, payload_type: str, partition: int, record: Record) -> Record:
         """Return the record with its envelope."""
         stored = self._stored(topic, payload_type, partition, record)
-        return record._replace(dsse=stored or dsse.sign(self._signer, payload_type, record.value))
+        return record._replace(dsse=stored or evidence.sign_payload(self._signer, payload_type, record.value))
 
     def _stored(self, topic: str, payload_type: str, partition: int, record: Record) -> str:
         """Return the good envelope that stands for a record, empty where there is none."""
@@ -51,7 +51,7 @@ class CommandSigner:
             return ""
         envelope = found[0].headers.get("dsse", "")
         try:
-            dsse.verify(record.value, envelope, self._keys, payload_type)
+            evidence.verify_envelope(record.value, envelope, self._keys, payload_type)
         except VerificationError:
             return ""
         return envelope

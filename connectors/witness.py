@@ -1,42 +1,37 @@
-"""A small witness, and how a sealer asks one: C2SP tlog-witness over HTTP.
+"""Witness: a small server that cosigns checkpoints which extend what it has seen (C2SP tlog-witness).
 
 The witness keeps one row per log in SQLite. Reading the last size, checking, and storing the new one are one write
 transaction that commits before the answer leaves, so that of two requests at once only one is cosigned. Run it where
-the log's operator has no say::
+the log's operator has no access::
 
     python -m seawall.connectors.witness --key witness.pem --name witness.example/w1 --database witness.db \\
         --log "risk.example/audit/prod/audit/0+c74f20a3+ARpc2Q…" --port 7380
 """
 
 import argparse
-import functools
-import http.client
 import sqlite3
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from seawall.connectors.keys import FileSigner
-from seawall.schemas.dsse import Signer
-from seawall.schemas.errors import CouldNotVerify
-from seawall.schemas.evidence.keyset import decode_base64url
-from seawall.schemas.evidence.note import COSIGNATURE, NoteKey, cosign, note_key, parse_vkey
-from seawall.schemas.evidence.witnessing import (
+from seawall.connectors.transparency_log import TIMEOUT_S
+from seawall.schemas.evidence import Signer, decode_base64url
+from seawall.schemas.transparency import (
+    COSIGNATURE,
     REQUEST_BYTES_MAX,
-    Request,
+    NoteKey,
     WitnessRefusal,
-    check_request,
-    merge_cosignatures,
-    parse_request,
+    check_cosignature_request,
+    cosign_checkpoint,
+    note_key,
+    parse_cosignature_request,
+    parse_vkey,
 )
 
-TIMEOUT_S = 10
 BUSY_S = 5  # that another user of the database is waited for: the answer must come before who asks gives up
-SHOWN_MAX = 200  # characters of an answer that is none
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS witnessed (origin TEXT PRIMARY KEY, size INT, root BLOB, checkpoint BLOB) WITHOUT ROWID"
 )
@@ -65,14 +60,14 @@ class Witness:
 
     def add_checkpoint(self, body: bytes, time_s: int) -> bytes:
         """Return the cosignature line, after the new size and root are durable; raise `WitnessRefusal` otherwise."""
-        request = parse_request(body)
+        request = parse_cosignature_request(body)
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 rows = self._db.execute("SELECT origin, size, root FROM witnessed").fetchall()
                 last = {origin: (size, root) for origin, size, root in rows}
-                checkpoint, note = check_request(request, self._logs, last)
-                line = cosign(note.text, self.key, self._sign, time_s).line().encode()
+                checkpoint, note = check_cosignature_request(request, self._logs, last)
+                line = cosign_checkpoint(note.text, self.key, self._sign, time_s).line().encode()
                 row = checkpoint.origin, checkpoint.size, checkpoint.root, request.checkpoint
                 self._db.execute("INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?, ?)", row)
                 self._db.execute("COMMIT")
@@ -123,57 +118,6 @@ def serve(witness: Witness, host: str, port: int, clock: Callable[[], float] = t
             """Stay silent: what a request says is not to be trusted with a terminal."""
 
     return ThreadingHTTPServer((host, port), Handler)
-
-
-def request_cosignature(url: str, request: Request, witness: NoteKey) -> bytes:
-    """Return the checkpoint with the witness's cosignature.
-
-    Raises
-    ------
-    WitnessRefusal
-        The witness refused; with ``size`` set, ask again with a proof from there.
-    CouldNotVerify
-        The witness could not be reached, or its answer could not be read: the checkpoint stands without it.
-    """
-    try:
-        lines = _post(f"{url.rstrip('/')}/add-checkpoint", request.encode())
-    except OSError as error:
-        raise CouldNotVerify(f"the witness at {url} did not answer: {error}") from error
-    except (http.client.HTTPException, ValueError) as error:
-        text = f"the witness at {url} gave no answer that can be read ({repr(error)[:SHOWN_MAX]})"
-        raise CouldNotVerify(f"{text}; check the address under witnesses") from error
-    return merge_cosignatures(request.checkpoint, lines, [witness])
-
-
-@functools.cache
-def _opener() -> urllib.request.OpenerDirector:
-    """Return what asks, as `urllib.request.urlopen` does, but follows no redirect: whom to ask is configured."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def _post(target: str, body: bytes) -> bytes:
-    """Return what answers; raise `WitnessRefusal` where the witness refuses, what the library does where none does."""
-    try:
-        with _opener().open(target, body, TIMEOUT_S) as answer:
-            found: bytes = answer.read(REQUEST_BYTES_MAX)
-            return found
-    except urllib.error.HTTPError as error:
-        with error:
-            text = error.read(4096).decode("utf-8", "replace").strip()
-        if 300 <= error.code < 400:
-            text = f"{target} redirects ({error.code}), which is not followed"
-            raise CouldNotVerify(f"{text}; name the address itself under witnesses") from error
-        sized = error.headers.get("Content-Type") == "text/x.tlog.size" and text.isdecimal()
-        raise WitnessRefusal(error.code, text, int(text) if sized else None) from error
 
 
 def main() -> None:

@@ -1,1 +1,48 @@
-"""What runs: the dataflows that wire operators and connectors."""
+"""Dataflows: ``market``, ``sequence``, ``risk`` and ``seal``, which wire operators and connectors and decide nothing.
+
+Each public module has ``flow(path)``, so that ``python -m bytewax.run "seawall.dataflows.risk:flow('desk.toml')"`` runs it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seawall.dataflows._journal import check_compatibility as check_compatibility
+    from seawall.dataflows._journal import check_journal as check_journal
+    from seawall.dataflows._journal import fold_journal as fold_journal
+    from seawall.dataflows._journal import load_compatible as load_compatible
+    from seawall.dataflows._log_publishing import LogPublisher as LogPublisher
+    from seawall.dataflows._log_publishing import open_log as open_log
+    from seawall.dataflows._market_records import has_market_records as has_market_records
+    from seawall.dataflows._sequencer import Sequencer as Sequencer
+    from seawall.dataflows._sources import redriven_event as redriven_event
+
+_HOMES = {
+    "LogPublisher": "seawall.dataflows._log_publishing",
+    "Sequencer": "seawall.dataflows._sequencer",
+    "check_compatibility": "seawall.dataflows._journal",
+    "check_journal": "seawall.dataflows._journal",
+    "fold_journal": "seawall.dataflows._journal",
+    "has_market_records": "seawall.dataflows._market_records",
+    "load_compatible": "seawall.dataflows._journal",
+    "open_log": "seawall.dataflows._log_publishing",
+    "redriven_event": "seawall.dataflows._sources",
+}
+__all__ = [
+    "LogPublisher",
+    "Sequencer",
+    "check_compatibility",
+    "check_journal",
+    "fold_journal",
+    "has_market_records",
+    "load_compatible",
+    "open_log",
+    "redriven_event",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for: not everyone who imports the package has all of its libraries."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

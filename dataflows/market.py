@@ -11,15 +11,12 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from seawall import operators as sw
-from seawall.connectors.bus import open_bus
-from seawall.connectors.failures import noted
-from seawall.connectors.placement import engine_key
-from seawall.connectors.record_sink import RecordSink
-from seawall.dataflows.clocks import clock_of
-from seawall.dataflows.inputs import Clock
-from seawall.dataflows.joins import load_joined
-from seawall.dataflows.market_inputs import MarketReader, Stopped
+import seawall.operators as sw
+from seawall.connectors.bus import RecordSink, engine_key, noting_failures, open_bus
+from seawall.dataflows._inputs import clock_of
+from seawall.dataflows._journal import load_compatible
+from seawall.dataflows._market_inputs import MarketReader, Stopped
+from seawall.dataflows._sources import Clock
 from seawall.schemas.configuration import Configuration
 
 POLL = timedelta(milliseconds=20)  # as often is a cluster asked for more; signals come so much later at most
@@ -29,7 +26,7 @@ EPOCH_EVENTS_MAX = 200_000
 
 def flow(path: str) -> Dataflow:
     """Return the dataflow of a configuration file, for ``bytewax.run``."""
-    return build(load_joined(path), lambda: False)
+    return build(load_compatible(path), lambda: False)
 
 
 def build(
@@ -72,7 +69,7 @@ class _Source(FixedPartitionedSource[Any, bytes]):
     def list_parts(self) -> list[str]:
         return ["events"]
 
-    @noted
+    @noting_failures
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_Part":
         bus = open_bus(self._configuration.bus, self._configuration.directory)
         return _Part(MarketReader(self._configuration, bus, resume_state, self._clock), self._stopped, self._note)
@@ -84,7 +81,7 @@ class _Part(StatefulSourcePartition[Any, bytes]):
         self._awake: datetime | None = None
         self._epoch_began = 0
 
-    @noted
+    @noting_failures
     def next_batch(self) -> list[Any]:
         if self._stopped():
             raise StopIteration

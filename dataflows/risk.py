@@ -9,15 +9,11 @@ from datetime import timedelta
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from seawall import operators as sw
-from seawall.connectors.bus import open_bus
-from seawall.connectors.journal_source import POLL, JournalSource
-from seawall.connectors.record_sink import RecordSink
-from seawall.connectors.replica import Replica
+import seawall.operators as sw
+from seawall.connectors.bus import POLL, JournalSource, RecordSink, Replica, open_bus
+from seawall.connectors.keys import load_trust, open_signer
 from seawall.connectors.signatures import CommandSigner
-from seawall.connectors.signers import open_signer
-from seawall.connectors.trust import load_trust
-from seawall.dataflows.joins import load_joined
+from seawall.dataflows._journal import load_compatible
 from seawall.schemas.configuration import Configuration
 
 LIVE_POLL = timedelta(milliseconds=2)  # a command waits for it; a look at a cluster asks it nothing
@@ -25,7 +21,7 @@ LIVE_POLL = timedelta(milliseconds=2)  # a command waits for it; a look at a clu
 
 def flow(path: str) -> Dataflow:
     """Return the dataflow of a configuration file, for ``bytewax.run``."""
-    return build(load_joined(path), None, lambda: False)
+    return build(load_compatible(path), None, lambda: False)
 
 
 def build(

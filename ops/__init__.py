@@ -1,1 +1,1 @@
-"""How it is run and watched: command line, verification, demo, deployment."""
+"""Operations: command line, runs, copies of runs, reports, lab, verification, console, demo and deployment."""

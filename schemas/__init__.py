@@ -1,1 +1,1 @@
-"""What travels: events, slices, decisions, commands, audit records, errors and their encoding."""
+"""Schemas: the types of everything that travels, their encodings, their checks, and the errors of the package."""

@@ -2,7 +2,7 @@
 
 A field that is absent has its default: an empty string stands for no value where the contract gives none, so
 ``record.venue or fallback`` reads naturally. Decimals stay the text that came in; whoever calculates converts them
-(``schemas/decimals.py``). The aliases below say what a text must be; ``schemas/decode.py`` enforces them.
+(``schemas/decimals.py``). The aliases below say what a text must be; ``schemas/decoding.py`` enforces them.
 """
 
 from typing import Annotated, Any, Literal
@@ -26,7 +26,7 @@ NO_TIME = -1
 _ID = {"pattern": f"^{IDENTIFIER_PATTERN}$"}
 _DECIMAL = {"pattern": f"^{decimals.PATTERN}$"}
 
-# Each alias has metadata of its own so that the checks of schemas/decode.py can tell them apart.
+# Each alias has metadata of its own so that the checks of schemas/decoding.py can tell them apart.
 Identifier = Annotated[str, Meta(extra_json_schema=_ID, description="identifier")]
 Amount = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="decimal of either sign")]
 Price = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="decimal, positive")]

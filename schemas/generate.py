@@ -1,8 +1,8 @@
 """JSON Schemas of what travels, generated from the structs: ``python -m seawall.schemas.generate``.
 
-``json/input.json`` describes input records, ``json/redrive.json`` rejected ones that are sent in again,
-``json/slice.json`` a journal record, and one file each the records of the output topics, for subscribers in any
-language. A test compares them with what stands beside this module.
+``OUTPUTS`` names the types of every output topic (CONTRACT §4). Nothing is encoded through them: ``operators/core``
+writes the records, and a test holds every record of a run against these types. A subscriber should accept fields that
+it does not know, since later versions may add some; the generated schemas allow them.
 """
 
 import json
@@ -12,10 +12,60 @@ from typing import Any
 import msgspec
 
 from seawall.schemas.decimals import PATTERN
+from seawall.schemas.decisions import Alert, AuditRecord, Breach, Command, Reject
 from seawall.schemas.events import Event
-from seawall.schemas.outputs import OUTPUTS
-from seawall.schemas.redrives import Redrive
-from seawall.schemas.slices import Slice
+from seawall.schemas.evidence import STATE, Heartbeat, State, state_type
+from seawall.schemas.exposures import Exposures, Forecasts, WideExposures
+from seawall.schemas.records import Redrive, Slice
+
+# Output records as types: documentation, and the source of the JSON Schemas for subscribers.
+#
+# See contract.md, "Output records".
+#
+# Nothing is encoded through them: ``operators/core`` writes the records, and a test holds every record of a run against
+# these types. A subscriber should accept fields that it does not know, since later versions may add some; the generated
+# schemas allow them.
+
+OUTPUTS: dict[str, tuple[object, ...]] = {
+    "exposures": (Exposures, WideExposures),
+    "alerts": (Alert,),
+    "breaches": (Breach,),
+    "commands": (Command,),
+    "audit": (AuditRecord,),
+    "rejects": (Reject,),
+    "forecasts": (Forecasts,),
+    "state": (State, Heartbeat),
+}
+"""The types of each topic: ``exposures`` has two forms, told apart by ``shard``, ``state`` by its ``targets``."""
+
+
+def decode_output(topic: str, value: bytes) -> object:
+    """Return the typed record of an output topic.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        The value is none of the topic's types, or has a field that they do not have.
+
+    Examples
+    --------
+    >>> value = b'{"shard":0,"seq":7,"as_of_us":1,"accounts":[],"netting_sets":[],"counterparties":[]}'
+    >>> decode_output("exposures", value).seq
+    7
+    """
+    types = OUTPUTS[topic]
+    second = state_type(value) != STATE if topic == "state" else value.startswith(b'{"shard":"all"')
+    try:
+        return msgspec.json.decode(value, type=types[-1] if second else types[0])
+    except (UnicodeDecodeError, RecursionError) as error:  # which the decoder lets through
+        raise msgspec.DecodeError(str(error)) from None
+
+
+# JSON Schemas of what travels, generated from the structs: ``python -m seawall.schemas.generate``.
+#
+# ``json/input.json`` describes input records, ``json/redrive.json`` rejected ones that are sent in again,
+# ``json/slice.json`` a journal record, and one file each the records of the output topics, for subscribers in any
+# language. A test compares them with what stands beside this module.
 
 FOLDER = Path(__file__).resolve().parent / "json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -1,6 +1,6 @@
 """What a process counts about its own work, for whoever watches it; never part of what it decides.
 
-Nothing is counted unless somebody watches: `watch` before the dataflows are built puts a `Telemetry` in place, and the
+Nothing is counted unless somebody watches: `set_telemetry` before the dataflows are built puts a `Telemetry` in place, and the
 parts that find one measure themselves. Clocks that are read for this are read beside the decisions, after them, and
 nothing read here flows back, so bytes on topics are the same with and without (architecture.md, "The journal rule").
 
@@ -97,14 +97,14 @@ class Telemetry:
         }
 
 
-_watching: list[Telemetry] = []
+_current: list[Telemetry] = []
 
 
-def watch(telemetry: Telemetry | None) -> None:
+def set_telemetry(telemetry: Telemetry | None) -> None:
     """Let what is built in this process from now on count here; None: nowhere."""
-    _watching[:] = [] if telemetry is None else [telemetry]
+    _current[:] = [] if telemetry is None else [telemetry]
 
 
-def watching() -> Telemetry | None:
+def current_telemetry() -> Telemetry | None:
     """Return where to count, None where nobody watches."""
-    return _watching[0] if _watching else None
+    return _current[0] if _current else None

@@ -5,7 +5,7 @@
 
 Without TARGET the names of the targets are printed. An exception that a decoder may not raise ends it with the input in
 a file ``crash-…``; put that into ``tests/fuzz_corpus`` beside the mend. The same targets are changed at random without
-Atheris by ``tests/test_fuzz.py``, a million inputs and more.
+Atheris by ``tests/schemas/test_fuzz.py``, a million inputs and more.
 """
 
 import contextlib

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from seawall.connectors.keys import new_key
-from seawall.ops.engine_store import read_plain
-from seawall.schemas.configuration import TOML_BYTES_MAX, load_configuration
+from seawall.ops.run._engine_change import read_plain
+from seawall.schemas.configuration import load_configuration
+from seawall.schemas.configuration._configuration import TOML_BYTES_MAX
 from seawall.schemas.errors import UsageError
+from seawall_testing.command_line import seawall
 from seawall_testing.desk import account, instrument, lines
-from seawall_testing.ran import write_configuration
-from seawall_testing.runs import seawall
+from seawall_testing.paths import ROOT
+from seawall_testing.pipeline import write_configuration
 
-ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("schemas", "operators", "connectors", "dataflows", "ops")
 RUNS_WHAT_IT_READS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 
@@ -39,8 +40,8 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 def test_pickle_is_used_in_one_place_and_loaded_there_by_the_reader_of_plain_values_only() -> None:
     found = {path for path, tree in modules() if RUNS_WHAT_IT_READS & set(imported(tree))}
-    assert found == {"ops/engine_store.py"}
-    text = (ROOT / "ops/engine_store.py").read_text()
+    assert found == {"ops/run/_engine_change.py"}
+    text = (ROOT / "ops/run/_engine_change.py").read_text()
     assert re.findall(r"pickle\.loads?\(", text) == []
     assert text.count("pickle.Unpickler") == 1
 

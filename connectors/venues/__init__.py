@@ -1,7 +1,7 @@
-"""Venue formats: raw messages in, events of contract.md, "Input records" out.
+"""Venue formats: raw messages in, events of CONTRACT §2 out.
 
-One module per venue says what it understands; ``reader.py`` says what they share. Messages come from recordings
-(``recording.py``) or from anything else that has bytes and a time of receipt. ``bars.py`` reads OHLCV files.
+`open_venue` returns the reader of a venue's messages. Messages come from recordings (`read_messages`) or from anything
+else that has bytes and a time of receipt. `read_bars` reads OHLCV files; ``hyperliquid`` reads account exports.
 
 Examples
 --------
@@ -13,45 +13,9 @@ Examples
 ['1053.90']
 """
 
-import difflib
-from typing import Any
+from seawall.connectors.venues._bars import read_bars
+from seawall.connectors.venues._messages import Message, read_messages
+from seawall.connectors.venues._reader import Reader
+from seawall.connectors.venues._registry import VENUES, open_venue
 
-from seawall.connectors.venues.binance import Binance
-from seawall.connectors.venues.bitmex import Bitmex
-from seawall.connectors.venues.bybit import Bybit
-from seawall.connectors.venues.deribit import Deribit
-from seawall.connectors.venues.dydx import Dydx
-from seawall.connectors.venues.kraken_futures import KrakenFutures
-from seawall.connectors.venues.okx import Okx
-from seawall.connectors.venues.reader import Reader
-from seawall.connectors.venues.recording import Message, read_messages
-from seawall.schemas.errors import UsageError
-
-VENUES: dict[str, type[Reader]] = {
-    reader.venue: reader for reader in (Binance, Bitmex, Bybit, Deribit, Dydx, KrakenFutures, Okx)
-}
-
-__all__ = ["VENUES", "Message", "Reader", "open_venue", "read_messages"]
-
-
-def open_venue(name: str, **options: Any) -> Reader:
-    """Return a new reader of a venue's messages.
-
-    Parameters
-    ----------
-    name
-        One of ``VENUES``.
-    **options
-        As of ``Reader``: ``names``, ``levels``, ``depth_interval_us``.
-
-    Raises
-    ------
-    UsageError
-        There is no such venue; names the nearest one.
-    """
-    found = VENUES.get(name.lower().replace("-", "_"))
-    if found is None:
-        near = difflib.get_close_matches(name.lower(), VENUES, 1, 0.4)
-        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(VENUES)}"
-        raise UsageError(f"no venue {name} is known; {hint}")
-    return found(**options)
+__all__ = ["VENUES", "Message", "Reader", "open_venue", "read_bars", "read_messages"]

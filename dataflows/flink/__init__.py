@@ -1,1 +1,1 @@
-"""The dataflows on Apache Flink: the same steps and bytes, for those who already operate it."""
+"""Dataflows on Apache Flink: the same steps and bytes, for those who already operate it."""

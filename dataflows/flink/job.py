@@ -1,26 +1,129 @@
-"""The program that Flink is given: ``flink run -pym seawall.dataflows.flink.job risk|seal CONFIG [--bounded] …``.
+"""Job for Flink: ``flink run -pym seawall.dataflows.flink.job risk|seal CONFIG [--bounded] …``.
 
-It runs where the job is submitted, looks what states another engine left, and hands the dataflow to the cluster. The
-state that a savepoint or a checkpoint holds goes before all that.
+The program runs where the job is submitted, looks for states that another engine left, and hands the dataflow to the
+cluster. The state that a savepoint or a checkpoint holds takes precedence over all that. Records come from Flink's own
+Kafka source: every partition from an offset on, committed records only.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from pyflink.common import WatermarkStrategy
+from pyflink.common.serialization import ByteArraySchema
 from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.datastream.connectors.kafka import (
+    KafkaOffsetResetStrategy,
+    KafkaOffsetsInitializer,
+    KafkaSource,
+    KafkaTopicPartition,
+)
 
-from seawall.connectors.bus import Bus, open_bus
-from seawall.connectors.kafka.bus import KafkaBus
-from seawall.connectors.snapshots import Kept, latest
-from seawall.dataflows.flink import risk, seal
-from seawall.dataflows.flink.risk import Plan
-from seawall.dataflows.flink.source import check_connector, topic_source
-from seawall.dataflows.joins import check_journal
-from seawall.operators.core.keyed_risk import FirmRisk, ShardRisk, check_join
-from seawall.operators.core.risk import Unsigned
-from seawall.schemas.configuration import Configuration, load_configuration
+from seawall.connectors.bus import Bus, KeptSnapshot, latest_snapshot, open_bus
+from seawall.connectors.bus.kafka import Address, KafkaBus, PointReader, parse_address, read_secret
+from seawall.dataflows._journal import check_journal
+from seawall.dataflows.flink import _dataflows
+from seawall.dataflows.flink._dataflows import Plan
+from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands, check_aligned
+from seawall.schemas.configuration import Configuration, KafkaTerms, load_configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
+
+# Flink's own Kafka source on one of Seawall's topics: every partition from a place on, committed records only.
+
+
+def check_connector() -> None:
+    """Check that Java finds the Kafka connector.
+
+    Raises
+    ------
+    UsageError
+        It does not.
+    """
+    try:
+        KafkaSource.builder()
+    except TypeError as error:  # what PyFlink makes of a Java class that is not there
+        text = "the Kafka connector is not on the class path: --jar=PATH, or put it into Flink's lib"
+        raise UsageError(text) from error
+
+
+def topic_source(url: str, base: Path, topic: str, starts: dict[int, int], reader: PointReader, bounded: bool) -> Any:
+    """Return a source of values.
+
+    Parameters
+    ----------
+    url, base
+        The bus, and the folder that its settings are relative to.
+    topic
+        Seawall's name of the topic.
+    starts
+        By partition the first record that is needed; some before it may come as well. All partitions are listed.
+    reader
+        Finds records on the cluster.
+    bounded
+        End at what the cluster holds now, instead of never.
+    """
+    address = parse_address(url, base)
+    name = address.topic(topic)
+    offsets = {
+        KafkaTopicPartition(name, partition): reader.locate(topic, partition, start)[0] if start else 0
+        for partition, start in starts.items()
+    }
+    builder = (
+        KafkaSource.builder()
+        .set_bootstrap_servers(address.servers)
+        .set_group_id(f"seawall-flink-{name}")
+        .set_partitions(set(offsets))
+        .set_starting_offsets(KafkaOffsetsInitializer.offsets(offsets, KafkaOffsetResetStrategy.NONE))
+        .set_value_only_deserializer(ByteArraySchema())
+    )
+    for key, text in _properties(address).items():
+        builder = builder.set_property(key, text)
+    if bounded:
+        builder = builder.set_bounded(KafkaOffsetsInitializer.latest())
+    return builder.build()
+
+
+def _properties(address: Address) -> dict[str, str]:
+    """Return the Java client's properties that mean what ``[kafka]`` says."""
+    terms = address.terms
+    encrypted = terms.tls or bool(terms.ca or terms.certificate)
+    protocol = ("SASL_" if terms.sasl else "") + ("SSL" if encrypted else "PLAINTEXT")
+    found = {
+        "isolation.level": "read_committed",
+        "commit.offsets.on.checkpoint": "false",  # where a job stands is in its checkpoints, and nowhere else
+        "partition.discovery.interval.ms": "-1",
+        "security.protocol": protocol,
+    }
+    if terms.ca:
+        found |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(_path(terms, terms.ca))}
+    if terms.certificate:
+        chain, key = (_path(terms, name).read_text() for name in (terms.certificate, terms.key))
+        found |= {"ssl.keystore.type": "PEM", "ssl.keystore.certificate.chain": chain, "ssl.keystore.key": key}
+        if password := read_secret(terms, "key_password"):
+            found["ssl.key.password"] = password
+    return found | (_sasl(terms) if terms.sasl else {})
+
+
+def _sasl(terms: KafkaTerms) -> dict[str, str]:
+    if terms.sasl == "OAUTHBEARER":
+        raise UsageError("[kafka] sasl: OAUTHBEARER is not wired to Flink's source; use SCRAM or a certificate there")
+    module = "scram.ScramLoginModule" if terms.sasl.startswith("SCRAM") else "plain.PlainLoginModule"
+    name, password = json.dumps(terms.username), json.dumps(read_secret(terms, "password"))
+    # The SQL connector carries Kafka's classes under a package of its own.
+    package = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
+    login = f"{package}.{module} required username={name} password={password};"
+    return {"sasl.mechanism": terms.sasl, "sasl.jaas.config": login}
+
+
+def _path(terms: KafkaTerms, name: str) -> Path:
+    return terms.directory / name
+
+
+# The program that Flink is given: ``flink run -pym seawall.dataflows.flink.job risk|seal CONFIG [--bounded] …``.
+#
+# It runs where the job is submitted, looks what states another engine left, and hands the dataflow to the cluster. The
+# state that a savepoint or a checkpoint holds goes before all that.
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,9 +176,9 @@ def build(
     stream = environment.from_source(source, WatermarkStrategy.no_watermarks(), topic).uid(topic)
     path = str(configuration.path.absolute())
     if dataflow == "risk":
-        risk.build(stream, Plan(path, begins), configuration)
+        _dataflows.build_risk(stream, Plan(path, begins), configuration)
     else:
-        seal.build(stream, path, configuration)
+        _dataflows.build_seal(stream, path, configuration)
 
 
 def begin_states(bus: Bus, shards: int) -> tuple[int, ...]:
@@ -85,7 +188,7 @@ def begin_states(bus: Bus, shards: int) -> tuple[int, ...]:
     start of the journal.
     """
     try:
-        found = [latest(bus, partition) for partition in range(shards + 1)]
+        found = [latest_snapshot(bus, partition) for partition in range(shards + 1)]
         kept = [one for one in found if one is not None]
         if len(kept) <= shards:
             return ()
@@ -95,9 +198,11 @@ def begin_states(bus: Bus, shards: int) -> tuple[int, ...]:
     return tuple(one.seq for one in kept)
 
 
-def _check(kept: list[Kept], shards: int) -> None:
-    signer = Unsigned()
-    check_join([ShardRisk.restore(one.data, signer) for one in kept[:shards]], FirmRisk.restore(kept[-1].data, signer))
+def _check(kept: list[KeptSnapshot], shards: int) -> None:
+    signer = UnsignedCommands()
+    check_aligned(
+        [ShardPipeline.restore(one.data, signer) for one in kept[:shards]], FirmPipeline.restore(kept[-1].data, signer)
+    )
 
 
 if __name__ == "__main__":

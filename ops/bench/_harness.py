@@ -28,8 +28,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from seawall.connectors.bus import Bus, open_bus, read_all
 from seawall.ops import run as runner
-from seawall.ops.kafka.artifacts import missing
-from seawall.ops.kafka.cluster import Cluster
+from seawall.ops.kafka.cluster import Cluster, missing
 from seawall.schemas.configuration import load_configuration
 
 Json = dict[str, Any]
@@ -38,7 +37,7 @@ Process = subprocess.Popen[bytes]
 OPS = Path(__file__).resolve().parents[1]
 DATA = OPS.parents[1] / "shared" / "data"
 ACCOUNTS_2023 = DATA / "hyperliquid_accounts_2023"
-CLI = [sys.executable, "-c", "from seawall.ops.cli import main; main()"]
+CLI = [sys.executable, "-c", "from seawall.ops.cli._app import main; main()"]
 SKIPPED = 77  # the exit code by which automake and others know a test that could not run
 USUAL = {"kind": "perpetual", "quote": "USD", "settlement": "USD", "quantity_increment": "0.001"}
 MARGINS = {"initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"}  # those of 50 times leverage

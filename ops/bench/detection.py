@@ -18,31 +18,36 @@ import numpy as np
 from numpy.typing import NDArray
 from river import anomaly, stats
 
-from seawall.connectors.venues.bars import read_bars
-from seawall.operators.core.detection import forest as forests
-from seawall.operators.core.detection import kernels
-from seawall.operators.core.detection.bank import Bank
-from seawall.operators.core.detection.composite import REFRACTORY_ROWS, UNUSUAL_SCORE, Composite
-from seawall.operators.core.detection.deviation_bank import DeviationBank
-from seawall.operators.core.detection.deviations import Deviation, ResidualBreaker
-from seawall.operators.core.detection.factory import make_models
-from seawall.operators.core.detection.forest import Forest
-from seawall.operators.core.detection.gates import Gated
-from seawall.operators.core.detection.models import ModelKey, Scope
-from seawall.operators.core.detection.moments import WARM_ROWS as LEARNING_ROWS
-from seawall.operators.core.detection.one_class import OneClass
-from seawall.operators.core.detection.rivers import RiverDetector, half_space_trees, loda, one_class_svm
-from seawall.operators.core.detection.samples import Detector, Sample, observe
-from seawall.operators.core.detection.watch import Source, Watch
-from seawall.operators.core.market.cutter import Cutter
-from seawall.operators.core.market.group import GroupState
-from seawall.operators.core.market.living import LivingModels
-from seawall.operators.core.snapshot import pack
-from seawall.ops.detect import detect_csv, parse_time
-from seawall.ops.detect_plot import Drawn, draw
-from seawall.schemas.decode import decode_event
+from seawall.connectors.venues import read_bars
+from seawall.operators.core import detection
+from seawall.operators.core.base import pack
+from seawall.operators.core.detection import (
+    REFRACTORY_ROWS,
+    UNUSUAL_SCORE,
+    AlertPolicy,
+    AlertSource,
+    Composite,
+    CompositeArray,
+    Detector,
+    DeviationArray,
+    DeviationDetector,
+    GatedDetector,
+    HalfSpaceForest,
+    ModelKey,
+    ModelScope,
+    ResidualBreaker,
+    Sample,
+    make_models,
+    observe,
+)
+from seawall.operators.core.detection import WARM_ROWS as LEARNING_ROWS
+from seawall.operators.core.detection import _shared_forest as forests
+from seawall.operators.core.detection.river import RiverDetector, half_space_trees, loda, one_class_svm
+from seawall.operators.core.market import GroupBatcher, GroupState, LifecycleModels
+from seawall.ops.reports import Drawn, detect_csv, draw_detection, parse_row_time
+from seawall.schemas.configuration import MarketTerms
+from seawall.schemas.decoding import decode_event
 from seawall.schemas.events import Signal
-from seawall.schemas.markets import MarketTerms
 
 Floats = NDArray[np.float64]
 Table = tuple[list[str], list[list[str]]]  # a header and rows
@@ -193,7 +198,7 @@ def running_range(values: list[float]) -> Floats:
 
 def broken(view: str, path: Path) -> Floats:
     """Return the scores of a breaker on the first column."""
-    samples = [Sample(parse_time(row[0].split(".")[0]), (float(row[1]),)) for row in read_table(path)[1]]
+    samples = [Sample(parse_row_time(row[0].split(".")[0]), (float(row[1]),)) for row in read_table(path)[1]]
     return observed(ResidualBreaker(("value",), view), samples)
 
 
@@ -272,14 +277,14 @@ def sensed(path: Path) -> list[dict[str, float]]:
 def gated(make: Callable[[tuple[str, ...]], Any], path: Path) -> Floats:
     """Return the scores of a detector that learns through a gate."""
     rows = sensed(path)
-    return observed(Gated(make(tuple(rows[0]))), [Sample(None, tuple(row.values())) for row in rows])
+    return observed(GatedDetector(make(tuple(rows[0]))), [Sample(None, tuple(row.values())) for row in rows])
 
 
 SKAB: dict[str, Callable[[Path], Floats]] = {
     "HalfSpaceTrees": lambda path: of_river(half_space_trees(), sensed(path)),
     "LODA": lambda path: of_river(loda(), sensed(path)),
     "LODA, gated": lambda path: gated(lambda names: RiverDetector(names, loda), path),
-    "largest z, gated": lambda path: gated(Deviation, path),
+    "largest z, gated": lambda path: gated(DeviationDetector, path),
     "seawall detect": lambda path: detected(path, SENSORS),
 }
 
@@ -297,7 +302,11 @@ def skab(folder: Path = bench.DATA / "skab", files_max: int = 0) -> None:
 
 # --- crash and pump ---------------------------------------------------------------------------------------------------
 
-STREAMS = {"score": (Source.SCORE, Source.BOTH), "rule": (Source.RULE, Source.BOTH), "delivered": tuple(Source)}
+STREAMS = {
+    "score": (AlertSource.SCORE, AlertSource.BOTH),
+    "rule": (AlertSource.RULE, AlertSource.BOTH),
+    "delivered": tuple(AlertSource),
+}
 LEAD_US, SEARCH_US = 5 * MINUTE_US, 60 * MINUTE_US
 
 
@@ -309,7 +318,7 @@ class Watched:
         self.columns = [name for name in ("close", "volume") if getattr(bars, name).any()]
         values = zip(*(getattr(bars, name).tolist() for name in self.columns), strict=True)
         self.times, self.closes, self.rows = bars.time_us.tolist(), bars.close.tolist(), list[Drawn]()
-        watch = Watch(tuple(self.columns), "close")
+        watch = AlertPolicy(tuple(self.columns), "close")
         for number, (time_us, row) in enumerate(zip(self.times, values, strict=True), 1):
             score, alert, _ = watch.observe(Sample(time_us, row))
             self.rows.append(Drawn(number, Sample(time_us, row), score.value, alert))
@@ -367,8 +376,10 @@ def crash(folder: Path = bench.DATA / "crash_may_2021", plots: Path | None = Non
         if plots is not None:
             begin, end = (watched.times[row] for row in watched.largest_fall()[:2])
             near = [row for row in watched.rows if begin - DAY_US <= (row.sample.time_us or 0) <= end + DAY_US // 2]
-            draw(plots / f"{name}.png", name, watched.columns, watched.rows, (begin, end))
-            draw(plots / f"{name}-fall.png", f"{name}, the fall (shaded)", watched.columns, near, (begin, end))
+            draw_detection(plots / f"{name}.png", name, watched.columns, watched.rows, (begin, end))
+            draw_detection(
+                plots / f"{name}-fall.png", f"{name}, the fall (shaded)", watched.columns, near, (begin, end)
+            )
 
 
 @app.command()
@@ -416,7 +427,7 @@ def market(folder: Path = bench.DATA / "crash_may_2021", day: str = "2021-05-19"
     paths = [(name, path) for name in symbol for path in sorted(bench.need(folder).glob(f"*{name}*1m*.csv.gz"))]
     bars = [bar for name, path in paths for bar in read_bars(path, "exchange", name, MINUTE_US).events]
     bars.sort(key=lambda bar: (bar.event_time_us, bar.instrument))
-    cutter, group, values = Cutter(1, TERMS.interval_us), GroupState(0, TERMS), list[bytes]()
+    cutter, group, values = GroupBatcher(1, TERMS.interval_us), GroupState(0, TERMS), list[bytes]()
     with bench.spending() as spent:
         for bar in bars:
             cutter.add(bar.event_time_us, bar)
@@ -484,14 +495,14 @@ def parts(batch: int, count: int = MANY) -> list[slice]:
 
 def banked(batch: int) -> float:
     """Time composites of 1,024 keys that arrive ``batch`` at a time."""
-    bank, rows = Bank(MANY, NAMES), np.array([sample.values for sample in samples(MANY)])
+    bank, rows = CompositeArray(MANY, NAMES), np.array([sample.values for sample in samples(MANY)])
     times, keys = np.full(MANY, MINUTE_US), np.arange(MANY)
     return micros_each(lambda: [bank.observe(keys[p], times[p], rows[p]) for p in parts(batch)], MANY)
 
 
 def deviations(batch: int) -> float:
     """Time the largest z of 1,024 keys with one feature that arrive ``batch`` at a time."""
-    bank, keys = DeviationBank(MANY, NAMES[:1]), np.arange(MANY)
+    bank, keys = DeviationArray(MANY, NAMES[:1]), np.arange(MANY)
     singly = [sample.values for sample in samples(MANY, 1)]
     rows = np.array(singly)
     for _ in range(WARM_ROWS):
@@ -503,7 +514,7 @@ def deviations(batch: int) -> float:
 
 def living(batch: int) -> float:
     """Time models with lives, as ``market`` has them, of 1,024 instruments that arrive ``batch`` at a time."""
-    models = LivingModels(NAMES)
+    models = LifecycleModels(NAMES)
     slots, rows = [models.take() for _ in range(MANY)], [sample.values for sample in samples(MANY)]
     calm = [False] * batch
     return micros_each(lambda: [models.observe(slots[p], MINUTE_US, rows[p], calm) for p in parts(batch)], MANY)
@@ -511,7 +522,7 @@ def living(batch: int) -> float:
 
 def forest(batch: int) -> float:
     """Time the trees of one asset class, of whose keys ``batch`` arrive at a time."""
-    trees, rows = Forest(FEATURES), np.random.default_rng(1).random((2048, FEATURES))
+    trees, rows = HalfSpaceForest(FEATURES), np.random.default_rng(1).random((2048, FEATURES))
     trees.observe(rows[:600])
     return micros_each(lambda: [trees.observe(rows[p]) for p in parts(batch, len(rows))], len(rows))
 
@@ -540,12 +551,11 @@ def cost(keys: int = 10_000) -> None:
         ("HalfSpaceTrees of River", trees, lambda: RiverDetector(NAMES, half_space_trees), 1, 5),
         ("LODA of River", projections, lambda: RiverDetector(NAMES, loda), MANY, 5),
         ("OneClassSVM of River", svm, lambda: RiverDetector(NAMES, one_class_svm), MANY, 5),
-        ("OneClassSVM, plain", svm, lambda: OneClass(NAMES), MANY, 5),
-        ("AbsoluteDeviation by protocol, 1 feature", absolute, lambda: Deviation(NAMES[:1]), MANY, 1),
-        ("GaussianScorer by protocol, 1 feature", gaussian, lambda: Deviation(NAMES[:1]), MANY, 1),
-        ("largest z", None, lambda: Deviation(NAMES), MANY, 5),
+        ("AbsoluteDeviation by protocol, 1 feature", absolute, lambda: DeviationDetector(NAMES[:1]), MANY, 1),
+        ("GaussianScorer by protocol, 1 feature", gaussian, lambda: DeviationDetector(NAMES[:1]), MANY, 1),
+        ("largest z", None, lambda: DeviationDetector(NAMES), MANY, 5),
         ("composite", None, lambda: Composite(NAMES), MANY, 5),
-        ("composite, gated", None, lambda: Gated(Composite(NAMES), UNUSUAL_SCORE, hold=False), MANY, 5),
+        ("composite, gated", None, lambda: GatedDetector(Composite(NAMES), UNUSUAL_SCORE, hold=False), MANY, 5),
     ]
     for name, base, make, batch_max, width in rows:
         detector = make()
@@ -557,8 +567,8 @@ def cost(keys: int = 10_000) -> None:
     line("AbsoluteDeviation in a bank, 1 feature", absolute, in_bank, 592)
     line("GaussianScorer in a bank, 1 feature", gaussian, in_bank, 592)
     line("composite with a life, in market", None, [*map(living, BATCHES)], 300 + 220 * FEATURES)
-    bare, size = alone(anomaly.HalfSpaceTrees(n_trees=25, height=8, seed=7)), len(Forest(FEATURES).snapshot())
-    if kernels.compiled() is not None:
+    bare, size = alone(anomaly.HalfSpaceTrees(n_trees=25, height=8, seed=7)), len(HalfSpaceForest(FEATURES).snapshot())
+    if detection.compiled() is not None:
         line("trees of a class, numba", bare, [*map(forest, BATCHES)], size)
     module: Any = forests
     module.compiled = lambda: None
@@ -568,11 +578,11 @@ def cost(keys: int = 10_000) -> None:
 
 def snapshots(keys: int) -> None:
     """Time packing and restoring the models of many keys."""
-    bank, lives, models, rows = Bank(keys, NAMES), LivingModels(NAMES), make_models(NAMES), samples(2)
+    bank, lives, models, rows = CompositeArray(keys, NAMES), LifecycleModels(NAMES), make_models(NAMES), samples(2)
     for number in range(keys):
         lives.take()
         for row in rows:
-            models.observe(ModelKey(Scope.INSTRUMENT, f"key{number}", "perpetual"), row)
+            models.observe(ModelKey(ModelScope.INSTRUMENT, f"key{number}", "perpetual"), row)
     for where, make in (
         ("a bank", bank.snapshot),
         ("market", lambda: pack("lives", {"state": lives.snapshot()})),

@@ -18,16 +18,14 @@ import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 from throughput import BATCH, COLUMNS, SHARDS, T0, Book, Item, Journal, columns, fills_of, sharded_desk, step_all
 
-from seawall.connectors.appending import RecordWriter, written_topics
-from seawall.connectors.bus import Bus, open_bus
-from seawall.connectors.kafka.address import parse_address
+from seawall.connectors.bus import Bus, RecordWriter, open_bus, written_topics
+from seawall.connectors.bus.kafka import parse_address
+from seawall.connectors.keys import open_signer
 from seawall.connectors.signatures import CommandSigner
-from seawall.connectors.signers import open_signer
-from seawall.operators.core.risk import Risk
-from seawall.ops.preparing import prepare
-from seawall.ops.run import run
+from seawall.operators.core.pipeline import Pipeline
+from seawall.ops.run import prepare_run, run
 from seawall.schemas.configuration import Configuration
-from seawall.schemas.slices import decode_slice, encode_slice
+from seawall.schemas.records import decode_slice, encode_slice
 
 app = bench.suite(__doc__)
 
@@ -84,7 +82,7 @@ def kafka(slices: int = 400, fills: int = 1000) -> None:
 
     Figures are fills per second of processor time of the process, and ratios; processor time is what a busy machine
     does not change much. (a) and (b) have no memory of ids, no limits, no audit, and (b) loses records when the broker
-    does not answer (``tests/test_kafka_sinks.py``).
+    does not answer (``tests/connectors/kafka/test_kafka_sinks.py``).
     """
     bounds = bench.limit("gross", "account:*", "gross_notional", hard=1e12)
     with bench.broker() as (cluster, folder):
@@ -159,7 +157,7 @@ Rates = tuple[float, float]  # per second by the clock and of the processor
 def on_kafka(folder: Path, address: str, name: str) -> tuple[Configuration, Bus]:
     """Write a desk on Kafka; return its configuration and its bus, with topics and keys made."""
     configuration = sharded_desk(folder / name, f"kafka://{address}/{name}-{time.time_ns()}")
-    prepare(configuration).close()
+    prepare_run(configuration).close()
     return configuration, open_bus(configuration.bus, configuration.directory)
 
 
@@ -269,7 +267,7 @@ def on_loop(desk: tuple[Configuration, Bus], opening: list[Item], live: list[Ite
     """Return the rates of the core with the engines' own reader and writer, in this process."""
     configuration, bus = desk
     Journal(bus).put([*opening, *live])
-    risk, writers = Risk(SHARDS, CommandSigner(open_signer(configuration.signer, configuration.directory), bus)), []
+    risk, writers = Pipeline(SHARDS, CommandSigner(open_signer(configuration.signer, configuration.directory), bus)), []
     for partition in range(SHARDS + 1):
         topics = written_topics(partition, SHARDS)
         writers.append(RecordWriter(bus, bus.writer([(topic, partition) for topic in topics]), topics, partition))
@@ -381,7 +379,7 @@ def flink(scale: float = 0.1, slices: int = 400, events: int = 60_000, ticks: in
 
 def alone(opening: list[Item], live: list[Item]) -> Rates:
     """Return the rates of the core alone."""
-    risk = Risk(SHARDS)
+    risk = Pipeline(SHARDS)
     step_all(risk, opening)
     with bench.spending() as spent:
         step_all(risk, live)

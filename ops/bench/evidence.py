@@ -15,14 +15,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from seawall.connectors import keys
 from seawall.connectors.bus import open_bus
-from seawall.connectors.logs import log_key
-from seawall.operators.core.audit import AuditState, audit_value, leaf_hash, slice_decision
-from seawall.operators.core.frames import Decision
-from seawall.operators.core.sealing import SealState, check_partition, origin_of
-from seawall.ops.verification.findings import Report
-from seawall.ops.verification.logs import LogCheck, Logs
-from seawall.schemas import dsse
-from seawall.schemas.evidence.note import sign_note
+from seawall.connectors.transparency_log import log_key
+from seawall.operators.core.audit import (
+    AuditState,
+    SealState,
+    audit_value,
+    check_partition,
+    leaf_hash,
+    origin_of,
+    slice_decision,
+)
+from seawall.operators.core.base import Decision
+from seawall.ops.verify import LogCheck, Logs, Report
+from seawall.schemas.evidence import COMMAND_TYPE, pae, public_jwk, sign_payload
+from seawall.schemas.transparency import sign_note
 
 ROUNDS, SIGNATURES, SLICE_US = 25, 2000, 100_000
 ORIGIN = origin_of("risk/bench", "dev", 0)
@@ -61,7 +67,7 @@ def unchained(listed: list[tuple[int, Decision]]) -> list[bytes]:
 def sealed(entries: list[bytes], sign: Callable[[bytes], bytes] | None = None) -> list[bytes]:
     """Return the checkpoints of a log, signed where there is a signer, as `seal` makes them."""
     state, found = SealState(ORIGIN, 0), []
-    key = log_key(ORIGIN, dsse.public_jwk(bytes(31) + b"\x09")) if sign is not None else None
+    key = log_key(ORIGIN, public_jwk(bytes(31) + b"\x09")) if sign is not None else None
     for at in range(0, len(entries), 128):
         for checkpoint in state.step(entries[at : at + 128]).checkpoints:
             found.append(b"" if key is None or sign is None else sign_note(checkpoint.text(), key, sign).encode())
@@ -99,13 +105,13 @@ def evidence(records: int = 4_000, rounds: int = ROUNDS) -> None:
     other work on the machine only ever adds to it.
     """
     private, value, signed = Ed25519PrivateKey.generate(), command(), range(SIGNATURES)
-    message, listed = dsse.pae(dsse.COMMAND_TYPE, value), decisions(records)
+    message, listed = pae(COMMAND_TYPE, value), decisions(records)
     entries, live = chained(listed), chained(decisions(records, live=True))
     with tempfile.TemporaryDirectory() as name:
         signer = keys.new_key(Path(name) / "bench.pem")
         works: dict[str, Callable[[], object]] = {
             "bare": lambda: [private.sign(message) for _ in signed],
-            "whole": lambda: [dsse.sign(signer, dsse.COMMAND_TYPE, value) for _ in signed],
+            "whole": lambda: [sign_payload(signer, COMMAND_TYPE, value) for _ in signed],
             "chaining": lambda: chained(listed),
             "making": lambda: unchained(listed),
             "sealing": lambda: sealed(entries),

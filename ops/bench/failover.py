@@ -18,7 +18,7 @@ import _harness as bench
 
 from seawall.connectors.bus import open_bus, read_all
 from seawall.ops.kafka.cluster import Cluster
-from seawall.schemas.slices import Slice, decode_slice
+from seawall.schemas.records import Slice, decode_slice
 
 PARTS = ("--only", "sequence", "--only", "risk", "--only", "seal")
 TOPIC, ACCOUNTS, SHARDS, WAIT_S = "desk-fills", 200, 4, 180.0

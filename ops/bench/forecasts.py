@@ -14,26 +14,39 @@ import _harness as bench
 import numpy as np
 
 from seawall.connectors.bus import Bus, open_bus, read_all
-from seawall.connectors.hyperliquid_accounts import convert
-from seawall.operators.core.activity import Activity
-from seawall.operators.core.conduct import ConductState
-from seawall.operators.core.exposure import ExposureState
-from seawall.operators.core.foresight.calibration import Logistic, probability
-from seawall.operators.core.foresight.cascades import shard_map
-from seawall.operators.core.foresight.foresight import ForesightState
-from seawall.operators.core.foresight.horizon import Outcome
-from seawall.operators.core.foresight.liquidation import STEPS, liquidation_map
-from seawall.operators.core.foresight.markets import Markets
-from seawall.operators.core.foresight.models import PRECISION
-from seawall.operators.core.foresight.passage import paired
-from seawall.operators.core.foresight.quantiles import LEVELS, STUDENT_4
-from seawall.operators.core.foresight.scores import BOUNDS
-from seawall.operators.core.foresight.volatility import Bar, VolatilityForecasts
-from seawall.operators.core.foresight.wide import WideForesightState
-from seawall.operators.core.frames import Factors, Frame, Holdings, LossBook, Owned, Table
+from seawall.connectors.venues.hyperliquid import convert
+from seawall.operators.core.base import (
+    AccountActivity,
+    ForecastInputs,
+    Frame,
+    LossBook,
+    MeasureTable,
+    Ownership,
+    RiskFactors,
+)
+from seawall.operators.core.detection import AccountBehaviourState
+from seawall.operators.core.forecasts import (
+    CALIBRATION_BOUNDS,
+    MAP_STEPS,
+    PRIOR_PRECISION,
+    QUANTILE_LEVELS,
+    STUDENT_4_QUANTILES,
+    FirmForecastState,
+    ForecastState,
+    HorizonOutcome,
+    MarketForecasts,
+    OnlineLogistic,
+    PriceBar,
+    VolatilityForecasts,
+    liquidation_map,
+    logistic_probability,
+    shard_map,
+    sum_sensitivities,
+)
+from seawall.operators.core.portfolio import ExposureState
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.measures import ACCOUNT
-from seawall.schemas.slices import decode_slice
+from seawall.schemas.records import decode_slice
 
 app = bench.suite(__doc__)
 
@@ -43,14 +56,14 @@ DAYS_DRAWN, DAY_S = 2000, 86_400
 FLOOR = 1e-8  # of a squared return, for the random walk's QLIKE
 
 
-def forecast(bars: bench.Grid, horizons_s: tuple[int, ...]) -> dict[int, list[Outcome]]:
+def forecast(bars: bench.Grid, horizons_s: tuple[int, ...]) -> dict[int, list[HorizonOutcome]]:
     """Return every horizon that ended, in order."""
     forecasts = VolatilityForecasts(bars.step_s, horizons_s)
-    found: dict[int, list[Outcome]] = {horizon: [] for horizon in horizons_s}
+    found: dict[int, list[HorizonOutcome]] = {horizon: [] for horizon in horizons_s}
     for time, values in zip(bars.time_s.tolist(), bars.prices, strict=True):
         seen = ~np.isnan(values[:, 2])
         high, low, close = np.where(seen[:, None], values, 1.0).T
-        for horizon, outcome in forecasts.observe(Bar(close, high, low, seen), time // bars.step_s).items():
+        for horizon, outcome in forecasts.observe(PriceBar(close, high, low, seen), time // bars.step_s).items():
             found[horizon].append(outcome)
     return found
 
@@ -71,7 +84,7 @@ def rivals(returns: Any, known: Any) -> tuple[Any, Any]:
 
 def pinball(returns: Any, quantiles: Any) -> Any:
     """Return the mean pinball loss by level; ``quantiles`` has shape (levels, cases)."""
-    off, levels = returns - quantiles, np.array(LEVELS)[:, None]
+    off, levels = returns - quantiles, np.array(QUANTILE_LEVELS)[:, None]
     return np.maximum(levels * off, (levels - 1) * off).mean(axis=1)
 
 
@@ -80,13 +93,13 @@ def qlike(returns: Any, variance: Any) -> float:
     return float((np.log(variance) + returns**2 / variance).mean())
 
 
-def report_quantiles(name: str, horizon_s: int, outcomes: list[Outcome]) -> None:
+def report_quantiles(name: str, horizon_s: int, outcomes: list[HorizonOutcome]) -> None:
     """Print what the forecasts of a horizon are worth."""
     returns, known = (np.array([getattr(one, field) for one in outcomes]) for field in ("returns", "known"))
     variance = np.array([one.forecast for one in outcomes])
     ours = np.array([one.quantiles for one in outcomes]).transpose(1, 0, 2)
     weighted, walk = rivals(returns, known)
-    theirs = np.sqrt(weighted)[None] * np.array(STUDENT_4)[:, None, None]
+    theirs = np.sqrt(weighted)[None] * np.array(STUDENT_4_QUANTILES)[:, None, None]
     below = (returns <= ours) & known
     loss, other = pinball(returns[known], ours[:, known]), pinball(returns[known], theirs[:, known])
     rows = {
@@ -96,7 +109,7 @@ def report_quantiles(name: str, horizon_s: int, outcomes: list[Outcome]) -> None
         "to rival's": (loss / other, "8.4f"),
     }
     print(f"\n{name}, {horizon_s:,} s: {int(known.sum()):,} outcomes")
-    for what, (values, form) in {"level": (LEVELS, "8.2f"), **rows}.items():
+    for what, (values, form) in {"level": (QUANTILE_LEVELS, "8.2f"), **rows}.items():
         print(f"  {what:10}", "  ".join(f"{value:{form}}" for value in values))
     figures = [qlike(returns[known], one[known]) for one in (variance, weighted, walk)]
     print("  QLIKE {:.4f}, EWMA(0.94) {:.4f}, random walk {:.4f}".format(*figures))
@@ -105,7 +118,9 @@ def report_quantiles(name: str, horizon_s: int, outcomes: list[Outcome]) -> None
         drawn = [draw.integers(0, days, days) for _ in range(DAYS_DRAWN)]
         found = [below[:, at].sum(axis=(1, 2)) / known[at].sum() for at in drawn]
         low, high = np.quantile(found, [0.05, 0.95], axis=0)
-        spans = [f"{level:g}: {100 * a:.1f} to {100 * b:.1f}" for level, a, b in zip(LEVELS, low, high, strict=True)]
+        spans = [
+            f"{level:g}: {100 * a:.1f} to {100 * b:.1f}" for level, a, b in zip(QUANTILE_LEVELS, low, high, strict=True)
+        ]
         print(f"  90 % of block bootstraps: {', '.join(spans)}")
         worst = np.unravel_index(np.argmin(np.where(known, returns, np.inf)), returns.shape)
         print(f"  worst day {returns[worst]:.3f}, its 1 % quantile {ours[0][worst]:.3f}")
@@ -174,7 +189,7 @@ def sequence(folder: Path, data: Path, shards: int) -> Bus:
 
 def replay(bus: Bus, shard: int) -> tuple[list[tuple[Any, ...]], Crossings]:
     """Replay one shard; return its account-hours (time, account, ratio, what was said), and who came to 1 when."""
-    exposure, conduct, foresight = ExposureState(shard), ConductState(shard), ForesightState(shard)
+    exposure, conduct, foresight = ExposureState(shard), AccountBehaviourState(shard), ForecastState(shard)
     rows, came, standing = list[tuple[Any, ...]](), Crossings(), dict[tuple[str, int], float]()
     values, names, there, hour = np.zeros((len(ACCOUNT), 0)), list[str](), set[str](), 0
     for stored in read_all(bus, "journal", shard):
@@ -213,7 +228,7 @@ def baselines(hours: Hours, came: Any, horizon_us: int) -> tuple[Any, Any]:
     """Return the prequential base rate, and the calibrated margin ratio, of every account-hour."""
     weight, ratio = HOUR_US / horizon_us, np.clip(hours.ratio, 1e-9, 1 - 1e-9)
     terms = np.stack([np.ones(len(ratio)), np.clip(np.log(ratio / (1 - ratio)), -8, 3)])
-    model, hits, count, learned = Logistic((0.0, 1.0), PRECISION), 0.5, 10.0, 0
+    model, hits, count, learned = OnlineLogistic((0.0, 1.0), PRIOR_PRECISION), 0.5, 10.0, 0
     rate, said, times = np.zeros(len(ratio)), np.zeros(len(ratio)), np.unique(hours.time_us)
     order = {time: np.flatnonzero(hours.time_us == time) for time in times.tolist()}
     for time, at in order.items():
@@ -222,7 +237,7 @@ def baselines(hours: Hours, came: Any, horizon_us: int) -> tuple[Any, Any]:
             model.learn(terms[:, due], came[due], np.full(len(due), weight))
             hits, count = hits + weight * came[due].sum(), count + weight * len(due)
             learned += 1
-        rate[at], said[at] = hits / count, probability(model.log_odds(terms[:, at]))
+        rate[at], said[at] = hits / count, logistic_probability(model.log_odds(terms[:, at]))
     return rate, said
 
 
@@ -275,7 +290,7 @@ def report_accounts(hours: Hours, came_at: Crossings, horizon_s: int) -> None:
         loss, areas = bootstrap(hours, came, said, one)
         print(f"\nagainst the {name}: log loss {loss}, area {areas} (2.5, 50 and 97.5 % of {BOOTSTRAPS} bootstraps)")
     print()
-    edges, bins = [0.0, *BOUNDS, 1.0], np.searchsorted(BOUNDS, said, side="right")
+    edges, bins = [0.0, *CALIBRATION_BOUNDS, 1.0], np.searchsorted(CALIBRATION_BOUNDS, said, side="right")
     inside = {f"{edges[at]:g} to {edges[at + 1]:g}": bins == at for at in range(len(edges) - 1) if (bins == at).any()}
     bench.table(
         "forecast | account-hours | mean forecast | came",
@@ -339,7 +354,7 @@ def configuration(parts: tuple[str, ...]) -> bench.Json:
     return {"forecasts": section, "limits": {"version": 1, "sha256": "", "limits": limits}}
 
 
-def holdings(positions: int, accounts: int, price: Any, time_us: int) -> Holdings:
+def holdings(positions: int, accounts: int, price: Any, time_us: int) -> ForecastInputs:
     draw = np.random.default_rng(2)
     account = np.sort(draw.integers(0, accounts, positions))
     instrument = draw.integers(0, UNDERLYINGS, positions)
@@ -347,22 +362,22 @@ def holdings(positions: int, accounts: int, price: Any, time_us: int) -> Holding
     numbers, linear = np.arange(UNDERLYINGS), np.ones(UNDERLYINGS, dtype=bool)
     times, unknown = np.full(UNDERLYINGS, time_us), np.full(UNDERLYINGS, np.nan)
     owner, one = np.arange(accounts), np.ones(accounts)
-    owned = Owned(owner, owner, np.zeros_like(owner), np.zeros_like(owner), -one, -one, one > 0, 1, 0)
+    owned = Ownership(owner, owner, np.zeros_like(owner), np.zeros_like(owner), -one, -one, one > 0, 1, 0)
     fixed = (times, numbers, linear, UNDERLYING_NAMES, UNDERLYING_NAMES, unknown, np.zeros(accounts), gain, owned)
-    return Holdings(account, instrument, gain, RATE * np.abs(gain), price, *fixed)
+    return ForecastInputs(account, instrument, gain, RATE * np.abs(gain), price, *fixed)
 
 
-def loss_book(held: Holdings, names: list[str]) -> LossBook:
+def loss_book(held: ForecastInputs, names: list[str]) -> LossBook:
     """Return the same book as losses see it, each account that of a counterparty of its own."""
     count = len(held.price)
     none, no = np.full(count, -1), np.zeros(count, dtype=bool)
     under = [held.underlyings[at] for at in held.underlying.tolist()]
-    factors = Factors(np.arange(count), none, np.zeros(count, dtype=np.int64), no, no, under, ["USD"] * count)
+    factors = RiskFactors(np.arange(count), none, np.zeros(count, dtype=np.int64), no, no, under, ["USD"] * count)
     owner, plain = np.arange(len(names)), np.zeros(len(names), dtype=bool)
     return LossBook(held.account, held.instrument, -held.gain, names, owner, plain, factors, np.zeros((8, count)))
 
 
-def tables(held: Holdings, names: list[str]) -> dict[str, Table]:
+def tables(held: ForecastInputs, names: list[str]) -> dict[str, MeasureTable]:
     """Return the measures of accounts and counterparties, some of them near their margins."""
     accounts = len(names)
     gross = np.bincount(held.account, np.abs(held.gain), accounts)
@@ -371,8 +386,8 @@ def tables(held: Holdings, names: list[str]) -> dict[str, Table]:
     found |= {"margin_ratio": RATE * gross / np.maximum(equity, 1e-9), "leverage": gross / np.maximum(equity, 1e-9)}
     for name, row in found.items():
         values[ACCOUNT.index(name)] = row
-    parties = Table(names, ("gross_notional",), gross[None].astype(np.float64))
-    return {"account": Table(names, ACCOUNT, values), "counterparty": parties}
+    parties = MeasureTable(names, ("gross_notional",), gross[None].astype(np.float64))
+    return {"account": MeasureTable(names, ACCOUNT, values), "counterparty": parties}
 
 
 def stepped(state: Any, frame: Frame) -> float:
@@ -386,12 +401,14 @@ def stepped(state: Any, frame: Frame) -> float:
 def second(positions: int, accounts: int, seconds: int, parts: tuple[str, ...]) -> float:
     """Return the mean CPU seconds that a second of event time takes."""
     draw, price, taken = np.random.default_rng(1), np.full(UNDERLYINGS, 100.0), []
-    state, names = ForesightState(0), [f"a{at}" for at in range(accounts)]
+    state, names = ForecastState(0), [f"a{at}" for at in range(accounts)]
     for at in range(seconds + WARM):
         price = price * np.exp(0.0003 * draw.standard_normal(UNDERLYINGS))
         held = holdings(positions, accounts, price, T0 + at * SECOND)
         held = held._replace(losses=loss_book(held, names) if "losses" in parts else None)
-        activity = Activity(draw.integers(0, accounts, 20_000), [], [], [], np.zeros(accounts, dtype=np.int64), None)
+        activity = AccountActivity(
+            draw.integers(0, accounts, 20_000), [], [], [], np.zeros(accounts, dtype=np.int64), None
+        )
         now = T0 + (at + 1) * SECOND
         frame = Frame(
             "0", 0, at, now, 0, True, [], configuration(parts) if at == 0 else None, tables(held, names), second=True,
@@ -404,7 +421,7 @@ def second(positions: int, accounts: int, seconds: int, parts: tuple[str, ...]) 
 
 def minute(positions: int, accounts: int) -> tuple[float, float]:
     """Return the CPU seconds that a minute of event time takes in a shard, and in the second operator."""
-    draw, markets, price = np.random.default_rng(4), Markets(), np.full(UNDERLYINGS, 100.0)
+    draw, markets, price = np.random.default_rng(4), MarketForecasts(), np.full(UNDERLYINGS, 100.0)
     book, values = holdings(positions, accounts, price, T0), np.zeros((len(ACCOUNT), accounts))
     values[ACCOUNT.index("equity")] = 30_000.0 + draw.normal(0.0, 40_000.0, accounts)
     markets.sample(book, T0)
@@ -414,9 +431,9 @@ def minute(positions: int, accounts: int) -> tuple[float, float]:
     claims = [(*draw.choice(nodes, 2, replace=False).tolist(), float(draw.random())) for _ in range(500)]
     told |= {"claims": claims, "own_funds": dict.fromkeys(nodes, 5.0), "house": 5.0, "collateral": np.ones(3)}
     told |= {"funding": np.full(UNDERLYINGS, 1e-4), "interest": np.full(UNDERLYINGS, 10.0)}
-    firm = {"underlying": Table(UNDERLYING_NAMES, ("gross_notional",), np.zeros((1, UNDERLYINGS)))}
-    firm["firm"] = Table(["firm"], ("gross_notional",), np.zeros((1, 1)))
-    state, taken = WideForesightState(1), []
+    firm = {"underlying": MeasureTable(UNDERLYING_NAMES, ("gross_notional",), np.zeros((1, UNDERLYINGS)))}
+    firm["firm"] = MeasureTable(["firm"], ("gross_notional",), np.zeros((1, 1)))
+    state, taken = FirmForecastState(1), []
     for at in range(90 * 60):
         price = price * np.exp(0.001 * draw.standard_normal(UNDERLYINGS))
         if at % 60 == 0 or at >= 80 * 60:  # until all is known hours are enough
@@ -429,10 +446,10 @@ def minute(positions: int, accounts: int) -> tuple[float, float]:
 def measure_map(positions: int, accounts: int) -> None:
     """Print what a map costs, and its rival."""
     one = holdings(positions, accounts, np.full(UNDERLYINGS, 100.0), T0)
-    health, steps = np.random.default_rng(3).normal(30.0, 40.0, accounts) * 1000, np.array(STEPS)
-    pairs = paired(one.account, one.underlying[one.instrument], one.gain, one.margin)
+    health, steps = np.random.default_rng(3).normal(30.0, 40.0, accounts) * 1000, np.array(MAP_STEPS)
+    pairs = sum_sensitivities(one.account, one.underlying[one.instrument], one.gain, one.margin)
     works = {
-        "rows": lambda: paired(one.account, one.underlying[one.instrument], one.gain, one.margin),
+        "rows": lambda: sum_sensitivities(one.account, one.underlying[one.instrument], one.gain, one.margin),
         "map": lambda: liquidation_map(pairs, health, pairs.gain - pairs.margin, UNDERLYINGS, steps),
         "rival": lambda: one.gain[:, None] * steps[None, :] + 1.0,
     }

@@ -402,15 +402,13 @@ def trace(root: Path) -> dict[str, float]:
     import seawall
     from seawall.connectors.bus import open_bus
     from seawall.connectors.subscriber import sqlite_subscriber
-    from seawall.dataflows.sequence import Sequencer
-    from seawall.operators.core.keyed_risk import FirmRisk, ShardRisk
-    from seawall.operators.core.market.group import Events, GroupState
-    from seawall.operators.core.risk import Unsigned
+    from seawall.dataflows import Sequencer
+    from seawall.operators.core.market import GroupRecords, GroupState
+    from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands
     from seawall.ops.demo.scenario import write_scenario
-    from seawall.schemas.configuration import load_configuration
-    from seawall.schemas.markets import MarketTerms
-    from seawall.schemas.slices import decode_slice
-    from seawall_testing import effects, markets, signing
+    from seawall.schemas.configuration import MarketTerms, load_configuration
+    from seawall.schemas.records import decode_slice
+    from seawall_testing import desk, market_data, signing
 
     base = str(Path(seawall.__file__).parent)
     trips: dict[str, list[Trip]] = defaultdict(list)
@@ -426,7 +424,10 @@ def trace(root: Path) -> dict[str, float]:
         values = [stored.value for shard in shards for stored in bus.read("journal", shard, 0, 1_000_000, 1 << 40)]
         bus.close()
     pieces = [(decode_slice(value), value) for value in values]
-    states, firm = [ShardRisk(shard, Unsigned()) for shard in shards], FirmRisk(len(shards), Unsigned())
+    states, firm = (
+        [ShardPipeline(shard, UnsignedCommands()) for shard in shards],
+        FirmPipeline(len(shards), UnsignedCommands()),
+    )
     for piece, value in sorted(pieces, key=lambda item: (item[0].as_of_us, item[0].shard)):
         with Trip(base) as trip:
             taken = states[piece.shard].step(value)
@@ -435,13 +436,13 @@ def trace(root: Path) -> dict[str, float]:
         second = piece.as_of_us % 1_000_000 == 0
         if piece.marks is None and second is (piece.fills is None):
             trips["empty second" if second else "slice with fills"].append(trip)
-    (trade,) = markets.decoded([markets.trade(markets.T0, 100.0)])
+    (trade,) = market_data.decoded([market_data.trade(desk.T0, 100.0)])
     group = GroupState(0, MarketTerms(groups=1))
     with Trip(base) as trip:
-        group.step(Events([trade]))
+        group.step(GroupRecords([trade]))
     trips["first market trade"].append(trip)
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    subscriber = sqlite_subscriber(connection, signing.POLICY, signing.keys(), effects.Desk())
+    subscriber = sqlite_subscriber(connection, signing.POLICY, signing.keys(), signing.RecordingEffects())
     value, headers = signing.record(signing.command())
     with Trip(base) as trip:
         subscriber.receive(value, headers, signing.NOW_US)

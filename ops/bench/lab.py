@@ -13,17 +13,21 @@ from typing import Any, NamedTuple
 import _harness as bench
 import numpy as np
 
-from seawall.operators.core.foresight.systemic import ALARM, WEIGHTS, Systemic, Told
-from seawall.ops.lab.backtest.history import REST, lines
-from seawall.ops.lab.backtest.plan import load_plan
-from seawall.ops.lab.backtest.run import SIGNALS
-from seawall.ops.lab.backtest.run import backtest as run_backtest
-from seawall.ops.lab.cache import Cache
-from seawall.ops.lab.cascade.contagion import Shocks, outcome, spread
-from seawall.ops.lab.cascade.models import debtrank, eisenberg_noe, furfine
-from seawall.ops.lab.cascade.network import read_network
-from seawall.ops.lab.cascade.shocks import estimate, joint_failures
-from seawall.ops.lab.workers import Workers
+from seawall.operators.core.forecasts import INDICATOR_WEIGHTS, STRESS_ALARM, MarketState, SystemicStress
+from seawall.ops.lab import Cache, Workers
+from seawall.ops.lab.backtest import REST, SIGNALS, load_backtest_plan, read_lines
+from seawall.ops.lab.backtest import backtest as run_backtest
+from seawall.ops.lab.cascade import (
+    Shocks,
+    contagion_outcome,
+    debtrank,
+    eisenberg_noe,
+    estimate_losses,
+    furfine,
+    joint_failures,
+    read_network,
+    settle_scenarios,
+)
 
 app = bench.suite(__doc__)
 
@@ -73,7 +77,7 @@ def played(folder: Path, data: Path, days: int, clients: int, processes: int) ->
     top = "shards = 1\nslice_ms = 1000\nexposure_change_min = 0.01\nmark_max_age_s = 3600"
     bench.write_desk(folder, top, limits=LIMITS, tables=TABLES)
     (folder / "plan.toml").write_text(PLAN.format(start=START, end=end, data=data, clients=clients))
-    plan, cache = load_plan(folder / "plan.toml"), Cache(folder / "cache")
+    plan, cache = load_backtest_plan(folder / "plan.toml"), Cache(folder / "cache")
     plan = plan._replace(variants=plan.variants[-1:])
     processor = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     with bench.spending(lambda: bench.used_s(*processor)) as spent, Workers(processes) as workers:
@@ -83,7 +87,7 @@ def played(folder: Path, data: Path, days: int, clients: int, processes: int) ->
         plan.first_us <= time_us and b'"bar"' in line[:40]
         for number, path in enumerate(cache.folder.glob("*.jsonl"))
         if not path.name.endswith((REST, SIGNALS))
-        for time_us, _, _, line in lines(path, number, plan.last_us)
+        for time_us, _, _, line in read_lines(path, number, plan.last_us)
     )
     span, commands = days * 86_400, sum(result["command_kinds"].values())
     row = [days, f"{bars:,}", result["clients"], f"{spent.wall:.1f}", f"{spent.cpu:.1f}", f"{span / spent.wall:,.0f}"]
@@ -121,7 +125,7 @@ def contagion(folder: Path = bench.DATA / "interbank_networks", joint: int = 1_0
     the worst bank, and the greatest difference from the slow reference on a sample, in units of the largest amount.
     """
     sys.path.insert(0, str(bench.OPS.parent / "tests"))
-    from seawall_testing.contagion import slow_clearing, slow_debtrank, slow_furfine
+    from seawall_testing.reference_models import slow_clearing, slow_debtrank, slow_furfine
 
     slow_of = {eisenberg_noe: slow_clearing, furfine: slow_furfine, debtrank: slow_debtrank}
     for quarter in QUARTERS[:quarters]:
@@ -136,14 +140,14 @@ def contagion(folder: Path = bench.DATA / "interbank_networks", joint: int = 1_0
             model, times = make(network), []
             for _ in range(ROUNDS):
                 with bench.spending() as spent:
-                    found = outcome(model, Shocks.sweep(model))
+                    found = contagion_outcome(model, Shocks.sweep(model))
                 times.append((spent.wall, spent.cpu))
             with bench.spending() as drawing:
                 shocks = joint_failures(model, np.full(network.nodes, 0.02), 0.2, joint, 1)
-                tail = estimate(outcome(model, shocks).contagion).shortfall
+                tail = estimate_losses(contagion_outcome(model, shocks).contagion).shortfall
             nodes = np.random.default_rng(7).choice(network.nodes, SAMPLE, replace=False)
             shocks = Shocks.failing(model, np.arange(SAMPLE), nodes, SAMPLE)
-            passed = np.concatenate([rest.passed for rest in spread(model, shocks)])
+            passed = np.concatenate([rest.passed for rest in settle_scenarios(model, shocks)])
             off = max(np.abs(passed[at] - slow(network, int(node))).max() for at, node in enumerate(nodes))
             worst, (wall, cpu) = int(found.contagion.argmax()), min(times)
             print(
@@ -199,12 +203,12 @@ def replay(data: Path, folder: str, pattern: str, step_s: int) -> Run:
         at = np.searchsorted([int(row["funding_time_ms"]) // 60_000 for row in rows], minutes, side="right") - 1
         known = np.array([float(row["funding_rate"]) for row in rows])
         funding.append(np.where(at >= 0, known[np.maximum(at, 0)], np.nan))
-    state, seen = Systemic(), []
+    state, seen = SystemicStress(), []
     for minute, now, rates in zip(minutes.tolist(), price, np.array(funding).T, strict=True):
-        state.look(minute, Told(now, rates, np.full(1, np.nan), np.zeros(3), [], {}))
+        state.look(minute, MarketState(now, rates, np.full(1, np.nan), np.zeros(3), [], {}))
         parts = state.parts.values()
         seen.append([state.stress, *(part.value for part in parts), *(part.score for part in parts)])
-    rows_seen, count, market = np.array(seen), len(WEIGHTS), np.log(price).mean(axis=1)
+    rows_seen, count, market = np.array(seen), len(INDICATOR_WEIGHTS), np.log(price).mean(axis=1)
     first = int(np.isfinite(market).argmax())  # before, some coin has no price yet
     market[:first] = market[first]
     return Run(minutes, rows_seen[:, 0], rows_seen[:, 1 : 1 + count], rows_seen[:, 1 + count :], market)
@@ -212,7 +216,7 @@ def replay(data: Path, folder: str, pattern: str, step_s: int) -> Run:
 
 def alarms(run: Run) -> list[Alarm]:
     """Return the alarms in order."""
-    up, found = np.flatnonzero(run.stress >= ALARM), []
+    up, found = np.flatnonzero(run.stress >= STRESS_ALARM), []
     groups = np.split(up, np.flatnonzero(np.diff(run.minute[up]) > APART_MAX) + 1) if len(up) else []
     for group in groups:
         first, now = group[0], run.minute[group[0]]
@@ -289,11 +293,13 @@ def plot(path: Path, runs: dict[str, Run]) -> None:
         market.yaxis.set_major_formatter("{x:.0f}")
         market.yaxis.set_minor_formatter("{x:.0f}")
         stress.plot(times, run.stress, color="tab:red", linewidth=0.8)
-        stress.axhline(ALARM, color="0.4", linestyle="--", linewidth=0.8)
-        stress.text(times[len(times) // 50], ALARM + 0.02, f"alarm {ALARM}", color="0.3")
+        stress.axhline(STRESS_ALARM, color="0.4", linestyle="--", linewidth=0.8)
+        stress.text(times[len(times) // 50], STRESS_ALARM + 0.02, f"alarm {STRESS_ALARM}", color="0.3")
         stress.set(ylabel="systemic stress", ylim=(0, 1))
         for part, colour in COLOURS.items():
-            scores.plot(times, run.scores[:, list(WEIGHTS).index(part)], linewidth=0.8, color=colour, label=part)
+            scores.plot(
+                times, run.scores[:, list(INDICATOR_WEIGHTS).index(part)], linewidth=0.8, color=colour, label=part
+            )
         scores.set(ylabel="scores of parts", ylim=(0, 1.05))
         scores.legend(loc="upper left", fontsize=8)
         scores.xaxis.set_major_locator(ticks.DayLocator(bymonthday=(1, 5, 9, 13, 17, 21, 25)))

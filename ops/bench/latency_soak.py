@@ -32,10 +32,9 @@ import numpy as np
 import typer
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from seawall.connectors.appending import decided
-from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.bus import Bus, decided_slices, open_bus
 from seawall.ops.kafka.cluster import Cluster
-from seawall.schemas.slices import decode_slice
+from seawall.schemas.records import decode_slice
 
 COMPILING_S, EVERY_S, DRAIN_S, READY_S, QUIET_S, LOOK_S = 30, 10, 120, 180, 5, 0.25
 LATENCY_MAX_S, LAG_MAX_S, GIVE_UP_S = 5.0, 30.0, 300.0  # of a burst
@@ -335,7 +334,9 @@ class Run:
 
     def undecided(self) -> int:
         """Return how many slices wait for their decision."""
-        return sum(self.bus.end("journal", shard) - decided(self.bus, shard) for shard in range(self.terms.shards))
+        return sum(
+            self.bus.end("journal", shard) - decided_slices(self.bus, shard) for shard in range(self.terms.shards)
+        )
 
     def is_ready(self) -> bool:
         """Tell whether the reference records are decided on."""

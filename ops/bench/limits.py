@@ -15,13 +15,12 @@ import _harness as bench
 import numpy as np
 
 from seawall.connectors.bus import Bus, read_all
-from seawall.connectors.hyperliquid_accounts import convert
-from seawall.operators.core.exposure import ExposureState
-from seawall.operators.core.firm import FirmState
-from seawall.operators.core.frames import Frame, Markets, Table
+from seawall.connectors.venues.hyperliquid import convert
+from seawall.operators.core.base import Frame, MarketConditions, MeasureTable
 from seawall.operators.core.limits import LimitsState
-from seawall.schemas.slices import decode_slice
-from seawall.schemas.thresholds import check_limits
+from seawall.operators.core.portfolio import ExposureState, FirmState
+from seawall.schemas.measures import check_limits
+from seawall.schemas.records import decode_slice
 
 app = bench.suite(__doc__)
 
@@ -49,11 +48,11 @@ def evaluated(form: str, count: int) -> tuple[LimitsState, list[Frame]]:
     section = {"version": 1, "sha256": "", "limits": check_limits(limits_of(form, count), "limits")}
     values, frames = 0.4 * np.random.default_rng(7).random((2, count // 2)), []
     for seq in range(SLICES):
-        market = Markets(["BTC"], np.array([0.5 + 0.01 * seq]), NAN, NAN, NAN, NAN)
+        market = MarketConditions(["BTC"], np.array([0.5 + 0.01 * seq]), NAN, NAN, NAN, NAN)
         frames.append(Frame(
             key="0", partition=0, seq=seq, as_of_us=(1_000_000 if scaled else 100_000) * (seq + 1), cut_us=0,
             decides=True, inputs=[], configuration=None if seq else {"limits": section},
-            tables={"account": Table(names, PAIR, values + 0.001 * seq)}, markets=market if scaled else None,
+            tables={"account": MeasureTable(names, PAIR, values + 0.001 * seq)}, markets=market if scaled else None,
         ))  # fmt: skip
     state = LimitsState("0", 0)
     state.step(frames[0])

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 import _harness as bench
 
-from seawall.operators.core.market.rules import Bands, once
-from seawall.ops.demo.plot import TRANSFERS
+from seawall.operators.core.market import InstrumentBreakers, admit_alert
+from seawall.ops.demo import TRANSFERS
 from seawall.ops.demo.scenario import write_scenario
-from seawall.ops.lab.backtest.book import Client, holders, openings, reference
-from seawall.ops.rehearsal import Rehearsal, Result, World
-from seawall.schemas.configuration import load_configuration
-from seawall.schemas.markets import MarketTerms
+from seawall.ops.lab import Rehearsal, RehearsalResult, WorldReactions
+from seawall.ops.lab.backtest import Client, client_reference_records, opening_records, read_holders
+from seawall.schemas.configuration import MarketTerms, load_configuration
 
 app = bench.suite(__doc__)
 
@@ -92,7 +91,7 @@ def path(bars: bench.Bars, step_s: int, length_us: int) -> list[tuple[int, float
 
 def book_of(data: Path, coins: list[str]) -> list[Client]:
     """Return the clients, scaled to the book."""
-    largest = holders(data / "hyperliquid_accounts_2023")[:CLIENTS]
+    largest = read_holders(data / "hyperliquid_accounts_2023")[:CLIENTS]
     scale, found = BOOK / sum(one.gross for one in largest), []
     others = [coin for coin in coins if coin not in ("BTC", "ETH")] or coins
     for number, one in enumerate(largest):
@@ -117,9 +116,12 @@ def world(data: Path, crash: Crash) -> tuple[list[tuple[int, bench.Json]], dict[
             items += [(at, 0, bench.mark(at, f"{coin}-PERP", f"{price:.8f}")) for at, price in prices[coin]]
     coins, start_us = sorted(prices), min(found[0][0] for found in prices.values())
     book = book_of(data, coins)
-    who = [*(bench.instrument(f"{coin}-PERP", coin, **rates) for coin in coins), *reference(book, HEDGED_AT)]
+    who = [
+        *(bench.instrument(f"{coin}-PERP", coin, **rates) for coin in coins),
+        *client_reference_records(book, HEDGED_AT),
+    ]
     items += [(start_us, -1, record) for record in who]
-    for record in openings(book, first, start_us, HEDGED_AT):
+    for record in opening_records(book, first, start_us, HEDGED_AT):
         money = record["type"] == "balance_report" and record["account"] == HEDGED_AT
         items.append((start_us, 1, {**record, "amount": f"{BOOK:.2f}"} if money else record))
     last_us = max(at_us for at_us, *_ in items)
@@ -153,10 +155,10 @@ def signals(coin: str, bars: bench.Bars, length_us: int) -> Iterator[Timed]:
 
 def breakers(coin: str, prices: list[tuple[int, float]]) -> Iterator[Timed]:
     """Yield a signal for each time that a circuit breaker of ``market`` trips, as often as ``market`` tells of it."""
-    bands, said = Bands(TERMS), dict[str, int]()
+    bands, said = InstrumentBreakers(TERMS), dict[str, int]()
     for at_us, price in prices:
         for kind, text in bands.check(at_us, price, 0.0):
-            if once(said, kind, at_us, int(TERMS.refractory_s * 1_000_000)):
+            if admit_alert(said, kind, at_us, int(TERMS.refractory_s * 1_000_000)):
                 alert = {"kind": kind, "scope": f"instrument:{coin}-PERP", "score": 1.0, "severity": 3, "text": text}
                 drift = [] if len(said) > 1 else [{**alert, "kind": "model_drift", "severity": 1}]
                 yield at_us, 3, signal(at_us, alerts=[alert, *drift])
@@ -193,14 +195,14 @@ def deleveraged(at_us: int, price: float, held: float) -> Timed:
     return at_us, 4, bench.fill(at_us, "adl", HEDGED_AT, "BTC-PERP", side, quantity, f"{price:.8f}", **told)
 
 
-def play(crash: Crash, playbook: str | None, data: Path = bench.DATA) -> Result:
+def play(crash: Crash, playbook: str | None, data: Path = bench.DATA) -> RehearsalResult:
     """Play a crash once, with a ready playbook or without any."""
     records, means = world(data, crash)
     with tempfile.TemporaryDirectory() as name:
         text = (PLAYBOOKS / f"{playbook}.toml").read_text() if playbook else ""
         top, calm = "shards = 1\nexposure_change_min = 0\nmark_max_age_s = 3600", "[conduct]\nenabled = false\n"
         desk = bench.write_desk(Path(name), top, limits=LIMITS, playbook=text, tables=calm)
-        reactions = World(means=means, hedged_at=HEDGED_AT, pays_after_us=HOUR_US, obeys=bool(playbook))
+        reactions = WorldReactions(means=means, hedged_at=HEDGED_AT, pays_after_us=HOUR_US, obeys=bool(playbook))
         return Rehearsal(load_configuration(desk), reactions).play(records)
 
 
@@ -230,7 +232,7 @@ def crashes(data: Path = bench.DATA, only: str = "", playbook: list[str] = READY
             report(name, crash, one, play(crash, one, data))
 
 
-def report(name: str, crash: Crash, playbook: str | None, result: Result) -> None:
+def report(name: str, crash: Crash, playbook: str | None, result: RehearsalResult) -> None:
     """Print what a play came to: a row of the table, and what was withheld."""
     hours = (bench.micros(crash.end) - bench.micros(crash.start)) / HOUR_US
     names = [account for account in result.equity if account.startswith("client-")]
@@ -302,7 +304,7 @@ def demo(seed: int = 7) -> None:
             computed = file.read_text().replace(WITHDRAW, f'{WITHDRAW}, compute = "headroom", to = "warning"')
             file.write_text(SUBSCRIBED + computed if obeys else "")
             rehearsal = Rehearsal(
-                load_configuration(scenario.configuration), World(replies=replies(Path(name)), obeys=obeys)
+                load_configuration(scenario.configuration), WorldReactions(replies=replies(Path(name)), obeys=obeys)
             )
             result = rehearsal.play(records_of(Path(name)))
         at_end = result.shortfall([account for account in result.equity if not account.startswith("house/")])

@@ -21,11 +21,11 @@ import numpy as np
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import new_key
-from seawall.operators.core.risk import Risk
+from seawall.operators.core.pipeline import Pipeline
 from seawall.ops.run import run
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import Configuration, load_configuration
-from seawall.schemas.slices import Fills, Marks, Slice, Transfers, decode_slice, encode_slice
+from seawall.schemas.records import Fills, Marks, Slice, Transfers, decode_slice, encode_slice
 
 SHARDS, BATCH, T0 = 4, 1000, 1_700_000_000_000_000
 COLUMNS = ("id", "account", "instrument", "quantity", "price")
@@ -121,7 +121,7 @@ def fills_of(items: list[Item]) -> int:
     return sum(len(fills.id) for fills in found if fills is not None)
 
 
-def step_all(risk: Risk, items: Iterable[Item]) -> None:
+def step_all(risk: Pipeline, items: Iterable[Item]) -> None:
     for _, value in items:
         for _ in risk.step(value):
             pass
@@ -199,7 +199,7 @@ def compared(book: Book, slices: int, engine: bool) -> list[object]:
     """Return a row: what the plain loop, the core and the engine do with the same slices."""
     opening, live = book.opening(), book.live(slices)
     plain = [Plain(book, (value for shard, value in opening if shard == k)) for k in range(SHARDS)]
-    core, fills = Risk(SHARDS), fills_of(live)
+    core, fills = Pipeline(SHARDS), fills_of(live)
     step_all(core, opening)
     works: dict[str, Callable[[int], object]] = {
         "plain": lambda number: [plain[k].step(value) for k, value in block(live, number)],
@@ -352,7 +352,7 @@ def exposure(scale: float = 1.0, cycles: int = 4) -> None:
     works: dict[str, Callable[[int], object]] = {}
     for count in range(len(PARTS) + 1):
         book = Book(scale, accounts_min=HOLDERS)
-        depth, risk = Depth(book, PARTS[:count]), Risk(SHARDS)
+        depth, risk = Depth(book, PARTS[:count]), Pipeline(SHARDS)
         step_all(risk, map(depth.adapted, book.opening()))
         name = f"+ {PARTS[count - 1]}" if count else "foundation"
         live = ready[name] = list(map(depth.adapted, book.live(cycles * BLOCKS * BLOCK)))

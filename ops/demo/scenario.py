@@ -10,9 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from seawall.ops.demo import world
-from seawall.ops.demo.activity import activity_records
-from seawall.ops.demo.market import END_S, START_US, Placed, market_records
+from seawall.ops.demo import _world
+from seawall.ops.demo._activity import activity_records
+from seawall.ops.demo._world import END_S, START_US, PlacedRecord, market_records
 
 REPEATED = 6
 LATE = 8
@@ -84,12 +84,12 @@ def write_scenario(folder: Path, seed: int) -> Scenario:
     events += [*_trouble(rng, events), *broken]
     events.sort(key=lambda placed: placed.at_us)
     folder.mkdir(parents=True, exist_ok=True)
-    reference = [Placed(0, record) for record in world.reference_records()]
+    reference = [PlacedRecord(0, record) for record in _world.reference_records()]
     (folder / "reference.jsonl").write_bytes(b"".join(map(_line, reference)))
     (folder / "events.jsonl").write_bytes(b"".join(map(_line, events)))
-    (folder / "limits.toml").write_text(world.limits_text(), "utf-8")
-    (folder / "playbook.toml").write_text(world.playbook_text(), "utf-8")
-    (folder / "desk.toml").write_text(world.CONFIGURATION, "utf-8")
+    (folder / "limits.toml").write_text(_world.limits_text(), "utf-8")
+    (folder / "playbook.toml").write_text(_world.playbook_text(), "utf-8")
+    (folder / "desk.toml").write_text(_world.CONFIGURATION, "utf-8")
     return Scenario(
         configuration=folder / "desk.toml",
         seed=seed,
@@ -102,17 +102,17 @@ def write_scenario(folder: Path, seed: int) -> Scenario:
     )
 
 
-def _line(placed: Placed) -> bytes:
+def _line(placed: PlacedRecord) -> bytes:
     record = placed.record
     return (record if isinstance(record, bytes) else json.dumps(record, separators=(",", ":")).encode()) + b"\n"
 
 
-def _trouble(rng: Random, events: list[Placed]) -> Iterator[Placed]:
+def _trouble(rng: Random, events: list[PlacedRecord]) -> Iterator[PlacedRecord]:
     """Yield repeated fills, a correction, a bust, and records that were taken out to be placed later."""
     fills = [placed for placed in events if _is(placed, "fill")]
     for _ in range(REPEATED):
         chosen = fills[rng.randrange(len(fills))]
-        yield Placed(chosen.at_us + rng.randrange(2_000_000, 30_000_000), chosen.record)
+        yield PlacedRecord(chosen.at_us + rng.randrange(2_000_000, 30_000_000), chosen.record)
     grove = [p.record for p in fills if _is(p, "fill", account="grove-quant/beta", instrument="BTC-PERP")]
     for number, action, second in ((40, "correct", 400.5), (60, "bust", 420.5)):
         fill = grove[number]
@@ -120,22 +120,22 @@ def _trouble(rng: Random, events: list[Placed]) -> Iterator[Placed]:
         time_us = START_US + int(second * 1e6)
         price = fill["price"] if action == "bust" else f"{float(fill['price']) - 12.5:.1f}"
         changed = {"event_time_us": time_us, "fill_id": f"{action}-1", "action": action, "ref_fill_id": fill["fill_id"]}
-        yield Placed(time_us, {**fill, **changed, "price": price})
+        yield PlacedRecord(time_us, {**fill, **changed, "price": price})
     for kind in ("fill", "mark") * (LATE // 2):
         at = rng.randrange(len(events))
         while not _is(events[at], kind):
             at = (at + 1) % len(events)
         late = events.pop(at)
-        yield Placed(late.at_us + rng.randrange(1_000_000, 4_000_000), late.record)
+        yield PlacedRecord(late.at_us + rng.randrange(1_000_000, 4_000_000), late.record)
 
 
-def _is(placed: Placed, kind: str, **fields: str) -> bool:
+def _is(placed: PlacedRecord, kind: str, **fields: str) -> bool:
     record = placed.record
     wanted = {"type": kind, **fields}
     return isinstance(record, dict) and all(record.get(name) == value for name, value in wanted.items())
 
 
-def _broken() -> Iterator[Placed]:
+def _broken() -> Iterator[PlacedRecord]:
     """Yield records that must be rejected, a minute apart; the comment names the rule."""
     mark = {"type": "mark", "instrument": "BTC-PERP", "venue": "okx"}
     fill = {"type": "fill", "account": "alder-fund/main", "instrument": "BTC-PERP", "side": "buy", "price": "121000"}
@@ -157,5 +157,5 @@ def _broken() -> Iterator[Placed]:
         yield _broken_at(START_US + next(second) * 1_000_000, record)
 
 
-def _broken_at(time_us: int, record: dict[str, Any] | bytes) -> Placed:
-    return Placed(time_us, record if isinstance(record, bytes) else {"event_time_us": time_us, **record})
+def _broken_at(time_us: int, record: dict[str, Any] | bytes) -> PlacedRecord:
+    return PlacedRecord(time_us, record if isinstance(record, bytes) else {"event_time_us": time_us, **record})

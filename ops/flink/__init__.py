@@ -1,1 +1,1 @@
-"""Flink for Seawall: its environment, a cluster on this machine, jobs, and moving between engines."""
+"""Flink for Seawall: its environment, its settings, a cluster on this machine, and jobs."""

@@ -1,9 +1,12 @@
-"""A Flink cluster on this machine, from the wheel: one JobManager, some TaskManagers, each a process of its own.
+"""Flink for Seawall: the configuration that its correctness needs, its REST interface, and a cluster on this machine.
 
-1. Its folder holds configuration, logs, checkpoints and savepoints; ports are free ones.
+1. A cluster's folder holds configuration, logs, checkpoints and savepoints; ports are free ones. One JobManager and
+   some TaskManagers run, each a process of its own.
 2. The Java classes are started directly: the wheel's scripts start two more Java machines each to reckon memory, which
    is stated here instead. The environment's ``bin`` comes first on the PATH: thread mode asks ``python`` there.
 3. It counts as started when as many TaskManagers have registered.
+4. Flink restarts a failing job for ever and prints nothing, so whoever waits for one asks for its last failure. A
+   failure that cannot get better by itself ends the job, and is raised with what to do.
 """
 
 import json
@@ -12,13 +15,234 @@ import re
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 from seawall.ops.flink.artifacts import Home
-from seawall.ops.flink.rest import Rest
-from seawall.ops.flink.settings import HOST, JVM, as_yaml, cluster_settings
-from seawall.ops.ports import free_ports
-from seawall.schemas.errors import BusError, UsageError
+from seawall.ops.run.worker import free_ports
+from seawall.schemas.errors import BusError, SeawallError, UsageError
+
+# Flink's configuration for Seawall: what its correctness needs, and what a small cluster on one machine needs.
+
+HOST = "127.0.0.1"
+HEAP_MB = 256
+WAIT_MS = 200 * 86_400_000  # Flink takes no more than 248 days
+OPENS = (
+    "java.base/java.lang", "java.base/java.net", "java.base/java.io", "java.base/java.nio", "java.base/sun.nio.ch",
+    "java.base/java.lang.reflect", "java.base/java.text", "java.base/java.time", "java.base/java.util",
+    "java.base/java.util.concurrent", "java.base/java.util.concurrent.atomic", "java.base/java.util.concurrent.locks",
+)  # fmt: skip
+JVM = (
+    f"-Xmx{HEAP_MB + 128}m", "-XX:MaxMetaspaceSize=256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+    *(f"--add-opens={name}=ALL-UNNAMED" for name in OPENS),
+)  # fmt: skip
+
+
+def job_settings(home: Home) -> dict[str, str]:
+    """Return what every job of Seawall needs, wherever it runs."""
+    return {
+        # A process-mode job finds no state of a thread-mode one under its names, and would begin empty.
+        "python.execution-mode": "thread",
+        "python.executable": str(home.python),
+        "python.client.executable": str(home.python),
+        "python.pythonpath": f"{home.seawall()}:{home.packages}",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.interval": "1 s",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": "3",
+        "execution.checkpointing.savepoint-dir": "",
+        # Outputs do not wait for checkpoints, so a job goes on deciding while their store is full or away.
+        "execution.checkpointing.tolerable-failed-checkpoints": "2147483647",
+        "state.backend.type": "hashmap",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "200 ms",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
+    }
+
+
+def cluster_settings(home: Home, folder: Path, rpc: int, rest: int, slots: int) -> dict[str, str]:
+    """Return the whole configuration of a cluster on this machine."""
+    return job_settings(home) | {
+        "execution.target": "remote",
+        "jobmanager.rpc.address": HOST,
+        "jobmanager.rpc.port": str(rpc),
+        "jobmanager.bind-host": HOST,
+        "jobmanager.memory.heap.size": f"{HEAP_MB}m",
+        "rest.address": HOST,
+        "rest.bind-address": HOST,
+        "rest.port": str(rest),
+        "rest.bind-port": str(rest),
+        "web.submit.enable": "false",
+        "taskmanager.bind-host": HOST,
+        "taskmanager.host": HOST,
+        "taskmanager.jvm-exit-on-oom": "true",
+        "taskmanager.numberOfTaskSlots": str(slots),
+        "taskmanager.cpu.cores": "1.0",
+        "taskmanager.memory.task.heap.size": f"{HEAP_MB}m",
+        "taskmanager.memory.task.off-heap.size": "0m",
+        "taskmanager.memory.framework.heap.size": "128m",
+        "taskmanager.memory.framework.off-heap.size": "64m",
+        "taskmanager.memory.network.min": "32m",
+        "taskmanager.memory.network.max": "32m",
+        "taskmanager.memory.managed.size": "16m",
+        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.jvm-overhead.min": "64m",
+        "taskmanager.memory.jvm-overhead.max": "64m",
+        # A job that lost its TaskManager waits for another one, instead of failing again and again until it is there.
+        "resourcemanager.standalone.start-up-time": str(WAIT_MS),
+        "heartbeat.interval": "1000",
+        "heartbeat.timeout": "8000",
+        "classloader.parent-first-patterns.additional": "pemja",
+        "execution.checkpointing.dir": f"file://{folder / 'checkpoints'}",
+        "execution.checkpointing.savepoint-dir": f"file://{folder / 'savepoints'}",
+        "io.tmp.dirs": str(folder / "tmp"),
+    }
+
+
+def as_yaml(settings: dict[str, str]) -> str:
+    """Return settings as Flink's ``config.yaml``."""
+    return "".join(f'{name}: "{value}"\n' for name, value in settings.items())
+
+
+# What a Flink cluster says over its REST interface: jobs, their states, why they fail, savepoints.
+#
+# Flink restarts a failing job for ever and prints nothing, so whoever waits for one asks why it failed last. What
+# cannot get better by itself ends the job, and is raised with what to do.
+
+CALL_S = 10.0
+POLL_S = 0.2
+ENDED_STATES = ("FINISHED", "CANCELED", "FAILED")
+# Root causes that a restart does not mend, and what does.
+NOT_RECOVERABLE = {
+    "find_libpython": "a TaskManager's `python` is not that of Flink's environment: set python.executable, or its PATH",
+    "No module named 'seawall": "python.pythonpath does not name the folder that holds seawall: set it",
+    "No module named 'pemja'": "python.pythonpath does not name the environment's site-packages: set it",
+    "connector.kafka": "the Kafka connector is not on the class path of the cluster: put its jar into Flink's lib",
+    "InvariantError": "the state and the journal do not join: restore the savepoint of this journal",
+    "SnapshotError": "restore another savepoint, or submit without one, and the journal is replayed",
+    "UsageError": "the configuration where the tasks run is wrong: correct it, and submit the job again",
+    "Divergence": "run `seawall verify` to see which record is wrong",
+    "Gap": "records are missing: submit without a savepoint, and the journal is replayed",
+}
+
+
+class Rest:
+    """A JobManager's REST interface."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def task_managers(self) -> int:
+        """Return how many have registered; 0 where the JobManager does not answer."""
+        try:
+            return len(self._get("/taskmanagers")["taskmanagers"])
+        except BusError:
+            return 0
+
+    def state(self, job: str) -> str:
+        """Return a job's state; raises BusError where the JobManager does not answer or does not know it."""
+        return str(self._get(f"/jobs/{job}")["state"])
+
+    def failure(self, job: str) -> str:
+        """Return why a job failed last: the cause behind all others; empty where it never did."""
+        found = self._get(f"/jobs/{job}/exceptions").get("exceptionHistory", {}).get("entries", [])
+        return str(found[0]["stacktrace"]) if found else ""
+
+    def read(self, job: str) -> int:
+        """Return how many records a job's source has read since the job was submitted."""
+        return int(self._get(f"/jobs/{job}")["vertices"][0]["metrics"]["write-records"])
+
+    def checkpoints(self, job: str) -> int:
+        """Return how many checkpoints of a job are complete."""
+        return int(self._get(f"/jobs/{job}/checkpoints")["counts"]["completed"])
+
+    def failed_checkpoints(self, job: str) -> int:
+        """Return how many checkpoints of a job have failed."""
+        return int(self._get(f"/jobs/{job}/checkpoints")["counts"]["failed"])
+
+    def wait(self, job: str, seconds: float) -> None:
+        """Wait until a job has finished.
+
+        Raises
+        ------
+        SeawallError
+            It failed, or it fails in a way that restarting does not mend; then it is cancelled first.
+        BusError
+            It did not finish in time.
+        """
+        deadline = time.monotonic() + seconds
+        while (state := self.state(job)) != "FINISHED":
+            told = self.failure(job)
+            hint = remedy(told)
+            if state in ENDED_STATES or hint:
+                if state not in ENDED_STATES:
+                    self.cancel(job)
+                raise SeawallError(f"the job {job} is {state.lower()}: {root_cause(told)}; {hint or 'see the logs'}")
+            if time.monotonic() > deadline:
+                raise BusError(
+                    f"the job {job} is {state.lower()} after {seconds:.0f} s; it failed last by: {root_cause(told)}"
+                )
+            time.sleep(POLL_S)
+
+    def cancel(self, job: str) -> None:
+        """Cancel a job; what it wrote stands."""
+        self._call(f"/jobs/{job}?mode=cancel", method="PATCH")
+
+    def stop(self, job: str, seconds: float = 300.0, *, drain: bool = False) -> str:
+        """Stop a job at a savepoint; return where it is.
+
+        PyFlink closes a function where its input ends and nowhere else. So only a drained job publishes its states on
+        ``snapshots``, for another engine; only the savepoint of one that was not drained is for Flink to go on from.
+        """
+        trigger = self._call(f"/jobs/{job}/stop", {"drain": drain})["request-id"]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = self._get(f"/jobs/{job}/savepoints/{trigger}")
+            if found["status"]["id"] == "COMPLETED":
+                operation = found["operation"]
+                if "location" not in operation:
+                    text = str(operation.get("failure-cause", {}).get("stack-trace", ""))
+                    raise BusError(f"the job {job} made no savepoint: {root_cause(text)}")
+                return str(operation["location"])
+            time.sleep(POLL_S)
+        raise BusError(f"the job {job} made no savepoint within {seconds:.0f} s")
+
+    def _get(self, path: str) -> Any:
+        return self._call(path)
+
+    def _call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.url + path, data, {"Content-Type": "application/json"}, method=method or ("POST" if data else "GET")
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=CALL_S) as answer:
+                return json.loads(answer.read() or b"{}")
+        except (OSError, urllib.error.URLError, json.JSONDecodeError) as error:
+            raise BusError(f"the JobManager at {self.url} does not answer {path}: {error}") from None
+
+
+def root_cause(trace: str) -> str:
+    """Return the last cause that a Java stack trace names, in one line; where Python raised it, that line."""
+    named = [line.strip() for line in trace.splitlines() if line.startswith("Caused by: ")]
+    last = named[-1].removeprefix("Caused by: ") if named else (trace.strip().splitlines() or ["nothing"])[0]
+    return last
+
+
+def remedy(trace: str) -> str:
+    """Return what mends a failure that restarting does not, empty where restarting may."""
+    return next((hint for sign, hint in NOT_RECOVERABLE.items() if sign in trace), "")
+
+
+# A Flink cluster on this machine, from the wheel: one JobManager, some TaskManagers, each a process of its own.
+#
+# 1. Its folder holds configuration, logs, checkpoints and savepoints; ports are free ones.
+# 2. The Java classes are started directly: the wheel's scripts start two more Java machines each to reckon memory,
+#    which is stated here instead. The environment's ``bin`` comes first on the PATH: thread mode asks ``python`` there.
+# 3. It counts as started when as many TaskManagers have registered.
 
 START_S = 120.0
 STOP_S = 30.0
@@ -160,7 +384,7 @@ class FlinkCluster:
         found = SUBMITTED.search(done.stdout)
         if done.returncode or found is None:
             raise UsageError(
-                f"the job could not be submitted: {said(done.stdout + done.stderr)}; see {self._log('submit')}"
+                f"the job could not be submitted: {job_error(done.stdout + done.stderr)}; see {self._log('submit')}"
             )
         return found.group(1)
 
@@ -219,7 +443,7 @@ class FlinkCluster:
         return self.folder / "log" / f"{name}.log"
 
 
-def said(output: str) -> str:
+def job_error(output: str) -> str:
     """Return the line that says why a job's program failed: Python's own error, else the last cause of Java's."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     python = [found.group(1).strip() for line in lines if (found := PYTHON.match(line))]

@@ -9,8 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from seawall.ops.kafka.artifacts import jars
-from seawall.ops.kafka.cluster import Cluster, end
+from seawall.ops.kafka.cluster import Cluster, end, jars
 from seawall.schemas.errors import SeawallError
 
 STATE = "cluster.json"

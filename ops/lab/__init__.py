@@ -1,1 +1,57 @@
 """The lab: backtest, calibrate, stress and rehearse, with the code that runs live."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seawall.ops.lab._playbook_cases import run_cases as run_cases
+    from seawall.ops.lab._rehearsal import SECOND_US as SECOND_US
+    from seawall.ops.lab._rehearsal import Exposures as Exposures
+    from seawall.ops.lab._rehearsal import Rehearsal as Rehearsal
+    from seawall.ops.lab._rehearsal import RehearsalResult as RehearsalResult
+    from seawall.ops.lab._rehearsal import WorldReactions as WorldReactions
+    from seawall.ops.lab._work import Cache as Cache
+    from seawall.ops.lab._work import GrowingFile as GrowingFile
+    from seawall.ops.lab._work import Job as Job
+    from seawall.ops.lab._work import Workers as Workers
+    from seawall.ops.lab._work import default_cache_folder as default_cache_folder
+    from seawall.ops.lab._work import progress_bars as progress_bars
+    from seawall.ops.lab._work import progress_reporter as progress_reporter
+
+_HOMES = {
+    "Cache": "seawall.ops.lab._work",
+    "Exposures": "seawall.ops.lab._rehearsal",
+    "GrowingFile": "seawall.ops.lab._work",
+    "Job": "seawall.ops.lab._work",
+    "Rehearsal": "seawall.ops.lab._rehearsal",
+    "RehearsalResult": "seawall.ops.lab._rehearsal",
+    "SECOND_US": "seawall.ops.lab._rehearsal",
+    "Workers": "seawall.ops.lab._work",
+    "WorldReactions": "seawall.ops.lab._rehearsal",
+    "default_cache_folder": "seawall.ops.lab._work",
+    "progress_bars": "seawall.ops.lab._work",
+    "progress_reporter": "seawall.ops.lab._work",
+    "run_cases": "seawall.ops.lab._playbook_cases",
+}
+__all__ = [
+    "SECOND_US",
+    "Cache",
+    "Exposures",
+    "GrowingFile",
+    "Job",
+    "Rehearsal",
+    "RehearsalResult",
+    "Workers",
+    "WorldReactions",
+    "default_cache_folder",
+    "progress_bars",
+    "progress_reporter",
+    "run_cases",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for: not everyone who imports the package has all of its libraries."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

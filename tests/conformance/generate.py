@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seawall.schemas.dsse import b64url, thumbprint
-from seawall.schemas.evidence.documents import COMMAND, HEARTBEAT, STATE
-from seawall.schemas.evidence.keyset import PAYLOAD_TYPE, parse_keyset
+from seawall.schemas.evidence import COMMAND, KEY_SET_TYPE, STATE, encode_base64url, parse_key_set, thumbprint
+from seawall.schemas.evidence._documents import HEARTBEAT
 from seawall_testing.signing import (
     CHECKER,
     CHECKER_OF_MAKER,
@@ -34,7 +33,7 @@ from seawall_testing.signing import (
     heartbeat,
     keyset_document,
     state,
-)  # fmt: skip
+)
 
 SECOND_US = 1_000_000
 PEOPLE = [MAKER, CHECKER]
@@ -64,7 +63,7 @@ class Case:
             headers = (header(self.value, list(self.signers), self.payload_type),)
         policy = {"audience": "oms", "environment": "prod", "issuers": ["risk/prod"], "targets": ["desk:*"]}
         expect = {
-            "why": self.why, "document": "keyset" if self.payload_type == PAYLOAD_TYPE else "record",
+            "why": self.why, "document": "keyset" if self.payload_type == KEY_SET_TYPE else "record",
             "now_us": self.now_us, "policy": policy | {"skew_us": 5 * SECOND_US} | self.policy,
             "outcome": self.outcome, "reason": self.reason,
         }  # fmt: skip
@@ -463,8 +462,8 @@ def order_cases() -> Iterator[tuple[str, Case]]:
 def rotation_cases() -> Iterator[tuple[str, Case]]:
     """The next key set."""
     base = encode(keyset_document(epoch_floor={"risk/prod": 2}))
-    following = keyset_document(version=2, prev_sha256=parse_keyset(base).sha256, epoch_floor={"risk/prod": 2})
-    small = {"x": b64url(bytes(32))}
+    following = keyset_document(version=2, prev_sha256=parse_key_set(base).sha256, epoch_floor={"risk/prod": 2})
+    small = {"x": encode_base64url(bytes(32))}
     listed = entries()
     weak = listed[0] | small | {"kid": thumbprint(listed[0] | small)}
     newcomers = [Holder(f"new root {index}").entry("root", types=()) for index in range(2)]
@@ -473,7 +472,7 @@ def rotation_cases() -> Iterator[tuple[str, Case]]:
 
     def turn(case: Case, signers: tuple[Holder, ...] = tuple(ROOTS[:2]), keyset: bytes = base, **changes: Any) -> Case:
         return replace(
-            case, value=encode(following | changes), signers=signers, keyset=keyset, payload_type=PAYLOAD_TYPE
+            case, value=encode(following | changes), signers=signers, keyset=keyset, payload_type=KEY_SET_TYPE
         )
 
     yield "keyset_next", turn(ok("two of three root owners"))
@@ -484,7 +483,7 @@ def rotation_cases() -> Iterator[tuple[str, Case]]:
     yield "keyset_one_owner_twice", turn(fail(refused, "one owner listed twice"), (ROOTS[0], ROOTS[0]))
     with_twin = encode(keyset_document(keys=[*listed, twin.entry("root", types=())], epoch_floor={"risk/prod": 2}))
     yield "keyset_one_owner_two_keys", turn(
-        fail(refused, "owners count, not keys"), (ROOTS[0], twin), with_twin, prev_sha256=parse_keyset(with_twin).sha256
+        fail(refused, "owners count, not keys"), (ROOTS[0], twin), with_twin, prev_sha256=parse_key_set(with_twin).sha256
     )  # fmt: skip
     yield "keyset_by_issuer", turn(fail(refused, "an issuer is no root"), (ISSUER, STANDBY))
     yield "keyset_takeover", turn(fail(refused, "the new owners did not sign"), keys=[*listed[:5], *newcomers])

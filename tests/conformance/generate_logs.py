@@ -13,10 +13,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from seawall.schemas.evidence.merkle import leaf_hash
-from seawall.schemas.evidence.note import NoteKey, note_key, sign_note
-from seawall.schemas.evidence.tiles import LogEdge, encode_bundle
-from seawall.schemas.evidence.tlog import Checkpoint
+from seawall.schemas.transparency import Checkpoint, LogEdge, NoteKey, leaf_hash, note_key, sign_note
+from seawall.schemas.transparency._tiles import encode_bundle
 
 ORIGIN = "risk.example/audit/prod/0"
 LOG = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

@@ -2,10 +2,11 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
-BENCH = Path(__file__).resolve().parents[2] / "ops" / "bench"
+from seawall_testing.paths import OPS
+
+BENCH = OPS / "bench"
 
 
 def benchmark(name: str) -> ModuleType:

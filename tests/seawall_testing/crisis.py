@@ -1,12 +1,14 @@
 """A small crisis in which every topic gets records: gaps, defaults, a venue down, wrong input of each kind."""
 
 import random
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from seawall_testing.command_line import Contents, bus_contents, seawall
 from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, lines, mark, transfer
-from seawall_testing.ran import write_configuration
-from seawall_testing.runs import seawall
+from seawall_testing.pipeline import write_configuration
 
 CLIENTS = ["a", "b", "c", "d", "e"]
 LIMITS: list[Json] = [
@@ -147,6 +149,29 @@ def write_crisis(folder: Path, seconds: int = 3, per_second: int = 30, **top: An
     return write_configuration(folder, files, LIMITS, PLAYBOOK, **{"shards": 2, **top})
 
 
+class CrisisRun(NamedTuple):
+    """A finished run of the crisis on the embedded bus: its folder, its records, and how long it took."""
+
+    folder: Path
+    records: Contents
+    took_s: float
+
+    @property
+    def path(self) -> Path:
+        """The configuration."""
+        return self.folder / "desk.toml"
+
+
+CrisisRuns = Callable[..., CrisisRun]
+
+
+def finish_crisis(folder: Path, seconds: int = 3, **options: Any) -> CrisisRun:
+    """Write the crisis, run it to its end and read what stands on its topics."""
+    began = time.monotonic()
+    path = run_crisis(folder, seconds, **options)
+    return CrisisRun(path.parent, bus_contents(path.parent), time.monotonic() - began)
+
+
 def run_crisis(folder: Path, seconds: int = 3, **options: Any) -> Path:
     """Write the crisis and run it to its end; return the configuration's path."""
     path = write_crisis(folder, seconds, **options)
@@ -156,6 +181,6 @@ def run_crisis(folder: Path, seconds: int = 3, **options: Any) -> Path:
 
 
 def records(seconds: int = 3, **options: Any) -> list[Json]:
-    """Return the whole crisis in one list, for :func:`ran.run_core`."""
+    """Return the whole crisis in one list, for `seawall_testing.pipeline.run_pipeline`."""
     happened = sorted(events(seconds, **options), key=lambda record: record["event_time_us"])
     return [*reference(options.get("clients", CLIENTS)), *happened]

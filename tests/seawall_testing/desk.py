@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from seawall.connectors.bus import Bus
-from seawall.dataflows.sequence import Sequencer
+from seawall.dataflows import Sequencer
 from seawall.schemas.configuration import load_configuration
-from seawall.schemas.slices import Slice, decode_slice
+from seawall.schemas.records import Slice, decode_slice
 
 T0 = 1_700_000_000_000_000  # a full second
 MS = 1000

@@ -12,37 +12,44 @@ import tomllib
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from seawall.connectors.agent import AgentRefusal, parse_pae
-from seawall.connectors.feeds import read_feed
+from seawall.connectors.agent import parse_pae
+from seawall.connectors.keys import AgentRefusal
+from seawall.connectors.mapping import read_mapping
 from seawall.connectors.venues import VENUES, Message
-from seawall.operators.core.detection.flat import from_bytes
-from seawall.operators.core.saccr.document import DocumentError, parse_json
-from seawall.operators.core.snapshot import pack, unpack
-from seawall.schemas.decode import decode_event
+from seawall.operators.core.base import DocumentError, pack, parse_json, unpack, unpack_numbers
+from seawall.schemas.configuration import read_playbook, read_response
+from seawall.schemas.configuration._sections import read_health, read_market
+from seawall.schemas.decoding import decode_event
 from seawall.schemas.errors import Rejected, SnapshotError, UsageError, VerificationError
-from seawall.schemas.evidence.acceptance import Policy, Refused, accept
-from seawall.schemas.evidence.documents import COMMAND, STATE
-from seawall.schemas.evidence.note import parse_note, parse_vkey
-from seawall.schemas.evidence.strict import Malformed, parse_envelope, parse_strict
-from seawall.schemas.evidence.tiles import decode_bundle
-from seawall.schemas.evidence.tlog import parse_checkpoint, parse_proof
-from seawall.schemas.evidence.witnessing import parse_request
-from seawall.schemas.health import read_health
-from seawall.schemas.limit_documents import parse_document
-from seawall.schemas.markets import read_market
-from seawall.schemas.outputs import OUTPUTS, decode_output
-from seawall.schemas.playbook import read_playbook, read_response
-from seawall.schemas.redrives import decode_redrive
-from seawall.schemas.slices import decode_slice
-from seawall.schemas.thresholds import read_limits
+from seawall.schemas.evidence import (
+    COMMAND,
+    STATE,
+    AcceptancePolicy,
+    Malformed,
+    Refused,
+    accept_document,
+    parse_envelope,
+    parse_limit_document,
+    parse_strict,
+)
+from seawall.schemas.generate import OUTPUTS, decode_output
+from seawall.schemas.measures import read_limits
+from seawall.schemas.records import decode_redrive, decode_slice
+from seawall.schemas.transparency import (
+    decode_bundle,
+    parse_checkpoint,
+    parse_cosignature_request,
+    parse_note,
+    parse_proof,
+    parse_vkey,
+)
 from seawall_testing import signing
+from seawall_testing.paths import FUZZ_CORPUS
 
-CORPUS = Path(__file__).resolve().parents[1] / "fuzz_corpus"
 NOW_US = 1_700_000_000_000_000
 INPUT_BYTES_MAX = 20_000
 Decode = Callable[[bytes], object]
@@ -77,7 +84,7 @@ class Target(NamedTuple):
 def corpus(name: str) -> list[bytes]:
     """Return the stored inputs of a target."""
     found = []
-    for line in (CORPUS / f"{name}.jsonl").read_text().splitlines():
+    for line in (FUZZ_CORPUS / f"{name}.jsonl").read_text().splitlines():
         one = json.loads(line)
         found.append(one["text"].encode() if "text" in one else base64.b64decode(one["base64"]))
     return found
@@ -90,15 +97,15 @@ def targets() -> list[Target]:
         ("slice", decode_slice, (msgspec.MsgspecError,)),
         ("strict", parse_strict, (Malformed,)),
         ("envelope", parse_envelope, (Malformed,)),
-        ("limit_document", parse_document, (Malformed,)),
+        ("limit_document", parse_limit_document, (Malformed,)),
         ("note", parse_note, (VerificationError,)),
         ("vkey", _text(parse_vkey), (VerificationError,)),
         ("checkpoint", _text(parse_checkpoint), (VerificationError,)),
         ("proof", parse_proof, (VerificationError,)),
         ("bundle", decode_bundle, (ValueError,)),
-        ("witness_request", parse_request, (VerificationError,)),
+        ("witness_request", parse_cosignature_request, (VerificationError,)),
         ("redrive", decode_redrive, (Rejected,)),
-        ("feed", read_feed(tomllib.loads(FEED.decode()), "oms.toml").read, (Rejected,)),
+        ("feed", read_mapping(tomllib.loads(FEED.decode()), "oms.toml").read, (Rejected,)),
     ]
     plain += [(f"output_{topic}", _output(topic), (msgspec.MsgspecError,)) for topic in OUTPUTS]
     found = [Target(name, corpus(name), decode, raises) for name, decode, raises in plain]
@@ -113,7 +120,7 @@ def targets() -> list[Target]:
     tables: list[tuple[str, bytes, Callable[[dict[str, Any]], object]]] = [
         ("limits", LIMITS, lambda table: read_limits(table, "l.toml")),
         ("playbook", PLAYBOOK, lambda table: (read_playbook(table, "p.toml", ["g"]), read_response(table, "p.toml"))),
-        ("mapping", FEED, lambda table: read_feed(table, "f.toml")),
+        ("mapping", FEED, lambda table: read_mapping(table, "f.toml")),
         ("market", b"[market]\ngroups = 2\n", lambda table: read_market(table, 100, "d.toml")),
         ("health", b'[health]\nlisten = "127.0.0.1:1"\n', lambda table: read_health(table, "d.toml")),
     ]
@@ -213,18 +220,18 @@ def _venue(name: str) -> Decode:
 
 def _accept() -> Decode:
     """Every input is signed by a key that is trusted, or nothing behind the signature would be reached."""
-    keys, policy = signing.keys(), Policy("oms", "prod", ("risk/prod",))
+    keys, policy = signing.keys(), AcceptancePolicy("oms", "prod", ("risk/prod",))
 
     def decode(data: bytes) -> object:
         kind = STATE if b'"targets"' in data else COMMAND
         value, headers = signing.record(data, payload_type=kind)
-        return accept(value, headers, keys, policy, signing.NOW_US)
+        return accept_document(value, headers, keys, policy, signing.NOW_US)
 
     return decode
 
 
 def _flat(data: bytes) -> object:
-    return from_bytes("demo/01", zlib.crc32(data).to_bytes(4, "big") + data)
+    return unpack_numbers("demo/01", zlib.crc32(data).to_bytes(4, "big") + data)
 
 
 def _snapshot(data: bytes) -> object:

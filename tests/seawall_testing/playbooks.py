@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from seawall_testing.desk import SECOND, T0, Json, account, instrument, mark, transfer
-from seawall_testing.ran import Ran, run_core
+from seawall_testing.pipeline import PipelineRun, run_pipeline
 
 LIMIT: Json = {"id": "low", "scope": "account:*", "measure": "equity", "direction": "below"}
 LIMIT |= {"warning": 300, "soft": 200, "hard": 100}
@@ -20,13 +20,13 @@ def at_level(level: str) -> Json:
     return {"limit": "low", "level": level}
 
 
-def run(
+def run_playbook(
     folder: Path,
     playbook: list[Json],
     *more: Json | list[Json],
     limits: list[Json] | None = None,
     **options: Any,
-) -> Ran:
+) -> PipelineRun:
     """Run a desk of a client and two house accounts at a venue, which all begin with 1,000; events in order of time."""
     hub = {"type": "counterparty", "counterparty": "hub", "name": "hub", "role": "venue", "group": "hubs"}
     house = {"type": "account", "counterparty": "hub", "holder": "house", "venue": "hub", "netting_set": "n"}
@@ -35,7 +35,9 @@ def run(
     events += [transfer(T0 + 2, f"start-{name}", name, amount="1000") for name in ("h1", "h2", "a")]
     events += [event for item in more for event in (item if isinstance(item, list) else [item])]
     events.sort(key=lambda event: int(event["event_time_us"]))
-    return run_core(folder, *base, *events, limits=[LIMIT] if limits is None else limits, playbook=playbook, **options)
+    return run_pipeline(
+        folder, *base, *events, limits=[LIMIT] if limits is None else limits, playbook=playbook, **options
+    )
 
 
 def equity(at_s: float, amount: str, name: str = "a") -> list[Json]:
@@ -43,18 +45,18 @@ def equity(at_s: float, amount: str, name: str = "a") -> list[Json]:
     return [transfer(int(T0 + at_s * SECOND), f"x{name}{at_s}", name, amount=amount)]
 
 
-def payloads(ran: Ran) -> list[Json]:
+def payloads(ran: PipelineRun) -> list[Json]:
     """Return the payload of every command."""
     return ran.topic("commands")
 
 
-def news(at_s: float, name: str, /, **fields: Any) -> Json:
+def external_event(at_s: float, name: str, /, **fields: Any) -> Json:
     return {"type": name, "event_time_us": int(T0 + at_s * SECOND), **fields}
 
 
-def answer(at_s: float, command: Json, outcome: str, subscriber: str = "oms") -> Json:
+def acknowledgement(at_s: float, command: Json, outcome: str, subscriber: str = "oms") -> Json:
     """Return a subscriber's acknowledgement of a command."""
-    return news(at_s, "acknowledgement", command_id=command["id"], subscriber=subscriber, outcome=outcome)
+    return external_event(at_s, "acknowledgement", command_id=command["id"], subscriber=subscriber, outcome=outcome)
 
 
 def signal(at_s: float, *alerts: Json, depth: float = 0.0, seq: int = 0, **venues: float) -> Json:
@@ -71,6 +73,6 @@ def signal(at_s: float, *alerts: Json, depth: float = 0.0, seq: int = 0, **venue
     return {**head, "instruments": [row] if depth or venues else [], "alerts": told}
 
 
-def passing(until_s: int) -> list[Json]:
+def marks_every_second(until_s: int) -> list[Json]:
     """Return marks, one a second, so that time goes on."""
     return [mark(T0 + at * SECOND + 1, "100") for at in range(1, until_s + 1)]

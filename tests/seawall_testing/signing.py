@@ -1,20 +1,46 @@
-"""Keys, key sets and signed documents for tests: everything derived from names, so that bytes never change."""
+"""Signed documents for tests: keys, key sets, commands, limit documents, and a subscriber that records their effects.
+
+Keys follow from the names of their holders, so the bytes never change.
+"""
 
 import base64
 import hashlib
 import json
+import re
+import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from msgspec import to_builtins
 
-from seawall.schemas.dsse import b64url, pae, thumbprint
-from seawall.schemas.evidence import keyset
-from seawall.schemas.evidence.acceptance import Policy
-from seawall.schemas.evidence.documents import COMMAND, HEARTBEAT, STATE
-from seawall.schemas.evidence.keyset import KeySet, parse_keyset
+from seawall.connectors.keys import SEALER_KEYS_FILE, new_key
+from seawall.schemas.evidence import (
+    COMMAND,
+    LIMIT_DOCUMENT_TYPE,
+    STATE,
+    TRADING_MODE,
+    AcceptancePolicy,
+    Command,
+    InForce,
+    KeySet,
+    Signer,
+    _key_sets,
+    encode_base64url,
+    encode_limit_document,
+    limit_document_envelope,
+    pae,
+    parse_key_set,
+    parse_limit_document,
+    thumbprint,
+)
+from seawall.schemas.evidence._documents import HEARTBEAT
+from seawall_testing.desk import SECOND, T0, Json
+
+# Keys, key sets and signed documents for tests: everything derived from names, so that bytes never change.
 
 NOW_US = 1_763_688_000_000_000
 HOUR_US = 3_600_000_000
@@ -43,9 +69,9 @@ class Holder:
     def jwk(self) -> dict[str, str]:
         if self.alg == "Ed25519":
             raw = self.private.public_key().public_bytes_raw()
-            return {"kty": "OKP", "crv": "Ed25519", "x": b64url(raw)}
+            return {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(raw)}
         numbers = self.private.public_key().public_numbers()
-        x, y = (b64url(value.to_bytes(32, "big")) for value in (numbers.x, numbers.y))
+        x, y = (encode_base64url(value.to_bytes(32, "big")) for value in (numbers.x, numbers.y))
         return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 
     @property
@@ -96,7 +122,7 @@ def encode(document: Any) -> bytes:
 
 
 def keys(**changes: Any) -> KeySet:
-    return parse_keyset(encode(keyset_document(**changes)))
+    return parse_key_set(encode(keyset_document(**changes)))
 
 
 def signatures(payload_type: str, value: bytes, signers: list[Holder]) -> list[dict[str, str]]:
@@ -109,7 +135,7 @@ def header(value: bytes, signers: list[Holder], payload_type: str = COMMAND) -> 
     return encode({"payloadType": payload_type, "signatures": signatures(payload_type, value, signers)})
 
 
-def envelope(value: bytes, signers: list[Holder], payload_type: str = keyset.PAYLOAD_TYPE) -> bytes:
+def envelope(value: bytes, signers: list[Holder], payload_type: str = _key_sets.KEY_SET_TYPE) -> bytes:
     """The whole DSSE envelope, as in files."""
     payload = base64.b64encode(value).decode()
     return encode(
@@ -165,4 +191,112 @@ def heartbeat(seq: int, now_us: int = NOW_US, **changes: Any) -> dict[str, Any]:
     return document | changes
 
 
-POLICY = Policy("oms", "prod", ("risk/prod",))
+POLICY = AcceptancePolicy("oms", "prod", ("risk/prod",))
+
+
+# Signed limit documents and the key set of the people who sign them, for tests.
+
+FOREVER = (1 << 53) - 1
+CLERK = Holder("clerk", "cleo")
+COVER: Json = {"id": "cover", "scope": "account:*", "measure": "gross_notional", "soft": 100.5, "hard": 500.0}
+
+
+def limit_key_set_bytes(environment: str = "prod", **changes: Any) -> bytes:
+    """Return a key set with a maker, a checker, the maker's second key, one without a role here, and three roots."""
+    window = {"nbf_us": 0, "exp_us": FOREVER, "types": (LIMIT_DOCUMENT_TYPE,)}
+    people = [MAKER.entry("maker", **window), CHECKER.entry("checker", **window)]
+    people += [CHECKER_OF_MAKER.entry("checker", **window), CLERK.entry("witness", **window)]
+    roots = [root.entry("root", **{**window, "types": ()}) for root in ROOTS]
+    fields = {"keys": people + roots, "environment": environment, "exp_us": FOREVER, "iat_us": 0}
+    return encode(keyset_document(**{**fields, **changes}))
+
+
+def limit_key_set(**changes: Any) -> KeySet:
+    return parse_key_set(limit_key_set_bytes(**changes))
+
+
+def key_set_entry(signer: Signer, role: str, types: tuple[str, ...] = ()) -> Json:
+    """Return a key set's entry for a signer."""
+    window = {"nbf_us": 0, "exp_us": FOREVER, "status": "active"}
+    return {**signer.public_jwk(), "owner": role, "roles": [role], "types": list(types), **window}
+
+
+def write_key_set(path: Path, environment: str = "prod", more: tuple[Json, ...] = ()) -> str:
+    """Write a key set file, with further entries; return the hash to pin."""
+    people = parse_key_set(limit_key_set_bytes(environment)).document.keys
+    listed = [to_builtins(key) for key in people]
+    listed = [{name: value for name, value in entry.items() if value is not None} for entry in listed]
+    value = limit_key_set_bytes(environment, keys=[*listed, *more])
+    path.write_bytes(envelope(value, ROOTS[:2]) + b"\n")
+    return parse_key_set(value).sha256
+
+
+def make_desk_keys(desk: Path) -> None:
+    """Make the keys of a prod desk, which its key set then names as issuer and sealer."""
+    folder = desk.parent
+    issuer, sealer = new_key(folder / "keys" / "prod.pem"), new_key(folder / "keys" / "sealer.pem", SEALER_KEYS_FILE)
+    pinned = write_key_set(
+        folder / "keyset.jsonl", more=(key_set_entry(issuer, "issuer", SIGNED), key_set_entry(sealer, "sealer"))
+    )
+    desk.write_text(re.sub(r'set_sha256 = "\w+"', f'set_sha256 = "{pinned}"', desk.read_text()))
+
+
+def limit_document(version: int = 1, prev: str | None = None, **changes: Any) -> bytes:
+    """Return the bytes of a document that sets one limit on every account."""
+    document = {
+        "v": 1, "iss": "risk/prod", "env": "prod", "version": version, "prev_sha256": prev, "iat_us": T0,
+        "valid_from_us": 0, "valid_to_us": T0 + 10_000 * SECOND, "reason": "calibration", "comment": "first limits",
+        "set": [COVER], "remove": [], "override": [],
+    }  # fmt: skip
+    return encode_limit_document({**document, **changes})
+
+
+def signed_limit_document(value: bytes, *signers: Holder) -> Json:
+    """Return the envelope of a document signed by these people."""
+    return limit_document_envelope(value, signatures(LIMIT_DOCUMENT_TYPE, value, list(signers)))
+
+
+def limit_document_sha256(value: bytes) -> str:
+    return parse_limit_document(value).sha256
+
+
+def limit_event(at_us: int, envelope: Json) -> Json:
+    return {"type": "limit", "event_time_us": at_us, "document": envelope}
+
+
+def tampered(envelope: Json, **changes: Any) -> Json:
+    """Return an envelope whose payload says something else under the same signatures."""
+    payload = json.loads(base64.b64decode(envelope["payload"]))
+    return {**envelope, "payload": base64.b64encode(json.dumps({**payload, **changes}).encode()).decode()}
+
+
+# A desk that records what commands do to it, in memory and, where it has a table, in the transaction.
+
+
+class RecordingEffects:
+    """Effects for tests: ``done`` lists command ids, ``mode`` the rung each target stands on."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.mode: dict[str, int] = {}
+        self.settings: dict[str, str] = {}
+        self.safe = False
+
+    def apply(self, transaction: sqlite3.Connection, command: Command) -> None:
+        self.done.append(command.id)
+        self._set(str(command.target), command.type, command.action)
+
+    def restore(self, transaction: sqlite3.Connection, target: str, in_force: InForce) -> None:
+        self.done.append(in_force.id)
+        self._set(target, in_force.type, in_force.action)
+
+    def set_safe_state(self, transaction: sqlite3.Connection, active: bool, why: str) -> None:
+        self.safe = active
+
+    def _set(self, target: str, kind: str, action: dict) -> None:
+        if kind in TRADING_MODE:
+            self.mode[target] = max(TRADING_MODE[kind], self.mode.get(target, 0))
+        elif kind == "REINSTATE":
+            self.mode[target] = 0
+        else:
+            self.settings[f"{target} {kind}"] = json.dumps(action)

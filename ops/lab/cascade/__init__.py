@@ -1,1 +1,26 @@
-"""Cascades: what follows from a failure, through claims, prices, liquidations and shared collateral."""
+"""Cascades of a failure: through claims, prices, liquidations and shared collateral."""
+
+from seawall.ops.lab.cascade._models import (
+    book_network,
+    debtrank,
+    eisenberg_noe,
+    estimate_losses,
+    furfine,
+    joint_failures,
+    rank_contagion,
+)
+from seawall.ops.lab.cascade._network import Shocks, contagion_outcome, read_network, settle_scenarios
+
+__all__ = [
+    "Shocks",
+    "book_network",
+    "contagion_outcome",
+    "debtrank",
+    "eisenberg_noe",
+    "estimate_losses",
+    "furfine",
+    "joint_failures",
+    "rank_contagion",
+    "read_network",
+    "settle_scenarios",
+]

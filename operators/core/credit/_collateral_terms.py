@@ -1,0 +1,360 @@
+"""Collateral terms of netting sets: the arithmetic of a credit support annex, and the terms and holdings of one shard.
+
+Everything is signed from our side: value that they owe us and collateral that they gave us count positive.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.credit import _saccr_formulas as formulas
+from seawall.operators.core.credit._saccr_inputs import margin_period_floor
+from seawall.operators.core.holdings import Balances, Directory
+from seawall.schemas import events as ev
+
+# Netting-set collateral terms: what is held, what may stay uncalled, and what is to be called or returned.
+#
+# Everything is signed from our side: value that they owe us and collateral that they gave us count positive.
+#
+# 1. Collateral received counts less its haircut, collateral posted counts plus its haircut (CRE52.11).
+# 2. Variation margin and independent amounts count once each: C = net variation margin + NICA.
+# 3. NICA is every independent amount received, segregated or not, less those that we posted unsegregated; what we
+#    posted into a bankruptcy-remote account comes back and counts nowhere (CRE52.17).
+# 4. A call brings what was delivered to what is required: exposure beyond the threshold of the side that owes, plus the
+#    independent amount beside it, not inside it. Nothing moves below the minimum transfer amount of the side that
+#    would transfer. What is delivered is rounded up, what is returned is rounded down.
+#
+# Arrays have the shape (netting sets,) or (holdings,), amounts are in the reporting currency.
+#
+# References
+# ----------
+# Basel Framework CRE52.10-52.19. ISDA 1994 Credit Support Annex (New York law), paragraphs 3 and 13(b): delivery and
+# return amounts, threshold, minimum transfer amount, rounding.
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+B1 = NDArray[np.bool_]
+NONNEGATIVE_AMOUNTS: Final = (
+    "threshold",
+    "minimum_transfer_amount",
+    "our_threshold",
+    "our_minimum_transfer_amount",
+    "rounding",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CollateralTerms:
+    """Terms of netting sets; ``threshold`` and ``minimum_transfer_amount`` are theirs, ``our_…`` ours.
+
+    ``independent_amount`` is what one side owes beside variation margin: positive in our favour. ``rounding`` is the
+    unit of a transfer, 0 for none.
+    """
+
+    margined: B1
+    they_post: B1
+    we_post: B1
+    threshold: F8
+    minimum_transfer_amount: F8
+    our_threshold: F8
+    our_minimum_transfer_amount: F8
+    independent_amount: F8
+    rounding: F8
+
+
+@dataclass(frozen=True, slots=True)
+class CollateralPieces:
+    """Pieces of collateral: value before haircut (negative: posted by us), haircut (a fraction), and what it is."""
+
+    netting_set: I8
+    value: F8
+    haircut: F8
+    independent: B1
+    segregated: B1
+
+
+@dataclass(frozen=True, slots=True)
+class CollateralHeld:
+    """What the holdings of each netting set amount to after haircuts.
+
+    ``variation`` is net variation margin, ``net_independent`` NICA, ``collateral`` C. ``delivered`` also counts what
+    we posted into segregated accounts: it was asked for and given, and only a call needs it.
+    """
+
+    variation: F8
+    net_independent: F8
+    collateral: F8
+    delivered: F8
+
+
+@dataclass(frozen=True, slots=True)
+class MarginCalls:
+    """What is due now: ``call`` from them (of which ``returned`` was ours), ``due`` from us; at most one is above 0."""
+
+    call: F8
+    due: F8
+    returned: F8
+    required: F8
+
+
+def terms_fault(name: str, value: float) -> str | None:
+    """Return the rule that a term breaks, None where it breaks none.
+
+    Examples
+    --------
+    >>> terms_fault("threshold", -1.0)
+    'THRESHOLD_MUST_NOT_BE_NEGATIVE'
+    """
+    if not abs(value) < float("inf"):
+        return f"{name.upper()}_MUST_BE_FINITE"
+    if name in NONNEGATIVE_AMOUNTS and value < 0:
+        return f"{name.upper()}_MUST_NOT_BE_NEGATIVE"
+    return "HAIRCUT_MUST_BE_0_TO_1" if name == "haircut" and not 0 <= value <= 1 else None
+
+
+def collateral_held(holdings: CollateralPieces, netting_sets: int) -> CollateralHeld:
+    """Return what is held per netting set; an unpriced piece is value 0 here and is reported by the caller.
+
+    Examples
+    --------
+    >>> both = np.zeros(2, np.int64)
+    >>> pieces = CollateralPieces(both, np.array([80.0, 12.5]), np.array([0.0, 0.2]), np.array([False, True]), both > 0)
+    >>> held = collateral_held(pieces, 1)
+    >>> float(held.variation[0]), float(held.net_independent[0]), float(held.collateral[0])
+    (80.0, 10.0, 90.0)
+    """
+    ours, counted = holdings.value < 0, holdings.value
+    if holdings.haircut.any():
+        counted = counted * np.where(ours, 1.0 + holdings.haircut, 1.0 - holdings.haircut)
+    remote = ours & holdings.segregated
+    if not (holdings.independent.any() or holdings.segregated.any()):
+        variation = np.bincount(holdings.netting_set, counted, netting_sets).astype(np.float64)
+        return CollateralHeld(variation, np.zeros(netting_sets), variation, variation)
+    variation = _totals(holdings.netting_set, counted, ~holdings.independent & ~remote, netting_sets)
+    independent = _totals(holdings.netting_set, counted, holdings.independent & ~remote, netting_sets)
+    given_remote = _totals(holdings.netting_set, counted, remote, netting_sets)
+    held = variation + independent
+    return CollateralHeld(variation, independent, held, held + given_remote)
+
+
+def margin_calls(terms: CollateralTerms, value: F8, delivered: F8) -> MarginCalls:
+    """Return the transfers that are due on netting sets of market value ``value``.
+
+    Parameters
+    ----------
+    terms
+        An unmargined set calls for its independent amount only.
+    value : float64
+        Market value of the trades; NaN (a missing mark) gives NaN amounts.
+    delivered : float64
+        ``CollateralHeld.delivered``.
+
+    Examples
+    --------
+    >>> one, yes = (lambda x: np.array([x])), np.array([True])
+    >>> terms = CollateralTerms(yes, yes, yes, *(one(x) for x in (10.0, 1.0, 0.0, 1.0, 5.0, 0.5)))
+    >>> calls = margin_calls(terms, one(42.2), one(20.0))
+    >>> float(calls.required[0]), float(calls.call[0])
+    (37.2, 17.5)
+    """
+    theirs = np.where(terms.margined & terms.they_post, np.maximum(value - terms.threshold, 0.0), 0.0 * value)
+    ours = np.where(terms.margined & terms.we_post, np.maximum(-value - terms.our_threshold, 0.0), 0.0 * value)
+    required = theirs - ours + terms.independent_amount
+    change = required - delivered
+    from_them = np.where(change >= terms.minimum_transfer_amount, np.maximum(change, 0.0), 0.0 * change)
+    from_us = np.where(-change >= terms.our_minimum_transfer_amount, np.maximum(-change, 0.0), 0.0 * change)
+    call, returned = _rounded(from_them, np.maximum(-delivered, 0.0), terms.rounding)
+    due, _ = _rounded(from_us, np.maximum(delivered, 0.0), terms.rounding)
+    return MarginCalls(call, due, returned, required)
+
+
+def replacement_costs(terms: CollateralTerms, value: F8, held: CollateralHeld) -> F8:
+    """Return the replacement cost: margined where they post variation margin, otherwise unmargined (CRE52.2, 52.18)."""
+    margined = formulas.margined_replacement_cost(
+        value, held.collateral, terms.threshold, terms.minimum_transfer_amount, held.net_independent
+    )
+    plain = formulas.replacement_cost(value, held.collateral)
+    return np.where(terms.margined & terms.they_post, margined, plain)
+
+
+def _totals(netting_set: I8, values: F8, chosen: B1, netting_sets: int) -> F8:
+    weights = np.where(chosen, values, 0.0)
+    return np.bincount(netting_set, weights=weights, minlength=netting_sets).astype(np.float64)
+
+
+def _rounded(amount: F8, returnable: F8, unit: F8) -> tuple[F8, F8]:
+    """Return a transfer and the part of it that gives back, in whole units: returns down, deliveries up."""
+    back = np.minimum(amount, returnable)
+    if not unit.any():
+        return amount, back
+    fresh = amount - back
+    step = np.where(unit > 0, unit, 1.0)
+    back = np.where(unit > 0, np.floor(back / step) * step, back)
+    fresh = np.where(unit > 0, np.ceil(fresh / step) * step, fresh)
+    return back + fresh, back
+
+
+# The terms of the shard's netting sets as columns, in the reporting currency (`CollateralTerms`).
+
+FLAGS: Final = ("margined", "they_post", "we_post")
+TERM_AMOUNTS: Final = (
+    "threshold",
+    "minimum_transfer_amount",
+    "our_threshold",
+    "our_minimum_transfer_amount",
+    "independent_amount",
+    "rounding",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NettingAgreements:
+    """Terms by netting set; ``currency`` is the asset that amounts are in, ``period`` the margin period in days.
+
+    ``agreed`` marks sets with a record of their own; ``margined`` those in which they post variation margin; ``in_use``
+    are the currencies in which any amount is not 0.
+    ``eligible_haircut`` has a row for each set that lists what is eligible, at ``eligible_row`` (-1 for none), and a
+    column per asset: its haircut, NaN where the list has it not.
+    """
+
+    flags: dict[str, B1]
+    amounts: dict[str, F8]
+    currency: I8
+    period: F8
+    agreed: B1
+    enforceable: B1
+    eligible_row: I8
+    eligible_haircut: F8
+    in_use: frozenset[int]
+
+    @property
+    def margined(self) -> B1:
+        """Return which sets count as margined (CRE52.2: not those in which only we post)."""
+        margined: B1 = self.flags["margined"] & self.flags["they_post"]
+        return margined
+
+    def at(self, asset_worth: F8) -> CollateralTerms:
+        """Return the terms with amounts at today's rates; an amount in a currency without a rate counts 0."""
+        rate = asset_worth[self.currency]
+        margined, they_post, we_post = (self.flags[name] for name in FLAGS)
+        amounts = (self.amounts[name] * rate for name in TERM_AMOUNTS) if (rate != 1.0).any() else self.amounts.values()
+        return CollateralTerms(margined, they_post, we_post, *amounts)
+
+
+def netting_agreements(directory: Directory) -> NettingAgreements:
+    """Return the terms of every netting set that the directory numbers; the default terms where it has no record."""
+    records = [directory.netting_set_records.get(name) for name in directory.netting_sets]
+    sets = [record or ev.NettingSet(netting_set="-", counterparty="-") for record in records]
+    amounts = {name: np.array([float(getattr(s, name)) for s in sets]) for name in TERM_AMOUNTS}
+    currencies = [directory.assets[s.currency] if s.currency else 0 for s in sets]
+    eligible_row, eligible_haircut = _eligible(directory, sets)
+    return NettingAgreements(
+        flags={name: np.array([getattr(s, name) for s in sets], dtype=bool) for name in FLAGS},
+        amounts=amounts,
+        currency=np.array(currencies, dtype=np.int64),
+        period=np.array([_period(s) for s in sets]),
+        agreed=np.array([record is not None for record in records], dtype=bool),
+        enforceable=np.array([s.enforceable for s in sets], dtype=bool),
+        eligible_row=eligible_row,
+        eligible_haircut=eligible_haircut,
+        in_use=frozenset(currency for at, currency in enumerate(currencies) if any(a[at] for a in amounts.values())),
+    )
+
+
+def _eligible(directory: Directory, sets: list[ev.NettingSet]) -> tuple[I8, F8]:
+    listing = [number for number, s in enumerate(sets) if s.eligible]
+    row = np.full(len(sets), -1, dtype=np.int64)
+    row[listing] = np.arange(len(listing))
+    haircut = np.full((len(listing) + 1, len(directory.assets)), np.nan)  # one row more: -1 must lead somewhere
+    for place, number in enumerate(listing):
+        for asset, value in sets[number].eligible.items():
+            haircut[place, directory.assets[asset]] = float(value)
+    return row, haircut
+
+
+def _period(record: ev.NettingSet) -> float:
+    """Return the margin period of risk in business days: what is stated, never below its floor (CRE52.50)."""
+    floor = margin_period_floor(max(float(record.remargin_business_days), 1.0), False, 0, False, 0)
+    return max(float(record.margin_period_business_days), floor)
+
+
+# Independent and segregated amounts: parts of balances, kept beside these, which are one number each.
+#
+# Most transfers are neither, so nothing is kept for them. Together with the balances this gives the holdings of every
+# netting set, from our side (`collateral_held`): what an account of ours holds there we have posted, what a client's
+# account holds with us they have.
+
+SEGREGATED_KINDS = (
+    (True, False),
+    (False, True),
+    (True, True),
+)  # (independent, segregated), in the order of ``SegregatedAmounts.parts``
+
+
+class SegregatedAmounts:
+    """Independent and segregated parts of balances, by (account, asset)."""
+
+    def __init__(self) -> None:
+        self.parts = {kind: Balances() for kind in SEGREGATED_KINDS}
+
+    def take(self, key: int, amount: float, independent: bool, segregated: bool) -> None:
+        """Take a transfer that is either or both; a negative amount gives back."""
+        if independent or segregated:
+            self.parts[independent, segregated].add(key, amount)
+
+    def holdings(
+        self,
+        balances: Balances,
+        sign: F8,
+        netting_set: I8,
+        worth: F8,
+        haircut: Callable[[I8, I8, F8], F8],
+    ) -> CollateralPieces:
+        """Return what is held by netting set.
+
+        Parameters
+        ----------
+        balances
+            All amounts; what is neither independent nor segregated is what the parts leave of them.
+        sign, netting_set
+            By account: 1 for our own, -1 for clients'; the number of its set.
+        worth
+            By asset, in the reporting currency.
+        haircut
+            Of netting sets, assets and values, elementwise.
+        """
+        rows = balances.rows
+        account, asset, amount = rows["account"], rows["asset"], rows["amount"]
+        independent = segregated = np.zeros(len(account), dtype=bool)
+        parts = [(kind, part) for kind, part in self.parts.items() if part.rows.size]
+        if parts:
+            amount = amount.copy()
+            for _, part in parts:
+                np.subtract.at(amount, balances.places(part), part.rows["amount"])
+            sizes = [len(account), *(part.rows.size for _, part in parts)]
+            account, asset, amount = (
+                np.concatenate([first, *(part.rows[name] for _, part in parts)])
+                for name, first in (("account", account), ("asset", asset), ("amount", amount))
+            )
+            independent = np.repeat([False, *(kind[0] for kind, _ in parts)], sizes)
+            segregated = np.repeat([False, *(kind[1] for kind, _ in parts)], sizes)
+        of, value = netting_set[account], -sign[account] * amount * worth[asset]
+        return CollateralPieces(
+            netting_set=of,
+            value=value,
+            haircut=haircut(of, asset, value),
+            independent=independent,
+            segregated=segregated,
+        )
+
+    def snapshot(self) -> list[Any]:
+        """Return the state for :func:`snapshot.pack`."""
+        return [part.snapshot() for part in self.parts.values()]
+
+    def restore(self, state: list[Any]) -> None:
+        """Take the state of a snapshot."""
+        for part, rows in zip(self.parts.values(), state, strict=True):
+            part.restore(rows)

@@ -1,0 +1,352 @@
+"""Netting sets on every slice: replacement cost, potential exposure, exposure at default, wrong-way risk, margin calls.
+
+1. ``V`` is what the positions of a set are worth to us at the marks across venues, ``C`` the collateral of
+   `collateral_held`; a set without a record of its own nets equity, as contract.md, "Netting sets" has it.
+2. Replacement cost: ``max(V - C, 0)``, margined ``max(V - C, TH + MTA - NICA, 0)``.
+3. Add-ons (`NettingGroups`), the multiplier, and ``EAD = 1.4 (RC + PFE)``; margined never more than the same set
+   unmargined (CRE52.2). Contracts that settle every day count with the smallest maturity.
+4. Counterparties add up their netting sets, and what they owe beside.
+
+All of it is computed where the book needs it: a netting set has terms, something is owed, or a limit names such a
+measure. Steps 1 and 2 follow every slice. Potential exposure, exposure at default and wrong-way risk of a set are
+computed again when positions or balances in it have changed, those of all sets when terms or reference data have
+and every ``POTENTIAL_US`` of event time; in between they stand. Potential exposure at today's volatility waits for the
+end of the second, when volatility itself is sampled.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.base import sum_by
+from seawall.operators.core.credit import _saccr_formulas as formulas
+from seawall.operators.core.credit._add_ons import (
+    DAILY,
+    EffectiveNotionals,
+    NettingGroups,
+    SupervisoryFactors,
+    supervisory_factors,
+)
+from seawall.operators.core.credit._collateral_terms import (
+    CollateralHeld,
+    NettingAgreements,
+    SegregatedAmounts,
+    collateral_held,
+    margin_calls,
+    netting_agreements,
+)
+from seawall.operators.core.credit._market_dependence import (
+    EwVolatility,
+    ReturnCorrelations,
+    WrongWayRisk,
+    potential_exposure,
+    value_deviations,
+)
+from seawall.operators.core.credit._obligations import Obligations
+from seawall.operators.core.credit._saccr_inputs import CRYPTO_REGIME_DEFAULT, CRYPTO_REGIMES
+from seawall.operators.core.holdings import Balances, Directory, Positions
+from seawall.operators.core.pricing import AccountValues, Marks, OptionSheet
+from seawall.schemas.measures import CREDIT, PARTY_CREDIT
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+B1 = NDArray[np.bool_]
+UNMARGINED_DAYS: Final = 250.0  # one year, the horizon of an unmargined set
+POTENTIAL_US: Final = 10_000_000
+GATHER_MIN: Final = 8  # netting sets for each that is due, from which only the positions of those are gathered
+POTENTIAL = slice(2, 6)  # rows of netting sets that stand between two computations
+
+
+class CreditBook:
+    """Credit measures of one shard. Positions, balances, marks and options are the ledger's."""
+
+    def __init__(
+        self, directory: Directory, marks: Marks, positions: Positions, balances: Balances, sheet: OptionSheet
+    ) -> None:
+        self._directory, self._marks, self._positions = directory, marks, positions
+        self._balances, self._sheet = balances, sheet
+        self.named = False
+        self.pledges, self.obligations = SegregatedAmounts(), Obligations()
+        self.volatility, self.comovement = EwVolatility(), ReturnCorrelations()
+        self._known = -1
+        self._touched, self._computed_us, self._looked = True, -1, False
+        self._waiting: B1 = np.zeros(0, dtype=bool)
+        self._standing: F8 = np.zeros((POTENTIAL.stop - POTENTIAL.start, 0))
+        self.regime = CRYPTO_REGIME_DEFAULT
+        self._agreements: NettingAgreements
+        self._factors: SupervisoryFactors
+        self._groups: NettingGroups
+        self._class_factor: F8 | None
+        self._wrong: WrongWayRisk
+        self._notionals: EffectiveNotionals
+
+    @property
+    def needed(self) -> bool:
+        """Tell whether the book needs these measures."""
+        return self.named or bool(self._directory.netting_set_records)
+
+    def configure(self, configuration: dict[str, Any]) -> None:
+        """Take the regime of crypto assets."""
+        self.regime = configuration.get("crypto_regime", CRYPTO_REGIME_DEFAULT)
+        self._known = -1
+
+    def touch(self) -> None:
+        """Note that something that all netting sets depend on, other than a mark, has changed."""
+        self._touched = True
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether some potential exposure waits for the end of the second."""
+        return bool(self._waiting.any())
+
+    def look(self, as_of_us: int) -> None:
+        """Take the prices of this second for the volatility of underlyings; the next ``measure`` is of its end."""
+        self._learn()
+        self._looked = True
+        prices = self._notionals.prices(self._marks)
+        self.volatility.see(prices, as_of_us)
+        self.comovement.see(prices, as_of_us)
+
+    def measure(
+        self, exposed: F8, unrealised: F8, collateral: F8, values: AccountValues, touched: B1, as_of_us: int
+    ) -> tuple[F8, F8]:
+        """Return the rows of netting sets, shape (2 + ``CREDIT``, sets), and those of counterparties.
+
+        Parameters
+        ----------
+        exposed, unrealised, collateral
+            By account, at marks across venues: equity, its part that is unrealised, its part that is collateral.
+        values
+            Signed and gross notionals of positions.
+        touched
+            By account: whether positions or balances have changed since the last call.
+        """
+        self._learn()
+        agreed, sets = self._agreements, len(self._directory.netting_sets)
+        arrays = self._directory.arrays
+        of, sign = arrays["netting_set"], arrays["sign"]
+        surplus = sum_by(of, sign * exposed, sets)
+        cost = np.maximum(surplus, 0.0)
+        rows = np.zeros((2 + len(CREDIT), sets))
+        rows[1] = sum_by(of, arrays["client"] * collateral, sets)
+        uncalled = np.zeros(sets)
+        if agreed.agreed.any():
+            value, held = sum_by(of, sign * unrealised, sets), self._held(rows)
+            surplus = np.where(agreed.agreed, value - held.collateral, surplus)
+            terms = agreed.at(self._marks.asset_worth)
+            uncalled = terms.threshold + terms.minimum_transfer_amount - held.net_independent
+            margined = np.maximum(surplus, uncalled)
+            cost = np.maximum(np.where(agreed.margined, margined, surplus), 0.0)
+            calls = margin_calls(terms, value, held.delivered)
+            rows[6] = np.where(agreed.agreed, calls.call - calls.due, 0.0)
+        if not agreed.enforceable.all():
+            alone = sum_by(of, np.maximum(sign * exposed, 0.0), sets)
+            cost = np.where(agreed.enforceable, cost, alone)
+            surplus = np.where(agreed.enforceable, surplus, np.maximum(surplus, alone))
+        rows[0] = cost
+        at = self._due(of, touched, as_of_us)
+        if len(at):
+            flags = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
+            found = self._potential(at, cost[at], surplus[at], values, as_of_us)
+            self._standing[0, at], self._standing[1, at] = found
+            self._standing[3, at], self._waiting[at] = flags[at], True
+        if self._looked and self._waiting.any():
+            at = self._waiting.nonzero()[0]
+            self._standing[2, at] = self._today(at, surplus[at], values.robust[0])
+            self._waiting[:] = False
+        self._looked = False
+        rows[POTENTIAL] = self._standing
+        return rows, self._counterparties(rows)
+
+    def assets(self) -> set[int]:
+        """Return the assets that terms of netting sets and debts are in."""
+        if not self.needed:
+            return set()
+        self._learn()
+        return {owed.asset for owed in self.obligations.owed()} | self._agreements.in_use
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _learn(self) -> None:
+        """Derive from the directory what changes with it, and take new positions into their groups."""
+        directory = self._directory
+        stale = self._known != directory.version
+        if stale:
+            self._agreements = netting_agreements(directory)
+            self._factors = supervisory_factors(directory, CRYPTO_REGIMES[self.regime])
+            self._wrong = WrongWayRisk(directory, self.comovement)
+            self._notionals = EffectiveNotionals(directory, self._positions, self._sheet, self._factors)
+            self._known = directory.version
+        if stale or not self._groups.fits(self._positions):
+            of = directory.arrays["netting_set"]
+            enforceable, option = self._agreements.enforceable, directory.arrays["option"]
+            self._groups = NettingGroups(self._factors, option, of, enforceable, len(directory.netting_sets))
+        self._groups.extend(self._positions)
+        if stale:
+            arrays = directory.arrays
+            self._class_factor = self._groups.class_factors(arrays["class"], len(arrays["class_initial"]))
+
+    def _due(self, of: I8, touched: B1, as_of_us: int) -> I8:
+        """Return the netting sets whose potential exposure is computed now."""
+        sets = len(self._agreements.agreed)
+        if not self._touched and as_of_us // POTENTIAL_US == self._computed_us // POTENTIAL_US:
+            due = np.zeros(sets, dtype=bool)
+            due[of[touched.nonzero()[0]]] = True
+            return due.nonzero()[0]
+        if self._touched:
+            more = sets - self._standing.shape[1]
+            self._standing = np.pad(self._standing, ((0, 0), (0, more)))
+            self._waiting = np.ones(sets, dtype=bool)
+        self._touched, self._computed_us = False, as_of_us
+        return np.arange(sets)
+
+    def _held(self, rows: F8) -> CollateralHeld:
+        """Return the collateral of every set by its terms; fill the row of what is held for those that have any."""
+        arrays, agreed = self._directory.arrays, self._agreements
+        sign, of = arrays["sign"], arrays["netting_set"]
+        holdings = self.pledges.holdings(self._balances, sign, of, self._marks.asset_worth, self._haircut)
+        received = np.where(holdings.value > 0, holdings.value * (1.0 - holdings.haircut), 0.0)
+        theirs = sum_by(holdings.netting_set, received, len(agreed.agreed))
+        rows[1] = np.where(agreed.agreed, theirs, rows[1])
+        return collateral_held(holdings, len(agreed.agreed))
+
+    def _haircut(self, netting_set: I8, asset: I8, value: F8) -> F8:
+        """Return the haircut of holdings: the agreement's; what it does not list counts nothing when received."""
+        haircut: F8 = self._directory.arrays["haircut"][asset]
+        agreed = self._agreements
+        if len(agreed.eligible_haircut) == 1:  # no agreement lists anything
+            return haircut
+        listed = agreed.eligible_row[netting_set]
+        theirs = agreed.eligible_haircut[listed, asset]
+        refused = np.where(value > 0, 1.0, haircut)
+        return np.where(listed < 0, haircut, np.where(np.isnan(theirs), refused, theirs))
+
+    def _potential(self, at: I8, cost: F8, surplus: F8, values: AccountValues, as_of_us: int) -> tuple[F8, F8]:
+        """Return potential exposure and exposure at default of the sets ``at``.
+
+        ``cost`` and ``surplus`` are their replacement costs and what is owed above collateral.
+        """
+        agreed = self._agreements
+        daily, by_terms = self._add_ons(at, values, as_of_us)
+        margined, unmargined = agreed.margined[at], np.maximum(surplus, 0.0)
+        if margined.any():  # both at once: few sets cost as much as many
+            scale = formulas.margined_maturity_factor(agreed.period[at])
+            add_ons = np.stack([DAILY * daily[at], scale * by_terms[at]])
+            (uncalled, called), (capping, capped) = _exposure(np.stack([unmargined, cost]), surplus, add_ons)
+            potential = np.where(margined, called, uncalled)
+            default = np.where(margined, np.minimum(capped, capping), capping)
+        else:
+            (potential,), (default,) = _exposure(unmargined[None], surplus, DAILY * daily[at][None])
+        if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
+            default = np.where(agreed.enforceable[at], default, formulas.exposure(cost, potential))
+        return potential, default
+
+    def _near(self, at: I8) -> slice | I8:
+        """Return the positions of the netting sets ``at``, or all: a gather costs several times what a pass does."""
+        if GATHER_MIN * len(at) >= self._groups.sets:
+            return slice(None)
+        due = np.zeros(self._groups.sets, dtype=bool)
+        due[at] = True
+        return due[self._groups.set_of].nonzero()[0]
+
+    def _add_ons(self, at: I8, values: AccountValues, as_of_us: int) -> tuple[F8, F8]:
+        """Return the add-ons of the netting sets ``at``, at their places, as unmargined and by their terms.
+
+        Both are without the maturity factor that a set has in common.
+        """
+        groups, bucket = self._groups, self._notionals.bucket(as_of_us)
+        turned = self._notionals.turned(values.robust[0])
+        lone = self._lone(at, turned, values)
+        daily, by_terms = self._notionals.effective(turned, groups.joint, self._agreements.margined, as_of_us)
+        whole = lone + groups.add_ons(daily, bucket)
+        return whole, whole if by_terms is daily else lone + groups.add_ons(by_terms, bucket)
+
+    def _lone(self, at: I8, turned: F8, values: AccountValues) -> F8:
+        """Return the add-ons of lone positions by netting set.
+
+        Gross notionals by margin class are summed already; where a class has one supervisory factor, what is left of
+        them without joint positions serves.
+        """
+        groups, rows = self._groups, self._positions.rows
+        if values.by_class is None or self._class_factor is None:
+            near = self._near(at)
+            return sum_by(groups.set_of[near], np.abs(turned[near]) * groups.factor_of[near], groups.sets)
+        shape = values.by_class.shape
+        joint = sum_by(rows["bin"][groups.joint], values.robust[3][groups.joint], values.by_class.size)
+        left, each = values.by_class - joint.reshape(shape), np.zeros(shape[0])
+        for place, factor in enumerate(self._class_factor.tolist()):
+            each += left[:, place] * factor
+        return sum_by(self._directory.arrays["netting_set"], each, groups.sets)
+
+    def _today(self, at: I8, surplus: F8, signed: F8) -> F8:
+        """Return the potential exposure of the sets ``at`` at today's volatility, over margin period or a year."""
+        volatility, groups, agreed = self.volatility.per_second(), self._groups, self._agreements
+        if not volatility.any():
+            return np.zeros(len(at))
+        turned, near = self._notionals.turned(signed), self._near(at)
+        underlying = self._directory.arrays["underlying"]
+        known = underlying < len(volatility)
+        each = np.where(known, volatility[np.where(known, underlying, 0)], 0.0)  # by instrument
+        lone = each[self._positions.rows["instrument"][near]]
+        lone *= turned[near]
+        lone *= groups.is_lone[near]
+        joint = groups.net(turned[groups.joint]) * each[groups.instrument]
+        of, of_joint, sets = groups.set_of[near], groups.netting_set, groups.sets
+        shared = sum_by(of, lone, sets) + sum_by(of_joint, joint, sets)
+        own = sum_by(of, lone * lone, sets) + sum_by(of_joint, joint * joint, sets)
+        period = np.where(agreed.margined[at], agreed.period[at], UNMARGINED_DAYS)
+        return potential_exposure(surplus, value_deviations(shared[at], own[at]), period)
+
+    def _counterparties(self, rows: F8) -> F8:
+        """Return what the counterparties add to their exposures: the sums of ``PARTY_CREDIT``, by counterparty."""
+        owner, count = self._directory.arrays["netting_set_counterparty"], len(self._directory.counterparties)
+        parties = np.zeros((len(PARTY_CREDIT), count))
+        for place, row in enumerate((2, 3, 4)):
+            parties[place] = sum_by(owner, rows[row], count)
+        for owed in self.obligations.owed():
+            number = self._directory.counterparties[owed.counterparty]
+            parties[3, number] += owed.amount * self._marks.asset_worth.item(owed.asset)
+        if rows[5].any():
+            np.maximum.at(parties[4], owner, rows[5])
+        return parties
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state for :func:`snapshot.pack`; all else follows from directory and positions."""
+        return {
+            "named": self.named,
+            "pledges": self.pledges.snapshot(),
+            "obligations": self.obligations.snapshot(),
+            "volatility": self.volatility.snapshot(),
+            "comovement": self.comovement.snapshot(),
+            "touched": self._touched,
+            "computed_us": self._computed_us,
+            "standing": self._standing.copy(),
+            "waiting": self._waiting.nonzero()[0].tolist(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot."""
+        self.named = state["named"]
+        self.pledges.restore(state["pledges"])
+        self.obligations.restore(state["obligations"])
+        self.volatility.restore(state["volatility"])
+        self.comovement.restore(state["comovement"])
+        self._touched, self._computed_us, self._standing = state["touched"], state["computed_us"], state["standing"]
+        self._waiting = np.zeros(self._standing.shape[1], dtype=bool)
+        self._waiting[state["waiting"]] = True
+        self._known = -1
+
+
+def _exposure(cost: F8, surplus: F8, add_on: F8) -> tuple[F8, F8]:
+    """Return potential exposure and exposure at default of replacement costs, V - C and add-ons.
+
+    Costs and add-ons have the shape (cases, sets), V - C (sets,).
+    """
+    potential = np.where(surplus >= 0, add_on, 0.0)
+    case, at = ((surplus < 0) & (add_on > 0)).nonzero()
+    part = add_on[case, at]
+    potential[case, at] = formulas.pfe_multiplier(surplus[at], 0.0, part) * part
+    return potential, formulas.exposure(cost, potential)

@@ -1,0 +1,213 @@
+"""Forecasts of the firm: what a fall would set off, and systemic stress.
+
+Once per minute of event time in which anything happened. Shards send what they know of their own books with the first
+second of a minute (``ExposureState``, ``ForecastState``); sums are taken in order of shard. Between two minutes
+measures stay as they are. Records stand on the firm's partition with ``"shard": "all"``: the indicators every minute,
+maps when they moved.
+"""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from seawall.operators.core.base import Frame, RecordNumbering, pack, unpack, widen_table
+from seawall.operators.core.forecasts import _cascades as cs
+from seawall.operators.core.forecasts._cascades import HOUSE_NODE
+from seawall.operators.core.forecasts._limit_forecasts import LimitForecasts, UnderlyingForecasts
+from seawall.operators.core.forecasts._losses import FirmLosses
+from seawall.operators.core.forecasts._markets import HORIZONS_S
+from seawall.operators.core.forecasts._sensitivities import FIRM_MEASURES, LevelGap, plain_gap, sensitivities_of_matrix
+from seawall.operators.core.forecasts._systemic_stress import MarketState, SystemicStress
+from seawall.schemas.measures import CASCADE_FORECASTS, FIRM_WIDE_SCOPES, LOSSES, PROBABILITIES, SYSTEMIC_FORECASTS
+
+F8 = NDArray[np.float64]
+SCHEMA: Final = "foresight-wide/1"
+MINUTE_US: Final = 60_000_000
+HOUR_US: Final = 3_600_000_000
+MAPS_MAX: Final = 20  # maps of a record: about 8 KB each
+
+
+class FirmForecastState:
+    """The forecasts of the firm: ``step(frame) -> frame``.
+
+    Parameters
+    ----------
+    partition
+        That of its records. Whether forecasts are made comes with the configuration.
+    """
+
+    def __init__(self, partition: int) -> None:
+        self.numbering = RecordNumbering(partition)
+        self._enabled = False
+        self._hour = -1
+        self._written = cs.empty_shard_map()  # the maps as they were written last
+        self._cascade: F8 = np.ones((len(CASCADE_FORECASTS), 0))  # by underlying
+        self._losses = FirmLosses()
+        self.systemic = SystemicStress()
+        self._limits, self._named, self._scored = LimitForecasts(FIRM_WIDE_SCOPES), False, -1
+
+    def step(self, frame: Frame) -> Frame:
+        """Forecast on one frame."""
+        if frame.configuration is not None:
+            section = frame.configuration.get("forecasts", {})
+            self._enabled = bool(section.get("enabled"))
+            self._losses.configure(section)
+            limits = frame.configuration["limits"]
+            self._limits.configure(limits)
+            self._named = bool(limits.get("documents")) or any(
+                one["measure"] in PROBABILITIES for one in limits["limits"]
+            )
+        if frame.limit_documents:
+            self._limits.apply(frame.limit_documents, frame.as_of_us)
+        if not self._enabled:
+            return frame
+        self._limits.look(frame.as_of_us)
+        self._limits.settle(frame.tables, frame.as_of_us)
+        if frame.foreseen:
+            frame = self._foresee(frame)
+            frame = self._likely(frame) if self._limits else frame
+        frame = self._with_measures(frame)
+        return self._lose(frame) if self._losses.enabled else frame
+
+    def _likely(self, frame: Frame) -> Frame:
+        """Return the frame with forecasts of limits on what spans shards."""
+        parts, tables = frame.foreseen, frame.tables
+        held: dict[str, F8] = {}
+        for kind in FIRM_WIDE_SCOPES:
+            found = [part["leanings"][kind] for part in parts if kind in part.get("leanings", ())]
+            if found:
+                held[kind] = _sum_sensitivities(found)
+        spread, rho, cold = parts[0]["seen"]
+        seen = UnderlyingForecasts(dict(zip(HORIZONS_S, spread, strict=True)), rho, cold)
+
+        def lean(kind: str, measure: str, below: bool, bound: float) -> LevelGap | None:
+            if kind not in held or measure not in FIRM_MEASURES:
+                return None
+            values = tables[kind].values[tables[kind].measures.index(measure)]
+            leaning = held[kind][FIRM_MEASURES.index(measure), : len(values), : len(rho)]
+            return plain_gap(values, below, bound, sensitivities_of_matrix(leaning))
+
+        rows = self._limits.forecast(lean, tables, seen, frame.as_of_us)
+        hourly = frame.as_of_us // HOUR_US != self._scored
+        self._scored = frame.as_of_us // HOUR_US
+        body = {"forecasts": rows} | ({"scores": self._limits.scores()} if hourly else {})
+        return self._with(frame, body) if rows or hourly else frame
+
+    def _lose(self, frame: Frame) -> Frame:
+        """Return the frame with what the firm may lose among its measures, and with a record of it where that moved."""
+        row = self._losses.update(frame.losses, frame.as_of_us) if frame.losses else None
+        firm = widen_table(frame.tables["firm"], LOSSES, self._losses.values[:, None])
+        frame = replace(frame, tables={**frame.tables, "firm": firm})
+        if row is None:
+            return frame
+        return self._with(frame, {"forecasts": [], "losses": [row]})
+
+    def _with(self, frame: Frame, body: dict[str, Any]) -> Frame:
+        """Return the frame with a further record of forecasts."""
+        records = list(frame.records.get("forecasts", []))
+        value = orjson.dumps({"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, **body})
+        records.append(self.numbering.record("forecasts", frame.seq, len(records), frame.key, value))
+        return replace(frame, records={**frame.records, "forecasts": records})
+
+    def _foresee(self, frame: Frame) -> Frame:
+        """Look at what shards told; return the frame with its records."""
+        parts = frame.foreseen
+        books = cs.sum_shard_maps([cs.ShardLiquidationMap(*part["map"]) for part in parts])
+        depth = np.full(len(books.exposed), np.nan)
+        depth[: len(parts[0]["depth"])] = parts[0]["depth"]
+        found = cs.cascade_map(books, depth)
+        self._cascade = cs.cascade_measures(found)
+        self.systemic.look(frame.as_of_us // MINUTE_US, _merge_shards(parts))
+        hour = frame.as_of_us // HOUR_US
+        at = sorted(
+            {
+                *cs.moved_underlyings(books, self._written),
+                *(cs.exposed_underlyings(books) if hour != self._hour else ()),
+            }
+        )
+        self._hour, self._written = hour, cs.record_written_map(books, self._written, at)
+        names = frame.tables["underlying"].names
+        return self._record(frame, [cs.liquidation_map_row(found, number, names[number]) for number in at])
+
+    def _with_measures(self, frame: Frame) -> Frame:
+        """Return the frame with these forecasts among the measures of underlyings and of the firm."""
+        underlying, firm = frame.tables["underlying"], frame.tables["firm"]
+        own = np.ones((len(CASCADE_FORECASTS), underlying.values.shape[1]))
+        own[:, : self._cascade.shape[1]] = self._cascade
+        worst = [own[0].max(initial=1.0), own[1].min(initial=1.0)]
+        said = np.array([*worst, self.systemic.stress, *(part.value for part in self.systemic.parts.values())])
+        tables = {
+            **frame.tables,
+            "underlying": widen_table(underlying, CASCADE_FORECASTS, own),
+            "firm": widen_table(firm, (*CASCADE_FORECASTS, *SYSTEMIC_FORECASTS), said[:, None]),
+        }
+        for kind in FIRM_WIDE_SCOPES if self._named else ():
+            found = self._limits.probabilities(kind, tables[kind].values.shape[1])
+            tables[kind] = widen_table(tables[kind], PROBABILITIES, found)
+        return replace(frame, tables=tables)
+
+    def _record(self, frame: Frame, maps: list[dict[str, Any]]) -> Frame:
+        head = {"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": []}
+        records = []
+        for at, first in enumerate(range(0, max(len(maps), 1), MAPS_MAX)):
+            value = {**head, "systemic": self.systemic.row()} if at == 0 else dict(head)
+            if maps:
+                value["liquidations"] = maps[first : first + MAPS_MAX]
+            records.append(self.numbering.record("forecasts", frame.seq, at, frame.key, orjson.dumps(value)))
+        return replace(frame, records={**frame.records, "forecasts": records})
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Return the whole state as bytes."""
+        used = self._enabled or self._hour >= 0  # where nothing is forecast a snapshot costs nothing
+        state = {
+            "partition": self.numbering.partition,
+            "counts": dict(self.numbering.counts),
+            "flags": [self._enabled, self._hour, self._named, self._scored],
+            "limits": self._limits.snapshot(),
+            "written": list(self._written),
+            "cascade": self._cascade,
+            "losses": self._losses.snapshot() if used else {},
+            "systemic": self.systemic.snapshot() if used else [],
+        }
+        return pack(SCHEMA, state)
+
+    @classmethod
+    def restore(cls, data: bytes) -> "FirmForecastState":
+        """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
+        state = unpack(SCHEMA, data)
+        self = cls(state["partition"])
+        self.numbering.counts = state["counts"]
+        self._enabled, self._hour, self._named, self._scored = state["flags"]
+        self._limits.restore(state["limits"])
+        self._written, self._cascade = cs.ShardLiquidationMap(*state["written"]), state["cascade"]
+        if state["systemic"]:
+            self._losses.restore(state["losses"])
+            self.systemic.restore(state["systemic"])
+        return self
+
+
+def _merge_shards(parts: list[dict[str, Any]]) -> MarketState:
+    """Return what all shards told: sums and lists in order of shard, markets from the first."""
+    head, collateral = parts[0], np.zeros(3)
+    own_funds: dict[str, float] = {}
+    house = 0.0
+    for part in parts:
+        collateral = collateral + part["collateral"]
+        own_funds |= part["own_funds"]
+        house += part["house"]
+    claims = [(borrower, lender, amount) for part in parts for borrower, lender, amount in part["claims"]]
+    own_funds[HOUSE_NODE] = house
+    return MarketState(head["price"], head["funding"], head["interest"], collateral, claims, own_funds)
+
+
+def _sum_sensitivities(parts: list[F8]) -> F8:
+    """Return the sum of what shards tell, in order of shard; one may know scopes that another has yet to meet."""
+    found = np.zeros([max(part.shape[axis] for part in parts) for axis in range(3)])
+    for part in parts:
+        found[:, : part.shape[1], : part.shape[2]] += part
+    return found

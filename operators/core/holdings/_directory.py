@@ -1,0 +1,326 @@
+"""Directory: the reference data of one shard, as the journal's reference records describe it.
+
+Every shard receives every reference record. Instruments and assets are numbered in order of first mention, accounts by
+their ordinal in the journal (``schemas/records.py``) and, where the shard owns them, by a local index; netting sets and
+counterparties by a local index in order of first use. The log of applied records is the state: replaying it gives the
+same numbers again.
+"""
+
+import zlib
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.schemas import events as ev
+
+F8 = NDArray[np.float64]
+Reference = ev.Asset | ev.Instrument | ev.Schedule | ev.Counterparty | ev.NettingSet | ev.Account
+CASH = frozenset({"fiat", "stablecoin"})
+_LOG: msgspec.json.Decoder[list[Reference]] = msgspec.json.Decoder(list[Reference])
+
+
+def shard_of(counterparty: str, shards: int) -> int:
+    """Return the shard of a counterparty (contract.md, "Shards"): the CRC-32 of its id, modulo ``shards``."""
+    return zlib.crc32(counterparty.encode()) % shards
+
+
+class Directory:
+    """Reference data of one shard, with the columns that valuation gathers from.
+
+    Parameters
+    ----------
+    shard, shards
+        Which accounts are this shard's own.
+    currency
+        The reporting currency; asset number 0.
+    """
+
+    def __init__(self, shard: int, shards: int, currency: str) -> None:
+        self.shard, self.shards, self.currency = shard, shards, currency
+        self.assets: dict[str, int] = {}
+        self.asset_records: dict[str, ev.Asset] = {}
+        self.haircuts: list[float] = []
+        self.instruments: dict[str, int] = {}
+        self.instrument_records: list[ev.Instrument] = []
+        self.accounts: dict[str, int] = {}
+        self.account_records: list[ev.Account] = []
+        self.local: list[int] = []
+        self.own: list[int] = []
+        self.own_names: list[str] = []
+        self.netting_sets: dict[str, int] = {}
+        self.netting_set_records: dict[str, ev.NettingSet] = {}
+        self.counterparties: dict[str, int] = {}
+        self.counterparty_records: dict[str, ev.Counterparty] = {}
+        self.schedules: dict[tuple[str, str], ev.Schedule] = {}
+        self.version = 0
+        self.venues: dict[str, int] = {}
+        self.groups: dict[str, int] = {}
+        self.underlyings: dict[str, int] = {}
+        self.netting_set_names: list[str] = []
+        self.counterparty_names: list[str] = []
+        self.has_inverse = self.has_haircut = self.has_option = self.has_coin = False
+        self.has_schedule = self.has_scenario = False
+        self.all_enforceable = True
+        self.owners: list[tuple[str, ...]] = []
+        self.named: dict[int, tuple[str, str, str]] = {}
+        self._log: list[Reference] = []
+        self._latest: dict[tuple[str, str], Reference] = {}
+        self._encoded: bytes | None = None
+        self._arrays: dict[str, NDArray[Any]] | None = None
+        self.asset(currency)
+
+    # --- applying ---------------------------------------------------------------------------------------------------
+
+    def apply(self, record: Reference) -> bool:
+        """Take one reference record; return whether it said anything new."""
+        key = (type(record).__name__, _name(record))
+        if self._latest.get(key) == record:
+            return False
+        self._latest[key] = record
+        self._log.append(record)
+        self._encoded = None
+        self.forget_arrays()
+        match record:
+            case ev.Asset():
+                self.haircuts[self.asset(record.asset)] = float(record.haircut)
+                self.asset_records[record.asset] = record
+            case ev.Instrument():
+                self._apply_instrument(record)
+            case ev.Counterparty():
+                self.counterparty_records[record.counterparty] = record
+                if record.group:
+                    self.groups.setdefault(record.group, len(self.groups))
+            case ev.NettingSet():
+                self.netting_set_records[record.netting_set] = record
+                for name in (record.currency or self.currency, *record.eligible):
+                    self.asset(name)
+            case ev.Account():
+                self._apply_account(record)
+            case ev.Schedule():
+                self.schedules[record.venue, record.instrument] = record
+        return True
+
+    def asset(self, name: str) -> int:
+        """Return an asset's number; an asset that is first named gets the next."""
+        number = self.assets.get(name)
+        if number is None:
+            number = self.assets[name] = len(self.assets)
+            self.haircuts.append(0.0)
+        return number
+
+    def issuer(self, asset: str) -> str:
+        """Return who issued an asset, or what it is pegged to; empty for nobody."""
+        record = self.asset_records.get(asset)
+        if record is not None and not record.issuer and record.peg:
+            record = self.asset_records.get(record.peg)
+        return record.issuer if record is not None else ""
+
+    def forget_arrays(self) -> None:
+        """Build the columns anew at their next use; also where an asset was named outside a reference record."""
+        self._arrays = None
+        self.version += 1
+
+    def counterparty(self, name: str) -> int:
+        """Return the local number of a counterparty of this shard; one that is first named gets the next."""
+        number = self.counterparties.get(name)
+        if number is None:
+            number = self.counterparties[name] = len(self.counterparties)
+            self.counterparty_names.append(name)
+            self.forget_arrays()
+        return number
+
+    def venue(self, name: str) -> int:
+        """Return a venue's number, from 0; a venue that is first named gets the next."""
+        return self.venues.setdefault(name, len(self.venues))
+
+    def _apply_instrument(self, record: ev.Instrument) -> None:
+        for name in (record.base, record.quote, record.settlement):
+            self.asset(name)
+        number = self.instruments.setdefault(record.instrument, len(self.instruments))
+        if number == len(self.instrument_records):
+            self.instrument_records.append(record)
+        self.instrument_records[number] = record
+        self.has_option = self.has_option or record.kind == "option"
+
+    def _apply_account(self, record: ev.Account) -> None:
+        number = self.accounts.setdefault(record.account, len(self.accounts))
+        if number == len(self.account_records):
+            self.account_records.append(record)
+            self.local.append(-1)
+        self.account_records[number] = record
+        if record.venue:
+            self.venue(record.venue)  # also for accounts of other shards: all shards number venues alike
+        if shard_of(record.counterparty, self.shards) != self.shard:
+            return
+        if self.local[number] < 0:
+            self.local[number] = len(self.own)
+            self.own.append(number)
+            self.own_names.append(record.account)
+        netting_set = record.netting_set or record.account
+        if netting_set not in self.netting_sets:
+            self.netting_sets[netting_set] = len(self.netting_sets)
+            self.netting_set_names.append(netting_set)
+        self.counterparty(record.counterparty)
+        self.named[number] = (record.account, netting_set, record.counterparty)
+
+    # --- columns ----------------------------------------------------------------------------------------------------
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Columns by name.
+
+        Over instruments ``size``, ``inverse``, ``option``, ``spot``, margin ``class`` (with ``class_initial`` and
+        ``class_maintenance`` rates), ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts
+        ``sign``, ``stake`` (the sign, 0 for agency), ``netting_set``, ``counterparty``, ``venue``, ``books_funding``
+        and ``client``; over assets ``haircut`` and ``moves``; and ``netting_set_counterparty`` and ``enforceable``.
+        """
+        if self._arrays is None:
+            self._arrays = {**self._instrument_arrays(), **self._account_arrays()}
+        return self._arrays
+
+    def _instrument_arrays(self) -> dict[str, NDArray[Any]]:
+        records = self.instrument_records
+        underlyings = self.underlyings
+        classes: dict[tuple[float, float], int] = {}
+        rates = [(float(r.initial_margin_rate or 0), float(r.maintenance_margin_rate or 0)) for r in records]
+        margin_class = [classes.setdefault(pair, len(classes)) for pair in rates]
+        pairs = list(classes) or [(0.0, 0.0)]
+        underlying = [underlyings.setdefault(r.underlying or r.base, len(underlyings)) for r in records]
+        inverse = [r.inverse and r.kind != "option" for r in records]  # an inverse option is marked in coin
+        self.has_inverse = any(inverse)
+        moves = np.array([self._moves(name) for name in self.assets], dtype=bool)
+        settled = [self.assets[r.settlement] for r in records]
+        self.has_coin = self.has_inverse or bool(moves[settled].any())
+        return {
+            "size": np.array([float(r.quantity_increment) * float(r.contract_size) for r in records]),
+            "inverse": np.array(inverse, dtype=bool),
+            "option": np.array([r.kind == "option" for r in records], dtype=bool),
+            "spot": np.array([r.kind == "spot" for r in records], dtype=bool),
+            "class": np.array(margin_class, dtype=np.int64),
+            "class_initial": np.array([pair[0] for pair in pairs]),
+            "class_maintenance": np.array([pair[1] for pair in pairs]),
+            "settlement": np.array(settled, dtype=np.int64),
+            "moves": moves,
+            "base": np.array([self.assets[r.base] for r in records], dtype=np.int64),
+            "quote": np.array([self.assets[r.quote] for r in records], dtype=np.int64),
+            "underlying": np.array(underlying, dtype=np.int64),
+        }
+
+    def _moves(self, name: str) -> bool:
+        """Tell whether an asset moves with the markets: all do but currencies and the stablecoins that follow them."""
+        record = self.asset_records.get(name)
+        asset_class = "coin" if record is None else record.asset_class
+        return name != self.currency and asset_class not in CASH
+
+    def _account_arrays(self) -> dict[str, NDArray[Any]]:
+        own = [self.account_records[number] for number in self.own]
+        sets = [self.netting_sets[a.netting_set or a.account] for a in own]
+        counterparties = [self.counterparties[a.counterparty] for a in own]
+        owner = np.zeros(len(self.netting_sets), dtype=np.int64)
+        owner[sets] = counterparties
+        self.owners = [self._scopes(account) for account in own]
+        terms = [self.netting_set_records.get(name) for name in self.netting_sets]
+        groups = [self.counterparty_records.get(name) for name in self.counterparties]
+        sign = np.array([1.0 if a.holder == "house" else -1.0 for a in own])
+        principal = np.array([0.0 if a.capacity == "agency" else 1.0 for a in own])
+        venue = np.array([self.venues[a.venue] if a.venue else -1 for a in own], dtype=np.int64)
+        self.has_haircut = any(self.haircuts)
+        self.has_schedule = any(a.margin_model == "schedule" for a in own)
+        self.has_scenario = any(a.margin_model == "scenario" for a in own)
+        self.all_enforceable = all(t is None or t.enforceable for t in terms)
+        return {
+            "local": np.array(self.local, dtype=np.int64),
+            "sign": sign,
+            "stake": sign * principal,
+            "schedule": np.array([a.margin_model == "schedule" for a in own], dtype=bool),
+            "scenario": np.array([a.margin_model == "scenario" for a in own], dtype=bool),
+            "books_funding": np.array([a.books_funding for a in own], dtype=bool),
+            "client": np.array([float(a.holder != "house") for a in own]),
+            "netting_set": np.array(sets, dtype=np.int64),
+            "counterparty": np.array(counterparties, dtype=np.int64),
+            "venue": venue,
+            "venue_or_none": np.where(venue < 0, len(self.venues), venue),
+            "group": np.array(
+                [self.groups.get(g.group if g else "", len(self.groups)) for g in groups], dtype=np.int64
+            ),
+            "netting_set_counterparty": owner,
+            "enforceable": np.array([t is None or t.enforceable for t in terms], dtype=bool),
+            "haircut": np.array(self.haircuts),
+        }
+
+    def ratings(self) -> dict[str, str]:
+        """Return the rating of every counterparty that has one."""
+        return {name: record.rating for name, record in self.counterparty_records.items() if record.rating}
+
+    def house(self) -> frozenset[str]:
+        """Return the scopes that hold an account of our own here: the account and all above it."""
+        owned = (self.account_records[number] for number in self.own)
+        scopes = [
+            scope
+            for account in owned
+            if account.holder == "house"
+            for scope in (f"account:{account.account}", *self._scopes(account))
+        ]
+        return frozenset(scopes)
+
+    def closable(self) -> frozenset[str]:
+        """Return the accounts of counterparties, and their netting sets, whose terms say ``close_out``."""
+        found = []
+        for number in self.own:
+            account = self.account_records[number]
+            terms = self.netting_set_records.get(account.netting_set or account.account)
+            if account.holder == "counterparty" and terms is not None and terms.close_out:
+                found += [f"account:{account.account}", f"netting_set:{terms.netting_set}"]
+        return frozenset(found)
+
+    def _scopes(self, account: ev.Account) -> tuple[str, ...]:
+        """Return the scopes that hold an account."""
+        scopes = [f"netting_set:{account.netting_set or account.account}", f"counterparty:{account.counterparty}"]
+        if account.venue:
+            scopes.append(f"venue:{account.venue}")
+        party = self.counterparty_records.get(account.counterparty)
+        if party is not None and party.group:
+            scopes.append(f"group:{party.group}")
+        return tuple(scopes)
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the log of records, encoded once per change, compressed, and the order of names outside of it."""
+        if self._encoded is None:
+            self._encoded = zlib.compress(msgspec.json.encode(self._log), 1)
+        return {
+            "log": self._encoded,
+            "assets": list(self.assets),
+            "venues": list(self.venues),
+            "counterparties": list(self.counterparties),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Replay the log of a snapshot."""
+        for name in state["assets"]:
+            self.asset(name)
+        for name in state["venues"]:
+            self.venue(name)
+        for name in state["counterparties"]:
+            self.counterparty(name)
+        for record in _LOG.decode(zlib.decompress(state["log"])):
+            self.apply(record)
+
+
+def _name(record: Reference) -> str:
+    match record:
+        case ev.Asset():
+            return record.asset
+        case ev.Instrument():
+            return record.instrument
+        case ev.Schedule():
+            return f"{record.venue} {record.instrument}"
+        case ev.Counterparty():
+            return record.counterparty
+        case ev.NettingSet():
+            return record.netting_set
+        case ev.Account():
+            return record.account

@@ -1,0 +1,194 @@
+"""Fill memory: the last ``fill_memory`` ids of fills and transfers of a shard, each with its content (CONTRACT §3).
+
+Ids lie in chunks of about a thousand; a slice with ``WHOLE_MIN`` of them or more becomes a chunk as it is, without a
+copy. A chunk that is full never changes, so it is encoded once and not for every snapshot, which all slices wait for.
+Ids are found by the interpreter's own hash of their text: it differs between processes, so it is never stored,
+and what is found is compared with the text, so it never decides anything. The index has two generations: when the
+younger one is full it becomes the older, and what was older is forgotten whole, so nothing is ever removed one by one.
+"""
+
+from bisect import bisect_right
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.base import ABSENT, KeyIndex, encode_part, float_array, int_array
+
+CHUNK = 1000
+WHOLE_MIN = 64
+POSITIVE = (1 << 63) - 1
+Content = tuple[Any, ...]
+Column = list[Any] | NDArray[Any] | None
+
+
+class FillMemory:
+    """Ids in order of arrival, each with its content: exactly the last ``size_max`` of them are known.
+
+    Parameters
+    ----------
+    size_max
+        Ids to remember.
+    defaults
+        One per content column: what a column that is None says.
+    """
+
+    def __init__(self, size_max: int, defaults: Content) -> None:
+        self.size_max, self._defaults = size_max, defaults
+        self._starts: list[int] = [0]
+        self._chunks: list[list[Any]] = [self._empty()]
+        self._encoded: list[msgspec.Raw] = []  # of the chunks but the last
+        self._amended: dict[str, Content | None] = {}
+        self._young, self._old, self._old_end = KeyIndex(), KeyIndex(), 0
+        self._collided: dict[str, int] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return self._place(name) is not None
+
+    def content(self, name: str) -> Content | None:
+        """Return what an id stands for now: None where it is not remembered or was undone."""
+        content = self.original(name)
+        return self._amended.get(name, content) if content is not None else None
+
+    def original(self, name: str) -> Content | None:
+        """Return what an id said when it came, whatever happened to it since."""
+        place = self._place(name)
+        if place is None:
+            return None
+        chunk = bisect_right(self._starts, place) - 1
+        at = place - self._starts[chunk]
+        columns = zip(self._chunks[chunk][1:], self._defaults, strict=True)
+        return tuple(default if column is None else _item(column, at) for column, default in columns)
+
+    def add_new(self, names: list[str], columns: tuple[Column, ...]) -> bool:
+        """Remember ids with their content columns, unless any is known or stands twice: then nothing, and False.
+
+        A column is as long as ``names``, or None where every row has the default.
+        """
+        hashes = np.fromiter(map(hash, names), np.int64, len(names)) & POSITIVE
+        start = self._end()
+        if (self._old.find(hashes) >= self._floor()).any():
+            return False
+        if not self._young.put_new(hashes, np.arange(start, start + len(names))):
+            return False
+        if len(names) >= WHOLE_MIN:
+            if self._chunks[-1][0]:
+                self._open(start)
+            self._chunks[-1] = [names, *columns]
+            self._open(self._end())
+        else:
+            chunk = self._chunks[-1]
+            chunk[0].extend(names)
+            for into, column, default in zip(chunk[1:], columns, self._defaults, strict=True):
+                into.extend(_listed(column, default, len(names)))
+            self._open_if_full()
+        return True
+
+    def add(self, name: str, content: Content) -> None:
+        """Remember one id that is not remembered yet."""
+        key = hash(name) & POSITIVE
+        if self._young.find_one(key) == ABSENT and self._old.find_one(key) < self._starts[0]:
+            self._young.put_one(key, self._end())
+        else:
+            self._collided[name] = self._end()  # another id has its hash
+        self._append(name, content)
+
+    def amend(self, name: str, content: Content | None) -> None:
+        """Replace what an id stands for now (a correction), or undo it (a bust: None)."""
+        self._amended[name] = content
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state for :func:`snapshot.pack`: plain values, arrays, and chunks that are encoded already."""
+        return {
+            "starts": list(self._starts),
+            "chunks": list(self._encoded),
+            "open": [list(column) for column in self._chunks[-1]],
+            "amended": [[name, None if c is None else list(c)] for name, c in self._amended.items()],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot."""
+        self._starts = list(state["starts"])
+        self._chunks = [*state["chunks"], state["open"]]
+        self._encoded = list(map(encode_part, state["chunks"]))
+        self._amended = {name: None if c is None else tuple(c) for name, c in state["amended"]}
+        self._rebuild()
+
+    def _place(self, name: str) -> int | None:
+        key = hash(name) & POSITIVE
+        for index in (self._young, self._old):
+            place = index.find_one(key)
+            if place >= self._floor():
+                chunk = bisect_right(self._starts, place) - 1
+                if self._chunks[chunk][0][place - self._starts[chunk]] == name:
+                    return place
+        place = self._collided.get(name, ABSENT)
+        return place if place >= self._floor() else None
+
+    def _floor(self) -> int:
+        """Return the place of the oldest id that counts as remembered: exactly the last ``size_max`` do."""
+        return max(self._starts[0], self._end() - self.size_max)
+
+    def _end(self) -> int:
+        return self._starts[-1] + len(self._chunks[-1][0])
+
+    def _append(self, name: str, content: Content) -> None:
+        chunk = self._chunks[-1]
+        chunk[0].append(name)
+        for column, value in zip(chunk[1:], content, strict=True):
+            column.append(value)
+        self._open_if_full()
+
+    def _open_if_full(self) -> None:
+        if len(self._chunks[-1][0]) >= CHUNK:
+            self._open(self._end())
+
+    def _open(self, start: int) -> None:
+        """Open a new chunk at place ``start``; forget the oldest chunks that are no longer needed."""
+        names, *columns = self._chunks[-1]
+        self._chunks[-1] = [names, *map(_closed, columns, self._defaults)]
+        self._encoded.append(encode_part(self._chunks[-1]))
+        self._chunks.append(self._empty())
+        self._starts.append(start)
+        while len(self._starts) > 1 and start - self._starts[1] >= self.size_max:
+            for name in self._amended.keys() & set(self._chunks[0][0]):
+                del self._amended[name]
+            del self._chunks[0], self._encoded[0], self._starts[0]
+        if self._young.count >= self.size_max and self._starts[0] >= self._old_end:
+            self._old, self._young, self._old_end = self._young, KeyIndex(self._young.count), start
+            self._collided = {name: at for name, at in self._collided.items() if at >= self._starts[0]}
+
+    def _rebuild(self) -> None:
+        """Index what is remembered anew."""
+        names = [name for chunk in self._chunks for name in chunk[0]]
+        hashes = np.fromiter(map(hash, names), np.int64, len(names)) & POSITIVE
+        distinct, first = np.unique(hashes, return_index=True)
+        self._young, self._old, self._old_end = KeyIndex(), KeyIndex(), 0
+        self._young.put(distinct, first + self._starts[0])
+        twice = set(range(len(names))) - set(first.tolist()) if len(first) != len(names) else set()
+        self._collided = {names[at]: at + self._starts[0] for at in twice}
+
+    def _empty(self) -> list[Any]:
+        return [[] for _ in range(len(self._defaults) + 1)]
+
+
+def _item(column: list[Any] | NDArray[Any], at: int) -> Any:
+    return column[at] if isinstance(column, list) else column.item(at)
+
+
+def _closed(column: Column, default: Any) -> Column:
+    """Return a column that no longer grows: None where it says nothing, numbers as an array."""
+    if not isinstance(column, list):
+        return column
+    if column.count(default) == len(column):
+        return None
+    if isinstance(default, int):
+        return int_array(column)
+    return float_array(column) if isinstance(default, float) else column
+
+
+def _listed(column: Column, default: Any, count: int) -> list[Any]:
+    if column is None:
+        return [default] * count
+    return column if isinstance(column, list) else column.tolist()

@@ -1,0 +1,271 @@
+"""Model lifecycles of a group: one model per instrument and family of features (`ModelLifecycle`).
+
+* A new instrument answers with what its asset class knows, as soon as that is enough, while its own model warms up.
+  Asset classes are the kinds of instruments (``spot``, ``perpetual``, ...), "" where no reference record says.
+* A model whose scores have drifted is retrained beside the one that answers, takes over after a trial, and is rolled
+  back where it turns out worse. With ``challenger``, half-space trees that the asset class shares challenge each model.
+* All that happens is reported (``drain``), and stands in the group's signals.
+
+The composites among the models, champions and challengers alike, are rows of one array and judged together.
+
+Notes
+-----
+State: 300 bytes per family and 220 per feature, 80 for the lifecycle; twice that while a challenger is tried.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from seawall.operators.core.detection import (
+    CANDIDATE_SCORE,
+    TRIAL_TERMS,
+    UNUSUAL_SCORE,
+    ChallengerRole,
+    Composite,
+    Detector,
+    ModelFamily,
+    ModelKind,
+    ModelLifecycle,
+    PageHinkley,
+    Sample,
+    Score,
+    ScoreState,
+    SharedForestKind,
+    Trial,
+    TrialTerms,
+    new_page_hinkley,
+)
+from seawall.operators.core.detection import LifecycleChange as Happened
+from seawall.operators.core.market._detector_views import DetectorView, DetectorViews
+from seawall.operators.core.market._models import Judgement, ModelReport
+
+NO_ROW = -1
+WIDE, NARROW, DRIFT = 6, 4, 5  # numbers of one life, by the kind that holds them
+TAUGHT_MAX = 8  # members that teach their class in one interval: a class of a thousand learns no better from more
+
+
+class LifecycleModels:
+    """Models by slot; keeps the protocol ``Models`` of a group.
+
+    Parameters
+    ----------
+    columns
+        Names of the features of a family.
+    challenger
+        Whether half-space trees of the asset class challenge each composite: 1 kB more per model, 100 kB per class.
+    terms
+        How long trials last.
+
+    Examples
+    --------
+    >>> models = LifecycleModels(("spread_bp",))
+    >>> slot = models.take("perpetual")
+    >>> models.observe([slot], 0, [(1.0,)], [False])[0].ready
+    False
+    """
+
+    def __init__(self, columns: tuple[str, ...], challenger: bool = False, terms: TrialTerms = TRIAL_TERMS) -> None:
+        self._columns, self._challenger, self._terms = columns, challenger, terms
+        self._seats = DetectorViews(columns)
+        self._classes: dict[str, _AssetClass] = {}
+        self._lives: dict[int, tuple[str, ModelLifecycle]] = {}
+        self._free: list[int] = []
+        self._told: list[ModelReport] = []
+
+    def take(self, asset_class: str = "") -> int:
+        """Return a slot for a new member of an asset class."""
+        slot = self._free.pop() if self._free else len(self._lives)
+        life = ModelLifecycle(self._class(asset_class), self._terms, new_page_hinkley, slot)
+        self._lives[slot] = asset_class, life
+        self._note(slot, life, life.start())
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        """Forget the models of a slot; its class keeps what it learned from them."""
+        _, life = self._lives.pop(slot)
+        for seat in _views_of(life):
+            self._seats.give_back(seat)
+        self._free.append(slot)
+
+    def observe(
+        self, slots: list[int], time_us: int, rows: list[tuple[float, ...]], tripped: list[bool]
+    ) -> list[Judgement]:
+        """Score and learn one row for each of ``slots``, in their order; an unusable row leaves no trace."""
+        for known in self._classes.values():
+            known.may_learn = TAUGHT_MAX
+        limit = self._seats.value_max
+        usable = [all(-limit <= value <= limit for value in row) for row in rows]
+        seats: list[DetectorView] = []
+        given: list[tuple[float, ...]] = []
+        for slot, row, good in zip(slots, rows, usable, strict=True):
+            found = _views_of(self._lives[slot][1]) if good else []
+            seats += found
+            given += [row] * len(found)
+        if seats:
+            self._seats.observe(seats, time_us, given)
+        return [
+            self._judge(slot, Sample(time_us, row), trip) if good else Judgement(0.0, False, {})
+            for slot, row, trip, good in zip(slots, rows, tripped, usable, strict=True)
+        ]
+
+    def drain(self) -> list[ModelReport]:
+        """Return what has happened to models since the last call."""
+        told, self._told = self._told, []
+        return told
+
+    def _judge(self, slot: int, sample: Sample, tripped: bool) -> Judgement:
+        life = self._lives[slot][1]
+        held = _views_of(life)
+        champion = life.champion
+        score, told = life.observe(sample, tripped)
+        if told is not None:
+            kept = {seat.place for seat in _views_of(life)}
+            for seat in held:
+                if seat.place not in kept:
+                    self._seats.give_back(seat)
+            self._note(slot, life, told)
+        ready = score.state is ScoreState.READY
+        explains = score.value >= CANDIDATE_SCORE and isinstance(champion, DetectorView)
+        return Judgement(score.value, ready, self._explain(sample, score) if explains else {})
+
+    def _note(self, slot: int, life: ModelLifecycle, told: Happened | None) -> None:
+        if told is not None:
+            self._told.append(ModelReport(slot, told.event, life.version, told.text))
+
+    def _explain(self, sample: Sample, answer: Score) -> dict[str, float]:
+        """Return the share of each feature in a score."""
+        score = self._seats.again(sample, answer)
+        shares = dict.fromkeys(self._columns, 0.0)
+        for name, share in zip(self._seats.names, score.contributions, strict=True):
+            shares[name.rpartition(" ")[0]] += share
+        return {name: share for name, share in shares.items() if share > 0.0}
+
+    def _class(self, name: str) -> "_AssetClass":
+        known = self._classes.get(name)
+        if known is None:
+            known = self._classes[name] = _AssetClass(self._columns, self._seats, self._challenger)
+        return known
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> list[Any]:
+        """Return the array, what classes know, and the lives: numbers by column, and apart what only few lives have."""
+        classes = [[name, known.snapshot()] for name, known in self._classes.items()]
+        order = {name: number for number, name in enumerate(self._classes)}
+        count = len(self._lives)
+        wide = (number for item in self._lives.items() for number in _wide(*item))
+        narrow = (number for name, life in self._lives.values() for number in (order[name], *life.narrow()))
+        drifts = (number for _, life in self._lives.values() for number in _drift_of(life).numbers())
+        taught = (life.taught_us for _, life in self._lives.values())
+        columns = [
+            np.fromiter(wide, np.int32, WIDE * count).reshape(count, WIDE),
+            np.fromiter(narrow, np.uint8, NARROW * count).reshape(count, NARROW),
+            np.fromiter(taught, np.int64, count),
+            np.fromiter(drifts, np.float64, DRIFT * count).reshape(count, DRIFT),
+        ]
+        tried = [
+            _trial_state(slot, life) for slot, (_, life) in self._lives.items() if life.role is not ChallengerRole.NONE
+        ]
+        return [self._seats.snapshot(), classes, columns, tried, self._free]
+
+    def restore(self, state: list[Any]) -> None:
+        """Take over a state of the same columns, challenger and terms."""
+        seats, classes, columns, tried, free = state
+        for name, known in classes:
+            self._class(name).restore(known)
+        names = list(self._classes)
+        for wide, narrow, taught_us, drift in zip(*(column.tolist() for column in columns), strict=True):
+            slot, champion, rival, version, rows, drifts = wide
+            life = ModelLifecycle(self._class(names[narrow[0]]), self._terms, new_page_hinkley)
+            life.take(narrow[1:], [version, rows, drifts], taught_us)
+            _drift_of(life).take(drift)
+            if champion != NO_ROW:
+                life.champion = self._seats.at(champion)
+            life.rival = self._seats.at(rival) if rival != NO_ROW else None
+            self._lives[slot] = names[narrow[0]], life
+        for each in tried:
+            self._take_trial(*each)
+        self._free = list(free)
+        self._seats.restore(seats)  # at last: a life that is made takes a seat
+
+    def _take_trial(self, slot: int, trial: list[float], champion: bytes | None, rival: bytes | None) -> None:
+        """Give a life its trial back, and those of its detectors that have no seat."""
+        name, life = self._lives[slot]
+        life.trial, kinds = Trial.of(trial), self._class(name).kinds
+        if champion is not None:
+            life.champion = kinds[life.champion_kind].make()
+            life.champion.restore(champion)
+        if rival is not None:
+            life.rival = kinds[life.rival_kind].make()
+            life.rival.restore(rival)
+
+
+class _ArrayKind:
+    """The kind of the composites: made by taking a seat; what they share is the array, which is saved once."""
+
+    unusual = UNUSUAL_SCORE
+
+    def __init__(self, seats: DetectorViews) -> None:
+        self._seats = seats
+
+    def make(self) -> DetectorView:
+        """Take a seat."""
+        return self._seats.take()
+
+    def snapshot(self) -> bytes:
+        """Nothing is shared within a class."""
+        return b""
+
+    def restore(self, data: bytes) -> None:
+        """Nothing is shared within a class."""
+
+
+class _AssetClass(ModelFamily):
+    """An asset class whose members have seats; its pool is a composite of its own.
+
+    Attributes
+    ----------
+    may_learn
+        How many more members may teach it in this interval.
+    """
+
+    def __init__(self, columns: tuple[str, ...], seats: DetectorViews, challenger: bool) -> None:
+        kinds: tuple[ModelKind, ...] = (
+            (_ArrayKind(seats), SharedForestKind(columns)) if challenger else (_ArrayKind(seats),)
+        )
+        super().__init__(lambda: kinds, Composite(columns))
+        self._seats, self.may_learn = seats, 0
+
+    def lend(self) -> Detector | None:
+        """Return a seat that begins with the class's experience; None while there is too little of it."""
+        lent = super().lend()
+        return self._seats.take(lent.numbers()) if isinstance(lent, Composite) else None
+
+    def learn(self, sample: Sample, score: Score) -> None:
+        """Learn a member's row, as its composite judged it."""
+        if self.may_learn > 0 and score.state is ScoreState.READY:
+            self.may_learn -= 1
+            super().learn(self._seats.rounded(sample), self._seats.again(sample, score))
+
+
+def _drift_of(life: ModelLifecycle) -> PageHinkley:
+    assert isinstance(life.drift, PageHinkley)
+    return life.drift
+
+
+def _views_of(life: ModelLifecycle) -> list[DetectorView]:
+    return [detector for detector in (life.champion, life.rival) if isinstance(detector, DetectorView)]
+
+
+def _wide(slot: int, known: tuple[str, ModelLifecycle]) -> tuple[int, ...]:
+    life = known[1]
+    champion, rival = life.champion, life.rival
+    places = (d.place if isinstance(d, DetectorView) else NO_ROW for d in (champion, rival))
+    return slot, *places, *life.counts()
+
+
+def _trial_state(slot: int, life: ModelLifecycle) -> list[Any]:
+    """Return the trial of a life, and the state of its detectors that have no seat."""
+    unseated = (None if d is None or isinstance(d, DetectorView) else d.snapshot() for d in (life.champion, life.rival))
+    return [slot, life.trial.numbers(), *unseated]

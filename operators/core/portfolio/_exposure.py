@@ -1,0 +1,365 @@
+"""Exposure: one slice of the journal in, the measures of every scope of the shard out.
+
+Procedure, once per slice
+-------------------------
+1. Take configuration and reference records.
+2. Take marks, opening reports, transfers and fills; what cannot be taken becomes a reject with its original bytes.
+3. Revalue the whole book with a few vector operations, once, at ``as_of``.
+4. Write the rows that moved by more than ``exposure_change_min``.
+
+Sums run in the order of rows (``bincount``), which is part of the state, so results do not depend on how slices are
+batched, on the host or on the numpy version (architecture.md, "Same bits").
+"""
+
+from typing import Any
+
+import numpy as np
+
+from seawall.operators.core import base
+from seawall.operators.core.base import (
+    CAUSES_MAX,
+    FillCauses,
+    ForecastInputs,
+    Frame,
+    MarketConditions,
+    MeasureTable,
+    Ownership,
+    pack,
+    unpack,
+)
+from seawall.operators.core.portfolio import _updates
+from seawall.operators.core.portfolio._decision_inputs import (
+    NEEDS_MARKETS,
+    LossBookBuilder,
+    account_trades,
+    computations_required,
+    firm_computation_inputs,
+    hedge_instruments,
+    learn_depths,
+    open_positions_of,
+    systemic_inputs,
+)
+from seawall.operators.core.portfolio._ledger import Ledger
+from seawall.operators.core.portfolio._observations import (
+    PriceStateMonitor,
+    activity_of,
+    alerts_of,
+    external_events_of,
+    firm_external_events,
+    firm_forced_fills,
+    forced_fills,
+)
+from seawall.operators.core.pricing import VolatilityState
+from seawall.schemas import events as ev
+from seawall.schemas.errors import invariant
+from seawall.schemas.records import Fills, Slice, check_decided_alike
+
+SCHEMA = "exposure/8"
+MINUTE_US = 60_000_000
+
+
+class ExposureState:
+    """The exposure operator of one shard: ``step(slice, digest) -> Frame``.
+
+    Parameters
+    ----------
+    shard
+        The shard, also the partition of its records. Everything else comes from the journal's first slice.
+    """
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.seq = -1
+        self.configuration: dict[str, Any] = {}
+        self.ledger: Ledger | None = None
+        self._own: dict[str, Any] | None = None  # the configuration of which it is known that this program decides
+        self._second_fills: list[str] = []
+        self._second_news: list[list[str]] = []
+        self._second_alerts: list[dict[str, Any]] = []
+        self._second_configuration: dict[str, Any] | None = None
+        self._second_limits: list[dict[str, Any]] = []
+        self._markets = VolatilityState()
+        self._derived = False
+        self._ratings: dict[str, str] = {}
+        self._house: frozenset[str] = frozenset()
+        self._closable: frozenset[str] = frozenset()
+        self._asked: frozenset[str] = frozenset()  # what the playbook has computed
+        self._hedges: list[str] = []  # and with what it hedges
+        self._watches = self._foresees = False  # whether anyone wants to know what accounts do, and what may come
+        self._loss_books: LossBookBuilder | None = None  # where losses are measured
+        self._depths: dict[str, list[Any]] = {}
+        self._minute = -1  # of event time, in which the second operator heard of our surroundings last
+        self._writer = base.ShardRecordWriter(shard)
+        self._watch = PriceStateMonitor()
+
+    def step(self, piece: Slice, digest: str) -> Frame:
+        """Apply one slice.
+
+        Parameters
+        ----------
+        piece
+            The slice whose ``seq`` follows the last one taken.
+        digest
+            SHA-256 (hex) of its bytes, for the audit.
+
+        Raises
+        ------
+        InvariantError
+            The slice is not the next one of this shard.
+        """
+        invariant(piece.shard == self.shard, f"shard {self.shard} was given a slice of shard {piece.shard}")
+        invariant(piece.seq == self.seq + 1, f"shard {self.shard} stands at slice {self.seq} and was given {piece.seq}")
+        self.seq = piece.seq
+        if piece.configuration is not None:
+            self._configure(piece.configuration)
+            self._second_configuration = piece.configuration
+        invariant(self.ledger is not None, "the journal's first slice carries no configuration")
+        ledger = self.ledger
+        assert ledger is not None
+        out = self._writer.begin(piece)
+        _updates.apply_slice(ledger, piece, out)
+        if piece.marks is not None:
+            self._watch.hear(piece.marks.instrument)
+        if piece.fills is not None:
+            self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
+        decides = not piece.more
+        if piece.second and ledger.moves_with_time():
+            ledger.touch_values()
+        changed = ledger.take_changed() if decides else False
+        tables = self._tables(ledger, piece, changed) if decides else {}
+        if decides:
+            self._write(ledger, piece, tables, changed, out)
+        frame = self._frame(piece, digest, tables, out)
+        if frame.second:
+            self._second_fills, self._second_news, self._second_configuration = [], [], None
+            self._second_limits, self._second_alerts = [], []
+        return frame
+
+    def _tables(self, ledger: Ledger, piece: Slice, changed: bool) -> dict[str, MeasureTable]:
+        if changed:
+            return ledger.measure(piece.as_of_us, piece.second)
+        return ledger.tables or ledger.remeasure()
+
+    def _write(
+        self, ledger: Ledger, piece: Slice, tables: dict[str, MeasureTable], changed: bool, out: base.SliceRecords
+    ) -> None:
+        """Write the rows that moved, with the states of their prices; where these changed, without rows too."""
+        if not changed and not piece.second:
+            return
+        states = self._watch.states(ledger, piece.as_of_us)
+        told = self._watch.look(states, out)
+        out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told)
+
+    def check_version(self, piece: Slice) -> None:
+        """Check, before it is taken, that a slice is this program's to decide; engines do, a laboratory does not.
+
+        Raises
+        ------
+        VersionMismatch
+            Another version of Seawall decides there.
+        """
+        configuration = self.configuration if piece.configuration is None else piece.configuration
+        if configuration is not self._own:
+            check_decided_alike(configuration, piece.shard, piece.seq)
+            self._own = configuration
+
+    def _configure(self, configuration: dict[str, Any]) -> None:
+        if self.ledger is None:
+            self.ledger = Ledger(self.shard, configuration)
+        self.ledger.configure(configuration)
+        self.configuration = configuration
+        self._switch()
+
+    def _switch(self) -> None:
+        """Derive from the configuration what is wanted; journals of before lack some of its tables."""
+        self._asked, self._hedges = computations_required(self.configuration), hedge_instruments(self.configuration)
+        self._watches = bool(self.configuration.get("conduct", {}).get("enabled"))
+        section = self.configuration.get("forecasts", {})
+        self._foresees = bool(section.get("enabled"))
+        self._loss_books = LossBookBuilder() if self._foresees and section.get("losses") else None
+
+    def _frame(self, piece: Slice, digest: str, tables: dict[str, MeasureTable], out: base.SliceRecords) -> Frame:
+        ledger = self.ledger
+        assert ledger is not None
+        decides = not piece.more
+        if piece.reference or not self._derived:
+            self._derived = True
+            self._ratings, self._house = ledger.directory.ratings(), ledger.directory.house()
+            self._closable = ledger.directory.closable()
+        signalled = [row for event in piece.events for row in getattr(event, "instruments", ())]
+        if signalled:
+            self._markets.hear_signals(signalled, ledger.directory.instruments)
+            if "weights" in self._asked:
+                learn_depths(self._depths, piece.events)
+        documents = [event.document for event in piece.events if isinstance(event, ev.Limit)]
+        self._second_limits += documents
+        markets = self._sampled(ledger, piece.as_of_us) if piece.second and decides else None
+        heard = external_events_of(piece.events, ledger) if piece.events else []
+        # Every shard hears of venues, notices and markets; shard 0 tells the second operator, alerts their own shard.
+        if self.shard == 0 and piece.events:
+            self._second_news += [list(item) for item in firm_external_events(piece.events, ledger)]
+            self._second_alerts += alerts_of(piece.events)
+        if piece.fills is not None and piece.fills.source:
+            heard = heard + forced_fills(piece.fills, ledger)
+            self._second_news += [list(item) for item in firm_forced_fills(piece.fills, ledger)]
+        self._second_news += [list(item) for item in out.news]
+        return Frame(
+            key=str(self.shard),
+            partition=self.shard,
+            seq=piece.seq,
+            as_of_us=piece.as_of_us,
+            cut_us=piece.cut_us,
+            decides=decides,
+            inputs=[[piece.seq, digest]],
+            configuration=piece.configuration,
+            tables=tables,
+            second=piece.second and decides,
+            end=piece.end,
+            positions=ledger.open.by_account > 0 if decides else None,
+            owners=ledger.directory.owners,
+            causes=None if piece.fills is None else _causes(piece.fills, ledger, "watch" in self._asked),
+            news=heard + out.news,
+            records=out.records,
+            decisions=out.decisions,
+            activity=activity_of(piece, ledger, bool(self._second_fills)) if self._watches or self._foresees else None,
+            partial=self._partial(ledger, piece, digest, markets) if piece.second and decides else None,
+            markets=markets,
+            ratings=self._ratings,
+            house=self._house,
+            limit_documents=documents,
+            closable=self._closable,
+            book=open_positions_of(ledger, self._markets.depths(piece.as_of_us))
+            if decides and "position" in self._asked
+            else None,
+            holdings=self._holdings(ledger, piece.as_of_us) if piece.second and decides and self._foresees else None,
+        )
+
+    def _holdings(self, ledger: Ledger, as_of_us: int) -> ForecastInputs:
+        """Return what forecasts need, of the book as it was last measured."""
+        directory, across, marks = ledger.directory, ledger.marks.across(), ledger.marks.rows
+        arrays = directory.arrays
+        rows = ledger.health.exposed()
+        balances = len(rows[0]) - ledger.positions.rows.size
+        return ForecastInputs(
+            *rows,
+            marks["price"][across],
+            marks["time_us"][across],
+            arrays["underlying"],
+            ~arrays["option"],
+            list(directory.instruments),
+            list(directory.underlyings),
+            self._markets.depths(as_of_us),
+            ledger.contributions.worth.copy(),
+            np.append(ledger.robust()[0], np.zeros(balances)),
+            Ownership(
+                arrays["netting_set"],
+                arrays["counterparty"],
+                arrays["venue_or_none"],
+                arrays["group"][arrays["counterparty"]],
+                arrays["sign"],
+                arrays["stake"],
+                arrays["enforceable"][arrays["netting_set"]],
+                len(directory.venues),
+                len(directory.groups),
+            ),
+            None if self._loss_books is None else self._loss_books.of(ledger, as_of_us),
+        )
+
+    def _sampled(self, ledger: Ledger, as_of_us: int) -> MarketConditions | None:
+        """Return what the marks say of markets at the end of a second, None where no limit may ask for it."""
+        marked, across, marks = ledger.marks.take_marked(), ledger.marks.across(), ledger.marks.rows
+        price, time_us = marks["price"], marks["time_us"]
+        if marked is None:
+            self._markets.sample(price[across], time_us[across])
+        else:
+            for number in marked:
+                row = across.item(number)
+                self._markets.sample_one(number, price.item(row), time_us.item(row))
+        limits = self.configuration["limits"]
+        asked = limits.get("documents") or any("scaling" in limit for limit in limits["limits"])
+        return self._markets.markets(ledger.directory, as_of_us) if asked or self._asked & NEEDS_MARKETS else None
+
+    def _foreseen(self, ledger: Ledger, as_of_us: int) -> dict[str, Any]:
+        """Return what systemic indicators need, once a minute where forecasts are made."""
+        minute = as_of_us // MINUTE_US
+        if not self._foresees or minute == self._minute:
+            return {}
+        self._minute = minute
+        return {"foreseen": systemic_inputs(ledger)}
+
+    def _partial(self, ledger: Ledger, piece: Slice, digest: str, markets: MarketConditions | None) -> dict[str, Any]:
+        """Return what the second operator needs of this shard at the end of a second."""
+        directory = ledger.directory
+        numbered = (directory.groups, directory.underlyings, directory.venues)
+        return {
+            "shard": self.shard,
+            "seq": piece.seq,
+            "as_of_us": piece.as_of_us,
+            "cut_us": piece.cut_us,
+            "end": piece.end,
+            "configuration": self._second_configuration,
+            "news": list(self._second_news),
+            "alerts": list(self._second_alerts),
+            "wide": ledger.wide_sums(),
+            "asked": ledger.wide.named(),
+            "names": [list(names) for names in numbered] if self.shard == 0 else None,
+            "fills": list(self._second_fills),
+            "digest": digest,
+            "markets": list(markets) if markets is not None and self.shard == 0 else None,
+            "limit_documents": list(self._second_limits),
+            **firm_computation_inputs(ledger, self._asked, self._hedges, self._markets, self._depths, piece.as_of_us),
+            **self._foreseen(ledger, piece.as_of_us),
+        }
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Return the whole state as bytes (arrays copied)."""
+        ledger = self.ledger
+        return pack(
+            SCHEMA,
+            {
+                "shard": self.shard,
+                "seq": self.seq,
+                "configuration": self.configuration,
+                "ledger": None if ledger is None else ledger.snapshot(),
+                "second": [self._second_fills, self._second_news, self._second_configuration, self._second_limits],
+                "alerts": self._second_alerts,
+                "markets": self._markets.snapshot(),
+                "writer": self._writer.snapshot(),
+                "watch": self._watch.snapshot(),
+                "depths": self._depths,
+                "minute": self._minute,
+            },
+        )
+
+    @classmethod
+    def restore(cls, data: bytes) -> "ExposureState":
+        """Return the state of a snapshot.
+
+        Raises
+        ------
+        SnapshotError
+            The bytes are damaged or of another version.
+        """
+        state = unpack(SCHEMA, data)
+        self = cls(state["shard"])
+        self.seq, self.configuration = state["seq"], state["configuration"]
+        if self.configuration:
+            self._switch()
+        if state["ledger"] is not None:
+            self.ledger = Ledger(self.shard, self.configuration)
+            self.ledger.configure(self.configuration)
+            self.ledger.restore(state["ledger"])
+        self._second_fills, self._second_news, self._second_configuration, self._second_limits = state["second"]
+        self._second_alerts = state["alerts"]
+        self._markets.restore(state["markets"])
+        self._writer.restore(state["writer"])
+        self._watch.restore(state["watch"])
+        self._depths, self._minute = state["depths"], state["minute"]
+        return self
+
+
+def _causes(fills_: Fills, ledger: Ledger, watched: bool) -> FillCauses:
+    trades = account_trades(ledger, fills_) if watched else None
+    return FillCauses(fills_.id, fills_.account, ledger.directory.named, fills_.source, trades)

@@ -1,0 +1,274 @@
+"""Firm-wide aggregation: the sums of all shards, once per second of event time.
+
+Every shard ends every second with a slice, and with it sends its sums. When all shards have passed a second the sums
+are added in order of shard, so the result does not depend on which arrived first, and become a frame of the key
+``all``.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from seawall.operators.core.base import (
+    ExternalEvent,
+    FillCauses,
+    Frame,
+    MarketConditions,
+    MeasureTable,
+    RecordNumbering,
+    change_floor,
+    pack,
+    unpack,
+)
+from seawall.schemas.errors import invariant
+from seawall.schemas.measures import FIRM_WIDE_SCOPES, REQUESTED_SCOPES
+from seawall.schemas.records import SLICE_BYTES_MAX
+
+F8 = NDArray[np.float64]
+SCHEMA = "firm/5"
+FIRM_KEY = "all"
+FIRM_SCOPE_PLURALS = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
+PIECE_BYTES_MAX = SLICE_BYTES_MAX - 12 * 1024  # as a slice (architecture.md, "Slices"); headers come besides
+OPTIONAL_SCOPE_PLURALS = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
+
+
+class FirmState:
+    """The firm-wide aggregation: ``step(partial) -> [Frame]``, empty until every shard has passed the second."""
+
+    def __init__(self) -> None:
+        self.seq = -1
+        self.configuration: dict[str, Any] = {}
+        self._pending: dict[int, list[dict[str, Any]]] = {}
+        self._last: dict[str, NDArray[np.float64]] = {}
+        self._whole: NDArray[np.float64] | None = None  # all values of the last second, to see at once that none moved
+        self._numbering = RecordNumbering(-1)
+        self._named = {kind: NamedSums() for kind in REQUESTED_SCOPES}
+
+    def step(self, partial: dict[str, Any]) -> list[Frame]:
+        """Take the sums of one shard at the end of a second; return the frames that became complete."""
+        if partial["shard"] == 0 and partial["configuration"] is not None and not self.configuration:
+            self.configuration = partial["configuration"]
+            self._numbering.partition = self.configuration["shards"]
+        parts = self._pending.setdefault(partial["as_of_us"], [])
+        parts.append(partial)
+        # Each shard passes its seconds in order, so the last shard to pass one completes them in order too.
+        if not self.configuration or len(parts) < self.configuration["shards"]:
+            return []
+        del self._pending[partial["as_of_us"]]
+        return [self._frame(sorted(parts, key=lambda part: int(part["shard"])))]
+
+    def _frame(self, parts: list[dict[str, Any]]) -> Frame:
+        self.seq += 1
+        changed = parts[0]["configuration"]
+        if changed is not None:
+            self.configuration = changed
+        invariant([p["shard"] for p in parts] == list(range(len(parts))), "a second holds each shard once")
+        tables = _tables(parts) | self._asked(parts)
+        head = parts[0]
+        exposures, alerts = self._exposures(tables, head["as_of_us"]), self._alerts(head)
+        fills = [fill for part in parts for fill in part["fills"]]
+        return Frame(
+            key=FIRM_KEY,
+            partition=self._numbering.partition,
+            seq=self.seq,
+            as_of_us=head["as_of_us"],
+            cut_us=max(part["cut_us"] for part in parts),
+            decides=True,
+            inputs=[[part["shard"], part["seq"], part["digest"]] for part in parts],
+            configuration=changed,
+            tables=tables,
+            second=True,
+            end=head["end"],
+            causes=_SecondFills(fills) if fills else None,
+            news=[ExternalEvent(*item) for part in parts for item in part["news"]],
+            records=({"exposures": exposures} if exposures else {}) | ({"alerts": alerts} if alerts else {}),
+            markets=MarketConditions(*head["markets"]) if head["markets"] is not None else None,
+            limit_documents=head["limit_documents"],
+            parties=_parties(parts),
+            routes=head["routes"],
+            losses=[part["losses"] for part in parts] if all("losses" in part for part in parts) else [],
+            foreseen=[part["foreseen"] for part in parts] if all("foreseen" in part for part in parts) else [],
+            quotes=head["quotes"],
+            strategies=_strategies(parts),
+        )
+
+    def _asked(self, parts: list[dict[str, Any]]) -> dict[str, MeasureTable]:
+        """Return the tables of the kinds of scope that limits name, which shards number each in its own way."""
+        tables = {}
+        for kind, sums in self._named.items():
+            asked = [(part["shard"], part["asked"][kind]) for part in parts if kind in part["asked"]]
+            if asked:
+                tables[kind] = sums.table(REQUESTED_SCOPES[kind], asked)
+                if "concentration" in REQUESTED_SCOPES[kind]:
+                    _concentrate(tables[kind])
+        return tables
+
+    def _alerts(self, head: dict[str, Any]) -> list[Any]:
+        """Return the alerts of signals, which shard 0 heard, as records."""
+        place = {"shard": FIRM_KEY, "seq": self.seq, "as_of_us": head["as_of_us"]}
+        return [
+            self._numbering.record("alerts", self.seq, at, heard["scope"], orjson.dumps(place | heard))
+            for at, heard in enumerate(head["alerts"])
+        ]
+
+    def _exposures(self, tables: dict[str, MeasureTable], as_of_us: int) -> list[Any]:
+        """Return the record of what moved, in the form of contract.md, "Output records"; none where nothing did."""
+        change_min = float(self.configuration["exposure_change_min"])
+        whole = np.concatenate([table.values.ravel() for table in tables.values()])
+        if self._whole is not None and np.array_equal(whole, self._whole):
+            return []
+        self._whole = whole
+        value: dict[str, Any] = {"shard": FIRM_KEY, "seq": self.seq, "as_of_us": as_of_us}
+        value |= {"accounts": [], "netting_sets": [], "counterparties": []}
+        firm = self._moved("firm", tables["firm"], change_min)
+        value["firm"] = {k: v for k, v in firm[0].items() if k != "firm"} if firm else {}
+        found = bool(firm)
+        plurals = FIRM_SCOPE_PLURALS | {
+            kind: plural for kind, plural in OPTIONAL_SCOPE_PLURALS.items() if kind in tables
+        }
+        for kind, plural in plurals.items():
+            value[plural] = rows = self._moved(kind, tables[kind], change_min)
+            found = found or bool(rows)
+        if not found:
+            return []
+        pieces = _pieces(value, list(plurals.values()))
+        return [self._numbering.record("exposures", self.seq, at, FIRM_KEY, text) for at, text in enumerate(pieces)]
+
+    def _moved(self, kind: str, table: MeasureTable, change_min: float) -> list[dict[str, Any]]:
+        last, values = self._last.get(kind), table.values
+        if last is None or last.shape != values.shape:
+            grown = np.zeros(values.shape)
+            if last is not None:
+                measures, scopes = min(len(last), len(values)), min(last.shape[1], values.shape[1])
+                grown[:measures, :scopes] = last[:measures, :scopes]
+            self._last[kind] = last = grown
+        floors = np.array([[change_floor(measure)] for measure in table.measures])
+        change_max = change_min * np.maximum(np.abs(last), floors) if change_min else np.zeros(1)
+        moved = np.flatnonzero((np.abs(values - last) > change_max).any(axis=0))
+        if not len(moved):
+            return []
+        last[:, moved] = values[:, moved]
+        keys = (kind, *table.measures)
+        found = [[table.names[i], *values[:, i].tolist()] for i in moved.tolist()]
+        return [dict(zip(keys, row, strict=True)) for row in found]
+
+    def snapshot(self) -> bytes:
+        """Return the whole state as bytes."""
+        state = {
+            "seq": self.seq,
+            "configuration": self.configuration,
+            "pending": [[k, v] for k, v in sorted(self._pending.items())],
+            "last": {kind: values.copy() for kind, values in self._last.items()},
+            "counts": self._numbering.counts,
+            "partition": self._numbering.partition,
+            "named": {kind: sums.names for kind, sums in self._named.items()},
+        }
+        return pack(SCHEMA, state)
+
+    @classmethod
+    def restore(cls, data: bytes) -> "FirmState":
+        """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
+        state = unpack(SCHEMA, data)
+        self = cls()
+        self.seq, self.configuration, self._last = state["seq"], state["configuration"], state["last"]
+        self._pending = {int(k): v for k, v in state["pending"]}
+        self._numbering.counts, self._numbering.partition = state["counts"], state["partition"]
+        self._named = {kind: NamedSums(names) for kind, names in state["named"].items()}
+        return self
+
+
+class NamedSums:
+    """Adds up tables of shards that number their scopes differently, by name; names keep the order of their first."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names = list(names)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._places: dict[int, list[int]] = {}  # by shard: the number of each of its scopes
+
+    def table(self, measures: tuple[str, ...], parts: list[tuple[int, tuple[list[str], F8]]]) -> MeasureTable:
+        """Return the sum of the tables of shards, in order of shard.
+
+        Each part is a shard with its names, which only ever grow, and values of shape (measures, names).
+        """
+        placed = [(self._place(shard, names), values) for shard, (names, values) in parts]
+        total = np.zeros((len(measures), len(self.names)))
+        for places, values in placed:
+            total[:, places] += values
+        return MeasureTable(self.names, measures, total)
+
+    def _place(self, shard: int, names: list[str]) -> list[int]:
+        places = self._places.setdefault(shard, [])
+        for name in names[len(places) :]:
+            places.append(self._numbers.setdefault(name, len(self.names)))
+            if places[-1] == len(self.names):
+                self.names.append(name)
+        return places
+
+
+class _SecondFills(FillCauses):
+    """The fills of one second; whatever moved in it may be due to any of them."""
+
+    def __init__(self, fills: list[str]) -> None:
+        super().__init__([], [], {})
+        self._fills = [f"fill:{fill}" for fill in fills[:10]]
+
+    def of(self, kind: str, name: str) -> list[str]:
+        """Return the fills of the second."""
+        return self._fills
+
+
+def _strategies(parts: list[dict[str, Any]]) -> dict[str, list[str]] | None:
+    """Return by scope the strategies of all shards, each once."""
+    if parts[0]["strategies"] is None:
+        return None
+    found: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for scope, names in part["strategies"].items():
+            found.setdefault(scope, {}).update(dict.fromkeys(names))
+    return {scope: list(names) for scope, names in found.items()}
+
+
+def _parties(parts: list[dict[str, Any]]) -> dict[str, list[Any]] | None:
+    """Return the counterparties of all shards, each of which has one shard."""
+    if parts[0]["parties"] is None:
+        return None
+    return {name: row for part in parts for name, row in part["parties"].items()}
+
+
+def _tables(parts: list[dict[str, Any]]) -> dict[str, MeasureTable]:
+    """Add the sums of all shards, in order of shard; every shard numbers groups, underlyings and venues alike."""
+    names = {"firm": ["firm"], **dict(zip(("group", "underlying", "venue"), parts[0]["names"], strict=True))}
+    tables = {}
+    for kind, all_measures in FIRM_WIDE_SCOPES.items():
+        sums = [part["wide"][kind] for part in parts if kind in part["wide"]]
+        measures = all_measures[: max(map(len, sums), default=len(all_measures))]  # some where a book needs them
+        total = np.zeros((len(measures), len(names[kind])))
+        for one in sums:
+            table = one.reshape(len(one), -1)
+            strongest = np.maximum(total[-1, : table.shape[1]], table[-1]) if measures[-1] == "wrong_way" else None
+            total[: len(one), : table.shape[1]] += table
+            if strongest is not None and len(one) == len(measures):
+                total[-1, : table.shape[1]] = strongest
+        tables[kind] = MeasureTable(names[kind], measures, total)
+    _concentrate(tables["underlying"])
+    return tables
+
+
+def _pieces(value: dict[str, Any], plurals: list[str]) -> list[bytes]:
+    """Return a record of exposures, in several where it is too large for a bus: half of the longest list goes on."""
+    text, longest = orjson.dumps(value), max(plurals, key=lambda plural: len(value[plural]))
+    half = len(value[longest]) // 2
+    if len(text) <= PIECE_BYTES_MAX or not half:
+        return [text]
+    rest = value | {"firm": {}} | {plural: [] for plural in plurals} | {longest: value[longest][half:]}
+    return _pieces(value | {longest: value[longest][:half]}, plurals) + _pieces(rest, plurals)
+
+
+def _concentrate(table: MeasureTable) -> None:
+    """Fill the share of each scope in the gross notional of all of its kind."""
+    gross = table.values[table.measures.index("gross_notional")]
+    total = float(gross.cumsum()[-1]) if len(gross) else 0.0
+    table.values[table.measures.index("concentration")] = gross / total if total > 0 else 0.0

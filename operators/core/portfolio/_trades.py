@@ -1,0 +1,209 @@
+"""Applying fills to the ledger: positions, balances and strategies, as arrays where a slice brings many.
+
+A fill whose id is remembered changes nothing: with the same content it is audited as ``REPEATED``, with other content
+it is rejected (contract.md, "Memory of fills"). A bust undoes the fill it names at its price, fee and strategy, a
+correction undoes it and applies the new one. What names a correction means the fill that was corrected.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.base import ExternalEvent, float_array, int_array
+from seawall.operators.core.holdings import VECTOR_MIN, Balances, FillMemory, Positions
+from seawall.operators.core.portfolio._ledger import Ledger
+from seawall.schemas.errors import Reason
+from seawall.schemas.records import Fills
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+Content = tuple[Any, ...]
+
+
+class OutcomeWriter(Protocol):
+    """Where the outcome of a slice is written (`SliceRecords`)."""
+
+    def reject(self, kind: str, at: int, reason: Reason, detail: str) -> None:
+        """Write a reject with the original bytes of row ``at`` of the slice's fills or transfers."""
+
+    def decide(self, kind: str, body: dict[str, Any]) -> None:
+        """Note a decision for the audit."""
+
+    def alert(self, kind: str, scope: str, severity: int, text: str) -> None:
+        """Write an alert."""
+
+    news: list[ExternalEvent]
+
+
+def report_repeated(out: OutcomeWriter, kind: str, at: int, name: str, same: bool) -> None:
+    """Note that an id came again: for the audit with the same content, as a reject with other."""
+    if same:
+        out.decide("repeated", {"record": kind, "id": name, "rule": "REPEATED"})
+    else:
+        out.reject(kind, at, Reason.ID_MUST_NOT_BE_REUSED, f"{kind} id {name} was used before with other content")
+
+
+def unit_value(ledger: Ledger, instrument: int, price: float) -> float:
+    """Return the value of one unit of a position at a price, in the settlement asset."""
+    arrays = ledger.directory.arrays
+    size: float = arrays["size"].item(instrument)
+    return -size / price if arrays["inverse"].item(instrument) else size * price
+
+
+def apply_fills(ledger: Ledger, fills: Fills, out: OutcomeWriter) -> None:
+    """Apply the fills of a slice in order; what cannot be applied goes to ``out``."""
+    count = len(fills.id)
+    if not fills.action and count >= VECTOR_MIN:
+        instruments = int_array(fills.instrument)
+        if not ledger.directory.arrays["spot"][instruments].any() and _apply_many(ledger, fills, instruments):
+            return
+    for at in range(count):
+        _apply_fill(ledger, fills, at, out)
+
+
+def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
+    """Apply fills of derivatives as arrays; do nothing and return False unless all their ids are new."""
+    arrays = ledger.directory.arrays
+    named, units, price = int_array(fills.account), int_array(fills.quantity), float_array(fills.price)
+    fee, fee_asset, strategy = fills.fee or None, fills.fee_asset or None, fills.strategy or None
+    columns = (named, instruments, units, price, fee, fee_asset, strategy, None)
+    if not ledger.fills.add_new(fills.id, columns):
+        return False
+    ledger.filled = accounts = arrays["local"][named]
+    size = arrays["size"][instruments]
+    values = np.where(arrays["inverse"][instruments], -size / price, size * price)
+    venue = arrays["venue"][accounts]
+    marks = ledger.marks.across()[instruments]
+    for at in np.flatnonzero(venue >= 0).tolist() if (venue >= 0).any() else ():
+        marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
+    slots = ledger.positions.slots(accounts, instruments, marks)
+    realised, opened = ledger.positions.fill_many(slots, units, values)
+    ledger.open.add_many(accounts, ledger.positions.rows["mark"][slots], opened, ledger.marks.rows.size)
+    ledger.active[accounts] = True
+    ledger.touch_accounts(accounts)
+    settlement, assets = arrays["settlement"][instruments], None
+    if fills.fee:
+        assets = settlement
+        if fills.fee_asset:
+            rows = zip(fills.fee_asset, fills.fee, settlement.tolist(), strict=True)
+            assets = np.array([asset_of(ledger, name) if name and paid else asset for name, paid, asset in rows])
+    fees = float_array(fills.fee) if fills.fee else np.zeros(0)
+    _pay(ledger.balances, accounts, settlement, realised, fees, assets)
+    if fills.strategy:
+        of, book = ledger.strategies.shares(fills.strategy, accounts), ledger.strategies
+        counted, stake, realised = book.take(of, arrays["stake"][accounts], instruments, units, values)
+        fees, assets = (fees, None) if assets is None else (stake * fees[counted], assets[counted])
+        _pay(book.balances, of[counted], settlement[counted], realised, fees, assets)
+    return True
+
+
+def _pay(balances: Balances, owner: I8, settlement: I8, realised: F8, fees: F8, assets: I8 | None) -> None:
+    """Add what fills realised to balances, less their fees where there are any; ``assets`` are those of the fees."""
+    keys = owner << 20
+    if assets is None:
+        balances.add_many(keys | settlement, realised)
+        return
+    # Each fill's result, then its fee: the order of the scalar path, so that sums have the same bits.
+    pairs = np.stack([keys | settlement, keys | assets], axis=1)
+    amounts = np.stack([realised, -fees], axis=1)
+    moved = np.stack([np.ones(len(fees), dtype=bool), fees != 0], axis=1)
+    balances.add_many(pairs[moved], amounts[moved])
+
+
+def asset_of(ledger: Ledger, name: str) -> int:
+    """Return the number of an asset, which nothing may have named before."""
+    number = ledger.directory.asset(name)
+    if number >= len(ledger.marks.asset_prices):
+        ledger.marks.refresh()
+        ledger.directory.forget_arrays()
+    return number
+
+
+def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: OutcomeWriter) -> None:
+    """Apply one fill, repetition, bust or correction."""
+    action = fills.action[at] if fills.action else "new"
+    ref = fills.ref[at] if fills.ref else ""
+    name = fills.id[at]
+    fee, fee_asset = fills.fee[at] if fills.fee else 0.0, fills.fee_asset[at] if fills.fee_asset else ""
+    strategy = fills.strategy[at] if fills.strategy else ""
+    content = (fills.account[at], fills.instrument[at], fills.quantity[at], fills.price[at], fee, fee_asset, strategy)
+    remembered = (*content, "" if action == "new" else f"{action}:{ref}")
+    if name in ledger.fills:
+        report_repeated(out, "fill", at, name, ledger.fills.original(name) == remembered)
+        return
+    if action != "new":
+        first = _first_of(ledger.fills, ref)
+        known = None if first is None else ledger.fills.content(first)
+        if first is None or known is None:
+            text = f"{action} {name} names {ref}, which is no fill that is remembered and stands"
+            out.reject("fill", at, Reason.FILL_MUST_BE_KNOWN, text)
+            return
+        if action == "bust" and known[:4] != content[:4]:
+            text = f"bust {name} does not repeat account, instrument, side, quantity and price of fill {ref}"
+            out.reject("fill", at, Reason.FIELDS_MUST_GO_TOGETHER, text)
+            return
+        _move(ledger, known, -1)
+        ledger.fills.amend(first, None if action == "bust" else remembered[:7])
+        out.decide(action, {"id": name, "ref": ref})
+    ledger.fills.add(name, remembered)
+    if action != "bust":
+        _move(ledger, content, 1)
+
+
+def _first_of(fills: FillMemory, name: str) -> str | None:
+    """Return the fill that a correction of a correction corrects in the end; None for a bust, and what is forgotten.
+
+    What stands of a fill and all its corrections is kept once, under its own id: whichever of them is named, the last
+    correction is what is undone.
+    """
+    while (original := fills.original(name)) is not None:
+        action, _, ref = original[7].partition(":")
+        if action != "correct":
+            return name if not action else None
+        name = ref
+    return None
+
+
+def _move(ledger: Ledger, content: Content, direction: int) -> None:
+    """Move position and balances of an account, and of a strategy, by a fill (``direction`` 1) or its reversal (-1)."""
+    account, number, quantity, price, fee, fee_asset, strategy = content[:7]
+    arrays, local = ledger.directory.arrays, ledger.directory.local[account]
+    ledger.active[local] = True
+    ledger.touch_accounts(local)
+    units, spot = direction * quantity, arrays["spot"].item(number)
+    mark = -1 if spot else ledger.mark_row(local, number)
+    slot, held = _trade(ledger, (ledger.positions, ledger.balances), local, number, mark, units, price)
+    if slot >= 0:
+        rows = ledger.positions.rows
+        ledger.open.add_one(local, rows["mark"].item(slot), (rows["units"].item(slot) != 0) - (held != 0))
+    paid = asset_of(ledger, fee_asset) if fee_asset else arrays["settlement"].item(number)
+    if fee:
+        ledger.balances.add(local << 20 | paid, -direction * fee)
+    stake = int(arrays["stake"].item(local))
+    if not strategy or not stake:
+        return
+    book = ledger.strategies
+    one = book.share(strategy, local)
+    mark = -1 if spot else ledger.marks.row(number)
+    _trade(ledger, (book.positions, book.balances), one, number, mark, stake * units, price)
+    if fee:
+        book.balances.add(one << 20 | paid, -stake * direction * fee)
+
+
+def _trade(
+    ledger: Ledger, book: tuple[Positions, Balances], owner: int, number: int, mark: int, units: int, price: float
+) -> tuple[int, int]:
+    """Move what an owner holds; return the row of the position and its units before, -1 for a spot trade."""
+    positions, balances = book
+    arrays = ledger.directory.arrays
+    if arrays["spot"].item(number):
+        amount = units * arrays["size"].item(number)
+        balances.add(owner << 20 | int(arrays["base"][number]), amount)
+        balances.add(owner << 20 | int(arrays["quote"][number]), -(amount * price))
+        return -1, 0
+    slot = positions.slot(owner, number, mark)
+    held = positions.rows["units"].item(slot)
+    realised = positions.fill(slot, units, unit_value(ledger, number, price))
+    balances.add(owner << 20 | arrays["settlement"].item(number), realised)
+    return slot, held

@@ -1,0 +1,389 @@
+"""Liquidation distance: how far prices must move until accounts are liquidated.
+
+The model comes first, as functions of arrays; `LiquidationDistances` applies it to the accounts of one shard.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seawall.operators.core.base import sum_by
+from seawall.operators.core.holdings import Balances, Directory, Positions
+from seawall.operators.core.pricing._account_values import AccountValues
+from seawall.operators.core.pricing._margin import MarginBook
+from seawall.operators.core.pricing._option_sheet import OptionSheet
+from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, unit_values
+from seawall.schemas.measures import RATIO_MAX
+
+# Liquidation distance: the relative move of prices that takes the margin ratio of an account to 1.
+#
+# Health is equity less maintenance margin; an account is liquidated where health is 0. In spot, linear and inverse
+# contracts health is a straight line in the move, so one division finds the point. (An inverse position's coin profit
+# ``size x (1/entry - 1/price)`` times the coin's price is linear in that price.) Option books are not straight: theirs
+# is found by revaluing at trial moves, within a bracket.
+#
+# A move is a fraction of today's price: -0.2 is a fall by a fifth. It can fall by at most 1 and rise without bound; an
+# account that no move of that side liquidates is at infinity there.
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+
+# where option books are looked at first: past the last of them an account counts as safe
+TRIAL_MOVES = (0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.22, 0.3, 0.4, 0.5, 0.65, 0.8, 0.95)
+TRIAL_RISES = (1.25, 1.6, 2.0, 3.0, 4.0, 5.0)  # beyond -1 there is no further fall
+DISTANCE_MAX = 1_000_000.0  # stands for infinity, as the largest ratio does (contract.md, "Ratios")
+HALVINGS = 40  # of a bracket at most 1 wide: to 1e-12
+
+
+class LiquidationDistance(NamedTuple):
+    """The nearest fall (negative, or -inf) and the nearest rise (positive, or inf) at which health is 0."""
+
+    down: F8
+    up: F8
+
+    @property
+    def nearest(self) -> F8:
+        """Return the size of the smaller of the two moves: 0 where an account is already there, inf where none is."""
+        return np.minimum(-self.down, self.up)
+
+
+def linear_distance(health: F8, slope: F8) -> LiquidationDistance:
+    """Return the distance of accounts whose health is a straight line in the move.
+
+    Parameters
+    ----------
+    health : float64
+        Equity less maintenance margin today.
+    slope : float64
+        Change of health per move of 1: for a linear position its signed notional less its maintenance margin, for an
+        inverse one :func:`inverse_slope`, for a coin balance its value after haircut.
+
+    Examples
+    --------
+    >>> distance = linear_distance(np.array([10.0, 10.0, -1.0]), np.array([100.0, 0.0, 5.0]))
+    >>> distance.down.tolist(), distance.up.tolist(), distance.nearest.tolist()
+    ([-0.1, -inf, 0.0], [inf, inf, 0.0], [0.1, inf, 0.0])
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move = -health / slope
+    down = np.where((move < 0) & (move >= -1.0), move, -np.inf)
+    up = np.where((move > 0) & np.isfinite(move), move, np.inf)
+    over = health <= 0
+    unknown = np.isnan(health) | np.isnan(slope)
+    down = np.where(unknown, np.nan, np.where(over, 0.0, down))
+    return LiquidationDistance(down, np.where(unknown, np.nan, np.where(over, 0.0, up)))
+
+
+def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
+    """Return the size of the nearest move that takes each margin ratio to 1, as one number for tables of measures.
+
+    The nearest of :func:`linear_distance`, with 1,000,000 for infinity, and for an account without a maintenance margin
+    (it has no positions, or none that need one).
+
+    Examples
+    --------
+    >>> nearest_distance(np.array([20.0, 20.0, 1.0, 5.0]), np.array([10.0, 10.0, 2.0, 0.0]), np.full(4, 50.0)).tolist()
+    [0.2, 0.2, 0.0, 1000000.0]
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move = (equity - maintenance) / np.abs(slope)
+    move = np.minimum(np.fmax(move, 0.0), DISTANCE_MAX)  # 0 / 0 is an account that is there already
+    move[((slope > 0) & (move > 1.0)) | (maintenance <= 0)] = DISTANCE_MAX
+    return move
+
+
+def inverse_slope(notional: F8, unrealised: F8) -> F8:
+    """Return the slope of inverse positions whose profit lies in the coin that moves.
+
+    ``notional`` is signed and ``unrealised`` the profit today, both in quote currency. The maintenance margin of an
+    inverse position is a fraction of a notional that does not move with the price, so it has no part in the slope.
+    """
+    return notional + unrealised
+
+
+def liquidation_distances(
+    account: I8, underlying: I8, slope: F8, moves: NDArray[np.bool_], health: F8
+) -> tuple[LiquidationDistance, I8, I8, LiquidationDistance]:
+    """Return how far each account is from liquidation: (a) all non-fiat assets together, (b) each underlying alone.
+
+    Parameters
+    ----------
+    account, underlying : int64, shape (rows,)
+        Of every position and every balance; any order.
+    slope : float64, shape (rows,)
+        As in :func:`linear_distance`, row by row.
+    moves : bool, shape (rows,)
+        False for fiat, which stays as it is.
+    health : float64, shape (accounts,)
+
+    Returns
+    -------
+    tuple
+        The distance of each account with all together; then account, underlying and distance of each pair in use.
+
+    Examples
+    --------
+    >>> zero = np.zeros(2, np.int64)
+    >>> rows = (zero, np.array([1, 2]), np.array([50.0, -40.0]), np.ones(2, bool))
+    >>> together, _, alone, single = liquidation_distances(*rows, np.array([5.0]))
+    >>> together.down.tolist(), alone.tolist(), single.down.tolist(), single.up.tolist()
+    ([-0.5], [1, 2], [-0.1, -inf], [inf, 0.125])
+    """
+    moved = np.where(moves, slope, 0.0)
+    together = linear_distance(health, _totals(account, moved, len(health)))
+    at = np.flatnonzero(moves)
+    keys, member = np.unique((account[at] << 32) | underlying[at], return_inverse=True)
+    of = keys >> 32
+    single = linear_distance(health[of], _totals(member, moved[at], len(keys)))
+    return together, of, keys & 0xFFFFFFFF, single
+
+
+def option_book_health(
+    account: I8, held: ScenarioInstruments, size: F8, settlement_price: F8, health: F8, slope: F8
+) -> Callable[[F8], F8]:
+    """Return the health of accounts as a function of the move of all their underlyings, options revalued.
+
+    Parameters
+    ----------
+    account : int64, shape (positions,)
+        Of the option positions only.
+    held : Instruments, shape (positions,)
+        The instrument of each position.
+    size, settlement_price : float64, shape (positions,)
+        Signed units; today's mark of the settlement asset in the reporting currency (1 for it itself).
+    health, slope : float64, shape (accounts,)
+        Equity less maintenance margin today, and the slope of everything that is no option.
+
+    Notes
+    -----
+    Volatility and the maintenance margin of options stay as they are; what an inverse option pays in coin is valued at
+    the moved coin.
+    """
+    today = unit_values(held, 0.0, 0.0)
+
+    def health_at(move: F8) -> F8:
+        moved = move[account]
+        price = settlement_price * np.where(held.inverse, 1.0 + moved, 1.0)
+        profit = size * (unit_values(held, moved, 0.0) - today) * price
+        return health + slope * move + _totals(account, profit, len(health))
+
+    return health_at
+
+
+def revalued_distance(health_at: Callable[[F8], F8], accounts: int) -> LiquidationDistance:
+    """Return the distance of accounts with options: the first trial move that liquidates, then halving back from it.
+
+    Parameters
+    ----------
+    health_at
+        Health of every account, given the move of every account (float64, shape (accounts,)). A pure function; it is
+        called about 110 times.
+    accounts
+        Number of accounts.
+
+    Notes
+    -----
+    Between two neighbouring trial moves health is taken to cross 0 at most once. A book that is liquidated only in a
+    gap narrower than that is not found; the scenario margin of its own venue sees a coarser grid still.
+    """
+    start = health_at(np.zeros(accounts))
+    down = -_first_crossing(lambda size: health_at(-size), start, (*TRIAL_MOVES, 1.0 - 1e-9))
+    up = _first_crossing(health_at, start, (*TRIAL_MOVES, 1.0, *TRIAL_RISES))
+    return LiquidationDistance(down, up)
+
+
+def _totals(group: I8, values: F8, groups: int) -> F8:
+    """Return the sum of each group, added in the order of the rows."""
+    return np.bincount(group, weights=values, minlength=groups).astype(np.float64)
+
+
+def _first_crossing(health_at: Callable[[F8], F8], start: F8, trials: tuple[float, ...]) -> F8:
+    safe, broken = np.zeros(len(start)), np.full(len(start), np.inf)
+    found = start <= 0
+    broken[found] = 0.0
+    for trial in trials:
+        if found.all():
+            break
+        crossed = ~found & (health_at(np.full(len(start), trial)) <= 0)
+        broken[crossed] = trial
+        found |= crossed
+        safe[~found] = trial
+    inside = np.isfinite(broken) & (broken > 0)
+    for _ in range(HALVINGS if inside.any() else 0):
+        middle = np.where(inside, 0.5 * (safe + broken), 0.0)
+        over = health_at(middle) <= 0
+        broken = np.where(inside & over, middle, broken)
+        safe = np.where(inside & ~over, middle, safe)
+    return np.where(np.isnan(start), np.nan, broken)
+
+
+# Liquidation distances of accounts: ratios, and the straight lines by which health follows the market.
+
+
+class LiquidationDistances:
+    """The distances of the shard's accounts; positions, balances and their values are the ledger's."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        positions: Positions,
+        balances: Balances,
+        sheet: OptionSheet,
+        margins: MarginBook,
+        values: AccountValues,
+    ) -> None:
+        self._directory, self._positions, self._balances = directory, positions, balances
+        self._sheet, self._margins, self._values = sheet, margins, values
+        self._rated = (-1, False)  # at which version of the directory options have a maintenance rate
+
+    def distance(self, account: F8, count: int) -> F8:
+        """Return the move of all coins together that takes each margin ratio to 1, by the straight lines of health."""
+        moves = self._directory.arrays["moves"]
+        coins = any(moves.item(asset) for asset in self._balances.assets)
+        directory = self._directory
+        slope = self._slope(count) if coins or directory.has_coin else account[2] - self._required_slope(account[5])
+        return nearest_distance(account[0], account[5], slope)
+
+    def _required_slope(self, maintenance: F8) -> F8:
+        """Return what maintenance margins gain per move of 1, where everything is settled in cash.
+
+        A rated one grows with the price, but not an option's, whose notional is counted by its delta.
+        """
+        directory, arrays, rows = self._directory, self._directory.arrays, self._positions.rows
+        needs = maintenance
+        if directory.has_option and self._options_are_rated():
+            at, _ = self._values.options()
+            rate = arrays["class_maintenance"][arrays["class"][rows["instrument"][at]]]
+            needs = maintenance - sum_by(rows["account"][at], self._values.margined[2][at] * rate, len(maintenance))
+        if directory.has_schedule or directory.has_scenario:
+            needs = self._margins.slopes(needs)
+        return needs
+
+    def _slope(self, count: int) -> F8:
+        """Return what each account's health gains per move of 1 of all assets but currencies and stablecoins."""
+        gain, required, coins = self.gains()
+        needs = sum_by(self._positions.rows["account"], required, count)
+        if self._directory.has_schedule or self._directory.has_scenario:
+            needs = self._margins.slopes(needs)
+        held = sum_by(self._positions.rows["account"], gain, count)
+        return held - needs + sum_by(self._balances.rows["account"], coins, count)
+
+    def gains(self) -> tuple[F8, F8, F8]:
+        """Return per move of 1 what each position gains, what its margin by rate gains, and what each balance gains.
+
+        A linear contract gains with its price, unless its quote asset moves alike, and its profit with the asset that
+        it settles in; an inverse one loses what it cost (`inverse_slope`); an option goes by its delta.
+        """
+        arrays, rows, balances = self._directory.arrays, self._positions.rows, self._balances.rows
+        number, (held, spent, notional) = rows["instrument"], self._values.margined
+        moves = arrays["moves"]
+        slope = np.where(moves[arrays["quote"]][number], 0.0, held)
+        slope += np.where(moves[arrays["settlement"]][number], held - spent, 0.0)
+        inverse = arrays["inverse"][number]
+        slope = np.where(inverse, -spent, slope)
+        required = np.where(inverse, 0.0, notional * arrays["class_maintenance"][arrays["class"][number]])
+        if self._directory.has_option:
+            at, of = self._values.options()
+            delta = rows["size"][at] * self._sheet.scale()[of] * self._sheet.greeks[0][of]
+            slope[at] = np.where(self._sheet.terms.coin[of], delta - spent[at], delta)
+            required[at] = 0.0
+        return slope, required, np.where(moves[balances["asset"]], self._values.lent_there, 0.0)
+
+    def exposed(self) -> tuple[I8, I8, F8, F8]:
+        """Return the book as it was last measured, row by row: account, instrument, and per move of 1 what equity
+        gains and what maintenance margin does. A balance of coins stands at the first instrument on that coin.
+        """
+        gain, required, coins = self.gains()
+        rows, balances = self._positions.rows, self._balances.rows
+        parts = self._margin_parts(required, len(self._directory.own))
+        instrument = self._instrument_of()[balances["asset"]]
+        at = ((coins != 0.0) & (instrument >= 0)).nonzero()[0]
+        return (
+            np.concatenate([rows["account"], balances["account"][at]]),
+            np.concatenate([rows["instrument"], instrument[at]]),
+            np.concatenate([gain, coins[at]]),
+            np.concatenate([required * parts[rows["account"]], np.zeros(len(at))]),
+        )
+
+    def _instrument_of(self) -> I8:
+        """Return the first instrument on each asset, -1 where there is none."""
+        base = self._directory.arrays["base"]
+        first = np.full(len(self._directory.assets), -1, dtype=np.int64)
+        first[base[::-1]] = np.arange(len(base))[::-1]
+        return first
+
+    def _margin_parts(self, required: F8, count: int) -> F8:
+        """Return by account how much the margin really gains per move, as a multiple of what it does by rates."""
+        rated = sum_by(self._positions.rows["account"], required, count)
+        if not (self._directory.has_schedule or self._directory.has_scenario):
+            return np.ones(count)
+        return np.where(rated > 0, self._margins.slopes(rated) / np.where(rated > 0, rated, 1.0), 0.0)
+
+    def _options_are_rated(self) -> bool:
+        """Tell whether any option has a maintenance rate."""
+        if self._rated[0] != self._directory.version:
+            arrays = self._directory.arrays
+            rates = arrays["class_maintenance"][arrays["class"]]
+            self._rated = self._directory.version, bool(rates[arrays["option"]].any())
+        return self._rated[1]
+
+    def alone(self, equity: F8, maintenance: F8) -> F8:
+        """Return the nearest move of one underlying alone that takes each margin ratio to 1; 1,000,000 for none.
+
+        The move of an underlying is that of its contracts and of what is held in it; what a contract makes in a coin
+        moves with that coin. Costs a sort of the book, so it is computed where a limit names it.
+        """
+        arrays, rows, balances = self._directory.arrays, self._positions.rows, self._balances.rows
+        number, (held, spent, _) = rows["instrument"], self._values.margined
+        settled = np.where(arrays["moves"][arrays["settlement"]][number], held - spent, 0.0)
+        coins = np.where(arrays["moves"][balances["asset"]], self._values.lent_there, 0.0)
+        of_asset = self._of_assets()
+        account = np.concatenate([rows["account"], rows["account"], balances["account"]])
+        underlying = [arrays["underlying"][number], of_asset[arrays["settlement"][number]], of_asset[balances["asset"]]]
+        slope = np.concatenate([self._price_slopes(), settled, coins])
+        used = np.ones(len(slope), dtype=bool)
+        _, of, _, single = liquidation_distances(account, np.concatenate(underlying), slope, used, equity - maintenance)
+        nearest = np.full(len(equity), DISTANCE_MAX)
+        np.minimum.at(nearest, of, np.minimum(np.minimum(-single.down, single.up), DISTANCE_MAX))
+        nearest[maintenance <= 0] = DISTANCE_MAX
+        return nearest
+
+    def _price_slopes(self) -> F8:
+        """Return by position what health gains per move of 1 of its price alone, its coin standing still."""
+        arrays, rows = self._directory.arrays, self._positions.rows
+        number, account, (held, _, notional) = rows["instrument"], rows["account"], self._values.margined
+        inverse = arrays["inverse"][number]
+        slope = np.where(inverse, -held, held)
+        required = np.where(inverse, 0.0, notional * arrays["class_maintenance"][arrays["class"][number]])
+        if self._directory.has_option:
+            at, of = self._values.options()
+            delta = rows["size"][at] * self._sheet.scale()[of] * self._sheet.greeks[0][of]
+            slope[at] = np.where(self._sheet.terms.coin[of], delta - held[at], delta)
+            required[at] = 0.0
+        if self._directory.has_schedule or self._directory.has_scenario:
+            required = self._margins.position_slopes(required, account)
+        return slope - required
+
+    def _of_assets(self) -> I8:
+        """Return the underlying that each asset is, or a number of its own beyond them."""
+        underlyings = self._directory.underlyings
+        own = len(underlyings)
+        found = [underlyings.get(name, own + number) for name, number in self._directory.assets.items()]
+        return np.array(found, dtype=np.int64)
+
+
+def fill_margin_ratios(account: F8) -> None:
+    """Fill margin ratio and leverage: 0 without positions, 1,000,000 at most and without equity.
+
+    See contract.md, "Ratios".
+    """
+    equity, ratios = account[0], account[6:8]
+    has_equity = equity > 0
+    ratios[0], ratios[1] = account[5], account[1]
+    used = ratios > 0
+    ratios /= np.where(has_equity, equity, 1.0)
+    np.minimum(ratios, RATIO_MAX, out=ratios)
+    ratios[:, ~has_equity] = RATIO_MAX
+    ratios[~used] = 0.0

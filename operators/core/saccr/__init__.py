@@ -1,1 +1,0 @@
-"""SA-CCR: exposure at default of a netting set (`ops/docs/manual/saccr.md`)."""

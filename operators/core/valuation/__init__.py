@@ -1,1 +1,0 @@
-"""Valuation and margin: deterministic arithmetic, options, margin models, collateral terms, limit scaling."""

@@ -1,0 +1,337 @@
+"""Commands of the lab: ``backtest``, ``calibrate``, ``drill`` and ``stress``, and gates on their results.
+
+A gate, ``--fail-if 'mitigated.loss > 5e6'``, ends the command with 1 where a figure of the result says so.
+"""
+
+import json
+import math
+import operator
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from seawall.schemas.errors import UsageError
+from seawall.schemas.tables import nearest
+
+# ``seawall backtest``: history through the live steps, with and without mitigation.
+
+Out = Annotated[Path | None, typer.Option("--out", help="Where to write the report, one HTML file.")]
+FailIf = Annotated[
+    list[str] | None, typer.Option("--fail-if", help="Exit 1 where it holds: 'mitigated.loss > 5e6'; may be repeated.")
+]
+Processes = Annotated[int, typer.Option("--processes", min=0, help="Processes; one per processor if 0.")]
+CacheDir = Annotated[Path | None, typer.Option("--cache", help="Folder of results by content hash.")]
+
+
+def backtest(
+    plan: Annotated[
+        Path, typer.Argument(metavar="PLAN.toml", help="History, book and variants; see ops/docs/manual/lab.md.")
+    ],
+    out: Out = None,
+    fail_if: FailIf = None,
+    processes: Processes = 0,
+    cache: CacheDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
+) -> None:
+    """Play history through the live steps, with and without mitigation, and test the risk figures of then.
+
+    Example: seawall backtest may-2021.toml --out may-2021.html --fail-if 'mitigated.loss > 1e6'
+    """
+    from seawall.ops.lab import Cache, default_cache_folder
+    from seawall.ops.lab.backtest import backtest as run
+    from seawall.ops.lab.backtest import load_backtest_plan, result_figures, result_lines
+
+    pass
+    from seawall.ops.lab import Workers
+
+    gates = parse_gates(fail_if or [])
+    checked = load_backtest_plan(plan)
+    with Workers(processes) as workers:
+        result = run(checked, Cache(cache or default_cache_folder()), workers)
+    found = result_figures(result)
+    wrong = failed_gates(gates, flatten_figures(found))
+    if as_json:
+        print(json.dumps({"figures": found, "failed": wrong, "result": result}))
+    else:
+        print("\n".join(result_lines(result)))
+    if out is not None:
+        from seawall.ops.lab.report import backtest_page
+
+        out.write_text(backtest_page(result, ["seawall", *sys.argv[1:]]), encoding="utf-8")
+        print(f"report: {out}", file=sys.stderr)
+    for line in wrong:
+        print(f"fails: {line}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+
+
+# ``seawall calibrate``: fit parameters on history, judge them on other history, propose; or look for drift.
+
+
+def calibrate(
+    study: Annotated[
+        Path, typer.Argument(metavar="STUDY.toml", help="Parameters and splits; see ops/docs/manual/lab.md.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for evidence and proposals.")] = Path("calibration"),
+    live: Annotated[
+        Path | None, typer.Option("--live", help="A run directory or configuration to compare with the calibration.")
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", min=0, help="Processes; one per processor if 0.")] = 0,
+    cache: Annotated[Path | None, typer.Option("--cache", help="Folder of results by content hash.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
+) -> None:
+    """Calibrate limits, playbook and detector on history and propose what proved better; nothing is applied.
+
+    Exit 0: done, and the live run does not drift. Exit 1: nothing proved better, or it drifts. For a scheduled job.
+
+    Example: seawall calibrate limits-2021.toml --out calibration --live desk.toml
+    """
+    from seawall.ops.lab import Cache, Workers, default_cache_folder
+    from seawall.ops.lab.calibrate import fit_study, load_study, measure_drift, study_evidence, write_proposal
+    from seawall.schemas.configuration import where
+
+    checked = load_study(study)
+    configuration = where(live) if live is not None else None
+    with Workers(processes) as workers:
+        fitted = fit_study(checked, Cache(cache or default_cache_folder()), workers)
+    evidence = study_evidence(checked, fitted)
+    written = write_proposal(checked, fitted, out, time.time_ns() // 1000)
+    moved = None if configuration is None else measure_drift(checked, evidence, configuration)
+    if as_json:
+        told: dict[str, Any] = {"fits": evidence["fits"], "written": [str(path) for path in written]}
+        print(json.dumps(told | {"drift": None if moved is None else moved.as_dict()}))
+    else:
+        lines = [one.sentence() for one in fitted.fits]
+        for one in fitted.fits:
+            lines += [
+                f"  {name}: {one.candidates[0][name]:g} in force, {one.candidates[one.chosen][name]:g} calibrated"
+                for name in one.names
+            ]
+        print("\n".join([*lines, *(moved.lines() if moved is not None else [])]))
+        print(f"written: {', '.join(map(str, written))}", file=sys.stderr)
+    if not any(one.beats for one in fitted.fits) or (moved is not None and moved.found):
+        raise typer.Exit(1)
+
+
+# ``seawall drill``: faults on a schedule against a running system, timed, and put on a signed record.
+
+
+def drill(
+    plan: Annotated[
+        Path, typer.Argument(metavar="DRILL.toml", help="The schedule; with --check, the record of a drill.")
+    ],
+    out: Annotated[Path | None, typer.Option("--dir", help="Where to leave the record and the run's log.")] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="WHERE", help="Verify a record with the keys of a run.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
+) -> None:
+    """Kill, cut, freeze, skew and corrupt a running system on a schedule; exit 1 where it does not come back in time.
+
+    The drill starts the run of the configuration that the file names, and starts it again whenever it ends. It measures
+    the time to detect each fault, to the next command, and to recover; at the end it verifies and replays the run.
+
+    Example: seawall drill kills.toml --dir ./drill-2026-11
+    """
+    if check is not None:
+        from seawall.connectors.keys import load_trust
+        from seawall.ops.lab.drill import verify_drill_record
+        from seawall.schemas.configuration import where
+
+        entries = verify_drill_record(plan, load_trust(where(check)).issuers)
+        print(json.dumps(entries) if as_json else f"{plan}: {len(entries)} entries, unchanged and signed")
+        return
+    from seawall.ops.lab.drill import drill as run
+    from seawall.ops.lab.drill import load_drill, print_drill
+
+    checked = load_drill(plan)
+    if out is None:
+        raise UsageError("--dir is missing; say where to leave the record")
+    found = run(checked, out)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print_drill(found)
+    if not found["good"]:
+        raise typer.Exit(1)
+
+
+# ``seawall stress``: scenarios on a run's own book, by the code that runs live.
+
+StressFailIf = Annotated[
+    list[str] | None, typer.Option("--fail-if", help="Exit 1 where it holds: 'loss > 5e6'; may be repeated.")
+]
+On = Annotated[Path | None, typer.Option("--on", metavar="WHERE", help="A run directory or a configuration file.")]
+StressOut = Annotated[Path | None, typer.Option("--dir", help="Leave the scenario's journal and result there.")]
+
+
+def stress(
+    scenario: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SCENARIO|FILE.toml]…", help="Built-in scenarios or files; none: list the former."),
+    ] = None,
+    on: On = None,
+    contagion: Annotated[bool, typer.Option("--contagion", help="Rank whose failure hurts most.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="With --contagion: one HTML file.")] = None,
+    fail_if: StressFailIf = None,
+    out: StressOut = None,
+    cache: CacheDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
+) -> None:
+    """Play scenarios on the book as it stood after a run's last slice, or search the smallest that breaks something.
+
+    Gates may name loss, pnl_loss, shortfall, failed, breaches_warning, breaches_soft, breaches_hard, commands and
+    rejected of the worst scenario, and smallest_move of a reverse search.
+
+    Example: seawall stress 2020-03-black-thursday --on ./run --fail-if 'loss > 5e6'
+    """
+    from seawall.connectors.bus import open_bus
+    from seawall.ops.lab import Cache, default_cache_folder
+
+    pass
+    from seawall.ops.lab.stress import (
+        built_in_scenarios,
+        find_scenario,
+        load_stress_plan,
+        load_stress_plans,
+        print_answer,
+    )
+    from seawall.ops.lab.stress import stress as answer_of
+    from seawall.schemas.configuration import where
+
+    if contagion:
+        if scenario or fail_if or out or on is None:
+            raise UsageError("--contagion takes --on WHERE, and neither scenarios nor --fail-if nor --dir")
+        _contagion(on, report, as_json)
+        return
+    if report is not None:
+        raise UsageError("--report is of --contagion; add that")
+    if not scenario:
+        for name in built_in_scenarios():
+            print(f"{name}  {load_stress_plan(find_scenario(name)).scenarios[0].text}")
+        return
+    gates, plan = parse_gates(fail_if or []), load_stress_plans([find_scenario(name) for name in scenario])
+    if on is None:
+        raise UsageError("--on is missing; name a run directory or a configuration file")
+    if out is not None and (plan.reverse or len(plan.scenarios) > 1):
+        raise UsageError("--dir keeps one scenario's journal; name one, without a grid and not a reverse search")
+    configuration = where(on)
+    bus = open_bus(configuration.bus, configuration.directory)
+    answer = answer_of(plan, configuration, bus, Cache(cache or default_cache_folder()), out)
+    wrong = failed_gates(gates, answer["figures"])
+    if as_json:
+        print(json.dumps({**answer, "failed": wrong}))
+    else:
+        print_answer(answer)
+    for line in wrong:
+        print(f"fails: {line}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _contagion(on: Path, report: Path | None, as_json: bool) -> None:
+    """Rank whose failure hurts most in the network of claims that a run's book holds."""
+    from seawall.connectors.bus import open_bus
+    from seawall.ops.lab.cascade import book_network, rank_contagion
+    from seawall.ops.lab.stress import System, snapshot_system
+    from seawall.schemas.configuration import where
+
+    configuration = where(on)
+    base = snapshot_system(configuration, open_bus(configuration.bus, configuration.directory))
+    ledgers = [one.ledger for one in System.restore(base.system).exposure if one.ledger is not None]
+    found = rank_contagion(book_network(ledgers)) | {"as_of_us": base.as_of_us, "journal_sha256": base.digest}
+    if report is not None:
+        from seawall.ops.lab.report import contagion_page
+
+        report.write_text(contagion_page(found, ["seawall", *sys.argv[1:]]), encoding="utf-8")
+        print(f"report: {report}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for name, ranked in found["models"].items():
+        print(f"{name}:")
+        for row in (*ranked["covers"], *ranked["alone"][:10]):
+            print(f"  {', '.join(row['nodes'])}: others lose {row['contagion']:,.0f}, {row['failures']} more fail")
+
+
+# Gates for CI: ``--fail-if 'mitigated.loss > 5e6'`` ends with 1 where a figure of a result is what it must not be.
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt
+}  # fmt: skip
+_GATE = re.compile(r"\s*([A-Za-z0-9_.:/-]+?)\s*(>=|<=|==|!=|>|<)\s*([-+0-9.eE_]+)\s*")
+
+
+class Gate(NamedTuple):
+    """A comparison that must not hold."""
+
+    text: str
+    name: str
+    operator: str
+    bound: float
+
+
+def parse_gates(texts: Sequence[str]) -> list[Gate]:
+    """Return gates from texts ``NAME > NUMBER``.
+
+    Raises
+    ------
+    UsageError
+        A text is something else.
+
+    Examples
+    --------
+    >>> parse_gates(["mitigated.loss > 5e6"])[0].bound
+    5000000.0
+    """
+    found = []
+    for text in texts:
+        match = _GATE.fullmatch(text)
+        try:
+            bound = float(match[3]) if match is not None else math.nan
+        except ValueError:
+            bound = math.nan
+        if match is None or not math.isfinite(bound):
+            raise UsageError(f"--fail-if {text!r}: write NAME, one of {' '.join(OPERATORS)}, and a number")
+        found.append(Gate(text, match[1], match[2], bound))
+    return found
+
+
+def failed_gates(gates: Sequence[Gate], figures: Mapping[str, Any]) -> list[str]:
+    """Return the gates whose comparison holds, each with the figure; one on a figure that is None fails too.
+
+    Parameters
+    ----------
+    figures
+        By name with dots (``flat``).
+
+    Raises
+    ------
+    UsageError
+        A gate names no figure.
+    """
+    found = []
+    for gate in gates:
+        if gate.name not in figures:
+            near = nearest(gate.name, figures)
+            raise UsageError(f"--fail-if {gate.text!r}: there is no figure {gate.name!r}; did you mean {near!r}?")
+        value = figures[gate.name]
+        if value is None or OPERATORS[gate.operator](float(value), gate.bound):
+            found.append(f"{gate.text}: {gate.name} is {'not known' if value is None else format(value, ',.6g')}")
+    return found
+
+
+def flatten_figures(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the numbers of nested tables by names with dots."""
+    found: dict[str, Any] = {}
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            found |= flatten_figures(value, f"{prefix}{name}.")
+        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            found[f"{prefix}{name}"] = value
+    return found

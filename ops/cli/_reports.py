@@ -1,0 +1,278 @@
+"""Commands that answer questions, of a run or of a file.
+
+``exposures``, ``forecast`` and ``incidents`` read a run. ``detect``, ``convert``, ``saccr`` and ``map`` take one file
+and need neither a configuration nor a bus.
+"""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from seawall.ops.cli._arguments import Json, Where, open_run, say
+from seawall.schemas.errors import Rejected, UsageError
+
+# ``seawall exposures``, ``forecast`` and ``incidents``: what a run knows, for people.
+
+
+def exposures(
+    where: Where,
+    as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
+    top: Annotated[int, typer.Option("--top", min=1, help="Rows per kind of scope in the table.")] = 20,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One row per scope, measure and limit.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the measures of every scope at a time, how much of its limits is used, and the effective bounds.
+
+    The journal is replayed to that time, so values are exact.
+
+    Example: seawall exposures desk.toml --as-of 2021-05-19T13:00 --top 10
+    """
+    from seawall.ops import reports
+    from seawall.ops.cli._limits import parse_time
+
+    configuration, bus = open_run(where)
+    with reports.replay_progress(bus, configuration.shards) as seen:
+        found = reports.report_exposures(bus, configuration.shards, parse_time(as_of), seen)
+    if as_json:
+        print(json.dumps(reports.exposures_json(found)))
+    elif as_csv:
+        print(reports.exposures_csv(found), end="")
+    else:
+        reports.print_exposures(found, top)
+
+
+def forecast(
+    where: Where,
+    as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
+    horizon: Annotated[int, typer.Option("--horizon", help="Seconds: 60, 600, 3600 or 86400.")] = 86_400,
+    top: Annotated[int, typer.Option("--top", min=1, help="Rows in the table.")] = 20,
+    score: Annotated[bool, typer.Option("--score", help="Show how good forecasts have been so far.")] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Where to draw a reliability plot as PNG.")] = None,
+    liquidations: Annotated[bool, typer.Option("--map", help="Show what moves of prices would force instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show who is likely to break a limit next and why, what may be lost, and how good such forecasts have been.
+
+    Example: seawall forecast desk.toml --score
+    """
+    from seawall.ops import reports
+    from seawall.ops.cli._limits import parse_time
+
+    configuration, bus = open_run(where)
+    if liquidations:
+        from seawall.ops import reports
+        from seawall.ops import reports as maps
+
+        with reports.replay_progress(bus, configuration.shards) as seen:
+            drawn = maps.report_liquidations(bus, configuration.shards, parse_time(as_of), seen)
+        print(json.dumps(maps.liquidations_json(drawn))) if as_json else maps.print_liquidations(drawn)
+        return
+    found = reports.report_forecasts(bus, parse_time(as_of))
+    if plot is not None:
+        reports.plot_reliability(found, plot)
+    if as_json:
+        print(json.dumps(found._asdict()))
+    elif score:
+        reports.print_forecast_scores(found)
+    else:
+        reports.print_forecasts(found, horizon, top)
+        reports.print_losses(found.losses, configuration.reporting_currency, top)
+
+
+def incidents(
+    where: Where,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show open incidents: causes, commands and acknowledgements in order, and what only people can release.
+
+    Example: seawall incidents desk.toml --all
+    """
+    from seawall.ops.reports import incident_lines, incidents_json, read_incidents
+
+    _, bus = open_run(where)
+    found = read_incidents(bus)
+    chosen = [one for one in found.found.values() if everything or one.open]
+    chosen.sort(key=lambda one: one.opened_us)
+    if as_json:
+        print(json.dumps(incidents_json(chosen)))
+    else:
+        for line in incident_lines(chosen, len(found.found)):
+            print(line)
+
+
+# ``seawall detect``, ``convert`` and ``saccr``: one file in, figures out; no configuration and no bus.
+
+
+def detect(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A CSV with a header row.")],
+    time: Annotated[str, typer.Option("--time", help="The column of event times.")],
+    value: Annotated[list[str], typer.Option("--value", help="A column to judge; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write anomaly_score and alert per row.")],
+    plot: Annotated[Path | None, typer.Option("--plot", help="Where to draw a PNG; needs matplotlib.")] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", help="The --value that is a price: a rule alerts too.")
+    ] = None,
+    band: Annotated[float, typer.Option("--band", help="Of that rule: the move against the past hour.")] = 0.07,
+    as_json: Json = False,
+) -> None:
+    """Stream one CSV through the anomaly detector, causally, with constant default parameters.
+
+    Example: seawall detect cpu.csv --time timestamp --value value --out scores.csv
+    """
+    from seawall.ops.reports import detect_csv
+
+    found = detect_csv(file, time, value, out, plot, price, band)
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        by = f" ({found.by_rule} by the rule, {found.by_score} by the score)" if price else ""
+        say(f"{found.rows} rows, {found.alerts} alerts{by}, {found.invalid} rows without a finite value: {out}")
+
+
+def convert(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="A venue (binance, bitmex, bybit, …) or ohlcv.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of raw messages, or a CSV of bars.")],
+    name: Annotated[list[str] | None, typer.Option("--name", help="SYMBOL=INSTRUMENT; may be repeated.")] = None,
+    levels: Annotated[int, typer.Option(min=1, max=50, help="Levels per side of depth events.")] = 50,
+    depth_ms: Annotated[int, typer.Option(min=0, help="Least time between depth events of an instrument.")] = 0,
+    describe: Annotated[bool, typer.Option("--describe", help="Read missing contract terms off the symbols.")] = False,
+    venue: Annotated[str, typer.Option(help="For ohlcv: the venue.")] = "",
+    instrument: Annotated[str, typer.Option(help="For ohlcv: the instrument.")] = "",
+    interval_s: Annotated[int, typer.Option(min=0, help="For ohlcv: seconds per bar; found in the times if 0.")] = 0,
+    stamp: Annotated[str, typer.Option(help="For ohlcv: what times say, open or close; by the column if empty.")] = "",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 when anything unknown or malformed was left out.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a venue's raw messages or OHLCV bars into input records, as JSON lines on standard output.
+
+    What was left out is counted by name on standard error; books that cannot be trusted give no depth.
+
+    Example: seawall convert kraken_futures recording.ws.gz --describe > events.jsonl
+    """
+    from seawall.ops import reports as conversion
+
+    if form == "ohlcv":
+        done = conversion.convert_bars(file, venue, instrument, interval_s, stamp, sys.stdout.buffer)
+    else:
+        options = conversion.ConvertOptions(
+            conversion.parse_symbol_names(name or []), levels, depth_ms * 1_000, describe
+        )
+        done = conversion.convert_messages(form, file, options, sys.stdout.buffer)
+    for line in [json.dumps(done.as_dict())] if as_json else done.lines():
+        say(line)
+    if strict and done.refused:
+        raise typer.Exit(1)
+
+
+def saccr(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A netting set; see ops/docs/manual/saccr.md.")],
+) -> None:
+    """Compute the SA-CCR exposure at default of a netting set, with every figure on the way, as JSON.
+
+    Example: seawall saccr netting_set.json
+    """
+    from seawall.operators.core.base import DocumentError, parse_json
+    from seawall.operators.core.credit import exposure_at_default
+
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}; name an existing file") from error
+    try:
+        result = exposure_at_default(parse_json(text))
+    except DocumentError as error:
+        raise UsageError(f"{file.name}: {error}") from error
+    print(json.dumps(result, indent=2))
+
+
+# ``seawall map``: check a mapping of foreign records, and see what it makes of some.
+
+map_app = typer.Typer(help="Map foreign records onto input records, by a TOML file.", no_args_is_help=True)
+
+Mapping = Annotated[Path, typer.Argument(metavar="MAPPING.toml", help="The mapping file.")]
+SHOWN_MAX = 10
+
+
+@map_app.command("check")
+def check_mapping(
+    mapping: Mapping,
+    sample: Annotated[Path | None, typer.Option("--sample", help="Foreign records, one per line (.gz too).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
+) -> None:
+    """Check a mapping, exit 2 where it cannot hold; with a sample, exit 1 where it rejects any of it.
+
+    Example: seawall map check oms.toml --sample oms-2026-11-20.jsonl
+    """
+    from seawall.connectors.mapping import load_mapping
+
+    feed = load_mapping(mapping)
+    counts: Counter[str] = Counter()
+    findings = []
+    for line, found in _mapped(feed, sample) if sample is not None else ():
+        kind = "skipped" if found is None else found.reason.value if isinstance(found, Rejected) else found[1]
+        counts[kind] += 1
+        if isinstance(found, Rejected):
+            findings.append({"line": line, "reason": found.reason.value, "detail": found.detail})
+    if as_json:
+        told = {"good": not findings, "kinds": sorted(feed.kinds), "records": counts, "findings": findings}
+        print(json.dumps(told))
+    else:
+        print(f"{mapping.name} makes {', '.join(sorted(feed.kinds))}")
+        for kind, count in counts.most_common():
+            print(f"{count:>8,}  {kind}")
+        for one in findings[:SHOWN_MAX]:
+            print(f"line {one['line']}: {one['reason']}: {one['detail']}")
+        if len(findings) > SHOWN_MAX:
+            print(f"{len(findings) - SHOWN_MAX} more; --json lists them all")
+    if findings:
+        raise typer.Exit(1)
+
+
+@map_app.command("apply")
+def apply_mapping(
+    mapping: Mapping,
+    records: Annotated[Path, typer.Argument(metavar="RECORDS", help="Foreign records, one per line (.gz too).")],
+) -> None:
+    """Print what a mapping makes of records, as JSON lines; what it rejects is said on standard error, exit 1.
+
+    Example: seawall map apply oms.toml oms-2026-11-20.jsonl > events.jsonl
+    """
+    from seawall.connectors.mapping import load_mapping
+
+    rejected = 0
+    for line, found in _mapped(load_mapping(mapping), records):
+        if isinstance(found, Rejected):
+            rejected += 1
+            print(f"line {line}: {found}", file=sys.stderr)
+        elif found is not None:
+            sys.stdout.buffer.write(found[0] + b"\n")
+    if rejected:
+        raise typer.Exit(1)
+
+
+def _mapped(feed: Any, path: Path) -> Any:
+    """Yield line and what becomes of it: an input record and its type, None where it is skipped, or why not."""
+    from seawall.connectors.files import Lines
+    from seawall.schemas.errors import Reason
+
+    if not feed.lines:
+        raise UsageError("framed records may hold line feeds; only JSON stands one record per line")
+    lines = Lines(path)
+    for chunk in iter(lines.read, []):
+        for number, _, content in chunk:
+            if not isinstance(content, bytes):
+                yield number, Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {content.bytes} bytes")
+                continue
+            try:
+                found = feed.read(content)
+                yield number, None if found is None else (found[1], found[0].__struct_config__.tag)
+            except Rejected as rejected:
+                yield number, rejected
+    lines.close()

@@ -1,0 +1,321 @@
+"""Commands that start, serve, check and move a run.
+
+``run``, ``demo``, ``doctor`` and ``console`` work on this machine; ``topics`` makes and checks the topics of a cluster;
+``mirror``, ``migrate``, ``backup`` and ``restore`` copy a run to another bus or folder, every record compared.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seawall.ops.cli._arguments import Json, Where, open_run, record_progress, say
+from seawall.schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from seawall.connectors.bus.kafka import KafkaBus
+    from seawall.schemas.configuration import Configuration
+
+# ``seawall run``, ``demo`` and ``doctor``: the dataflows of a configuration, a rehearsal, and this machine.
+
+DATAFLOW_NAMES = ("market", "sequence", "risk", "seal")
+PARALLEL_MAX = 256  # one machine has no use for more, and each is a process or a thread
+
+
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The configuration file.")],
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run this dataflow only; may be repeated.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Bytewax workers per process.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Processes of the risk dataflow.")] = 1,
+    replica: Annotated[str, typer.Option("--replica", metavar="NAME", help="One of several that run the same.")] = "",
+    takeover_s: Annotated[
+        float, typer.Option(min=0.1, help="Of a replica: how long a cluster's writer may owe.")
+    ] = 2.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 2 when any record was rejected.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the dataflows on the configured bus; bounded inputs end, live ones run until stopped.
+
+    Example: seawall run desk.toml --workers 2
+    """
+    from seawall.connectors.bus import Replica
+    from seawall.ops import run as runner
+    from seawall.schemas.configuration import where
+
+    for name in only or ():
+        if name not in DATAFLOW_NAMES:
+            raise UsageError(f"--only {name}: there is no such dataflow; choose from {', '.join(DATAFLOW_NAMES)}")
+    if replica and not replica.isidentifier():
+        raise UsageError(f"--replica {replica!r} is no name; use letters, digits and _, such as --replica b")
+    part = Replica(replica, takeover_s) if replica else None
+    outcome = runner.run(where(config), only or (), workers, processes, part)
+    if as_json:
+        print(outcome.to_json())
+    else:
+        for name, totals in outcome.dataflows.items():
+            say(f"{name}: {totals.slices:,} slices, {totals.events:,} events, {totals.seconds:.1f} CPU seconds")
+    if outcome.rejected:
+        say(f"{outcome.rejected} records rejected in all; see them with: seawall rejects list {config}")
+        if strict:
+            raise typer.Exit(2)
+
+
+def demo(
+    directory: Annotated[Path | None, typer.Option("--dir", help="Where to run; a new folder by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
+) -> None:
+    """Rehearse a simulated crisis on the embedded bus, then verify it and show that tampering is found.
+
+    Example: seawall demo --dir ./demo
+    """
+    from seawall.ops.demo import demo as rehearse
+
+    raise typer.Exit(rehearse(directory, seed))
+
+
+def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
+    """Check this machine and, with WHERE, a configuration: versions, keys, files, bus, recovery store.
+
+    Example: seawall doctor desk.toml
+    """
+    from seawall.ops.run import examine
+
+    checks = examine(where)
+    if as_json:
+        print(json.dumps([check._asdict() for check in checks]))
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check.good else 'FAIL'} {check.name}: {check.detail}")
+    if not all(check.good for check in checks):
+        raise typer.Exit(1)
+
+
+# ``seawall console``.
+
+
+def console(
+    where: Where,
+    listen: Annotated[str, typer.Option(help="HOST:PORT; away from this host only with TLS.")] = "127.0.0.1:8321",
+    token_file: Annotated[Path | None, typer.Option(help="A file, mode 0600, with the token to look with.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM certificate chain for HTTPS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+    client_ca: Annotated[Path | None, typer.Option(help="PEM of who vouches for those who look (mutual TLS).")] = None,
+    name: Annotated[str, typer.Option(help="The name people ask it by, where that is not the host.")] = "",
+) -> None:
+    """Serve a read-only page of exposures, alerts, incidents, limits and audit that follows a run.
+
+    The address is told on standard error; without --token-file or --client-ca it carries a token made for this start.
+
+    Example: seawall console desk.toml
+    """
+    from seawall.ops.console import Terms, serve
+    from seawall.schemas.configuration import where as find
+
+    serve(find(where), Terms(listen, token_file, certificate, key, client_ca, name))
+
+
+# ``seawall topics``: the topics of a configuration on a cluster: make them, check them, and say who may use them.
+
+topics_app = typer.Typer(help="Topics of a configuration on Apache Kafka.", no_args_is_help=True)
+
+
+@topics_app.command()
+def create(where: Where, as_json: Json = False) -> None:
+    """Make the topics that a configuration needs and that do not exist, with safe settings.
+
+    Example: seawall topics create desk.toml
+    """
+    from seawall.connectors.bus import topic_partitions
+
+    configuration, bus = _open(where)
+    made = bus.create(topic_partitions(configuration))
+    if as_json:
+        print(json.dumps({"made": made}))
+    else:
+        print("\n".join(f"made {name}" for name in made) or "every topic exists")
+
+
+@topics_app.command()
+def check(where: Where, as_json: Json = False) -> None:
+    """Say what is unsafe about the topics of a configuration; exit 1 when anything is.
+
+    Example: seawall topics check desk.toml
+    """
+    from seawall.connectors.bus import topic_partitions
+
+    configuration, bus = _open(where)
+    found = bus.unsafe(topic_partitions(configuration))
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in found]))
+    else:
+        print("\n".join(f"{finding.topic} {finding.what}" for finding in found) or "every topic is as it is to be")
+    if found:
+        raise typer.Exit(1)
+
+
+@topics_app.command()
+def acl(
+    where: Where,
+    role: Annotated[str, typer.Option("--role", help="One role only; all but mirror by default.")] = "",
+    principal: Annotated[str, typer.Option("--principal", help="Name of the user; {role} is filled in.")] = "{role}",
+    as_json: Json = False,
+) -> None:
+    """List who must be allowed what, role by role, as commands of Kafka's own tool.
+
+    Example: seawall topics acl desk.toml --role risk --principal 'seawall-{role}'
+    """
+    from seawall.connectors.bus.kafka import ELSEWHERE, ROLES, grants
+    from seawall.schemas.tables import nearest
+
+    if role and role not in ROLES:
+        raise UsageError(f"--role {role}: there is no such role; did you mean {nearest(role, ROLES)!r}?")
+    configuration, bus = _open(where)
+    roles = {role} if role else set(ROLES) - set(ELSEWHERE)
+    wanted = [grant for grant in grants(bus.address, configuration) if grant.role in roles]
+    if as_json:
+        print(json.dumps([{"principal": principal.format(role=one.role), **one._asdict()} for one in wanted]))
+        return
+    before = ""
+    for grant in wanted:
+        if grant.role != before:
+            print(f"# {grant.role}")
+        before = grant.role
+        print(grant.command(bus.address.servers, principal.format(role=grant.role)))
+
+
+def _open(where: Path) -> "tuple[Configuration, KafkaBus]":
+    from seawall.connectors.bus import open_bus
+    from seawall.connectors.bus.kafka import KafkaBus
+    from seawall.schemas.configuration import where as find
+
+    configuration = find(where)
+    bus = open_bus(configuration.bus, configuration.directory)
+    if not isinstance(bus, KafkaBus):
+        raise UsageError(
+            f'bus is "{configuration.bus}", which has no topics to make; set bus = "kafka://host:9092/desk"'
+        )
+    return configuration, bus
+
+
+# ``seawall mirror``: all topics of a run on a second bus, while it goes on.
+
+
+def mirror(
+    where: Where,
+    to: Annotated[str, typer.Option("--to", metavar="BUS_URL", help="The other bus; paths count from the run's.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until SIGTERM.")] = False,
+    lag_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two lines that tell the lag.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Copy all topics of a run to another bus, such as the cluster of another region, while it goes on.
+
+    Whenever it ends, by kill -9 too, what stands there joins; started again, it goes on where that ends. Live input
+    topics are not copied. Once a run begins on the copy, the mirror is refused there.
+
+    Example: seawall mirror desk.toml --to 'kafka://broker.west:9092/desk' --follow
+    """
+    from seawall.ops import replicate as mirrors
+    from seawall.ops.run import Stop
+
+    configuration, bus = open_run(where)
+    bus.close()
+    stop = Stop()
+    with stop.on_signal():
+        done = mirrors.mirror(configuration, to, follow, stop.event, lambda line: say(f"mirror: {line}"), lag_s)
+    lag = None if done.lag is None else done.lag._asdict()
+    if as_json:
+        print(json.dumps({"bus": to, "records": done.records, "lag": lag}))
+    else:
+        behind = "the buses did not answer when it ended" if done.lag is None else str(done.lag)
+        print(f"mirrored {sum(done.records.values()):,} records to {to}: {behind}")
+
+
+# ``seawall migrate``, ``backup`` and ``restore``: a run elsewhere, every record compared.
+
+
+def migrate(
+    where: Where,
+    target: Annotated[
+        Path | None, typer.Argument(metavar="[NEW.toml]", help="The same configuration, with another bus.")
+    ] = None,
+    to: Annotated[str, typer.Option("--to", metavar="ENGINE", help="Move states instead: bytewax or flink.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Move a journal and all its topics to another bus, record by record, and compare them; nothing else changes.
+
+    Killed, it goes on where it stopped. From then on runs are refused on the old bus. With --to the states of `risk` go
+    to another engine instead, which then goes on where the one before stopped.
+
+    Example: seawall migrate desk.toml desk-kafka.toml; seawall migrate desk-kafka.toml --to flink
+    """
+    if to:
+        _change_engine(where, target, to, as_json)
+        return
+    from seawall.ops import replicate as mover
+    from seawall.schemas.configuration import RUN_FILE, load_configuration
+    from seawall.schemas.configuration import where as find
+
+    if target is None:
+        raise UsageError("name the configuration with the other bus, or an engine with --to")
+    source, new = find(where), load_configuration(target)
+    with record_progress(f"to {new.bus}") as seen:
+        moved = mover.migrate(source, new, seen)
+    mover.save(new, new.directory / RUN_FILE)
+    if as_json:
+        print(mover.migration_json(moved, new))
+    else:
+        for topic, count in moved.items():
+            print(f"{count:>10,}  {topic}")
+        print(f"{sum(moved.values()):,} records stand on {new.bus}, compared byte by byte; run: seawall run {target}")
+
+
+def _change_engine(where: Path, target: Path | None, engine: str, as_json: bool) -> None:
+    from seawall.ops.run import change_engine
+    from seawall.schemas.configuration import where as find
+
+    if target is not None:
+        raise UsageError("an engine and a bus are changed one after the other: leave out --to or the second file")
+    places = change_engine(find(where), engine)
+    if as_json:
+        print(json.dumps({"engine": engine, "places": places}))
+    else:
+        print(f"{len(places)} states stand where {engine} finds them; they go on after {places}")
+
+
+def backup(
+    where: Where,
+    to: Annotated[Path, typer.Option("--to", help="The folder that the objects go to.")],
+    as_json: Json = False,
+) -> None:
+    """Add to a backup what came since it was last made; dataflows may be running.
+
+    Private keys are left out: they are kept elsewhere. Example: seawall backup desk.toml --to /mnt/backup/desk
+    """
+    from seawall.ops import replicate as keeper
+    from seawall.schemas.configuration import where as find
+
+    with record_progress(f"to {to}") as seen:
+        made = keeper.back_up(find(where), to, seen)
+    if as_json:
+        print(json.dumps(made._asdict()))
+        return
+    for line in made.left_out:
+        say(f"left out: {line}")
+    print(f"backup {made.number}: {sum(made.records.values()):,} new records, {made.files} files in {to}")
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="BACKUP", help="What `seawall backup` has written.")],
+    into: Annotated[Path, typer.Option("--into", help="An empty folder for the run.")],
+    bus: Annotated[str, typer.Option("--bus", help="Another bus than the configuration names.")] = "",
+) -> None:
+    """Bring a backup back into an empty folder and an empty bus, and compare every record.
+
+    Example: seawall restore /mnt/backup/desk --into desk-again
+    """
+    from seawall.ops import replicate as keeper
+
+    with record_progress(f"into {into}") as seen:
+        configuration = keeper.restore(folder, into, bus, seen)
+    print(f"restored and compared; bring the private keys back, then run: seawall run {configuration.path}")

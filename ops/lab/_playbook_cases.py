@@ -1,0 +1,335 @@
+"""Playbook cases: given a desk and events, the commands that must follow, and how much of the playbook the cases reach.
+
+A file of cases is TOML that a risk officer can write::
+
+    playbook = "venue_outage.toml"          # beside this file
+    [desk."house/kraken"]                   # accounts; measures may be given too
+    counterparty = "kraken"
+    venue = "kraken"
+    holder = "house"
+
+    [[case]]
+    name = "a venue that is down gets no new orders"
+    when = [ { at_s = 1, venue_status = "down", of = "kraken" } ]
+    then = [ { at_s = 1, kind = "HALT_TRADING", target = "venue:kraken" } ]
+    never = [ "HEDGE" ]
+    ends = { "venue:kraken" = "halted" }
+
+``when`` takes ``venue_status``, ``notice``, ``alert``, ``feed`` and ``fill`` with ``of`` (a scope, or a venue's or
+subject's name), ``limit`` with ``of``, ``level``, ``cause`` and ``value``, and ``answer`` with ``rule``, ``target`` and
+``by``; with ``obeys = true`` every command is completed a step later. Commands come from the very operators that decide
+in a run: one shard and the firm.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from seawall.operators.core.base import Enforced, ExternalEvent, Frame, MeasureTable, Planned
+from seawall.operators.core.limits import LEVELS
+from seawall.operators.core.mitigation import MODE_RANKS, TARGET_STATES, MitigationState
+from seawall.operators.core.portfolio import FIRM_KEY
+from seawall.schemas.configuration import FEEDS, playbook_section, read_playbook, read_response, read_toml
+from seawall.schemas.errors import UsageError
+from seawall.schemas.events import IDENTIFIER_PATTERN
+from seawall.schemas.measures import ACCOUNT, SHARD_SCOPES
+from seawall.schemas.records import Record
+from seawall.schemas.tables import ABSENT, Field, check_table, number_in, one_of, text_like
+
+# Playing a case: a desk of accounts, both writers, and what they give step by step (``playbook_cases``).
+
+START_US = 1_700_000_000_000_000
+EXTERNAL_EVENTS = ("venue_status", "notice", "alert", "feed", "fill")
+
+
+@dataclass
+class Coverage:
+    """What the cases reached: rules that asked for something, and rungs that targets went between."""
+
+    rules: dict[str, bool]
+    transitions: dict[str, bool]
+
+    def reach(self, rule: str) -> None:
+        """Note that a rule asked for something."""
+        self.rules[rule] = True
+
+    def go(self, rule: str, before: int, after: int) -> None:
+        """Note that a rule moved a target."""
+        if before != after:
+            self.transitions[f"{rule}: {TARGET_STATES[before]} to {TARGET_STATES[after]}"] = True
+
+
+class CaseDesk:
+    """The accounts of a file of cases, as the operators see them."""
+
+    def __init__(self, accounts: dict[str, dict[str, Any]], rules: list[Any], response: dict[str, Any]) -> None:
+        self.accounts = accounts
+        playbook = playbook_section(rules, response)
+        self.configuration = {
+            "issuer": "risk/cases", "environment": "test", "shards": 1, "reporting_currency": "USD", "epoch": 1,
+            "limits": {"version": 1, "sha256": "", "limits": []}, "playbook": playbook,
+        }  # fmt: skip
+
+    def frame(self, key: str, seq: int, at_us: int, news: list[ExternalEvent]) -> Frame:
+        """Return a frame of the one shard or of the second operator."""
+        tables, owners, house = self._tables() if key != FIRM_KEY else self._wide()
+        return Frame(
+            key=key, partition=1 if key == FIRM_KEY else 0, seq=seq, as_of_us=at_us, cut_us=at_us, decides=True,
+            inputs=[],
+            configuration=self.configuration if seq == 0 else None, tables=tables, owners=owners, house=house,
+            news=news,
+        )  # fmt: skip
+
+    def _tables(self) -> tuple[dict[str, MeasureTable], list[tuple[str, ...]], frozenset[str]]:
+        values = np.array([[float(one[m]) for one in self.accounts.values()] for m in ACCOUNT])
+        tables = {"account": MeasureTable(list(self.accounts), ACCOUNT, values.reshape(len(ACCOUNT), -1))}
+        owners, house = [], set()
+        for name, one in self.accounts.items():
+            held = [f"netting_set:{one['netting_set'] or name}", f"counterparty:{one['counterparty']}"]
+            held += [f"{kind}:{one[kind]}" for kind in ("venue", "group") if one[kind]]
+            owners.append(tuple(held))
+            if one["holder"] == "house":
+                house |= {f"account:{name}", *held[:2]}
+        return tables, owners, frozenset(house)
+
+    def _wide(self) -> tuple[dict[str, MeasureTable], list[tuple[str, ...]], frozenset[str]]:
+        def table(kind: str) -> MeasureTable:
+            names = list(dict.fromkeys(one[kind] for one in self.accounts.values() if one[kind]))
+            return MeasureTable(names, (), np.zeros((0, len(names))))
+
+        return {kind: table(kind) for kind in ("group", "venue")}, [], frozenset()
+
+
+class CasePlay:
+    """One case while it is played: both writers, what they gave, and the levels that limits stand at."""
+
+    def __init__(self, desk: CaseDesk, coverage: Coverage, place: str, obeys: bool) -> None:
+        self._desk, self._coverage, self._place, self._seq = desk, coverage, place, 0
+        self._obeys = obeys
+        self.writers = {"0": MitigationState("0", 0), FIRM_KEY: MitigationState(FIRM_KEY, 1)}
+        self._levels: dict[tuple[str, str], str] = {}
+        self.given: list[tuple[float, str, str, str]] = []
+        self.ids: dict[tuple[str, str], list[str]] = {}  # rule and target -> its last commands
+        self._obeyed: list[ExternalEvent] = []  # answers of a subscriber that does as it is told
+        self.withheld: list[str] = []
+
+    def step(self, second: float, events: list[dict[str, Any]]) -> None:
+        """Let events happen and both writers decide."""
+        at_us = START_US + int(second * 1_000_000)
+        news = [*self._obeyed, *(item for event in events for item in self._news(event, at_us))]
+        self._obeyed = []
+        breaches = [self._breach(event, at_us) for event in events if "limit" in event]
+        for key, writer in self.writers.items():
+            mine = [b for b in breaches if (b["scope"].partition(":")[0] in SHARD_SCOPES) == (key != FIRM_KEY)]
+            records = [Record("", orjson.dumps(b), f"case-{self._seq}-{at}", at) for at, b in enumerate(mine)]
+            before = writer.places()
+            planned = writer.step(Enforced(self._desk.frame(key, self._seq, at_us, news), mine, records))
+            self._take(planned, second, writer, before)
+        self._seq += 1
+
+    def _take(self, planned: Planned, second: float, writer: MitigationState, before: dict[str, int]) -> None:
+        mine: dict[tuple[str, str], list[str]] = {}
+        for record in planned.commands:
+            payload = orjson.loads(record.value)
+            rule = payload["reason"]["rule"]
+            self.given.append((second, payload["type"], record.key, rule))
+            mine.setdefault((rule, record.key), []).append(payload["id"])
+            if self._obeys:
+                self._obeyed.append(
+                    ExternalEvent("acknowledgement", payload["id"], "completed", "acknowledgement:oms:0")
+                )
+            self._coverage.reach(rule)
+            if payload["type"] in MODE_RANKS:
+                self._coverage.go(rule, before.get(record.key, 0), MODE_RANKS[payload["type"]])
+        self.ids |= mine
+        for kind, body in planned.decisions:
+            if kind in ("withheld", "shadowed"):
+                self._coverage.reach(body["rule"])
+            if kind == "withheld":
+                self.withheld.append(f"{body['kind']} {body['target']}")
+
+    def _news(self, event: dict[str, Any], at_us: int) -> list[ExternalEvent]:
+        if "answer" in event:
+            known = (event.get("rule", ""), event.get("target", ""))
+            if known not in self.ids:
+                raise UsageError(
+                    f"{self._place}: at {event['at_s']} s rule {known[0]!r} has commanded {known[1]!r} nothing"
+                )
+            evidence = f"acknowledgement:{event['by']}:{at_us}"
+            return [ExternalEvent("acknowledgement", id, event["answer"], evidence) for id in self.ids[known]]
+        name = next((name for name in EXTERNAL_EVENTS if name in event), None)
+        if name is None:
+            return []
+        kind = "alert" if name == "feed" else name
+        state = FEEDS[event["feed"]] if name == "feed" else event[name]
+        return [ExternalEvent(kind, event["of"], state, f"{kind}:{event['of']}:{at_us}")]
+
+    def _breach(self, event: dict[str, Any], at_us: int) -> dict[str, Any]:
+        key = (event["limit"], event["of"])
+        before, level = self._levels.get(key, "none"), event.get("level", "hard")
+        self._levels[key] = level
+        return {
+            "shard": 0, "seq": self._seq, "as_of_us": at_us, "limit": event["limit"], "version": 1,
+            "scope": event["of"], "measure": event["measure"], "value": float(event["value"]),
+            "bound": float(event["bound"]), "utilisation": 1.0, "level": level, "previous_level": before,
+            "cause": event["cause"], "evidence": [f"case:{event['at_s']}"],
+        }  # fmt: skip
+
+
+# Cases for a playbook: what is given, what happens, what must follow; and how much of the playbook they reach.
+#
+# A file of cases is TOML that a risk officer can write::
+#
+#     playbook = "venue_outage.toml"          # beside this file
+#     [desk."house/kraken"]                   # accounts; measures may be given too
+#     counterparty = "kraken"
+#     venue = "kraken"
+#     holder = "house"
+#
+#     [[case]]
+#     name = "a venue that is down gets no new orders"
+#     when = [ { at_s = 1, venue_status = "down", of = "kraken" } ]
+#     then = [ { at_s = 1, kind = "HALT_TRADING", target = "venue:kraken" } ]
+#     never = [ "HEDGE" ]
+#     ends = { "venue:kraken" = "halted" }
+#
+# ``when`` takes ``venue_status``, ``notice``, ``alert``, ``feed`` and ``fill`` with ``of`` (a scope, or a venue's or
+# subject's name), ``limit`` with ``of``, ``level``, ``cause`` and ``value``, and ``answer`` with ``rule``, ``target``
+# and
+# ``by``; with ``obeys = true`` whatever is commanded is completed a step later. Commands are given by the very operator
+# that decides in a run, one shard and the second operator.
+
+_FILE = {
+    "playbook": Field("text"),
+    "desk": Field("table", {}),
+    "case": Field("tables"),
+}
+_ACCOUNT = {
+    "counterparty": Field("text"),
+    "venue": Field("text", ""),
+    "group": Field("text", ""),
+    "netting_set": Field("text", ""),
+    "holder": Field("text", "counterparty", one_of("house", "counterparty")),
+    **{measure: Field("number", 0) for measure in ACCOUNT},
+}
+_CASE = {
+    "name": Field("text"),
+    "when": Field("tables"),
+    "then": Field("tables", []),
+    "never": Field("texts", []),
+    "withheld": Field("texts", []),
+    "ends": Field("table", {}),
+    "obeys": Field("boolean", False),
+    "until_s": Field("number", 0, number_in(0, 1e6)),
+}
+_EVENT = {
+    "at_s": Field("number", rule=number_in(0, 1e6)),
+    "of": Field("text", ""),
+    **{name: Field("text", ABSENT) for name in ("venue_status", "notice", "alert", "fill", "limit", "answer")},
+    "feed": Field("text", ABSENT, one_of(*FEEDS)),
+    "level": Field("text", ABSENT, one_of("none", *LEVELS[1:])),
+    "cause": Field("text", "active", one_of("active", "passive")),
+    "value": Field("number", 1),
+    "bound": Field("number", 1),
+    "measure": Field("text", "margin_ratio"),
+    "rule": Field("text", ABSENT),
+    "target": Field("text", ABSENT),
+    "by": Field("text", "oms", text_like(IDENTIFIER_PATTERN)),
+}
+_EXPECTED = {
+    "at_s": Field("number", ABSENT),
+    "kind": Field("text"),
+    "target": Field("text"),
+    "rule": Field("text", ABSENT),
+}
+
+
+@dataclass
+class CaseOutcome:
+    """One case: what it gave, and where that is not what it expects."""
+
+    name: str
+    faults: list[str]
+    commands: list[tuple[float, str, str, str]] = field(default_factory=list)
+
+
+def run_cases(file: Path) -> tuple[list[CaseOutcome], Coverage]:
+    """Run all cases of a file; return what each gave, and what they cover together.
+
+    Raises
+    ------
+    UsageError
+        Naming the file, the case and what is wrong with it.
+    """
+    content = check_table(read_toml(file), _FILE, file.name)
+    playbook = file.parent / content["playbook"]
+    found = read_toml(playbook)
+    rules, response = read_playbook(found, playbook.name), read_response(found, playbook.name)
+    desk = CaseDesk({name: check_table(table, _ACCOUNT, f"{file.name} [desk.{name}]")
+                 for name, table in content["desk"].items()}, rules, response)  # fmt: skip
+    coverage = Coverage({rule["id"]: False for rule in rules}, dict.fromkeys(possible_transitions(rules), False))
+    cases = [check_table(case, _CASE, f"{file.name} [[case]] {at}") for at, case in enumerate(content["case"], 1)]
+    return [_run(case, desk, coverage, file.name) for case in cases], coverage
+
+
+def possible_transitions(rules: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the moves on the ladder that rules can make, as ``rule: from to``."""
+    reduced = {c["target"] for rule in rules for c in rule["commands"] if c["kind"] == "REDUCE_ONLY"}
+    for rule in rules:
+        for command in rule["commands"] if not rule.get("shadow") else ():
+            place = MODE_RANKS.get(command["kind"], 0)
+            if place:
+                yield f"{rule['id']}: active to {TARGET_STATES[place]}"
+            if place == 2 and command["target"] in reduced:
+                yield f"{rule['id']}: reducing to halted"
+
+
+# --- one case ---------------------------------------------------------------------------------------------------------
+
+
+def _run(case: dict[str, Any], desk: CaseDesk, coverage: Coverage, file: str) -> CaseOutcome:
+    place = f"{file} [[case]] {case['name']}"
+    events = [check_table(event, _EVENT, f"{place}: when {at}") for at, event in enumerate(case["when"], 1)]
+    play = CasePlay(desk, coverage, place, case["obeys"])
+    last_s = max([case["until_s"], *(event["at_s"] for event in events)])
+    for second in sorted({*range(int(last_s) + 1), *(event["at_s"] for event in events), last_s}):
+        play.step(second, [event for event in events if event["at_s"] == second])
+    return CaseOutcome(case["name"], list(_faults(case, play, place)), play.given)
+
+
+def _faults(case: dict[str, Any], play: CasePlay, place: str) -> Iterator[str]:
+    """Yield what a case expects and did not get, and what it got and must not."""
+    left = list(play.given)
+    for at, table in enumerate(case["then"], 1):
+        wanted = check_table(table, _EXPECTED, f"{place}: then {at}")
+        match = next((given for given in left if _is(given, wanted)), None)
+        if match is None:
+            yield f"then {at}: {_described(wanted)} was not given"
+        else:
+            left.remove(match)
+    yield from (f"{kind} was given at {second:g} s to {target} by {rule} and is in never"
+                for second, kind, target, rule in play.given if kind in case["never"])  # fmt: skip
+    if "*" in case["never"]:
+        yield from (
+            f"{kind} to {target} at {second:g} s by {rule} was not expected" for second, kind, target, rule in left
+        )
+    yield from (f"{wanted} was not withheld" for wanted in case["withheld"] if wanted not in play.withheld)
+    for target, state in case["ends"].items():
+        place_now = max(writer.place(target) for writer in play.writers.values())
+        if TARGET_STATES[place_now] != state:
+            yield f"{target} ends {TARGET_STATES[place_now]}, not {state}"
+
+
+def _is(given: tuple[float, str, str, str], wanted: dict[str, Any]) -> bool:
+    second, kind, target, rule = given
+    right = (kind, target) == (wanted["kind"], wanted["target"]) and wanted.get("rule", rule) == rule
+    return right and wanted.get("at_s", second) == second
+
+
+def _described(wanted: dict[str, Any]) -> str:
+    when = f" at {wanted['at_s']:g} s" if "at_s" in wanted else ""
+    return f"{wanted['kind']} to {wanted['target']}{when}"

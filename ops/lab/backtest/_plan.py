@@ -1,0 +1,239 @@
+"""Plan of a backtest: one TOML file with history, book, reactions of the world, and variants to compare.
+
+``ops/lab/README.md`` has a complete plan. Everything that shapes a result is in the plan or in the files that it names,
+so the SHA-256 over their contents names the result.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+import seawall
+from seawall.connectors.venues import VENUES
+from seawall.schemas.configuration import Configuration, load_configuration, load_limits, load_playbook, load_response
+from seawall.schemas.configuration import read_toml as read
+from seawall.schemas.errors import UsageError
+from seawall.schemas.tables import Field, Table, check_table, nearest, number_in, text_like
+
+FORMATS = ("ohlcv", "events", "funding", "hyperliquid_accounts", *VENUES)
+HEDGED_AT = "house/venue"  # of a book that is made
+NAME = text_like("[a-z][a-z0-9-]{0,30}")
+_TOP: Table = {
+    "configuration": Field("text"),
+    "from": Field("text", ""),
+    "to": Field("text", ""),
+    "history": Field("tables"),
+    "book": Field("table", {}),
+    "reactions": Field("table", {}),
+    "detection": Field("table", {}),
+    "variant": Field("tables", []),
+}
+_HISTORY: Table = {
+    "format": Field("text"),
+    "files": Field("texts"),
+    "venue": Field("text", ""),
+    "pattern": Field("text", ""),
+    "instrument": Field("text", ""),
+    "terms": Field("table", {}),
+    "names": Field("table", {}),
+    "interval_s": Field("integer", 0, number_in(0, 86_400 * 31)),
+    "stamp": Field("text", ""),
+}
+_BOOK: Table = {
+    "accounts": Field("text"),
+    "clients": Field("integer", 60, number_in(1, 100_000)),
+    "notional": Field("number", 1e8, number_in(1, 1e15)),
+    "leverage_max": Field("number", 10, number_in(0.1, 1_000)),
+    "hedged": Field("number", 1.0, number_in(0, 1)),
+}
+_REACTIONS: Table = {
+    "latency_ms": Field("integer", 500, number_in(0, 86_400_000)),
+    "slippage": Field("number", 0.002, number_in(0, 1)),
+    "pays_after_s": Field("number", 3600, number_in(0, 1e7)),
+    "payers_one_in": Field("integer", 3, number_in(0, 1_000_000)),
+    "means": Field("number", 0.5, number_in(0, 1_000)),
+    "depth_share": Field("number", 0.0, number_in(0, 1)),
+    "hedged_at": Field("text", ""),
+}
+_DETECTION: Table = {
+    "move": Field("number", 0.1, number_in(0.001, 10)),
+    "within_s": Field("integer", 3600, number_in(60, 86_400 * 7)),
+    "quiet_s": Field("integer", 6 * 3600, number_in(60, 86_400 * 31)),
+}
+_VARIANT: Table = {
+    "name": Field("text", rule=NAME),
+    "limits": Field("text", ""),
+    "playbook": Field("text", ""),
+    "obeys": Field("boolean", True),
+}
+
+
+class History(NamedTuple):
+    """Files of one format, and how to read them."""
+
+    format: str
+    files: tuple[Path, ...]
+    venue: str
+    pattern: str
+    instrument: str
+    terms: dict[str, Any]
+    names: dict[str, str]
+    interval_s: int
+    stamp: str
+
+
+class Variant(NamedTuple):
+    """One run over the same history: its name, its configuration, and whether anyone obeys its commands."""
+
+    name: str
+    configuration: Configuration
+    obeys: bool
+
+
+class BacktestPlan(NamedTuple):
+    """A checked plan."""
+
+    path: Path
+    configuration: Configuration
+    first_us: int
+    last_us: int
+    history: tuple[History, ...]
+    book: dict[str, Any]
+    reactions: dict[str, Any]
+    detection: dict[str, Any]
+    variants: tuple[Variant, ...]
+
+    def terms(self) -> dict[str, Any]:
+        """Return what of the plan itself shapes a result."""
+        times = {"first_us": self.first_us, "last_us": self.last_us}
+        return times | {"book": self.book, "reactions": self.reactions, "detection": self.detection}
+
+
+def load_backtest_plan(path: Path) -> BacktestPlan:
+    """Read and check a plan.
+
+    Without ``[[variant]]`` two are run: ``mitigated`` with the configuration as it stands, and ``unmitigated`` with the
+    same limits and nobody to act on them.
+
+    Raises
+    ------
+    UsageError
+        Naming the file, what is wrong there, and the nearest valid name.
+    """
+    top = check_table(read(path), _TOP, path.name)
+    configuration = load_configuration(path.parent / top["configuration"])
+    if configuration.limit_documents or configuration.limits_file is None:
+        raise UsageError(
+            f"{configuration.path.name} [limits]: a backtest takes limits from a file; write those in force with "
+            "seawall limits show --json, or name the file that was proposed"
+        )
+    first_us, last_us = (_time(top[name], f"{path.name}: {name}") for name in ("from", "to"))
+    reactions = check_table(top["reactions"], _REACTIONS, f"{path.name} [reactions]")
+    if top["book"]:
+        reactions["hedged_at"] = reactions["hedged_at"] or HEDGED_AT
+    variants = [check_table(found, _VARIANT, f"{path.name} [[variant]]") for found in top["variant"]]
+    return BacktestPlan(
+        path, configuration, first_us, last_us or (1 << 53) - 1,
+        tuple(_history(found, path, number) for number, found in enumerate(top["history"], 1)),
+        check_table(top["book"], _BOOK, f"{path.name} [book]") if top["book"] else {},
+        reactions,
+        check_table(top["detection"], _DETECTION, f"{path.name} [detection]"),
+        tuple(_variants(variants, configuration, path)),
+    )  # fmt: skip
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def sha256_of(content: Any) -> str:
+    """Return the SHA-256 of plain values, and of the code that makes something of them."""
+    return hashlib.sha256(msgspec.json.encode([code_sha256(), content], order="sorted")).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def code_sha256() -> str:
+    """Return the SHA-256 over all of Seawall's code as it is installed: a version number forgets local changes."""
+    base = Path(seawall.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(_modules(base)):
+        digest.update(f"{file.relative_to(base).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _modules(package: Path) -> Iterator[Path]:
+    """Yield the files of a package and of those in it, through links too, where it is installed from a checkout."""
+    if (package / "__init__.py").is_file():
+        yield from package.glob("*.py")
+        for folder in package.iterdir():
+            if folder.is_dir():
+                yield from _modules(folder)
+
+
+def _time(text: str, place: str) -> int:
+    if not text:
+        return 0
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{place} is {text!r}; write a time such as 2021-05-19T09:00") from None
+    found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return int(found.timestamp()) * 1_000_000
+
+
+def _history(found: dict[str, Any], path: Path, number: int) -> History:
+    place = f"{path.name} [[history]] {number}"
+    table = check_table(found, _HISTORY, place)
+    if table["format"] not in FORMATS:
+        near = nearest(table["format"], FORMATS)
+        raise UsageError(f"{place}: there is no format {table['format']!r}; did you mean {near!r}?")
+    files = [file for name in table["files"] for file in _glob(path.parent, name, place)]
+    return History(**{**table, "files": tuple(files)})
+
+
+def _glob(base: Path, name: str, place: str) -> list[Path]:
+    """Return the files that a name with wildcards means, in order."""
+    whole = Path(name) if Path(name).is_absolute() else base / name
+    anchor = Path(*whole.parts[: _first_wild(whole)])
+    rest = whole.parts[_first_wild(whole) :]
+    found = sorted(anchor.glob("/".join(rest))) if rest else [anchor]
+    if not found or not all(file.is_file() for file in found):
+        raise UsageError(f"{place}: {name} names no file; correct files")
+    return found
+
+
+def _first_wild(path: Path) -> int:
+    return next((at for at, part in enumerate(path.parts) if any(c in part for c in "*?[")), len(path.parts))
+
+
+def _variants(tables: list[dict[str, Any]], base: Configuration, path: Path) -> list[Variant]:
+    if not tables:
+        bare = msgspec.structs.replace(base, playbook=[], response={})
+        return [Variant("unmitigated", bare, False), Variant("mitigated", base, True)]
+    names = [table["name"] for table in tables]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{path.name} [[variant]]: two have the same name; name each once")
+    return [_variant(table, base, path) for table in tables]
+
+
+def _variant(table: dict[str, Any], base: Configuration, path: Path) -> Variant:
+    changed: dict[str, Any] = {}
+    if table["limits"]:
+        changed["limits"] = load_limits(path.parent / table["limits"])
+    if table["playbook"] == "none":
+        changed |= {"playbook": [], "response": {}}
+    elif table["playbook"]:
+        file = path.parent / table["playbook"]
+        limits = [limit["id"] for limit in changed.get("limits", base.limits)]
+        changed |= {"playbook": load_playbook(file, limits), "response": load_response(file)}
+    return Variant(table["name"], msgspec.structs.replace(base, **changed), table["obeys"])

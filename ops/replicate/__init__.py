@@ -1,0 +1,45 @@
+"""Copies of a run: backup, mirror to another region, migration to another bus, and hot standbys."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seawall.ops.replicate._backup import back_up as back_up
+    from seawall.ops.replicate._backup import restore as restore
+    from seawall.ops.replicate._migration import check_migration_mark as check_migration_mark
+    from seawall.ops.replicate._migration import migrate as migrate
+    from seawall.ops.replicate._migration import migration_json as migration_json
+    from seawall.ops.replicate._migration import save as save
+    from seawall.ops.replicate._mirror import mirror as mirror
+    from seawall.ops.replicate._standby import StandbySequencer as StandbySequencer
+    from seawall.ops.replicate._standby import wait_to_seal as wait_to_seal
+
+_HOMES = {
+    "StandbySequencer": "seawall.ops.replicate._standby",
+    "back_up": "seawall.ops.replicate._backup",
+    "check_migration_mark": "seawall.ops.replicate._migration",
+    "migrate": "seawall.ops.replicate._migration",
+    "migration_json": "seawall.ops.replicate._migration",
+    "mirror": "seawall.ops.replicate._mirror",
+    "restore": "seawall.ops.replicate._backup",
+    "save": "seawall.ops.replicate._migration",
+    "wait_to_seal": "seawall.ops.replicate._standby",
+}
+__all__ = [
+    "StandbySequencer",
+    "back_up",
+    "check_migration_mark",
+    "migrate",
+    "migration_json",
+    "mirror",
+    "restore",
+    "save",
+    "wait_to_seal",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for: not everyone who imports the package has all of its libraries."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

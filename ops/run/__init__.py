@@ -1,0 +1,32 @@
+"""Runs: the dataflows of a configuration in one process or several, their health, metrics and traces.
+
+Loaded name by name: a worker process needs neither the health server nor Prometheus.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seawall.ops.run._engine_change import change_engine as change_engine
+    from seawall.ops.run._parts import Stop as Stop
+    from seawall.ops.run._preparation import RECOVERY as RECOVERY
+    from seawall.ops.run._preparation import examine as examine
+    from seawall.ops.run._preparation import prepare_run as prepare_run
+    from seawall.ops.run._run import run as run
+
+_HOMES = {
+    "RECOVERY": "seawall.ops.run._preparation",
+    "Stop": "seawall.ops.run._parts",
+    "change_engine": "seawall.ops.run._engine_change",
+    "examine": "seawall.ops.run._preparation",
+    "prepare_run": "seawall.ops.run._preparation",
+    "run": "seawall.ops.run._run",
+}
+__all__ = ["RECOVERY", "Stop", "change_engine", "examine", "prepare_run", "run"]
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for: not everyone who imports the package has all of its libraries."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

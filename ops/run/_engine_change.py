@@ -1,0 +1,233 @@
+"""Change of engine, ``seawall migrate --to flink|bytewax``: the states of ``risk`` go from one engine to the other.
+
+1. Nobody may be deciding: the run on Bytewax is stopped, or the job on Flink stopped and drained.
+2. To Flink: the states in the recovery store are published on ``snapshots``. A job that is submitted without a
+   savepoint begins with them, and reads the journal from there on.
+3. To Bytewax: the states that the job published when it stopped, which must be of one moment and of the last slice that
+   was decided, become a recovery store; the one before is set aside.
+
+Nothing that was decided changes, and nothing is decided twice: both engines' records are compared with those that are
+stored. Topics and states stay in place, so a move may be made again, and either engine may be killed.
+
+Every state in the recovery store is bytes of our own, so a change of engine only has to find them. Of the last
+execution, the states before the epoch at which it would resume count. Tables and meanings are those of Bytewax 0.21, as
+`seawall.connectors.bus._engine` makes them.
+"""
+
+import contextlib
+import hashlib
+import io
+import pickle
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from seawall.connectors.bus import (
+    SNAPSHOTS_TOPIC,
+    Bus,
+    KeptSnapshot,
+    engine_key,
+    is_recovery_sound,
+    latest_snapshot,
+    open_bus,
+    open_recovery,
+    publish_snapshot,
+    set_recovery_aside,
+)
+from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands, check_aligned
+from seawall.operators.core.portfolio import FIRM_KEY
+from seawall.ops.replicate import check_migration_mark
+from seawall.ops.run._preparation import RECOVERY
+from seawall.schemas.configuration import Configuration
+from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
+
+# The states of ``risk`` in Bytewax's recovery store, read and written by key.
+#
+# Every state in it is bytes of our own (architecture.md, "Bytewax"), so a change of engine is a matter of finding them.
+# Decides which epoch counts: of the last execution, the states before the epoch at which it would resume. Tables and
+# meanings are those of Bytewax 0.21, as `seawall.connectors.bus._engine` makes them.
+
+STORE = "part-0.sqlite3"
+JOURNAL = "risk.journal"
+# The names of parts (`seawall.operators.core.pipeline`) and the Bytewax steps that keep them.
+DECIDER_STEPS = {"limits": "risk.limits.levels", "mitigation": "risk.mitigation.plan", "audit": "risk.sign.audit.chain"}
+SHARD_STEPS = {
+    "shard": "risk.exposure.shard",
+    "conduct": "risk.exposure.conduct.accounts",
+    "forecast": "risk.exposure.forecast.books",
+    **DECIDER_STEPS,
+}
+FIRM_STEPS = {
+    "firm": "risk.exposure.firm",
+    "systemic": "risk.exposure.systemic.firm",
+    "desired": "risk.state.desired",
+    **DECIDER_STEPS,
+}
+EPOCH = 2  # of what is written: the first that an execution has after its own start
+LATEST = """
+select step_id, state_key, ser_change, max(snap_epoch) from snaps
+where snap_epoch < ? and step_id like 'risk.%' group by step_id, state_key
+"""
+Parts = dict[str, bytes]
+Place = tuple[int, str]
+
+
+class _PlainReader(pickle.Unpickler):
+    """Reads numbers, text, bytes and tuples of them, which is all that ``risk`` gives the engine to keep."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Refuse: whatever has a class or a function in it could run code."""
+        raise UsageError(f"the recovery store holds {module}.{name}, which nothing of Seawall writes: do not use it")
+
+
+def read_plain(data: bytes) -> Any:
+    """Return what the engine pickled; raise UsageError where it holds anything but plain values."""
+    try:
+        return _PlainReader(io.BytesIO(data)).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, ImportError) as error:
+        raise UsageError(
+            f"the recovery store holds what cannot be read ({error}): let the journal be replayed"
+        ) from error
+
+
+def read_store(folder: Path, shards: int) -> tuple[dict[int, Parts], dict[int, Place]]:
+    """Return the parts of every shard's state, the second operator's under ``shards``, and each shard's next offset.
+
+    Raises
+    ------
+    UsageError
+        There is no sound store, or it holds no state of a shard.
+    """
+    if not is_recovery_sound(folder):
+        raise UsageError(f"{folder} holds no recovery store of Bytewax: nothing of it can be moved")
+    with contextlib.closing(sqlite3.connect(folder / STORE)) as store:
+        (epoch,) = store.execute(
+            "select coalesce(min(worker_frontier), max(resume_epoch)) from exs left join fronts using (ex_num) "
+            "where ex_num = (select max(ex_num) from exs)"
+        ).fetchone()
+        rows = {(step, key): read_plain(kept) for step, key, kept, _ in store.execute(LATEST, (epoch,)) if kept}
+    parts = {shard: _parts(rows, SHARD_STEPS, engine_key(shard)) for shard in range(shards)}
+    places = {shard: rows.get((JOURNAL, str(shard)), (0, "")) for shard in range(shards)}
+    for shard, found in parts.items():
+        if len(found) < len(SHARD_STEPS) or not isinstance(places[shard], tuple):
+            raise UsageError(f"{folder} holds no whole state of shard {shard}: let the run go on for a second first")
+    return parts | {shards: _parts(rows, FIRM_STEPS, FIRM_KEY)}, places
+
+
+def _parts(rows: dict[tuple[str, str], Any], steps: dict[str, str], key: str) -> Parts:
+    return {part: rows[step, key] for part, step in steps.items() if (step, key) in rows}
+
+
+def write_store(folder: Path, parts: dict[int, Parts], places: dict[int, Place]) -> None:
+    """Make a recovery store that Bytewax resumes from; ``folder`` must not exist. Whole or not there at all."""
+    fresh = folder.with_name(f".{folder.name}.moving")
+    with contextlib.suppress(FileNotFoundError):
+        for file in fresh.iterdir():
+            file.unlink()
+        fresh.rmdir()
+    open_recovery(fresh)
+    with contextlib.closing(sqlite3.connect(fresh / STORE)) as store, store:
+        rows = [(step, key, EPOCH, pickle.dumps(kept)) for step, key, kept in _rows(parts, places)]
+        store.executemany("insert into snaps (step_id, state_key, snap_epoch, ser_change) values (?, ?, ?, ?)", rows)
+        store.execute("insert into exs (ex_num, worker_count, resume_epoch) values (0, 1, 1)")
+        store.execute("insert into fronts (ex_num, worker_index, worker_frontier) values (0, 0, ?)", (EPOCH + 1,))
+        store.execute("insert or replace into commits (part_index, commit_epoch) values (0, ?)", (EPOCH - 1,))
+    fresh.rename(folder)
+
+
+def _rows(parts: dict[int, Parts], places: dict[int, Place]) -> Iterator[tuple[str, str, Any]]:
+    for partition, found in parts.items():
+        steps, key = (SHARD_STEPS, engine_key(partition)) if partition in places else (FIRM_STEPS, FIRM_KEY)
+        yield from ((steps[part], key, kept) for part, kept in found.items())
+    yield from ((JOURNAL, str(shard), place) for shard, place in places.items())
+
+
+# ``seawall migrate --to flink|bytewax``: the states of ``risk``, from one engine to the other.
+#
+# 1. Nobody may be deciding: the run on Bytewax is stopped, or the job on Flink stopped and drained.
+# 2. To Flink: the states in the recovery store are published on ``snapshots``. A job that is submitted without a
+#    savepoint begins with them, and reads the journal from there on.
+# 3. To Bytewax: the states that the job published when it stopped, which must be of one moment and of the last slice
+#    that was decided, become a recovery store; the one before is set aside.
+#
+# Nothing that was decided changes, and nothing is decided twice: what either engine makes again is compared with what
+# stands. Both topics and states stay where they are, so a move may be made again, and either engine may be killed.
+
+ENGINES = ("bytewax", "flink")
+AGAIN = "stop the job with flink stop --drain, which publishes its states, and try again"
+
+
+def change_engine(configuration: Configuration, engine: str) -> dict[str, int]:
+    """Move the states of ``risk`` to an engine; return the last slice of each shard, the last second of ``all``.
+
+    Raises
+    ------
+    UsageError
+        The bus is none that Flink reads, or there are no states to move.
+    PartitionLocked
+        A run on Bytewax is alive.
+    SnapshotError
+        The states on ``snapshots`` are not of one moment, or not of the last one.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"--to {engine}: an engine is one of {', '.join(ENGINES)}")
+    if not configuration.bus.startswith("kafka:"):
+        raise UsageError(f'bus = "{configuration.bus}": Flink reads from Kafka; move there first (seawall migrate)')
+    check_migration_mark(configuration)
+    bus, shards = open_bus(configuration.bus, configuration.directory), configuration.shards
+    try:
+        bus.writer([("audit", partition) for partition in range(shards + 1)]).close()
+        move = _to_flink if engine == "flink" else _to_bytewax
+        places = move(bus, shards, configuration.directory / RECOVERY)
+    finally:
+        bus.close()
+    return {"all" if place == shards else str(place): seq for place, seq in places.items()}
+
+
+def _to_flink(bus: Bus, shards: int, recovery: Path) -> dict[int, int]:
+    parts, places = read_store(recovery, shards)
+    told = [places[shard][0] - 1 for shard in range(shards)]
+    new = FirmPipeline(shards, UnsignedCommands()).parts()
+    states: list[Any] = [ShardPipeline.of(parts[shard], told[shard], UnsignedCommands()) for shard in range(shards)]
+    states.append(FirmPipeline.of(new | parts[shards], told, UnsignedCommands()))
+    for partition, state in enumerate(states):
+        publish_snapshot(bus, partition, state.seq, state.snapshot())
+    return {partition: state.seq for partition, state in enumerate(states)}
+
+
+def _to_bytewax(bus: Bus, shards: int, recovery: Path) -> dict[int, int]:
+    kept = [_last(bus, partition) for partition in range(shards + 1)]
+    states = [ShardPipeline.restore(one.data, UnsignedCommands()) for one in kept[:shards]]
+    firm = FirmPipeline.restore(kept[shards].data, UnsignedCommands())
+    try:
+        check_aligned(states, firm)
+    except InvariantError as error:
+        raise SnapshotError(f"the states on {SNAPSHOTS_TOPIC} are not of one moment: {error}; {AGAIN}") from None
+    parts: dict[int, Parts] = {shard: state.parts() for shard, state in enumerate(states)}
+    places: dict[int, Place] = {
+        shard: (one.seq + 1, _digest(bus, shard, one.seq)) for shard, one in enumerate(kept[:shards])
+    }
+    if recovery.exists():
+        set_recovery_aside(recovery)
+    write_store(recovery, parts | {shards: firm.parts()}, places)
+    return {partition: one.seq for partition, one in enumerate(kept)}
+
+
+def _last(bus: Bus, partition: int) -> KeptSnapshot:
+    """Return the last state of a partition, which must be that of the last audit record."""
+    found, end = latest_snapshot(bus, partition), bus.end("audit", partition)
+    if found is None:
+        raise SnapshotError(f"{SNAPSHOTS_TOPIC}/{partition} holds no state: {AGAIN}")
+    last = bus.read("audit", partition, end - 1, 1) if end else []
+    seq = int(last[0].headers["seawall-id"].split("-")[1]) if last else -1
+    if seq != found.seq:
+        raise SnapshotError(
+            f"{SNAPSHOTS_TOPIC}/{partition} ends with the state at {found.seq}, the audit at {seq}: {AGAIN}"
+        )
+    return found
+
+
+def _digest(bus: Bus, shard: int, seq: int) -> str:
+    """Return the hash of a slice, by which the store is known to be of this journal."""
+    return hashlib.sha256(bus.read("journal", shard, seq, 1)[0].value).hexdigest()

@@ -1,1 +1,0 @@
-"""Whether what stands is what was written and decided: verify and replay."""

@@ -1,0 +1,219 @@
+"""Collateral terms: what counts as held, what is called, what is returned, in both directions."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seawall.operators.core.credit._collateral_terms import (
+    CollateralHeld,
+    CollateralPieces,
+    CollateralTerms,
+    collateral_held,
+    margin_calls,
+    replacement_costs,
+    terms_fault,
+)
+
+DEFAULTS: dict[str, Any] = {"margined": True, "they_post": True, "we_post": True, "threshold": 0.0,
+                            "minimum_transfer_amount": 0.0, "our_threshold": 0.0, "our_minimum_transfer_amount": 0.0,
+                            "independent_amount": 0.0, "rounding": 0.0}  # fmt: skip
+
+
+def terms(**changes: Any) -> CollateralTerms:
+    return CollateralTerms(*(np.array([value]) for value in {**DEFAULTS, **changes}.values()))
+
+
+def held(*pieces: tuple[float, float, bool, bool]) -> CollateralHeld:
+    """Collateral of one netting set from pieces (value, haircut, independent, segregated)."""
+    if not pieces:
+        return CollateralHeld(*(np.zeros(1) for _ in range(4)))
+    value, haircut, independent, segregated = (np.array(column) for column in zip(*pieces, strict=True))
+    return collateral_held(
+        CollateralPieces(np.zeros(len(pieces), np.int64), value, haircut, independent, segregated), 1
+    )
+
+
+# BCBS 279 Annex 4b: terms, V, pieces of collateral, then C, NICA and RC as printed
+ANNEX_4B: list[tuple[dict[str, float], float, list[tuple[float, float, bool, bool]], float, float, float]] = [
+    ({"minimum_transfer_amount": 1.0}, 80.0, [(80.0, 0, False, False), (10.0, 0, True, False)], 90.0, 10.0, 0.0),
+    (
+        {"minimum_transfer_amount": 1.0},
+        80.0,
+        [(79.5, 0, False, False), (10.0, 0, True, False), (-10.0, 0, True, False)],
+        79.5,
+        0.0,
+        1.0,
+    ),
+    ({}, -50.0, [(-50.0, 0, False, False), (-10.0, 0, True, True)], -50.0, 0.0, 0.0),
+    ({}, -50.0, [(-50.0, 0, False, False), (-10.0, 0, True, False)], -60.0, -10.0, 10.0),
+    ({}, 50.0, [(60.0, 0, False, False), (20.0, 0, True, False)], 80.0, 20.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("changes", "value", "pieces", "c", "nica", "rc"), ANNEX_4B)
+def test_the_examples_of_annex_4b_come_out_of_the_pieces_of_collateral(
+    changes: dict[str, float],
+    value: float,
+    pieces: list[tuple[float, float, bool, bool]],
+    c: float,
+    nica: float,
+    rc: float,
+) -> None:
+    collateral = held(*pieces)
+    assert (collateral.collateral[0], collateral.net_independent[0]) == (c, nica)
+    assert replacement_costs(terms(**changes), np.array([value]), collateral)[0] == rc
+
+
+def test_haircuts_reduce_what_we_hold_and_increase_what_we_posted() -> None:
+    assert held((100.0, 0.2, False, False)).collateral[0] == 80.0
+    assert held((-100.0, 0.2, False, False)).collateral[0] == -120.0
+
+
+def test_collateral_of_theirs_counts_even_segregated_and_ours_does_not() -> None:
+    assert held((100.0, 0.0, True, True)).net_independent[0] == 100.0
+    ours = held((-100.0, 0.0, True, True))
+    assert (ours.collateral[0], ours.delivered[0]) == (0.0, -100.0)
+
+
+def test_a_set_where_only_we_post_is_unmargined() -> None:
+    only_us = terms(they_post=False, threshold=1e6)
+    assert replacement_costs(only_us, np.array([5.0]), held())[0] == 5.0
+    assert replacement_costs(terms(threshold=1e6), np.array([5.0]), held())[0] == 1e6
+
+
+# terms, V, delivered, then call, due, returned
+CALLS: list[tuple[str, dict[str, Any], float, float, float, float, float]] = [
+    ("all of the exposure", {}, 30.0, 0.0, 30.0, 0.0, 0.0),
+    ("what is beyond the threshold", {"threshold": 10.0}, 30.0, 0.0, 20.0, 0.0, 0.0),
+    ("nothing within it", {"threshold": 50.0}, 30.0, 0.0, 0.0, 0.0, 0.0),
+    ("not below the minimum transfer", {"minimum_transfer_amount": 31.0}, 30.0, 0.0, 0.0, 0.0, 0.0),
+    ("from the minimum on, in full", {"minimum_transfer_amount": 30.0}, 30.0, 0.0, 30.0, 0.0, 0.0),
+    ("the other direction", {}, -30.0, 0.0, 0.0, 30.0, 0.0),
+    ("our threshold", {"our_threshold": 20.0}, -30.0, 0.0, 0.0, 10.0, 0.0),
+    ("our minimum", {"our_minimum_transfer_amount": 31.0}, -30.0, 0.0, 0.0, 0.0, 0.0),
+    ("our threshold is not theirs", {"our_threshold": 1e6}, 30.0, 0.0, 30.0, 0.0, 0.0),
+    ("excess goes back", {}, 30.0, 50.0, 0.0, 20.0, 0.0),
+    ("ours comes back first", {}, 5.0, -20.0, 25.0, 0.0, 20.0),
+    ("an independent amount beside it", {"threshold": 10.0, "independent_amount": 7.0}, 30.0, 0.0, 27.0, 0.0, 0.0),
+    ("counted once when it is there", {"independent_amount": 7.0}, 30.0, 37.0, 0.0, 0.0, 0.0),
+    ("in their favour", {"independent_amount": -7.0}, 0.0, 0.0, 0.0, 7.0, 0.0),
+    ("deliveries are rounded up", {"rounding": 10.0}, 31.0, 0.0, 40.0, 0.0, 0.0),
+    ("returns are rounded down", {"rounding": 10.0}, 0.0, 37.0, 0.0, 30.0, 0.0),
+    ("they do not post", {"they_post": False}, 30.0, 0.0, 0.0, 0.0, 0.0),
+    ("we do not post", {"we_post": False}, -30.0, 0.0, 0.0, 0.0, 0.0),
+    (
+        "unmargined but for the independent amount",
+        {"margined": False, "independent_amount": 5.0},
+        30.0,
+        0.0,
+        5.0,
+        0.0,
+        0.0,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "value", "delivered", "call", "due", "returned"), CALLS, ids=[c[0] for c in CALLS]
+)
+def test_a_call_brings_what_was_delivered_to_what_is_required(
+    name: str, changes: dict[str, Any], value: float, delivered: float, call: float, due: float, returned: float
+) -> None:
+    found = margin_calls(terms(**changes), np.array([value]), np.array([delivered]))
+    assert (found.call[0], found.due[0], found.returned[0]) == (call, due, returned)
+
+
+def test_a_set_without_a_value_has_no_call_rather_than_a_small_one() -> None:
+    found = margin_calls(terms(), np.array([np.nan]), np.array([5.0]))
+    assert math.isnan(found.call[0]) and math.isnan(found.due[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("threshold", -1.0, "THRESHOLD_MUST_NOT_BE_NEGATIVE"),
+        ("our_minimum_transfer_amount", -1.0, "OUR_MINIMUM_TRANSFER_AMOUNT_MUST_NOT_BE_NEGATIVE"),
+        ("threshold", math.inf, "THRESHOLD_MUST_BE_FINITE"),
+        ("rounding", math.nan, "ROUNDING_MUST_BE_FINITE"),
+        ("independent_amount", -5.0, None),
+        ("haircut", 1.2, "HAIRCUT_MUST_BE_0_TO_1"),
+        ("haircut", 0.2, None),
+    ],
+)
+def test_a_term_that_cannot_be_has_a_rule(name: str, value: float, rule: str | None) -> None:
+    assert terms_fault(name, value) == rule
+
+
+amounts = st.integers(-400, 400).map(lambda n: n / 4)
+sizes = st.integers(0, 100).map(lambda n: n / 4)
+pieces = st.tuples(st.integers(0, 3), amounts, st.sampled_from([0.0, 0.25, 0.5]), st.booleans(), st.booleans())
+
+
+@given(st.lists(pieces, min_size=1))
+def test_collateral_agrees_with_a_sum_of_fractions(rows: list[tuple[int, float, float, bool, bool]]) -> None:
+    netting_set, value, haircut, independent, segregated = (np.array(column) for column in zip(*rows, strict=True))
+    found = collateral_held(CollateralPieces(netting_set, value, haircut, independent, segregated), 4)
+    for n in range(4):
+        c = nica = delivered = Fraction(0)
+        for _, v, h, ind, seg in (row for row in rows if row[0] == n):
+            counted = Fraction(v) * (1 - Fraction(h) if v > 0 else 1 + Fraction(h))
+            delivered += counted
+            if not (v < 0 and seg):
+                c += counted
+                nica += counted if ind else 0
+        assert (found.collateral[n], found.net_independent[n], found.delivered[n]) == (c, nica, delivered)
+        assert found.variation[n] == c - nica
+
+
+csa = st.fixed_dictionaries({
+    "margined": st.booleans(), "they_post": st.booleans(), "we_post": st.booleans(), "threshold": sizes,
+    "minimum_transfer_amount": sizes, "our_threshold": sizes, "our_minimum_transfer_amount": sizes,
+    "independent_amount": amounts, "rounding": st.sampled_from([0.0, 0.25, 10.0]),
+})  # fmt: skip
+
+
+@given(csa, amounts, amounts)
+def test_after_the_transfer_nothing_more_is_due_but_what_rounding_left(
+    agreed: dict[str, Any], value: float, delivered: float
+) -> None:
+    agreement = terms(**agreed)
+    found = margin_calls(agreement, np.array([value]), np.array([delivered]))
+    call, due = float(found.call[0]), float(found.due[0])
+    assert call >= 0 and due >= 0 and not (call and due)
+    assert 0 <= found.returned[0] <= call
+    if call or due:
+        after = delivered + call - due
+        left = abs(float(found.required[0]) - after)
+        assert left <= 2 * agreed["rounding"]
+        assert call >= min(agreed["minimum_transfer_amount"], 1e9) - agreed["rounding"] or not call
+
+
+@given(csa, amounts, amounts)
+def test_the_other_side_computes_the_same_transfer(agreed: dict[str, Any], value: float, delivered: float) -> None:
+    swapped = {
+        "they_post": agreed["we_post"],
+        "we_post": agreed["they_post"],
+        "threshold": agreed["our_threshold"],
+        "our_threshold": agreed["threshold"],
+        "minimum_transfer_amount": agreed["our_minimum_transfer_amount"],
+        "our_minimum_transfer_amount": agreed["minimum_transfer_amount"],
+        "independent_amount": -agreed["independent_amount"],
+    }
+    ours = margin_calls(terms(**agreed), np.array([value]), np.array([delivered]))
+    theirs = margin_calls(terms(**{**agreed, **swapped}), np.array([-value]), np.array([-delivered]))
+    assert (ours.call[0], ours.due[0]) == (theirs.due[0], theirs.call[0])
+
+
+@given(csa, amounts, st.lists(pieces, min_size=1))
+def test_replacement_cost_agrees_with_fractions(agreed: dict[str, Any], value: float, rows: list[Any]) -> None:
+    collateral = held(*[row[1:] for row in rows])
+    c, nica = Fraction(float(collateral.collateral[0])), Fraction(float(collateral.net_independent[0]))
+    cost = max(Fraction(value) - c, Fraction(0))
+    if agreed["margined"] and agreed["they_post"]:
+        cost = max(cost, Fraction(agreed["threshold"]) + Fraction(agreed["minimum_transfer_amount"]) - nica)
+    assert replacement_costs(terms(**agreed), np.array([value]), collateral)[0] == cost

@@ -1,0 +1,323 @@
+"""Margin as venues compute it, the worst loss over a grid, and how far prices are from a liquidation."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seawall.operators.core.pricing import black_value
+from seawall.operators.core.pricing._liquidation_distance import (
+    inverse_slope,
+    linear_distance,
+    liquidation_distances,
+    option_book_health,
+    revalued_distance,
+)
+from seawall.operators.core.pricing._margin import (
+    MarginTier,
+    ScheduleError,
+    ScheduleTable,
+    continuous_deductions,
+    fillable_price,
+    open_interest_scaled_rate,
+)
+from seawall.operators.core.pricing._scenario_margin import (
+    BUCKETS,
+    DEFAULT_GRID,
+    EXTENDED_GRID,
+    ScenarioInstruments,
+    ScenarioMargins,
+    scenario_margins,
+    scenario_profits,
+    volatility_shock,
+)
+from seawall_testing.reference_data import read_vectors
+
+# dYdX v4 x/perpetuals/types/liquidity_tier_test.go: base ppm, lower, upper, open interest, notional, initial margin
+DYDX = [
+    (200_000, 0, 0, 0, 500_000, 100_000),
+    (567_243, 0, 0, 0, 123_456, 70_030),
+    (200_000, 1_000_000_000_000, 2_000_000_000_000, 1_500_000_000_000, 500_000, 300_000),
+    (200_000, 25_000_000_000_000, 50_000_000_000_000, 80_000_000_000_000, 500_000, 500_000),
+    (200_000, 25_000_000_000_000, 60_000_000_000_000, 28_123_456_789_123, 500_000, 135_697),
+]
+
+
+def dydx_initial_margin(base_ppm: int, lower: int, upper: int, interest: int, notional: int) -> int:
+    """The venue rounds a margin up to the next unit; a float a hair above a whole number is that number."""
+    return math.ceil(float(open_interest_scaled_rate(base_ppm / 1e6, interest, lower, upper)) * notional - 1e-6)
+
+
+@pytest.mark.parametrize("case", DYDX)
+def test_open_interest_scales_the_initial_margin_as_on_dydx(case: tuple[int, ...]) -> None:
+    assert dydx_initial_margin(*case[:5]) == case[5]
+
+
+def test_all_dydx_vectors_come_out() -> None:
+    file = read_vectors("risk_vectors.json")
+    for v in file["dydx_open_interest_scaled_margin"]:
+        names = ("base_imf_ppm", "oi_lower_cap", "oi_upper_cap", "open_interest_notional", "quote_quantums")
+        assert dydx_initial_margin(*(v[name] for name in names)) == v["expected_im"]
+    for v in file["dydx_fillable_price"]:
+        notional = v["position"] * v["oracle_price"]
+        maintenance = abs(notional) * v["imf"] * v["maint_fraction"]
+        terms = (maintenance, notional + v["usdc"], maintenance, v["bankruptcy_adjustment"], v["spread_to_mmr"])
+        assert float(fillable_price(v["position"], v["oracle_price"], *terms)) == pytest.approx(
+            v["expected_fillable_price"]
+        )
+
+
+# a schedule in the form of Binance's: notional from, initial rate, maintenance rate, deducted maintenance amount
+BINANCE = [
+    MarginTier(0, 0.008, 0.004, 0),
+    MarginTier(50_000, 0.01, 0.005, 50),
+    MarginTier(250_000, 0.02, 0.01, 1_300),
+    MarginTier(3_000_000, 0.05, 0.025, 46_300),
+]
+
+
+def test_deductions_make_the_maintenance_margin_continuous() -> None:
+    assert (
+        continuous_deductions([MarginTier(t.notional_from, t.initial_rate, t.maintenance_rate) for t in BINANCE])
+        == BINANCE
+    )
+    table = ScheduleTable.of([BINANCE])
+    for tier in BINANCE[1:]:
+        around = np.array([np.nextafter(tier.notional_from, 0), tier.notional_from])
+        below, at = table.margins(np.zeros(2, np.int64), around)[1]
+        assert at == pytest.approx(below)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 10**9)), min_size=1, max_size=30))
+def test_every_position_is_margined_at_the_tier_of_its_notional(rows: list[tuple[int, int]]) -> None:
+    schedules = [BINANCE, [MarginTier(0, 0.1, 0.05)], [MarginTier(0, 0.5, 0.5), MarginTier(1_000, 1.0, 1.0)]]
+    instrument, notional = np.array([r[0] for r in rows]), np.array([float(r[1]) for r in rows])
+    initial, maintenance = ScheduleTable.of(schedules).margins(instrument, notional)
+    for n, (which, amount) in enumerate(rows):
+        tier = [t for t in schedules[which] if t.notional_from <= amount][-1]
+        exact = max(amount * Fraction(str(tier.maintenance_rate)) - Fraction(str(tier.deduction)), Fraction(0))
+        assert maintenance[n] == pytest.approx(float(exact), rel=1e-12)
+        assert initial[n] == pytest.approx(float(amount * Fraction(str(tier.initial_rate))), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "rule"),
+    [
+        ([], "TIERS_MUST_BEGIN_AT_0"),
+        ([MarginTier(1, 0.1, 0.05)], "TIERS_MUST_BEGIN_AT_0"),
+        ([MarginTier(0, 0.1, 0.05), MarginTier(0, 0.2, 0.1)], "NOTIONAL_FROM_MUST_RISE"),
+        ([MarginTier(0, 0.1, 0.2)], "MAINTENANCE_NOT_ABOVE_INITIAL"),
+        ([MarginTier(0, 0.1, -0.1)], "RATES_MUST_BE_0_TO_1"),
+        ([MarginTier(0, math.nan, 0.1)], "RATES_MUST_BE_0_TO_1"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(tiers: list[MarginTier], rule: str) -> None:
+    with pytest.raises(ScheduleError, match=rule):
+        ScheduleTable.of([tiers])
+
+
+def book(rows: list[tuple[float, bool, bool, bool, float, float, float]]) -> ScenarioInstruments:
+    price, inverse, option, call, strike, expiry, volatility = zip(*rows, strict=True)
+    flags = [np.array(x, np.bool_) for x in (inverse, option, call)]
+    return ScenarioInstruments(np.array(price), *flags, np.array(strike), np.array(expiry), np.array(volatility))
+
+
+FUTURE = (100.0, False, False, False, 0.0, 0.0, 0.0)
+INVERSE = (100.0, True, False, False, 0.0, 0.0, 0.0)
+CALL = (100.0, False, True, True, 110.0, 30 / 365, 0.6)
+PUT = (100.0, False, True, False, 90.0, 30 / 365, 0.6)
+COIN_PUT = (100.0, True, True, False, 90.0, 30 / 365, 0.6)
+
+
+def test_the_default_grid_is_nine_prices_times_three_volatilities() -> None:
+    assert [round(move, 2) for move in BUCKETS] == [-0.16, -0.12, -0.08, -0.04, 0.0, 0.04, 0.08, 0.12, 0.16]
+    assert len(DEFAULT_GRID) == 27 and len(EXTENDED_GRID) == 35
+    assert [(s.price, s.volatility) for s in EXTENDED_GRID[27:]] == [(m, 1) for m in (-0.66, -0.33, 0.5, 1, 2, 3, 4, 5)]
+
+
+def test_the_volatility_shock_is_the_published_function_of_days_to_expiry() -> None:
+    # deribit.com/pages/docs/portfoliomargin (older): (30 / days)^0.30 x 38 %
+    for days, shock in ((30, 0.38), (15, 0.4678348770710682), (7, 0.588017919340109), (1, 1.0541926235754289)):
+        assert float(volatility_shock(days / 365)) == pytest.approx(shock, rel=1e-12)
+    assert float(volatility_shock(0.0)) == float(volatility_shock(1 / 365))
+
+
+def margins(
+    rows: list[tuple[float, bool, bool, bool, float, float, float]], sizes: list[float], **more: Any
+) -> ScenarioMargins:
+    n = len(rows)
+    zero = np.zeros(n, np.int64)
+    profits = scenario_profits(book(rows), more.get("grid", DEFAULT_GRID))
+    price = np.array(more.get("settlement", [1.0] * n))
+    return scenario_margins(
+        zero, np.array(more.get("underlying", zero)), np.arange(n), np.array(sizes), profits, price, 1
+    )
+
+
+def test_a_future_loses_its_edge_of_the_range() -> None:
+    assert margins([FUTURE], [3.0]).margin[0] == pytest.approx(48.0)
+    assert margins([FUTURE], [-3.0]).margin[0] == pytest.approx(48.0)
+
+
+def test_an_inverse_future_is_judged_in_its_coin() -> None:
+    # long 1,000 USD at 100: (1/100 - 1/84) x 1,000 coin, at 100 USD a coin
+    assert margins([INVERSE], [1000.0], settlement=[100.0]).margin[0] == pytest.approx((1 / 84 - 1 / 100) * 1000 * 100)
+
+
+def test_a_short_option_is_worst_at_the_far_price_with_volatility_up_and_a_long_one_loses_at_most_its_value() -> None:
+    found = margins([CALL], [-1.0])
+    scenario = DEFAULT_GRID[found.worst[0]]
+    assert (round(scenario.price, 2), scenario.volatility) == (0.16, 1)
+    shocked = float(black_value(116.0, 110.0, 30 / 365, 0.6 * 1.38, True))
+    value = float(black_value(100.0, 110.0, 30 / 365, 0.6, True))
+    assert found.margin[0] == pytest.approx(shocked - value)
+    assert margins([CALL], [1.0]).margin[0] < value
+
+
+def test_hedges_offset_on_one_underlying_and_not_across_two() -> None:
+    assert margins([FUTURE, FUTURE], [1.0, -1.0]).margin[0] == 0.0
+    assert margins([FUTURE, FUTURE], [1.0, -1.0], underlying=[0, 1]).margin[0] == pytest.approx(32.0)
+
+
+def test_the_extended_grid_sees_what_a_far_short_option_hides() -> None:
+    far = (100.0, False, True, True, 400.0, 30 / 365, 0.6)
+    assert margins([far], [-1.0]).margin[0] < 0.01
+    assert margins([far], [-1.0], grid=EXTENDED_GRID).margin[0] > 5.0
+
+
+def test_a_missing_mark_makes_the_margin_missing_and_not_small() -> None:
+    assert math.isnan(margins([FUTURE, (math.nan, *FUTURE[1:])], [1.0, -1.0]).margin[0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), st.integers(0, 4), st.integers(-50, 50)), min_size=1))
+def test_scenario_margin_agrees_with_a_loop_over_positions(rows: list[tuple[int, int, int, int]]) -> None:
+    instruments = [FUTURE, INVERSE, CALL, PUT, COIN_PUT]
+    settlement = np.array([1.0, 100.0, 1.0, 1.0, 100.0])
+    profits = scenario_profits(book(instruments))
+    a, u, i, s = (np.array(column) for column in zip(*rows, strict=True))
+    found = scenario_margins(a, u, i, s.astype(float), profits, settlement, 4)
+    for account in range(4):
+        expected = Fraction(0)
+        for underlying in range(2):
+            mine = [r for r in rows if r[0] == account and r[1] == underlying]
+            unit = [
+                [Fraction(float(profits[k, j])) * Fraction(float(settlement[k])) for k in range(5)] for j in range(27)
+            ]
+            worst = min((sum(size * unit[j][k] for _, _, k, size in mine) for j in range(27)), default=Fraction(0))
+            expected += max(-worst, Fraction(0))
+        assert found.margin[account] == pytest.approx(float(expected), rel=1e-9, abs=1e-9)
+
+
+# equity 20 on a position of 100 with 5 % maintenance; entry price 100
+DISTANCE = [
+    ("long", 20.0 - 5.0, 100.0 - 5.0, -15 / 95, math.inf),
+    ("short", 20.0 - 5.0, -100.0 - 5.0, -math.inf, 15 / 105),
+    ("flat", 20.0, 0.0, -math.inf, math.inf),
+    ("a fall by more than everything", 200.0, 100.0, -math.inf, math.inf),
+    ("already there", -1.0, 100.0, 0.0, 0.0),
+    ("exactly there", 0.0, 100.0, 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "health", "slope", "down", "up"), DISTANCE, ids=[row[0] for row in DISTANCE])
+def test_the_distance_of_a_linear_account_is_one_division(
+    name: str, health: float, slope: float, down: float, up: float
+) -> None:
+    distance = linear_distance(np.array([health]), np.array([slope]))
+    assert (distance.down[0], distance.up[0]) == (pytest.approx(down), pytest.approx(up))
+    assert distance.nearest[0] == pytest.approx(min(-down, up))
+
+
+def test_an_unpriced_account_has_no_distance() -> None:
+    assert np.isnan(linear_distance(np.array([np.nan]), np.array([1.0])).nearest).all()
+
+
+@given(st.integers(-20, 20), st.integers(0, 20), st.integers(50, 200))
+def test_at_the_distance_found_the_margin_ratio_is_one(contracts: int, coins: int, entry: int) -> None:
+    """An inverse position with its collateral in the same coin, revalued with Fractions at the move that was found."""
+    price, size = Fraction(100), Fraction(contracts * 100)  # size in USD
+    maintenance = abs(size) * Fraction(1, 20)
+
+    def health(p: Fraction) -> Fraction:
+        return (coins + size / entry - size / p) * p - maintenance
+
+    unrealised = float((size / entry - size / price) * price)
+    slope = coins * 100.0 + float(inverse_slope(np.array([float(size)]), np.array([unrealised]))[0])
+    distance = linear_distance(np.array([float(health(price))]), np.array([slope]))
+    if health(price) <= 0:
+        assert distance.nearest[0] == 0.0
+    for move in (float(distance.down[0]), float(distance.up[0])):
+        if math.isfinite(move) and -1 < move < 1e6 and health(price) > 0:
+            assert abs(float(health(price * (1 + Fraction(move))))) < 1e-6 * max(1.0, abs(move)) * 100
+
+
+def test_each_underlying_alone_and_all_together_are_told_apart() -> None:
+    # long 100 of asset 1, short 80 of asset 2, 50 in fiat (asset 0): together only the difference moves
+    account, underlying = np.zeros(3, np.int64), np.array([0, 1, 2])
+    rows = (account, underlying, np.array([50.0, 100.0, -80.0]), np.array([False, True, True]))
+    together, of, alone, single = liquidation_distances(*rows, np.array([10.0]))
+    assert together.down[0] == pytest.approx(-0.5)
+    assert (of.tolist(), alone.tolist()) == ([0, 0], [1, 2])
+    assert (single.down[0], single.up[1]) == (pytest.approx(-0.1), pytest.approx(0.125))
+
+
+def test_revaluation_finds_the_linear_distance_of_linear_books() -> None:
+    health = np.array([10.0, 10.0, -1.0, 10.0, np.nan])
+    slope = np.array([95.0, -105.0, 5.0, 0.0, 1.0])
+    found = revalued_distance(lambda move: health + slope * move, 5)
+    expected = linear_distance(health, slope)
+    assert np.allclose(found.down, expected.down, rtol=1e-9, equal_nan=True)
+    assert np.allclose(found.up, expected.up, rtol=1e-9, equal_nan=True)
+
+
+def test_a_short_straddle_has_a_distance_on_both_sides_and_health_is_zero_there() -> None:
+    held = book([(100.0, False, True, True, 100.0, 0.1, 0.6), (100.0, False, True, False, 100.0, 0.1, 0.6)])
+    account = np.zeros(2, np.int64)
+    health_at = option_book_health(account, held, np.array([-1.0, -1.0]), np.ones(2), np.array([12.0]), np.zeros(1))
+    found = revalued_distance(health_at, 1)
+    assert -0.4 < found.down[0] < -0.1 < 0.1 < found.up[0] < 0.4
+    assert abs(health_at(found.down)[0]) < 1e-8 and abs(health_at(found.up)[0]) < 1e-8
+
+
+def test_a_coin_settled_short_put_falls_with_its_coin() -> None:
+    held = book([COIN_PUT])
+    health_at = option_book_health(
+        np.zeros(1, np.int64), held, np.array([-1.0]), np.array([100.0]), np.array([20.0]), np.array([20.0])
+    )
+    value = (
+        float(black_value(60.0, 90.0, 30 / 365, 0.6, False)) / 60.0
+        - float(black_value(100.0, 90.0, 30 / 365, 0.6, False)) / 100.0
+    )
+    assert health_at(np.array([-0.4]))[0] == pytest.approx(20.0 - 8.0 - value * 60.0)
+
+
+def test_the_rate_at_the_margin_is_that_of_the_tier() -> None:
+    notional = np.array([0.0, 49_999.0, 50_000.0, 1e9])
+    assert ScheduleTable.of([BINANCE]).maintenance_slope(np.zeros(4, np.int64), notional).tolist() == [
+        0.004,
+        0.004,
+        0.005,
+        0.025,
+    ]
+
+
+def test_the_fillable_price_goes_no_further_than_the_whole_spread_and_not_above_the_oracle() -> None:
+    assert float(fillable_price(1.0, 100.0, 5.0, -100.0, 5.0, 1.0, 1.5)) == 100.0 - 7.5
+    assert float(fillable_price(1.0, 100.0, 5.0, 10.0, 5.0, 1.0, 1.5)) == 100.0
+    assert float(fillable_price(-1.0, 100.0, 5.0, -100.0, 5.0, 1.0, 1.5)) == 100.0 + 7.5
+
+
+def test_beyond_the_default_range_a_linear_position_loses_what_it_loses_at_its_edge() -> None:
+    profits = scenario_profits(book([FUTURE]), EXTENDED_GRID)[0]
+    assert np.abs(profits[27:]) == pytest.approx([16.0] * 8)
+    assert profits[27] < 0 < profits[-1]
+
+
+def test_a_fall_to_nothing_is_the_largest_fall_there_is() -> None:
+    distance = linear_distance(np.array([100.0, 100.1]), np.array([100.0, 100.0]))
+    assert distance.down.tolist() == [-1.0, -math.inf]

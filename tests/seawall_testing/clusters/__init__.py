@@ -1,0 +1,1 @@
+"""Real clusters for tests: a Kafka broker, a Flink cluster."""
