@@ -23,7 +23,8 @@ from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows._journal import load_compatible
 from seawall.dataflows._log_publishing import LogPublisher, open_log
 from seawall.dataflows.flink._changelog_state import ChangelogState, Step, Store, open_changelog_state
-from seawall.dataflows.flink._keyed_step import BYTES, GROUPS, Open, StepFunction, flink_key, partition_of
+from seawall.dataflows.flink._key_routing import GROUPS, flink_key, partition_of
+from seawall.dataflows.flink._keyed_step import BYTES, Open, StepFunction
 from seawall.operators.core.audit import SealState, origin_of
 from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, StepResult
 from seawall.schemas.configuration import Configuration

@@ -7,7 +7,7 @@ import pytest
 
 from seawall.connectors.bus import RecordWriter, latest_snapshot, publish_snapshot, written_topics
 from seawall.connectors.bus._appending import PART_BYTES
-from seawall.dataflows.flink import _keyed_step
+from seawall.dataflows.flink import _key_routing
 from seawall.dataflows.flink._changelog_state import ChangelogState, Step
 from seawall.operators.core.base import pack
 from seawall.operators.core.pipeline import FirmPipeline, Pipeline, ShardPipeline, UnsignedCommands, check_aligned
@@ -201,7 +201,7 @@ def test_a_published_state_is_found_by_its_place_and_written_once() -> None:
 
 def test_keys_spread_shards_evenly_over_the_subtasks_of_a_cluster() -> None:
     for shards, subtasks in ((4, 1), (4, 2), (4, 4), (8, 2), (8, 4), (8, 8), (64, 16)):
-        keys = [_keyed_step.flink_key(shard) for shard in range(shards)]
-        assert [_keyed_step.partition_of(key) for key in keys] == list(range(shards))
-        load = [_keyed_step.key_group(key) * subtasks // _keyed_step.GROUPS for key in keys]
+        keys = [_key_routing.flink_key(shard) for shard in range(shards)]
+        assert [_key_routing.partition_of(key) for key in keys] == list(range(shards))
+        load = [_key_routing.key_group(key) * subtasks // _key_routing.GROUPS for key in keys]
         assert [load.count(subtask) for subtask in range(subtasks)] == [shards // subtasks] * subtasks

@@ -16,7 +16,8 @@ from pyflink.datastream.connectors.file_system import FileSource, StreamFormat
 from pyflink.java_gateway import get_gateway
 
 from seawall.dataflows.flink._changelog_state import ChangelogState, Store
-from seawall.dataflows.flink._keyed_step import BYTES, GROUPS, Open, StepFunction, flink_key, partition_of
+from seawall.dataflows.flink._key_routing import GROUPS, flink_key, partition_of
+from seawall.dataflows.flink._keyed_step import BYTES, Open, StepFunction
 from seawall.operators.core.pipeline import StepResult as Step
 from seawall.ops.flink.artifacts import Home
 from seawall.ops.flink.cluster import job_settings
