@@ -1,4 +1,4 @@
-"""Records of the topics ``alerts``, ``breaches``, ``commands``, ``rejects`` and ``audit`` as types (CONTRACT §4).
+"""Types of the topics ``alerts``, ``breaches``, ``commands``, ``rejects``, ``audit`` (contract.md, "Output records").
 
 Records of ``audit`` are told apart by ``kind``; each holds one decision as it was emitted, and the sequence that it
 belongs to.

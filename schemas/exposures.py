@@ -1,4 +1,4 @@
-"""Records of the topics ``exposures`` and ``forecasts`` as types (CONTRACT §4).
+"""Records of the topics ``exposures`` and ``forecasts`` as types (contract.md, "Output records").
 
 Values of measures are floats, rounded as the record says; money and quantities are decimal strings.
 """

@@ -1,4 +1,4 @@
-"""SA-CCR: replacement cost, potential future exposure and exposure at default of netting sets (CRE52; `ops/saccr.md`).
+"""SA-CCR: replacement cost, potential future exposure and exposure at default of netting sets (CRE52; `saccr.md`).
 
 ``exposure_at_default`` is what ``seawall saccr FILE.json`` runs. Every intermediate figure is in its result, unrounded.
 """

@@ -13,8 +13,8 @@ The window forgets by ``w / (w + age)``, which needs no exponential. Usual is a 
 weighted in Welford's form and learned robustly as in `RobustMoments`: a value z standard deviations out counts for
 min(1, 4 / z²). The score is S / (S + 9) of the sum S of squared standard deviations above the mean.
 
-Only + − × ÷ and comparisons in a fixed order (DESIGN §1): one account at a time in plain Python and many as arrays give
-the same bits, so how many accounts a slice touches decides speed only.
+Only + − × ÷ and comparisons in a fixed order (architecture.md, "Same bits"): one account at a time in plain Python and
+many as arrays give the same bits, so how many accounts a slice touches decides speed only.
 """
 
 from typing import NamedTuple
