@@ -31,7 +31,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SupervisoryChoices:
-    """What the supervisor leaves to the bank: the crypto regime, and offset across interest-rate buckets."""
+    """Choices that the supervisor leaves to the bank: the crypto regime, and offset across interest-rate buckets."""
 
     regime: CryptoRegime
     bucket_offset: bool

@@ -51,7 +51,7 @@ FLOORS = (0.05 * 0.05, 0.02 * 0.02, 2.0 * 2.0, 2.0 * 2.0, 0.05 * 0.05, 100.0 * 1
 
 
 class BehaviourRule(NamedTuple):
-    """When a score becomes an alert; times in microseconds."""
+    """Rule by which a score becomes an alert; times in microseconds."""
 
     level: float
     persistence: float
@@ -61,7 +61,7 @@ class BehaviourRule(NamedTuple):
 
 
 class AccountObservation(NamedTuple):
-    """What is given of one account: its measures, what it did, and since when it owes collateral (0: it does not)."""
+    """Input of one account: its measures, its activity, and since when it owes collateral (0: it does not)."""
 
     touched: bool
     equity: float

@@ -53,7 +53,7 @@ class RecordSource(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What slices call the source."""
+        """Name of the source in slices."""
         return self.name if self.partition < 0 else f"{self.name}/{self.partition}"
 
     def describe(self, number: int) -> dict[str, Any]:
