@@ -1,4 +1,4 @@
-"""Journal of a run: whether a dataflow fits it, its fold, and its writer.
+"""Journal of a run: compatibility check, fold and writer.
 
 - Compatibility: every dataflow asks before it writes whether the journal was begun with its own configuration. One that
   only decides or seals would else put the key of one environment under the commands of another. A journal that lost its

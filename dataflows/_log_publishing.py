@@ -59,7 +59,7 @@ class LogPublisher:
 
     @cached_property
     def _stood(self) -> int:
-        """How many checkpoints stood before this run."""
+        """Number of checkpoints that were stored before this run."""
         return self._writer.end(CHECKPOINTS_TOPIC, self._partition)
 
     def publish(self, items: Sequence[Sealed]) -> None:

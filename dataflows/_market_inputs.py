@@ -1,4 +1,4 @@
-"""Signals that stand already: where the clock cut, and of how many groups they are."""
+"""Inputs of ``market``: raw venue records in one order, cut into intervals that end where stored signals end."""
 
 import heapq
 import time

@@ -1,4 +1,4 @@
-"""Which records of a stream are the market's, told from their bytes before they are decoded."""
+"""Market records: picks them out of a stream by their bytes, before they are decoded."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _READABLE = frozenset((KINDS + MORE).split(b"|"))
 
 
 class Skipped:
-    """How many of the market's records could not be read."""
+    """Number of market records that could not be read."""
 
     def __init__(self) -> None:
         self.count = 0

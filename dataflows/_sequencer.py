@@ -1,7 +1,8 @@
 """Sequencer: chooses times and order of input records and writes them down; no engine.
 
-The only step that looks at clocks and at arrival order; it writes down what it chose (DESIGN §1). With bounded inputs
-not even it chooses: the journal is a function of the bytes of inputs and configuration, wherever it was killed.
+The only dataflow that looks at clocks and at arrival order; it writes down what it chose (architecture.md, "The
+journal rule"). With bounded inputs not even it chooses: the journal is a function of the bytes of inputs and
+configuration, wherever it was killed.
 
 1. On start, fold the journal: directory, ordinals, ids, positions, the last tick.
 2. Merge the files from there by (effective time, place in ``events``, line), and after them the signals that ``market``
@@ -28,8 +29,6 @@ from seawall.schemas.configuration import Configuration, journaled_configuration
 from seawall.schemas.errors import Rejected, UsageError
 from seawall.schemas.events import NO_TIME
 from seawall.schemas.telemetry import current_telemetry
-
-# Limit documents on their way into the journal: those of the configuration's folder that it does not have yet.
 
 log = logging.getLogger("seawall")
 
@@ -130,17 +129,6 @@ class LimitDocumentIntake:
             self._complaints.add(key)
             log.warning("%s", text)
 
-
-# Sequencer: raw records in; the journal and the rejects out.
-#
-# The only dataflow that looks at clocks and at arrival order; it writes down what it chose (architecture.md, "The
-# journal rule"). With bounded inputs not even it chooses: the journal is a function of the bytes of inputs and
-# configuration, wherever it was killed.
-#
-# 1. On start, fold the journal: directory, ordinals, ids, positions, the last tick.
-# 2. Merge the files from there by (effective time, place in ``events``, line), and after them the signals that
-#    ``market`` has made of them; cut, and write whole steps.
-# 3. Then follow the live topics and the signals, cutting by the clock.
 
 BATCH = 1000
 

@@ -1,7 +1,8 @@
 """``sequence``: raw records in; the journal and the rejects out.
 
 The engine only drives: one partition steps the sequencer, and a sink takes nothing. Batching, transactions and recovery
-are the sequencer's own, because its state is a fold of the journal (DESIGN §2); the dataflow needs no recovery store.
+are the sequencer's own, because its state is a fold of the journal (architecture.md, "The sequencer"); the dataflow
+needs no recovery store.
 
 Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflows.sequence:flow('desk.toml')"``.
 """

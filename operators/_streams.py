@@ -35,7 +35,7 @@ STREAM_KEY = "stream"
 
 @dataclass(frozen=True)
 class SlicedStreams:
-    """What ``slice_time`` gives: slices keyed by their shard, and ``(partition, records)`` for ``rejects``."""
+    """Outputs of ``slice_time``: slices keyed by their shard, and ``(partition, records)`` for ``rejects``."""
 
     slices: KeyedStream[bytes]
     rejects: KeyedStream[list[Record]]

@@ -1,7 +1,7 @@
 """Stateful steps: any core state as a stateful Bytewax step.
 
 Bytewax does not tell a builder its key, so a state is made when its first value arrives, from that value. Snapshots are
-the state's own bytes (DESIGN §8): nothing of ours is ever pickled but ``bytes``.
+the state's own bytes (architecture.md, "Bytewax"): nothing of ours is ever pickled but ``bytes``.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Decimal strings: what is accepted, and what it becomes (contract.md, "Encoding").
+"""Decimal strings: their accepted form and their value (contract.md, "Encoding").
 
 A decimal string is ``-?[0-9]{1,20}(\\.[0-9]{1,18})?``. Prices, rates and amounts become float64; quantities become
 exact integers of the instrument's quantity increment, without passing through a float.

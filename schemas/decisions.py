@@ -1,4 +1,4 @@
-"""Records of the topics ``alerts``, ``breaches``, ``commands``, ``rejects`` and ``audit`` as types (CONTRACT §4).
+"""Types of the topics ``alerts``, ``breaches``, ``commands``, ``rejects``, ``audit`` (contract.md, "Output records").
 
 Records of ``audit`` are told apart by ``kind``; each holds one decision as it was emitted, and the sequence that it
 belongs to.
@@ -88,7 +88,7 @@ class Breach(Output):
 
 
 class RejectSource(Output):
-    """Where a rejected record stood: ``file`` and ``line``, or ``topic``, ``partition`` and ``offset``."""
+    """Source of a rejected record: ``file`` and ``line``, or ``topic``, ``partition`` and ``offset``."""
 
     file: str | UnsetType = UNSET
     line: int | UnsetType = UNSET
@@ -113,7 +113,7 @@ class Reject(Output):
 
 
 class Target(Output):
-    """What a command is about."""
+    """Target of a command."""
 
     scope: ScopeKind
     id: str
@@ -139,7 +139,7 @@ class Policy(Output):
 
 
 class CommandEvidence(Output):
-    """What caused a command: the breach's record and its causes, or the id of the news.
+    """Cause of a command: the breach's record and its causes, or the id of the news.
 
     ``plan`` says what a computed action was worked out from.
     """
@@ -192,7 +192,7 @@ class Audit(Output, tag_field="kind"):
 
 
 class SliceBody(Output):
-    """What went in (``[seq, sha256]`` or ``[shard, seq, sha256]``) and out (``topic: [count, sha256]``).
+    """Input (``[seq, sha256]`` or ``[shard, seq, sha256]``) and output (``topic: [count, sha256]``) of a slice.
 
     ``cut_us`` is the sequencer's clock at the cut, where it was read: in live runs. ``end`` marks the last one of a
     bounded run. Both decide where the log gets a checkpoint.
@@ -305,7 +305,7 @@ class ShadowedBody(Output):
 
 
 class CommandStateBody(Output):
-    """What became of a command: an answer's state, a deadline passed, a contradiction; ``evidence`` says by what."""
+    """State of a command after an answer, a deadline that passed or a contradiction; ``evidence`` names its source."""
 
     command_id: Sha256
     kind: str

@@ -43,7 +43,7 @@ class Gap(BusError):
 
 
 class Divergence(BusError):
-    """What stands on a topic differs from what the journal gives."""
+    """Difference between a stored record and the one that the journal gives."""
 
 
 class BackupError(SeawallError):
@@ -83,7 +83,7 @@ class CouldNotVerify(VerificationError):
 
 
 class Reason(enum.StrEnum):
-    """Why a record was rejected; each name states the rule that it broke."""
+    """Reason for which a record was rejected; each name states the rule that it broke."""
 
     JSON_MUST_BE_VALID = "JSON_MUST_BE_VALID"
     TEXT_MUST_BE_UTF_8 = "TEXT_MUST_BE_UTF_8"

@@ -62,7 +62,7 @@ class ReferenceRecord(Record, frozen=True, kw_only=True):
 
 
 class Asset(ReferenceRecord, frozen=True, kw_only=True, tag="asset"):
-    """What balances are kept in."""
+    """Asset that balances are kept in."""
 
     asset: Identifier
     asset_class: Literal["fiat", "stablecoin", "coin", "token", "security"] = msgspec.field(name="class")
@@ -73,7 +73,7 @@ class Asset(ReferenceRecord, frozen=True, kw_only=True, tag="asset"):
 
 
 class Instrument(ReferenceRecord, frozen=True, kw_only=True, tag="instrument"):
-    """What is traded."""
+    """Instrument that is traded."""
 
     instrument: Identifier
     kind: Literal["spot", "perpetual", "future", "option"]
@@ -116,7 +116,7 @@ class Schedule(ReferenceRecord, frozen=True, kw_only=True, tag="schedule"):
 
 
 class Counterparty(ReferenceRecord, frozen=True, kw_only=True, tag="counterparty"):
-    """Whom we face."""
+    """Counterparty that we face."""
 
     counterparty: Identifier
     name: str
@@ -129,7 +129,7 @@ class Counterparty(ReferenceRecord, frozen=True, kw_only=True, tag="counterparty
 
 
 class NettingSet(ReferenceRecord, frozen=True, kw_only=True, tag="netting_set"):
-    """What nets, and the terms of its margining."""
+    """Netting set, and the terms of its margining."""
 
     netting_set: Identifier
     counterparty: Identifier
@@ -152,7 +152,7 @@ class NettingSet(ReferenceRecord, frozen=True, kw_only=True, tag="netting_set"):
 
 
 class Account(ReferenceRecord, frozen=True, kw_only=True, tag="account"):
-    """Where positions and balances stand."""
+    """Account that holds positions and balances."""
 
     account: Identifier
     counterparty: Identifier
@@ -248,7 +248,7 @@ class Liquidation(Dated, frozen=True, kw_only=True, gc=False, tag="liquidation")
 
 
 class VenueStatus(Dated, frozen=True, kw_only=True, tag="venue_status"):
-    """What a venue can still do."""
+    """State of a venue: which orders and transfers it still takes."""
 
     venue: Identifier
     status: Literal["up", "degraded", "down", "withdrawals_blocked"]
@@ -339,7 +339,7 @@ class Obligation(Dated, frozen=True, kw_only=True, tag="obligation"):
 
 
 class PositionReport(Dated, frozen=True, kw_only=True, tag="position_report"):
-    """What a venue says that an account holds, or what it opens with."""
+    """Position of an account as its venue reports it, or as it opens."""
 
     account: Identifier
     instrument: Identifier
@@ -349,7 +349,7 @@ class PositionReport(Dated, frozen=True, kw_only=True, tag="position_report"):
 
 
 class BalanceReport(Dated, frozen=True, kw_only=True, tag="balance_report"):
-    """What a venue says that an account's balance is, or what it opens with."""
+    """Balance of an account as its venue reports it, or as it opens."""
 
     account: Identifier
     asset: Identifier
@@ -390,7 +390,7 @@ class SignalVenue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class SignalRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one instrument came to in an interval.
+    """Result of one instrument in an interval.
 
     ``source`` is ``robust`` where several venues are known, otherwise the kind of the one venue's mark; ``time_us`` is
     the newest price in it. ``depth`` is the sum over the venues that are not stale. ``state`` is empty, features and
@@ -435,7 +435,7 @@ class SignalModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Signal(Dated, frozen=True, kw_only=True, tag="signal"):
-    """What the markets of one instrument group did in one interval, which ends before ``event_time_us``.
+    """Result of one instrument group's markets in one interval, which ends before ``event_time_us``.
 
     ``models``: what happened to learned models. ``more``: the next record has the same interval. ``sources``: per live
     topic and partition the offset of the next record, so that a restart cuts alike. ``end``: the last of a bounded run.

@@ -1,4 +1,4 @@
-"""Records of the topics ``exposures`` and ``forecasts`` as types (CONTRACT §4).
+"""Records of the topics ``exposures`` and ``forecasts`` as types (contract.md, "Output records").
 
 Values of measures are floats, rounded as the record says; money and quantities are decimal strings.
 """
@@ -110,7 +110,7 @@ class InstrumentRow(Output):
 
 
 class AssetRow(Output):
-    """What all accounts hold of an asset, and what counterparties have given us of it, before haircuts."""
+    """Holdings of an asset in all accounts, and the collateral of it that we were given, before haircuts."""
 
     asset: str
     gross_notional: float
@@ -120,7 +120,7 @@ class AssetRow(Output):
 
 
 class IssuerRow(Output):
-    """What all accounts hold of the assets of an issuer, and of contracts on them."""
+    """Holdings of an issuer's assets in all accounts, and of contracts on them."""
 
     issuer: str
     gross_notional: float
@@ -229,7 +229,7 @@ class ModelFigures(Output):
 
 
 class Score(Output):
-    """How good the forecasts of one level and horizon have been.
+    """Accuracy of past forecasts of one level and horizon.
 
     ``table`` has a row per bin of the champion's probability, split at ``bounds``: forecasts, their sum, breaches.
     """
@@ -248,7 +248,7 @@ class Score(Output):
 
 
 class QuantileScore(Output):
-    """How good the quantiles of returns have been: share of outcomes below, and pinball loss, by level."""
+    """Accuracy of past quantiles of returns: share of outcomes below, and pinball loss, by level."""
 
     horizon_s: int
     outcomes: int
@@ -268,7 +268,7 @@ class Volatility(Output):
 
 
 class Loss(Output):
-    """What P&L with a counterparty, or the firm's, may lose, in the reporting currency; 0 where it can only gain.
+    """Possible loss with a counterparty, or of the firm, in the reporting currency; 0 where P&L can only gain.
 
     Within a day, and within an hour (``_1h``): ``var_99`` is exceeded in 1 % of scenarios, ``es_975`` the mean of the
     worst 2.5 %; ``stress_loss`` that of the scenario ``worst``. ``state``: ``warming`` where something held has too few
@@ -286,7 +286,7 @@ class Loss(Output):
 
 
 class Liquidations(Output):
-    """What moves of an underlying from -50 % to +50 %, in steps of 1 %, force present books to sell and to buy.
+    """Sales and purchases that moves of an underlying from -50 % to +50 %, in steps of 1 %, force on present books.
 
     ``alone`` moves only it, ``with_betas`` all others too. ``cascade_multiplier``: how many times its size each move
     becomes, null where it does not come to rest; ``diverges_at`` the smallest such move. ``depth`` is the notional
@@ -333,7 +333,7 @@ class SystemicStress(Output):
 
 
 class Forecasts(Output):
-    """What a shard forecasts at the end of a second; once an hour with scores, on shard 0 with volatilities too.
+    """Forecasts of a shard at the end of a second; once an hour with scores, on shard 0 with volatilities too.
 
     Of ``all`` shards, once a minute: systemic stress, and the liquidation maps that moved, once an hour every one.
     """

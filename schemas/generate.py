@@ -1,8 +1,8 @@
 """JSON Schemas of what travels, generated from the structs: ``python -m seawall.schemas.generate``.
 
-``OUTPUTS`` names the types of every output topic (CONTRACT §4). Nothing is encoded through them: ``operators/core``
-writes the records, and a test holds every record of a run against these types. A subscriber should accept fields that
-it does not know, since later versions may add some; the generated schemas allow them.
+``OUTPUTS`` names the types of every output topic (contract.md, "Output records"). Nothing is encoded through them:
+``operators/core`` writes the records, and a test holds every record of a run against these types. A subscriber should
+accept fields that it does not know, since later versions may add some; the generated schemas allow them.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Measures, and the limits that are set on them.
 
-The measures that this version computes, per kind of scope (CONTRACT §3), in the order of the records; and the check of
-a ``[[limit]]`` of a limit document (CONTRACT §6): its scope, its measure, its levels and how it scales with the market.
+The measures that this version computes, per kind of scope (contract.md, "Measures"), in the order of the records; and
+the check of a ``[[limit]]`` of a limit document (contract.md, "Limits"): its scope, its measure, its levels and how it
+scales with the market.
 """
 
 from collections.abc import Iterable, Mapping
@@ -104,7 +105,8 @@ def forecast_measures(section: Mapping[str, Any]) -> frozenset[str]:
 
     Examples
     --------
-    >>> "breach_probability_1h" in forecast_measures({"enabled": True}), "var_99" in forecast_measures({"enabled": True})
+    >>> measures = forecast_measures({"enabled": True})
+    >>> "breach_probability_1h" in measures, "var_99" in measures
     (True, False)
     """
     if not section.get("enabled"):

@@ -2,7 +2,7 @@
 
 - ``Record`` is appended and ``Stored`` is read back, on every topic.
 - ``Slice`` is one record of the topic ``journal``: everything that one shard learns in one interval of event time.
-- ``Redrive`` is one record of the topic ``redrive``: a rejected record that is sent in again (DESIGN §7).
+- ``Redrive`` is one record of the topic ``redrive``: a rejected record that is sent in again (contract.md, "Rejects").
 - A journal names the version of Seawall that decides from each slice on. A process of another series stops at the first
   slice that is not its own to decide, and a journal never goes back to an older version.
 """

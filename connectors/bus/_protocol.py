@@ -1,4 +1,4 @@
-"""Protocol of the bus: partitioned, append-only, offset-addressed topics with headers (DESIGN §2).
+"""Protocol of the bus: partitioned, append-only, offset-addressed topics (architecture.md, "The bus").
 
 One small protocol, so that dataflows do not know what carries their records. A reader may be in another process while a
 writer runs. A partition has one writer at a time, and a writer's records are stored, in order, once ``flush`` returns.

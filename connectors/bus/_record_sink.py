@@ -110,7 +110,7 @@ class RecordSink(FixedPartitionedSink[Any, None]):
     stands
         What stands on the topic stands: a record that differs from it is counted and dropped (``signals``).
     replica
-        Follow who writes until this process may (``replica.py``); only for a sink of all topics.
+        Follow who writes until this process may (``_replica.py``); only for a sink of all topics.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Key custody: where signatures come from.
+"""Key files: private keys, and the public halves beside them.
 
 ``file:PATH`` holds a PKCS#8 PEM readable by its owner only. Beside it ``public.jwks.json`` holds the public half, which
 is all that a verifier needs; ``sealer.jwks.json`` holds those that sign checkpoints, so that no key has both roles.

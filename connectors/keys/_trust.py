@@ -183,7 +183,7 @@ def read_key_sets(configuration: Configuration) -> list[KeySet]:
 
 @dataclass(frozen=True)
 class Trust:
-    """What a verifier knows.
+    """Keys and revocations that a verifier trusts.
 
     Attributes
     ----------

@@ -1,8 +1,9 @@
 """Mappings: records of other people's topics and files, mapped onto input records by a TOML file.
 
-A mapping says, per kind of foreign record, which input record (CONTRACT §2) it becomes and where each field comes from.
-No code: ``[inputs] mappings = { "oms.trades" = "oms.toml" }`` and the producers stay as they are. One foreign record
-becomes one input record, or none where a ``[[skip]]`` says so. What cannot be mapped is rejected with its own bytes.
+A mapping says, per kind of foreign record, which input record (contract.md, "Input records") it becomes and where each
+field comes from. No code: ``[inputs] mappings = { "oms.trades" = "oms.toml" }`` and the producers stay as they are. One
+foreign record becomes one input record, or none where a ``[[skip]]`` says so. What cannot be mapped is rejected with
+its own bytes.
 
 Examples
 --------

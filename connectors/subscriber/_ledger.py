@@ -1,4 +1,4 @@
-"""The subscriber's ledger: what was seen, kept where the effects are kept.
+"""Ledger of a subscriber: its high-water marks and receipts, stored with the effects.
 
 Decides nothing; remembers per issuer and target the mark, the commands seen and those held, and per issuer the last
 state snapshot and heartbeat. It lives in the caller's own SQLite database, so that one transaction holds a command's
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS seawall_setting (name TEXT PRIMARY KEY, value TEXT) W
 
 
 class Ledger(Protocol[T_co]):
-    """What a subscriber needs of a database; every method but `transaction` runs inside one."""
+    """Database of a subscriber; every method but `transaction` runs inside one."""
 
     def transaction(self) -> AbstractContextManager[T_co]:
         """Hold a transaction: committed at the end, rolled back when anything raises. Yields what effects write to."""

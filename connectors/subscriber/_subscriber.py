@@ -60,7 +60,7 @@ ACKNOWLEDGED = {
 
 
 class Effects(Protocol[T_contra]):
-    """What commands do here. Every method writes within the transaction that it is given, and nowhere else.
+    """Effects of commands. Every method writes within the transaction that it is given, and nowhere else.
 
     An effect outside the database (an order gateway across the network) is written as an intent in the same transaction
     and carried out afterwards by the command's id, which the other side must treat as idempotent.
@@ -88,7 +88,7 @@ class Effects(Protocol[T_contra]):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one document. ``gap`` asks the caller to fetch a signed state snapshot."""
+    """Outcome of one document. ``gap`` asks the caller to fetch a signed state snapshot."""
 
     outcome: Outcome
     document: Document | None = None

@@ -1,4 +1,4 @@
-"""Venue formats: raw messages in, events of CONTRACT §2 out.
+"""Venue formats: raw messages in, events out (contract.md, "Input records").
 
 `open_venue` returns the reader of a venue's messages. Messages come from recordings (`read_messages`) or from anything
 else that has bytes and a time of receipt. `read_bars` reads OHLCV files; ``hyperliquid`` reads account exports.

@@ -41,7 +41,7 @@ _spaces = re.compile(r"[\s\-]+")
 
 
 class Columns(NamedTuple):
-    """Where a file keeps what a bar needs."""
+    """Columns in which a file keeps the values of a bar."""
 
     time: int
     time_closes: bool
@@ -53,7 +53,7 @@ class Columns(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """What a file holds."""
+    """Bars of a file."""
 
     events: list[ev.Bar]
     skipped: Counter[str]

@@ -1,7 +1,7 @@
 """Venue messages: recordings of them, their fields, and contract terms in their symbols.
 
-A recording holds one message per line, with the time at which it was received. Fields are read strictly and exact to the
-last digit. Symbols are split into base and quote asset, and dates into times of expiry.
+A recording holds one message per line, with the time at which it was received. Fields are read strictly and exact to
+the last digit. Symbols are split into base and quote asset, and dates into times of expiry.
 """
 
 import gzip
@@ -245,7 +245,7 @@ _sent = re.compile(rb"(\S+ <- \d[\d.]*: .*|\S+ <-> \d[\d.]*|configuration: .*)",
 
 
 class Message(NamedTuple):
-    """What a venue sent: when it was received (-1: not known), the address it answers, its bytes, its line from 1."""
+    """Message of a venue: time of receipt (-1: not known), the address it answers, its bytes, its line from 1."""
 
     received_us: int
     url: str

@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """What was written."""
+    """Result of a conversion: what was written."""
 
     fills: int
     transfers: int
@@ -57,7 +57,7 @@ class Converted(NamedTuple):
 
 
 class _Survey(NamedTuple):
-    """What a first reading of a file tells."""
+    """Findings of a first reading of a file."""
 
     ordered: bool
     users: set[str]

@@ -29,7 +29,7 @@ class Step(Protocol):
 
 
 class Sink(Protocol):
-    """Where a key's items go; compares what stands there with what comes again."""
+    """Sink of a key's items; compares what is stored with what comes again."""
 
     def write(self, items: list[Any]) -> None:
         """Take the items of one value; they may stay in memory until ``flush``."""
@@ -45,7 +45,7 @@ class Sink(Protocol):
 
 
 class Store(Protocol):
-    """What the engine keeps for one key."""
+    """State that the engine keeps for one key."""
 
     def read(self) -> tuple[bytes | None, Iterable[bytes]]:
         """Return the last snapshot, if any, and the values since."""
@@ -78,7 +78,7 @@ class ChangelogState:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether nothing was taken yet: what comes first may lie before a state that another engine left."""
+        """Return whether nothing was taken yet: what comes first may lie before a state that another engine left."""
         return self._fresh
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ SHARD_AT = len(b'{"shard":')
 
 
 class Plan(NamedTuple):
-    """What a job is told when it is submitted: the configuration, and the states on ``snapshots`` it begins with.
+    """Plan of a job, given when it is submitted: the configuration, and the states on ``snapshots`` it begins with.
 
     ``begins`` holds the place of the state of each partition, the second operator's last; none: begin at the start.
     """

@@ -1,4 +1,4 @@
-"""What `risk` on Flink is measured against: PyFlink as it is usually written, one record an event.
+"""Baseline of `risk` on Flink: PyFlink as it is usually written, one record an event.
 
 A program for ``flink run -py``: fills as JSON from Kafka, keyed by account, a `KeyedProcessFunction` with the account's
 position in a value state, exposure out through Flink's own KafkaSink. It does far less than `risk`: no limits, no

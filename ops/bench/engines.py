@@ -178,7 +178,7 @@ def clocked(count: Callable[[], int], first: int, total: int, pid: int) -> Rates
 
 
 class Latency:
-    """When slices were appended, and when a reader of committed records saw the last audit record of each."""
+    """Times of slices: when each was appended, and when a reader of committed records saw its last audit record."""
 
     def __init__(self, configuration: Configuration) -> None:
         address = parse_address(configuration.bus, configuration.directory)

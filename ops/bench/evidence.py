@@ -1,4 +1,4 @@
-"""What evidence costs: signing, chaining, sealing and verifying, each against its goal, in one run.
+"""Cost of evidence: signing, chaining, sealing and verifying, each against its goal, in one run.
 
 python ops/bench/evidence.py [--records 4000]
 """

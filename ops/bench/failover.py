@@ -170,7 +170,7 @@ def killed(path: Path, url: str, rounds: int, rate: int, takeover_s: float) -> t
 
 
 class Round(NamedTuple):
-    """What one loss cost: records, seconds of event time, and seconds until journal and audit grew again."""
+    """Cost of one loss: records, seconds of event time, and seconds until journal and audit grew again."""
 
     slices: int
     fills: int

@@ -1,4 +1,4 @@
-"""Measure the house: how many modules, names and classes, how deep the imports, how long the functions, how far a trip.
+"""Measure the house: modules, names, classes, words, depth of imports, length of functions, calls of a trip.
 
     python ops/bench/house.py [--json] [--unreached] [--trace] [ROOT]
 
@@ -58,7 +58,7 @@ class Module(NamedTuple):
 
     @property
     def is_face(self) -> bool:
-        """Whether it is the ``__init__`` of its package."""
+        """Return whether it is the ``__init__`` of its package."""
         return self.name == self.package
 
 
@@ -111,7 +111,7 @@ def uses(module: Module, modules: dict[str, Module]) -> Iterator[Use]:
 
 
 class Imports:
-    """Who imports whom, and which names."""
+    """Imports between modules, and the names that they take."""
 
     def __init__(self, modules: dict[str, Module]) -> None:
         self.modules = modules
@@ -258,7 +258,7 @@ def exported(module: Module, imports: Imports) -> Iterator[str]:
 
 
 def is_private(path: str) -> bool:
-    """Whether a part of a dotted path begins with an underscore."""
+    """Return whether a part of a dotted path begins with an underscore."""
     return any(part.startswith("_") for part in path.split("."))
 
 

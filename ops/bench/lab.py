@@ -1,4 +1,4 @@
-"""The lab: how fast a backtest is, what sweeps of defaults cost, and systemic stress through two crashes.
+"""The lab: speed of a backtest, cost of sweeps of defaults, and systemic stress through two crashes.
 
 python ops/bench/lab.py backtest | contagion | systemic
 """

@@ -68,7 +68,7 @@ app = bench.suite(__doc__)
 
 
 class Terms(NamedTuple):
-    """What is sent and how the run is set up."""
+    """Load that is sent, and the set-up of the run."""
 
     seconds: int
     rate: int
@@ -188,7 +188,7 @@ class Commands(threading.Thread):
 
 
 class Counts:
-    """How often each fill was met, by its number; a byte for each, because half an hour has many."""
+    """Count of each fill, by its number; a byte for each, because half an hour has many."""
 
     def __init__(self) -> None:
         self._of: dict[str, Any] = {kind: np.zeros(1, np.uint8) for kind in "fpc"}

@@ -1,4 +1,4 @@
-"""Limits: what they cost a slice, how they moved through 19 May 2021, and which accounts crossed them in 2023.
+"""Limits: their cost per slice, their course through 19 May 2021, and the accounts that crossed them in 2023.
 
 python ops/bench/limits.py cost | may_2021 | crossings
 """
@@ -92,7 +92,7 @@ PLAYBOOK += bench.RULE.format(
 
 
 class Moved(NamedTuple):
-    """How the bound of one scope moved: (event time, effective bound) per second, and its last factors."""
+    """Course of one scope's bound: (event time, effective bound) per second, and its last factors."""
 
     times: list[int]
     bounds: list[float]
@@ -100,7 +100,7 @@ class Moved(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run showed."""
+    """Result of a run."""
 
     moved: dict[str, Moved]
     breaches: list[bench.Json]

@@ -1,4 +1,4 @@
-"""Mitigation against history and against the demo: what is lost with and without it, and how soon commands come.
+"""Mitigation against history and against the demo: losses with and without it, and the delay of commands.
 
 python ops/bench/mitigation.py crashes | demo
 """

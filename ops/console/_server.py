@@ -13,7 +13,7 @@ from seawall.schemas.errors import UsageError
 
 
 class Terms(NamedTuple):
-    """Where to listen, and how people show that they may look."""
+    """Address to listen on, and how people prove that they may look."""
 
     listen: str
     token_file: Path | None

@@ -46,7 +46,7 @@ EXPIRY = re.compile(rb'"exp_us":(\d)\d*')
 
 
 class Tampering(NamedTuple):
-    """What was changed in the copy, and what ``verify`` says of it.
+    """Change made in the copy, and the finding of ``verify``.
 
     Attributes
     ----------

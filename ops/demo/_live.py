@@ -38,7 +38,7 @@ TOPICS = ("breaches", "commands", "alerts", "rejects")
 
 
 class TopicWatch:
-    """What was seen on the topics of one run; ``look`` reads on from where it stopped.
+    """Watch over the topics of one run; ``look`` reads on from where it stopped.
 
     Attributes
     ----------

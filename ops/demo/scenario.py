@@ -36,7 +36,7 @@ class Moment(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """What was written.
+    """Files of a scenario that was written.
 
     Attributes
     ----------

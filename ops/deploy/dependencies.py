@@ -18,7 +18,7 @@ OWN = "bytewax-seawall"
 
 
 class Audit(NamedTuple):
-    """What an audit says: a line for each vulnerability, and the packages that nobody could judge with the reason."""
+    """Result of an audit: a line for each vulnerability, and the packages that nobody could judge with the reason."""
 
     vulnerable: list[str]
     unjudged: dict[str, str]

@@ -24,7 +24,7 @@ ATTEMPTS = 3  # a package or a jar of hundreds of megabytes may break off on its
 
 
 class Home(NamedTuple):
-    """Where Flink is on this machine."""
+    """Flink's folder on this machine."""
 
     folder: Path
 
@@ -41,7 +41,7 @@ class Home(NamedTuple):
 
     @property
     def flink(self) -> Path:
-        """What Flink's own distribution calls its home."""
+        """Home of Flink, as its own distribution calls it."""
         return self.packages / "pyflink"
 
     @property

@@ -48,7 +48,7 @@ EXTERNAL_EVENTS = ("venue_status", "notice", "alert", "feed", "fill")
 
 @dataclass
 class Coverage:
-    """What the cases reached: rules that asked for something, and rungs that targets went between."""
+    """Coverage of the cases: rules that asked for something, and rungs that targets went between."""
 
     rules: dict[str, bool]
     transitions: dict[str, bool]

@@ -90,7 +90,7 @@ CLOCK: Json = {
 
 @dataclass
 class WorldReactions:
-    """How a world reacts.
+    """Reactions of a world.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class WorldReactions:
 
 @dataclass
 class RehearsalResult:
-    """What a rehearsal came to; amounts in the reporting currency."""
+    """Result of a rehearsal; amounts in the reporting currency."""
 
     commands: list[Json] = field(default_factory=list)
     breaches: list[Json] = field(default_factory=list)

@@ -51,7 +51,7 @@ class ScopeExposure(NamedTuple):
 
     @property
     def utilisation(self) -> float:
-        """How much of its most used limit is used; 0 without limits."""
+        """Utilisation of its most used limit; 0 without limits."""
         return self.limits[0].utilisation if self.limits else 0.0
 
 

@@ -42,7 +42,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ConvertOptions(NamedTuple):
-    """How messages are read; see ``Reader``."""
+    """Options of reading messages; see ``Reader``."""
 
     names: Mapping[str, str]
     levels: int = ev.LEVELS_MAX
@@ -51,7 +51,7 @@ class ConvertOptions(NamedTuple):
 
 
 class ConversionResult(NamedTuple):
-    """What became of a file."""
+    """Result of converting a file."""
 
     messages: int
     events: Counter[str]
@@ -201,7 +201,7 @@ COLOURS = {AlertSource.SCORE: "#b22222", AlertSource.RULE: "#e08a00", AlertSourc
 
 
 class Drawn(NamedTuple):
-    """What is drawn of one row; ``alert`` says what raised one."""
+    """Values of one row that are drawn; ``alert`` says what raised one."""
 
     row: int
     sample: Sample
@@ -281,7 +281,7 @@ RULED, SCORED = (AlertSource.RULE, AlertSource.BOTH), (AlertSource.SCORE, AlertS
 
 @dataclass(frozen=True)
 class DetectionSummary:
-    """What one file came to."""
+    """Summary of one file."""
 
     rows: int
     invalid: int

@@ -1,4 +1,4 @@
-"""Forecasts of a run, ``seawall forecast``: who is likely to break next and why, possible losses, and systemic stress.
+"""Forecasts of a run, ``seawall forecast``: accounts likely to break next and why, possible losses, systemic stress.
 
 Read from the topic ``forecasts``: the latest forecast of each account, level and horizon, and the figures of the last
 hour of event time. Scores of earlier forecasts are added up over shards. Losses are there by counterparty and for the
@@ -148,7 +148,7 @@ GROWN = 1.05  # what becomes of a move: less is not worth a line
 
 
 class ForecastReport(NamedTuple):
-    """What is said of each account, level and horizon, likeliest first, and the scores of each level and horizon.
+    """Forecasts of each account, level and horizon, likeliest first, and the scores of each level and horizon.
 
     ``systemic`` is the last composite with its parts, ``cascades`` what a move of each underlying becomes, ``losses``
     what the firm and each counterparty may lose.

@@ -57,7 +57,7 @@ class Incident:
 
     @property
     def open(self) -> bool:
-        """Whether the cause stands or a command is neither done nor over."""
+        """Return whether the cause lasts or a command is neither done nor over."""
         return self.stands or any(command.state not in CLOSED_STATES for command in self.commands)
 
     def story(self) -> list[StoryLine]:

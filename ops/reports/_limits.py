@@ -70,7 +70,7 @@ class LimitsInForce(NamedTuple):
 
 
 class RequestedChanges(NamedTuple):
-    """What somebody wants changed: limits set, removed, overridden for a time."""
+    """Requested changes: limits set, removed, overridden for a time."""
 
     set: list[dict[str, Any]]
     remove: list[str]

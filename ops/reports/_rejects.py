@@ -1,4 +1,4 @@
-"""Dead letters: what was rejected, and how it goes in again once its cause is mended (architecture.md, "Failure").
+"""Dead letters: rejected records, and their redrive once the cause is mended (architecture.md, "Failure").
 
 1. A rejected record is named by its place on ``rejects``, PARTITION/OFFSET.
 2. Redriving appends its original bytes, with who sends it and why, to the topic ``redrive``, which ``sequence`` follows
@@ -65,7 +65,7 @@ class DeadLetter(NamedTuple):
 
 
 class RedriveOutcome(NamedTuple):
-    """What became of a record that was to be redriven: ``sent``, ``already`` or ``refused``, and why."""
+    """Outcome of a record that was to be redriven: ``sent``, ``already`` or ``refused``, and why."""
 
     place: str
     state: str

@@ -51,7 +51,7 @@ class StallDetector:
 
 
 class LagTrend:
-    """How many records a reader is behind, and how that has changed over the window."""
+    """Lag of a reader in records, and its change over the window."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s

@@ -114,7 +114,7 @@ class Counts:
 
 
 class Tally:
-    """What stands on the topics that the dataflows of a process write.
+    """Records on the topics that the dataflows of a process write.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ TOTALS = {
 
 
 class WorkCollector(Collector):
-    """What the dataflows of this process, and of its worker processes, say of their work."""
+    """Metrics of the dataflows of this process, and of its worker processes."""
 
     def __init__(self, telemetry: Telemetry, workers: WorkerMetrics | None = None) -> None:
         self._telemetry, self._workers = telemetry, workers
@@ -320,7 +320,7 @@ class WorkCollector(Collector):
 
 
 class TopicCollector(Collector):
-    """What a tally has counted on the topics."""
+    """Metrics of the topics, from a tally."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -364,7 +364,7 @@ class TopicCollector(Collector):
 
 
 class HostCollector(Collector):
-    """What is read at the time of asking: the clock of this host, and until when keys are good."""
+    """Metrics read when they are scraped: the clock of this host, and until when keys are good."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration

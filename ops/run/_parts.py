@@ -99,7 +99,7 @@ SWITCH_S = 0.0005  # Python's own 5 ms may be waited for at each call of a trans
 
 @dataclass
 class DataflowTotals:
-    """What one dataflow did: ``seconds`` are processor seconds of its workers."""
+    """Totals of one dataflow: ``seconds`` are processor seconds of its workers."""
 
     slices: int = 0
     events: int = 0

@@ -34,7 +34,7 @@ DATAFLOWS = ("market", "sequence", "risk", "seal")
 
 @dataclass
 class RunOutcome:
-    """What a run did, by dataflow; and how many records were rejected in all."""
+    """Outcome of a run, by dataflow; and how many records were rejected in all."""
 
     dataflows: dict[str, DataflowTotals] = field(default_factory=dict)
     rejected: int = 0

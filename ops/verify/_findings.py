@@ -83,7 +83,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Report:
-    """What verification found: counts per topic, findings, and whether outputs are merely behind the journal."""
+    """Report of a verification: counts per topic, findings, and whether outputs are merely behind the journal."""
 
     records: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -110,5 +110,5 @@ class Report:
 
     @property
     def good(self) -> bool:
-        """Whether nothing was found and nothing is behind."""
+        """Return whether nothing was found and nothing is behind."""
         return not self.findings and not self.behind

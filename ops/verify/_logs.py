@@ -65,7 +65,7 @@ from seawall.schemas.transparency import (
 
 
 class Logs(NamedTuple):
-    """What a verifier of logs knows: the sealers' public keys, the witnesses', and where the tiles are.
+    """Trust of a verifier of logs: the sealers' public keys, the witnesses', and where the tiles are.
 
     ``folder`` None: tiles are not looked at, as in a copy of the bus alone. ``revoked``: public keys of sealers that
     were revoked, each with how many records of each log its checkpoints may still seal.
@@ -261,7 +261,8 @@ class LogCheck:
             self._report.add("tiles", self._partition, None, what, "CHECKPOINT")
             return
         if not same:
-            what = f"{folder.path / CHECKPOINT_FILE} seals {size} records and is not the last of the topic {CHECKPOINTS_TOPIC}"
+            where = folder.path / CHECKPOINT_FILE
+            what = f"{where} seals {size} records and is not the last of the topic {CHECKPOINTS_TOPIC}"
             self._report.add("tiles", self._partition, None, what, "CHECKPOINT")
             return
         for path, data in self._edge.partial_tiles(size) if size <= self._edge.size else ():
@@ -278,7 +279,7 @@ COMMAND_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class Proven(NamedTuple):
-    """What a proof proves: the checkpoint, the record's place, its bytes, and the witnesses that cosigned."""
+    """Content of a proof: the checkpoint, the record's place, its bytes, and the witnesses that cosigned."""
 
     checkpoint: Checkpoint
     leaf: int

@@ -185,7 +185,7 @@ class _State:
 
 
 class Seconds:
-    """What the second operator must have been given: per second, each shard's slice."""
+    """Input that the firm step must have been given: per second, each shard's slice."""
 
     def __init__(self) -> None:
         self.inputs: dict[int, list[list[Any]]] = {}

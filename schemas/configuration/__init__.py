@@ -1,4 +1,4 @@
-"""Configuration: the TOML files of a run, checked, and the part of them that the journal records (CONTRACT §6)."""
+"""Configuration: a run's TOML files, checked, and what the journal records of them (contract.md, "Configuration")."""
 
 from seawall.schemas.configuration._configuration import (
     RUN_FILE,

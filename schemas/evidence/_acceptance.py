@@ -1,4 +1,4 @@
-"""Acceptance: whether a received document is genuine, meant for this subscriber, and in time.
+"""Acceptance of a received document: it is genuine, meant for this subscriber, and in time.
 
 Steps 1 to 8 of a subscriber; step 9, the order of commands, is ``_ordering``. Whoever decides uses the same checks to
 learn that people released a target (REINSTATE).
@@ -53,7 +53,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
 
 class Refusal(StrEnum):
-    """Why a document was refused. The order is that of the steps."""
+    """Reason for which a document was refused. The order is that of the steps."""
 
     VALUE_TOO_LARGE = "VALUE_TOO_LARGE"
     HEADER_TOO_LARGE = "HEADER_TOO_LARGE"
@@ -93,9 +93,10 @@ class Refused(VerificationError):
 
 @dataclass(frozen=True, slots=True)
 class AcceptancePolicy:
-    """What a subscriber is and takes. ``targets`` are patterns; ``skew_us`` is granted to what restricts only.
+    """Identity of a subscriber, and the documents that it accepts.
 
-    ``jump_max`` bounds how far one document may count ahead (`ordering`): nobody can use all numbers up.
+    ``targets`` are patterns; ``skew_us`` is granted to what restricts only. ``jump_max`` bounds how far
+    one document may count ahead (`ordering`): nobody can use all numbers up.
     """
 
     audience: str

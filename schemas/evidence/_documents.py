@@ -28,7 +28,7 @@ ABOUT = ("asset", "limit", "instrument")  # fields of an action: two of one kind
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom a command addresses."""
+    """Target that a command addresses."""
 
     scope: str
     id: str
@@ -38,7 +38,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every signed document says of itself."""
+    """Fields that every signed document has."""
 
     v: Literal[1]
     iss: str
@@ -70,7 +70,7 @@ class Command(Document, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def restrictive(self) -> bool:
-        """Whether the command only takes away: such a one fails towards being applied."""
+        """Return whether the command only takes away: such a one fails towards being applied."""
         return only_takes_away(self.type, self.action)
 
 
@@ -85,12 +85,12 @@ class InForce(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def restrictive(self) -> bool:
-        """Whether it only takes away; nothing else is taken from a snapshot."""
+        """Return whether it only takes away; nothing else is taken from a snapshot."""
         return only_takes_away(self.type, self.action)
 
 
 class TargetState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What holds for one target after command ``id`` at (epoch, seq)."""
+    """State of one target after command ``id`` at (epoch, seq)."""
 
     target: Target
     epoch: Count

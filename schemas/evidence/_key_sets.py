@@ -1,4 +1,4 @@
-"""Key sets: which key may sign what, where, for whom and until when; and their rotation.
+"""Key sets: the rights of each key (type, environment, issuer, validity), and their rotation.
 
 A key set is a signed document itself. The first one is pinned by its hash; each next one counts only with the
 signatures of the root owners of the set before it and of its own.

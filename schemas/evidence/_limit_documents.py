@@ -1,4 +1,4 @@
-"""Signed limit documents: how limits change, by a maker and a checker who sign the same bytes.
+"""Signed limit documents: changes of limits by a maker and a checker who sign the same bytes.
 
 A document amends the limits that stand: it sets and removes limits, and overrides some until a time. It travels as a
 DSSE envelope (``payload``, ``payloadType``, ``signatures``) in a ``limit`` event. Decides whether one may be taken.

@@ -1,4 +1,4 @@
-"""Ordering: whether a genuine command may take effect now. Step 9 of a subscriber.
+"""Ordering: admits a genuine command to effect, or refuses it. Step 9 of a subscriber.
 
 Decides by what was seen of this issuer and target. Commands of one target form a chain: ``seq`` counts by one and
 ``prev_id`` names the command before. The *head* is the last command up to which the chain is unbroken; the *mark* is
@@ -30,7 +30,7 @@ COUNT_US_MIN = 1_000  # nothing is counted faster: the shortest slice lasts a mi
 
 
 class Outcome(StrEnum):
-    """What becomes of a command."""
+    """Outcome of a command at its subscriber."""
 
     APPLIED = "applied"
     HELD = "held"
@@ -58,7 +58,7 @@ class SeenCommand:
 
 @dataclass(frozen=True, slots=True)
 class HighWaterMark:
-    """How far an issuer's commands to one target have come. ``head_*`` is the end of the unbroken chain."""
+    """Position of the last command that an issuer gave to one target. ``head_*`` is the end of the unbroken chain."""
 
     epoch: int = 0
     seq: int = 0

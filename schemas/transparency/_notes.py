@@ -251,7 +251,7 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a log asserts: so many records, with this root."""
+    """Checkpoint of a log: it has so many records, with this root."""
 
     origin: str
     size: int
@@ -297,7 +297,7 @@ def open_checkpoint(
 
 @dataclass(frozen=True, slots=True)
 class TlogProof:
-    """That one record is in a log, checkable offline with public keys only. ``extra`` is not authenticated."""
+    """Proof that one record is in a log, checked offline with public keys only. ``extra`` is not authenticated."""
 
     index: int
     hashes: tuple[bytes, ...]

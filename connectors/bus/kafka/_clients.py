@@ -6,7 +6,7 @@ are put together here, in one line that says what to do next. Secrets are read h
 `RecordBatches` gives records to a client so that no partition has more of them waiting than go in one batch. librdkafka
 2.16 sends the next batch of a partition once the one before was answered, and waits for that answer in a loop without
 rest: a thread takes a whole core while the broker is slow, which on the broker's own machine makes it slower
-(``ops/decisions/0016-one-batch-of-a-partition-at-a-time.md``). With nothing left to send it sleeps.
+(decision 0016). With nothing left to send it sleeps.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Cluster: where it is, what Seawall's topics are called there, and how long it is waited for.
+"""Cluster: its address, the names of Seawall's topics there, and time-outs.
 
 A URL ``kafka://HOST:PORT,…[/PREFIX][?settings=FILE]`` decides the names: the topic ``journal`` is ``PREFIX.journal`` on
 the cluster, so that several journals share one; topics that others write keep their names. ``settings`` names a TOML

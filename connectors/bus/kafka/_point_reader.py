@@ -1,4 +1,4 @@
-"""Strict reads at any offset: what is durable is found, whoever wrote it a moment ago.
+"""Strict reads at any offset: they find every durable record, whoever wrote it a moment ago.
 
 1. A read that goes on where the last one ended only waits for the next batch.
 2. Any other place is looked for: between two offsets of the cluster whose numbers are known, in halves. A record takes

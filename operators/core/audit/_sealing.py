@@ -1,4 +1,4 @@
-"""Sealing: when an audit partition's log gets a checkpoint, and whether records still are what was sealed.
+"""Sealing: checkpoints of an audit partition's log, and the check of records against them.
 
 Decides on both sides of the evidence. Writing: a checkpoint stands after every 256th leaf, after the record of a slice
 (or second) that the sequencer cut a second past the last sealed one by its clock, and after the last record of a
@@ -51,7 +51,7 @@ _TAIL_BYTES_MAX = 64
 
 @dataclass(slots=True)
 class SealRule:
-    """Where checkpoints stand: ``due(entries, size) -> sizes``, for the records of one partition in order."""
+    """Rule of where checkpoints are: ``due(entries, size) -> sizes``, for the records of one partition in order."""
 
     sealed_us: int = -1
     clock_us: int = -1
@@ -73,7 +73,7 @@ class SealRule:
 
 
 class Sealed(NamedTuple):
-    """What some records gave: tiles now full, checkpoints, and the partial tiles that the last of them needs.
+    """Output for some records: tiles now full, checkpoints, and the partial tiles that the last of them needs.
 
     ``number`` counts the checkpoints of the partition before these.
     """
@@ -136,7 +136,7 @@ class SealState:
 
 
 class LogFault(StrEnum):
-    """What is wrong with a partition."""
+    """Fault of a partition's log."""
 
     CHAIN = "CHAIN"  # a record does not follow the one before it
     ROOT = "ROOT"  # the records are not those that were sealed

@@ -1,8 +1,8 @@
 """Reproducible arithmetic: exp, log, power and the normal distribution with the same bits on every host.
 
 The C library's and numpy's functions differ in the last place between hosts, versions and vector widths, and measures
-must not (DESIGN §1). What is here uses only operations that IEEE 754 defines exactly. NaN in gives NaN out; nothing
-raises and nothing warns.
+must not (architecture.md, "Same bits"). What is here uses only operations that IEEE 754 defines exactly. NaN in gives
+NaN out; nothing raises and nothing warns.
 """
 
 from collections.abc import Callable, Sequence

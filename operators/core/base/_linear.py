@@ -1,4 +1,4 @@
-"""Linear algebra and linear programs in a fixed order of operations: equal bits on every host (DESIGN §1).
+"""Linear algebra and linear programs in a fixed order of operations (architecture.md, "Same bits").
 
 LAPACK and BLAS give other bits on other hosts, and a solver in floating point chooses among equal plans by its host's
 arithmetic; so small systems are solved by plain loops, and programs exactly, in rational numbers.

@@ -124,7 +124,7 @@ YEARS_MIN: Final = MATURITY_FLOOR_DAYS / BUSINESS_DAYS_PER_YEAR
 
 
 class EffectiveNotionals:
-    """What depends on directory and book; made again when either is numbered anew."""
+    """Effective notionals and what else depends on directory and book; made again when either is numbered anew."""
 
     def __init__(
         self, directory: Directory, positions: Positions, sheet: OptionSheet, factors: SupervisoryFactors
@@ -244,7 +244,7 @@ LONE_POSITION = 1 << 60  # keys of positions that net with nothing
 
 
 class NettingGroups:
-    """Which positions net with each other, and what each group stands on.
+    """Groups of positions that net with each other, and the risk factor of each.
 
     Attributes
     ----------

@@ -78,7 +78,7 @@ class CollateralPieces:
 
 @dataclass(frozen=True, slots=True)
 class CollateralHeld:
-    """What the holdings of each netting set amount to after haircuts.
+    """Collateral of each netting set after haircuts.
 
     ``variation`` is net variation margin, ``net_independent`` NICA, ``collateral`` C. ``delivered`` also counts what
     we posted into segregated accounts: it was asked for and given, and only a call needs it.
@@ -92,7 +92,7 @@ class CollateralHeld:
 
 @dataclass(frozen=True, slots=True)
 class MarginCalls:
-    """What is due now: ``call`` from them (of which ``returned`` was ours), ``due`` from us; at most one is above 0."""
+    """Margin calls that are due now: ``call`` from them (of which ``returned`` was ours), ``due`` from us; one is 0."""
 
     call: F8
     due: F8

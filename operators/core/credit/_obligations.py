@@ -1,4 +1,4 @@
-"""Obligations and working orders: what counterparties owe beside their positions, and what orders could still add."""
+"""Obligations and working orders: debts beside positions, and the exposure that orders could still add."""
 
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ class Debt(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What one owes another, in its asset; either may be the house."""
+    """Debt of one party to another, in its asset; either may be the house."""
 
     borrower: str
     lender: str
@@ -39,7 +39,7 @@ class Claim(NamedTuple):
 
 
 class Obligations:
-    """What is owed by obligation id: to the house, and by the house or among others."""
+    """Open obligations by id: to the house, and by the house or among others."""
 
     def __init__(self) -> None:
         self._owed: dict[str, Debt] = {}

@@ -1,4 +1,4 @@
-"""SA-CCR: replacement cost, potential future exposure and exposure at default of netting sets (CRE52; `ops/saccr.md`).
+"""SA-CCR: replacement cost, potential future exposure and exposure at default of netting sets (CRE52; `saccr.md`).
 
 ``exposure_at_default`` is what ``seawall saccr FILE.json`` runs. Every intermediate figure is in its result, unrounded.
 """
@@ -31,7 +31,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SupervisoryChoices:
-    """What the supervisor leaves to the bank: the crypto regime, and offset across interest-rate buckets."""
+    """Choices that the supervisor leaves to the bank: the crypto regime, and offset across interest-rate buckets."""
 
     regime: CryptoRegime
     bucket_offset: bool

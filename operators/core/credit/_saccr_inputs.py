@@ -1,4 +1,4 @@
-"""Inputs of SA-CCR: what the supervisor prescribes, and trades and margin agreements as documents state them."""
+"""Inputs of SA-CCR: the supervisor's parameters, and trades and margin agreements as documents state them."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -47,7 +47,7 @@ class SupervisoryRow:
 
 @dataclass(frozen=True, slots=True)
 class CryptoRegime:
-    """How one supervisor treats derivatives on crypto assets: the mathematics of FX with other numbers."""
+    """Treatment of derivatives on crypto assets by one supervisor: the mathematics of FX with other numbers."""
 
     name: str
     status: str
@@ -203,7 +203,7 @@ def read_trades(values: list[Any], where: str) -> tuple[SaccrTrade, ...]:
 
 
 def _agreements(trade: SaccrTrade) -> list[tuple[tuple[str, ...], str | float, str, str]]:
-    """What all trades on one factor must say alike: ``(key, value, field, rule)``."""
+    """Fields in which all trades on one factor must agree: ``(key, value, field, rule)``."""
     rules: list[tuple[tuple[str, ...], str | float, str, str]] = []
     if trade.entity:
         key = ("entity", trade.asset_class, trade.hedging_set, trade.entity)

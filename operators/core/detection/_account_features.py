@@ -13,8 +13,8 @@ The window forgets by ``w / (w + age)``, which needs no exponential. Usual is a 
 weighted in Welford's form and learned robustly as in `RobustMoments`: a value z standard deviations out counts for
 min(1, 4 / z²). The score is S / (S + 9) of the sum S of squared standard deviations above the mean.
 
-Only + − × ÷ and comparisons in a fixed order (DESIGN §1): one account at a time in plain Python and many as arrays give
-the same bits, so how many accounts a slice touches decides speed only.
+Only + − × ÷ and comparisons in a fixed order (architecture.md, "Same bits"): one account at a time in plain Python and
+many as arrays give the same bits, so how many accounts a slice touches decides speed only.
 """
 
 from typing import NamedTuple
@@ -51,7 +51,7 @@ FLOORS = (0.05 * 0.05, 0.02 * 0.02, 2.0 * 2.0, 2.0 * 2.0, 0.05 * 0.05, 100.0 * 1
 
 
 class BehaviourRule(NamedTuple):
-    """When a score becomes an alert; times in microseconds."""
+    """Rule by which a score becomes an alert; times in microseconds."""
 
     level: float
     persistence: float
@@ -61,7 +61,7 @@ class BehaviourRule(NamedTuple):
 
 
 class AccountObservation(NamedTuple):
-    """What is given of one account: its measures, what it did, and since when it owes collateral (0: it does not)."""
+    """Input of one account: its measures, its activity, and since when it owes collateral (0: it does not)."""
 
     touched: bool
     equity: float

@@ -25,7 +25,7 @@ _ALERT_TAG = "alarms01"
 
 
 class AlertRule(NamedTuple):
-    """When a score becomes an alert."""
+    """Rule by which a score becomes an alert."""
 
     level: float
     persistence_rows: int = 1

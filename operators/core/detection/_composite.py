@@ -1,4 +1,4 @@
-"""Composite detector of one key: what is unusual for long (dense score) and what has never been seen (alert candidate).
+"""Composite detector of one key: a dense score of lasting deviations, and alert candidates for values never seen.
 
 Each column is seen through five views; every view keeps moments and a range that refuse to learn a crisis.
 """
@@ -204,7 +204,7 @@ def composite_size(columns: int) -> int:
 
 
 class JudgedRow(NamedTuple):
-    """What a score was made of; ``learn`` needs it again, and an explanation quotes it."""
+    """Parts of a score; ``learn`` needs them again, and an explanation quotes them."""
 
     looks: list[ViewReadings]
     smoothed: float

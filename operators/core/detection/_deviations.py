@@ -104,7 +104,7 @@ class DeviationDetector:
 
 
 class ResidualBreaker:
-    """How far the first value's distance from its slow mean leaves the range that it has had.
+    """Breaker on the first value's distance from its slow mean: how far it leaves its past range.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ INCIDENT_ROWS = 60  # after a trip, in which calls are no noise
 
 
 class TrialVerdict(NamedTuple):
-    """Whether the rival is better, and the figures behind it."""
+    """Verdict on the rival: better or not, with the figures behind it."""
 
     promote: bool
     text: str
@@ -215,7 +215,7 @@ class DriftDetector(Protocol):
 
 
 class TrialTerms(NamedTuple):
-    """How long trials last, in rows on which both models were ready."""
+    """Length of trials, in rows on which both models were ready."""
 
     trial_rows: int = 1000
     rollback_rows: int = 500
@@ -225,7 +225,7 @@ TRIAL_TERMS = TrialTerms()
 
 
 class ChallengerRole(IntEnum):
-    """Why there is a rival."""
+    """Role of a challenger: the reason why there is one."""
 
     NONE = 0
     OWN = 1  # the key's own model, while a lent one answers
@@ -235,7 +235,7 @@ class ChallengerRole(IntEnum):
 
 
 class LifecycleChange(NamedTuple):
-    """What one row changed in a model's life."""
+    """Change that one row made in a model's life."""
 
     event: ModelEvent
     text: str

@@ -30,7 +30,7 @@ class ModelScope(StrEnum):
 
 
 class ModelKey(NamedTuple):
-    """Whose normal behaviour a model learns.
+    """Key of a model: the series whose normal behaviour it learns.
 
     Attributes
     ----------

@@ -63,7 +63,7 @@ class DoorkeeperFilter:
         self._generation, self._knocks = 1, 0
 
     def admits(self, key: str) -> bool:
-        """Whether ``key`` has knocked in this generation or the last one; remembers that it has now."""
+        """Return whether ``key`` was seen in this generation or the last one; remember that it is seen now."""
         slot = zlib.crc32(key.encode("utf-8", "surrogatepass")) % len(self._slots)
         before = self._slots[slot]
         self._slots[slot] = self._generation
@@ -107,7 +107,7 @@ _NEW_KEY_SCORE = Score(0.0, ScoreState.WARMING)
 
 
 class RegistryParameters(NamedTuple):
-    """What decides beside the kinds of models; part of every snapshot.
+    """Parameters beside the kinds of models; part of every snapshot.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ VALUE_MAX = 1e100  # beyond it a square overflows, and infinity minus infinity p
 
 
 class ScoreState(StrEnum):
-    """Whether a score may be used."""
+    """State of a score: may it be used."""
 
     READY = "ready"
     WARMING = "warming"
@@ -68,7 +68,7 @@ class Detector(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the contributions of a score refer to."""
+        """Names that the contributions of a score refer to."""
 
     def score(self, sample: Sample) -> Score:
         """Answer without changing anything: equal calls give equal answers."""
@@ -87,7 +87,7 @@ class Detector(Protocol):
 
 
 def is_usable(sample: Sample) -> bool:
-    """Whether every value is finite and small enough to be squared.
+    """Return whether every value is finite and small enough to be squared.
 
     Examples
     --------

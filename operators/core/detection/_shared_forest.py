@@ -298,7 +298,7 @@ _HEAD = 2
 
 
 class TreePosition(NamedTuple):
-    """Where a row lies: squared distance per feature, its position in the trees, and how lonely it is there."""
+    """Position of a row: squared distance per feature, its nodes in the trees, and how few rows share them."""
 
     squares: list[float]
     row: tuple[float, ...]

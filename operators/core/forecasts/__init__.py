@@ -1,4 +1,4 @@
-"""Forecasts: what is about to break, as probabilities that are scored when their outcome is known.
+"""Forecasts of breaches and losses, as probabilities that are scored when their outcome is known.
 
 `ForecastState` forecasts margins, limits and losses of one shard, `FirmForecastState` liquidation cascades and systemic
 stress of the firm. Both are pure steps over frames; models are learned online and calibrated on their outcomes.

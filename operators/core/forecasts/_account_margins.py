@@ -1,4 +1,4 @@
-"""Margin forecasts of accounts: how likely each comes to its margin level, and which rows are written.
+"""Margin forecasts of accounts: the probability that each comes to its margin level, and the rows that are written.
 
 `AccountHabits` is what is known of an account beside its book: what it usually holds, how it trades, pays in, and has
 broken before.

@@ -252,7 +252,7 @@ MEASURED_STEPS = np.abs(np.array(MAP_STEPS)) <= MOVE_MAX
 
 
 class ShardLiquidationMap(NamedTuple):
-    """What the books of one shard, or of several, are forced to.
+    """Forced trades of the books of one shard, or of several.
 
     ``forced`` has shape (4, underlyings, steps): sold and bought by a move of the underlying alone, then with all
     others following by their beta. ``exposed`` is the notional held of each underlying, long and short together.

@@ -1,4 +1,4 @@
-"""Forecasts of the firm: what a fall would set off, and systemic stress.
+"""Forecasts of the firm: the cascade that a fall would set off, and systemic stress.
 
 Once per minute of event time in which anything happened. Shards send what they know of their own books with the first
 second of a minute (``ExposureState``, ``ForecastState``); sums are taken in order of shard. Between two minutes

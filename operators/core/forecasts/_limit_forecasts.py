@@ -1,4 +1,4 @@
-"""Limit forecasts: how likely each limit's scopes come to its soft and hard level within each horizon.
+"""Limit forecasts: the probability of a breach by scope, level (soft, hard) and horizon.
 
 Any kind of scope, any measure that moves with prices. `LimitHistory` is the past of one limit as its forecasts need it.
 """
@@ -58,9 +58,7 @@ class ForecastRule(NamedTuple):
 
 
 class UnderlyingForecasts(NamedTuple):
-    """What forecasts need of markets: by horizon the deviation of each underlying, its correlation with the factor,
-    and whether it has too few prices.
-    """
+    """Market inputs by horizon: deviations of underlyings, correlations with the factor, missing prices."""
 
     spread: dict[int, F8]
     rho: F8

@@ -43,7 +43,7 @@ def first_passage_probability(distance: F8) -> F8:
 
 
 class SensitivityRows(NamedTuple):
-    """What accounts hold, one row per account and underlying: gain of equity and of margin per move of 1."""
+    """Sensitivities, one row per account and underlying: gain of equity and of margin per move of 1."""
 
     account: I8
     underlying: I8

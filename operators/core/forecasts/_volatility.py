@@ -175,7 +175,7 @@ class HorizonOutcome(NamedTuple):
 
 
 class BarMove(NamedTuple):
-    """What a bar says, per bar since the one before: variance, squared return, how many; 0 where it says nothing."""
+    """Move of each bar since the one before: variance, squared return, how many; 0 where it is not known."""
 
     variance: F8
     square: F8

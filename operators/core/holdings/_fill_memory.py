@@ -1,4 +1,4 @@
-"""Fill memory: the last ``fill_memory`` ids of fills and transfers of a shard, each with its content (CONTRACT §3).
+"""Fill memory: a shard's last ids of fills and transfers, each with its content (contract.md, "Memory of fills").
 
 Ids lie in chunks of about a thousand; a slice with ``WHOLE_MIN`` of them or more becomes a chunk as it is, without a
 copy. A chunk that is full never changes, so it is encoded once and not for every snapshot, which all slices wait for.

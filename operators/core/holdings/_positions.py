@@ -2,7 +2,7 @@
 
 Rules it keeps
 --------------
-- A position is an exact integer of its instrument's quantity increment (CONTRACT §3).
+- A position is an exact integer of its instrument's quantity increment (contract.md, "Positions and values").
 - A fill moves the position and its entry cost; what it closes is realised at average cost into the settlement asset.
   ``units x unit value`` is the value of a position in its settlement asset: ``size x price`` for linear contracts and
   ``-size / price`` for inverse ones, so that P&L is always a difference of values.

@@ -1,4 +1,4 @@
-"""Batch interval in the making: what every shard learns in it, what each shard learns alone, and signals among it."""
+"""Batch interval in the making: content common to all shards, content of each shard alone, and signals."""
 
 import hashlib
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ _TRANSFER_OPTIONAL = ("purpose", "segregated", "held_by")
 
 
 class ShardContent:
-    """What one shard learns alone, and the events that it sees, in merge order."""
+    """Content of one shard alone, and the events that it sees, in merge order."""
 
     __slots__ = ("events", "fills", "late", "originals", "size", "transfers")
 

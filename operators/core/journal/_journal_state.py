@@ -1,4 +1,4 @@
-"""Journal state: what the sequencer knows between two ticks, folded from the journal, and what records may name."""
+"""Journal state: the sequencer's fold of the journal between two ticks, and the directory of admitted names."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -67,7 +67,7 @@ class Admission:
 
     @property
     def foresees(self) -> bool:
-        """Whether forecasts are made, so that open interest is journaled."""
+        """Return whether forecasts are made, so that open interest is journaled."""
         return bool(self._forecasts.get("enabled"))
 
     def check_limits(self, document: dict[str, Any], as_of_us: int) -> None:

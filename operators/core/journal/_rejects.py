@@ -2,7 +2,7 @@
 
 Nothing is lost: the original is kept exactly, as text where it is UTF-8 and in base64 where it is not, or where JSON
 escapes would make the text too large for the bus. Of a record over the size limit the first 64 KiB, the length and the
-SHA-256 are kept (CONTRACT §4).
+SHA-256 are kept (contract.md, "Rejects").
 """
 
 import base64
@@ -53,7 +53,7 @@ class RecordSource(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What slices call the source."""
+        """Name of the source in slices."""
         return self.name if self.partition < 0 else f"{self.name}/{self.partition}"
 
     def describe(self, number: int) -> dict[str, Any]:

@@ -302,7 +302,7 @@ STREAM_SOURCE = RecordSource("stream", 0)
 
 
 class SlicingOutput(NamedTuple):
-    """What some records ended: slices as (shard, value), and records for the topic ``rejects``."""
+    """Output for some records: slices as (shard, value), and records for the topic ``rejects``."""
 
     slices: list[tuple[int, bytes]]
     rejects: list[Record]

@@ -1,4 +1,4 @@
-"""Ticks: when intervals end, how they are written, and what stands where after each.
+"""Ticks: ends intervals, writes them as slices, and keeps the journal's positions.
 
 Rules it keeps
 --------------
@@ -33,7 +33,7 @@ None stands for a record that a mapping skips: nothing but its place counts.
 
 
 class WriteStep(NamedTuple):
-    """What to write in one transaction: slices as (shard, seq, value), and rejected records."""
+    """Content of one transaction: slices as (shard, seq, value), and rejected records."""
 
     slices: list[tuple[int, int, bytes]]
     rejects: list[RejectRecord]

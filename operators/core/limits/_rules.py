@@ -1,4 +1,4 @@
-"""Limit rules: how limits adapt to markets, one limit as rules to evaluate, and the policy in force at a time."""
+"""Limit rules: scaling with the market, one limit as rules to evaluate, and the policy in force at a time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ DEPTH_POWER: Final = 0.5
 
 
 class Binding(IntEnum):
-    """What determined an effective bound."""
+    """Term that determined an effective bound."""
 
     FORMULA = 0
     FLOOR = 1
@@ -68,7 +68,7 @@ class ScalingRules:
 
 @dataclass(frozen=True, slots=True)
 class ScalingInputs:
-    """What each limit adapts to, arrays of shape (limits,); NaN where it is not known.
+    """Inputs that each limit adapts to, arrays of shape (limits,); NaN where it is not known.
 
     ``volatility``, ``stressed`` and ``volatility_reference`` in one unit, ``depth`` and ``depth_reference`` in one
     unit; ``rating`` is a factor, see :func:`rating_factors`.
@@ -255,12 +255,12 @@ class Limit:
 
     @property
     def starred(self) -> bool:
-        """Whether the limit is on every scope of its kind."""
+        """Return whether the limit is on every scope of its kind."""
         return self.name in ("*", "firm")
 
     @property
     def identity(self) -> tuple[str, str, str, bool, int]:
-        """What must stay for a scope to keep its level when limits change."""
+        """Fields that must stay for a scope to keep its level when limits change."""
         return self.id, self.kind, self.measure, self.below, self.window_us
 
     @property
@@ -312,7 +312,7 @@ LimitFields = dict[str, Any]
 
 
 class Policy:
-    """What limits there are.
+    """Limits in force, and the documents that set them.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ class Judgement(NamedTuple):
 
 
 class ModelReport(NamedTuple):
-    """What happened to the model of a slot: the event, how often the answering model was replaced, and why."""
+    """Event of the model of a slot: its kind, how often the answering model was replaced, and why."""
 
     slot: int
     event: ModelEvent

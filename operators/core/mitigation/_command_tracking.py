@@ -1,4 +1,4 @@
-"""Command tracking: what became of each command, reconciled with what venues and fills show."""
+"""Command tracking: the state of each command, reconciled with acknowledgements, venue reports and fills."""
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal

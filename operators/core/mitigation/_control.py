@@ -1,4 +1,4 @@
-"""Command control: which commands of one slice are given, in what order, at what pace, and never to loosen by itself.
+"""Command control: choice, order and pace of the commands of one slice; it never loosens by itself.
 
 `choose_commands` and `CommandBudget` pick and pace, `SeverityLadder` holds where each target is, and `reserved_reason`
 says what only a person may give.
@@ -85,7 +85,7 @@ def choose_commands(
 
 
 class CommandBudget:
-    """How many commands a writer may still give; ``waiting`` are the candidates beyond it, with their ends."""
+    """Budget of commands that a writer may still give; ``waiting`` are the candidates beyond it, with their ends."""
 
     def __init__(self) -> None:
         self.count_max, self.per_us = 0, 0
@@ -141,7 +141,7 @@ class CommandBudget:
 
     @property
     def due_us(self) -> int:
-        """When a waiting candidate may be tried again."""
+        """Time from which a waiting candidate may be tried again."""
         return self.given[0] + self.per_us if self.waiting and self.given else NEVER_US
 
     def snapshot(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Desired state: what the commands so far add up to, published every second, and a sign of life beside it.
+"""Desired state: the sum of all commands so far, published every second, and a heartbeat beside it.
 
 A command that is lost on its way must not stay lost, and that commands are held back must be seen (architecture.md,
 "Evidence", TUF's snapshot and timestamp roles). So the firm publishes, signed, on the topic ``state``:
@@ -47,7 +47,7 @@ SETTINGS = frozenset({
 
 
 class ShardCommands(NamedTuple):
-    """What one shard ordered in a slice: values of its commands; ``second`` when the slice ends one."""
+    """Commands of one shard in a slice: their values; ``second`` when the slice ends one."""
 
     shard: int
     as_of_us: int

@@ -1,4 +1,4 @@
-"""Lint: what a playbook says that cannot happen, contradicts itself, or leads nowhere.
+"""Lint of playbooks: rules that cannot fire, contradict each other, or lead nowhere.
 
 - *unreachable*: no writer both hears the rule's conditions and may give its commands; the limit lacks the level; a wait
   is longer than what it waits for counts.

@@ -1,4 +1,4 @@
-"""The payload of a command: who, what, until when and why, as it is signed (contract.md, "Commands")."""
+"""Payload of a command: target, action, validity and reason, as they are signed (contract.md, "Commands")."""
 
 import hashlib
 from decimal import Decimal

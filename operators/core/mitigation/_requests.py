@@ -1,4 +1,4 @@
-"""Computation requests: what a computed command starts from, what comes of it, and helpers that computations share."""
+"""Computation requests: input and result of a computed command, and helpers that computations share."""
 
 import math
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
@@ -13,7 +13,7 @@ Limits = dict[str, dict[str, Any]]
 
 
 class ComputationResult(NamedTuple):
-    """What was worked out; ``fault`` says why nothing was, ``ours`` that it trades in our own books."""
+    """Result of a computation; ``fault`` says why there is none, ``ours`` that it trades in our own books."""
 
     action: dict[str, str]
     plan: dict[str, str]

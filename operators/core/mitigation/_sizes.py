@@ -1,4 +1,4 @@
-"""Sizes and settings: how much to cut or hedge, and which limit or haircut to set, from what the market can take."""
+"""Sizes and settings: amounts to cut or hedge, and limits or haircuts to set, from the market's depth."""
 
 import math
 from decimal import Decimal
@@ -32,7 +32,7 @@ POSITIONS_MAX = 20  # named in one command: the largest
 
 
 class SizeBounds(NamedTuple):
-    """What may go at once: part of the visible depth, notional, and how far from a mark not older than ``fresh_us``."""
+    """Bounds of one trade: part of the visible depth, notional, and how far from a mark not older than ``fresh_us``."""
 
     participation: float
     size_max: float = math.inf

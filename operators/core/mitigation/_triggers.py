@@ -1,4 +1,4 @@
-"""Triggers: which rules of a playbook fire, and which targets a trigger stands for."""
+"""Triggers: the rules of a playbook that fire, and their targets."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Venue routing: which venues may be relied on, and over which of them the orders of one that fails go."""
+"""Venue routing: venues that may be relied on, and the routes of orders around one that fails."""
 
 import math
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ FEED_DIED, FEED_RETURNED = "dead_feed", "feed_back"  # alerts of the market data
 
 
 class _Venue(NamedTuple):
-    """What a venue said last, where its feed is dead, and since when it has been well again."""
+    """Venue: its last reported state, its dead feeds, and since when it has been well again."""
 
     told: str
     dead: list[str]  # the instrument groups that hear nothing of it
@@ -30,7 +30,7 @@ class _Venue(NamedTuple):
 
     @property
     def ill(self) -> bool:
-        """Whether it may not be relied on, whatever the time."""
+        """Return whether it may not be relied on, whatever the time."""
         return bool(self.dead) or self.told != VENUE_UP
 
 

@@ -89,7 +89,7 @@ class FundingRate(NamedTuple):
 
 
 class FundingRates(NamedTuple):
-    """What is known of every instrument's funding, as arrays of shape (venues + 1, instruments).
+    """Funding rates of every instrument, as arrays of shape (venues + 1, instruments).
 
     The last row is that of accounts without a venue. When an account was last paid is ``paid_us``, of shape (assets
     that ever were + 1, accounts): its row is ``paid_in`` of the asset, the first of which says never.

@@ -1,4 +1,4 @@
-"""Inputs of decisions and forecasts: what computed commands, systemic indicators and loss measures need of a shard.
+"""Inputs of decisions and forecasts: a shard's data for computed commands, systemic indicators and loss measures.
 
 Each is made only where the configuration asks for it. Arrays are copied, because a frame must not change after it was
 made.

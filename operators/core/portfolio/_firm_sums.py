@@ -1,4 +1,4 @@
-"""Firm sums: what one shard adds to the scopes that span shards, its strategies among them."""
+"""Firm sums: one shard's part of the scopes that span shards, its strategies among them."""
 
 from typing import Any
 

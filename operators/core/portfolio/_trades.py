@@ -22,7 +22,7 @@ Content = tuple[Any, ...]
 
 
 class OutcomeWriter(Protocol):
-    """Where the outcome of a slice is written (`SliceRecords`)."""
+    """Writer of the outcome of a slice (`SliceRecords`)."""
 
     def reject(self, kind: str, at: int, reason: Reason, detail: str) -> None:
         """Write a reject with the original bytes of row ``at`` of the slice's fills or transfers."""

@@ -1,7 +1,7 @@
-"""Account values: what positions and balances are worth, by a fixed number of vector operations over the book.
+"""Account values: values of positions and balances, by a fixed number of vector operations over the book.
 
-An account with a venue is margined at that venue's own marks, exposures are at the marks across venues (CONTRACT §3);
-where no venue prices anything apart the two are one.
+An account with a venue is margined at that venue's own marks, exposures are at the marks across venues (contract.md,
+"Prices"); where no venue prices anything apart the two are one.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Liquidation distance: how far prices must move until accounts are liquidated.
+"""Liquidation distance: the price move at which an account is liquidated.
 
 The model comes first, as functions of arrays; `LiquidationDistances` applies it to the accounts of one shard.
 """

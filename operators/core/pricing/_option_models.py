@@ -197,7 +197,7 @@ ROUNDING = 1e-15  # of the larger of the two terms of a value: closer to the mar
 
 
 class MarkState(IntEnum):
-    """Why a mark has, or has not, an implied volatility."""
+    """State of a mark: it has an implied volatility, or the reason why not."""
 
     OK = 0
     MISSING = 1  # mark, forward, strike or expiry is NaN, or not above 0

@@ -64,7 +64,7 @@ GRIDS: Final = {"default": DEFAULT_GRID, "extended": EXTENDED_GRID}
 
 @dataclass(frozen=True, slots=True)
 class ScenarioInstruments:
-    """What is revalued, one row each; only options use strike, expiry, volatility and call.
+    """Instruments that are revalued, one row each; only options use strike, expiry, volatility and call.
 
     Parameters
     ----------

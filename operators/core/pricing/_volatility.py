@@ -37,7 +37,7 @@ _ZERO: Final = ("price", "fast", "slow", "peak", "age_s", "depth", "depth_slow",
 
 
 class InstrumentSignal(Protocol):
-    """What a journaled signal says of one instrument; 0 and empty where it says nothing."""
+    """Values of a journaled signal for one instrument; 0 and empty where it has none."""
 
     @property
     def instrument(self) -> str:
@@ -61,7 +61,7 @@ class InstrumentSignal(Protocol):
 
 
 class VolatilityState:
-    """What is known of every instrument; rows are numbered as in the directory."""
+    """Volatility of every instrument; rows are numbered as in the directory."""
 
     def __init__(self) -> None:
         times = {"time_us": "i8", "returns": "i8", "told_us": "i8", "depth_us": "i8"}

@@ -1,7 +1,7 @@
 """Plan of a backtest: one TOML file with history, book, reactions of the world, and variants to compare.
 
-``ops/lab/README.md`` has a complete plan. Everything that shapes a result is in the plan or in the files that it names,
-so the SHA-256 over their contents names the result.
+``ops/docs/manual/lab.md`` has a complete plan. Everything that shapes a result is in the plan or in the files that it
+names, so the SHA-256 over their contents names the result.
 """
 
 import hashlib

@@ -111,7 +111,7 @@ FIRM_MEASURES = ("pnl", "gross_notional", "current_exposure")
 
 @dataclass
 class Trace:
-    """What a variant's time line looks like: lists of equal length, one entry per sample."""
+    """Time line of a variant: lists of equal length, one entry per sample."""
 
     times_us: list[int] = field(default_factory=list)
     firm: dict[str, list[float]] = field(default_factory=dict)
@@ -283,7 +283,7 @@ class PriceEpisode(NamedTuple):
 
 
 class DetectionQuality(NamedTuple):
-    """What detection was worth; ``lead_s``: how long before the break-out the first alert of each told episode came."""
+    """Quality of detection; ``lead_s``: how long before the break-out the first alert of each detected episode came."""
 
     episodes: int
     told: int

@@ -40,7 +40,7 @@ TRADES, LEDGER = "non_mm_trades.csv.gz", "non_mm_ledger_updates.csv.gz"
 
 
 class Client(NamedTuple):
-    """What a client has paid in, and the notional of its positions by coin, signed."""
+    """Deposits of a client, and the notional of its positions by coin, signed."""
 
     account: str
     equity: float
@@ -161,7 +161,7 @@ EPHEMERAL = ("funding", "open_interest", "venue_status", "notice", "order")  # o
 
 
 class MarketSurvey(NamedTuple):
-    """What the stream knows of the market beforehand: first prices, and each hour's traded quantity."""
+    """Market data known before the stream begins: first prices, and each hour's traded quantity."""
 
     coins: dict[str, str]  # base -> instrument
     first: dict[str, float]  # instrument -> first price

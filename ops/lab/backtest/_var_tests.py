@@ -296,7 +296,7 @@ LENGTHS = {"hour": HOUR_US, "day": 24 * HOUR_US}
 
 
 class Observation(NamedTuple):
-    """What was forecast at a time, and what followed until the next; amounts in the reporting currency."""
+    """Forecast at a time, and the outcome until the next; amounts in the reporting currency."""
 
     time_us: int
     pnl: float
@@ -318,7 +318,7 @@ class FigureTests(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the tests say of one scope; ``tests`` is None where there are too few observations for them to mean much."""
+    """Verdict of the tests on one scope; ``tests`` is None where there are too few observations."""
 
     scope: str
     every: str

@@ -51,7 +51,7 @@ EVER_US = 1 << 62
 
 
 class ScoredSignals(NamedTuple):
-    """What is needed of signals: (time, instrument, score) of all that was ready, the rules' alerts, and prices."""
+    """Scored signals: (time, instrument, score) of all that was ready, the rules' alerts, and prices."""
 
     scores: list[tuple[int, str, float]]
     others: list[Json]
@@ -121,7 +121,7 @@ class Fit(NamedTuple):
 
     @property
     def beats(self) -> bool:
-        """Whether walk-forward choices cost less out of sample in all, and in no fewer folds less than more."""
+        """Return whether walk-forward choices cost less out of sample in all, and in no fewer folds less than more."""
         better = sum(one.test < one.test_default for one in self.judged)
         worse = sum(one.test > one.test_default for one in self.judged)
         return self.test_gain > 0 and better >= worse and self.chosen != 0

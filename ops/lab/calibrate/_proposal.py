@@ -141,7 +141,7 @@ SCORES_MIN = 1_000
 
 
 class Drift(NamedTuple):
-    """What moved: values that differ from those calibrated, and the stability index of scores (None: too few)."""
+    """Drift: values that differ from those calibrated, and the stability index of scores (None: too few)."""
 
     differs: list[str]
     scores: int
@@ -149,7 +149,7 @@ class Drift(NamedTuple):
 
     @property
     def found(self) -> bool:
-        """Whether a person should look."""
+        """Return whether a person should look."""
         return bool(self.differs) or (self.stability is not None and self.stability >= DRIFTED)
 
     def as_dict(self) -> Json:

@@ -40,7 +40,7 @@ I8 = NDArray[np.int64]
 
 
 class Clearing(NamedTuple):
-    """What everybody pays.
+    """Payments of all nodes.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ STANDARD: Final = Thresholds()
 
 
 class Holders(NamedTuple):
-    """Who holds what.
+    """Holdings of all nodes.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class Sale(NamedTuple):
 
 
 class FireSale(NamedTuple):
-    """Where a fire sale came to rest; ``equity`` has the costs of selling in it."""
+    """Equilibrium of a fire sale; ``equity`` has the costs of selling in it."""
 
     price: F8
     equity: F8
@@ -277,7 +277,7 @@ class Loans(NamedTuple):
 
 
 class Depegged(NamedTuple):
-    """Where it came to rest: prices, shape (venues, coins); which loans were closed; each loan's loss to its lender."""
+    """Equilibrium after a depeg: prices, shape (venues, coins); closed loans; each loan's loss to its lender."""
 
     price: F8
     closed: B1

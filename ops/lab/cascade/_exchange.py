@@ -132,7 +132,7 @@ ROUNDS_MAX: Final = 500
 
 
 class Markets(NamedTuple):
-    """What trades where.
+    """Instruments and the venues that they trade on.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ class Markets(NamedTuple):
 
 
 class Accounts(NamedTuple):
-    """Who holds what.
+    """Accounts and what they hold.
 
     Attributes
     ----------
@@ -193,7 +193,7 @@ class Round(NamedTuple):
 
 
 class Cascade(NamedTuple):
-    """Where a cascade ended.
+    """End of a cascade.
 
     Attributes
     ----------
@@ -224,7 +224,7 @@ class Cascade(NamedTuple):
 
 
 class _State:
-    """What changes during a cascade."""
+    """State that changes during a cascade."""
 
     def __init__(self, markets: Markets, accounts: Accounts, shock: F8) -> None:
         self.price, self.fund = markets.price * (1 + shock), markets.fund.copy()

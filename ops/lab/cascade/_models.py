@@ -196,7 +196,7 @@ Progress = Callable[[int], None]
 
 
 class Failure(NamedTuple):
-    """What a set of nodes does by failing together."""
+    """Effect of a set of nodes that fail together."""
 
     nodes: tuple[str, ...]
     contagion: float
@@ -267,7 +267,7 @@ class Estimate(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What a sample of losses says of their distribution."""
+    """Statistics of a sample of losses."""
 
     mean: Estimate
     quantile: Estimate

@@ -236,7 +236,7 @@ class ContagionModel(NamedTuple):
 
 
 class Shocks(NamedTuple):
-    """What hits whom, in rows of (scenario, node, loss); ``scenario`` ascends from 0 to below ``total``."""
+    """Shocks, in rows of (scenario, node, loss); ``scenario`` ascends from 0 to below ``total``."""
 
     scenario: I8
     node: I8
@@ -275,7 +275,7 @@ class SettledScenarios(NamedTuple):
 
 
 class ContagionOutcome(NamedTuple):
-    """What scenarios come to, one value each; all is beyond the state without a shock.
+    """Outcome of scenarios, one value each; all is beyond the state without a shock.
 
     Attributes
     ----------

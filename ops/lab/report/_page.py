@@ -66,14 +66,26 @@ def backtest_page(result: Json, command: Sequence[str], cascade: Json | None = N
         f"<p>{html_text(_figures.describe_book(result, with_))}</p>",
         f"<p class=lead>{html_text(_figures.result_headline(without, with_))}</p>",
         _cards(without, with_),
-        html_section("What happened", _list(_figures.describe_markets(result)) + html_plot("price", _plots.prices(result["prices"]))),
-        html_section("What Seawall did", _list(_figures.describe_commands(with_)) + html_plot("owed", _plots.shortfall(without, with_))
-                 + html_table(("time (UTC)", "moment"), [(_figures.format_utc(at), text) for at, text in _figures.result_timeline(with_)])),
+        html_section(
+            "What happened",
+            _list(_figures.describe_markets(result)) + html_plot("price", _plots.prices(result["prices"])),
+        ),
+        html_section(
+            "What Seawall did",
+            _list(_figures.describe_commands(with_))
+            + html_plot("owed", _plots.shortfall(without, with_))
+            + html_table(
+                ("time (UTC)", "moment"),
+                [(_figures.format_utc(at), text) for at, text in _figures.result_timeline(with_)],
+            ),
+        ),
         html_section("Who was affected", _affected(shown, result)),
-        html_section("The firm’s exposure", html_plot("exp", _plots.exposure(shown, result["limits"])) + _levels(shown)),
+        html_section(
+            "The firm’s exposure", html_plot("exp", _plots.exposure(shown, result["limits"])) + _levels(shown)
+        ),
         html_section("Were the risk figures right?", _lights(shown[0])),
         html_section("Was the market’s trouble noticed in time?", _detection(result)),
-    ]  # fmt: skip
+    ]
     if cascade is not None:
         parts.append(html_section("How failures spread", html_plot("cascade", _plots.network(cascade))))
     parts.append(html_section("How to read this, and how to make it again", _provenance(result, command)))
@@ -103,10 +115,14 @@ def _cards(without: Json | None, with_: Json) -> str:
         cards.append(("bad", money(without["loss"]), f"lost where {_figures.variant_label(without)}"))
     cards.append(("good", money(with_["loss"]), f"lost with {_figures.variant_label(with_)}"))
     cards.append(("", f"{sum(with_['command_kinds'].values()):,}", "commands given"))
-    return "<div class=cards>" + "".join(
-        f"<div class='card {kind}'><b>{html_text(value)}</b><span>{html_text(label)}</span></div>"
-        for kind, value, label in cards
-    ) + "</div>"  # fmt: skip
+    return (
+        "<div class=cards>"
+        + "".join(
+            f"<div class='card {kind}'><b>{html_text(value)}</b><span>{html_text(label)}</span></div>"
+            for kind, value, label in cards
+        )
+        + "</div>"
+    )
 
 
 def _affected(shown: list[Json], result: Json) -> str:
@@ -127,9 +143,11 @@ def _affected(shown: list[Json], result: Json) -> str:
     ]
     columns = ("client", *(f"equity at the end, {_figures.variant_label(one)}" for one in shown))
     return (
-        said + html_plot("heat", _plots.utilisation(shown, hard)) + html_plot("dist", _plots.distribution(shown))
+        said
+        + html_plot("heat", _plots.utilisation(shown, hard))
+        + html_plot("dist", _plots.distribution(shown))
         + html_table(columns, rows, numbers=len(shown))
-    )  # fmt: skip
+    )
 
 
 def _levels(shown: list[Json]) -> str:
@@ -150,16 +168,14 @@ def _lights(one: Json) -> str:
             "<p>No value at risk or expected shortfall ran in this configuration, so there is nothing to test; "
             "<code>[forecasts] enabled = true</code> and <code>losses = true</code> make them.</p>"
         )
-    rows = [
-        (f"{v['scope']}, by the {v['every']}", *_verdict(v))
-        for v in one["verdicts"][:ROWS_MAX]
-    ]  # fmt: skip
+    rows = [(f"{v['scope']}, by the {v['every']}", *_verdict(v)) for v in one["verdicts"][:ROWS_MAX]]
     columns = ("scope", "zone", "losses beyond", "Kupiec p", "Christoffersen p", "Z2 (critical)", "refused by")
     return (
-        f"<p>Tested on non-overlapping observations of the variant in which {html_text(_figures.variant_label(one))}. A p below "
-        "0.05 refuses the figures; Z2 below its critical value says that expected shortfall was too small.</p>"
-        + html_plot("light", _plots.lights(one["verdicts"])) + html_table(columns, rows, raw=True)
-    )  # fmt: skip
+        f"<p>Tested on non-overlapping observations of the variant in which {html_text(_figures.variant_label(one))}. "
+        "A p below 0.05 refuses the figures; Z2 below its critical value says that expected shortfall was too small.</p>"
+        + html_plot("light", _plots.lights(one["verdicts"]))
+        + html_table(columns, rows, raw=True)
+    )
 
 
 def _verdict(found: Json) -> tuple[str, ...]:
@@ -182,9 +198,14 @@ def _detection(result: Json) -> str:
     said = f"<p>{html_text(detection_line(found).removeprefix('detection: ').capitalize())}.</p>"
     highest = sorted(result["alerts"], key=lambda one: -one.get("score", 0.0))[:ALERTS_MAX]
     rows = [
-        (_figures.format_utc(one["as_of_us"]), one["scope"].partition(":")[2], one["kind"].replace("_", " "), one["text"])
+        (
+            _figures.format_utc(one["as_of_us"]),
+            one["scope"].partition(":")[2],
+            one["kind"].replace("_", " "),
+            one["text"],
+        )
         for one in sorted(highest, key=lambda one: one["as_of_us"])
-    ]  # fmt: skip
+    ]
     return said + html_table(("time (UTC)", "of", "kind", f"the {len(rows)} surest of {found['alerts']} alerts"), rows)
 
 
@@ -201,11 +222,12 @@ def _provenance(result: Json, command: Sequence[str]) -> str:
     inputs += [(f"journal, {one['name']}", one["journal_sha256"]) for one in result["variants"].values()]
     made = f"Seawall {seawall.__version__}, Python {platform.python_version()}, numpy {version('numpy')}"
     return (
-        f"<p>{html_text(said[0])}</p>" + html_table(("assumption", "value"), assumed)
+        f"<p>{html_text(said[0])}</p>"
+        + html_table(("assumption", "value"), assumed)
         + f"<p>This command makes the same report from the same bytes:</p><pre>{html_text(shlex.join(command))}</pre>"
         + html_table(("what", "SHA-256"), [(html_text(a), f"<span class=hash>{b}</span>") for a, b in inputs], raw=True)
         + f"<p class=muted>{html_text(made)}</p>"
-    )  # fmt: skip
+    )
 
 
 def html_section(title: str, content: str) -> str:
@@ -227,11 +249,14 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: i
     first = len(columns) - numbers
     heads = "".join(f"<th{' class=n' if at >= first else ''}>{html_text(c)}</th>" for at, c in enumerate(columns))
     body = "".join(
-        "<tr>" + "".join(
-            f"<td{' class=n' if at >= first else ''}>{cell if raw else html_text(cell)}</td>" for at, cell in enumerate(row)
-        ) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{' class=n' if at >= first else ''}>{cell if raw else html_text(cell)}</td>"
+            for at, cell in enumerate(row)
+        )
+        + "</tr>"
         for row in rows
-    )  # fmt: skip
+    )
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 

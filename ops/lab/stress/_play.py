@@ -51,7 +51,7 @@ SHOWN_MAX = 20
 
 
 class ScenarioResult(NamedTuple):
-    """What one scenario came to; amounts in the reporting currency, each beyond what stood before.
+    """Result of one scenario; amounts in the reporting currency, each beyond the amount before.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class ScenarioResult(NamedTuple):
 
 
 class _Book(NamedTuple):
-    """What a system's last frames say."""
+    """Books of a system by its last frames."""
 
     pnl: float
     equity: dict[str, float]
@@ -146,7 +146,7 @@ def play_scenarios(
 
 
 class _Decisions:
-    """What was decided: breaches, commands and alerts."""
+    """Decisions: breaches, commands and alerts."""
 
     def __init__(self) -> None:
         self.breaches: dict[str, str] = {}
@@ -220,7 +220,7 @@ FALL_MAX: Final = -0.999999
 
 
 class BreakingPoint(NamedTuple):
-    """Where one direction breaks: its multiple (None: nowhere), the moves there, and what they come to."""
+    """Breaking point of one direction: its multiple (None: nowhere), the moves there, and their result."""
 
     direction: str
     multiple: float | None
@@ -258,9 +258,13 @@ def directions(scenario: Scenario, apart: bool) -> list[tuple[str, dict[str, flo
 
 
 def _along(
-    scenario: Scenario, name: str, part: dict[str, float], breaks: Callable[[ScenarioResult], bool], stand: SystemSnapshot,
+    scenario: Scenario,
+    name: str,
+    part: dict[str, float],
+    breaks: Callable[[ScenarioResult], bool],
+    stand: SystemSnapshot,
     seen: Callable[[], None],
-) -> BreakingPoint:  # fmt: skip
+) -> BreakingPoint:
     low, high, at = 0.0, None, None
     for multiple in COARSE:
         result = play_scenario(_scaled(scenario, part, multiple), stand)

@@ -178,7 +178,7 @@ class Scenario(NamedTuple):
 
 
 class StressPlan(NamedTuple):
-    """What a file asks for: scenarios, and how to search for the smallest that breaks something (empty: not)."""
+    """Plan of a file: scenarios, and how to search for the smallest that breaks something (empty: not)."""
 
     scenarios: list[Scenario]
     reverse: dict[str, Any]

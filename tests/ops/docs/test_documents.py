@@ -3,13 +3,16 @@
 In every runbook all its parts, in the glossary few words of our own, in the contract every key of a configuration.
 """
 
+import importlib
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import seawall.operators
 from seawall.schemas.configuration import load_configuration
 from seawall_testing.doc_blocks import read_blocks
 from seawall_testing.paths import DOCS, ROOT
@@ -28,9 +31,20 @@ GONE = re.compile(
     r"\b(?:DESIGN|CONTRACT)\b[^\n]{0,12}(?:§|section)|\breference/\w+\.md\b|§ ?\d+ of the (?:design|contract)"
 )
 OTHERS = {"protocol.md", "PAGE.md"}  # of the DSSE specification; an argument of a program
+# Ways to name code: a dotted name, a path, a file's name, a class in code with or without an attribute, an operator.
+ROOMS = "schemas|operators|connectors|dataflows|ops|tests"
+DOTTED = re.compile(r"(?<!vnd\.)\bseawall(?:\.\w+)+")
+PATH = re.compile(rf"(?<![\w./-])((?:{ROOMS})/(?:[\w./-]*\w/?)?)")
+FILE = re.compile(r"`(\w+\.py)`")
+CLASS = re.compile(r"`([A-Z][a-z]+[A-Z]\w*|[A-Z][a-z]\w*(?=\.))(?:\.(\w+))?(?:\(.*?\))?`")
+OPERATOR = re.compile(r"\bsw\.(\w+)")
+NO_NAMES = {"seawall.db"}  # the file of the embedded bus
+# Of browsers and of Kubernetes; classes and alerts of other kinds than Python's.
+NO_CLASSES = {"HttpOnly", "ReadWriteOncePod", "SeawallBehind", "SeawallDown", "SeawallSlow"}
 READ = {".py", ".md", ".toml", ".sh", ".yml", ".yaml", ".xml", ".html", ".js", ""}
 
 
+@cache
 def tracked() -> list[Path]:
     """Return the files of the project that may name a page; not the pages of stores that earlier programs wrote."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -86,6 +100,30 @@ def candidates(path: Path, name: str) -> list[Path]:
     return sorted(found)
 
 
+@cache
+def classes() -> dict[str, str]:
+    """Return the classes of the house, each with the text of its module."""
+    texts = (path.read_text() for path in tracked() if path.suffix == ".py")
+    return {name: text for text in texts for name in re.findall(r"^class (\w+)", text, re.MULTILINE)}
+
+
+def has_attribute(name: str, attribute: str) -> bool:
+    """Whether a class has a method or field of this name; in its module another class may stand for it."""
+    return re.search(rf"^    (?:(?:async )?def {attribute}\(|{attribute}:)", classes()[name], re.MULTILINE) is not None
+
+
+def is_found(dotted: str) -> bool:
+    """Whether a dotted name is a module, which need not be imported for that, or something in one."""
+    *above, last = dotted.split(".")
+    place = ROOT.joinpath(*above[1:], last)
+    if place.with_suffix(".py").is_file() or (place / "__init__.py").is_file():
+        return True
+    try:
+        return hasattr(importlib.import_module(".".join(above)), last)
+    except ImportError:
+        return False
+
+
 def test_every_page_is_in_one_place() -> None:
     elsewhere = [page for page in (ROOT / "ops").rglob("*.md") if not page.is_relative_to(DOCS)]
     assert elsewhere == []
@@ -123,6 +161,19 @@ def test_every_page_and_heading_that_is_cited_exists() -> None:
                 wrong.append(f"{path.relative_to(ROOT)}: {name} {heading}".rstrip())
     assert wrong == []
     assert seen > 100
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_module_path_and_name_in_code_that_a_page_names_exists(page: Path) -> None:
+    text, files = page.read_text(), {path.name for path in [*tracked(), *page.parent.iterdir()]}
+    wrong = {name for name in DOTTED.findall(text) if name not in NO_NAMES and not is_found(name)}
+    wrong |= {path for path in PATH.findall(text) if not (ROOT / path).exists()}
+    wrong |= {name for name in FILE.findall(text) if name not in files}
+    wrong |= {name for name in OPERATOR.findall(text) if not hasattr(seawall.operators, name)}
+    for name, attribute in CLASS.findall(text):
+        if name not in NO_CLASSES and (name not in classes() or (attribute and not has_attribute(name, attribute))):
+            wrong.add(f"{name}.{attribute}".rstrip("."))
+    assert wrong == set()
 
 
 def test_nothing_cites_a_document_that_is_not_in_the_repository() -> None:
