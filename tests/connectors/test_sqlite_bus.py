@@ -22,7 +22,7 @@ from seawall.schemas.records import Record, Stored
 WRITER = """
 import sys
 from pathlib import Path
-from seawall.connectors.sqlite_bus import SqliteBus
+from seawall.connectors.bus import SqliteBus
 path, partition, flushes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 bus = SqliteBus(path)
 writer = bus.writer([("journal", partition), ("audit", partition)])

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from seawall.connectors import venues
 from seawall.connectors.venues import VENUES, Message, Reader, open_venue, read_messages
-from seawall.connectors.venues import _registry as venues
 from seawall.connectors.venues._reader import Ladder
 from seawall.schemas import events as ev
 from seawall.schemas.decoding import decode_event

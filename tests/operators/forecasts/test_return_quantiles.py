@@ -12,7 +12,7 @@ def test_the_quantiles_of_march_2020_lose_less_than_those_of_ewma_at_every_level
     outcomes = module.forecast(bars, (3600,))[3600]
     returns, known = (np.array([getattr(one, field) for one in outcomes]) for field in ("returns", "known"))
     ours = np.array([one.quantiles for one in outcomes]).transpose(1, 0, 2)
-    rival = np.sqrt(module.rivals(returns, known)[0])[None] * np.array(module.STUDENT_4)[:, None, None]
+    rival = np.sqrt(module.rivals(returns, known)[0])[None] * np.array(module.STUDENT_4_QUANTILES)[:, None, None]
     assert (module.pinball(returns[known], ours[:, known]) < module.pinball(returns[known], rival[:, known])).all()
     coverage = (returns <= ours)[:, known].mean(axis=1)
     assert (np.abs(coverage - np.array(module.LEVELS)) <= np.array([0.008, 0.015, 0.015, 0.008])).all()
