@@ -1,7 +1,8 @@
 """Reports for people: exposures, forecasts, incidents, limits and rejects of a run, and answers about single files."""
 
-import importlib
 from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.ops.reports._exposures import ExposureFold as ExposureFold
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seawall.ops.reports._files import convert_messages as convert_messages
     from seawall.ops.reports._files import detect_csv as detect_csv
     from seawall.ops.reports._files import draw_detection as draw_detection
+    from seawall.ops.reports._files import netting_set_exposure as netting_set_exposure
     from seawall.ops.reports._files import parse_row_time as parse_row_time
     from seawall.ops.reports._files import parse_symbol_names as parse_symbol_names
     from seawall.ops.reports._forecasts import forecast_reasons as forecast_reasons
@@ -79,6 +81,7 @@ _HOMES = {
     "last_key_set": "seawall.ops.reports._limits",
     "liquidations_json": "seawall.ops.reports._exposures",
     "make_proposal": "seawall.ops.reports._limits",
+    "netting_set_exposure": "seawall.ops.reports._files",
     "parse_row_time": "seawall.ops.reports._files",
     "parse_symbol_names": "seawall.ops.reports._files",
     "pending_documents": "seawall.ops.reports._limits",
@@ -128,6 +131,7 @@ __all__ = [
     "last_key_set",
     "liquidations_json",
     "make_proposal",
+    "netting_set_exposure",
     "parse_row_time",
     "parse_symbol_names",
     "pending_documents",
@@ -151,9 +155,5 @@ __all__ = [
     "time_text",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

@@ -26,6 +26,8 @@ from typing import IO, Any, NamedTuple
 import msgspec
 
 from seawall.connectors.venues import Reader, open_venue, read_bars, read_messages
+from seawall.operators.core.base import DocumentError, parse_json
+from seawall.operators.core.credit import exposure_at_default
 from seawall.operators.core.detection import ALERT_SCORE, PRICE_BAND, AlertPolicy, AlertSource, Sample, ScoreState
 from seawall.schemas import events as ev
 from seawall.schemas.decoding import check_event
@@ -430,3 +432,24 @@ def _replacing(out: Path) -> Iterator[IO[str]]:
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
+
+
+# ``seawall saccr``: the exposure at default of one netting set.
+
+
+def netting_set_exposure(file: Path) -> dict[str, Any]:
+    """Return the SA-CCR exposure at default of the netting set in a JSON file, with every figure on the way.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or is no netting set.
+    """
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}; name an existing file") from error
+    try:
+        return exposure_at_default(parse_json(text))
+    except DocumentError as error:
+        raise UsageError(f"{file.name}: {error}") from error
