@@ -20,8 +20,6 @@ from rich.table import Table
 from seawall.connectors.bus import TOPICS, Bus, open_bus, read_all
 from seawall.connectors.keys import load_trust, read_key_sets
 from seawall.connectors.mapping import load_mappings
-from seawall.connectors.transparency_log import log_key
-from seawall.operators.core.audit import origin_of
 from seawall.ops import reports
 from seawall.ops import verify as verification
 from seawall.ops.cli._arguments import Json, Where, open_run
@@ -192,14 +190,8 @@ def export_log_keys(
 
     Example: seawall audit keys ./run > logs.vkeys
     """
-    configuration = find(where)
-    logs = verification.trusted_logs(configuration)
-    for partition in range(configuration.shards + 1):
-        origin = origin_of(configuration.issuer, configuration.environment, partition)
-        for jwk in logs.sealers:
-            print(log_key(origin, jwk).vkey)
-    for witness in logs.witnesses:
-        print(witness.vkey)
+    for key in verification.log_keys(find(where)):
+        print(key.vkey)
 
 
 def _check_folder(folder: Path, known: list[NoteKey], older: list[Path], as_json: bool) -> None:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from seawall.connectors.bus import open_bus
 from seawall.connectors.keys import (
     jwk_of_entry,
     key_path,
@@ -23,8 +22,7 @@ from seawall.connectors.keys import (
     read_key_sets,
     read_signer,
 )
-from seawall.connectors.transparency_log import last_checkpoint
-from seawall.operators.core.audit import origin_of
+from seawall.ops import verify as verification
 from seawall.ops.cli import _key_ceremony
 from seawall.ops.cli._arguments import Where, say
 from seawall.schemas.configuration import where as find
@@ -158,7 +156,8 @@ def revoke(
     if unsealed and run is None:
         raise UsageError("--unsealed says how far a run counts; name the run with --run")
     draft = _key_ceremony.begin(folder, "", _now_us(), days)
-    draft.revoke(kid, {**(_signed(run, unsealed) if run is not None else {}), **_numbers(after or [])})
+    sizes = {} if run is None else verification.log_sizes(find(run), unsealed)
+    draft.revoke(kid, sizes | _numbers(after or []))
     draft.document["epoch_floor"] |= _numbers(epoch_floor or [])
     _propose(folder, draft, dry_run)
     if not epoch_floor:
@@ -257,20 +256,6 @@ def _numbers(texts: list[str]) -> dict[str, int]:
             raise UsageError(f"{text!r} is not NAME=NUMBER")
         found[name] = int(number)
     return found
-
-
-def _signed(run: Path, unsealed: bool) -> dict[str, int]:
-    """Return how many records of each log of a run are sealed; with ``unsealed`` how many stand.
-
-    The last second of a live run is sealed when the next one is, so what stands may be more.
-    """
-    configuration = find(run)
-    bus, partitions = open_bus(configuration.bus, configuration.directory), range(configuration.shards + 1)
-    if unsealed:
-        names = [origin_of(configuration.issuer, configuration.environment, partition) for partition in partitions]
-        return {name: bus.end("audit", partition) for partition, name in enumerate(names)}
-    found = [last_checkpoint(bus, partition)[1] for partition in partitions]
-    return {checkpoint.origin: checkpoint.size for checkpoint in found if checkpoint is not None}
 
 
 def _confirmed(question: str) -> bool:

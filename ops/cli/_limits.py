@@ -13,16 +13,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from seawall.connectors.keys import open_signer, read_key_sets, read_limit_documents
-from seawall.operators.core.limits import Policy
-from seawall.operators.core.mitigation import playbook_faults
+from seawall.connectors.keys import open_signer, read_key_sets
 from seawall.ops import lab, reports
 from seawall.ops.cli._arguments import Json, Where, say
-from seawall.schemas.configuration import Configuration, load_limits, load_playbook, load_response
+from seawall.schemas.configuration import Configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
 from seawall.schemas.evidence import (
     LIMIT_REASONS,
+    LIMITS_VALID_DAYS,
     LimitDocument,
     limit_document_envelope,
     loosenings,
@@ -58,7 +57,7 @@ def show(where: Where, as_of: AsOf = "", as_json: Json = False) -> None:
 
     Example: seawall limits show desk.toml --as-of 2021-05-19T13:00
     """
-    configuration, at_us = _find(where), parse_time(as_of)
+    configuration, at_us = find(where), parse_time(as_of)
     found = reports.read_limits(configuration, at_us)
     now_us = at_us if at_us is not None else found.as_of_us
     in_force, changes_us = found.policy.in_force(now_us)
@@ -117,7 +116,7 @@ def history(where: Where, as_json: Json = False) -> None:
 
     Example: seawall limits history desk.toml
     """
-    configuration = _find(where)
+    configuration = find(where)
     found, owners = reports.read_limits(configuration).history, _owners(configuration)
     if as_json:
         print(json.dumps([{**e._asdict(), "signed_by": [owners.get(k, k) for k in e.keys]} for e in found]))
@@ -145,7 +144,7 @@ def propose(
     comment: Annotated[str, typer.Option("--comment", help="Why, in a sentence.")] = "",
     valid_days: Annotated[
         int, typer.Option("--valid-days", min=1, help="How long the policy holds.")
-    ] = reports.VALID_DAYS,
+    ] = LIMITS_VALID_DAYS,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -189,7 +188,7 @@ def approve(
     ready = reports.read_limits(configuration)
     stored = _chosen(reports.pending_documents(configuration, ready.policy), file)
     ratifies = stored.document.version in ready.policy.unratified
-    before = _before(configuration, stored.document.version) if ratifies else ready.policy
+    before = reports.limits_before(configuration, stored.document.version) if ratifies else ready.policy
     _print_change(stored.document, before)
     if dry_run:
         say("dry run: nothing was signed or written")
@@ -198,15 +197,6 @@ def approve(
     value = base64.b64decode(stored.envelope["payload"])
     signatures = [*stored.envelope["signatures"], reports.sign_document(_signer(signer), value)]
     _finish(configuration, before, limit_document_envelope(value, signatures), keys, checker=True)
-
-
-def _before(configuration: Configuration, version: int) -> Any:
-    """Return the limits as they stood before a document, for showing and checking it again."""
-    policy = Policy()
-    for stored in read_limit_documents(configuration):
-        if stored.document.version < version:
-            policy.apply(stored.envelope, 0)
-    return policy
 
 
 def _finish(
@@ -243,7 +233,7 @@ def _times(configuration: Configuration, policy: Any, valid_days: int) -> tuple[
     from_us, to_us = (now_us, now_us + valid_days * reports.DAY_US)
     if not configuration.topics:
         from_us = 0
-    if policy.valid_to_us is not None and valid_days == reports.VALID_DAYS:
+    if policy.valid_to_us is not None and valid_days == LIMITS_VALID_DAYS:
         to_us = policy.valid_to_us if policy.valid_to_us > now_us else to_us
     return now_us, from_us, to_us
 
@@ -290,13 +280,9 @@ def _owners(configuration: Configuration) -> dict[str, str]:
     return {key.kid: key.owner for found in read_key_sets(configuration) for key in found.document.keys}
 
 
-def _find(where: Path) -> Configuration:
-    return find(where)
-
-
 def _open(where: Path) -> tuple[Configuration, Any]:
     """Return a configuration that takes limit documents, and the key set in force."""
-    configuration = _find(where)
+    configuration = find(where)
     if not configuration.limit_documents:
         raise UsageError(
             f'{configuration.path.name} takes limits from a file; edit it, or set documents = ["limits"] in [limits]'
@@ -352,15 +338,13 @@ def lint_command(
 
     Example: seawall playbook lint playbook.toml --limits limits.toml
     """
-    known = None if limits is None else load_limits(limits)
-    rules = load_playbook(file, None if known is None else [limit["id"] for limit in known])
-    faults = playbook_faults(rules, load_response(file), known)
+    rules, faults = lab.lint_playbook(file, limits)
     if as_json:
         print(json.dumps([fault._asdict() for fault in faults]))
     else:
         for fault in faults:
             print(f"{file.name} [[rule]] {fault.rule}: {fault.kind}: {fault.text}")
-        print(f"{len(rules)} rules, {len(faults)} faults")
+        print(f"{rules} rules, {len(faults)} faults")
     if faults:
         raise typer.Exit(1)
 

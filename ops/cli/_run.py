@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seawall.connectors.bus import Replica, kafka, open_bus, topic_partitions
+from seawall.connectors import bus as buses
+from seawall.connectors.bus import kafka, open_bus, topic_partitions
 from seawall.ops import console as pages
 from seawall.ops import demo as rehearsal
 from seawall.ops import replicate
@@ -52,7 +53,7 @@ def run(
             raise UsageError(f"--only {name}: there is no such dataflow; choose from {', '.join(DATAFLOW_NAMES)}")
     if replica and not replica.isidentifier():
         raise UsageError(f"--replica {replica!r} is no name; use letters, digits and _, such as --replica b")
-    part = Replica(replica, takeover_s) if replica else None
+    part = buses.Replica(replica, takeover_s) if replica else None
     outcome = runner.run(find(config), only or (), workers, processes, part)
     if as_json:
         print(outcome.to_json())

@@ -25,6 +25,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -343,8 +344,6 @@ class Cluster:
         BusError
             A broker ended, or did not answer in time.
         """
-        from confluent_kafka.admin import AdminClient
-
         deadline = time.monotonic() + START_S
         running = {node for node, process in self._processes.items() if process.poll() is None}
         for node in running:

@@ -31,9 +31,18 @@ import orjson
 
 from seawall.operators.core.base import Enforced, ExternalEvent, Frame, MeasureTable, Planned
 from seawall.operators.core.limits import LEVELS
-from seawall.operators.core.mitigation import MODE_RANKS, TARGET_STATES, MitigationState
+from seawall.operators.core.mitigation import MODE_RANKS, TARGET_STATES, MitigationState, PlaybookFault, playbook_faults
 from seawall.operators.core.portfolio import FIRM_KEY
-from seawall.schemas.configuration import FEEDS, playbook_section, read_playbook, read_response, read_toml
+from seawall.schemas.configuration import (
+    FEEDS,
+    load_limits,
+    load_playbook,
+    load_response,
+    playbook_section,
+    read_playbook,
+    read_response,
+    read_toml,
+)
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.measures import ACCOUNT, SHARD_SCOPES
@@ -333,3 +342,13 @@ def _is(given: tuple[float, str, str, str], wanted: dict[str, Any]) -> bool:
 def _described(wanted: dict[str, Any]) -> str:
     when = f" at {wanted['at_s']:g} s" if "at_s" in wanted else ""
     return f"{wanted['kind']} to {wanted['target']}{when}"
+
+
+# Reading a playbook without playing it (``seawall playbook lint``).
+
+
+def lint_playbook(playbook: Path, limits: Path | None) -> tuple[int, list[PlaybookFault]]:
+    """Return how many rules a playbook has, and what is wrong with them under the limits that it will run with."""
+    known = None if limits is None else load_limits(limits)
+    rules = load_playbook(playbook, None if known is None else [limit["id"] for limit in known])
+    return len(rules), playbook_faults(rules, load_response(playbook), known)

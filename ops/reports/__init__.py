@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from seawall.ops.reports._incidents import incidents_json as incidents_json
     from seawall.ops.reports._incidents import read_incidents as read_incidents
     from seawall.ops.reports._limits import DAY_US as DAY_US
-    from seawall.ops.reports._limits import VALID_DAYS as VALID_DAYS
     from seawall.ops.reports._limits import LimitsInForce as LimitsInForce
     from seawall.ops.reports._limits import RequestedChanges as RequestedChanges
     from seawall.ops.reports._limits import check_signed_document as check_signed_document
     from seawall.ops.reports._limits import describe_document as describe_document
     from seawall.ops.reports._limits import last_key_set as last_key_set
+    from seawall.ops.reports._limits import limits_before as limits_before
     from seawall.ops.reports._limits import make_proposal as make_proposal
     from seawall.ops.reports._limits import pending_documents as pending_documents
     from seawall.ops.reports._limits import read_limits as read_limits
@@ -65,7 +65,6 @@ _HOMES = {
     "Redriver": "seawall.ops.reports._rejects",
     "RequestedChanges": "seawall.ops.reports._limits",
     "ScopeExposure": "seawall.ops.reports._exposures",
-    "VALID_DAYS": "seawall.ops.reports._limits",
     "check_signed_document": "seawall.ops.reports._limits",
     "choose_dead_letters": "seawall.ops.reports._rejects",
     "convert_bars": "seawall.ops.reports._files",
@@ -79,6 +78,7 @@ _HOMES = {
     "incident_lines": "seawall.ops.reports._incidents",
     "incidents_json": "seawall.ops.reports._incidents",
     "last_key_set": "seawall.ops.reports._limits",
+    "limits_before": "seawall.ops.reports._limits",
     "liquidations_json": "seawall.ops.reports._exposures",
     "make_proposal": "seawall.ops.reports._limits",
     "netting_set_exposure": "seawall.ops.reports._files",
@@ -106,7 +106,6 @@ _HOMES = {
 }
 __all__ = [
     "DAY_US",
-    "VALID_DAYS",
     "ConvertOptions",
     "DeadLetter",
     "Drawn",
@@ -129,6 +128,7 @@ __all__ = [
     "incident_lines",
     "incidents_json",
     "last_key_set",
+    "limits_before",
     "liquidations_json",
     "make_proposal",
     "netting_set_exposure",

@@ -10,6 +10,7 @@ Once a minute the stream publishes the same.
 """
 
 import csv
+import heapq
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -129,7 +130,6 @@ def replay_progress(bus: Bus, shards: int) -> Iterator[Callable[[], None]]:
 
 def merge_slices(bus: Bus, shards: int, as_of_us: int | None) -> Iterator[Slice]:
     """Yield slices in turns of ``(as_of_us, shard)``."""
-    import heapq
 
     def stream(shard: int) -> Iterator[tuple[int, int, int, Slice]]:
         for stored in read_all(bus, "journal", shard):

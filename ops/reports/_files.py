@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from seawall.connectors.venues import Reader, open_venue, read_bars, read_messages
 from seawall.operators.core.base import DocumentError, parse_json
@@ -224,13 +225,11 @@ def draw_detection(
         matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
-        from matplotlib.figure import Figure
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - extra lab
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num  # noqa: PLC0415 - extra lab
+        from matplotlib.figure import Figure  # noqa: PLC0415 - extra lab
     except ImportError as error:
         raise UsageError("plots need matplotlib: pip install 'bytewax-seawall[lab]'") from error
-    import numpy as np
-
     timed = all(row.sample.time_us is not None for row in rows)
     moments = [np.datetime64(row.sample.time_us or 0, "us") for row in rows] if timed else []
     at = date2num(np.array(moments)) if timed else np.array([row.row for row in rows], float)  # type: ignore[no-untyped-call]

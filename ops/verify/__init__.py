@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from seawall.ops.verify._logs import Logs as Logs
     from seawall.ops.verify._logs import check_log as check_log
     from seawall.ops.verify._logs import check_proof as check_proof
+    from seawall.ops.verify._logs import log_keys as log_keys
+    from seawall.ops.verify._logs import log_sizes as log_sizes
     from seawall.ops.verify._logs import prove_record as prove_record
     from seawall.ops.verify._logs import read_log_keys as read_log_keys
     from seawall.ops.verify._logs import trusted_logs as trusted_logs
@@ -28,6 +30,8 @@ _HOMES = {
     "Report": "seawall.ops.verify._findings",
     "check_log": "seawall.ops.verify._logs",
     "check_proof": "seawall.ops.verify._logs",
+    "log_keys": "seawall.ops.verify._logs",
+    "log_sizes": "seawall.ops.verify._logs",
     "prove_record": "seawall.ops.verify._logs",
     "read_log_keys": "seawall.ops.verify._logs",
     "replay": "seawall.ops.verify._replay",
@@ -44,6 +48,8 @@ __all__ = [
     "Report",
     "check_log",
     "check_proof",
+    "log_keys",
+    "log_sizes",
     "prove_record",
     "read_log_keys",
     "replay",

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import load_trust
 from seawall.connectors.transparency_log import (
     CHECKPOINT_FILE,
@@ -89,6 +89,31 @@ def trusted_logs(configuration: Configuration) -> Logs:
         elif jwk["kty"] == "OKP":  # no other key ever sealed anything
             revoked.append((jwk, sizes))
     return Logs(valid, witnesses, configuration.directory, revoked)
+
+
+def log_keys(configuration: Configuration) -> Iterator[NoteKey]:
+    """Yield the public keys of a run's logs, one per log and sealer, and those of their witnesses."""
+    logs = trusted_logs(configuration)
+    for origin in _origins(configuration):
+        yield from (log_key(origin, jwk) for jwk in logs.sealers)
+    yield from logs.witnesses
+
+
+def log_sizes(configuration: Configuration, unsealed: bool) -> dict[str, int]:
+    """Return how many records of each log of a run are sealed; with `unsealed` how many stand.
+
+    The last second of a live run is sealed when the next one is, so what stands may be more.
+    """
+    bus, origins = open_bus(configuration.bus, configuration.directory), _origins(configuration)
+    if unsealed:
+        return {origin: bus.end("audit", partition) for partition, origin in enumerate(origins)}
+    found = [last_checkpoint(bus, partition)[1] for partition in range(len(origins))]
+    return {checkpoint.origin: checkpoint.size for checkpoint in found if checkpoint is not None}
+
+
+def _origins(configuration: Configuration) -> list[str]:
+    issuer, environment = configuration.issuer, configuration.environment
+    return [origin_of(issuer, environment, partition) for partition in range(configuration.shards + 1)]
 
 
 class LogCheck:

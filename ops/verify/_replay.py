@@ -10,6 +10,7 @@ counts of their own besides. Digests are kept in 32 bytes per record.
 """
 
 import hashlib
+import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -188,7 +189,6 @@ def slices_in_order(bus: Bus, shards: int, note: Callable[[Slice], None] = lambd
 
     ``note`` is given each slice as its value is read.
     """
-    import heapq
 
     def stream(shard: int) -> Iterator[tuple[int, int, int, bytes]]:
         for stored in read_all(bus, "journal", shard):

@@ -30,8 +30,9 @@ from seawall.connectors.bus import open_bus, read_all
 from seawall.ops.lab.backtest import code_sha256, file_sha256
 from seawall.ops.lab.calibrate._fit import Fitted
 from seawall.ops.lab.calibrate._study import Study, apply_values
-from seawall.ops.reports import DAY_US, VALID_DAYS, RequestedChanges, make_proposal, read_limits
+from seawall.ops.reports import DAY_US, RequestedChanges, make_proposal, read_limits
 from seawall.schemas.configuration import Configuration
+from seawall.schemas.evidence import LIMITS_VALID_DAYS
 
 # What a study proposes: an unsigned limit document with its evidence; nothing is signed or applied here.
 #
@@ -105,7 +106,7 @@ def _document(study: Study, limits: list[Json], evidence: bytes, now_us: int) ->
     configuration = study.plan.configuration
     policy = read_limits(configuration).policy
     comment = f"calibrated on {study.plan.path.name}; evidence sha256 {hashlib.sha256(evidence).hexdigest()}"
-    times = (now_us, now_us, now_us + VALID_DAYS * DAY_US)
+    times = (now_us, now_us, now_us + LIMITS_VALID_DAYS * DAY_US)
     return make_proposal(configuration, policy, RequestedChanges(limits, [], []), "calibration", comment, times)
 
 
