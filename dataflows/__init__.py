@@ -1,6 +1,7 @@
 """Dataflows: ``market``, ``sequence``, ``risk`` and ``seal``, which wire operators and connectors and decide nothing.
 
-Each public module has ``flow(path)``, so that ``python -m bytewax.run "seawall.dataflows.risk:flow('desk.toml')"`` runs it.
+Each public module has ``flow(path)``, so that the engine's own command runs it:
+``python -m bytewax.run "seawall.dataflows.risk:flow('desk.toml')"``.
 """
 
 from typing import TYPE_CHECKING

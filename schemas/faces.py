@@ -1,8 +1,8 @@
 """Lazy faces: packages whose names are loaded when they are asked for.
 
 Not everyone who imports a package needs, or has, all of its libraries: ``seawall --help`` needs no engine, a reader of
-SQLite no librdkafka. Type checkers and editors see the names through imports under ``TYPE_CHECKING``; the face is hidden
-from them, so that a name that it does not have is an error there too.
+SQLite no librdkafka. Type checkers and editors see the names through imports under ``TYPE_CHECKING``; the face is
+hidden from them, so that a name that it does not have is an error there too.
 """
 
 import importlib

@@ -104,7 +104,8 @@ def forecast_measures(section: Mapping[str, Any]) -> frozenset[str]:
 
     Examples
     --------
-    >>> "breach_probability_1h" in forecast_measures({"enabled": True}), "var_99" in forecast_measures({"enabled": True})
+    >>> measures = forecast_measures({"enabled": True})
+    >>> "breach_probability_1h" in measures, "var_99" in measures
     (True, False)
     """
     if not section.get("enabled"):

@@ -1,8 +1,9 @@
 """What a process counts about its own work, for whoever watches it; never part of what it decides.
 
-Nothing is counted unless somebody watches: `set_telemetry` before the dataflows are built puts a `Telemetry` in place, and the
-parts that find one measure themselves. Clocks that are read for this are read beside the decisions, after them, and
-nothing read here flows back, so bytes on topics are the same with and without (architecture.md, "The journal rule").
+Nothing is counted unless somebody watches: `set_telemetry` before the dataflows are built puts a `Telemetry` in place,
+and the parts that find one measure themselves. Clocks that are read for this are read beside the decisions, after them,
+and nothing read here flows back, so bytes on topics are the same with and without (architecture.md, "The journal
+rule").
 
 Every part has numbers of its own and is in one thread at a time; a reader in another thread adds them up, so nothing is
 locked.

@@ -1,8 +1,8 @@
 """Bytewax particulars: key routing, exceptions that the engine loses, and its recovery store.
 
-- Bytewax sends a key to worker ``SipHash-1-3(key) modulo workers`` (zero keys, Rust's hashing of a string, which ends in
-  0xff). With plain numbers as keys all four shards of a default run fell to one of two workers. So a shard's key is its
-  number followed by as many dots as it takes to spread the shards evenly over any worker count that divides 24.
+- Bytewax sends a key to worker ``SipHash-1-3(key) modulo workers`` (zero keys, Rust's hashing of a string, which ends
+  in 0xff). With plain numbers as keys all four shards of a default run fell to one of two workers. So a shard's key is
+  its number followed by as many dots as it takes to spread the shards evenly over any worker count that divides 24.
 - With several workers the engine loses exceptions (DESIGN §8): sources and sinks note what they raise in ``failures``.
 - A recovery store is made whole or not at all, and set aside when it cannot be trusted.
 """

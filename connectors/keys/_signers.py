@@ -1,4 +1,4 @@
-"""Signers: private keys wherever they are kept, behind the one protocol of `seawall.schemas.evidence._envelopes.Signer`.
+"""Signers: private keys wherever they are kept, behind the one protocol of `seawall.schemas.evidence.Signer`.
 
 ==========================  ==========================================================================
 ``file:PATH``               PKCS#8 PEM, mode 0600; ``?passphrase-file=PATH`` opens an encrypted one

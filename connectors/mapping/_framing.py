@@ -1,7 +1,7 @@
 """Framing of foreign records: from bytes to values. JSON, or JSON and Avro as Confluent's Schema Registry frames them.
 
-Schemas are files ``ID.avsc`` in a folder, filled from a Schema Registry where one is named. ``fastavro`` (extra ``avro``)
-is loaded only for a mapping of Avro records.
+Schemas are files ``ID.avsc`` in a folder, filled from a Schema Registry where one is named. ``fastavro`` (extra
+``avro``) is loaded only for a mapping of Avro records.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Venue messages: recordings of them, their fields, and contract terms in their symbols.
 
-A recording holds one message per line, with the time at which it was received. Fields are read strictly and exact to the
-last digit. Symbols are split into base and quote asset, and dates into times of expiry.
+A recording holds one message per line, with the time at which it was received. Fields are read strictly and exact to
+the last digit. Symbols are split into base and quote asset, and dates into times of expiry.
 """
 
 import gzip

@@ -282,7 +282,7 @@ def show_rejects(
 
 
 @rejects_app.command("redrive")
-def redrive_rejects(
+def redrive_rejects(  # noqa: PLR0913 - the options of the command
     where: Where,
     places: Annotated[list[str] | None, typer.Argument(metavar="[PLACE…]", help="PARTITION/OFFSET on rejects.")] = None,
     reason: Reasons = None,

@@ -88,7 +88,7 @@ def export(where: Where) -> None:
 
 
 @keys_app.command("propose")
-def propose(
+def propose(  # noqa: PLR0913 - the options of the command
     folder: Folder,
     environment: Annotated[str, typer.Option("--environment", help="Of a first key set: dev, test or prod.")] = "",
     add: Annotated[list[str] | None, typer.Option("--add", help="OWNER:ROLE[,ROLE]:PUBLIC.jwks.json")] = None,

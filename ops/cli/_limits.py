@@ -133,7 +133,7 @@ def history(where: Where, as_json: Json = False) -> None:
 
 
 @limits_app.command()
-def propose(
+def propose(  # noqa: PLR0913 - the options of the command
     where: Where,
     signer: Signer,
     reason: Annotated[str, typer.Option("--reason", help=f"One of {', '.join(LIMIT_REASONS)}.")],

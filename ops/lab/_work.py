@@ -115,8 +115,8 @@ class Workers:
     def run(self, jobs: Iterable[Job], together: str = "") -> list[Any]:
         """Run jobs and return their results in order; the first error is raised and ends the rest.
 
-        Jobs begin in their order, so one may wait for what an earlier one makes, as long as it looks at ``is_abandoned``.
-        ``together`` names one bar over all of them, where there are too many for a bar each.
+        Jobs begin in their order, so one may wait for what an earlier one makes, as long as it looks at
+        ``is_abandoned``. ``together`` names one bar over all of them, where there are too many for a bar each.
         """
         listed = list(jobs)
         self._number += 1

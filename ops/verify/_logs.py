@@ -286,7 +286,8 @@ class LogCheck:
             self._report.add("tiles", self._partition, None, what, "CHECKPOINT")
             return
         if not same:
-            what = f"{folder.path / CHECKPOINT_FILE} seals {size} records and is not the last of the topic {CHECKPOINTS_TOPIC}"
+            what = f"{folder.path / CHECKPOINT_FILE} seals {size} records"
+            what += f" and is not the last of the topic {CHECKPOINTS_TOPIC}"
             self._report.add("tiles", self._partition, None, what, "CHECKPOINT")
             return
         for path, data in self._edge.partial_tiles(size) if size <= self._edge.size else ():

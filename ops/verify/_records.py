@@ -155,7 +155,8 @@ def signature_fault(trust: Trust, topic: str, stored: Stored) -> str | None:
 
 def revoked_by(envelope: str, leaf: int) -> str:
     """Return what is wrong with a record whose signers were all revoked before this leaf of its log."""
-    return f"is signed by {', '.join(evidence.envelope_key_ids(envelope))}, which was revoked before audit record {leaf} of this log"
+    signers = ", ".join(evidence.envelope_key_ids(envelope))
+    return f"is signed by {signers}, which was revoked before audit record {leaf} of this log"
 
 
 def _key(topic: str, value: bytes) -> str | None:

@@ -171,6 +171,15 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
                 reader = readers.setdefault(place, read_all(bus, *place))
                 for record in records:
                     _compare(report, trust, place, record, next(reader, None), log)
+    _report_strangers(report, bus, shards, readers)
+    for topic in EXTERNAL_TOPICS:
+        for partition in sorted(taken.partitions(topic) | set(bus.partitions(topic))):
+            report.count(topic, taken.check(topic, partition, read_all(bus, topic, partition), report.add))
+    return report, slices, round(time.thread_time() - started, 3)
+
+
+def _report_strangers(report: Report, bus: Bus, shards: int, readers: dict[tuple[str, int], Iterator[Stored]]) -> None:
+    """Report the first record of each partition that the journal does not give."""
     for topic in DERIVED:
         for partition in bus.partitions(topic):
             if topic == "rejects" and partition == shards:
@@ -178,10 +187,6 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
             left = next(readers.setdefault((topic, partition), read_all(bus, topic, partition)), None)
             if left is not None:
                 report.add(topic, partition, left.offset, "the journal gives no such record", "STRANGER")
-    for topic in EXTERNAL_TOPICS:
-        for partition in sorted(taken.partitions(topic) | set(bus.partitions(topic))):
-            report.count(topic, taken.check(topic, partition, read_all(bus, topic, partition), report.add))
-    return report, slices, round(time.thread_time() - started, 3)
 
 
 def slices_in_order(bus: Bus, shards: int, note: Callable[[Slice], None] = lambda piece: None) -> Iterator[bytes]:

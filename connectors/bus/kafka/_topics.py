@@ -1,7 +1,7 @@
 """Topics of a cluster: which there are, whether one was deleted, and whether one is still the same.
 
-- `TopicListing` asks now and then for topics and their partitions. A cluster that has answered before is waited for; one
-  that never did is given ``IDS_CALL_S``, because a wrong address is to be reported soon.
+- `TopicListing` asks now and then for topics and their partitions. A cluster that has answered before is waited for;
+  one that never did is given ``IDS_CALL_S``, because a wrong address is to be reported soon.
 - `PartitionLoss` tells a deleted partition from one that a broker does not name for the moment. A broker that starts
   again, or hears late of a topic or a new leader, answers for a while as if the topic did not exist. Only the time
   counts during which the cluster answered without it; after ``UNKNOWN_S`` of that the topic was deleted.

@@ -258,9 +258,13 @@ def directions(scenario: Scenario, apart: bool) -> list[tuple[str, dict[str, flo
 
 
 def _along(
-    scenario: Scenario, name: str, part: dict[str, float], breaks: Callable[[ScenarioResult], bool], stand: SystemSnapshot,
+    scenario: Scenario,
+    name: str,
+    part: dict[str, float],
+    breaks: Callable[[ScenarioResult], bool],
+    stand: SystemSnapshot,
     seen: Callable[[], None],
-) -> BreakingPoint:  # fmt: skip
+) -> BreakingPoint:
     low, high, at = 0.0, None, None
     for multiple in COARSE:
         result = play_scenario(_scaled(scenario, part, multiple), stand)
