@@ -132,15 +132,6 @@ class LimitDocumentIntake:
 
 
 # Sequencer: raw records in; the journal and the rejects out.
-#
-# The only dataflow that looks at clocks and at arrival order; it writes down what it chose (architecture.md, "The
-# journal rule"). With bounded inputs not even it chooses: the journal is a function of the bytes of inputs and
-# configuration, wherever it was killed.
-#
-# 1. On start, fold the journal: directory, ordinals, ids, positions, the last tick.
-# 2. Merge the files from there by (effective time, place in ``events``, line), and after them the signals that
-#    ``market`` has made of them; cut, and write whole steps.
-# 3. Then follow the live topics and the signals, cutting by the clock.
 
 BATCH = 1000
 

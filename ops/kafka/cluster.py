@@ -170,10 +170,6 @@ def _write_secret(path: Path, content: bytes) -> None:
 
 
 # The properties of each broker: KRaft, controller and broker in one process, four listeners, access control lists.
-#
-# Decides the names of the listeners: ``PLAIN`` (everybody there is a super user: this machine only), ``TLS`` (client
-# certificates required, the common name is the user), ``SASL`` (SCRAM-SHA-256 or OAUTHBEARER over TLS) and
-# ``CONTROLLER``. On ``TLS`` and ``SASL`` nobody may do anything that no access control list allows.
 
 LISTENERS = ("PLAIN", "TLS", "SASL", "CONTROLLER")
 HOST = "127.0.0.1"
@@ -255,10 +251,6 @@ def server_properties(folder: Path, node: int, ports: list[dict[str, int]], extr
 
 
 # A cluster of one or three real brokers on this machine: started, stopped, killed and started again.
-#
-# 1. Jars from the cache, certificates, properties; storage is formatted with a user for SCRAM.
-# 2. Each broker is a process of its own in a session of its own; its output goes to ``broker-NODE.log``.
-# 3. It counts as started when it accepts connections and, on the plain listener, names all brokers.
 
 START_S = 300.0  # a killed broker with hundreds of partitions, on a machine with much else to do
 STOP_S = 30.0

@@ -190,27 +190,6 @@ class CasePlay:
 
 
 # Cases for a playbook: what is given, what happens, what must follow; and how much of the playbook they reach.
-#
-# A file of cases is TOML that a risk officer can write::
-#
-#     playbook = "venue_outage.toml"          # beside this file
-#     [desk."house/kraken"]                   # accounts; measures may be given too
-#     counterparty = "kraken"
-#     venue = "kraken"
-#     holder = "house"
-#
-#     [[case]]
-#     name = "a venue that is down gets no new orders"
-#     when = [ { at_s = 1, venue_status = "down", of = "kraken" } ]
-#     then = [ { at_s = 1, kind = "HALT_TRADING", target = "venue:kraken" } ]
-#     never = [ "HEDGE" ]
-#     ends = { "venue:kraken" = "halted" }
-#
-# ``when`` takes ``venue_status``, ``notice``, ``alert``, ``feed`` and ``fill`` with ``of`` (a scope, or a venue's or
-# subject's name), ``limit`` with ``of``, ``level``, ``cause`` and ``value``, and ``answer`` with ``rule``, ``target``
-# and
-# ``by``; with ``obeys = true`` whatever is commanded is completed a step later. Commands are given by the very operator
-# that decides in a run, one shard and the second operator.
 
 _FILE = {
     "playbook": Field("text"),

@@ -35,9 +35,6 @@ from seawall.schemas.decoding import check_event
 from seawall.schemas.errors import Rejected, UsageError
 
 # ``seawall convert``: recordings of venue messages and OHLCV files as JSON lines of input records.
-#
-# The venue's counterparty record comes first, then instruments, then events in order of event time: what a venue sends
-# is not in that order (its first message holds earlier trades), so the events of a file are held and sorted.
 
 NAMED_MAX = 10  # instruments named in a report
 PLACES_MAX = 18
@@ -266,13 +263,6 @@ def draw_detection(
 
 
 # ``seawall detect``: stream one CSV through the composite detector, causally, in one pass, with constant parameters.
-#
-# One row out per row in, in the same order: the time column as it stood, ``anomaly_score``, ``alert``, ``state`` and,
-# for alerts, ``explanation``. Where a column is named as the price, a circuit-breaker rule alerts beside the score, and
-# the explanation says which of the two it was (``watch``). Nothing is read ahead: a file and its first half give the
-# same first half. A row whose values are not all finite numbers is answered with state ``invalid`` and never learned;
-# during warm-up (150 rows) the state is ``warming``. In both the score is 0 because a column of numbers needs one: read
-# the state.
 
 EPOCH_UNITS = ((1e14, 1), (1e11, 1_000), (0.0, 1_000_000))  # from this size on: microseconds, milliseconds, seconds
 EPOCH_MAX = 1e17

@@ -119,9 +119,6 @@ def cascade_words(row: dict[str, Any]) -> str:
 
 
 # ``seawall forecast``: who is likely to break next and why, and how good such forecasts have been.
-#
-# Read from the topic ``forecasts``: what was said last of each account, level and horizon, and the figures of the last
-# hour of event time. Scores of several shards are added up.
 
 WORDS = {
     "distance": "few deviations from the level",

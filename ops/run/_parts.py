@@ -44,10 +44,7 @@ from seawall.schemas.errors import PartitionLocked, SnapshotError
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
-# When the parts of a run stop: on a signal, or because one of them failed.
-#
-# After a signal ``sequence`` ends first and ``risk`` decides on what it wrote, so that a run which was stopped
-# verifies; not for ever, because orchestrators wait and then kill. After a failure everything ends where it stands.
+# Stopping the parts of a run: on a signal, or because one of them failed.
 
 DRAIN_S = 20.0  # Kubernetes kills after 30 s, and sealing and the engine's last snapshot come after this
 ANSWER_S = 5.0  # more, and a cluster that does not answer is no longer waited for: a killed run loses as little
@@ -201,10 +198,6 @@ def run_engine(
 
 
 # The ``seal`` part of ``seawall run``: the sealer on Bytewax in a thread beside the others.
-#
-# Before it starts, what stands is looked at: where audit records or tiles are missing, or the recovery store is of
-# another bus, the recovery store is set aside, and the log is built again from its start and compared with what was
-# sealed. What is still missing at the end stops the run.
 
 EPOCH = timedelta(seconds=1)
 

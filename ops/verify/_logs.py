@@ -58,10 +58,6 @@ from seawall.schemas.transparency import (
 )
 
 # Verifying sealed logs: audit records against checkpoints, checkpoints against keys, tiles against records.
-#
-# One pass over each audit partition builds its log anew, as the sealer does, and compares on the way: a checkpoint
-# where the rule says that one stands, with the root of these very records; every tile that becomes full with the file
-# on disk. So a cut tail is found as well as a history that was written anew together with its chain.
 
 
 class Logs(NamedTuple):
@@ -295,9 +291,6 @@ class LogCheck:
 
 
 # ``seawall audit``: prove one record to an outsider, and check such a proof, or a whole log, with public keys only.
-#
-# A proof is a C2SP tlog-proof file whose ``extra`` line holds the audit record itself, so that it is all one needs
-# beside the log's public key. What stands on another topic is proven through the audit record that states its hash.
 
 RECORD_ID = re.compile(r"(?:([a-z]+):)?([0-9]+)-([0-9]+)-([0-9]+)")
 COMMAND_ID = re.compile(r"[0-9a-f]{64}")

@@ -26,11 +26,7 @@ from seawall.ops.verify._records import SIGNED, revoked_by, signature_fault
 from seawall.schemas.evidence import PublicKey
 from seawall.schemas.records import REDRIVE, Record, Slice, Stored, check_decided_alike, decode_slice
 
-# What slices say was taken from ``signals``, ``acknowledgements`` and ``redrive``, against what stands there.
-#
-# Every slice names what its tick took: topic, partition, offset and SHA-256. So a record that was changed, removed or
-# swapped after it was taken is named, and in a bounded run a signal that was added too (others may go on
-# acknowledging). Signals carry ids and counts of their own besides. Digests are kept in 32 bytes per record.
+# Inputs that slices name: records of ``signals``, ``acknowledgements`` and ``redrive``, against what stands there.
 
 EXTERNAL_TOPICS = ("signals", "acknowledgements", REDRIVE)
 RULE = "TAKEN"
@@ -129,10 +125,6 @@ def _check_signal(partition: int, stored: Stored, before: _Place, count: int, ad
 
 
 # ``seawall replay``: derive every record again from the journal, and compare it with what stands.
-#
-# Keys, values and all headers but ``dsse`` are compared byte for byte; signatures are verified, those of revoked keys
-# up to the positions of their revocation. Public keys are enough.
-# Signals are no function of the journal but an input of it: they are compared with the hashes that slices state.
 
 
 def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tuple[Report, int, float]:

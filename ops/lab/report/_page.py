@@ -159,8 +159,8 @@ def _lights(one: Json) -> str:
     label = html_text(_figures.variant_label(one))
     columns = ("scope", "zone", "losses beyond", "Kupiec p", "Christoffersen p", "Z2 (critical)", "refused by")
     return (
-        f"<p>Tested on non-overlapping observations of the variant in which {label}. "
-        "A p below 0.05 refuses the figures; Z2 below its critical value says that expected shortfall was too small.</p>"
+        f"<p>Tested on non-overlapping observations of the variant in which {label}. A p below 0.05 refuses the "
+        "figures; Z2 below its critical value says that expected shortfall was too small.</p>"
         + html_plot("light", _plots.lights(one["verdicts"])) + html_table(columns, rows, raw=True)
     )  # fmt: skip
 
