@@ -247,10 +247,6 @@ def _post_request(target: str, body: bytes) -> bytes:
 
 
 # Asking witnesses: what a sealer does once its checkpoint stands.
-#
-# Decides when a witness is asked, and with which proof: from the size that it cosigned last. A witness that does not
-# answer holds nothing up: the checkpoint stands without its line, and the next one asks again after a pause. Clocks
-# decide here only when somebody is asked; no record depends on it.
 
 log = logging.getLogger("seawall")
 PAUSE_S = 1.0  # between two questions to one witness: its cosignatures are evidence, not part of the stream

@@ -4,8 +4,9 @@ Each public module has ``flow(path)``, so that ``python -m bytewax.run "seawall.
 it.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.dataflows._journal import check_compatibility as check_compatibility
@@ -41,9 +42,5 @@ __all__ = [
     "redriven_event",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

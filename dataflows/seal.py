@@ -88,8 +88,6 @@ class _LogPartition(StatefulSinkPartition[Sealed, None]):
 
 
 # ``seal``: audit in, the transparency log over it out: tiles, and checkpoints on a topic and in files.
-#
-# Run by ``seawall run``, or on its own: ``python -m bytewax.run "seawall.dataflows.seal:flow('desk.toml')"``.
 
 POLL = timedelta(milliseconds=50)  # a batch has costs of its own (files, a transaction): a few records are not worth it
 

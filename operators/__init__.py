@@ -3,8 +3,9 @@
 Each is imported at first use, so that ``seawall.operators.core`` loads where no engine is installed.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.operators._commands import plan_mitigation, publish_state, record_audit, seal_log, sign_commands
@@ -33,27 +34,24 @@ __all__ = [
     "watch_market",
 ]
 
-_WHERE = {
-    "aggregate_exposure": "_risk",
-    "detect": "_streams",
-    "enforce_limits": "_risk",
-    "forecast_breaches": "_risk",
-    "forecast_systemic": "_risk",
-    "plan_mitigation": "_commands",
-    "publish_state": "_commands",
-    "record_audit": "_commands",
-    "seal_log": "_commands",
-    "sign_commands": "_commands",
-    "slice_time": "_streams",
-    "watch_counterparties": "_risk",
-    "watch_market": "_streams",
+_HOMES = {
+    "aggregate_exposure": "seawall.operators._risk",
+    "detect": "seawall.operators._streams",
+    "enforce_limits": "seawall.operators._risk",
+    "forecast_breaches": "seawall.operators._risk",
+    "forecast_systemic": "seawall.operators._risk",
+    "plan_mitigation": "seawall.operators._commands",
+    "publish_state": "seawall.operators._commands",
+    "record_audit": "seawall.operators._commands",
+    "seal_log": "seawall.operators._commands",
+    "sign_commands": "seawall.operators._commands",
+    "slice_time": "seawall.operators._streams",
+    "watch_counterparties": "seawall.operators._risk",
+    "watch_market": "seawall.operators._streams",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

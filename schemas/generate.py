@@ -21,10 +21,6 @@ from seawall.schemas.records import Redrive, Slice
 # Output records as types: documentation, and the source of the JSON Schemas for subscribers.
 #
 # See contract.md, "Output records".
-#
-# Nothing is encoded through them: ``operators/core`` writes the records, and a test holds every record of a run against
-# these types. A subscriber should accept fields that it does not know, since later versions may add some; the generated
-# schemas allow them.
 
 OUTPUTS: dict[str, tuple[object, ...]] = {
     "exposures": (Exposures, WideExposures),

@@ -205,6 +205,40 @@ def test_schemas_connectors_and_the_core_load_without_bytewax_and_all_but_detect
     assert result.returncode == 0, result.stderr
 
 
+def test_a_lazy_face_says_three_times_the_same() -> None:
+    faces = 0
+    for package, folder in PACKAGES.items():
+        tree = ast.parse((ROOT / folder / "__init__.py").read_text())
+        given = {node.targets[0].id: node.value for node in tree.body
+                 if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}  # fmt: skip
+        if "_HOMES" not in given:
+            continue
+        faces += 1
+        homes, shown = (ast.literal_eval(given[name]) for name in ("_HOMES", "__all__"))
+        checked = [node for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]
+        typed = {
+            alias.name: node.module for node in checked if isinstance(node, ast.ImportFrom) for alias in node.names
+        }
+        assert homes == typed, f"{package}: _HOMES and the imports under TYPE_CHECKING"
+        assert sorted(homes) == sorted(shown), f"{package}: _HOMES and __all__"
+    assert faces > 10
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    heavy = ("bytewax", "river", "numpy", "scipy", "matplotlib", "starlette", "confluent_kafka", "prometheus_client")
+    code = f"""
+import sys
+from seawall.ops.cli import main
+sys.argv = ["seawall", "demo", "--help"]
+try:
+    main()
+finally:
+    print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stderr == "[]\n"
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout, because a build leaves files behind."""

@@ -4,8 +4,9 @@
 asked for: whoever only reads a bus needs neither Bytewax nor librdkafka.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.connectors.bus._appending import DERIVED as DERIVED
@@ -131,9 +132,5 @@ __all__ = [
     "written_topics",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

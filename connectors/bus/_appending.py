@@ -15,10 +15,7 @@ from seawall.connectors.bus._protocol import Bus, Writer
 from seawall.schemas.errors import Divergence, Gap, SnapshotError
 from seawall.schemas.records import Record, Stored
 
-# Appending what a replay makes again, once: the part of every engine's sink that knows no engine.
-#
-# A record's number in its partition (``seawall-n``) decides: what stands there is compared and dropped, what comes next
-# is appended, anything else stops. So an engine may give the same slices as often as it likes.
+# Appending once what a replay makes again: the part of every sink that knows no engine.
 
 log = logging.getLogger("seawall")
 DERIVED = ("exposures", "alerts", "breaches", "commands", "audit", "rejects", "state", "forecasts")

@@ -22,11 +22,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from seawall.schemas.errors import SeawallError, StoreError
 
-# Which worker a shard runs on: keys that the engine spreads evenly.
-#
-# Bytewax sends a key to worker ``SipHash-1-3(key) modulo workers`` (zero keys, Rust's hashing of a string, which ends
-# in 0xff). With plain numbers as keys all four shards of a default run fell to one of two workers. So a shard's key is
-# its number followed by as many dots as it takes to spread the shards evenly over any worker count that divides 24.
+# Keys of shards: the engine spreads them evenly over its workers.
 
 SPREAD = 24
 _MASK = (1 << 64) - 1

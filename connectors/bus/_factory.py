@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from seawall.connectors.bus import kafka
 from seawall.connectors.bus._backup import BackupBus
 from seawall.connectors.bus._protocol import Bus
 from seawall.connectors.bus._sqlite import SqliteBus
@@ -28,9 +29,7 @@ def open_bus(url: str, base: Path) -> Bus:
     if scheme == "sqlite" and rest:
         return SqliteBus(base / rest)
     if scheme == "kafka":
-        from seawall.connectors.bus.kafka import KafkaBus  # loads librdkafka, which other buses do without
-
-        return KafkaBus(url, base)
+        return kafka.KafkaBus(url, base)  # loads librdkafka, which other buses do without
     if scheme == "backup" and rest:
         return BackupBus(base / rest)
     raise UsageError(f'bus = "{url}" names no bus; use "sqlite:seawall.db" or "kafka://host:9092/desk"')

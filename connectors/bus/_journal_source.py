@@ -77,7 +77,7 @@ class JournalSource(FixedPartitionedSource[tuple[str, bytes], Resume]):
         The outputs are another's for now: they may be ahead of the recovered state.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a source may be told, by name
         self,
         url: str,
         topic: str,

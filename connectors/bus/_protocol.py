@@ -12,10 +12,6 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.records import Stored
 
 # The bus: partitioned, append-only, offset-addressed topics with headers (architecture.md, "The bus").
-#
-# One small protocol, so that dataflows do not know what carries their records. A reader may be in another process while
-# a writer runs; a partition has one writer at a time, and a writer's records are there, in order, once ``flush``
-# returns.
 
 TOPICS = (
     "signals",

@@ -38,8 +38,6 @@ from seawall.schemas.errors import BusError
 from seawall.schemas.records import EMBEDDED_BUS_LAYOUT, Stored
 
 # Writing partitions of the embedded bus: one immediate transaction per flush.
-#
-# A partition's writer holds a lock of the operating system, which dies with its process.
 
 BUSY_MS = 120_000
 # SQLite's own busy handler sleeps up to 100 ms between tries: of four writing threads one then waited 0.9 to 2.3 s for
@@ -124,15 +122,6 @@ def retry_while_busy(step: Callable[[], object]) -> None:
 
 
 # The embedded bus: one SQLite file, no server, readable while it runs.
-#
-# One table ``records`` holds every topic. Writers append in one immediate transaction per flush (``sqlite_writer``).
-#
-# ``synchronous=FULL`` in WAL mode makes a flush survive a loss of power, not only of the process: subscribers may have
-# obeyed a command, so the journal that led to it must not be lost. The price is one fsync per flush. With 100 records
-# of 600 bytes in a flush, 124,000 records a second went in on a quiet machine (165,000 with NORMAL) and 22,000 on a
-# busy one (53,000 to 81,000), where an fsync takes 4 ms; with 1,000 records 89,000 there (107,000). So flush many
-# records at once. Pages of 8 to 32 KiB gained nothing and a table WITHOUT ROWID wrote a third slower: both stay as
-# SQLite has them.
 
 T = TypeVar("T")
 SCHEMA = """

@@ -16,9 +16,6 @@ import orjson
 from seawall.connectors.bus._protocol import TOPICS, headers_by_name
 
 # Rows of the embedded bus as a reader gets them, and those that no writer of Seawall wrote.
-#
-# SQLite takes any value in any column: a text where an offset belongs sorts behind all numbers, and minus one before
-# the first. Such rows are never read; ``strange_rows`` finds them.
 
 READ = """
 select "offset", key, headers, value from records

@@ -79,11 +79,6 @@ def _of_file(content: bytes) -> list[bytes]:
 
 
 # Limit documents and key sets as files: read whole, checked, written whole or not at all.
-#
-# A document is one DSSE envelope in a file of its own; a folder of them is read in order of version. A file that ends
-# in
-# ``.proposal.json`` waits for a checker and is not read by runs. A key set file holds one envelope per line, the first
-# one pinned by the SHA-256 of its payload in the configuration, each next one signed by the holders of the one before.
 
 ENVELOPE_BYTES_MAX = 256 * 1024
 PROPOSAL_SUFFIX = ".proposal.json"
@@ -177,8 +172,6 @@ def read_key_sets(configuration: Configuration) -> list[KeySet]:
 # With ``[keys] set`` and ``set_sha256`` the answer is the newest key set there: the first must have the pinned hash,
 # each further one must follow from the one before by the root owners' signatures. Without, in ``dev`` and ``test``, it
 # is the plain JWKS beside the signers' keys, for which nobody vouches.
-#
-# A revoked key's signatures stay good up to the log positions that its revocation names, and nowhere else.
 
 
 @dataclass(frozen=True)

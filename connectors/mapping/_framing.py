@@ -178,7 +178,7 @@ class AvroReader:
     def __init__(self, schemas: SchemaFiles) -> None:
         self._schemas = schemas
         try:
-            import fastavro
+            import fastavro  # noqa: PLC0415 - extra avro
         except ImportError:
             raise UsageError("Avro needs the extra avro: pip install 'bytewax-seawall[avro]'") from None
         self._fastavro = fastavro

@@ -107,17 +107,7 @@ class Receipt:
         return {**head, "subscriber": subscriber, "outcome": outcome, "detail": detail}
 
 
-# A subscriber: receives signed commands and gives each its effect exactly once. Needs neither Bytewax nor a broker.
-#
-# Decides, with `acceptance` (steps 1 to 8) and `ordering` (9), and then
-#
-# 10. writes the effect and the mark in one transaction, so that a crash leaves both or neither;
-# 11. returns a receipt, from which the caller acknowledges after the commit.
-#
-# Whoever consumes a topic calls `Subscriber.receive` per record, commits his offset after it returned, and may deliver
-# any record again: a duplicate is acknowledged again, expired or not, and has no effect. Restrictive commands fail
-# towards being applied, permissive ones towards being refused or held. When heartbeats stop, or an issuer contradicts
-# itself, the subscriber enters its own safe state; it leaves the first by itself, the second only by `clear`.
+# A subscriber: receives signed commands and gives each its effect exactly once.
 
 SILENCE, CONTRADICTION = "silence", "contradiction"
 SHOWN_MAX = 5  # contradictions of one state that a receipt names

@@ -121,9 +121,6 @@ def _path(terms: KafkaTerms, name: str) -> Path:
 
 
 # The program that Flink is given: ``flink run -pym seawall.dataflows.flink.job risk|seal CONFIG [--bounded] …``.
-#
-# It runs where the job is submitted, looks what states another engine left, and hands the dataflow to the cluster. The
-# state that a savepoint or a checkpoint holds goes before all that.
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -23,6 +23,8 @@ from seawall.connectors.bus.kafka import parse_address
 from seawall.connectors.keys import open_signer
 from seawall.connectors.signatures import CommandSigner
 from seawall.operators.core.pipeline import Pipeline
+from seawall.ops.flink.artifacts import environment
+from seawall.ops.flink.cluster import FlinkCluster
 from seawall.ops.run import prepare_run, run
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.records import decode_slice, encode_slice
@@ -341,9 +343,6 @@ def flink(scale: float = 0.1, slices: int = 400, events: int = 60_000, ticks: in
     Latency: every 100 ms a slice of 100 fills and 1,000 marks for each shard is appended; its age when a reader of
     committed records sees the last audit record that follows from it.
     """
-    from seawall.ops.flink.artifacts import environment
-    from seawall.ops.flink.cluster import FlinkCluster
-
     book = Book(scale)
     opening, live, small = book.opening(), book.live(slices), [thinned(one) for one in book.live(ticks * SHARDS)]
     rates, ages, loads = {"core, no bus": alone(opening, live)}, dict[str, list[float]](), [bench.load()]

@@ -33,7 +33,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 ROOMS = ("schemas", "operators", "connectors", "dataflows", "ops")
 PROGRAMS = ("ops/bench/", "ops/benchmarks/")
@@ -365,96 +365,6 @@ def measure(root: Path) -> dict[str, float]:
     }
 
 
-# --- trips through the demo -------------------------------------------------------------------------------------------
-
-
-class Trip:
-    """Counts the calls of Seawall's own functions, and the files that they lie in, while it is open.
-
-    Python 3.12 has fewer calls than 3.11, because it makes none of a comprehension: compare figures of one version.
-    """
-
-    def __init__(self, base: str) -> None:
-        self._base, self.calls, self.files = base, 0, set[str]()
-
-    def __enter__(self) -> "Trip":
-        sys.setprofile(self._see)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-
-    def _see(self, frame: Any, event: str, _: object) -> None:
-        code = frame.f_code
-        if event == "call" and code.co_filename.startswith(self._base):
-            self.calls += 1
-            self.files.add(code.co_filename)
-
-
-def trace(root: Path) -> dict[str, float]:
-    """Return calls and files of trips over the first 3,000 events of the demo, and of one trade and one command."""
-    import sqlite3
-    import tempfile
-    import threading
-
-    sys.path.insert(0, str(root / "tests"))
-    # All that may be called otherwise after a move; the rest of this part knows only what these are.
-    import seawall
-    from seawall.connectors.bus import open_bus
-    from seawall.connectors.subscriber import sqlite_subscriber
-    from seawall.dataflows import Sequencer
-    from seawall.operators.core.market import GroupRecords, GroupState
-    from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands
-    from seawall.ops.demo.scenario import write_scenario
-    from seawall.schemas.configuration import MarketTerms, load_configuration
-    from seawall.schemas.records import decode_slice
-    from seawall_testing import desk, market_data, signing
-
-    base = str(Path(seawall.__file__).parent)
-    trips: dict[str, list[Trip]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        path = write_scenario(folder, 7).configuration
-        events = (folder / "events.jsonl").read_bytes().splitlines(keepends=True)
-        (folder / "events.jsonl").write_bytes(b"".join(events[:3000]))
-        configuration = load_configuration(path)
-        bus = open_bus(configuration.bus, folder)
-        Sequencer(configuration, bus, lambda: 1_800_000_000_000_000).run(threading.Event())
-        shards = range(configuration.shards)
-        values = [stored.value for shard in shards for stored in bus.read("journal", shard, 0, 1_000_000, 1 << 40)]
-        bus.close()
-    pieces = [(decode_slice(value), value) for value in values]
-    states, firm = (
-        [ShardPipeline(shard, UnsignedCommands()) for shard in shards],
-        FirmPipeline(len(shards), UnsignedCommands()),
-    )
-    for piece, value in sorted(pieces, key=lambda item: (item[0].as_of_us, item[0].shard)):
-        with Trip(base) as trip:
-            taken = states[piece.shard].step(value)
-        if taken.message is not None:
-            firm.step(taken.message)
-        second = piece.as_of_us % 1_000_000 == 0
-        if piece.marks is None and second is (piece.fills is None):
-            trips["empty second" if second else "slice with fills"].append(trip)
-    (trade,) = market_data.decoded([market_data.trade(desk.T0, 100.0)])
-    group = GroupState(0, MarketTerms(groups=1))
-    with Trip(base) as trip:
-        group.step(GroupRecords([trade]))
-    trips["first market trade"].append(trip)
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    subscriber = sqlite_subscriber(connection, signing.POLICY, signing.keys(), signing.RecordingEffects())
-    value, headers = signing.record(signing.command())
-    with Trip(base) as trip:
-        subscriber.receive(value, headers, signing.NOW_US)
-    trips["first obeyed command"].append(trip)
-    found: dict[str, float] = {}
-    for kind, gone in trips.items():
-        found[f"{kind}: trips"] = len(gone)
-        found[f"{kind}: calls, median"] = statistics.median(trip.calls for trip in gone)
-        found[f"{kind}: files, median"] = statistics.median(len(trip.files) for trip in gone)
-    return found
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -469,7 +379,12 @@ def main() -> None:
         print(*imports.unreached(root), sep="\n")
         print(*(f"circle: {' '.join(sorted(ring))}" for ring in circles(imports.graph) if len(ring) > 1), sep="\n")
         return
-    figures = measure(root) | (trace(root) if options.trace else {})
+    figures = measure(root)
+    if options.trace:
+        sys.path.insert(0, str(root / "tests"))
+        import _house_trips as house_trips  # noqa: PLC0415 - needs that checkout installed
+
+        figures |= house_trips.trace()
     if options.json:
         print(json.dumps(figures, indent=1))
         return

@@ -125,7 +125,7 @@ def contagion(folder: Path = bench.DATA / "interbank_networks", joint: int = 1_0
     the worst bank, and the greatest difference from the slow reference on a sample, in units of the largest amount.
     """
     sys.path.insert(0, str(bench.OPS.parent / "tests"))
-    from seawall_testing.reference_models import slow_clearing, slow_debtrank, slow_furfine
+    from seawall_testing.reference_models import slow_clearing, slow_debtrank, slow_furfine  # noqa: PLC0415 - of the tests, put on the path above
 
     slow_of = {eisenberg_noe: slow_clearing, furfine: slow_furfine, debtrank: slow_debtrank}
     for quarter in QUARTERS[:quarters]:
@@ -278,10 +278,10 @@ def weeks(run: Run, found: list[Alarm]) -> list[str]:
 
 def plot(path: Path, runs: dict[str, Run]) -> None:
     """Draw market, composite and scores of both crashes."""
-    import matplotlib as mpl
+    import matplotlib as mpl  # noqa: PLC0415 - extra lab
 
     mpl.use("Agg")
-    from matplotlib import dates, pyplot
+    from matplotlib import dates, pyplot  # noqa: PLC0415 - extra lab
 
     ticks: Any = dates
     figure, axes = pyplot.subplots(3, 2, figsize=(15, 9), sharex="col", height_ratios=(2, 2, 1.6))

@@ -383,7 +383,7 @@ def shown(found: bench.Json, as_json: bool) -> None:
 
 
 @app.command()
-def soak(
+def soak(  # noqa: PLR0913 - the options of the command
     seconds: int = 120,
     minutes: int = typer.Option(0, help="instead of seconds"),
     rate: int = 20_000,
@@ -505,7 +505,7 @@ def percentiles(rows: Any, names: tuple[str, ...]) -> bench.Json:
 
 
 @app.command()
-def burst(
+def burst(  # noqa: PLR0913 - the options of the command
     rate: int = typer.Option(40_000, help="fills a second; as many marks beside them"),
     seconds: int = 10,
     slice_ms: int = 100,

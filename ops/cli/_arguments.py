@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
+from seawall.connectors.bus import open_bus
+from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
 
 Where = Annotated[Path, typer.Argument(metavar="WHERE", help="A run directory or a configuration file.")]
@@ -21,9 +25,6 @@ def say(text: str) -> None:
 
 def open_run(where: Path) -> tuple[Any, Any]:
     """Return the configuration and the bus of WHERE; a run that has not begun has no bus."""
-    from seawall.connectors.bus import open_bus
-    from seawall.schemas.configuration import where as find
-
     configuration = find(where)
     scheme, _, rest = configuration.bus.partition(":")
     if scheme == "sqlite" and not (configuration.directory / rest).exists():
@@ -34,9 +35,6 @@ def open_run(where: Path) -> tuple[Any, Any]:
 @contextmanager
 def record_progress(what: str) -> Iterator[Callable[[int], None]]:
     """Show how many records were handled, where somebody looks."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
         bar = shown.add_task(what, total=None)
         yield lambda count: shown.advance(bar, count)

@@ -4,6 +4,7 @@
 lists what was rejected and sends it in again once its cause is mended.
 """
 
+import base64
 import getpass
 import json
 import sys
@@ -16,8 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from seawall.connectors.bus import Bus, open_bus
-from seawall.ops import reports as post
+from seawall.connectors.bus import TOPICS, Bus, open_bus, read_all
+from seawall.connectors.keys import load_trust, read_key_sets
+from seawall.connectors.mapping import load_mappings
+from seawall.ops import reports
+from seawall.ops import verify as verification
 from seawall.ops.cli._arguments import Json, Where, open_run
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.configuration import where as find
@@ -35,8 +39,6 @@ def dump(where: Where, topic: Annotated[str, typer.Argument(help="journal, expos
 
     Example: seawall dump desk.toml commands
     """
-    from seawall.connectors.bus import TOPICS, read_all
-
     configuration, bus = open_run(where)
     if topic not in (*TOPICS, *configuration.topics):
         raise UsageError(f"there is no topic {topic}; choose from {', '.join(TOPICS)}")
@@ -52,8 +54,6 @@ def dump(where: Where, topic: Annotated[str, typer.Argument(help="journal, expos
             try:
                 line["value"] = stored.value.decode()
             except UnicodeDecodeError:
-                import base64
-
                 line["value_base64"] = base64.b64encode(stored.value).decode()
             write(orjson.dumps(line) + b"\n")
 
@@ -63,17 +63,15 @@ def verify(where: Where, as_json: Json = False) -> None:
 
     Example: seawall verify ./run
     """
-    from seawall.connectors.keys import load_trust, read_key_sets
-    from seawall.ops.verify import trusted_logs, verify_limits
-    from seawall.ops.verify import verify as check
-
     configuration, bus = open_run(where)
-    trust, logs = load_trust(configuration), trusted_logs(configuration)
+    trust, logs = load_trust(configuration), verification.trusted_logs(configuration)
     topics = configuration.topics
-    report = check(bus, trust, configuration.environment, configuration.issuer, logs, topics, bounded=not topics)
+    report = verification.verify(
+        bus, trust, configuration.environment, configuration.issuer, logs, topics, bounded=not topics
+    )
     key_sets = {found.sha256: found for found in read_key_sets(configuration)}
     if key_sets:
-        verify_limits(bus, key_sets, report)
+        verification.verify_limits(bus, key_sets, report)
     _report(report, as_json, "verified")
 
 
@@ -82,11 +80,8 @@ def replay(where: Where, as_json: Json = False) -> None:
 
     Example: seawall replay ./run
     """
-    from seawall.connectors.keys import load_trust
-    from seawall.ops.verify import replay as derive
-
     configuration, bus = open_run(where)
-    report, slices, seconds = derive(bus, load_trust(configuration), configuration.shards)
+    report, slices, seconds = verification.replay(bus, load_trust(configuration), configuration.shards)
     rejected = sum(bus.end("rejects", partition) for partition in bus.partitions("rejects"))
     if as_json:
         totals = {"slices": slices, "events": sum(report.records.values()), "seconds": seconds}
@@ -100,8 +95,6 @@ def _is_cut(report: Any) -> bool:
 
 def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
     """Print a report like a compiler: where and what, then why and what next; leave with 1 where it is not good."""
-    from seawall.ops.verify import RULES
-
     out = out or sys.stdout
     findings = [*report.findings, *report.behind]
     if as_json:
@@ -117,7 +110,8 @@ def _report(report: Any, as_json: bool, done: str, out: Any = None) -> None:
             if count > SHOWN_MAX:
                 print(f"{topic}: {count - SHOWN_MAX} more findings follow from these; --json lists them all", file=out)
         for rule in dict.fromkeys(finding.rule for finding in findings):
-            print(f"{rule}  why: {RULES[rule][0]}\n{'':{len(rule)}} next: {RULES[rule][1]}", file=out)
+            why, following = verification.RULES[rule]
+            print(f"{rule}  why: {why}\n{'':{len(rule)}} next: {following}", file=out)
         total = sum(report.records.values())
         if report.good:
             counts = ", ".join(f"{count:,} {topic}" for topic, count in sorted(report.records.items()))
@@ -148,12 +142,8 @@ def prove_record(
 
     Example: seawall audit prove commands:0-17-0 ./run --out command.tlog-proof
     """
-    from seawall.connectors.bus import open_bus
-    from seawall.ops.verify import prove_record as make
-    from seawall.schemas.configuration import where as find
-
-    configuration = find(where)
-    proof = make(open_bus(configuration.bus, configuration.directory), configuration.directory, record)
+    configuration, bus = _open(where)
+    proof = verification.prove_record(bus, configuration.directory, record)
     if out is None:
         sys.stdout.buffer.write(proof)
     else:
@@ -175,16 +165,13 @@ def check_proof(
 
     Example: seawall audit check command.tlog-proof --keys logs.vkeys
     """
-    from seawall.ops.verify import check_proof as verify
-    from seawall.ops.verify import read_log_keys
-
-    known = read_log_keys(_text(keys))
+    known = verification.read_log_keys(_text(keys))
     if proof.is_dir():
         _check_folder(proof, known, older or [], as_json)
         return
     if not proof.is_file():
         raise UsageError(f"{proof} does not exist; name a proof made with seawall audit prove, or a log's folder")
-    proven = verify(proof.read_bytes(), known, witnesses)
+    proven = verification.check_proof(proof.read_bytes(), known, witnesses)
     content = orjson.loads(proven.entry)
     if as_json:
         told = {"good": True, "origin": proven.checkpoint.origin, "size": proven.checkpoint.size}
@@ -203,27 +190,14 @@ def export_log_keys(
 
     Example: seawall audit keys ./run > logs.vkeys
     """
-    from seawall.connectors.transparency_log import log_key
-    from seawall.operators.core.audit import origin_of
-    from seawall.ops.verify import trusted_logs
-    from seawall.schemas.configuration import where as find
-
-    configuration = find(where)
-    logs = trusted_logs(configuration)
-    for partition in range(configuration.shards + 1):
-        origin = origin_of(configuration.issuer, configuration.environment, partition)
-        for jwk in logs.sealers:
-            print(log_key(origin, jwk).vkey)
-    for witness in logs.witnesses:
-        print(witness.vkey)
+    for key in verification.log_keys(find(where)):
+        print(key.vkey)
 
 
 def _check_folder(folder: Path, known: list[NoteKey], older: list[Path], as_json: bool) -> None:
-    from seawall.ops.verify import check_log
-
     if gone := next((path for path in older if not path.is_file()), None):
         raise UsageError(f"{gone} does not exist; name a checkpoint that was kept, as RUN/tiles/audit/0/checkpoint")
-    checkpoint, findings = check_log(folder, known, older)
+    checkpoint, findings = verification.check_log(folder, known, older)
     if as_json:
         listed = [{"at": found.at, "fault": found.fault, "text": found.text} for found in findings]
         told = {"good": not findings, "origin": checkpoint.origin, "size": checkpoint.size}
@@ -269,7 +243,7 @@ def list_rejects(
     Example: seawall rejects list desk.toml --reason ACCOUNT_MUST_BE_KNOWN --open
     """
     _, bus = _open(where)
-    chosen = post.choose_dead_letters(post.read_dead_letters(bus), (), reason or (), source or ())
+    chosen = reports.choose_dead_letters(reports.read_dead_letters(bus), (), reason or (), source or ())
     chosen = [one for one in chosen if one.redriven < 0 or not waiting]
     counts = Counter(one.body["reason"] for one in chosen)
     if as_json:
@@ -300,7 +274,7 @@ def show_rejects(
     Example: seawall rejects show desk.toml 4/17 --raw > record.json
     """
     _, bus = _open(where)
-    for one in post.choose_dead_letters(post.read_dead_letters(bus), [place]):
+    for one in reports.choose_dead_letters(reports.read_dead_letters(bus), [place]):
         if raw:
             sys.stdout.buffer.write(one.original)
         else:
@@ -308,7 +282,7 @@ def show_rejects(
 
 
 @rejects_app.command("redrive")
-def redrive_rejects(
+def redrive_rejects(  # noqa: PLR0913 - the options of the command
     where: Where,
     places: Annotated[list[str] | None, typer.Argument(metavar="[PLACE…]", help="PARTITION/OFFSET on rejects.")] = None,
     reason: Reasons = None,
@@ -326,15 +300,13 @@ def redrive_rejects(
 
     Example: seawall rejects redrive desk.toml --reason ACCOUNT_MUST_BE_KNOWN --why "accounts of May were missing"
     """
-    from seawall.connectors.mapping import load_mappings
-
     configuration, bus = _open(where)
     if not (places or reason or source or everything):
         raise UsageError("say which: places such as 4/17, --reason, --source or --all; see: seawall rejects list")
     if not why.strip():
         raise UsageError('say what was mended: --why "accounts of May were missing"; it is kept as evidence')
-    chosen = post.choose_dead_letters(post.read_dead_letters(bus), places or (), reason or (), source or ())
-    sender = post.Redriver(bus, load_mappings(configuration), by or getpass.getuser(), why.strip())
+    chosen = reports.choose_dead_letters(reports.read_dead_letters(bus), places or (), reason or (), source or ())
+    sender = reports.Redriver(bus, load_mappings(configuration), by or getpass.getuser(), why.strip())
     outcomes = sender.send(chosen, _replacement(replace, chosen), dry_run)
     counts = Counter(one.state for one in outcomes)
     if as_json:
@@ -351,7 +323,7 @@ def redrive_rejects(
         raise typer.Exit(1)
 
 
-def _replacement(path: Path | None, chosen: list[post.DeadLetter]) -> str:
+def _replacement(path: Path | None, chosen: "list[reports.DeadLetter]") -> str:
     if path is None:
         return ""
     if len(chosen) != 1:
@@ -365,7 +337,7 @@ def _replacement(path: Path | None, chosen: list[post.DeadLetter]) -> str:
     return text
 
 
-def _plain(one: post.DeadLetter) -> dict[str, object]:
+def _plain(one: "reports.DeadLetter") -> dict[str, object]:
     return {
         "place": one.place,
         "id": one.id,

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,4 @@ def _write(target: Path, value: bytes, signatures: list[Signature]) -> None:
 
 
 def _day(time_us: int) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(time_us / 1_000_000, UTC).date().isoformat()

@@ -9,8 +9,25 @@ from typing import Annotated
 
 import typer
 
+from seawall.connectors.keys import (
+    jwk_of_entry,
+    key_path,
+    key_set_files,
+    load_trust,
+    new_encrypted_key,
+    new_key,
+    public_jwks,
+    public_path,
+    read_jwks,
+    read_key_sets,
+    read_signer,
+)
+from seawall.ops import verify as verification
+from seawall.ops.cli import _key_ceremony
 from seawall.ops.cli._arguments import Where, say
+from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
+from seawall.schemas.evidence import parse_key_set
 
 keys_app = typer.Typer(help="Make, show and export keys; propose, sign and rotate key sets.", no_args_is_help=True)
 
@@ -30,8 +47,6 @@ def new(
 
     Example: seawall keys new keys/dev.pem
     """
-    from seawall.connectors.keys import new_encrypted_key, new_key
-
     print((new_key(path) if passphrase_file is None else new_encrypted_key(path, passphrase_file)).keyid)
 
 
@@ -41,10 +56,6 @@ def show(where: Where) -> None:
 
     Example: seawall keys show desk.toml
     """
-    from seawall.connectors.keys import key_path, key_set_files, public_jwks, public_path, read_key_sets
-    from seawall.ops.cli import _key_ceremony
-    from seawall.schemas.configuration import where as find
-
     if key_set_files(where) or (where / _key_ceremony.PROPOSAL).exists():
         _show_folder(where)
         return
@@ -65,9 +76,6 @@ def export(where: Where) -> None:
 
     Example: seawall keys export desk.toml > keys.json
     """
-    from seawall.connectors.keys import jwk_of_entry, key_path, load_trust, public_jwks, public_path
-    from seawall.schemas.configuration import where as find
-
     configuration = find(where)
     base = configuration.directory
     if configuration.key_set is not None:
@@ -80,7 +88,7 @@ def export(where: Where) -> None:
 
 
 @keys_app.command("propose")
-def propose(
+def propose(  # noqa: PLR0913 - the options of the command
     folder: Folder,
     environment: Annotated[str, typer.Option("--environment", help="Of a first key set: dev, test or prod.")] = "",
     add: Annotated[list[str] | None, typer.Option("--add", help="OWNER:ROLE[,ROLE]:PUBLIC.jwks.json")] = None,
@@ -101,8 +109,6 @@ def propose(
 
     Example: seawall keys propose keys/sets --add "risk desk:issuer:next.jwks.json"
     """
-    from seawall.ops.cli import _key_ceremony
-
     if not environment and _key_ceremony.latest(folder) is None:
         raise UsageError(f"{folder} holds no key set yet; say for which environment: --environment prod")
     draft = _key_ceremony.begin(folder, environment, _now_us(), days)
@@ -147,12 +153,11 @@ def revoke(
 
     Example: seawall keys revoke keys/sets KAsfVtU --run ./run --epoch-floor risk/desk=2
     """
-    from seawall.ops.cli import _key_ceremony
-
     if unsealed and run is None:
         raise UsageError("--unsealed says how far a run counts; name the run with --run")
     draft = _key_ceremony.begin(folder, "", _now_us(), days)
-    draft.revoke(kid, {**(_signed(run, unsealed) if run is not None else {}), **_numbers(after or [])})
+    sizes = {} if run is None else verification.log_sizes(find(run), unsealed)
+    draft.revoke(kid, sizes | _numbers(after or []))
     draft.document["epoch_floor"] |= _numbers(epoch_floor or [])
     _propose(folder, draft, dry_run)
     if not epoch_floor:
@@ -170,10 +175,6 @@ def sign(
 
     Example: seawall keys sign keys/sets --signer file:root-ada.pem
     """
-    from seawall.connectors.keys import read_signer
-    from seawall.ops.cli import _key_ceremony
-    from seawall.schemas.evidence import parse_key_set
-
     value, _ = _key_ceremony.read_proposal(folder)
     _explain(folder, parse_key_set(value))
     key = read_signer(signer, Path.cwd())
@@ -195,8 +196,6 @@ def rotate(folder: Folder, dry_run: DryRun = False) -> None:
 
     Example: seawall keys rotate keys/sets
     """
-    from seawall.ops.cli import _key_ceremony
-
     target, key_set = _key_ceremony.publish(folder, dry_run)
     if dry_run:
         print(f"dry run: it would become {target}; nothing was written")
@@ -209,8 +208,6 @@ def rotate(folder: Folder, dry_run: DryRun = False) -> None:
 
 
 def _propose(folder: Path, draft, dry_run: bool) -> None:  # type: ignore[no-untyped-def]
-    from seawall.ops.cli import _key_ceremony
-    from seawall.schemas.evidence import parse_key_set
 
     value = draft.encode() if dry_run else _key_ceremony.propose(folder, draft)
     _explain(folder, parse_key_set(value))
@@ -221,7 +218,6 @@ def _propose(folder: Path, draft, dry_run: bool) -> None:  # type: ignore[no-unt
 
 
 def _explain(folder: Path, proposed) -> None:  # type: ignore[no-untyped-def]
-    from seawall.ops.cli import _key_ceremony
 
     print(f"version {proposed.version} for {proposed.document.environment}, sha256 {proposed.sha256}")
     for line in _key_ceremony.changes(_key_ceremony.latest(folder), proposed):
@@ -229,9 +225,6 @@ def _explain(folder: Path, proposed) -> None:  # type: ignore[no-untyped-def]
 
 
 def _show_folder(folder: Path) -> None:
-    from seawall.ops.cli import _key_ceremony
-    from seawall.schemas.evidence import parse_key_set
-
     current = _key_ceremony.latest(folder)
     for line in _key_ceremony.describe(current) if current is not None else ():
         print(line)
@@ -243,8 +236,6 @@ def _show_folder(folder: Path) -> None:
 
 def _addition(text: str) -> tuple[str, list[str], dict[str, str]]:
     """Return owner, roles and public key of ``OWNER:ROLE[,ROLE]:FILE``; the last key of the file is taken."""
-    from seawall.connectors.keys import read_jwks
-
     parts = text.split(":", 2)
     if len(parts) != 3 or not all(parts):
         raise UsageError(f'--add {text!r} is not OWNER:ROLE[,ROLE]:FILE, such as "ada:root:ada.jwks.json"')
@@ -265,25 +256,6 @@ def _numbers(texts: list[str]) -> dict[str, int]:
             raise UsageError(f"{text!r} is not NAME=NUMBER")
         found[name] = int(number)
     return found
-
-
-def _signed(run: Path, unsealed: bool) -> dict[str, int]:
-    """Return how many records of each log of a run are sealed; with ``unsealed`` how many stand.
-
-    The last second of a live run is sealed when the next one is, so what stands may be more.
-    """
-    from seawall.connectors.bus import open_bus
-    from seawall.connectors.transparency_log import last_checkpoint
-    from seawall.operators.core.audit import origin_of
-    from seawall.schemas.configuration import where as find
-
-    configuration = find(run)
-    bus, partitions = open_bus(configuration.bus, configuration.directory), range(configuration.shards + 1)
-    if unsealed:
-        names = [origin_of(configuration.issuer, configuration.environment, partition) for partition in partitions]
-        return {name: bus.end("audit", partition) for partition, name in enumerate(names)}
-    found = [last_checkpoint(bus, partition)[1] for partition in partitions]
-    return {checkpoint.origin: checkpoint.size for checkpoint in found if checkpoint is not None}
 
 
 def _confirmed(question: str) -> bool:

@@ -15,6 +15,16 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from seawall.connectors.bus import open_bus
+from seawall.connectors.keys import load_trust
+from seawall.ops import lab
+from seawall.ops.lab import backtest as backtests
+from seawall.ops.lab import calibrate as calibration
+from seawall.ops.lab import cascade
+from seawall.ops.lab import drill as drills
+from seawall.ops.lab import report as pages
+from seawall.ops.lab import stress as stresses
+from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
 from seawall.schemas.tables import nearest
 
@@ -42,27 +52,18 @@ def backtest(
 
     Example: seawall backtest may-2021.toml --out may-2021.html --fail-if 'mitigated.loss > 1e6'
     """
-    from seawall.ops.lab import Cache, default_cache_folder
-    from seawall.ops.lab.backtest import backtest as run
-    from seawall.ops.lab.backtest import load_backtest_plan, result_figures, result_lines
-
-    pass
-    from seawall.ops.lab import Workers
-
     gates = parse_gates(fail_if or [])
-    checked = load_backtest_plan(plan)
-    with Workers(processes) as workers:
-        result = run(checked, Cache(cache or default_cache_folder()), workers)
-    found = result_figures(result)
+    checked = backtests.load_backtest_plan(plan)
+    with lab.Workers(processes) as workers:
+        result = backtests.backtest(checked, lab.Cache(cache or lab.default_cache_folder()), workers)
+    found = backtests.result_figures(result)
     wrong = failed_gates(gates, flatten_figures(found))
     if as_json:
         print(json.dumps({"figures": found, "failed": wrong, "result": result}))
     else:
-        print("\n".join(result_lines(result)))
+        print("\n".join(backtests.result_lines(result)))
     if out is not None:
-        from seawall.ops.lab.report import backtest_page
-
-        out.write_text(backtest_page(result, ["seawall", *sys.argv[1:]]), encoding="utf-8")
+        out.write_text(pages.backtest_page(result, ["seawall", *sys.argv[1:]]), encoding="utf-8")
         print(f"report: {out}", file=sys.stderr)
     for line in wrong:
         print(f"fails: {line}", file=sys.stderr)
@@ -91,17 +92,13 @@ def calibrate(
 
     Example: seawall calibrate limits-2021.toml --out calibration --live desk.toml
     """
-    from seawall.ops.lab import Cache, Workers, default_cache_folder
-    from seawall.ops.lab.calibrate import fit_study, load_study, measure_drift, study_evidence, write_proposal
-    from seawall.schemas.configuration import where
-
-    checked = load_study(study)
-    configuration = where(live) if live is not None else None
-    with Workers(processes) as workers:
-        fitted = fit_study(checked, Cache(cache or default_cache_folder()), workers)
-    evidence = study_evidence(checked, fitted)
-    written = write_proposal(checked, fitted, out, time.time_ns() // 1000)
-    moved = None if configuration is None else measure_drift(checked, evidence, configuration)
+    checked = calibration.load_study(study)
+    configuration = find(live) if live is not None else None
+    with lab.Workers(processes) as workers:
+        fitted = calibration.fit_study(checked, lab.Cache(cache or lab.default_cache_folder()), workers)
+    evidence = calibration.study_evidence(checked, fitted)
+    written = calibration.write_proposal(checked, fitted, out, time.time_ns() // 1000)
+    moved = None if configuration is None else calibration.measure_drift(checked, evidence, configuration)
     if as_json:
         told: dict[str, Any] = {"fits": evidence["fits"], "written": [str(path) for path in written]}
         print(json.dumps(told | {"drift": None if moved is None else moved.as_dict()}))
@@ -139,24 +136,18 @@ def drill(
     Example: seawall drill kills.toml --dir ./drill-2026-11
     """
     if check is not None:
-        from seawall.connectors.keys import load_trust
-        from seawall.ops.lab.drill import verify_drill_record
-        from seawall.schemas.configuration import where
-
-        entries = verify_drill_record(plan, load_trust(where(check)).issuers)
+        entries = drills.verify_drill_record(plan, load_trust(find(check)).issuers)
         print(json.dumps(entries) if as_json else f"{plan}: {len(entries)} entries, unchanged and signed")
         return
-    from seawall.ops.lab.drill import drill as run
-    from seawall.ops.lab.drill import load_drill, print_drill
 
-    checked = load_drill(plan)
+    checked = drills.load_drill(plan)
     if out is None:
         raise UsageError("--dir is missing; say where to leave the record")
-    found = run(checked, out)
+    found = drills.drill(checked, out)
     if as_json:
         print(json.dumps(found))
     else:
-        print_drill(found)
+        drills.print_drill(found)
     if not found["good"]:
         raise typer.Exit(1)
 
@@ -190,20 +181,6 @@ def stress(
 
     Example: seawall stress 2020-03-black-thursday --on ./run --fail-if 'loss > 5e6'
     """
-    from seawall.connectors.bus import open_bus
-    from seawall.ops.lab import Cache, default_cache_folder
-
-    pass
-    from seawall.ops.lab.stress import (
-        built_in_scenarios,
-        find_scenario,
-        load_stress_plan,
-        load_stress_plans,
-        print_answer,
-    )
-    from seawall.ops.lab.stress import stress as answer_of
-    from seawall.schemas.configuration import where
-
     if contagion:
         if scenario or fail_if or out or on is None:
             raise UsageError("--contagion takes --on WHERE, and neither scenarios nor --fail-if nor --dir")
@@ -212,22 +189,23 @@ def stress(
     if report is not None:
         raise UsageError("--report is of --contagion; add that")
     if not scenario:
-        for name in built_in_scenarios():
-            print(f"{name}  {load_stress_plan(find_scenario(name)).scenarios[0].text}")
+        for name in stresses.built_in_scenarios():
+            print(f"{name}  {stresses.load_stress_plan(stresses.find_scenario(name)).scenarios[0].text}")
         return
-    gates, plan = parse_gates(fail_if or []), load_stress_plans([find_scenario(name) for name in scenario])
+    gates = parse_gates(fail_if or [])
+    plan = stresses.load_stress_plans([stresses.find_scenario(name) for name in scenario])
     if on is None:
         raise UsageError("--on is missing; name a run directory or a configuration file")
     if out is not None and (plan.reverse or len(plan.scenarios) > 1):
         raise UsageError("--dir keeps one scenario's journal; name one, without a grid and not a reverse search")
-    configuration = where(on)
+    configuration = find(on)
     bus = open_bus(configuration.bus, configuration.directory)
-    answer = answer_of(plan, configuration, bus, Cache(cache or default_cache_folder()), out)
+    answer = stresses.stress(plan, configuration, bus, lab.Cache(cache or lab.default_cache_folder()), out)
     wrong = failed_gates(gates, answer["figures"])
     if as_json:
         print(json.dumps({**answer, "failed": wrong}))
     else:
-        print_answer(answer)
+        stresses.print_answer(answer)
     for line in wrong:
         print(f"fails: {line}", file=sys.stderr)
     if wrong:
@@ -236,19 +214,13 @@ def stress(
 
 def _contagion(on: Path, report: Path | None, as_json: bool) -> None:
     """Rank whose failure hurts most in the network of claims that a run's book holds."""
-    from seawall.connectors.bus import open_bus
-    from seawall.ops.lab.cascade import book_network, rank_contagion
-    from seawall.ops.lab.stress import System, snapshot_system
-    from seawall.schemas.configuration import where
-
-    configuration = where(on)
-    base = snapshot_system(configuration, open_bus(configuration.bus, configuration.directory))
-    ledgers = [one.ledger for one in System.restore(base.system).exposure if one.ledger is not None]
-    found = rank_contagion(book_network(ledgers)) | {"as_of_us": base.as_of_us, "journal_sha256": base.digest}
+    configuration = find(on)
+    base = stresses.snapshot_system(configuration, open_bus(configuration.bus, configuration.directory))
+    ledgers = [one.ledger for one in stresses.System.restore(base.system).exposure if one.ledger is not None]
+    found = cascade.rank_contagion(cascade.book_network(ledgers))
+    found |= {"as_of_us": base.as_of_us, "journal_sha256": base.digest}
     if report is not None:
-        from seawall.ops.lab.report import contagion_page
-
-        report.write_text(contagion_page(found, ["seawall", *sys.argv[1:]]), encoding="utf-8")
+        report.write_text(pages.contagion_page(found, ["seawall", *sys.argv[1:]]), encoding="utf-8")
         print(f"report: {report}", file=sys.stderr)
     if as_json:
         print(json.dumps(found))

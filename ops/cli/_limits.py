@@ -1,5 +1,6 @@
 """Commands for rules: ``limits`` (propose, approve, show, history) and ``playbook`` (test, lint, ready)."""
 
+import base64
 import json
 import sys
 import time
@@ -12,12 +13,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from seawall.ops import reports as desk
+from seawall.connectors.keys import open_signer, read_key_sets
+from seawall.ops import lab, reports
 from seawall.ops.cli._arguments import Json, Where, say
 from seawall.schemas.configuration import Configuration
+from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
 from seawall.schemas.evidence import (
     LIMIT_REASONS,
+    LIMITS_VALID_DAYS,
     LimitDocument,
     limit_document_envelope,
     loosenings,
@@ -53,8 +57,8 @@ def show(where: Where, as_of: AsOf = "", as_json: Json = False) -> None:
 
     Example: seawall limits show desk.toml --as-of 2021-05-19T13:00
     """
-    configuration, at_us = _find(where), parse_time(as_of)
-    found = desk.read_limits(configuration, at_us)
+    configuration, at_us = find(where), parse_time(as_of)
+    found = reports.read_limits(configuration, at_us)
     now_us = at_us if at_us is not None else found.as_of_us
     in_force, changes_us = found.policy.in_force(now_us)
     if as_json:
@@ -81,25 +85,25 @@ def _row(limit: dict[str, Any], expired: bool, policy: Any) -> list[str]:
     moves = f"over {limit['window_s']:g} s" if "window_s" in limit else moves
     state = "[red]past its validity: tightest[/red]" if expired else ""
     if limit["id"] in policy.overrides and policy.overrides[limit["id"]] is limit:
-        state = f"[yellow]override until {desk.time_text(limit['valid_to_us'])}[/yellow]"
+        state = f"[yellow]override until {reports.time_text(limit['valid_to_us'])}[/yellow]"
     elif not expired and "valid_to_us" in limit:
-        state = f"until {desk.time_text(limit['valid_to_us'])}"
+        state = f"until {reports.time_text(limit['valid_to_us'])}"
     return [limit["id"], limit["scope"], f"{limit['measure']} {sign}", *levels, moves, state]
 
 
 def _print_state(
-    console: Console, configuration: Configuration, found: desk.LimitsInForce, changes_us: int | None
+    console: Console, configuration: Configuration, found: "reports.LimitsInForce", changes_us: int | None
 ) -> None:
     policy = found.policy
     if policy.valid_to_us is not None:
         console.print(
-            f"The policy holds until {desk.time_text(policy.valid_to_us)}; then every limit is at its tightest."
+            f"The policy holds until {reports.time_text(policy.valid_to_us)}; then every limit is at its tightest."
         )
     if changes_us is not None:
-        console.print(f"The next change by time alone: {desk.time_text(changes_us)}.")
+        console.print(f"The next change by time alone: {reports.time_text(changes_us)}.")
     if not configuration.limit_documents:
         return
-    for stored in desk.pending_documents(configuration, policy):
+    for stored in reports.pending_documents(configuration, policy):
         console.print(
             f"[yellow]Waits for a checker:[/yellow] version {stored.document.version}, {stored.path.name}. "
             f"Next: seawall limits approve {configuration.path.name} --signer YOUR_KEY"
@@ -112,8 +116,8 @@ def history(where: Where, as_json: Json = False) -> None:
 
     Example: seawall limits history desk.toml
     """
-    configuration = _find(where)
-    found, owners = desk.read_limits(configuration).history, _owners(configuration)
+    configuration = find(where)
+    found, owners = reports.read_limits(configuration).history, _owners(configuration)
     if as_json:
         print(json.dumps([{**e._asdict(), "signed_by": [owners.get(k, k) for k in e.keys]} for e in found]))
         return
@@ -124,12 +128,12 @@ def history(where: Where, as_json: Json = False) -> None:
         who = ", ".join(owners.get(key, key[:12]) for key in entry.keys)
         why = " ".join(part for part in (entry.reason, f"({entry.comment})" if entry.comment else "") if part)
         what = "\n".join(entry.changes)
-        table.add_row(str(entry.version), desk.time_text(entry.as_of_us), entry.outcome, why, who, what)
+        table.add_row(str(entry.version), reports.time_text(entry.as_of_us), entry.outcome, why, who, what)
     Console().print(table)
 
 
 @limits_app.command()
-def propose(
+def propose(  # noqa: PLR0913 - the options of the command
     where: Where,
     signer: Signer,
     reason: Annotated[str, typer.Option("--reason", help=f"One of {', '.join(LIMIT_REASONS)}.")],
@@ -140,7 +144,7 @@ def propose(
     comment: Annotated[str, typer.Option("--comment", help="Why, in a sentence.")] = "",
     valid_days: Annotated[
         int, typer.Option("--valid-days", min=1, help="How long the policy holds.")
-    ] = desk.VALID_DAYS,
+    ] = LIMITS_VALID_DAYS,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -151,11 +155,11 @@ def propose(
     configuration, keys = _open(where)
     if reason not in LIMIT_REASONS:
         raise UsageError(f"--reason {reason}: choose one of {', '.join(LIMIT_REASONS)}")
-    policy = desk.read_limits(configuration).policy
-    changes = desk.read_requested_changes(file, change or [], remove or [], parse_time(until), policy)
+    policy = reports.read_limits(configuration).policy
+    changes = reports.read_requested_changes(file, change or [], remove or [], parse_time(until), policy)
     if not any(changes):
         raise UsageError("nothing to propose; use --set LIMIT.FIELD=VALUE, --remove LIMIT or --file CHANGES.toml")
-    value = desk.make_proposal(
+    value = reports.make_proposal(
         configuration, policy, changes, reason, comment, _times(configuration, policy, valid_days)
     )
     document = parse_limit_document(value)
@@ -164,7 +168,7 @@ def propose(
         say("dry run: nothing was signed or written")
         return
     _confirm(f"Sign version {document.version} as its maker?", yes)
-    envelope = limit_document_envelope(value, [desk.sign_document(_signer(signer), value)])
+    envelope = limit_document_envelope(value, [reports.sign_document(_signer(signer), value)])
     _finish(configuration, policy, envelope, keys)
 
 
@@ -180,33 +184,19 @@ def approve(
 
     Example: seawall limits approve desk.toml --signer file:keys/bob.pem
     """
-    import base64
-
     configuration, keys = _open(where)
-    ready = desk.read_limits(configuration)
-    stored = _chosen(desk.pending_documents(configuration, ready.policy), file)
+    ready = reports.read_limits(configuration)
+    stored = _chosen(reports.pending_documents(configuration, ready.policy), file)
     ratifies = stored.document.version in ready.policy.unratified
-    before = _before(configuration, stored.document.version) if ratifies else ready.policy
+    before = reports.limits_before(configuration, stored.document.version) if ratifies else ready.policy
     _print_change(stored.document, before)
     if dry_run:
         say("dry run: nothing was signed or written")
         return
     _confirm(f"Sign version {stored.document.version} as its checker?", yes)
     value = base64.b64decode(stored.envelope["payload"])
-    signatures = [*stored.envelope["signatures"], desk.sign_document(_signer(signer), value)]
+    signatures = [*stored.envelope["signatures"], reports.sign_document(_signer(signer), value)]
     _finish(configuration, before, limit_document_envelope(value, signatures), keys, checker=True)
-
-
-def _before(configuration: Configuration, version: int) -> Any:
-    """Return the limits as they stood before a document, for showing and checking it again."""
-    from seawall.connectors.keys import read_limit_documents
-    from seawall.operators.core.limits import Policy
-
-    policy = Policy()
-    for stored in read_limit_documents(configuration):
-        if stored.document.version < version:
-            policy.apply(stored.envelope, 0)
-    return policy
 
 
 def _finish(
@@ -214,10 +204,10 @@ def _finish(
 ) -> None:
     """Check the document as a run would, write it where it belongs, and say what comes next."""
     as_of_us = parse_document_from(envelope).valid_from_us if not configuration.topics else _now_us()
-    document, complete = desk.check_signed_document(configuration, policy, envelope, keys, as_of_us)
+    document, complete = reports.check_signed_document(configuration, policy, envelope, keys, as_of_us)
     if checker and not complete:
         raise UsageError("your key is no checker's for limits of this issuer; the proposal waits as it was")
-    path = desk.save_document(configuration, document, envelope, complete)
+    path = reports.save_document(configuration, document, envelope, complete)
     print(path)
     if not complete:
         say(
@@ -234,18 +224,16 @@ def _finish(
 
 def parse_document_from(envelope: dict[str, Any]) -> LimitDocument:
     """Return the document inside an envelope that was just made."""
-    import base64
-
     return parse_limit_document(base64.b64decode(envelope["payload"]))
 
 
 def _times(configuration: Configuration, policy: Any, valid_days: int) -> tuple[int, int, int]:
     """Return now, valid from and valid to. What is bounded has its own time, so its limits hold whenever that was."""
     now_us = _now_us()
-    from_us, to_us = (now_us, now_us + valid_days * desk.DAY_US)
+    from_us, to_us = (now_us, now_us + valid_days * reports.DAY_US)
     if not configuration.topics:
         from_us = 0
-    if policy.valid_to_us is not None and valid_days == desk.VALID_DAYS:
+    if policy.valid_to_us is not None and valid_days == LIMITS_VALID_DAYS:
         to_us = policy.valid_to_us if policy.valid_to_us > now_us else to_us
     return now_us, from_us, to_us
 
@@ -266,7 +254,7 @@ def _print_change(document: LimitDocument, policy: Any) -> None:
     looser = loosenings(document, policy)
     table = Table(title=f"Version {document.version}: {document.reason}. {document.comment}", title_justify="left")
     table.add_column("change", overflow="fold")
-    for line in desk.describe_document(document, policy):
+    for line in reports.describe_document(document, policy):
         table.add_row(line)
     console.print(table)
     for line in looser:
@@ -285,31 +273,21 @@ def _confirm(question: str, yes: bool) -> None:
 
 
 def _signer(uri: str) -> Any:
-    from seawall.connectors.keys import open_signer
-
     return open_signer(uri if ":" in uri else f"file:{uri}", Path.cwd())
 
 
 def _owners(configuration: Configuration) -> dict[str, str]:
-    from seawall.connectors.keys import read_key_sets
-
     return {key.kid: key.owner for found in read_key_sets(configuration) for key in found.document.keys}
-
-
-def _find(where: Path) -> Configuration:
-    from seawall.schemas.configuration import where as find
-
-    return find(where)
 
 
 def _open(where: Path) -> tuple[Configuration, Any]:
     """Return a configuration that takes limit documents, and the key set in force."""
-    configuration = _find(where)
+    configuration = find(where)
     if not configuration.limit_documents:
         raise UsageError(
             f'{configuration.path.name} takes limits from a file; edit it, or set documents = ["limits"] in [limits]'
         )
-    return configuration, desk.last_key_set(configuration)
+    return configuration, reports.last_key_set(configuration)
 
 
 def _now_us() -> int:
@@ -331,9 +309,7 @@ def test_command(
 
     Example: seawall playbook test venue_outage.cases.toml
     """
-    from seawall.ops.lab import run_cases
-
-    outcomes, coverage = run_cases(file)
+    outcomes, coverage = lab.run_cases(file)
     failed = [outcome for outcome in outcomes if outcome.faults]
     parts = {"rules": coverage.rules, "transitions": coverage.transitions}
     if as_json:
@@ -362,18 +338,13 @@ def lint_command(
 
     Example: seawall playbook lint playbook.toml --limits limits.toml
     """
-    from seawall.operators.core.mitigation import playbook_faults
-    from seawall.schemas.configuration import load_limits, load_playbook, load_response
-
-    known = None if limits is None else load_limits(limits)
-    rules = load_playbook(file, None if known is None else [limit["id"] for limit in known])
-    faults = playbook_faults(rules, load_response(file), known)
+    rules, faults = lab.lint_playbook(file, limits)
     if as_json:
         print(json.dumps([fault._asdict() for fault in faults]))
     else:
         for fault in faults:
             print(f"{file.name} [[rule]] {fault.rule}: {fault.kind}: {fault.text}")
-        print(f"{len(rules)} rules, {len(faults)} faults")
+        print(f"{rules} rules, {len(faults)} faults")
     if faults:
         raise typer.Exit(1)
 

@@ -12,8 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
+from seawall.connectors.files import Lines
+from seawall.connectors.mapping import load_mapping
+from seawall.ops import reports
 from seawall.ops.cli._arguments import Json, Where, open_run, say
-from seawall.schemas.errors import Rejected, UsageError
+from seawall.ops.cli._limits import parse_time
+from seawall.schemas.errors import Reason, Rejected, UsageError
 
 # ``seawall exposures``, ``forecast`` and ``incidents``: what a run knows, for people.
 
@@ -31,9 +35,6 @@ def exposures(
 
     Example: seawall exposures desk.toml --as-of 2021-05-19T13:00 --top 10
     """
-    from seawall.ops import reports
-    from seawall.ops.cli._limits import parse_time
-
     configuration, bus = open_run(where)
     with reports.replay_progress(bus, configuration.shards) as seen:
         found = reports.report_exposures(bus, configuration.shards, parse_time(as_of), seen)
@@ -59,17 +60,11 @@ def forecast(
 
     Example: seawall forecast desk.toml --score
     """
-    from seawall.ops import reports
-    from seawall.ops.cli._limits import parse_time
-
     configuration, bus = open_run(where)
     if liquidations:
-        from seawall.ops import reports
-        from seawall.ops import reports as maps
-
         with reports.replay_progress(bus, configuration.shards) as seen:
-            drawn = maps.report_liquidations(bus, configuration.shards, parse_time(as_of), seen)
-        print(json.dumps(maps.liquidations_json(drawn))) if as_json else maps.print_liquidations(drawn)
+            drawn = reports.report_liquidations(bus, configuration.shards, parse_time(as_of), seen)
+        print(json.dumps(reports.liquidations_json(drawn))) if as_json else reports.print_liquidations(drawn)
         return
     found = reports.report_forecasts(bus, parse_time(as_of))
     if plot is not None:
@@ -92,16 +87,14 @@ def incidents(
 
     Example: seawall incidents desk.toml --all
     """
-    from seawall.ops.reports import incident_lines, incidents_json, read_incidents
-
     _, bus = open_run(where)
-    found = read_incidents(bus)
+    found = reports.read_incidents(bus)
     chosen = [one for one in found.found.values() if everything or one.open]
     chosen.sort(key=lambda one: one.opened_us)
     if as_json:
-        print(json.dumps(incidents_json(chosen)))
+        print(json.dumps(reports.incidents_json(chosen)))
     else:
-        for line in incident_lines(chosen, len(found.found)):
+        for line in reports.incident_lines(chosen, len(found.found)):
             print(line)
 
 
@@ -124,9 +117,7 @@ def detect(
 
     Example: seawall detect cpu.csv --time timestamp --value value --out scores.csv
     """
-    from seawall.ops.reports import detect_csv
-
-    found = detect_csv(file, time, value, out, plot, price, band)
+    found = reports.detect_csv(file, time, value, out, plot, price, band)
     if as_json:
         print(json.dumps(found.as_dict()))
     else:
@@ -134,7 +125,7 @@ def detect(
         say(f"{found.rows} rows, {found.alerts} alerts{by}, {found.invalid} rows without a finite value: {out}")
 
 
-def convert(
+def convert(  # noqa: PLR0913 - the options of the command
     form: Annotated[str, typer.Argument(metavar="FORMAT", help="A venue (binance, bitmex, bybit, …) or ohlcv.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of raw messages, or a CSV of bars.")],
     name: Annotated[list[str] | None, typer.Option("--name", help="SYMBOL=INSTRUMENT; may be repeated.")] = None,
@@ -156,15 +147,11 @@ def convert(
 
     Example: seawall convert kraken_futures recording.ws.gz --describe > events.jsonl
     """
-    from seawall.ops import reports as conversion
-
     if form == "ohlcv":
-        done = conversion.convert_bars(file, venue, instrument, interval_s, stamp, sys.stdout.buffer)
+        done = reports.convert_bars(file, venue, instrument, interval_s, stamp, sys.stdout.buffer)
     else:
-        options = conversion.ConvertOptions(
-            conversion.parse_symbol_names(name or []), levels, depth_ms * 1_000, describe
-        )
-        done = conversion.convert_messages(form, file, options, sys.stdout.buffer)
+        options = reports.ConvertOptions(reports.parse_symbol_names(name or []), levels, depth_ms * 1_000, describe)
+        done = reports.convert_messages(form, file, options, sys.stdout.buffer)
     for line in [json.dumps(done.as_dict())] if as_json else done.lines():
         say(line)
     if strict and done.refused:
@@ -178,18 +165,7 @@ def saccr(
 
     Example: seawall saccr netting_set.json
     """
-    from seawall.operators.core.base import DocumentError, parse_json
-    from seawall.operators.core.credit import exposure_at_default
-
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}; name an existing file") from error
-    try:
-        result = exposure_at_default(parse_json(text))
-    except DocumentError as error:
-        raise UsageError(f"{file.name}: {error}") from error
-    print(json.dumps(result, indent=2))
+    print(json.dumps(reports.netting_set_exposure(file), indent=2))
 
 
 # ``seawall map``: check a mapping of foreign records, and see what it makes of some.
@@ -210,8 +186,6 @@ def check_mapping(
 
     Example: seawall map check oms.toml --sample oms-2026-11-20.jsonl
     """
-    from seawall.connectors.mapping import load_mapping
-
     feed = load_mapping(mapping)
     counts: Counter[str] = Counter()
     findings = []
@@ -244,8 +218,6 @@ def apply_mapping(
 
     Example: seawall map apply oms.toml oms-2026-11-20.jsonl > events.jsonl
     """
-    from seawall.connectors.mapping import load_mapping
-
     rejected = 0
     for line, found in _mapped(load_mapping(mapping), records):
         if isinstance(found, Rejected):
@@ -259,9 +231,6 @@ def apply_mapping(
 
 def _mapped(feed: Any, path: Path) -> Any:
     """Yield line and what becomes of it: an input record and its type, None where it is skipped, or why not."""
-    from seawall.connectors.files import Lines
-    from seawall.schemas.errors import Reason
-
     if not feed.lines:
         raise UsageError("framed records may hold line feeds; only JSON stands one record per line")
     lines = Lines(path)

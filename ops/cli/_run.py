@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seawall.connectors import bus as buses
+from seawall.connectors.bus import kafka, open_bus, topic_partitions
+from seawall.ops import console as pages
+from seawall.ops import demo as rehearsal
+from seawall.ops import replicate
+from seawall.ops import run as runner
 from seawall.ops.cli._arguments import Json, Where, open_run, record_progress, say
+from seawall.schemas.configuration import RUN_FILE, load_configuration
+from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
+from seawall.schemas.tables import nearest
 
 if TYPE_CHECKING:
     from seawall.connectors.bus.kafka import KafkaBus
@@ -39,17 +48,13 @@ def run(
 
     Example: seawall run desk.toml --workers 2
     """
-    from seawall.connectors.bus import Replica
-    from seawall.ops import run as runner
-    from seawall.schemas.configuration import where
-
     for name in only or ():
         if name not in DATAFLOW_NAMES:
             raise UsageError(f"--only {name}: there is no such dataflow; choose from {', '.join(DATAFLOW_NAMES)}")
     if replica and not replica.isidentifier():
         raise UsageError(f"--replica {replica!r} is no name; use letters, digits and _, such as --replica b")
-    part = Replica(replica, takeover_s) if replica else None
-    outcome = runner.run(where(config), only or (), workers, processes, part)
+    part = buses.Replica(replica, takeover_s) if replica else None
+    outcome = runner.run(find(config), only or (), workers, processes, part)
     if as_json:
         print(outcome.to_json())
     else:
@@ -69,9 +74,7 @@ def demo(
 
     Example: seawall demo --dir ./demo
     """
-    from seawall.ops.demo import demo as rehearse
-
-    raise typer.Exit(rehearse(directory, seed))
+    raise typer.Exit(rehearsal.demo(directory, seed))
 
 
 def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
@@ -79,9 +82,7 @@ def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = No
 
     Example: seawall doctor desk.toml
     """
-    from seawall.ops.run import examine
-
-    checks = examine(where)
+    checks = runner.examine(where)
     if as_json:
         print(json.dumps([check._asdict() for check in checks]))
     else:
@@ -109,10 +110,7 @@ def console(
 
     Example: seawall console desk.toml
     """
-    from seawall.ops.console import Terms, serve
-    from seawall.schemas.configuration import where as find
-
-    serve(find(where), Terms(listen, token_file, certificate, key, client_ca, name))
+    pages.serve(find(where), pages.Terms(listen, token_file, certificate, key, client_ca, name))
 
 
 # ``seawall topics``: the topics of a configuration on a cluster: make them, check them, and say who may use them.
@@ -126,8 +124,6 @@ def create(where: Where, as_json: Json = False) -> None:
 
     Example: seawall topics create desk.toml
     """
-    from seawall.connectors.bus import topic_partitions
-
     configuration, bus = _open(where)
     made = bus.create(topic_partitions(configuration))
     if as_json:
@@ -142,8 +138,6 @@ def check(where: Where, as_json: Json = False) -> None:
 
     Example: seawall topics check desk.toml
     """
-    from seawall.connectors.bus import topic_partitions
-
     configuration, bus = _open(where)
     found = bus.unsafe(topic_partitions(configuration))
     if as_json:
@@ -165,14 +159,11 @@ def acl(
 
     Example: seawall topics acl desk.toml --role risk --principal 'seawall-{role}'
     """
-    from seawall.connectors.bus.kafka import ELSEWHERE, ROLES, grants
-    from seawall.schemas.tables import nearest
-
-    if role and role not in ROLES:
-        raise UsageError(f"--role {role}: there is no such role; did you mean {nearest(role, ROLES)!r}?")
+    if role and role not in kafka.ROLES:
+        raise UsageError(f"--role {role}: there is no such role; did you mean {nearest(role, kafka.ROLES)!r}?")
     configuration, bus = _open(where)
-    roles = {role} if role else set(ROLES) - set(ELSEWHERE)
-    wanted = [grant for grant in grants(bus.address, configuration) if grant.role in roles]
+    roles = {role} if role else set(kafka.ROLES) - set(kafka.ELSEWHERE)
+    wanted = [grant for grant in kafka.grants(bus.address, configuration) if grant.role in roles]
     if as_json:
         print(json.dumps([{"principal": principal.format(role=one.role), **one._asdict()} for one in wanted]))
         return
@@ -185,13 +176,9 @@ def acl(
 
 
 def _open(where: Path) -> "tuple[Configuration, KafkaBus]":
-    from seawall.connectors.bus import open_bus
-    from seawall.connectors.bus.kafka import KafkaBus
-    from seawall.schemas.configuration import where as find
-
     configuration = find(where)
     bus = open_bus(configuration.bus, configuration.directory)
-    if not isinstance(bus, KafkaBus):
+    if not isinstance(bus, kafka.KafkaBus):
         raise UsageError(
             f'bus is "{configuration.bus}", which has no topics to make; set bus = "kafka://host:9092/desk"'
         )
@@ -215,14 +202,11 @@ def mirror(
 
     Example: seawall mirror desk.toml --to 'kafka://broker.west:9092/desk' --follow
     """
-    from seawall.ops import replicate as mirrors
-    from seawall.ops.run import Stop
-
     configuration, bus = open_run(where)
     bus.close()
-    stop = Stop()
+    stop = runner.Stop()
     with stop.on_signal():
-        done = mirrors.mirror(configuration, to, follow, stop.event, lambda line: say(f"mirror: {line}"), lag_s)
+        done = replicate.mirror(configuration, to, follow, stop.event, lambda line: say(f"mirror: {line}"), lag_s)
     lag = None if done.lag is None else done.lag._asdict()
     if as_json:
         print(json.dumps({"bus": to, "records": done.records, "lag": lag}))
@@ -252,18 +236,15 @@ def migrate(
     if to:
         _change_engine(where, target, to, as_json)
         return
-    from seawall.ops import replicate as mover
-    from seawall.schemas.configuration import RUN_FILE, load_configuration
-    from seawall.schemas.configuration import where as find
 
     if target is None:
         raise UsageError("name the configuration with the other bus, or an engine with --to")
     source, new = find(where), load_configuration(target)
     with record_progress(f"to {new.bus}") as seen:
-        moved = mover.migrate(source, new, seen)
-    mover.save(new, new.directory / RUN_FILE)
+        moved = replicate.migrate(source, new, seen)
+    replicate.save(new, new.directory / RUN_FILE)
     if as_json:
-        print(mover.migration_json(moved, new))
+        print(replicate.migration_json(moved, new))
     else:
         for topic, count in moved.items():
             print(f"{count:>10,}  {topic}")
@@ -271,12 +252,9 @@ def migrate(
 
 
 def _change_engine(where: Path, target: Path | None, engine: str, as_json: bool) -> None:
-    from seawall.ops.run import change_engine
-    from seawall.schemas.configuration import where as find
-
     if target is not None:
         raise UsageError("an engine and a bus are changed one after the other: leave out --to or the second file")
-    places = change_engine(find(where), engine)
+    places = runner.change_engine(find(where), engine)
     if as_json:
         print(json.dumps({"engine": engine, "places": places}))
     else:
@@ -292,11 +270,8 @@ def backup(
 
     Private keys are left out: they are kept elsewhere. Example: seawall backup desk.toml --to /mnt/backup/desk
     """
-    from seawall.ops import replicate as keeper
-    from seawall.schemas.configuration import where as find
-
     with record_progress(f"to {to}") as seen:
-        made = keeper.back_up(find(where), to, seen)
+        made = replicate.back_up(find(where), to, seen)
     if as_json:
         print(json.dumps(made._asdict()))
         return
@@ -314,8 +289,6 @@ def restore(
 
     Example: seawall restore /mnt/backup/desk --into desk-again
     """
-    from seawall.ops import replicate as keeper
-
     with record_progress(f"into {into}") as seen:
-        configuration = keeper.restore(folder, into, bus, seen)
+        configuration = replicate.restore(folder, into, bus, seen)
     print(f"restored and compared; bring the private keys back, then run: seawall run {configuration.path}")

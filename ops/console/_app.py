@@ -21,8 +21,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seawall.connectors.bus import open_bus
+from seawall.connectors.keys import load_trust
 from seawall.ops.console._access import COOKIE, SESSION_S, Access
 from seawall.ops.console._view import View
+from seawall.ops.verify import trusted_logs, verify
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
 
@@ -154,9 +156,6 @@ class Console:
             self._verifying.release()
 
     def _verified(self) -> dict[str, Any]:
-        from seawall.connectors.keys import load_trust
-        from seawall.ops.verify import trusted_logs, verify
-
         found = self._configuration
         bus = open_bus(found.bus, found.directory)
         try:

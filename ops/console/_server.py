@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seawall.ops.console._access import Access, is_loopback, read_token
+from seawall.ops.console._view import View
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError
 
@@ -32,12 +33,11 @@ def serve(configuration: Configuration, terms: Terms) -> None:
         The terms would show the book to strangers, or the extra is not installed.
     """
     try:
-        import uvicorn
+        import uvicorn  # noqa: PLC0415 - extra console
 
-        from seawall.ops.console._app import make_app
+        from seawall.ops.console._app import make_app  # noqa: PLC0415 - extra console
     except ImportError as error:
         raise UsageError("the console needs: pip install 'bytewax-seawall[console]'") from error
-    from seawall.ops.console._view import View
 
     host, port = _address(terms)
     scheme, _, rest = configuration.bus.partition(":")

@@ -1,7 +1,8 @@
 """The demo: a simulated crisis, shown while it runs, then verified and tampered with; and a mock order gateway."""
 
-import importlib
 from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.ops.demo._activity import TRANSFERS as TRANSFERS
@@ -13,9 +14,5 @@ _HOMES = {
 }
 __all__ = ["TRANSFERS", "demo"]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

@@ -25,9 +25,6 @@ from seawall.ops.demo._world import (
 )
 
 # The demo's plot, as tables: who wants to trade what, who moves money, which venues fail and what is announced.
-#
-# Times are seconds after the start. Amounts of collateral were chosen so that prices take each client where the story
-# needs it: one to a margin call that is met, one to default with an affiliate, one down with its stablecoins.
 
 BLOCKED_S = 548  # from here binance lets no money out, and hedges go elsewhere
 
@@ -121,9 +118,6 @@ NOTICES = (
 
 
 # The demo's people: what clients and the house trade, move, report and announce while prices fall.
-#
-# Clients trade against the house, which buys the same on venues (hedges), so that it is flat until a venue breaks, a
-# hedge is taken away by auto-deleveraging, or a client's positions come back to it in a liquidation.
 
 GROVE_FILLS = 650
 

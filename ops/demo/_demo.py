@@ -106,12 +106,6 @@ def _change(file: Path) -> tuple[int, int, str, str]:
 
 
 # ``seawall demo``: rehearse a simulated crisis on the embedded bus, then check everything that came of it.
-#
-# 1. Write the scenario into a folder: input files, limits, playbook, configuration, as a user would have them.
-# 2. Run it, with a live summary. 3. Report commands, whose signatures are verified here, and breaches.
-# 4. ``verify`` and ``replay``. 5. Change one digit in a copy and show that ``verify`` names it.
-#
-# Every line is computed from what stands on the bus; what does not hold is said, and makes the exit 1.
 
 FOLDER = "seawall-demo"
 COMMANDS_MIN = 8

@@ -222,8 +222,6 @@ def _aligned(head: tuple[str, ...], rows: list[Row], last: str) -> list[Text]:
 
 
 # The demo while it runs: a live summary on a terminal, plain lines anywhere else; both on standard error.
-#
-# The run itself needs the main thread (signals, the engine), so this is a thread beside it that reads the bus.
 
 LOOK_S = 0.1
 COMMANDS_SHOWN = 8

@@ -12,11 +12,6 @@ from random import Random
 from typing import Any, NamedTuple
 
 # The demo's markets: a simulated crash modelled on the evening of 10 October 2025, in thirteen minutes.
-#
-# What it keeps of the facts: bitcoin falls from 122,000 to below 107,000 and to about 101,400 on one venue, ether by
-# 16 %, SOL by 31 %; depth vanishes; the stablecoin USDe trades at 0.65 on one venue while it holds elsewhere. Who
-# trades and what happens to them is invented. Prices are straight lines between knots plus bounded noise, from + - x /
-# alone, so a seed gives the same bytes on every host.
 
 START_US = 1_760_129_100_000_000  # 2025-10-10T20:45:00Z
 END_S = 780

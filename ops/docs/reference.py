@@ -25,7 +25,7 @@ def modules() -> list[str]:
 
 def write_reference(folder: Path) -> None:
     """Write the pages and their index."""
-    import pdoc
+    import pdoc  # noqa: PLC0415 - for developers only
 
     for name in seawall.operators.__all__:
         setattr(seawall.operators, name, getattr(seawall.operators, name))

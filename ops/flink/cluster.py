@@ -238,11 +238,6 @@ def remedy(trace: str) -> str:
 
 
 # A Flink cluster on this machine, from the wheel: one JobManager, some TaskManagers, each a process of its own.
-#
-# 1. Its folder holds configuration, logs, checkpoints and savepoints; ports are free ones.
-# 2. The Java classes are started directly: the wheel's scripts start two more Java machines each to reckon memory,
-#    which is stated here instead. The environment's ``bin`` comes first on the PATH: thread mode asks ``python`` there.
-# 3. It counts as started when as many TaskManagers have registered.
 
 START_S = 120.0
 STOP_S = 30.0

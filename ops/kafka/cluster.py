@@ -25,6 +25,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -169,10 +170,6 @@ def _write_secret(path: Path, content: bytes) -> None:
 
 
 # The properties of each broker: KRaft, controller and broker in one process, four listeners, access control lists.
-#
-# Decides the names of the listeners: ``PLAIN`` (everybody there is a super user: this machine only), ``TLS`` (client
-# certificates required, the common name is the user), ``SASL`` (SCRAM-SHA-256 or OAUTHBEARER over TLS) and
-# ``CONTROLLER``. On ``TLS`` and ``SASL`` nobody may do anything that no access control list allows.
 
 LISTENERS = ("PLAIN", "TLS", "SASL", "CONTROLLER")
 HOST = "127.0.0.1"
@@ -254,10 +251,6 @@ def server_properties(folder: Path, node: int, ports: list[dict[str, int]], extr
 
 
 # A cluster of one or three real brokers on this machine: started, stopped, killed and started again.
-#
-# 1. Jars from the cache, certificates, properties; storage is formatted with a user for SCRAM.
-# 2. Each broker is a process of its own in a session of its own; its output goes to ``broker-NODE.log``.
-# 3. It counts as started when it accepts connections and, on the plain listener, names all brokers.
 
 START_S = 300.0  # a killed broker with hundreds of partitions, on a machine with much else to do
 STOP_S = 30.0
@@ -343,8 +336,6 @@ class Cluster:
         BusError
             A broker ended, or did not answer in time.
         """
-        from confluent_kafka.admin import AdminClient
-
         deadline = time.monotonic() + START_S
         running = {node for node, process in self._processes.items() if process.poll() is None}
         for node in running:

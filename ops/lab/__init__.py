@@ -1,9 +1,11 @@
 """The lab: backtest, calibrate, stress and rehearse, with the code that runs live."""
 
-import importlib
 from typing import TYPE_CHECKING
 
+from seawall.schemas.faces import lazy_face
+
 if TYPE_CHECKING:
+    from seawall.ops.lab._playbook_cases import lint_playbook as lint_playbook
     from seawall.ops.lab._playbook_cases import run_cases as run_cases
     from seawall.ops.lab._rehearsal import SECOND_US as SECOND_US
     from seawall.ops.lab._rehearsal import Exposures as Exposures
@@ -29,6 +31,7 @@ _HOMES = {
     "Workers": "seawall.ops.lab._work",
     "WorldReactions": "seawall.ops.lab._rehearsal",
     "default_cache_folder": "seawall.ops.lab._work",
+    "lint_playbook": "seawall.ops.lab._playbook_cases",
     "progress_bars": "seawall.ops.lab._work",
     "progress_reporter": "seawall.ops.lab._work",
     "run_cases": "seawall.ops.lab._playbook_cases",
@@ -44,14 +47,11 @@ __all__ = [
     "Workers",
     "WorldReactions",
     "default_cache_folder",
+    "lint_playbook",
     "progress_bars",
     "progress_reporter",
     "run_cases",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

@@ -31,9 +31,18 @@ import orjson
 
 from seawall.operators.core.base import Enforced, ExternalEvent, Frame, MeasureTable, Planned
 from seawall.operators.core.limits import LEVELS
-from seawall.operators.core.mitigation import MODE_RANKS, TARGET_STATES, MitigationState
+from seawall.operators.core.mitigation import MODE_RANKS, TARGET_STATES, MitigationState, PlaybookFault, playbook_faults
 from seawall.operators.core.portfolio import FIRM_KEY
-from seawall.schemas.configuration import FEEDS, playbook_section, read_playbook, read_response, read_toml
+from seawall.schemas.configuration import (
+    FEEDS,
+    load_limits,
+    load_playbook,
+    load_response,
+    playbook_section,
+    read_playbook,
+    read_response,
+    read_toml,
+)
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.measures import ACCOUNT, SHARD_SCOPES
@@ -181,27 +190,6 @@ class CasePlay:
 
 
 # Cases for a playbook: what is given, what happens, what must follow; and how much of the playbook they reach.
-#
-# A file of cases is TOML that a risk officer can write::
-#
-#     playbook = "venue_outage.toml"          # beside this file
-#     [desk."house/kraken"]                   # accounts; measures may be given too
-#     counterparty = "kraken"
-#     venue = "kraken"
-#     holder = "house"
-#
-#     [[case]]
-#     name = "a venue that is down gets no new orders"
-#     when = [ { at_s = 1, venue_status = "down", of = "kraken" } ]
-#     then = [ { at_s = 1, kind = "HALT_TRADING", target = "venue:kraken" } ]
-#     never = [ "HEDGE" ]
-#     ends = { "venue:kraken" = "halted" }
-#
-# ``when`` takes ``venue_status``, ``notice``, ``alert``, ``feed`` and ``fill`` with ``of`` (a scope, or a venue's or
-# subject's name), ``limit`` with ``of``, ``level``, ``cause`` and ``value``, and ``answer`` with ``rule``, ``target``
-# and
-# ``by``; with ``obeys = true`` whatever is commanded is completed a step later. Commands are given by the very operator
-# that decides in a run, one shard and the second operator.
 
 _FILE = {
     "playbook": Field("text"),
@@ -333,3 +321,13 @@ def _is(given: tuple[float, str, str, str], wanted: dict[str, Any]) -> bool:
 def _described(wanted: dict[str, Any]) -> str:
     when = f" at {wanted['at_s']:g} s" if "at_s" in wanted else ""
     return f"{wanted['kind']} to {wanted['target']}{when}"
+
+
+# Reading a playbook without playing it (``seawall playbook lint``).
+
+
+def lint_playbook(playbook: Path, limits: Path | None) -> tuple[int, list[PlaybookFault]]:
+    """Return how many rules a playbook has, and what is wrong with them under the limits that it will run with."""
+    known = None if limits is None else load_limits(limits)
+    rules = load_playbook(playbook, None if known is None else [limit["id"] for limit in known])
+    return len(rules), playbook_faults(rules, load_response(playbook), known)

@@ -65,19 +65,6 @@ decode_exposures = msgspec.json.Decoder(Exposures).decode
 
 
 # Rehearsals: a world of records that reacts to commands, played through risk in one closed loop.
-#
-# The same world is played twice, with people and systems that obey commands and with the same that get none, so what a
-# playbook saves can be measured. Records go one by one through the sequencer's rules and the core of risk; what a
-# command asks for changes what the world does from then on:
-#
-# - an account that may only reduce, or not trade, no longer makes the fills that would;
-# - a position that is to be cut is cut after ``latency_us``, at the mark less ``slippage``, and our hedge of it with
-#   it;
-# - a client that is called pays after ``pays_after_us`` what it can;
-# - money is withdrawn from a venue that still lets it out; orders go to the venues that a reroute names.
-#
-# Every command is accepted and completed, so the loop closes. Nothing here is a forecast: the reactions are the
-# assumptions above, the same in every rehearsal.
 
 Json = dict[str, Any]
 SECOND_US = 1_000_000

@@ -1,9 +1,9 @@
 """Hot standby: processes that wait beside the one that writes, and take over when it is gone.
 
-``risk`` computes along and appends what is missing (``connectors/bus/_replica.py``); ``sequence`` and ``seal`` wait, because
-what they would write depends on when they do it. The wait ends on the embedded bus when the writer's lock is free,
-which it is as soon as its process is dead; on a cluster when nothing was written for ``takeover_s`` although it was
-due: a live journal grows every second, and what was audited is to be sealed.
+``risk`` computes along and appends what is missing (``connectors/bus/_replica.py``); ``sequence`` and ``seal`` wait,
+because what they would write depends on when they do it. The wait ends on the embedded bus when the writer's lock is
+free, which it is as soon as its process is dead; on a cluster when nothing was written for ``takeover_s`` although it
+was due: a live journal grows every second, and what was audited is to be sealed.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Reports for people: exposures, forecasts, incidents, limits and rejects of a run, and answers about single files."""
 
-import importlib
 from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.ops.reports._exposures import ExposureFold as ExposureFold
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seawall.ops.reports._files import convert_messages as convert_messages
     from seawall.ops.reports._files import detect_csv as detect_csv
     from seawall.ops.reports._files import draw_detection as draw_detection
+    from seawall.ops.reports._files import netting_set_exposure as netting_set_exposure
     from seawall.ops.reports._files import parse_row_time as parse_row_time
     from seawall.ops.reports._files import parse_symbol_names as parse_symbol_names
     from seawall.ops.reports._forecasts import forecast_reasons as forecast_reasons
@@ -33,12 +35,12 @@ if TYPE_CHECKING:
     from seawall.ops.reports._incidents import incidents_json as incidents_json
     from seawall.ops.reports._incidents import read_incidents as read_incidents
     from seawall.ops.reports._limits import DAY_US as DAY_US
-    from seawall.ops.reports._limits import VALID_DAYS as VALID_DAYS
     from seawall.ops.reports._limits import LimitsInForce as LimitsInForce
     from seawall.ops.reports._limits import RequestedChanges as RequestedChanges
     from seawall.ops.reports._limits import check_signed_document as check_signed_document
     from seawall.ops.reports._limits import describe_document as describe_document
     from seawall.ops.reports._limits import last_key_set as last_key_set
+    from seawall.ops.reports._limits import limits_before as limits_before
     from seawall.ops.reports._limits import make_proposal as make_proposal
     from seawall.ops.reports._limits import pending_documents as pending_documents
     from seawall.ops.reports._limits import read_limits as read_limits
@@ -63,7 +65,6 @@ _HOMES = {
     "Redriver": "seawall.ops.reports._rejects",
     "RequestedChanges": "seawall.ops.reports._limits",
     "ScopeExposure": "seawall.ops.reports._exposures",
-    "VALID_DAYS": "seawall.ops.reports._limits",
     "check_signed_document": "seawall.ops.reports._limits",
     "choose_dead_letters": "seawall.ops.reports._rejects",
     "convert_bars": "seawall.ops.reports._files",
@@ -77,8 +78,10 @@ _HOMES = {
     "incident_lines": "seawall.ops.reports._incidents",
     "incidents_json": "seawall.ops.reports._incidents",
     "last_key_set": "seawall.ops.reports._limits",
+    "limits_before": "seawall.ops.reports._limits",
     "liquidations_json": "seawall.ops.reports._exposures",
     "make_proposal": "seawall.ops.reports._limits",
+    "netting_set_exposure": "seawall.ops.reports._files",
     "parse_row_time": "seawall.ops.reports._files",
     "parse_symbol_names": "seawall.ops.reports._files",
     "pending_documents": "seawall.ops.reports._limits",
@@ -103,7 +106,6 @@ _HOMES = {
 }
 __all__ = [
     "DAY_US",
-    "VALID_DAYS",
     "ConvertOptions",
     "DeadLetter",
     "Drawn",
@@ -126,8 +128,10 @@ __all__ = [
     "incident_lines",
     "incidents_json",
     "last_key_set",
+    "limits_before",
     "liquidations_json",
     "make_proposal",
+    "netting_set_exposure",
     "parse_row_time",
     "parse_symbol_names",
     "pending_documents",
@@ -151,9 +155,5 @@ __all__ = [
     "time_text",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

@@ -10,6 +10,7 @@ Once a minute the stream publishes the same.
 """
 
 import csv
+import heapq
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -33,9 +34,6 @@ from seawall.schemas.errors import UsageError
 from seawall.schemas.records import Slice, decode_slice
 
 # ``seawall exposures``: the measures of every scope at a time, beside the limits on it.
-#
-# The journal is replayed to that time: exact values, effective bounds and levels, where the topic ``exposures`` leaves
-# rows that hardly moved and has no bounds at all. Only exposure and limits run, so it takes a fraction of a replay.
 
 BAR = 12
 COLOURS = {"none": "green", "warning": "yellow", "soft": "dark_orange", "hard": "red"}
@@ -129,7 +127,6 @@ def replay_progress(bus: Bus, shards: int) -> Iterator[Callable[[], None]]:
 
 def merge_slices(bus: Bus, shards: int, as_of_us: int | None) -> Iterator[Slice]:
     """Yield slices in turns of ``(as_of_us, shard)``."""
-    import heapq
 
     def stream(shard: int) -> Iterator[tuple[int, int, int, Slice]]:
         for stored in read_all(bus, "journal", shard):
@@ -220,10 +217,6 @@ def utilisation_bar(limit: LimitStatus) -> str:
 
 
 # ``seawall forecast --map``: what present books would be forced to sell and buy if prices moved, and what follows.
-#
-# The journal is replayed to a time, as for ``exposures``: the map is that of all shards together, with the volatilities
-# and correlations that forecasts have then and the depth that signals told of last. Once a minute the stream publishes
-# the same.
 
 MOVES_SHOWN = (-0.5, -0.3, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.3, 0.5)
 

@@ -24,17 +24,17 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from seawall.connectors.venues import Reader, open_venue, read_bars, read_messages
+from seawall.operators.core.base import DocumentError, parse_json
+from seawall.operators.core.credit import exposure_at_default
 from seawall.operators.core.detection import ALERT_SCORE, PRICE_BAND, AlertPolicy, AlertSource, Sample, ScoreState
 from seawall.schemas import events as ev
 from seawall.schemas.decoding import check_event
 from seawall.schemas.errors import Rejected, UsageError
 
 # ``seawall convert``: recordings of venue messages and OHLCV files as JSON lines of input records.
-#
-# The venue's counterparty record comes first, then instruments, then events in order of event time: what a venue sends
-# is not in that order (its first message holds earlier trades), so the events of a file are held and sorted.
 
 NAMED_MAX = 10  # instruments named in a report
 PLACES_MAX = 18
@@ -222,13 +222,11 @@ def draw_detection(
         matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
-        from matplotlib.figure import Figure
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - extra lab
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num  # noqa: PLC0415 - extra lab
+        from matplotlib.figure import Figure  # noqa: PLC0415 - extra lab
     except ImportError as error:
         raise UsageError("plots need matplotlib: pip install 'bytewax-seawall[lab]'") from error
-    import numpy as np
-
     timed = all(row.sample.time_us is not None for row in rows)
     moments = [np.datetime64(row.sample.time_us or 0, "us") for row in rows] if timed else []
     at = date2num(np.array(moments)) if timed else np.array([row.row for row in rows], float)  # type: ignore[no-untyped-call]
@@ -265,13 +263,6 @@ def draw_detection(
 
 
 # ``seawall detect``: stream one CSV through the composite detector, causally, in one pass, with constant parameters.
-#
-# One row out per row in, in the same order: the time column as it stood, ``anomaly_score``, ``alert``, ``state`` and,
-# for alerts, ``explanation``. Where a column is named as the price, a circuit-breaker rule alerts beside the score, and
-# the explanation says which of the two it was (``watch``). Nothing is read ahead: a file and its first half give the
-# same first half. A row whose values are not all finite numbers is answered with state ``invalid`` and never learned;
-# during warm-up (150 rows) the state is ``warming``. In both the score is 0 because a column of numbers needs one: read
-# the state.
 
 EPOCH_UNITS = ((1e14, 1), (1e11, 1_000), (0.0, 1_000_000))  # from this size on: microseconds, milliseconds, seconds
 EPOCH_MAX = 1e17
@@ -430,3 +421,24 @@ def _replacing(out: Path) -> Iterator[IO[str]]:
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
+
+
+# ``seawall saccr``: the exposure at default of one netting set.
+
+
+def netting_set_exposure(file: Path) -> dict[str, Any]:
+    """Return the SA-CCR exposure at default of the netting set in a JSON file, with every figure on the way.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or is no netting set.
+    """
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}; name an existing file") from error
+    try:
+        return exposure_at_default(parse_json(text))
+    except DocumentError as error:
+        raise UsageError(f"{file.name}: {error}") from error

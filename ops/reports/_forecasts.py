@@ -119,9 +119,6 @@ def cascade_words(row: dict[str, Any]) -> str:
 
 
 # ``seawall forecast``: who is likely to break next and why, and how good such forecasts have been.
-#
-# Read from the topic ``forecasts``: what was said last of each account, level and horizon, and the figures of the last
-# hour of event time. Scores of several shards are added up.
 
 WORDS = {
     "distance": "few deviations from the level",
@@ -302,11 +299,11 @@ def plot_reliability(found: ForecastReport, path: Path) -> None:
         matplotlib is not installed.
     """
     try:
-        import matplotlib as mpl
+        import matplotlib as mpl  # noqa: PLC0415 - extra lab
     except ImportError as error:
         raise UsageError("--plot needs matplotlib: pip install 'bytewax-seawall[lab]'") from error
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # noqa: PLC0415 - extra lab
 
     figure, axes = pyplot.subplots(figsize=(6, 6))
     axes.plot([1e-4, 1.0], [1e-4, 1.0], color="0.7", label="as said")

@@ -20,11 +20,6 @@ from seawall.schemas import events as ev
 from seawall.schemas.records import Slice, Stored, decode_slice
 
 # ``seawall incidents``: what is open, why, what was commanded because of it, and who answered, in order.
-#
-# An incident is one cause: a limit on one scope that broke, a venue that is not up, a notice, an alert, a fill that a
-# venue forced. What was commanded because of a command's answer belongs to the incident of that command. It is open
-# while its cause stands or any of its commands is neither done nor over. Everything is read from the topics, so it is
-# what any subscriber could see.
 
 CLOSED_STATES = ("completed", "rejected", "expired", "contradicted", "superseded")
 StoryLine = tuple[int, str]

@@ -43,7 +43,6 @@ from seawall.schemas.records import Slice, decode_slice
 from seawall.schemas.tables import nearest
 
 DAY_US = 86_400_000_000
-VALID_DAYS = 90
 EVER_US = (1 << 53) - 1
 SHOWN = ("scope", "measure", "direction", "warning", "soft", "hard", "floor", "ceiling", "window_s", "valid_to_us")
 
@@ -295,6 +294,15 @@ def check_signed_document(
 def document_path(configuration: Configuration, document: LimitDocument, complete: bool) -> Path:
     """Return where a document belongs: what waits for a checker is a proposal, which no run reads."""
     return limit_documents_folder(configuration) / f"{document.version:04}{'.json' if complete else PROPOSAL_SUFFIX}"
+
+
+def limits_before(configuration: Configuration, version: int) -> Policy:
+    """Return the limits as they stood before a document, for showing and checking it again."""
+    policy = Policy()
+    for stored in read_limit_documents(configuration):
+        if stored.document.version < version:
+            policy.apply(stored.envelope, 0)
+    return policy
 
 
 def pending_documents(configuration: Configuration, policy: Policy) -> list[StoredDocument]:

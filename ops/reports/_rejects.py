@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from seawall import dataflows
 from seawall.connectors.bus import Bus
 from seawall.connectors.mapping import RecordMapping
 from seawall.schemas.errors import BusError, Rejected, UsageError
@@ -183,8 +184,6 @@ class Redriver:
             writer.close()
 
     def _judged(self, letter: DeadLetter, replacement: str, redriven_at: int) -> tuple[RedriveOutcome, Redrive | None]:
-        from seawall.dataflows import redriven_event  # numpy with it, which other commands need not wait for
-
         if redriven_at >= 0:
             return RedriveOutcome(
                 letter.place, "already", f"it was sent in again at {REDRIVE}/0 offset {redriven_at}"
@@ -196,7 +195,7 @@ class Redriver:
         source = self._source(letter)
         content = replacement.encode() or letter.original
         try:
-            redriven_event(content, self._feeds.get(source))
+            dataflows.redriven_event(content, self._feeds.get(source))
         except Rejected as rejected:
             return RedriveOutcome(letter.place, "refused", f"it would be rejected again: {rejected}"), None
         redrive = self._record(letter, source, replacement)

@@ -3,8 +3,9 @@
 Loaded name by name: a worker process needs neither the health server nor Prometheus.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.ops.run._engine_change import change_engine as change_engine
@@ -24,9 +25,5 @@ _HOMES = {
 }
 __all__ = ["RECOVERY", "Stop", "change_engine", "examine", "prepare_run", "run"]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

@@ -43,10 +43,6 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
 
 # The states of ``risk`` in Bytewax's recovery store, read and written by key.
-#
-# Every state in it is bytes of our own (architecture.md, "Bytewax"), so a change of engine is a matter of finding them.
-# Decides which epoch counts: of the last execution, the states before the epoch at which it would resume. Tables and
-# meanings are those of Bytewax 0.21, as `seawall.connectors.bus._engine` makes them.
 
 STORE = "part-0.sqlite3"
 JOURNAL = "risk.journal"
@@ -144,15 +140,6 @@ def _rows(parts: dict[int, Parts], places: dict[int, Place]) -> Iterator[tuple[s
 
 
 # ``seawall migrate --to flink|bytewax``: the states of ``risk``, from one engine to the other.
-#
-# 1. Nobody may be deciding: the run on Bytewax is stopped, or the job on Flink stopped and drained.
-# 2. To Flink: the states in the recovery store are published on ``snapshots``. A job that is submitted without a
-#    savepoint begins with them, and reads the journal from there on.
-# 3. To Bytewax: the states that the job published when it stopped, which must be of one moment and of the last slice
-#    that was decided, become a recovery store; the one before is set aside.
-#
-# Nothing that was decided changes, and nothing is decided twice: what either engine makes again is compared with what
-# stands. Both topics and states stay where they are, so a move may be made again, and either engine may be killed.
 
 ENGINES = ("bytewax", "flink")
 AGAIN = "stop the job with flink stop --drain, which publishes its states, and try again"

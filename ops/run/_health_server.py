@@ -192,9 +192,9 @@ def _traces(configuration: Configuration, bus: Bus) -> "Traces | None":
     if not configuration.health.traces:
         return None
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - extra traces
 
-        from seawall.ops.run._traces import Traces
+        from seawall.ops.run._traces import Traces  # noqa: PLC0415 - extra traces
     except ImportError as error:
         raise UsageError("[health] traces needs: pip install 'bytewax-seawall[traces]'") from error
     return Traces(configuration, bus, OTLPSpanExporter(configuration.health.traces))

@@ -76,11 +76,7 @@ def clock_state() -> ClockState | None:
     return ClockState(found.offset * unit, found.maxerror * 1e-6, state != UNSYNCHRONISED)
 
 
-# Counts what stands on the topics, from outside the dataflows: alerts, breaches, commands, answers, rejects, seals.
-#
-# Topics on which little stands are read whole, so that what *stands* (levels, unanswered commands) is right after a
-# restart; *counters* take what came since this process began, so that a restart is no burst. Of large topics only the
-# end is asked. Nothing here costs a slice anything.
+# Counts from outside the dataflows, of the topics: alerts, breaches, commands, answers, rejects, seals.
 
 LABELS_MAX = 200  # values of one label; what comes after counts as OTHER
 OTHER = "other"
@@ -260,9 +256,6 @@ class Tally:
 
 
 # Everything that is measured, as metrics: named by Prometheus's conventions, units in the names, labels bounded.
-#
-# Labels are names of dataflows, stages, topics, partitions and of closed lists; those that users name (limits, alerts
-# of their own) are bounded by the tally. Nothing is labelled by account or counterparty: these belong to the console.
 
 KEYS_READ_S = 60.0
 TOTALS = {

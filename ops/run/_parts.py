@@ -22,18 +22,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bytewax.run import cli_main
+
 from seawall.connectors.bus import (
     Bus,
     Replica,
-    failures,
     kafka,
     open_recovery,
     own_error,
     recovery_store_error,
     set_recovery_aside,
 )
-from seawall.connectors.bus import failures as outside
+from seawall.connectors.bus import failures as bus_failures
 from seawall.connectors.transparency_log import check_all_sealed, is_log_stored
+from seawall.operators.stateful import failures as step_failures
 from seawall.ops.replicate import wait_to_seal
 from seawall.ops.run._preparation import MARKET_RECOVERY, SEAL_RECOVERY, recovery_store
 from seawall.schemas.configuration import Configuration
@@ -42,10 +44,7 @@ from seawall.schemas.errors import PartitionLocked, SnapshotError
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
-# When the parts of a run stop: on a signal, or because one of them failed.
-#
-# After a signal ``sequence`` ends first and ``risk`` decides on what it wrote, so that a run which was stopped
-# verifies; not for ever, because orchestrators wait and then kill. After a failure everything ends where it stands.
+# Stopping the parts of a run: on a signal, or because one of them failed.
 
 DRAIN_S = 20.0  # Kubernetes kills after 30 s, and sealing and the engine's last snapshot come after this
 ANSWER_S = 5.0  # more, and a cluster that does not answer is no longer waited for: a killed run loses as little
@@ -108,7 +107,7 @@ class DataflowTotals:
 
 def run_market(configuration: Configuration, stop: Stop, workers: int, totals: DataflowTotals) -> None:
     """Run market; a recovery store that cannot be read is set aside once and the inputs are read again."""
-    from seawall.dataflows.market import build
+    from seawall.dataflows.market import build  # noqa: PLC0415 - a process loads only the dataflows that it runs
 
     def note(events: int) -> None:
         totals.events = events
@@ -141,7 +140,7 @@ def run_risk(
     replica: Replica | None,
 ) -> None:
     """Run risk, as one process of those at ``addresses`` where there are several."""
-    from seawall.dataflows.risk import build
+    from seawall.dataflows.risk import build  # noqa: PLC0415 - a process loads only the dataflows that it runs
 
     finished: Callable[[], bool] | None = None if sequenced is None else sequenced.is_set
 
@@ -173,10 +172,6 @@ def run_engine(
     process: int = 0,
 ) -> None:
     """Run a dataflow on Bytewax with its recovery store; raise our error where one is behind the engine's."""
-    from bytewax.run import cli_main
-
-    from seawall.operators.stateful import failures
-
     recovery = open_recovery(configuration.directory / store)
     flow = make()
     tune_interpreter(bool(configuration.topics))
@@ -192,9 +187,9 @@ def run_engine(
             recovery_config=recovery,
         )
     except BaseException as error:
-        known = own_error(error, failures) or recovery_store_error(configuration.directory / store, error)
-        outside.clear()
-        failures.clear()
+        known = own_error(error, step_failures) or recovery_store_error(configuration.directory / store, error)
+        bus_failures.clear()
+        step_failures.clear()
         if known is None:
             raise
         raise known from error
@@ -203,10 +198,6 @@ def run_engine(
 
 
 # The ``seal`` part of ``seawall run``: the sealer on Bytewax in a thread beside the others.
-#
-# Before it starts, what stands is looked at: where audit records or tiles are missing, or the recovery store is of
-# another bus, the recovery store is set aside, and the log is built again from its start and compared with what was
-# sealed. What is still missing at the end stops the run.
 
 EPOCH = timedelta(seconds=1)
 
@@ -267,8 +258,8 @@ class SealThread(threading.Thread):
                 displaced = own_error(error)
                 if not isinstance(displaced, PartitionLocked):
                     raise
-                if displaced in failures:
-                    failures.remove(displaced)
+                if displaced in bus_failures:
+                    bus_failures.remove(displaced)
                 log.warning("replica %s seals no longer: %s", replica.name, displaced)
 
     def _seal_whole(self) -> None:
@@ -281,9 +272,7 @@ class SealThread(threading.Thread):
             self._seal()
 
     def _seal(self) -> None:
-        from bytewax.run import cli_main
-
-        from seawall.dataflows.seal import build
+        from seawall.dataflows.seal import build  # noqa: PLC0415 - a process loads only the dataflows that it runs
 
         recovery = open_recovery(self._store)
         flow = build(self._configuration, self._finished, self._stopped, self._replica is not None)

@@ -12,11 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from seawall.connectors.bus import Bus, Replica, open_bus, set_recovery_aside, topic_partitions
+from seawall.connectors.bus import Bus, Replica, is_recovery_sound, open_bus, set_recovery_aside, topic_partitions
 from seawall.connectors.files import write_atomically
 from seawall.connectors.keys import (
     PUBLIC_KEYS_FILE,
     SEALER_KEYS_FILE,
+    FileSigner,
     check_signer,
     key_path,
     new_key,
@@ -26,6 +27,7 @@ from seawall.connectors.keys import (
 from seawall.dataflows import check_journal
 from seawall.ops.replicate import check_migration_mark
 from seawall.schemas.configuration import RUN_FILE, Configuration
+from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import SeawallError, UsageError
 from seawall.schemas.evidence import Role, Signer
 
@@ -175,8 +177,6 @@ def _package(name: str) -> Check:
 
 def _key(name: str, configuration: Configuration, reference: str) -> Check:
     """Check a private key; a sealer's is elsewhere where another host seals."""
-    from seawall.connectors.keys import FileSigner, key_path
-
     key = key_path(reference, configuration.directory)
     try:
         if key is None:
@@ -191,9 +191,6 @@ def _key(name: str, configuration: Configuration, reference: str) -> Check:
 
 
 def _configured(where: Path) -> list[Check]:
-    from seawall.connectors.bus import is_recovery_sound, open_bus
-    from seawall.schemas.configuration import where as find
-
     try:
         configuration = find(where)
     except SeawallError as error:

@@ -13,10 +13,9 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
+from seawall import dataflows
 from seawall.connectors.bus import Bus, Replica, set_recovery_aside
-from seawall.dataflows import check_compatibility
 from seawall.ops.replicate import StandbySequencer
 from seawall.ops.run._health_server import serve_health
 from seawall.ops.run._parts import DataflowTotals, SealThread, Stop, run_market, run_risk, tune_interpreter
@@ -24,9 +23,6 @@ from seawall.ops.run._preparation import prepare_run, recovery_store, save_confi
 from seawall.ops.run.worker import run_processes
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError, UsageError
-
-if TYPE_CHECKING:
-    from seawall.dataflows import Sequencer
 
 log = logging.getLogger("seawall")
 DATAFLOWS = ("market", "sequence", "risk", "seal")
@@ -147,21 +143,21 @@ def _count(bus: Bus, configuration: Configuration, outcome: RunOutcome) -> None:
             outcome.dataflows["risk"].events = outcome.dataflows["sequence"].events
 
 
-def _sequencer(configuration: Configuration, bus: Bus, replica: Replica | None) -> "Sequencer | StandbySequencer":
+def _sequencer(
+    configuration: Configuration, bus: Bus, replica: Replica | None
+) -> "dataflows.Sequencer | StandbySequencer":
     """Return the sequencer; what it refuses it refuses here, before anything else runs, but for one that stands by."""
-    from seawall.dataflows import Sequencer
-
     if replica is not None:
         return StandbySequencer(configuration, bus, replica, lambda: save_configuration(configuration))
-    check_compatibility(bus, configuration)
-    sequencer = Sequencer(configuration, bus)
+    dataflows.check_compatibility(bus, configuration)
+    sequencer = dataflows.Sequencer(configuration, bus)
     save_configuration(configuration)
     return sequencer
 
 
 def _start_sequence(
     configuration: Configuration,
-    sequencer: "Sequencer | StandbySequencer",
+    sequencer: "dataflows.Sequencer | StandbySequencer",
     stop: Stop,
     done: threading.Event,
     outcome: RunOutcome,
@@ -186,10 +182,8 @@ def _start_sequence(
 
 def _market(configuration: Configuration, stop: Stop, workers: int, outcome: RunOutcome) -> list[threading.Thread]:
     """Run market to its end, or start it in a thread beside live inputs; not where the inputs hold nothing for it."""
-    from seawall.dataflows import has_market_records
-
     live = bool(configuration.topics)
-    if not live and not has_market_records(configuration):
+    if not live and not dataflows.has_market_records(configuration):
         return []
     totals = outcome.dataflows.setdefault("market", DataflowTotals())
     if not live:

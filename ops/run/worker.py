@@ -178,13 +178,6 @@ def _send(children: list["subprocess.Popen[str]"], line: str) -> None:
 
 
 # A worker process of ``risk``, started by ``seawall run --processes N``.
-#
-# Its standard input tells it that the journal is complete (``end``) or that it is to stop (``stop``, or the input
-# closes: the parent is gone). Its standard output is the processor seconds it took. With ``--metrics=FOLDER`` it leaves
-# there what it counts about its work.
-#
-# A worker whose parent was killed must not live on: it holds partitions, and a new run would be refused. It has a
-# moment to end well, and no more: while the engine waits for a peer that never comes it hears nothing.
 
 ORPHAN_S = 3.0
 PEER_LOST = "PanicException"  # how the engine says that the connection to another process broke; a BaseException

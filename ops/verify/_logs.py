@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.keys import load_trust
 from seawall.connectors.transparency_log import (
     CHECKPOINT_FILE,
@@ -58,10 +58,6 @@ from seawall.schemas.transparency import (
 )
 
 # Verifying sealed logs: audit records against checkpoints, checkpoints against keys, tiles against records.
-#
-# One pass over each audit partition builds its log anew, as the sealer does, and compares on the way: a checkpoint
-# where the rule says that one stands, with the root of these very records; every tile that becomes full with the file
-# on disk. So a cut tail is found as well as a history that was written anew together with its chain.
 
 
 class Logs(NamedTuple):
@@ -89,6 +85,31 @@ def trusted_logs(configuration: Configuration) -> Logs:
         elif jwk["kty"] == "OKP":  # no other key ever sealed anything
             revoked.append((jwk, sizes))
     return Logs(valid, witnesses, configuration.directory, revoked)
+
+
+def log_keys(configuration: Configuration) -> Iterator[NoteKey]:
+    """Yield the public keys of a run's logs, one per log and sealer, and those of their witnesses."""
+    logs = trusted_logs(configuration)
+    for origin in _origins(configuration):
+        yield from (log_key(origin, jwk) for jwk in logs.sealers)
+    yield from logs.witnesses
+
+
+def log_sizes(configuration: Configuration, unsealed: bool) -> dict[str, int]:
+    """Return how many records of each log of a run are sealed; with `unsealed` how many stand.
+
+    The last second of a live run is sealed when the next one is, so what stands may be more.
+    """
+    bus, origins = open_bus(configuration.bus, configuration.directory), _origins(configuration)
+    if unsealed:
+        return {origin: bus.end("audit", partition) for partition, origin in enumerate(origins)}
+    found = [last_checkpoint(bus, partition)[1] for partition in range(len(origins))]
+    return {checkpoint.origin: checkpoint.size for checkpoint in found if checkpoint is not None}
+
+
+def _origins(configuration: Configuration) -> list[str]:
+    issuer, environment = configuration.issuer, configuration.environment
+    return [origin_of(issuer, environment, partition) for partition in range(configuration.shards + 1)]
 
 
 class LogCheck:
@@ -270,9 +291,6 @@ class LogCheck:
 
 
 # ``seawall audit``: prove one record to an outsider, and check such a proof, or a whole log, with public keys only.
-#
-# A proof is a C2SP tlog-proof file whose ``extra`` line holds the audit record itself, so that it is all one needs
-# beside the log's public key. What stands on another topic is proven through the audit record that states its hash.
 
 RECORD_ID = re.compile(r"(?:([a-z]+):)?([0-9]+)-([0-9]+)-([0-9]+)")
 COMMAND_ID = re.compile(r"[0-9a-f]{64}")

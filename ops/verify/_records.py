@@ -172,10 +172,6 @@ def _key(topic: str, value: bytes) -> str | None:
 
 
 # Following the audit: one chain, and with it every record that it speaks of.
-#
-# A `AuditChain` reads the partition of every derived topic side by side with the audit and recomputes what each audit
-# record must say, byte by byte. What only a replay of the journal could recompute is taken from the record itself and
-# held by the chain.
 
 DECIDED = ("alerts", "rejects", "breaches", "commands")
 

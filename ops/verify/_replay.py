@@ -10,6 +10,7 @@ counts of their own besides. Digests are kept in 32 bytes per record.
 """
 
 import hashlib
+import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -25,11 +26,7 @@ from seawall.ops.verify._records import SIGNED, revoked_by, signature_fault
 from seawall.schemas.evidence import PublicKey
 from seawall.schemas.records import REDRIVE, Record, Slice, Stored, check_decided_alike, decode_slice
 
-# What slices say was taken from ``signals``, ``acknowledgements`` and ``redrive``, against what stands there.
-#
-# Every slice names what its tick took: topic, partition, offset and SHA-256. So a record that was changed, removed or
-# swapped after it was taken is named, and in a bounded run a signal that was added too (others may go on
-# acknowledging). Signals carry ids and counts of their own besides. Digests are kept in 32 bytes per record.
+# Inputs that slices name: records of ``signals``, ``acknowledgements`` and ``redrive``, against what stands there.
 
 EXTERNAL_TOPICS = ("signals", "acknowledgements", REDRIVE)
 RULE = "TAKEN"
@@ -128,10 +125,6 @@ def _check_signal(partition: int, stored: Stored, before: _Place, count: int, ad
 
 
 # ``seawall replay``: derive every record again from the journal, and compare it with what stands.
-#
-# Keys, values and all headers but ``dsse`` are compared byte for byte; signatures are verified, those of revoked keys
-# up to the positions of their revocation. Public keys are enough.
-# Signals are no function of the journal but an input of it: they are compared with the hashes that slices state.
 
 
 def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tuple[Report, int, float]:
@@ -170,6 +163,15 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
                 reader = readers.setdefault(place, read_all(bus, *place))
                 for record in records:
                     _compare(report, trust, place, record, next(reader, None), log)
+    _report_strangers(report, bus, shards, readers)
+    for topic in EXTERNAL_TOPICS:
+        for partition in sorted(taken.partitions(topic) | set(bus.partitions(topic))):
+            report.count(topic, taken.check(topic, partition, read_all(bus, topic, partition), report.add))
+    return report, slices, round(time.thread_time() - started, 3)
+
+
+def _report_strangers(report: Report, bus: Bus, shards: int, readers: dict[tuple[str, int], Iterator[Stored]]) -> None:
+    """Report the first record of each partition that the journal does not give."""
     for topic in DERIVED:
         for partition in bus.partitions(topic):
             if topic == "rejects" and partition == shards:
@@ -177,10 +179,6 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
             left = next(readers.setdefault((topic, partition), read_all(bus, topic, partition)), None)
             if left is not None:
                 report.add(topic, partition, left.offset, "the journal gives no such record", "STRANGER")
-    for topic in EXTERNAL_TOPICS:
-        for partition in sorted(taken.partitions(topic) | set(bus.partitions(topic))):
-            report.count(topic, taken.check(topic, partition, read_all(bus, topic, partition), report.add))
-    return report, slices, round(time.thread_time() - started, 3)
 
 
 def slices_in_order(bus: Bus, shards: int, note: Callable[[Slice], None] = lambda piece: None) -> Iterator[bytes]:
@@ -188,7 +186,6 @@ def slices_in_order(bus: Bus, shards: int, note: Callable[[Slice], None] = lambd
 
     ``note`` is given each slice as its value is read.
     """
-    import heapq
 
     def stream(shard: int) -> Iterator[tuple[int, int, int, bytes]]:
         for stored in read_all(bus, "journal", shard):

@@ -42,10 +42,7 @@ from seawall.schemas.events import Limit, Release
 from seawall.schemas.evidence import KeySet, PublicKey, check_limit_document, check_release
 from seawall.schemas.records import Slice, Stored, decode_slice
 
-# Are the limits in the journal the ones that a maker and a checker signed?
-#
-# Every ``limit`` event of the journal is checked again as the sequencer did before it wrote it down: at the ``as_of``
-# of its slice, against the limits that stood then, with the key set that the configuration in force names.
+# Limits in the journal against those that a maker and a checker signed.
 
 # Whoever forges a slice spells it as he likes: with spaces, or with letters escaped. These stand in every spelling.
 MARKS = (b'"limit"', b'"release"', b'"configuration"', b"\\u")
@@ -167,21 +164,7 @@ class _State:
         return [(self._first, "the state that begins here is damaged or not whole: its checksum does not match")]
 
 
-# ``seawall verify``: is everything on the bus what was written there, and nothing missing?
-#
-# What is checked, partition by partition, streaming
-# --------------------------------------------------
-# 1. The journal: offsets and ids contiguous, every value a slice of its place, times that do not go back.
-# 2. Every audit record: its place, its predecessor's hash, and the whole of its content, recomputed from the journal
-#    and from the records that it speaks of. So the last record of a partition is covered as well as the first.
-# 3. Every other record: its id, its count, its key, and that the audit states its hash; commands: their signature.
-# 4. Nothing stands on a derived topic that the audit does not know of, and nothing that the journal gives is missing.
-# 5. What slices say was taken from topics that others write stands there, byte for byte (`taken`).
-# 6. States that an engine left for another are whole (`states`); rows that nobody reads are named.
-# 7. Where the sealers' keys are given: every checkpoint, the tiles, cosignatures (`logs`).
-#
-# A finding names topic, partition and offset, and its rule says why and what next (`findings`). A run that was cut is
-# told from one that was changed; where inputs are bounded, also one whose topics were all cut at the same place.
+# ``seawall verify``: everything on the bus is what was written there, and nothing is missing.
 
 
 class Seconds:

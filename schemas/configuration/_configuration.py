@@ -1,8 +1,8 @@
 """Configuration: what stands in the files, checked, and what of it the journal records (contract.md, "Configuration").
 
 A key or name that does not exist is an error that names the nearest one that does. Everything that decides becomes part
-of the journal through :func:`journaled_configuration`; paths, the bus and the signer do not, so that nothing in a topic depends on
-where a run lies.
+of the journal through :func:`journaled_configuration`; paths, the bus and the signer do not, so that nothing in a topic
+depends on where a run lies.
 """
 
 import hashlib

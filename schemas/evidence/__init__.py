@@ -59,6 +59,7 @@ from seawall.schemas.evidence._key_sets import (
 from seawall.schemas.evidence._limit_documents import (
     LIMIT_DOCUMENT_TYPE,
     LIMIT_REASONS,
+    LIMITS_VALID_DAYS,
     LimitDocument,
     check_limit_document,
     encode_limit_document,
@@ -91,6 +92,7 @@ __all__ = [
     "DOCUMENTS",
     "HEADER",
     "KEY_SET_TYPE",
+    "LIMITS_VALID_DAYS",
     "LIMIT_DOCUMENT_TYPE",
     "LIMIT_REASONS",
     "SEEN_MAX",

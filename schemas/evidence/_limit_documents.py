@@ -33,6 +33,7 @@ from seawall.schemas.evidence._key_sets import Key, KeySet, Microseconds
 from seawall.schemas.measures import LEVELS, LIMITS_MAX, check_limits
 
 LIMIT_DOCUMENT_TYPE = "application/vnd.seawall.policy.v1+json"
+LIMITS_VALID_DAYS = 90  # of a document, where its maker says nothing else
 LIMIT_DOCUMENT_BYTES_MAX = 176 * 1024  # in base64, with signatures, inside the 256 KiB of a record
 ReasonCode = Literal["market", "counterparty", "regulation", "threat", "calibration", "incident"]
 LIMIT_REASONS: tuple[str, ...] = get_args(ReasonCode)

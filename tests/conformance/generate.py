@@ -482,9 +482,11 @@ def rotation_cases() -> Iterator[tuple[str, Case]]:
     yield "keyset_one_owner", turn(fail(refused, "one of two"), (ROOTS[0],))
     yield "keyset_one_owner_twice", turn(fail(refused, "one owner listed twice"), (ROOTS[0], ROOTS[0]))
     with_twin = encode(keyset_document(keys=[*listed, twin.entry("root", types=())], epoch_floor={"risk/prod": 2}))
-    yield "keyset_one_owner_two_keys", turn(
-        fail(refused, "owners count, not keys"), (ROOTS[0], twin), with_twin, prev_sha256=parse_key_set(with_twin).sha256
-    )  # fmt: skip
+    follows_twin = parse_key_set(with_twin).sha256
+    yield (
+        "keyset_one_owner_two_keys",
+        turn(fail(refused, "owners count, not keys"), (ROOTS[0], twin), with_twin, prev_sha256=follows_twin),
+    )
     yield "keyset_by_issuer", turn(fail(refused, "an issuer is no root"), (ISSUER, STANDBY))
     yield "keyset_takeover", turn(fail(refused, "the new owners did not sign"), keys=[*listed[:5], *newcomers])
     yield "keyset_other_environment", turn(fail(refused, "becomes dev"), environment="dev")

@@ -1,7 +1,7 @@
 """A subscriber killed with -9 at any moment: each command has its effect exactly once, and no mark is lost.
 
-The runnable example (``ops/demo/order_gateway.py``) reads the commands of a real run again and again from their start, is
-killed, and starts again on the same database, as a consumer does whose offset was not committed.
+The runnable example (``ops/demo/order_gateway.py``) reads the commands of a real run again and again from their start,
+is killed, and starts again on the same database, as a consumer does whose offset was not committed.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""One key's state on an engine that keeps bytes (`seawall.dataflows.flink._changelog_state`): killed anywhere, the same topics."""
+"""One key's state on an engine that keeps bytes, Flink: killed anywhere, the same topics."""
 
 from collections import deque
 from pathlib import Path

@@ -3,8 +3,9 @@
 Names are loaded when they are asked for, and librdkafka with those that need it.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.connectors.bus.kafka._bus import KafkaBus as KafkaBus
@@ -46,9 +47,5 @@ __all__ = [
     "uncap_waiting",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

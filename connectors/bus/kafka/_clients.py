@@ -26,10 +26,6 @@ from seawall.schemas.configuration import KafkaTerms
 from seawall.schemas.errors import BusError, PartitionLocked, UsageError
 
 # Clients of a cluster: their settings, their secrets, and what they say when something is wrong.
-#
-# librdkafka reports half of a failure as a time-out and the other half, the reason, to a callback in another thread:
-# both are put together here, in one line that says what to do next. Secrets are read here and go nowhere but to
-# librdkafka.
 
 log = logging.getLogger("seawall")
 # librdkafka writes to standard error by itself: what matters comes through `error_cb`.
@@ -241,11 +237,7 @@ def _file(terms: KafkaTerms, name: str) -> str:
     return str(path) if text else ""
 
 
-# Gives records to a client so that no partition has more of them waiting than go in one batch.
-#
-# librdkafka 2.16 sends the next batch of a partition once the one before was answered, and waits for that answer in a
-# loop without rest: a thread takes a whole core while the broker is slow, which on the broker's own machine makes it
-# slower (decision 0016). With nothing left to send it sleeps.
+# Sending in batches: no partition has more records waiting in a client than go in one batch.
 
 # Within what librdkafka puts in one batch: a megabyte and 10,000 records.
 WAITING_BYTES_MAX, WAITING_RECORDS_MAX = 900 * 1024, 5_000

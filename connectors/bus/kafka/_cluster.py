@@ -20,11 +20,7 @@ from seawall.connectors.bus._protocol import TOPICS
 from seawall.schemas.configuration import KafkaTerms, load_kafka
 from seawall.schemas.errors import UsageError
 
-# Where a cluster is and what Seawall's topics are called there: ``kafka://HOST:PORT,…[/PREFIX][?settings=FILE]``.
-#
-# Decides the names: the topic ``journal`` is ``PREFIX.journal`` on the cluster, so that several journals share one;
-# topics that others write keep their names. ``settings`` names a TOML file with a table ``[kafka]``: how to
-# authenticate, and where secrets are.
+# Address of a cluster and the names of Seawall's topics there: ``kafka://HOST:PORT,…[/PREFIX][?settings=FILE]``.
 
 # What subscribers write has no numbers of ours: it is read by the offsets of the cluster, as other people's topics are.
 FOREIGN = ("acknowledgements",)
@@ -73,10 +69,7 @@ def parse_address(url: str, base: Path) -> Address:
     return Address(parts.netloc, prefix, load_kafka(base / file) if file else KafkaTerms())
 
 
-# How long a cluster that does not answer is waited for: ``outage_s``, and no longer once a process is to end.
-#
-# Who stops a run in an outage would otherwise wait for every wait that is left, one after the other, until the run is
-# killed. A cluster that answers is given all the time it takes.
+# Patience with a cluster that does not answer: ``outage_s``, and no longer once a process is to end.
 
 CALL_S_MIN = 2.0  # enough for a cluster that answers
 _until = [math.inf]  # of the monotonic clock; one for all clients of a process

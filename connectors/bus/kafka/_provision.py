@@ -28,10 +28,6 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError
 
 # Topics of a journal on a cluster: made with the right partitions, and refused where they would lose records.
-#
-# Partitions follow from the configuration: one per shard for the journal, one more for what the second operator writes,
-# one per group for signals. A topic that exists with another number of partitions is refused, because a shard's records
-# would go elsewhere; so is one that compacts, or that lets a write count which only one of several brokers has.
 
 MESSAGE_BYTES = 1024 * 1024
 CALL_S = 30.0
@@ -190,11 +186,7 @@ def _unsafe(clients: Clients, topic: str, settings: dict[str, str], replicas: in
     return found
 
 
-# Who may do what on a cluster, role by role: the access control lists that a journal needs, and none beyond.
-#
-# Every role of Seawall may read all topics of its journal, because it compares what it writes with what stands; each
-# may write only its own, under transactions of its own names. Subscribers read what is signed, and write
-# acknowledgements.
+# Access control lists, role by role: those that a journal needs, and none beyond.
 
 # What each role writes; its transactions are named after the first partition that a writer of it has.
 WRITES = {

@@ -10,9 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Growing columns: numpy arrays of one length that grow together and keep the order in which rows came.
-#
-# The order of rows decides the order of floating-point sums, so it is part of the state: rows are appended, and removed
-# only by :meth:`Columns.keep`, which preserves order. Both are functions of the journal alone.
 
 GROW_MIN = 64
 

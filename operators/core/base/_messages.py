@@ -45,10 +45,7 @@ class AccountActivity(NamedTuple):
     concentration: F8 | None
 
 
-# What travels between the risk operators: one frame per slice, and what each operator adds to it.
-#
-# Every operator takes the item of the one before and returns a new one that holds it; nothing is changed in place, so
-# any of them may be forked, skipped or used alone.
+# Messages between the risk operators: one frame per slice, and what each operator adds to it.
 
 CAUSES_MAX = 10
 CHOSEN_SOURCES = ("order", "manual")  # sources of fills that no venue forced

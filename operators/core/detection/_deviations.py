@@ -174,7 +174,7 @@ class DeviationLoops(NamedTuple):
 def compiled() -> DeviationLoops | None:
     """Return the compiled loops; None where numba is not installed."""
     try:
-        from numba import njit
+        from numba import njit  # noqa: PLC0415 - extra fast
     except ImportError:
         return None
     distance, rank, learn, count = njit(_distance), njit(_rank), njit(_learn), njit(_count)

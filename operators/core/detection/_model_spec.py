@@ -14,11 +14,6 @@ from seawall.operators.core.detection._samples import Detector, Sample, Score, S
 from seawall.operators.core.detection._statistics import WARM_ROWS
 
 # Models of many keys: what a dataflow asks of them, and what it makes them from.
-#
-# A dataflow holds one ``KeyedModels`` per engine key (an instrument group, a shard), calls ``observe`` for each sample
-# in its own order, drains the changes in the same step, and stores ``snapshot()`` when its engine asks. The result is a
-# pure function of the order of samples: no clock, no random source. ``ModelRegistry`` keeps this
-# protocol, ``make_models`` makes the usual one.
 
 
 class ModelScope(StrEnum):

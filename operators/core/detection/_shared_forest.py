@@ -25,7 +25,7 @@ from seawall.schemas.errors import SnapshotError, invariant
 def compiled() -> Callable[..., Any] | None:
     """Return the compiled walk of rows through trees; None where numba is not installed."""
     try:
-        from numba import njit
+        from numba import njit  # noqa: PLC0415 - extra fast
     except ImportError:
         return None
     kernel: Callable[..., Any] = njit(nogil=True)(walk_trees)

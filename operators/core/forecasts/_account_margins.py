@@ -313,10 +313,10 @@ def margin_forecast_rows(
     emptied = ~has & (written > 0)
     written[wanted], written[emptied] = now[wanted], -1.0
     rows = [_flat(table.names[account]) for account in emptied.nonzero()[0].tolist()]
-    for (level, horizon), (active, about, models) in said.items():
+    for kind, (active, about, models) in said.items():
         chosen = wanted[active].nonzero()[0]
         found = active[chosen], about[:, chosen], models[:, chosen]
-        rows += _level_rows(forecasts, table, level, horizon, *found, states, lost)
+        rows += _level_rows(forecasts, table, kind, *found, states, lost)
     return rows
 
 
@@ -333,14 +333,15 @@ def volatility_faults(markets: MarketForecasts, book: ForecastInputs, count: int
 def _level_rows(
     forecasts: MarginForecasts,
     table: MeasureTable,
-    level: str,
-    horizon: int,
+    kind: tuple[str, int],
     accounts: I8,
     about: F8,
     models: F8,
     states: list[str],
     lost: F8,
 ) -> list[dict[str, Any]]:
+    """Return the rows of one kind of forecast, a level and a horizon."""
+    level, horizon = kind
     own = forecasts.models[level, horizon]
     why, champion = leading_terms(ACCOUNT_LAYOUT, own.contributions(about, accounts)), own.scores.champion
     rows = []

@@ -18,15 +18,6 @@ from numpy.typing import NDArray
 from seawall.operators.core.base import ABSENT, Columns, KeyIndex
 
 # The book: positions and balances of one shard, and what a fill does to them.
-#
-# Rules it keeps
-# --------------
-# - A position is an exact integer of its instrument's quantity increment (contract.md, "Positions and values").
-# - A fill moves the position and its entry cost; what it closes is realised at average cost into the settlement asset.
-#   ``units x unit value`` is the value of a position in its settlement asset: ``size x price`` for linear contracts and
-#   ``-size / price`` for inverse ones, so that P&L is always a difference of values.
-# - A spot fill moves two balances, base and quote, and no position.
-# - The arithmetic is + - x / in a fixed order; the scalar and the vector path give the same bits.
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]

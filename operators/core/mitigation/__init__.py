@@ -6,7 +6,7 @@
 
 from seawall.operators.core.mitigation._control import MODE_RANKS, STRICTNESS, TARGET_STATES
 from seawall.operators.core.mitigation._desired_state import DesiredState, ShardCommands, shard_commands
-from seawall.operators.core.mitigation._lint import playbook_faults
+from seawall.operators.core.mitigation._lint import PlaybookFault, playbook_faults
 from seawall.operators.core.mitigation._plan import MitigationState
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "TARGET_STATES",
     "DesiredState",
     "MitigationState",
+    "PlaybookFault",
     "ShardCommands",
     "playbook_faults",
     "shard_commands",

@@ -68,9 +68,6 @@ def counterparty_measures(directory: Directory, netting_set: F8, account_sums: t
 
 
 # The ledger of one shard: directory, marks, positions, balances and the memory of fills, and their valuation.
-#
-# Valuation is a fixed number of vector operations over the book, whatever its size, and nothing at all where nothing
-# that is held has moved.
 
 I8 = NDArray[np.int64]
 # Account, instrument, units, price, fee, its asset, strategy, action and reference

@@ -182,10 +182,6 @@ def _funding_row(time: str, rate: str, place: str) -> tuple[int, str]:
 
 
 # The market stage of a backtest: history in, the signals that ``market`` would write out, a process per group.
-#
-# The steps are those of the live dataflow: its merge order, its ``GroupBatcher`` and its ``GroupState``. No command
-# changes what a market did, so variants share the signals; they are kept under the hash of the history and of the
-# market's terms.
 
 KINDS = {*RAW, "funding", "open_interest", "venue_status", "instrument", "notice", "mark"}
 REPORTED_EVERY = 2_000

@@ -97,10 +97,6 @@ class HourlyObservations:
 
 
 # One variant, played: the stream through the sequencer's step and all of risk, and back what commands bring about.
-#
-# ``Rehearsal`` closes the loop. Here it runs over months, so between two records nothing is computed that nobody waits
-# for: a slice is ended at the next full second, what it asks for happens at its own times, and time then jumps to the
-# next record. What is kept is bounded: a sample per ``SAMPLE_US`` of the firm and of the worst of each account's hours.
 
 SAMPLE_US = 300_000_000
 PLAY_HOUR_US = 3_600_000_000

@@ -101,11 +101,6 @@ def _command(one: Json) -> Json:
 
 
 # A whole backtest: convert, watch the market, play every variant; each step in processes, each kept by content hash.
-#
-# 1. Every file of the history becomes input records.
-# 2. Every instrument group of ``market`` becomes signals.
-# 3. Every variant is played over both, while signals are still being made: a play follows them. What a step made
-#    before, of the same bytes and terms, is taken from the cache.
 
 SIGNALS = ".signals.jsonl"
 TAIL_BYTES = 1 << 18

@@ -26,13 +26,6 @@ from seawall.ops.lab.backtest._plan import BacktestPlan, sha256_of
 from seawall.schemas.errors import UsageError
 
 # A book of clients to put through a history: real accounts of another time, scaled to this market.
-#
-# The clients are accounts of Hyperliquid's export: of each its net position per coin when it was largest, long or short
-# as it was, and what it had paid in. Leverage is kept within bounds, sizes are scaled to a book of ``notional`` gross.
-# A coin that the history has keeps its market; the others take turns with those that the export does not have.
-# Positions are opened at the first price of their instrument. What a client is long with us we are short, so the house
-# is hedged by holding the same as all clients together at one venue: the firm is flat, and all that it can lose is what
-# clients cannot pay, and what forced trades cost.
 
 Json = dict[str, Any]
 LEVERAGE_MIN = 1.0
@@ -149,9 +142,6 @@ def _position(account: str, instrument: str, notional: float, price: float, at_u
 
 
 # The one stream that a backtest plays: reference, book, what history says beside markets, and the market's signals.
-#
-# Order is (event time, source, line), sources in the order of the plan, signals last, as the sequencer merges files
-# before topics. Where the history has no order books, depth is assumed: a share of what was traded in the hour before.
 
 HOUR_US = 3_600_000_000
 EVER_US = 1 << 62

@@ -27,16 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-# Whether a value at risk was exceeded as often as it said, and at no times of its own.
-#
-# A *hit* is an observation whose loss exceeds the value at risk that was forecast for it; ``p`` is how often that
-# should happen (0.01 for ``var_99``). Observations must not overlap: a loss that is in two of them is counted twice,
-# and the tests believe in more evidence than there is.
-#
-# References
-# ----------
-# Kupiec (1995), proportion of failures; Christoffersen (1998), interval forecast evaluation; Basel Committee, MAR32.9
-# and MAR99 (the traffic light); values in ``risk_vectors.json`` of the project's vectors.
+# Tests of value at risk: exceeded as often as it says, and not in clusters (Kupiec, Christoffersen).
 
 AMBER, RED = 0.95, 0.9999  # cumulative probability of so many hits or fewer, from which on a zone begins
 MULTIPLIERS = (1.5, 1.5, 1.5, 1.5, 1.5, 1.7, 1.76, 1.83, 1.88, 1.92, 2.0)  # MAR32.9, 250 days at 99 %
@@ -177,16 +168,7 @@ def _check(observations: int, hits: int, p: float) -> None:
         raise ValueError(f"p is {p}: a probability between 0 and 1 is needed")
 
 
-# Whether an expected shortfall was as deep as losses beyond the value at risk went: Acerbi and Szekely's second test.
-#
-# ``Z2 = sum(X I / (N p ES)) + 1`` over observations, with the profit and loss X, I where it is below minus the value at
-# risk, and ES positive. It is 0 on average where the forecasts are right and negative where they understate risk. How
-# negative it becomes by chance depends on the tail, so critical values are simulated: the number of hits is binomial,
-# and what each weighs is drawn from the tail alone, which is the same experiment at a fraction of the draws.
-#
-# References
-# ----------
-# Acerbi and Szekely (2014), "Back-testing expected shortfall", test 2; critical values as MathWorks ``esbacktest``.
+# Test of expected shortfall: as deep as losses beyond the value at risk go (Acerbi and Szekely's second test).
 
 TRIALS = 100_000
 SEED = 20_140_401

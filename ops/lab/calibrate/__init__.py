@@ -1,7 +1,24 @@
 """Calibration: parameters fitted on history, judged on other history, proposed and never applied."""
 
-from seawall.ops.lab.calibrate._fit import fit_study
-from seawall.ops.lab.calibrate._proposal import measure_drift, study_evidence, write_proposal
-from seawall.ops.lab.calibrate._study import load_study
+from typing import TYPE_CHECKING
 
+from seawall.schemas.faces import lazy_face
+
+if TYPE_CHECKING:
+    from seawall.ops.lab.calibrate._fit import fit_study as fit_study
+    from seawall.ops.lab.calibrate._proposal import measure_drift as measure_drift
+    from seawall.ops.lab.calibrate._proposal import study_evidence as study_evidence
+    from seawall.ops.lab.calibrate._proposal import write_proposal as write_proposal
+    from seawall.ops.lab.calibrate._study import load_study as load_study
+
+_HOMES = {
+    "fit_study": "seawall.ops.lab.calibrate._fit",
+    "load_study": "seawall.ops.lab.calibrate._study",
+    "measure_drift": "seawall.ops.lab.calibrate._proposal",
+    "study_evidence": "seawall.ops.lab.calibrate._proposal",
+    "write_proposal": "seawall.ops.lab.calibrate._proposal",
+}
 __all__ = ["fit_study", "load_study", "measure_drift", "study_evidence", "write_proposal"]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

@@ -40,10 +40,6 @@ from seawall.ops.lab.calibrate._study import (
 from seawall.schemas.errors import UsageError
 
 # The alerts that a detector would have raised with other thresholds, from the scores that it gave.
-#
-# A threshold does not change what models learn, so history need not be watched again: a score of ``alert_score`` or
-# more is an alert, unless the instrument had one within ``refractory_s``. The rules' own alerts stay as they were. This
-# is what ``market`` does (``operators/core/market/_group.py``); a test holds the two together.
 
 Json = dict[str, Any]
 ANOMALY = "anomaly"
@@ -91,10 +87,6 @@ def alerts_at_threshold(found: ScoredSignals, alert_score: float, refractory_s: 
 
 
 # Running a study: every candidate over every block, what walk-forward would have chosen, and whether that was better.
-#
-# Limits and playbooks are judged by what acting cost, on the plan's last variant; a detector by what it missed and by
-# its false alarms. The two do not share parameters, so each is fitted on its own. Every play is kept by content hash,
-# so a scheduled run only plays what is new.
 
 SIGN_LEAST = 5  # folds below which no count of better ones means much: one half to the fifth is 3 %
 

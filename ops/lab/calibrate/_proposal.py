@@ -30,20 +30,11 @@ from seawall.connectors.bus import open_bus, read_all
 from seawall.ops.lab.backtest import code_sha256, file_sha256
 from seawall.ops.lab.calibrate._fit import Fitted
 from seawall.ops.lab.calibrate._study import Study, apply_values
-from seawall.ops.reports import DAY_US, VALID_DAYS, RequestedChanges, make_proposal, read_limits
+from seawall.ops.reports import DAY_US, RequestedChanges, make_proposal, read_limits
 from seawall.schemas.configuration import Configuration
+from seawall.schemas.evidence import LIMITS_VALID_DAYS
 
-# What a study proposes: an unsigned limit document with its evidence; nothing is signed or applied here.
-#
-# Written into a folder:
-#
-# - ``evidence.json``: every candidate, block, fold and cost, the hashes of history and plan, what is in force and what
-#   was chosen, and what the market looked like, against which drift is measured later;
-# - ``limits.toml``: the limits to change, for ``seawall limits propose WHERE --file limits.toml --reason calibration``;
-# - ``document.json``: the bytes that a maker would sign. Its comment names the SHA-256 of ``evidence.json``;
-# - ``settings.json``: values of the playbook and of ``[market]`` that a person may take over into those files.
-#
-# The last three only where calibration beats what is in force out of sample.
+# Proposals: an unsigned limit document with its evidence; nothing is signed or applied here.
 
 Json = dict[str, Any]
 DECILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
@@ -105,7 +96,7 @@ def _document(study: Study, limits: list[Json], evidence: bytes, now_us: int) ->
     configuration = study.plan.configuration
     policy = read_limits(configuration).policy
     comment = f"calibrated on {study.plan.path.name}; evidence sha256 {hashlib.sha256(evidence).hexdigest()}"
-    times = (now_us, now_us, now_us + VALID_DAYS * DAY_US)
+    times = (now_us, now_us, now_us + LIMITS_VALID_DAYS * DAY_US)
     return make_proposal(configuration, policy, RequestedChanges(limits, [], []), "calibration", comment, times)
 
 
@@ -128,12 +119,7 @@ def _write_file(path: Path, content: bytes) -> Path:
     return path
 
 
-# Whether the live system has moved away from what it was calibrated to.
-#
-# Two questions, both answered from what the live run published: are the values in force still those that were
-# calibrated, and do scores still fall where they fell? The second is the population stability index over the deciles of
-# the calibration: ``sum((a - e) ln(a / e))`` with the shares now and then; 0.1 is worth a look, from 0.25 on the
-# calibration no longer describes the market (the thresholds are those that credit scoring uses).
+# Drift: the live system moves away from what it was calibrated to.
 
 LOOK, DRIFTED = 0.1, 0.25
 SHARE_MIN = 1e-4  # of an empty decile: the index would be infinite

@@ -39,10 +39,6 @@ from seawall.schemas.measures import check_limits
 from seawall.schemas.tables import Field, Table, check_table, nearest, number_in
 
 # Walk-forward splits: what is judged always lies after what was fitted, with an embargo between the two.
-#
-# The period is cut into blocks of equal length. Fold k fits on blocks 0 … k and is judged on block k + 1, whose first
-# ``embargo`` is left out: a position or a score at the end of training would otherwise be worth in both. Blocks are
-# played on their own, each with a new book, so nothing else runs from one into the next.
 
 
 class Block(NamedTuple):
@@ -126,24 +122,6 @@ def cheapest_candidate(costs: Sequence[float]) -> int:
 
 
 # A study: which parameters may take which values, how history is split, and what is to be small.
-#
-# ```toml
-# plan = "may-2021.toml"            # history, book, reactions: as for a backtest
-# blocks = 6                        # the period is cut into so many; the first ones train, the next one tests
-# embargo_s = 3600                  # left out between what trains and what tests
-# candidates_max = 24               # of all combinations so many are tried, drawn by ``seed``; the values in force
-# always seed = 1
-#
-# [[parameter]]
-# name = "limits.client-margin.hard"            # also limits.ID.scaling.volatility_power, playbook.RULE.COMMAND.FIELD,
-# values = [0.7, 0.8, 0.9]                      # playbook.RULE.FIELD, market.alert_score
-#
-# [objective]                       # cost = loss + close_out * notional closed out + command * commands
-# close_out = 0.005
-# command = 10
-# missed = 10                       # of a detector: cost = missed * moves not told of + false * false alerts
-# false = 1
-# ```
 
 Json = dict[str, Any]
 ALERT_SCORE = "market.alert_score"

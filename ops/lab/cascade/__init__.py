@@ -1,16 +1,35 @@
 """Cascades of a failure: through claims, prices, liquidations and shared collateral."""
 
-from seawall.ops.lab.cascade._models import (
-    book_network,
-    debtrank,
-    eisenberg_noe,
-    estimate_losses,
-    furfine,
-    joint_failures,
-    rank_contagion,
-)
-from seawall.ops.lab.cascade._network import Shocks, contagion_outcome, read_network, settle_scenarios
+from typing import TYPE_CHECKING
 
+from seawall.schemas.faces import lazy_face
+
+if TYPE_CHECKING:
+    from seawall.ops.lab.cascade._models import book_network as book_network
+    from seawall.ops.lab.cascade._models import debtrank as debtrank
+    from seawall.ops.lab.cascade._models import eisenberg_noe as eisenberg_noe
+    from seawall.ops.lab.cascade._models import estimate_losses as estimate_losses
+    from seawall.ops.lab.cascade._models import furfine as furfine
+    from seawall.ops.lab.cascade._models import joint_failures as joint_failures
+    from seawall.ops.lab.cascade._models import rank_contagion as rank_contagion
+    from seawall.ops.lab.cascade._network import Shocks as Shocks
+    from seawall.ops.lab.cascade._network import contagion_outcome as contagion_outcome
+    from seawall.ops.lab.cascade._network import read_network as read_network
+    from seawall.ops.lab.cascade._network import settle_scenarios as settle_scenarios
+
+_HOMES = {
+    "Shocks": "seawall.ops.lab.cascade._network",
+    "book_network": "seawall.ops.lab.cascade._models",
+    "contagion_outcome": "seawall.ops.lab.cascade._network",
+    "debtrank": "seawall.ops.lab.cascade._models",
+    "eisenberg_noe": "seawall.ops.lab.cascade._models",
+    "estimate_losses": "seawall.ops.lab.cascade._models",
+    "furfine": "seawall.ops.lab.cascade._models",
+    "joint_failures": "seawall.ops.lab.cascade._models",
+    "rank_contagion": "seawall.ops.lab.cascade._models",
+    "read_network": "seawall.ops.lab.cascade._network",
+    "settle_scenarios": "seawall.ops.lab.cascade._network",
+}
 __all__ = [
     "Shocks",
     "book_network",
@@ -24,3 +43,6 @@ __all__ = [
     "read_network",
     "settle_scenarios",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

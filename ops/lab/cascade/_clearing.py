@@ -110,21 +110,6 @@ def _exact(worth: F8) -> F8:
 
 
 # Fire sales: what has to be sold moves the price, and the price makes others sell.
-#
-# Two kinds, over several assets that many hold:
-#
-# - :func:`sell_down`: a holder whose leverage ratio (equity / assets) falls below ``delever`` sells down to ``target``;
-#   below ``default`` it fails and sells all. Losses alone trigger sales; nobody buys back.
-# - :func:`clear_with_sales`: who cannot pay its debts in full sells all that it holds, which lowers what everybody's
-#   assets are worth, until payments and prices agree (Cifuentes, Ferrucci and Shin 2005). What comes out is the
-#   equilibrium with the highest prices and payments.
-#
-# A sale of ``q`` units takes the price to ``p exp(-q / depth)``. With Cifuentes' beta, ``depth`` is market cap / beta.
-#
-# References
-# ----------
-# R. Cifuentes, G. Ferrucci, H. S. Shin, "Liquidity risk and contagion", Journal of the European Economic Association
-# 3(2-3), 2005. Thresholds and form of impact: ox-inet-resilience/firesale_stresstest.
 
 B1 = NDArray[np.bool_]
 ROUNDS_MAX: Final = 1_000

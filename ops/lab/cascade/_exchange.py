@@ -110,21 +110,6 @@ def _distance(distance: F8, depth: F8, units: float, sells: bool) -> tuple[float
 
 
 # Liquidation cascades on exchanges: forced orders consume books, prices follow, and margin goes with them.
-#
-# Each *market* is an asset at a venue. Accounts hold positions in markets, with cash and coins as collateral; coins are
-# valued by the market that their account's venue goes by, so collateral falls with what is held against it. One round:
-#
-# 1. A market's mark is ``oracle_weight`` of the way from its own last price to the oracle, the mean of the last prices
-#    of its asset at all venues, weighted by depth. So a fall at one venue reaches those that share the oracle.
-# 2. An account whose maintenance margin is above its equity is liquidated: all its positions are closed, and of its
-#    coins what its debts need is sold.
-# 3. Forced orders of a market walk its book together. ``refill`` of what they have moved comes back before the next.
-# 4. A position closed at worse than its bankruptcy price leaves a hole, which the venue's insurance fund fills,
-#    smallest first. What it cannot fill is not sent to the book: positions on the other side are closed against it at
-#    that bankruptcy price (auto-deleveraging), the highest of profit x leverage first. A hedge can be taken away so.
-#
-# It ends when nobody is liquidated. Books are the cumulative quantity within each distance from the mark, continued at
-# the last density. All arrays are float64, shaped as stated; the same inputs give the same cascade.
 
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]

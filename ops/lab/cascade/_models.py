@@ -48,27 +48,6 @@ from seawall.ops.lab.cascade._network import (
 from seawall.schemas.errors import UsageError
 
 # Models of contagion by claims: Eisenberg–Noe, Furfine, and DebtRank in its linear form, for many scenarios at once.
-#
-# ==============  =======================  ==========================================  =============================
-# model           a node passes on         which its lenders lose by                   made to fail
-# ==============  =======================  ==========================================  =============================
-# Eisenberg–Noe   what it cannot pay       their share in all that it owes             external assets become 0
-# Furfine         1 once equity is gone    their claim less what is recovered          its equity is taken
-# DebtRank        h, what of equity is     claim / own equity, in h, up to 1           h = 1
-#                 gone
-# ==============  =======================  ==========================================  =============================
-#
-# A node with equity at or below 0 has failed before any shock. Under Furfine and DebtRank (where its h is 1) its
-# lenders carry that loss in every scenario, under Eisenberg–Noe what it then cannot pay; of what the shock does, none
-# of that is part. Made to fail, such a node changes nothing under Furfine and DebtRank; under Eisenberg–Noe it pays
-# less still.
-#
-# References
-# ----------
-# L. Eisenberg, T. Noe, "Systemic Risk in Financial Systems", Management Science 47(2), 2001. C. Furfine, "Interbank
-# exposures: quantifying the risk of contagion", Journal of Money, Credit and Banking 35(1), 2003. M. Bardoscia, S.
-# Battiston, F. Caccioli, G. Caldarelli, "DebtRank: a microscopic foundation for shock propagation", PLoS ONE 10(6),
-# 2015.
 
 F8 = NDArray[np.float64]
 NodeNumbers = NDArray[np.int64]

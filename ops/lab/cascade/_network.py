@@ -30,13 +30,6 @@ from scipy import sparse
 from seawall.schemas.errors import SeawallError, UsageError
 
 # A network of claims: who lent what to whom, and the balance sheet around it.
-#
-# Claims are kept in columns, one row per claim, and turned once into two sparse matrices: by borrower, so that what a
-# failure does to its lenders is one slice, and by lender. The balance sheet of each node has what it owns and owes
-# outside the network beside them.
-#
-# Equity is what the balance sheet states where it states it. A node whose equity is at or below 0 has failed before any
-# shock: its lenders bear that in every scenario, also in the one without a shock (:mod:`.contagion`).
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -187,16 +180,7 @@ def _columns(path: Path, count: int) -> F8:
         raise UsageError(f"{path.name}: {error}; the first {count} columns must be numbers") from error
 
 
-# What all models of contagion by claims share: the least fixed point of losses that spread, many scenarios at once.
-#
-# Each model says how much of itself a node passes on, ``y = f(x)``, given what it has lost, ``x = shock + W y``. As
-# ``f`` grows with ``x``, losses that spread from nothing come to rest at the *least* fixed point, which is the greatest
-# clearing vector.
-#
-# 1. The state without a shock is found first: nodes that have failed already make it differ from nothing.
-# 2. A scenario starts from there, and only what changes is passed on: a *front* of (scenario, node) pairs, kept as flat
-#    numbers. The cost is that of the claims which losses run along, not scenarios x nodes x rounds.
-# 3. A change below ``TOLERANCE`` of what a node can pass on waits until more has come; it is never lost.
+# The step that all models of contagion by claims share: the least fixed point of losses, many scenarios at once.
 
 B1 = NDArray[np.bool_]
 TOLERANCE: Final = 1e-12

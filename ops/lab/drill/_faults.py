@@ -40,22 +40,7 @@ from seawall.schemas.configuration import Configuration, load_configuration
 from seawall.schemas.errors import BusError, UsageError
 from seawall.schemas.tables import Field, check_table, number_in, one_of
 
-# What a drill does: which faults, when, on which configuration, and how it asks whether the system still decides.
-#
-# ::
-#
-#     config = "desk.toml"         # live, of dev or test; the drill starts it, starts it again when it ends, and stops
-#     it topic = "fills"              # where the drill sends its marks and probes
-#     instrument = "ETH-PERP"      # known to the run, with a margin rate
-#     price = "100"                # at which the drill marks it, every feed_s
-#     feed_s = 0.5
-#     within_s = 60                # what has not come by then has not come
-#
-#     [[fault]]
-#     kind = "kill"                # kill | cut | freeze | skew | corrupt
-#     after_s = 5                  # from the recovery of the one before
-#     hold_s = 2                   # how long it lasts (cut, freeze), or until the run is started again (kill, corrupt)
-#     skew_s = 90000               # skew: how far ahead the clock of a producer is
+# Plan of a drill: its faults, their times, the configuration, and the probe.
 
 KINDS: Final = ("kill", "cut", "freeze", "skew", "corrupt")
 _TOP = {
@@ -216,11 +201,7 @@ class SupervisedRun:
                 self._start()
 
 
-# How a drill asks whether the system still decides: accounts of its own that must be commanded about.
-#
-# A probe is a new client with a position and nothing to hold it. Its margin ratio is beyond every level, so limits and
-# playbook that are in force answer with a command that names it. The feed marks the instrument, so that the probe has a
-# price and silence is the drill's own choice.
+# Probe of a drill: accounts of its own that must be commanded about, so long as the system decides.
 
 Json = dict[str, Any]
 RETRY_S = 0.2

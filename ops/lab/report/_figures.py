@@ -38,11 +38,11 @@ def figure(
         matplotlib is not installed.
     """
     try:
-        import matplotlib
+        import matplotlib  # noqa: PLC0415 - extra lab
     except ImportError:
         raise UsageError("reports need matplotlib; install it with: pip install 'bytewax-seawall[lab]'") from None
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # noqa: PLC0415 - extra lab
 
     drawn: list[str] = []
     with matplotlib.rc_context(_style):
@@ -83,7 +83,7 @@ def money(value: float) -> str:
 
 def money_axis(axis: Any) -> None:
     """Label an axis with amounts."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - extra lab
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
 
@@ -97,7 +97,7 @@ def _short(value: float) -> str:
 
 def time_axis(axes: Any) -> None:
     """Label the horizontal axis with times, UTC."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - extra lab
 
     locator = AutoDateLocator(tz=UTC, minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)

@@ -60,29 +60,19 @@ def backtest_page(result: Json, command: Sequence[str], cascade: Json | None = N
     without = pair[0] if pair is not None else None
     shown = [one for one in (without, with_) if one is not None]
     first, last = (_figures.format_utc(time_us) for time_us in result["period_us"])
+    markets, commands = _list(_figures.describe_markets(result)), _list(_figures.describe_commands(with_))
+    timeline = [(_figures.format_utc(at), text) for at, text in _figures.result_timeline(with_)]
+    moments, exposures = html_table(("time (UTC)", "moment"), timeline), _plots.exposure(shown, result["limits"])
     parts = [
         f"<h1>{html_text(_title(result))}</h1><p class=sub>{first} to {last} UTC · {with_['clients']} clients · "
         f"{len(result['prices'])} instruments</p>",
         f"<p>{html_text(_figures.describe_book(result, with_))}</p>",
         f"<p class=lead>{html_text(_figures.result_headline(without, with_))}</p>",
         _cards(without, with_),
-        html_section(
-            "What happened",
-            _list(_figures.describe_markets(result)) + html_plot("price", _plots.prices(result["prices"])),
-        ),
-        html_section(
-            "What Seawall did",
-            _list(_figures.describe_commands(with_))
-            + html_plot("owed", _plots.shortfall(without, with_))
-            + html_table(
-                ("time (UTC)", "moment"),
-                [(_figures.format_utc(at), text) for at, text in _figures.result_timeline(with_)],
-            ),
-        ),
+        html_section("What happened", markets + html_plot("price", _plots.prices(result["prices"]))),
+        html_section("What Seawall did", commands + html_plot("owed", _plots.shortfall(without, with_)) + moments),
         html_section("Who was affected", _affected(shown, result)),
-        html_section(
-            "The firm’s exposure", html_plot("exp", _plots.exposure(shown, result["limits"])) + _levels(shown)
-        ),
+        html_section("The firm’s exposure", html_plot("exp", exposures) + _levels(shown)),
         html_section("Were the risk figures right?", _lights(shown[0])),
         html_section("Was the market’s trouble noticed in time?", _detection(result)),
     ]
@@ -168,14 +158,17 @@ def _lights(one: Json) -> str:
             "<p>No value at risk or expected shortfall ran in this configuration, so there is nothing to test; "
             "<code>[forecasts] enabled = true</code> and <code>losses = true</code> make them.</p>"
         )
-    rows = [(f"{v['scope']}, by the {v['every']}", *_verdict(v)) for v in one["verdicts"][:ROWS_MAX]]
+    rows = [
+        (f"{v['scope']}, by the {v['every']}", *_verdict(v))
+        for v in one["verdicts"][:ROWS_MAX]
+    ]  # fmt: skip
+    label = html_text(_figures.variant_label(one))
     columns = ("scope", "zone", "losses beyond", "Kupiec p", "Christoffersen p", "Z2 (critical)", "refused by")
     return (
-        f"<p>Tested on non-overlapping observations of the variant in which {html_text(_figures.variant_label(one))}. "
-        "A p below 0.05 refuses the figures; Z2 below its critical value says that expected shortfall was too small.</p>"
-        + html_plot("light", _plots.lights(one["verdicts"]))
-        + html_table(columns, rows, raw=True)
-    )
+        f"<p>Tested on non-overlapping observations of the variant in which {label}. A p below 0.05 refuses the "
+        "figures; Z2 below its critical value says that expected shortfall was too small.</p>"
+        + html_plot("light", _plots.lights(one["verdicts"])) + html_table(columns, rows, raw=True)
+    )  # fmt: skip
 
 
 def _verdict(found: Json) -> tuple[str, ...]:
@@ -197,14 +190,11 @@ def _detection(result: Json) -> str:
     found = result["detection"]
     said = f"<p>{html_text(detection_line(found).removeprefix('detection: ').capitalize())}.</p>"
     highest = sorted(result["alerts"], key=lambda one: -one.get("score", 0.0))[:ALERTS_MAX]
+    highest.sort(key=lambda one: one["as_of_us"])
+    times = [_figures.format_utc(one["as_of_us"]) for one in highest]
     rows = [
-        (
-            _figures.format_utc(one["as_of_us"]),
-            one["scope"].partition(":")[2],
-            one["kind"].replace("_", " "),
-            one["text"],
-        )
-        for one in sorted(highest, key=lambda one: one["as_of_us"])
+        (time, one["scope"].partition(":")[2], one["kind"].replace("_", " "), one["text"])
+        for time, one in zip(times, highest, strict=True)
     ]
     return said + html_table(("time (UTC)", "of", "kind", f"the {len(rows)} surest of {found['alerts']} alerts"), rows)
 
@@ -248,14 +238,10 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: i
     """Return a table; the last ``numbers`` columns are numbers, ``raw`` cells are HTML already."""
     first = len(columns) - numbers
     heads = "".join(f"<th{' class=n' if at >= first else ''}>{html_text(c)}</th>" for at, c in enumerate(columns))
+    cells = [row if raw else [html_text(cell) for cell in row] for row in rows]
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{' class=n' if at >= first else ''}>{cell if raw else html_text(cell)}</td>"
-            for at, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td{' class=n' if at >= first else ''}>{cell}</td>" for at, cell in enumerate(row)) + "</tr>"
+        for row in cells
     )
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -113,7 +113,7 @@ def utilisation(variants: Sequence[Json], hard: float) -> str:
     hours = sorted({hour for one in variants for name in names for hour, _ in one["trace"]["hours"].get(name, ())})
     if not names or not hours:
         return ""
-    from matplotlib.colors import BoundaryNorm, ListedColormap
+    from matplotlib.colors import BoundaryNorm, ListedColormap  # noqa: PLC0415 - extra lab
 
     bounds = [0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0]
     colours = ListedColormap(["#eef3f6", "#cfe0e8", "#f4dfa6", "#eeb06a", "#d9704a", "#b3394a"]).with_extremes(

@@ -1,7 +1,8 @@
 """Stress tests: scenarios as files, played on a run's own book by the code that runs live."""
 
-import importlib
 from typing import TYPE_CHECKING
+
+from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
     from seawall.ops.lab.stress._play import print_answer as print_answer
@@ -34,9 +35,5 @@ __all__ = [
     "stress",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load what is asked for: not everyone who imports the package has all of its libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_face(__name__, _HOMES)

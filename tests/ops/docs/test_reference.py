@@ -27,11 +27,7 @@ def public(node: Documented, name: str) -> Iterator[tuple[str, Documented]]:
 
 def test_every_public_name_has_a_docstring() -> None:
     files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
-    names = [
-        found
-        for path in files
-        for found in public(ast.parse(path.read_text()), str(path.relative_to(ROOT)))
-    ]
+    names = [found for path in files for found in public(ast.parse(path.read_text()), str(path.relative_to(ROOT)))]
     assert len(names) > 1000
     assert [name for name, node in names if not ast.get_docstring(node)] == []
 

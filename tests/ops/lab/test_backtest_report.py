@@ -46,7 +46,10 @@ def variant(name: str, owed: float, commands: list[Json]) -> Json:
             "firm": {"current_exposure": [4e6 + owed * at / 48 for at in range(48)]},
             "hours": {f"client-{n}/main": [[first + h, 0.1 * n + h / 20] for h in range(24)] for n in range(3)},
         },
-        "verdicts": [evaluate_figures("firm", "hour", observed).as_dict(), evaluate_figures("firm", "day", observed[:3:100]).as_dict()],
+        "verdicts": [
+            evaluate_figures("firm", "hour", observed).as_dict(),
+            evaluate_figures("firm", "day", observed[:3:100]).as_dict(),
+        ],
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A change of engine (`seawall.ops.run._engine_change`): states leave Bytewax's recovery store and come back into one."""
+"""A change of engine (`seawall.ops.run`): states leave Bytewax's recovery store and come back into one."""
 
 import contextlib
 import hashlib

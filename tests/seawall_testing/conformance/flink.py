@@ -1,7 +1,7 @@
 """The cases of `seawall_testing.conformance` on Flink; run in Flink's environment, on a cluster inside one process.
 
-The same coat as in production (`seawall.dataflows.flink._keyed_step`): one key per case, Flink keeps the last snapshot and
-the items since. Half of the items, a savepoint, twice as many subtasks, the other half.
+The same coat as in production (`seawall.dataflows.flink._keyed_step`): one key per case, Flink keeps the last snapshot
+and the items since. Half of the items, a savepoint, twice as many subtasks, the other half.
 """
 
 import base64

@@ -57,7 +57,7 @@ class GraphWriter:
         self._alive.append(item)
         return self._composed(item, kind)
 
-    def _composed(self, item: Any, kind: type) -> Any:
+    def _composed(self, item: Any, kind: type) -> Any:  # noqa: PLR0911 - one return per form
         if kind in _SEQUENCES:
             return self._sequence(_SEQUENCES[kind], item)
         if kind is deque:
@@ -218,7 +218,7 @@ class GraphReader:
         found = self._seen[slot] = self._composed(told, slot)
         return found
 
-    def _composed(self, told: Any, slot: int) -> Any:
+    def _composed(self, told: Any, slot: int) -> Any:  # noqa: C901, PLR0911 - one case per form
         match told:
             case ["deque", most, items]:
                 return self._filled(slot, deque(maxlen=most), lambda made: made.extend(self._sequence(items)))
