@@ -25,7 +25,7 @@ from seawall.operators.core.detection._composite import (
     Composite,
 )
 from seawall.operators.core.detection._composite_array import ARRAY_BATCH_MIN, CompositeArray
-from seawall.operators.core.detection._deviations import DeviationArray, DeviationDetector, ResidualBreaker
+from seawall.operators.core.detection._deviations import DeviationDetector, ResidualBreaker
 from seawall.operators.core.detection._model_lifecycle import (
     TRIAL_TERMS,
     ChallengerRole,
@@ -78,7 +78,6 @@ __all__ = [
     "CompositeArray",
     "DetectionResult",
     "Detector",
-    "DeviationArray",
     "DeviationDetector",
     "DoorkeeperFilter",
     "FeedSilence",
