@@ -16,7 +16,7 @@ from seawall.operators.core.detection._alerts import (
     SingleDetector,
     explain_score,
 )
-from seawall.operators.core.detection._breakers import FeedSilence, LookBackBand, PremiumBand, ReferenceBand
+from seawall.operators.core.detection._breakers import LookBackBand, PremiumBand, ReferenceBand
 from seawall.operators.core.detection._composite import (
     ALERT_SCORE,
     CANDIDATE_SCORE,
@@ -38,7 +38,6 @@ from seawall.operators.core.detection._model_lifecycle import (
 )
 from seawall.operators.core.detection._model_spec import (
     IndependentKind,
-    KeyedModels,
     ModelChange,
     ModelEvent,
     ModelFamily,
@@ -80,12 +79,10 @@ __all__ = [
     "Detector",
     "DeviationDetector",
     "DoorkeeperFilter",
-    "FeedSilence",
     "ForestMember",
     "GatedDetector",
     "HalfSpaceForest",
     "IndependentKind",
-    "KeyedModels",
     "LifecycleChange",
     "LookBackBand",
     "ModelChange",
