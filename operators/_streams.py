@@ -117,8 +117,8 @@ def watch_market(
     terms
         How to cut, score and judge.
     make_models
-        Makes the models of a family of features, such as ``RegisteredModels`` around any River estimator
-        (``seawall.operators.core.market._models``); composites with lives where it is None.
+        Makes the models of a family of features, such as ``river_models`` of ``seawall.operators.river`` with any River
+        estimator; composites with lives where it is None.
 
     Returns
     -------
@@ -167,8 +167,8 @@ def detect(
     rule
         When a score is an alert.
     make
-        Makes the detector of a new key; anything that keeps the protocol ``Detector``, such as ``RiverDetector`` around
-        a River estimator. Default: the gated composite of `seawall detect`.
+        Makes the detector of a new key; anything that keeps the protocol ``Detector``, such as ``river_detector`` of
+        ``seawall.operators.river`` with any River estimator. Default: the gated composite of `seawall detect`.
 
     Returns
     -------

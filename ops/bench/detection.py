@@ -29,7 +29,6 @@ from seawall.operators.core.detection import (
     Composite,
     CompositeArray,
     Detector,
-    DeviationArray,
     DeviationDetector,
     GatedDetector,
     HalfSpaceForest,
@@ -500,18 +499,6 @@ def banked(batch: int) -> float:
     return micros_each(lambda: [bank.observe(keys[p], times[p], rows[p]) for p in parts(batch)], MANY)
 
 
-def deviations(batch: int) -> float:
-    """Time the largest z of 1,024 keys with one feature that arrive ``batch`` at a time."""
-    bank, keys = DeviationArray(MANY, NAMES[:1]), np.arange(MANY)
-    singly = [sample.values for sample in samples(MANY, 1)]
-    rows = np.array(singly)
-    for _ in range(WARM_ROWS):
-        bank.observe(keys, rows)
-    if batch == 1:
-        return micros_each(lambda: [bank.observe_one(key, values) for key, values in enumerate(singly)], MANY)
-    return micros_each(lambda: [bank.observe(keys[p], rows[p]) for p in parts(batch)], MANY)
-
-
 def living(batch: int) -> float:
     """Time models with lives, as ``market`` has them, of 1,024 instruments that arrive ``batch`` at a time."""
     models = LifecycleModels(NAMES)
@@ -563,9 +550,6 @@ def cost(keys: int = 10_000) -> None:
         costs = [here(make, batch, width) if batch <= batch_max else None for batch in BATCHES]
         line(name, base, costs, len(detector.snapshot()))
     line("composite, bank", None, [*map(banked, BATCHES)], len(Composite(NAMES).snapshot()))
-    in_bank = [*map(deviations, BATCHES)]
-    line("AbsoluteDeviation in a bank, 1 feature", absolute, in_bank, 592)
-    line("GaussianScorer in a bank, 1 feature", gaussian, in_bank, 592)
     line("composite with a life, in market", None, [*map(living, BATCHES)], 300 + 220 * FEATURES)
     bare, size = alone(anomaly.HalfSpaceTrees(n_trees=25, height=8, seed=7)), len(HalfSpaceForest(FEATURES).snapshot())
     if detection.compiled() is not None:

@@ -225,10 +225,29 @@ def _contagion(on: Path, report: Path | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found))
         return
+    _print_contagion(found)
+
+
+def _print_contagion(found: Mapping[str, Any]) -> None:
     for name, ranked in found["models"].items():
         print(f"{name}:")
         for row in (*ranked["covers"], *ranked["alone"][:10]):
             print(f"  {', '.join(row['nodes'])}: others lose {row['contagion']:,.0f}, {row['failures']} more fail")
+    print(f"DebtRank as first published ({found['single_hit']['before']:.4f} without any failure):")
+    for row in found["single_hit"]["alone"][:10]:
+        print(f"  {', '.join(row['nodes'])}: {row['debtrank']:.4f} of all claims")
+    cleared = found["clearing"]
+    print(f"Clearing after {' and '.join(cleared['nodes'])}: {cleared['contagion']:,.0f} of claims are not paid")
+    for row in cleared["payments"][:10]:
+        print(f"  {row['node']}: pays {row['paid']:,.0f} of {row['owed']:,.0f}")
+    joint = found["joint"]
+    if joint is None:
+        print("Joint failures: no record states a default probability")
+        return
+    print(f"Joint failures, {joint['scenarios']:,} scenarios, correlation {joint['correlation']}: others lose")
+    for name, figures in joint["models"].items():
+        mean, quantile, shortfall = (figures[part]["value"] for part in ("mean", "quantile", "shortfall"))
+        print(f"  {name}: {mean:,.0f} on average, 99 % {quantile:,.0f}, shortfall {shortfall:,.0f}")
 
 
 # Gates for CI: ``--fail-if 'mitigated.loss > 5e6'`` ends with 1 where a figure of a result is what it must not be.

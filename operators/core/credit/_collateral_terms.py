@@ -37,13 +37,6 @@ from seawall.schemas import events as ev
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
-NONNEGATIVE_AMOUNTS: Final = (
-    "threshold",
-    "minimum_transfer_amount",
-    "our_threshold",
-    "our_minimum_transfer_amount",
-    "rounding",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +91,6 @@ class MarginCalls:
     due: F8
     returned: F8
     required: F8
-
-
-def terms_fault(name: str, value: float) -> str | None:
-    """Return the rule that a term breaks, None where it breaks none.
-
-    Examples
-    --------
-    >>> terms_fault("threshold", -1.0)
-    'THRESHOLD_MUST_NOT_BE_NEGATIVE'
-    """
-    if not abs(value) < float("inf"):
-        return f"{name.upper()}_MUST_BE_FINITE"
-    if name in NONNEGATIVE_AMOUNTS and value < 0:
-        return f"{name.upper()}_MUST_NOT_BE_NEGATIVE"
-    return "HAIRCUT_MUST_BE_0_TO_1" if name == "haircut" and not 0 <= value <= 1 else None
 
 
 def collateral_held(holdings: CollateralPieces, netting_sets: int) -> CollateralHeld:

@@ -16,7 +16,7 @@ from seawall.operators.core.detection._alerts import (
     SingleDetector,
     explain_score,
 )
-from seawall.operators.core.detection._breakers import FeedSilence, LookBackBand, PremiumBand, ReferenceBand
+from seawall.operators.core.detection._breakers import LookBackBand, PremiumBand, ReferenceBand
 from seawall.operators.core.detection._composite import (
     ALERT_SCORE,
     CANDIDATE_SCORE,
@@ -25,7 +25,7 @@ from seawall.operators.core.detection._composite import (
     Composite,
 )
 from seawall.operators.core.detection._composite_array import ARRAY_BATCH_MIN, CompositeArray
-from seawall.operators.core.detection._deviations import DeviationArray, DeviationDetector, ResidualBreaker
+from seawall.operators.core.detection._deviations import DeviationDetector, ResidualBreaker
 from seawall.operators.core.detection._model_lifecycle import (
     TRIAL_TERMS,
     ChallengerRole,
@@ -38,7 +38,6 @@ from seawall.operators.core.detection._model_lifecycle import (
 )
 from seawall.operators.core.detection._model_spec import (
     IndependentKind,
-    KeyedModels,
     ModelChange,
     ModelEvent,
     ModelFamily,
@@ -78,15 +77,12 @@ __all__ = [
     "CompositeArray",
     "DetectionResult",
     "Detector",
-    "DeviationArray",
     "DeviationDetector",
     "DoorkeeperFilter",
-    "FeedSilence",
     "ForestMember",
     "GatedDetector",
     "HalfSpaceForest",
     "IndependentKind",
-    "KeyedModels",
     "LifecycleChange",
     "LookBackBand",
     "ModelChange",

@@ -161,7 +161,6 @@ class MinuteMeans:
 #   wide, that must be left for 15 seconds; a trip pauses for five minutes.
 # * ``PremiumBand``, after OKX's price limits: a band around the index that follows the average premium of the contract
 #   over five minutes, inside a hard band around the index alone.
-# * ``FeedSilence``: a feed without an update for too long is stale, and a stale reference is itself a reason to act.
 #
 # Each answers with the trip's reason, or None. Time that goes backwards and prices that are not above zero are ignored:
 # such a row neither trips a rule nor moves its reference. When ten rows in a row lie behind, the one ahead of them was
@@ -175,7 +174,7 @@ class MinuteMeans:
 SECOND_US = 1_000_000
 
 _NEVER = -inf  # a time that none is
-_LOOK_BACK_TAG, _REFERENCE_TAG, _PREMIUM_TAG, _SILENCE_TAG = "lookbk02", "refbnd02", "premiu02", "silenc01"
+_LOOK_BACK_TAG, _REFERENCE_TAG, _PREMIUM_TAG = "lookbk02", "refbnd02", "premiu02"
 
 
 class LookBackBand:
@@ -342,33 +341,3 @@ class PremiumBand:
         now_us, behind, *premiums = numbers
         self._now = EventClock(int(now_us), int(behind))
         self._premiums.take(premiums)
-
-
-class FeedSilence:
-    """Say once when a feed has been silent for ``silence_us``, and again only after it has spoken."""
-
-    def __init__(self, silence_us: int) -> None:
-        self._silence_us = silence_us
-        self._last_us: int | None = None
-        self._said = False
-
-    def update(self, time_us: int) -> None:
-        """Take the time of an update; an earlier one than the last changes nothing."""
-        if self._last_us is None or time_us > self._last_us:
-            self._last_us, self._said = time_us, False
-
-    def check(self, as_of_us: int) -> str | None:
-        """Judge the feed at ``as_of_us``."""
-        if self._last_us is None or self._said or as_of_us - self._last_us < self._silence_us:
-            return None
-        self._said = True
-        return f"no update for {(as_of_us - self._last_us) // SECOND_US} s"
-
-    def snapshot(self) -> bytes:
-        """Encode the state: two numbers."""
-        return pack_numbers(_SILENCE_TAG, [_NEVER if self._last_us is None else self._last_us, self._said])
-
-    def restore(self, data: bytes) -> None:
-        """Take over a state of the same rule."""
-        last_us, said = unpack_numbers(_SILENCE_TAG, data, 2)
-        self._last_us, self._said = None if last_us == _NEVER else int(last_us), bool(said)

@@ -1,8 +1,8 @@
-"""Model specification: keys, events and kinds of models, and the protocol of a store of models.
+"""Model specification: keys, events and kinds of models.
 
-A dataflow holds one ``KeyedModels`` per engine key (an instrument group, a shard), calls ``observe`` for each sample in
-its own order, drains the changes in the same step, and stores ``snapshot()`` when its engine asks. The result is a
-function of the order of samples alone: no clock, no random source. `ModelRegistry` keeps this protocol.
+A dataflow holds one ``ModelRegistry`` per engine key (an instrument group, a shard), calls ``observe`` for each sample
+in its own order, drains the changes in the same step, and stores ``snapshot()`` when its engine asks. The result is a
+function of the order of samples alone: no clock, no random source.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,6 @@ from typing import NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 from seawall.operators.core.base import pack_parts, unpack_parts
 from seawall.operators.core.detection._samples import Detector, Sample, Score, ScoreState
 from seawall.operators.core.detection._statistics import WARM_ROWS
-
-# Models of many keys: what a dataflow asks of them, and what it makes them from.
 
 
 class ModelScope(StrEnum):
@@ -75,37 +73,6 @@ class ModelChange(NamedTuple):
     version: int
     position: int
     text: str
-
-
-class KeyedModels(Protocol):
-    """Models of many keys, bounded in memory.
-
-    Attributes
-    ----------
-    position
-        How many samples have been shown: with it a restored dataflow knows where its input goes on.
-    """
-
-    position: int
-
-    def names_of(self, key: ModelKey) -> tuple[str, ...]:
-        """Return what the contributions of this key's scores refer to."""
-
-    def observe(self, key: ModelKey, sample: Sample, tripped: bool = False) -> Score:
-        """Score a sample of ``key`` and learn it, as the model's own gate decides.
-
-        ``tripped`` says that a circuit-breaker rule tripped on this sample: incidents that a rule confirms are what a
-        challenger is judged by. Unusable samples are answered INVALID and leave no trace.
-        """
-
-    def drain(self) -> list[ModelChange]:
-        """Return what has happened to models since the last call, oldest first."""
-
-    def snapshot(self) -> bytes:
-        """Encode the whole state, flat; equal states give equal bytes."""
-
-    def restore(self, data: bytes) -> None:
-        """Take over a state of the same parameters and code; raises SnapshotError, and changes nothing, otherwise."""
 
 
 # Kinds of models: what makes a detector for one key, and what the detectors of one asset class share.

@@ -28,20 +28,6 @@ DISTANCE_MAX: Final = 400.0
 DISTANCE_MIN: Final = 0.05
 
 
-def first_passage_probability(distance: F8) -> F8:
-    """Return the probability that a path of t(4) tails reaches a level ``distance`` standard deviations away.
-
-    Examples
-    --------
-    >>> first_passage_probability(np.array([0.0, 1.0, 4.0])).round(4).tolist()
-    [1.0, 0.2302, 0.0048]
-    """
-    x = np.maximum(distance, 0.0) * STUDENT_4_SCALE
-    u = x / np.sqrt(4.0 + x * x)
-    tail: F8 = 1.0 - 1.5 * (u - u * u * u / 3.0)
-    return np.minimum(np.maximum(tail, 0.0), 1.0)
-
-
 class SensitivityRows(NamedTuple):
     """Sensitivities, one row per account and underlying: gain of equity and of margin per move of 1."""
 

@@ -114,23 +114,6 @@ class EffectiveBounds:
         }
 
 
-def scaling_fault(base: float, floor: float, ceiling: float, tighten_per_s: float, loosen_per_s: float) -> str | None:
-    """Return the rule that a scaling breaks, None where it breaks none.
-
-    Examples
-    --------
-    >>> scaling_fault(100.0, 120.0, 150.0, 0.01, 0.001)
-    'BASE_MUST_LIE_BETWEEN_FLOOR_AND_CEILING'
-    """
-    if not 0 < floor <= ceiling < float("inf"):
-        return "FLOOR_MUST_BE_POSITIVE_AND_NOT_ABOVE_CEILING"
-    if not floor <= base <= ceiling:
-        return "BASE_MUST_LIE_BETWEEN_FLOOR_AND_CEILING"
-    if not 0 < loosen_per_s <= tighten_per_s:
-        return "LOOSENING_MUST_NOT_BE_FASTER_THAN_TIGHTENING"
-    return None
-
-
 def rating_factors(ratings: Sequence[str | None], table: Mapping[str, float]) -> F8:
     """Return the factor of each rating: 1 where no table is given, the table's smallest for a rating it does not know.
 

@@ -3,7 +3,6 @@
 The model comes first, as functions of arrays; `LiquidationDistances` applies it to the accounts of one shard.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +13,13 @@ from seawall.operators.core.holdings import Balances, Directory, Positions
 from seawall.operators.core.pricing._account_values import AccountValues
 from seawall.operators.core.pricing._margin import MarginBook
 from seawall.operators.core.pricing._option_sheet import OptionSheet
-from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, unit_values
 from seawall.schemas.measures import RATIO_MAX
 
 # Liquidation distance: the relative move of prices that takes the margin ratio of an account to 1.
 #
 # Health is equity less maintenance margin; an account is liquidated where health is 0. In spot, linear and inverse
 # contracts health is a straight line in the move, so one division finds the point. (An inverse position's coin profit
-# ``size x (1/entry - 1/price)`` times the coin's price is linear in that price.) Option books are not straight: theirs
-# is found by revaluing at trial moves, within a bracket.
+# ``size x (1/entry - 1/price)`` times the coin's price is linear in that price.) Options count by their delta.
 #
 # A move is a fraction of today's price: -0.2 is a fall by a fifth. It can fall by at most 1 and rise without bound; an
 # account that no move of that side liquidates is at infinity there.
@@ -31,10 +28,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
 # where option books are looked at first: past the last of them an account counts as safe
-TRIAL_MOVES = (0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.22, 0.3, 0.4, 0.5, 0.65, 0.8, 0.95)
-TRIAL_RISES = (1.25, 1.6, 2.0, 3.0, 4.0, 5.0)  # beyond -1 there is no further fall
 DISTANCE_MAX = 1_000_000.0  # stands for infinity, as the largest ratio does (contract.md, "Ratios")
-HALVINGS = 40  # of a bracket at most 1 wide: to 1e-12
 
 
 class LiquidationDistance(NamedTuple):
@@ -58,7 +52,7 @@ def linear_distance(health: F8, slope: F8) -> LiquidationDistance:
         Equity less maintenance margin today.
     slope : float64
         Change of health per move of 1: for a linear position its signed notional less its maintenance margin, for an
-        inverse one :func:`inverse_slope`, for a coin balance its value after haircut.
+        inverse one what it cost, with the other sign, for a coin balance its value after haircut.
 
     Examples
     --------
@@ -92,15 +86,6 @@ def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
     move = np.minimum(np.fmax(move, 0.0), DISTANCE_MAX)  # 0 / 0 is an account that is there already
     move[((slope > 0) & (move > 1.0)) | (maintenance <= 0)] = DISTANCE_MAX
     return move
-
-
-def inverse_slope(notional: F8, unrealised: F8) -> F8:
-    """Return the slope of inverse positions whose profit lies in the coin that moves.
-
-    ``notional`` is signed and ``unrealised`` the profit today, both in quote currency. The maintenance margin of an
-    inverse position is a fraction of a notional that does not move with the price, so it has no part in the slope.
-    """
-    return notional + unrealised
 
 
 def liquidation_distances(
@@ -140,83 +125,9 @@ def liquidation_distances(
     return together, of, keys & 0xFFFFFFFF, single
 
 
-def option_book_health(
-    account: I8, held: ScenarioInstruments, size: F8, settlement_price: F8, health: F8, slope: F8
-) -> Callable[[F8], F8]:
-    """Return the health of accounts as a function of the move of all their underlyings, options revalued.
-
-    Parameters
-    ----------
-    account : int64, shape (positions,)
-        Of the option positions only.
-    held : Instruments, shape (positions,)
-        The instrument of each position.
-    size, settlement_price : float64, shape (positions,)
-        Signed units; today's mark of the settlement asset in the reporting currency (1 for it itself).
-    health, slope : float64, shape (accounts,)
-        Equity less maintenance margin today, and the slope of everything that is no option.
-
-    Notes
-    -----
-    Volatility and the maintenance margin of options stay as they are; what an inverse option pays in coin is valued at
-    the moved coin.
-    """
-    today = unit_values(held, 0.0, 0.0)
-
-    def health_at(move: F8) -> F8:
-        moved = move[account]
-        price = settlement_price * np.where(held.inverse, 1.0 + moved, 1.0)
-        profit = size * (unit_values(held, moved, 0.0) - today) * price
-        return health + slope * move + _totals(account, profit, len(health))
-
-    return health_at
-
-
-def revalued_distance(health_at: Callable[[F8], F8], accounts: int) -> LiquidationDistance:
-    """Return the distance of accounts with options: the first trial move that liquidates, then halving back from it.
-
-    Parameters
-    ----------
-    health_at
-        Health of every account, given the move of every account (float64, shape (accounts,)). A pure function; it is
-        called about 110 times.
-    accounts
-        Number of accounts.
-
-    Notes
-    -----
-    Between two neighbouring trial moves health is taken to cross 0 at most once. A book that is liquidated only in a
-    gap narrower than that is not found; the scenario margin of its own venue sees a coarser grid still.
-    """
-    start = health_at(np.zeros(accounts))
-    down = -_first_crossing(lambda size: health_at(-size), start, (*TRIAL_MOVES, 1.0 - 1e-9))
-    up = _first_crossing(health_at, start, (*TRIAL_MOVES, 1.0, *TRIAL_RISES))
-    return LiquidationDistance(down, up)
-
-
 def _totals(group: I8, values: F8, groups: int) -> F8:
     """Return the sum of each group, added in the order of the rows."""
     return np.bincount(group, weights=values, minlength=groups).astype(np.float64)
-
-
-def _first_crossing(health_at: Callable[[F8], F8], start: F8, trials: tuple[float, ...]) -> F8:
-    safe, broken = np.zeros(len(start)), np.full(len(start), np.inf)
-    found = start <= 0
-    broken[found] = 0.0
-    for trial in trials:
-        if found.all():
-            break
-        crossed = ~found & (health_at(np.full(len(start), trial)) <= 0)
-        broken[crossed] = trial
-        found |= crossed
-        safe[~found] = trial
-    inside = np.isfinite(broken) & (broken > 0)
-    for _ in range(HALVINGS if inside.any() else 0):
-        middle = np.where(inside, 0.5 * (safe + broken), 0.0)
-        over = health_at(middle) <= 0
-        broken = np.where(inside & over, middle, broken)
-        safe = np.where(inside & ~over, middle, safe)
-    return np.where(np.isnan(start), np.nan, broken)
 
 
 # Liquidation distances of accounts: ratios, and the straight lines by which health follows the market.
@@ -274,7 +185,7 @@ class LiquidationDistances:
         """Return per move of 1 what each position gains, what its margin by rate gains, and what each balance gains.
 
         A linear contract gains with its price, unless its quote asset moves alike, and its profit with the asset that
-        it settles in; an inverse one loses what it cost (`inverse_slope`); an option goes by its delta.
+        it settles in; an inverse one loses what it cost; an option goes by its delta.
         """
         arrays, rows, balances = self._directory.arrays, self._positions.rows, self._balances.rows
         number, (held, spent, notional) = rows["instrument"], self._values.margined

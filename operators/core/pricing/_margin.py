@@ -106,23 +106,6 @@ class ScheduleTable:
         return rates
 
 
-def continuous_deductions(tiers: Sequence[MarginTier]) -> list[MarginTier]:
-    """Return the tiers with the deductions that make the maintenance margin continuous, for venues that print none.
-
-    Examples
-    --------
-    >>> continuous_deductions([MarginTier(0, 0.01, 0.005), MarginTier(50_000, 0.02, 0.01)])[1].deduction
-    250.0
-    """
-    result: list[MarginTier] = []
-    deduction = previous = 0.0
-    for tier in tiers:
-        deduction += tier.notional_from * (tier.maintenance_rate - previous)
-        previous = tier.maintenance_rate
-        result.append(MarginTier(tier.notional_from, tier.initial_rate, tier.maintenance_rate, deduction))
-    return result
-
-
 def open_interest_scaled_rate(base: ArrayLike, open_interest: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> F8:
     """Return the initial margin rate, which rises from ``base`` to 1 as open interest goes from ``lower`` to ``upper``.
 
@@ -140,43 +123,6 @@ def open_interest_scaled_rate(base: ArrayLike, open_interest: ArrayLike, lower: 
     scale = np.minimum(np.maximum(np.where(high > 0, scale, 0.0), 0.0), 1.0)
     scaled: F8 = np.minimum(rate + scale * (1.0 - rate), 1.0)
     return scaled
-
-
-def fillable_price(
-    position: ArrayLike,
-    oracle_price: ArrayLike,
-    position_maintenance: ArrayLike,
-    net_collateral: ArrayLike,
-    maintenance: ArrayLike,
-    bankruptcy_adjustment: ArrayLike = 1.0,
-    spread_to_maintenance: ArrayLike = 1.5,
-) -> F8:
-    """Return the worst price at which dYdX v4 lets a liquidation fill.
-
-    Parameters
-    ----------
-    position
-        Signed size.
-    oracle_price
-        Price of one unit; the net notional of the position is ``position x oracle_price``.
-    position_maintenance
-        Maintenance margin of this position.
-    net_collateral, maintenance
-        Total net collateral and total maintenance margin of the account.
-    bankruptcy_adjustment, spread_to_maintenance
-        Venue parameters; the second is a multiple of ``position_maintenance``.
-
-    Examples
-    --------
-    >>> round(float(fillable_price(0.1, 50_000.0, 500.0, 499.0, 500.0, 1.0, 0.1)), 6)
-    49999.0
-    """
-    size = np.asarray(position, np.float64)
-    health = np.asarray(net_collateral, np.float64) / np.asarray(maintenance, np.float64)
-    depth = np.minimum(np.maximum(np.asarray(bankruptcy_adjustment, np.float64) * (1.0 - health), 0.0), 1.0)
-    spread = depth * np.asarray(spread_to_maintenance, np.float64) * np.asarray(position_maintenance, np.float64)
-    price: F8 = (size * np.asarray(oracle_price, np.float64) - spread) / size
-    return price
 
 
 def _check(number: int, tiers: Sequence[MarginTier]) -> None:

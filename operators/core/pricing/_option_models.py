@@ -113,24 +113,6 @@ def black_valuation(
     return OptionValuation(value, discount * sign * near, gamma, f * density * root, theta)
 
 
-def coin_valuation(valuation: OptionValuation, forward: ArrayLike) -> OptionValuation:
-    """Return value and greeks of coin-settled options: derivatives of value / forward, in coin.
-
-    ``delta`` is coin per quote-currency unit of forward. ``forward * delta`` is the premium-adjusted delta in coins:
-    what is left of the exposure when the premium itself lies in coin.
-
-    Examples
-    --------
-    >>> round(float(coin_valuation(black_valuation(100.0, 80.0, 0.0, 0.5, True), 100.0).value), 12)
-    0.2
-    """
-    f = np.asarray(forward, np.float64)
-    value = valuation.value / f
-    delta = (valuation.delta - value) / f
-    gamma = (valuation.gamma - 2.0 * delta) / f
-    return OptionValuation(value, delta, gamma, valuation.vega / f, valuation.theta / f)
-
-
 def settlement_value(price: ArrayLike, strike: ArrayLike, call: ArrayLike, inverse: ArrayLike = False) -> F8:
     """Return what one unit pays at expiry at settlement mark ``price``: quote currency, or coin where ``inverse``.
 

@@ -364,12 +364,3 @@ def evaluate_figures(scope: str, every: str, observed: Sequence[Observation]) ->
         conditional_coverage(hits, VAR_P), traffic_light(count, total, VAR_P), deep,
     )  # fmt: skip
     return Verdict(scope, every, count, found, "")
-
-
-def non_overlapping(observed: Sequence[Observation], every: str) -> list[Observation]:
-    """Return the observations that begin at least one ``every`` after the last that was kept."""
-    kept: list[Observation] = []
-    for one in observed:
-        if not kept or one.time_us - kept[-1].time_us >= LENGTHS[every]:
-            kept.append(one)
-    return kept

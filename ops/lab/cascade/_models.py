@@ -1,4 +1,4 @@
-"""Contagion by claims: Eisenberg–Noe, Furfine and DebtRank, rankings of failures, joint shocks, and a run's own book.
+"""Contagion by claims: Eisenberg–Noe, Furfine and DebtRank, rankings of failures, and joint shocks.
 
 ==============  =======================  ==========================================  =============================
 model           a node passes on         which its lenders lose by                   made to fail
@@ -22,17 +22,15 @@ S. Battiston, M. Puliga, R. Kaushik, P. Tasca, G. Caldarelli, "DebtRank: too cen
 2012.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import bdtrik, ndtri
 
-from seawall.operators.core.forecasts import HOUSE_NODE
-from seawall.operators.core.portfolio import Ledger, claims_of, own_funds_of
 from seawall.ops.lab.cascade._network import (
     I8,
     TOLERANCE,
@@ -41,9 +39,6 @@ from seawall.ops.lab.cascade._network import (
     Network,
     Shocks,
     contagion_outcome,
-    make_network,
-    settle_scenarios,
-    unshocked_state,
 )
 from seawall.schemas.errors import UsageError
 
@@ -305,96 +300,3 @@ def estimate_losses(losses: F8, level: float = 0.99, confidence: float = 0.95) -
         Estimate(worst, worst - z * spread**0.5, worst + z * spread**0.5),
         count,
     )
-
-
-# The network of claims that a run's book holds, and whose failure in it hurts most.
-#
-# Nodes are counterparties and the house. Claims are what counterparties owe us now, what clients have with us, and the
-# obligations that records tell of: the same as systemic stress is measured by. Own funds are those of counterparties'
-# records; the house has the equity of its own accounts. Of whom nobody told own funds, twice of what it has lent is
-# assumed, so the failure of others never makes it fail; such nodes are named.
-#
-# What a node has and owes beside these claims is not known: external assets are what its own funds leave of them.
-
-Json = dict[str, Any]
-MODELS: Final = {"Eisenberg-Noe": eisenberg_noe, "Furfine": furfine, "DebtRank": debtrank}
-LISTED_MAX: Final = 40
-DRAWN_MAX: Final = 300
-
-
-class BookNetwork(NamedTuple):
-    """A book's network, and the nodes whose own funds are assumed."""
-
-    network: Network
-    assumed: tuple[str, ...]
-
-
-def book_network(ledgers: Iterable[Ledger]) -> BookNetwork:
-    """Return the network of the ledgers of all shards, as they were last measured.
-
-    Raises
-    ------
-    UsageError
-        Nobody owes anybody anything.
-    """
-    claims: list[tuple[str, str, float]] = []
-    told: dict[str, float] = {HOUSE_NODE: 0.0}
-    for ledger in ledgers:
-        if not ledger.tables:
-            ledger.remeasure()  # it comes from a snapshot
-        found, ours = claims_of(ledger)
-        claims += [claim for claim in found if claim[0] != claim[1]]
-        told |= own_funds_of(ledger)
-        told[HOUSE_NODE] += ours
-    if not claims:
-        raise UsageError("nobody in this book owes anybody anything; contagion needs claims (obligation records)")
-    debtors, creditors, amounts = zip(*claims, strict=True)
-    names = sorted({*debtors, *creditors})
-    number = {name: at for at, name in enumerate(names)}
-    borrower, lender = (np.array([number[name] for name in side]) for side in (debtors, creditors))
-    amount = np.array(amounts)
-    lent, owed = (np.bincount(side, amount, len(names)) for side in (lender, borrower))
-    assumed = tuple(name for name in names if name not in told)
-    equity = np.array([told.get(name, np.nan) for name in names])
-    equity = np.where(np.isnan(equity), 2.0 * lent + 1.0, equity)
-    outside = equity - lent + owed
-    made = make_network((lender, borrower, amount), np.maximum(outside, 0.0), np.maximum(-outside, 0.0), equity, names)
-    return BookNetwork(made, assumed)
-
-
-def rank_contagion(book: BookNetwork, cover: int = 2) -> Json:
-    """Return who hurts most by failing, alone and together, under each model, and the worst cover to draw."""
-    network = book.network
-    found: Json = {"nodes": network.nodes, "claims": len(network.amount), "assumed": list(book.assumed), "models": {}}
-    size = min(cover, network.nodes)
-    for name, make in MODELS.items():
-        model = make(network)
-        found["models"][name] = _ranked(rank_failures(model, network.names, size, max(LISTED_MAX, size)))
-        if name == "DebtRank":
-            worst = found["models"][name]["covers"][-1:] or found["models"][name]["alone"][:1]
-            found["picture"] = _picture(network, model, worst[0]["nodes"])
-    return found
-
-
-def _ranked(found: Ranking) -> Json:
-    return {"alone": [one._asdict() for one in found.alone[:LISTED_MAX]], "covers": [o._asdict() for o in found.covers]}
-
-
-def _picture(network: Network, model: ContagionModel, failing: Iterable[str]) -> Json:
-    """Return nodes and edges of the cascade after some nodes fail, those with the largest claims and debts."""
-    hit = np.array([network.names.index(name) for name in failing])
-    every = np.arange(network.nodes)
-    (rest,) = settle_scenarios(
-        model, Shocks.failing(model, np.zeros(len(hit), dtype=np.int64), hit, 1), unshocked_state(model)
-    )
-    failed, size = model.fails(rest.losses, every)[0], network.lent + network.owed
-    shown = sorted({*np.argsort(-size, kind="stable")[:DRAWN_MAX].tolist(), *hit.tolist()})
-    rounds = {at: max(int(rest.entered[0, at]), 0) if failed[at] else None for at in shown}
-    kept = np.isin(network.borrower, shown) & np.isin(network.lender, shown)
-    return {
-        "nodes": [{"id": network.names[at], "size": float(size[at]), "round": rounds[at]} for at in shown],
-        "edges": [
-            [network.names[network.borrower[row]], network.names[network.lender[row]], float(network.amount[row])]
-            for row in kept.nonzero()[0].tolist()
-        ],
-    }

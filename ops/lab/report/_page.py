@@ -262,7 +262,7 @@ def contagion_page(found: Json, command: Sequence[str]) -> str:
     Parameters
     ----------
     found
-        What ``held.contagion`` returned, with ``journal_sha256`` of the run.
+        What `rank_contagion` returned, with ``journal_sha256`` of the run.
     command
         The arguments that made it, as they were given.
     """
@@ -272,6 +272,9 @@ def contagion_page(found: Json, command: Sequence[str]) -> str:
         f"<p class=lead>{html_text(contagion_sentence(found))}</p>",
         html_section("How failures spread", html_plot("contagion", _plots.network(found["picture"]))),
         *(html_section(f"Whose failure hurts most: {name}", _ranking(one)) for name, one in found["models"].items()),
+        html_section("Whose failure hurts most: DebtRank as first published", _single_hits(found["single_hit"])),
+        html_section("What is paid after the worst failure", _clearing(found["clearing"])),
+        html_section("Failures together, drawn at random", _joint(found["joint"])),
     ]
     if assumed:
         told = f"Nobody told the own funds of {', '.join(assumed)}; they are assumed to outlast the failure of others."
@@ -295,3 +298,47 @@ def _ranking(one: Json) -> str:
     rows = [one_row for one_row in (*one["covers"], *one["alone"]) if one_row["contagion"] > 0 or one_row["failures"]]
     cells = [(", ".join(row["nodes"]), money(row["contagion"]), f"{row['failures']}") for row in rows]
     return html_table(COLUMNS, cells, numbers=2) if cells else "<p>No failure costs others anything.</p>"
+
+
+def _clearing(one: Json) -> str:
+    """Return the clearing vector of Eisenberg-Noe's worst cover: what those in default pay."""
+    told = (
+        f"{' and '.join(one['nodes'])} lose all that they have outside of these claims. {one['defaults']} nodes are"
+        f" then in default ({one['before']} without that), and {money(one['contagion'])} of the claims between nodes"
+        " are not paid beyond what would not be paid anyway."
+    )
+    rows = [
+        (row["node"], f"{row['round'] + 1}", *(money(row[part]) for part in ("owed", "paid", "worth")))
+        for row in one["payments"]
+    ]
+    table = html_table(("in default", "in round", "owes", "pays", "assets less debts"), rows, numbers=4)
+    return f"<p>{html_text(told)}</p>{table if rows else ''}"
+
+
+def _single_hits(one: Json) -> str:
+    told = (
+        "Each node passes its distress on once (Battiston 2012): the share of all claims whose value is lost beyond the"
+        f" failure itself. Without any failure it is {one['before']:.4f}: what nodes without own funds pass on."
+    )
+    rows = [(row["nodes"][0], f"{row['debtrank']:.4f}") for row in one["alone"]]
+    return f"<p>{html_text(told)}</p>{html_table(('who fails', 'DebtRank'), rows, numbers=1)}"
+
+
+def _joint(one: Json | None) -> str:
+    """Return what random joint failures cost others, with the intervals that hold each figure at 95 %."""
+    if one is None:
+        return "<p>No record states a default probability (counterparty records may), so nothing is drawn.</p>"
+    stated = ", ".join(f"{name} {value:g}" for name, value in one["default_probability"].items())
+    told = f"{one['scenarios']:,} scenarios, correlation {one['correlation']}, seed {one['seed']}; {stated}."
+    if one["unknown"]:
+        told += f" No probability is stated for {', '.join(one['unknown'])}: in these draws they do not fail at first."
+    rows = [
+        (name, *(_interval(figures[part]) for part in ("mean", "quantile", "shortfall")))
+        for name, figures in one["models"].items()
+    ]
+    heads = ("others lose", "on average", "quantile, 99 %", "expected shortfall, 99 %")
+    return f"<p>{html_text(told)}</p>{html_table(heads, rows, numbers=3)}"
+
+
+def _interval(one: Json) -> str:
+    return f"{money(one['value'])} ({money(one['low'])} to {money(one['high'])})"

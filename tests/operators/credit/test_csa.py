@@ -16,7 +16,6 @@ from seawall.operators.core.credit._collateral_terms import (
     collateral_held,
     margin_calls,
     replacement_costs,
-    terms_fault,
 )
 
 DEFAULTS: dict[str, Any] = {"margined": True, "they_post": True, "we_post": True, "threshold": 0.0,
@@ -131,22 +130,6 @@ def test_a_call_brings_what_was_delivered_to_what_is_required(
 def test_a_set_without_a_value_has_no_call_rather_than_a_small_one() -> None:
     found = margin_calls(terms(), np.array([np.nan]), np.array([5.0]))
     assert math.isnan(found.call[0]) and math.isnan(found.due[0])
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "rule"),
-    [
-        ("threshold", -1.0, "THRESHOLD_MUST_NOT_BE_NEGATIVE"),
-        ("our_minimum_transfer_amount", -1.0, "OUR_MINIMUM_TRANSFER_AMOUNT_MUST_NOT_BE_NEGATIVE"),
-        ("threshold", math.inf, "THRESHOLD_MUST_BE_FINITE"),
-        ("rounding", math.nan, "ROUNDING_MUST_BE_FINITE"),
-        ("independent_amount", -5.0, None),
-        ("haircut", 1.2, "HAIRCUT_MUST_BE_0_TO_1"),
-        ("haircut", 0.2, None),
-    ],
-)
-def test_a_term_that_cannot_be_has_a_rule(name: str, value: float, rule: str | None) -> None:
-    assert terms_fault(name, value) == rule
 
 
 amounts = st.integers(-400, 400).map(lambda n: n / 4)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from seawall.operators.core.detection import (
     AlertRule,
     AlertState,
-    FeedSilence,
     LookBackBand,
     PageHinkley,
     PremiumBand,
@@ -96,10 +95,6 @@ RULES = {
     "look-back": (lambda: LookBackBand(0.05), lambda rule, time_us, price: rule.check(time_us, price)),
     "reference": (ReferenceBand, lambda rule, time_us, price: rule.check(time_us, price)),
     "premium": (PremiumBand, lambda rule, time_us, price: rule.check(time_us, price, 100.0)),
-    "silence": (
-        lambda: FeedSilence(40 * SECOND_US),
-        lambda rule, time_us, price: rule.check(time_us) or rule.update(time_us),
-    ),
 }
 
 
@@ -121,16 +116,6 @@ def test_a_rule_that_restarts_in_mid_stream_continues_bit_for_bit(make, ask, cut
     assert second.snapshot() == whole.snapshot()
     with pytest.raises(SnapshotError):
         make().restore(whole.snapshot()[:-4])
-
-
-def test_silence_is_said_once_and_again_after_the_feed_has_spoken():
-    silence = FeedSilence(60 * SECOND_US)
-    assert silence.check(10**12) is None
-    silence.update(0)
-    said = [silence.check(second * SECOND_US) for second in range(100)]
-    assert [second for second, text in enumerate(said) if text] == [60]
-    silence.update(100 * SECOND_US)
-    assert silence.check(161 * SECOND_US) == "no update for 61 s"
 
 
 def test_an_alarm_needs_persistence_and_resumes_from_its_snapshot():

@@ -1,7 +1,5 @@
 """Batch size never shows: singly, in small and in large batches, the same scores and the same state to the last bit."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -9,15 +7,11 @@ from seawall.operators.core.detection import (
     ARRAY_BATCH_MIN,
     Composite,
     CompositeArray,
-    DeviationArray,
-    DeviationDetector,
     Sample,
     ScoreState,
-    _deviations,
     observe,
 )
 from seawall.operators.core.detection._composite_array import NO_TIME
-from seawall.operators.core.detection._statistics import BINS
 
 KEYS = 24
 MINUTE_US = 60_000_000
@@ -76,59 +70,3 @@ def test_a_restored_bank_continues_bit_for_bit():
             other.observe(keys, times[row], values[row]).values.tolist()
             == whole.observe(keys, times[row], values[row]).values.tolist()
         )
-
-
-@pytest.fixture(params=["numpy", "numba"])
-def way(request, monkeypatch):
-    if request.param == "numpy":
-        monkeypatch.setattr(_deviations, "compiled", lambda: None)
-    elif _deviations.compiled() is None:
-        pytest.skip("numba is not installed")
-
-
-@pytest.mark.parametrize("batch", [1, 15, KEYS])
-def test_the_largest_z_of_a_batch_is_that_of_each_key_alone(way, batch):
-    _, values = feed(rows=400)
-    bank, singles = DeviationArray(KEYS, ("a", "b")), [DeviationDetector(("a", "b")) for _ in range(KEYS)]
-    for row in range(len(values)):
-        parts = [np.arange(begin, min(begin + batch, KEYS)) for begin in range(0, KEYS, batch)]
-        found = [bank.observe(keys, values[row, keys]) for keys in parts]
-        scores = [observe(single, Sample(None, tuple(values[row, key].tolist()))) for key, single in enumerate(singles)]
-        assert np.concatenate([part.values for part in found]).tolist() == [score.value for score in scores]
-        ready = np.concatenate([part.ready for part in found]).tolist()
-        assert ready == [score.state is ScoreState.READY for score in scores]
-    assert [state.tolist() for state in bank.state] == [single.numbers() for single in singles]
-    other = DeviationArray(KEYS, ("a", "b"))
-    other.restore(bank.snapshot())
-    assert other.snapshot() == bank.snapshot()
-
-
-def test_one_row_in_one_call_is_the_largest_z_of_its_key_alone(way):
-    _, values = feed(rows=600)
-    bank, single = DeviationArray(2, ("a", "b")), DeviationDetector(("a", "b"))
-    for row in values[:, 0].tolist():
-        score = observe(single, Sample(None, tuple(row)))
-        assert bank.observe_one(1, tuple(row)) == (score.value if score.state is ScoreState.READY else None)
-    assert bank.state[1].tolist() == single.numbers()
-    before = bank.snapshot()
-    assert [bank.observe_one(1, (1.0, bad)) for bad in (math.nan, math.inf, -math.inf, 1e101)] == [None] * 4
-    assert bank.snapshot() == before
-
-
-def test_counts_are_halved_alike_however_rows_come(way):
-    chance = np.random.default_rng(3)
-    bank, single = DeviationArray(1, ("a",)), DeviationDetector(("a",))
-    single.take([199_990.0, *[199_990.0 if place == 40 else 0.0 for place in range(BINS)], 1.0, 2.0, 400.0])
-    bank.state[0] = single.numbers()
-    for value in chance.normal(1.0, 2.0, 30).tolist():
-        assert bank.observe_one(0, (value,)) == observe(single, Sample(None, (value,))).value
-    assert bank.state[0].tolist() == single.numbers()
-    assert bank.state[0, 0] < 110_000.0
-
-
-def test_a_key_outside_of_a_bank_is_refused_and_touches_nothing(way):
-    bank = DeviationArray(2, ("a",))
-    before = bank.snapshot()
-    with pytest.raises(IndexError):
-        bank.observe_one(2, (1.0,))
-    assert bank.snapshot() == before

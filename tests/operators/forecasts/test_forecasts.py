@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from seawall.operators.core.base import pack, solve_positive_definite
 from seawall.operators.core.forecasts import (
@@ -29,7 +28,7 @@ from seawall.operators.core.forecasts._models import (
     LevelModels,
     sample_forecasts,
 )
-from seawall.operators.core.forecasts._sensitivities import first_passage_probability, health_deviation
+from seawall.operators.core.forecasts._sensitivities import health_deviation
 from seawall.operators.core.forecasts._volatility import VOLATILITY_PRIOR, YEAR_S, AsymmetricScale
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
@@ -141,11 +140,6 @@ def test_volatilities_go_on_from_a_snapshot_with_the_same_bits() -> None:
 
 
 # --- first passage ----------------------------------------------------------------------------------------------------
-
-
-def test_first_passage_is_twice_the_tail_of_a_student_t_of_variance_one() -> None:
-    distance = np.array([0.0, 0.3, 1.0, 2.5, 7.0])
-    assert first_passage_probability(distance) == pytest.approx(2 * stats.t.sf(distance * 2**0.5, 4), abs=1e-12)
 
 
 def test_the_deviation_of_a_book_is_that_of_its_covariance() -> None:

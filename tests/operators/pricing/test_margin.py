@@ -11,18 +11,13 @@ from hypothesis import strategies as st
 
 from seawall.operators.core.pricing import black_value
 from seawall.operators.core.pricing._liquidation_distance import (
-    inverse_slope,
     linear_distance,
     liquidation_distances,
-    option_book_health,
-    revalued_distance,
 )
 from seawall.operators.core.pricing._margin import (
     MarginTier,
     ScheduleError,
     ScheduleTable,
-    continuous_deductions,
-    fillable_price,
     open_interest_scaled_rate,
 )
 from seawall.operators.core.pricing._scenario_margin import (
@@ -62,13 +57,6 @@ def test_all_dydx_vectors_come_out() -> None:
     for v in file["dydx_open_interest_scaled_margin"]:
         names = ("base_imf_ppm", "oi_lower_cap", "oi_upper_cap", "open_interest_notional", "quote_quantums")
         assert dydx_initial_margin(*(v[name] for name in names)) == v["expected_im"]
-    for v in file["dydx_fillable_price"]:
-        notional = v["position"] * v["oracle_price"]
-        maintenance = abs(notional) * v["imf"] * v["maint_fraction"]
-        terms = (maintenance, notional + v["usdc"], maintenance, v["bankruptcy_adjustment"], v["spread_to_mmr"])
-        assert float(fillable_price(v["position"], v["oracle_price"], *terms)) == pytest.approx(
-            v["expected_fillable_price"]
-        )
 
 
 # a schedule in the form of Binance's: notional from, initial rate, maintenance rate, deducted maintenance amount
@@ -81,10 +69,6 @@ BINANCE = [
 
 
 def test_deductions_make_the_maintenance_margin_continuous() -> None:
-    assert (
-        continuous_deductions([MarginTier(t.notional_from, t.initial_rate, t.maintenance_rate) for t in BINANCE])
-        == BINANCE
-    )
     table = ScheduleTable.of([BINANCE])
     for tier in BINANCE[1:]:
         around = np.array([np.nextafter(tier.notional_from, 0), tier.notional_from])
@@ -247,7 +231,7 @@ def test_at_the_distance_found_the_margin_ratio_is_one(contracts: int, coins: in
         return (coins + size / entry - size / p) * p - maintenance
 
     unrealised = float((size / entry - size / price) * price)
-    slope = coins * 100.0 + float(inverse_slope(np.array([float(size)]), np.array([unrealised]))[0])
+    slope = coins * 100.0 + float(size) + unrealised  # what it cost, with the other sign
     distance = linear_distance(np.array([float(health(price))]), np.array([slope]))
     if health(price) <= 0:
         assert distance.nearest[0] == 0.0
@@ -266,36 +250,6 @@ def test_each_underlying_alone_and_all_together_are_told_apart() -> None:
     assert (single.down[0], single.up[1]) == (pytest.approx(-0.1), pytest.approx(0.125))
 
 
-def test_revaluation_finds_the_linear_distance_of_linear_books() -> None:
-    health = np.array([10.0, 10.0, -1.0, 10.0, np.nan])
-    slope = np.array([95.0, -105.0, 5.0, 0.0, 1.0])
-    found = revalued_distance(lambda move: health + slope * move, 5)
-    expected = linear_distance(health, slope)
-    assert np.allclose(found.down, expected.down, rtol=1e-9, equal_nan=True)
-    assert np.allclose(found.up, expected.up, rtol=1e-9, equal_nan=True)
-
-
-def test_a_short_straddle_has_a_distance_on_both_sides_and_health_is_zero_there() -> None:
-    held = book([(100.0, False, True, True, 100.0, 0.1, 0.6), (100.0, False, True, False, 100.0, 0.1, 0.6)])
-    account = np.zeros(2, np.int64)
-    health_at = option_book_health(account, held, np.array([-1.0, -1.0]), np.ones(2), np.array([12.0]), np.zeros(1))
-    found = revalued_distance(health_at, 1)
-    assert -0.4 < found.down[0] < -0.1 < 0.1 < found.up[0] < 0.4
-    assert abs(health_at(found.down)[0]) < 1e-8 and abs(health_at(found.up)[0]) < 1e-8
-
-
-def test_a_coin_settled_short_put_falls_with_its_coin() -> None:
-    held = book([COIN_PUT])
-    health_at = option_book_health(
-        np.zeros(1, np.int64), held, np.array([-1.0]), np.array([100.0]), np.array([20.0]), np.array([20.0])
-    )
-    value = (
-        float(black_value(60.0, 90.0, 30 / 365, 0.6, False)) / 60.0
-        - float(black_value(100.0, 90.0, 30 / 365, 0.6, False)) / 100.0
-    )
-    assert health_at(np.array([-0.4]))[0] == pytest.approx(20.0 - 8.0 - value * 60.0)
-
-
 def test_the_rate_at_the_margin_is_that_of_the_tier() -> None:
     notional = np.array([0.0, 49_999.0, 50_000.0, 1e9])
     assert ScheduleTable.of([BINANCE]).maintenance_slope(np.zeros(4, np.int64), notional).tolist() == [
@@ -304,12 +258,6 @@ def test_the_rate_at_the_margin_is_that_of_the_tier() -> None:
         0.005,
         0.025,
     ]
-
-
-def test_the_fillable_price_goes_no_further_than_the_whole_spread_and_not_above_the_oracle() -> None:
-    assert float(fillable_price(1.0, 100.0, 5.0, -100.0, 5.0, 1.0, 1.5)) == 100.0 - 7.5
-    assert float(fillable_price(1.0, 100.0, 5.0, 10.0, 5.0, 1.0, 1.5)) == 100.0
-    assert float(fillable_price(-1.0, 100.0, 5.0, -100.0, 5.0, 1.0, 1.5)) == 100.0 + 7.5
 
 
 def test_beyond_the_default_range_a_linear_position_loses_what_it_loses_at_its_edge() -> None:

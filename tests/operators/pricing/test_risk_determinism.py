@@ -12,7 +12,7 @@ import pytest
 from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.limits._rules import ScalingInputs, ScalingRules, effective_bounds
 from seawall.operators.core.pricing._liquidation_distance import liquidation_distances
-from seawall.operators.core.pricing._option_models import black_valuation, coin_valuation, implied_volatility
+from seawall.operators.core.pricing._option_models import black_valuation, implied_volatility
 from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, scenario_margins, scenario_profits
 from seawall_testing.paths import TESTS
 
@@ -53,7 +53,7 @@ def digests() -> dict[str, str]:
     market = ScalingInputs(volatility, volatility + 1.0, price, forward, strike, price)
     bounds = effective_bounds(rule, market, price * 90.0, 3.0)
     parts = {
-        "greeks": [*greeks, *coin_valuation(greeks, forward)],
+        "greeks": [*greeks],
         "implied volatility": [implied.volatility, implied.state],
         "scenario margin": [found.margin, found.loss, found.worst],
         "distance": [together.nearest, alone.down, alone.up],

@@ -10,7 +10,7 @@ from seawall_testing.live_runs import free_port
 from seawall_testing.paths import DOCS, SHARED
 
 GUIDES = DOCS / "guides"
-LIGHT = ("compose", "own-data", "other-language")
+LIGHT = ("compose", "own-data", "other-language", "river-models")
 HEAVY = ("deploy-and-run", "subscribe", "govern")  # each starts a run or the demo, and ten commands
 EXPORT = SHARED / "data" / "hyperliquid_accounts_2023"
 

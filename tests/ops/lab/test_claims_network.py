@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 from seawall.connectors.bus import open_bus
 from seawall.ops.cli._app import app
-from seawall.ops.lab.cascade import book_network
+from seawall.ops.lab.cascade import BookNetwork, book_network, rank_contagion
+from seawall.ops.lab.cascade._network import make_network
+from seawall.ops.lab.report import contagion_page
 from seawall.ops.lab.stress import System, snapshot_system
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
@@ -30,7 +32,8 @@ def owes(debtor: str, creditor: str, amount: str) -> Json:
 BOOK = [
     {"type": "asset", "asset": "USD", "class": "fiat"},
     instrument(), *account("client"),
-    party("bank", own_funds="100"), party("fund", own_funds="50"), party("shop", own_funds="400"), party("dark"),
+    party("bank", own_funds="100", default_probability="0.02"), party("fund", own_funds="50"),
+    party("shop", own_funds="400"), party("dark"),
     transfer(T0, "t", "client", amount="30"), mark(T0, "100"),
     owes("bank", "fund", "60"), owes("fund", "shop", "80"), owes("shop", "bank", "40"), owes("dark", "shop", "10"),
 ]  # fmt: skip
@@ -67,6 +70,14 @@ def test_claims_and_own_funds_are_those_of_the_book_and_what_is_not_known_is_nam
     assert left.tolist() == pytest.approx(book.network.equity.tolist())
 
 
+@pytest.fixture(scope="module")
+def answer(finished_path: Path) -> Json:
+    done = CliRunner().invoke(app, ["stress", "--contagion", "--on", str(finished_path), "--json"])
+    assert done.exit_code == 0, done.output
+    found: Json = json.loads(done.stdout)
+    return found
+
+
 def test_the_command_ranks_failures_alone_and_together_and_draws_the_network(
     finished_path: Path, tmp_path: Path
 ) -> None:
@@ -88,6 +99,45 @@ def test_the_command_ranks_failures_alone_and_together_and_draws_the_network(
     page = report.read_text()
     assert "<svg" in page and "Whose failure hurts most: Furfine" in page and found["journal_sha256"] in page
     assert "Nobody told the own funds of" in page
+    for title in ("What is paid after the worst failure", "DebtRank as first published", "Failures together"):
+        assert title in page
+
+
+def test_the_command_clears_the_worst_failure_and_draws_joint_ones(answer: Json) -> None:
+    cleared = answer["clearing"]
+    (cover,) = answer["models"]["Eisenberg-Noe"]["covers"]
+    # Two ways to the same figure: linear systems here, rounds of losses in the ranking.
+    assert cleared["nodes"] == cover["nodes"]
+    assert cleared["contagion"] == pytest.approx(cover["contagion"])
+    assert cleared["defaults"] == len(cleared["payments"]) > 0
+    assert all(0 <= row["paid"] < row["owed"] and row["worth"] < 0 for row in cleared["payments"])
+
+
+def test_the_command_ranks_by_debtrank_as_first_published(answer: Json) -> None:
+    # All claims are 220. The house has no own funds: its client's claim of 30 is against assumed funds of 61, always.
+    # bank fails: fund loses 60 of 50 and fails (60 of 220 lent), so shop loses 80 of 400 and passes that on once.
+    found = {row["nodes"][0]: row["debtrank"] for row in answer["single_hit"]["alone"]}
+    before = 30 / 61 * 30 / 220
+    assert answer["single_hit"]["before"] == pytest.approx(before)
+    assert found["bank"] == pytest.approx(before + 60 / 220 + 80 / 400 * 90 / 220)
+    assert next(iter(found)) == "bank" and found["house"] == pytest.approx(before)
+
+
+def test_joint_failures_are_drawn_by_the_probabilities_of_the_records_and_the_rest_is_named(answer: Json) -> None:
+    joint = answer["joint"]
+    assert joint["default_probability"] == {"bank": 0.02}
+    assert joint["unknown"] == ["client", "dark", "fund", "house", "shop"]
+    # Only bank can fail, which costs others 140: on average 0.02 x 140, and 140 at 99 %.
+    mean, quantile = (joint["models"]["Furfine"][part] for part in ("mean", "quantile"))
+    assert mean["low"] <= 2.8 <= mean["high"] and quantile["value"] == pytest.approx(140.0)
+
+
+def test_without_default_probabilities_nothing_is_drawn() -> None:
+    network = make_network(([0], [1], [10.0]), [5.0, 8.0])
+    found = rank_contagion(BookNetwork(network, (), {}))
+    assert found["joint"] is None
+    page = contagion_page(found | {"journal_sha256": ""}, ["seawall"])
+    assert "No record states a default probability" in page
 
 
 def test_contagion_stands_alone(finished_path: Path) -> None:

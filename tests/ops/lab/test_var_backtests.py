@@ -17,7 +17,6 @@ from seawall.ops.lab.backtest._var_tests import (
     evaluate_figures,
     independence,
     kupiec,
-    non_overlapping,
     traffic_light,
     transitions,
     z2,
@@ -153,9 +152,8 @@ def test_too_few_observations_are_said_to_give_no_power() -> None:
         assert evaluate_figures("firm", every, observed(least, 24 * HOUR_US)).tests is not None
 
 
-def test_observations_that_overlap_are_refused_and_can_be_thinned() -> None:
+def test_observations_that_overlap_are_refused() -> None:
     close = observed(2_000, HOUR_US // 2)
     with pytest.raises(ValueError, match="less than one hour apart"):
         evaluate_figures("firm", "hour", close)
-    assert len(non_overlapping(close, "hour")) == 1_000
     assert cumulative(250, 250, 0.01) == pytest.approx(1.0)
