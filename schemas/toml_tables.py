@@ -154,7 +154,8 @@ def _refusal(error: str, found: Any, kind: Any, place: str) -> str:
         return f"{_place(found, path, place)}: {message}"
     value = _at(found, path)
     words = info.extra if isinstance(info, inspect.Metadata) and info.extra else {}
-    rule: str = words.get("rule") or _rule(_bare(info), value, message)
+    own = words.get("rule", "") if words.get("secret") or ", got " not in message else ""
+    rule = own or _rule(_bare(info), value, message)
     here = _place(found, path[:-1], place) + (f": {path[-1]}" if path and isinstance(path[-1], str) else "")
     here += f" {path[-1] + 1}" if path and isinstance(path[-1], int) else ""
     return f"{here} {rule}" if words.get("secret") else f"{here} is {_shown(value)}; it {rule}"
