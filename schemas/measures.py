@@ -5,12 +5,15 @@ the check of a ``[[limit]]`` of a limit document (contract.md, "Limits"): its sc
 scales with the market.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, UnsetType
 
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
-from seawall.schemas.tables import ABSENT, Field, Table, check_table, nearest, number_in, one_of, text_like
+from seawall.schemas.toml_tables import Name, Number, Table, between, check_table, nearest, ruled, unknown
 
 # The measures that this version computes, per kind of scope (contract.md, "Measures"), in the order of their rows.
 #
@@ -135,41 +138,90 @@ LOOSEN_PER_S = 0.0005  # of base: from half to full in 17 minutes
 STEP_MAX = 0.1  # of base, after however long a silence
 LIMITS_MAX = 100_000
 RATED_SCOPES = ("account", "netting_set", "counterparty")
-_NOT_NEGATIVE = number_in(0, 1e12)
-_TIME = number_in(0, 1 << 53)
-_POWER = number_in(0, 4)
-_PER_S = number_in(1e-9, 1)
 
-_LIMIT: Table = {
-    "id": Field("text", rule=text_like(IDENTIFIER_PATTERN)),
-    "scope": Field("text"),
-    "measure": Field("text"),
-    "direction": Field("text", "above", one_of("above", "below")),
-    "warning": Field("number", ABSENT),
-    "soft": Field("number", ABSENT),
-    "hard": Field("number", ABSENT),
-    "exit_ratio": Field("number", 1.0, number_in(1e-9, 1)),
-    "dwell_s": Field("number", 0, _NOT_NEGATIVE),
-    "window_s": Field("number", ABSENT, number_in(0.1, 31_536_000)),
-    "floor": Field("number", ABSENT),
-    "ceiling": Field("number", ABSENT),
-    "scaling": Field("table", ABSENT),
-    "valid_from_us": Field("integer", ABSENT, _TIME),
-    "valid_to_us": Field("integer", ABSENT, _TIME),
-    "owner": Field("text", ABSENT),
-}
-_SCALING: Table = {
-    "volatility_power": Field("number", 1.0, _POWER),
-    "depth_power": Field("number", 0.0, _POWER),
-    "rating": Field("table", ABSENT),
-    "underlyings": Field("texts", ABSENT),
-    "reference_volatility": Field("number", ABSENT, number_in(1e-6, 1e6)),
-    "stressed_volatility": Field("number", ABSENT, number_in(1e-6, 1e6)),
-    "reference_depth": Field("number", ABSENT, number_in(1e-6, 1e18)),
-    "tighten_per_s": Field("number", TIGHTEN_PER_S, _PER_S),
-    "loosen_per_s": Field("number", LOOSEN_PER_S, _PER_S),
-    "step_max": Field("number", STEP_MAX, _PER_S),
-}
+Level = Literal["warning", "soft", "hard"]
+_Moment: TypeAlias = Annotated[int, between(0, 1 << 53)] | UnsetType
+_Power: TypeAlias = Annotated[float, between(0, 4)]
+_PerSecond: TypeAlias = Annotated[float, between(1e-9, 1)]
+_Volatility: TypeAlias = Annotated[float, between(1e-6, 1e6)] | UnsetType
+_Factor: TypeAlias = Annotated[float, ruled("must be a factor above 0, at most 100", gt=0, le=100)]
+
+
+class Scaling(Table, frozen=True):
+    """How a limit moves with the market."""
+
+    volatility_power: _Power = 1.0
+    depth_power: _Power = 0.0
+    rating: dict[str, _Factor] | UnsetType = UNSET
+    underlyings: tuple[str, ...] | UnsetType = UNSET
+    reference_volatility: _Volatility = UNSET
+    stressed_volatility: _Volatility = UNSET
+    reference_depth: Annotated[float, between(1e-6, 1e18)] | UnsetType = UNSET
+    tighten_per_s: _PerSecond = TIGHTEN_PER_S
+    loosen_per_s: _PerSecond = LOOSEN_PER_S
+    step_max: _PerSecond = STEP_MAX
+
+    def __post_init__(self) -> None:
+        if self.loosen_per_s > self.tighten_per_s:
+            raise ValueError("loosen_per_s must not exceed tighten_per_s")
+
+
+class LimitTable(Table, frozen=True):
+    """A ``[[limit]]``: a measure of a scope, and the levels that it must not pass."""
+
+    id: Name
+    scope: str
+    measure: str
+    direction: Literal["above", "below"] = "above"
+    warning: Number | UnsetType = UNSET
+    soft: Number | UnsetType = UNSET
+    hard: Number | UnsetType = UNSET
+    exit_ratio: Annotated[float, between(1e-9, 1)] = 1.0
+    dwell_s: Annotated[float, between(0, 1e12)] = 0
+    window_s: Annotated[float, between(0.1, 31_536_000)] | UnsetType = UNSET
+    floor: Number | UnsetType = UNSET
+    ceiling: Number | UnsetType = UNSET
+    scaling: Scaling | UnsetType = UNSET
+    valid_from_us: _Moment = UNSET
+    valid_to_us: _Moment = UNSET
+    owner: str | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        kind = scope_kind(self.scope)
+        if self.measure not in MEASURES[kind]:
+            near = nearest(self.measure, MEASURES[kind])
+            raise ValueError(f"{self.scope} has no measure {self.measure!r}; did you mean {near!r}?")
+        levels = [level for level in (self.warning, self.soft, self.hard) if level is not UNSET]
+        if not levels:
+            raise ValueError(f"no level; give at least one of {', '.join(LEVELS)}")
+        if levels != sorted(levels, reverse=self.direction == "below"):
+            raise ValueError(f"the levels must {'fall' if self.direction == 'below' else 'rise'} from warning to hard")
+        self._check_scaling(levels[-1], kind)
+        if (self.valid_from_us or 0) >= (1 << 60 if self.valid_to_us is UNSET else self.valid_to_us):
+            raise ValueError("valid_to_us must lie after valid_from_us")
+
+    def _check_scaling(self, base: float, kind: str) -> None:
+        """Check what moves the limit with the market; its floor and ceiling bound its highest level."""
+        if self.scaling is UNSET:
+            if self.floor is not UNSET or self.ceiling is not UNSET:
+                raise ValueError("floor and ceiling bound a limit that scales; add scaling or remove them")
+            return
+        if self.window_s is not UNSET:
+            raise ValueError("a limit on a change over window_s does not scale; remove scaling")
+        tightest = "ceiling" if self.direction == "below" else "floor"
+        if getattr(self, tightest) is UNSET:
+            raise ValueError(f"a limit that scales needs a {tightest}, the tightest that it may become")
+        floor, ceiling = (base if bound is UNSET else bound for bound in (self.floor, self.ceiling))
+        if not 0 < floor <= base <= ceiling:
+            raise ValueError(f"needs 0 < floor <= {base:g} <= ceiling, of its highest level")
+        if self.scaling.rating and kind not in RATED_SCOPES:
+            raise ValueError(f"{self.scope} has no rating; use {', '.join(RATED_SCOPES)} or remove rating")
+
+
+class LimitsFile(Table, frozen=True):
+    """A limits file."""
+
+    limit: Annotated[tuple[LimitTable, ...], Meta(max_length=LIMITS_MAX)] = ()
 
 
 def read_limits(content: dict[str, Any], file: str) -> list[dict[str, Any]]:
@@ -180,85 +232,35 @@ def read_limits(content: dict[str, Any], file: str) -> list[dict[str, Any]]:
     UsageError
         Naming the file, the limit and the nearest valid name.
     """
-    tables = check_table(content, {"limit": Field("tables", [])}, file)["limit"]
-    if len(tables) > LIMITS_MAX:
-        raise UsageError(f"{file}: {len(tables)} limits, at most {LIMITS_MAX}")
-    return check_limits(tables, f"{file} [[limit]]")
+    return _once(check_table(content, LimitsFile, file)["limit"], f"{file} [[limit]]")
 
 
-def check_limits(tables: list[dict[str, Any]], file: str) -> list[dict[str, Any]]:
+def check_limits(tables: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
     """Return limits checked, defaults filled in, each id once; raise UsageError naming the limit."""
-    limits = [_limit(table, f"{file} {table.get('id', number)}") for number, table in enumerate(tables, 1)]
-    seen: set[str] = set()
+    return _once(check_table(tables, list[LimitTable], place), place)
+
+
+def _once(limits: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
+    """Check that each id stands once; give a limit that scales the bound that it leaves out."""
+    seen = {"default-deny"}
     for limit in limits:
-        if limit["id"] in seen or limit["id"] == "default-deny":
-            raise UsageError(f"{file}: the limit id {limit['id']!r} is taken; give each limit its own")
+        if limit["id"] in seen:
+            raise UsageError(f"{place}: the limit id {limit['id']!r} is taken; give each limit its own")
         seen.add(limit["id"])
+        if "scaling" in limit:
+            base = next(limit[level] for level in reversed(LEVELS) if level in limit)
+            for bound in ("floor", "ceiling"):
+                limit.setdefault(bound, base)
     return limits
 
 
-def check_scope(scope: str, place: str) -> str:
-    """Return the kind of a scope ``kind:NAME``, ``kind:*`` or ``firm``; raise UsageError for any other."""
+def scope_kind(scope: str) -> str:
+    """Return the kind of a scope ``kind:NAME``, ``kind:*`` or ``firm``; raise ValueError for any other."""
     kind, colon, name = scope.partition(":")
     if kind not in MEASURES:
-        raise UsageError(f"{place}: there is no scope {kind!r}; did you mean {nearest(kind, MEASURES)!r}?")
+        raise ValueError(unknown("scope", kind, MEASURES))
     if (kind == "firm") == bool(colon):
-        raise UsageError(f"{place}: scope is {scope!r}; write firm, or {kind}:NAME or {kind}:*")
-    broken = "" if kind == "firm" or name == "*" else text_like(IDENTIFIER_PATTERN)(name)
-    if broken:
-        raise UsageError(f"{place}: the name in scope {scope!r} {broken}")
+        raise ValueError(f"scope is {scope!r}; write firm, or {kind}:NAME or {kind}:*")
+    if kind != "firm" and name != "*" and not re.fullmatch(IDENTIFIER_PATTERN, name):
+        raise ValueError(f"the name in scope {scope!r} must match {IDENTIFIER_PATTERN}")
     return kind
-
-
-def _limit(table: dict[str, Any], place: str) -> dict[str, Any]:
-    limit = check_table(table, _LIMIT, place)
-    measures = MEASURES[check_scope(limit["scope"], place)]
-    if limit["measure"] not in measures:
-        wanted = limit["measure"]
-        raise UsageError(
-            f"{place}: {limit['scope']} has no measure {wanted!r}; did you mean {nearest(wanted, measures)!r}?"
-        )
-    _check_levels(limit, place)
-    _check_scaling(limit, place)
-    if limit.get("valid_from_us", 0) >= limit.get("valid_to_us", 1 << 60):
-        raise UsageError(f"{place}: valid_to_us must lie after valid_from_us")
-    return limit
-
-
-def _check_levels(limit: dict[str, Any], place: str) -> None:
-    levels = [limit[level] for level in LEVELS if level in limit]
-    if not levels:
-        raise UsageError(f"{place}: no level; give at least one of {', '.join(LEVELS)}")
-    if levels != sorted(levels, reverse=limit["direction"] == "below"):
-        order = "fall" if limit["direction"] == "below" else "rise"
-        raise UsageError(f"{place}: the levels must {order} from warning to hard")
-
-
-def _check_scaling(limit: dict[str, Any], place: str) -> None:
-    """Check what moves a limit with the market; its floor and ceiling bound its highest level."""
-    if "scaling" not in limit:
-        if "floor" in limit or "ceiling" in limit:
-            raise UsageError(f"{place}: floor and ceiling bound a limit that scales; add scaling or remove them")
-        return
-    scaling = limit["scaling"] = check_table(limit["scaling"], _SCALING, f"{place}: scaling")
-    base = next(limit[level] for level in reversed(LEVELS) if level in limit)
-    if "window_s" in limit:
-        raise UsageError(f"{place}: a limit on a change over window_s does not scale; remove scaling")
-    tightest = "ceiling" if limit["direction"] == "below" else "floor"
-    if tightest not in limit:
-        raise UsageError(f"{place}: a limit that scales needs a {tightest}, the tightest that it may become")
-    floor, ceiling = (limit.setdefault(name, base) for name in ("floor", "ceiling"))
-    if not 0 < floor <= base <= ceiling:
-        raise UsageError(f"{place}: needs 0 < floor <= {base:g} <= ceiling, of its highest level")
-    if scaling["loosen_per_s"] > scaling["tighten_per_s"]:
-        raise UsageError(f"{place}: scaling: loosen_per_s must not exceed tighten_per_s")
-    _check_ratings(limit, scaling.get("rating", {}), place)
-
-
-def _check_ratings(limit: dict[str, Any], ratings: dict[str, Any], place: str) -> None:
-    if ratings and limit["scope"].partition(":")[0] not in RATED_SCOPES:
-        raise UsageError(f"{place}: {limit['scope']} has no rating; use {', '.join(RATED_SCOPES)} or remove rating")
-    for name, factor in ratings.items():
-        known = isinstance(factor, int | float) and not isinstance(factor, bool)
-        if not known or not 0 < factor <= 100:
-            raise UsageError(f"{place}: scaling: rating {name} is {factor!r}; it must be a factor above 0, at most 100")

@@ -9,25 +9,26 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 import seawall
 from seawall.schemas.configuration._playbook import read_playbook, read_response
 from seawall.schemas.configuration._sections import (
+    DIVIDES,
+    SCENARIOS_MAX,
+    Divisor,
     HealthTerms,
+    KafkaTable,
     MarketTerms,
-    check_scenarios,
-    read_health,
-    read_kafka,
-    read_market,
+    StressTable,
 )
 from seawall.schemas.errors import UsageError
-from seawall.schemas.events import IDENTIFIER_PATTERN
 from seawall.schemas.measures import check_forecast_limits, read_limits
 from seawall.schemas.records import CONFIGURATION_FORMAT, check_not_older
-from seawall.schemas.tables import ABSENT, Field, Table, check_table, nearest, number_in, one_of, text_like
+from seawall.schemas.toml_tables import Name, Table, between, check_table, nearest, ruled, text_like
 
 RUN_FILE = "run.toml"
 SHARDS_MAX = 4096
@@ -35,85 +36,117 @@ SOURCES_MAX = 400  # each slice carries a position per source
 CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
 STUCK_SNAPSHOTS_MIN = 2  # a dataflow that wrote its state late once is not stuck
 TOML_BYTES_MAX = 1024 * 1024  # of a file
-ENVIRONMENTS = ("dev", "test", "prod")
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
 OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
 HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory", "crypto_regime", "epoch", "conduct")
 
 
-def _slice_ms(value: Any) -> str:
-    return "" if value > 0 and 1000 % value == 0 else "must divide 1000"
+class InputsTable(Table, frozen=True):
+    """``[inputs]``: bounded files, live topics, and the mapping files of foreign ones."""
+
+    events: Annotated[tuple[str, ...], ruled(f"must name at most {SOURCES_MAX}", max_length=SOURCES_MAX)] = ()
+    topics: tuple[str, ...] = ()
+    market_topics: tuple[str, ...] | UnsetType = UNSET
+    wait_ms: Annotated[int, between(0, 60_000)] = 0
+    mappings: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-def _version(value: Any) -> str:
-    return (
-        ""
-        if value == CONFIGURATION_FORMAT
-        else f"must be {CONFIGURATION_FORMAT}; a file of another version needs its Seawall"
+class LimitsTable(Table, frozen=True):
+    """``[limits]``: a limits file, or the signed documents that say them."""
+
+    file: str = ""
+    documents: tuple[str, ...] = ()
+
+
+class MitigationTable(Table, frozen=True):
+    """``[mitigation]``: the playbook."""
+
+    playbook: str = ""
+
+
+class KeysTable(Table, frozen=True):
+    """``[keys]``: who signs, and whose signatures count."""
+
+    signer: str = "file:keys/dev.pem"
+    set: str = ""
+    set_sha256: Annotated[str, text_like("([0-9a-f]{64})?")] = ""
+    sealer: str = "file:keys/sealer.pem"
+    witnesses: tuple[str, ...] = ()
+
+
+class ConductTable(Table, frozen=True):
+    """``[conduct]``: thresholds of the watch over accounts."""
+
+    enabled: bool = True
+    level: Annotated[float, between(0, 1)] = 0.9
+    persistence: Annotated[int, between(1, 1_000)] = 3
+    refractory_s: Annotated[float, between(0, 1e6)] = 600
+    warm_up: Annotated[int, between(1, 1_000_000)] = 50
+    window_s: Annotated[float, between(0.001, 1e6)] = 60
+
+
+class ForecastsTable(Table, frozen=True):
+    """``[forecasts]``: whether forecasts are made, and the scenarios of stress losses."""
+
+    enabled: bool = False
+    losses: bool = False
+    stress: Annotated[tuple[StressTable, ...], Meta(max_length=SCENARIOS_MAX)] = ()
+
+    def __post_init__(self) -> None:
+        if self.losses and not self.enabled:
+            raise ValueError("losses need enabled = true; add it, or take losses away")
+        names = [one.name for one in self.stress]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"stress: two scenarios are named {twice}; rename one")
+
+
+class RunTerms(Table, frozen=True):
+    """Keys of a configuration outside its tables."""
+
+    bus: str = "sqlite:seawall.db"
+    environment: Literal["dev", "test", "prod"] = "dev"
+    issuer: Name = "risk/dev"
+    shards: Annotated[int, between(1, SHARDS_MAX)] = 4
+    slice_ms: Annotated[Divisor, DIVIDES] = 100
+    reporting_currency: Name = "USD"
+    exposure_change_min: Annotated[float, between(0, 1)] = 0.001
+    mark_max_age_s: Annotated[float, between(0, 1e9)] = 60
+    fill_memory: Annotated[int, between(0, 10_000_000)] = 100_000
+    crypto_regime: Literal["osfi", "basel"] = "osfi"
+    epoch: Annotated[int, between(1, 1_000_000)] = 1
+    snapshot_s: Annotated[float, between(0.1, 3600)] = 1
+
+
+_OTHER_VERSION = f"must be {CONFIGURATION_FORMAT}; a file of another version needs its Seawall"
+
+
+class ConfigurationFile(RunTerms, frozen=True):
+    """A configuration as its file has it."""
+
+    version: Annotated[int, ruled(_OTHER_VERSION, ge=CONFIGURATION_FORMAT, le=CONFIGURATION_FORMAT)] = (
+        CONFIGURATION_FORMAT
     )
+    inputs: InputsTable = InputsTable()
+    limits: LimitsTable = LimitsTable()
+    mitigation: MitigationTable = MitigationTable()
+    market: MarketTerms = MarketTerms()
+    keys: KeysTable = KeysTable()
+    conduct: ConductTable = ConductTable()
+    forecasts: ForecastsTable = ForecastsTable()
+    kafka: KafkaTable = KafkaTable()
+    health: HealthTerms = HealthTerms()
+
+    def __post_init__(self) -> None:
+        least = STUCK_SNAPSHOTS_MIN * self.snapshot_s
+        if self.health.stuck_s < least:
+            raise ValueError(
+                f"health.stuck_s is {self.health.stuck_s:g} and snapshot_s {self.snapshot_s:g}: a run that is well "
+                f"would count as stuck; set it to {least:g} at least"
+            )
 
 
-_IDENTIFIER = text_like(IDENTIFIER_PATTERN)
-_TOP: Table = {
-    "version": Field("integer", CONFIGURATION_FORMAT, _version),
-    "bus": Field("text", "sqlite:seawall.db"),
-    "environment": Field("text", "dev", one_of(*ENVIRONMENTS)),
-    "issuer": Field("text", "risk/dev", _IDENTIFIER),
-    "shards": Field("integer", 4, number_in(1, SHARDS_MAX)),
-    "slice_ms": Field("integer", 100, _slice_ms),
-    "reporting_currency": Field("text", "USD", _IDENTIFIER),
-    "exposure_change_min": Field("number", 0.001, number_in(0, 1)),
-    "mark_max_age_s": Field("number", 60, number_in(0, 1e9)),
-    "fill_memory": Field("integer", 100_000, number_in(0, 10_000_000)),
-    "crypto_regime": Field("text", "osfi", one_of("osfi", "basel")),
-    "epoch": Field("integer", 1, number_in(1, 1_000_000)),
-    "snapshot_s": Field("number", 1, number_in(0.1, 3600)),
-    "inputs": Field("table", {}),
-    "limits": Field("table", {}),
-    "mitigation": Field("table", {}),
-    "market": Field("table", {}),
-    "keys": Field("table", {}),
-    "conduct": Field("table", {}),
-    "forecasts": Field("table", {}),
-    "kafka": Field("table", {}),
-    "health": Field("table", {}),
-}
-_INPUTS: Table = {
-    "events": Field("texts", [], lambda value: "" if len(value) <= SOURCES_MAX else f"must name at most {SOURCES_MAX}"),
-    "topics": Field("texts", []),
-    "market_topics": Field("texts", ABSENT),
-    "wait_ms": Field("integer", 0, number_in(0, 60_000)),
-    "mappings": Field("table", {}),
-}
-_LIMITS: Table = {"file": Field("text", ""), "documents": Field("texts", [])}
-_MITIGATION: Table = {"playbook": Field("text", "")}
-_KEYS: Table = {
-    "signer": Field("text", "file:keys/dev.pem"),
-    "set": Field("text", ""),
-    "set_sha256": Field("text", "", text_like("([0-9a-f]{64})?")),
-    "sealer": Field("text", "file:keys/sealer.pem"),
-    "witnesses": Field("texts", []),
-}
-_CONDUCT: Table = {
-    "enabled": Field("boolean", True),
-    "level": Field("number", 0.9, number_in(0, 1)),
-    "persistence": Field("integer", 3, number_in(1, 1_000)),
-    "refractory_s": Field("number", 600, number_in(0, 1e6)),
-    "warm_up": Field("integer", 50, number_in(1, 1_000_000)),
-    "window_s": Field("number", 60, number_in(0.001, 1e6)),
-}
-
-
-_FORECASTS: Table = {
-    "enabled": Field("boolean", False),
-    "losses": Field("boolean", False),
-    "stress": Field("tables", []),
-}
-_SECTIONS = {"inputs": _INPUTS, "limits": _LIMITS, "mitigation": _MITIGATION, "keys": _KEYS, "conduct": _CONDUCT}
-_SECTIONS |= {"forecasts": _FORECASTS}
-
-
-class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+class Configuration(RunTerms, frozen=True, kw_only=True):
     """A checked configuration.
 
     Attributes
@@ -158,24 +191,12 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     directory: Path
-    bus: str
-    environment: str
-    issuer: str
-    shards: int
-    slice_ms: int
-    reporting_currency: str
-    exposure_change_min: float
-    mark_max_age_s: float
-    fill_memory: int
-    crypto_regime: str
-    epoch: int
-    snapshot_s: float
     events: tuple[str, ...]
     sources: tuple[str, ...]
     topics: tuple[str, ...]
     market_topics: tuple[str, ...] = ()
     wait_ms: int
-    mappings: dict[str, Path] = {}
+    mappings: dict[str, Path] = msgspec.field(default_factory=dict)
     limits_file: Path | None
     playbook_file: Path | None
     limits: list[dict[str, Any]]
@@ -188,7 +209,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     witnesses: tuple[str, ...]
     conduct: dict[str, Any]
     forecasts: dict[str, Any]
-    response: dict[str, Any] = {}
+    response: dict[str, Any] = msgspec.field(default_factory=dict)
     market: MarketTerms = MarketTerms()
     health: HealthTerms = HealthTerms()
 
@@ -202,26 +223,24 @@ def load_configuration(path: str | Path) -> Configuration:
         Naming the file, what is wrong there, and the nearest valid name.
     """
     path = Path(path)
-    top = check_table(read_toml(path), _TOP, path.name)
-    inputs, limits, mitigation, keys, conduct, forecasts = (
-        check_table(top.pop(section), table, f"{path.name} [{section}]") for section, table in _SECTIONS.items()
+    content = read_toml(path)
+    top = check_table(content, ConfigurationFile, path.name)
+    del top["version"], top["kafka"]
+    inputs, limits, mitigation, keys, conduct, forecasts, health = (
+        top.pop(name) for name in ("inputs", "limits", "mitigation", "keys", "conduct", "forecasts", "health")
     )
-    del top["version"]
     _check_limits_source(limits, keys, top["environment"], path.name)
-    market = read_market(top.pop("market"), top["slice_ms"], path.name)
-    health = read_health(top.pop("health"), path.name)
-    if health.stuck_s < STUCK_SNAPSHOTS_MIN * top["snapshot_s"]:
-        raise UsageError(
-            f"{path.name}: health.stuck_s is {health.stuck_s:g} and snapshot_s {top['snapshot_s']:g}: a run that is "
-            f"well would count as stuck; set it to {STUCK_SNAPSHOTS_MIN * top['snapshot_s']:g} at least"
-        )
+    market = top.pop("market")
+    market["interval_ms"] = content.get("market", {}).get("interval_ms") or top["slice_ms"]
     directory = path.absolute().parent
-    top["bus"] = _bus(top["bus"], top.pop("kafka"), path)
+    top["bus"] = _bus(top["bus"], content.get("kafka"), path)
     limits_file = directory / limits["file"] if limits["file"] else None
     playbook_file = directory / mitigation["playbook"] if mitigation["playbook"] else None
     rules = [] if limits_file is None else load_limits(limits_file)
     sources = source_names(inputs["events"], path.name)
-    _check_forecasts(rules, forecasts, path.name)
+    wrong = check_forecast_limits(rules, forecasts)
+    if wrong:
+        raise UsageError(f"{path.name}: {wrong}")
     return Configuration(
         path=path.absolute(),
         directory=directory,
@@ -245,16 +264,15 @@ def load_configuration(path: str | Path) -> Configuration:
         conduct=conduct,
         response={} if playbook_file is None else load_response(playbook_file),
         forecasts=forecasts,
-        market=market,
-        health=health,
+        market=MarketTerms(**market),
+        health=HealthTerms(**health),
     )
 
 
-def _bus(bus: str, kafka: dict[str, Any], path: Path) -> str:
+def _bus(bus: str, kafka: dict[str, Any] | None, path: Path) -> str:
     """Return the address of the bus, which names this file where it has settings of a cluster."""
     if not kafka:
         return bus
-    read_kafka(kafka, path.absolute().parent, path.name)
     if not bus.startswith("kafka:"):
         raise UsageError(
             f'{path.name} [kafka]: bus is "{bus}"; set bus = "kafka://host:9092/desk" or take [kafka] away'
@@ -365,8 +383,6 @@ def _mappings(inputs: dict[str, Any], sources: tuple[str, ...], path: Path) -> d
         if name not in known:
             near = f"; did you mean {nearest(name, known)!r}?" if known else ""
             raise UsageError(f"{place}: {name!r} is neither among events nor topics{near}")
-        if not isinstance(file, str):
-            raise UsageError(f"{place}: {name!r} must name a mapping file")
         if name in OWN_TOPICS:
             raise UsageError(f"{place}: {name} holds records of Seawall's own; map other people's topics")
         found[known[name]] = path.absolute().parent / file
@@ -408,16 +424,6 @@ def _check_limits_source(limits: dict[str, Any], keys: dict[str, Any], environme
         raise UsageError(
             f"{file} [keys]: limit documents need set (the file of key sets) and set_sha256 (the first one's hash)"
         )
-
-
-def _check_forecasts(limits: list[dict[str, Any]], forecasts: dict[str, Any], file: str) -> None:
-    """Check that what limits name is computed, and the scenarios of stress losses."""
-    wrong = check_forecast_limits(limits, forecasts)
-    if wrong:
-        raise UsageError(f"{file}: {wrong}")
-    if forecasts["losses"] and not forecasts["enabled"]:
-        raise UsageError(f"{file} [forecasts]: losses need enabled = true; add it, or take losses away")
-    forecasts["stress"] = check_scenarios(forecasts["stress"], f"{file} [[forecasts.stress]]")
 
 
 def _limit_ids(limits: list[dict[str, Any]], source: dict[str, Any]) -> list[str] | None:

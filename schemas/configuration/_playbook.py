@@ -4,29 +4,31 @@ A rule has one trigger, or ``all`` or ``any`` of several. With ``[response]`` a 
 watched and bounded; without it rules act one by one, and nothing waits for an answer.
 """
 
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from msgspec import UNSET, Meta, UnsetType
 
 from seawall.schemas.decisions import CommandKind
 from seawall.schemas.errors import UsageError
-from seawall.schemas.events import IDENTIFIER_PATTERN
-from seawall.schemas.measures import LEVELS, MEASURES
-from seawall.schemas.tables import ABSENT, Field, Table, check_table, nearest, number_in, one_of, text_like
+from seawall.schemas.measures import LEVELS, MEASURES, Level
+from seawall.schemas.toml_tables import Name, Number, Table, between, check_table, ruled, unknown
 
 RULES_MAX = 1_000
 CONDITIONS_MAX = 8
 COMMANDS: tuple[str, ...] = get_args(CommandKind)
 PERMISSIVE = ("REINSTATE",)  # loosening takes m-of-n people (architecture.md, "Evidence"), so no rule may
 DIRECTED = ("SET_LIMIT", "SET_HAIRCUT")  # these could loosen as well; a rule may only tighten
-FEEDS = {
+Feed = Literal["stale", "dead", "back", "diverging", "backwards"]
+FEEDS: dict[Feed, str] = {
     "stale": "stale_feed",
     "dead": "dead_feed",
     "back": "feed_back",
     "diverging": "venue_gap",
     "backwards": "time_backwards",
 }
-VENUE_STATES = ("up", "degraded", "down", "withdrawals_blocked", "recovered")
+VenueState = Literal["up", "degraded", "down", "withdrawals_blocked", "recovered"]
+VENUE_STATES: tuple[str, ...] = get_args(VenueState)
 """What venues say, and that one has been well for ``recover_s`` again."""
-ANSWERS = ("completed", "partial", "rejected", "unknown", "silent", "late", "expired", "contradicted")
 TRIGGERS = ("limit", "alert", "venue_status", "notice", "feed", "fill", "acknowledgement")
 COMPUTED = {
     "REDUCE_POSITION": ("position",),
@@ -42,59 +44,6 @@ COMPUTED = {
 POSITION_SCOPES = ("account", "netting_set", "counterparty")
 """What has its accounts in one shard, where what is free in them is known."""
 
-_IDENTIFIER = text_like(IDENTIFIER_PATTERN)
-_RULE: Table = {
-    "id": Field("text", rule=_IDENTIFIER),
-    "when": Field("table"),
-    "commands": Field("tables"),
-    "cooldown_s": Field("number", 0, number_in(0, 1e9)),
-    "expires_s": Field("number", ABSENT, number_in(1, 1e6)),
-    "dwell_s": Field("number", ABSENT, number_in(0.001, 1e6)),
-    "repeat": Field("boolean", ABSENT),
-    "priority": Field("integer", ABSENT, number_in(-1000, 1000)),
-    "shadow": Field("boolean", ABSENT),
-}
-_TRIGGER: Table = {
-    "limit": Field("text", ABSENT, _IDENTIFIER),
-    "level": Field("text", ABSENT, one_of(*LEVELS)),
-    "alert": Field("text", ABSENT, _IDENTIFIER),
-    "venue_status": Field("text", ABSENT, one_of(*VENUE_STATES)),
-    "notice": Field(
-        "text",
-        ABSENT,
-        one_of("rating", "regulation", "exploit", "insolvency", "reserves", "delisting", "outage"),
-    ),
-    "feed": Field("text", ABSENT, one_of(*FEEDS)),
-    "fill": Field("text", ABSENT, one_of("liquidation", "adl", "settlement", "manual")),
-    "acknowledgement": Field("text", ABSENT, one_of(*ANSWERS)),
-    "rule": Field("text", ABSENT, _IDENTIFIER),
-    "scope": Field("text", ABSENT),
-}
-_CONDITION: Table = {**_TRIGGER, "anywhere": Field("boolean", ABSENT)}
-_JOINED: Table = {
-    "all": Field("tables", ABSENT),
-    "any": Field("tables", ABSENT),
-    "within_s": Field("number", 60, number_in(0.001, 1e6)),
-}
-_COMMAND: Table = {
-    "kind": Field("text"),
-    "target": Field("text"),
-    # what the command asks for, passed on as its action
-    "ratio": Field("number", ABSENT, number_in(0, 1)),
-    "haircut": Field("number", ABSENT, number_in(0, 1)),
-    "value": Field("number", ABSENT),
-    "direction": Field("text", ABSENT, one_of("tighten")),
-    **{name: Field("text", ABSENT) for name in ("amount", "asset", "instrument", "limit", "profile", "text", "venue")},
-    # how it is worked out, and when a person must
-    "compute": Field("text", ABSENT),
-    "to": Field("text", ABSENT, one_of("warning", "soft", "hard")),
-    "participation": Field("number", ABSENT, number_in(0.0001, 1)),
-    "price_bound": Field("number", ABSENT, number_in(0, 1)),
-    "size_max": Field("number", ABSENT, number_in(0, 1e15)),
-    "multiple": Field("number", ABSENT, number_in(0.01, 100)),
-    "positions": Field("boolean", ABSENT),
-    "human": Field("boolean", ABSENT),
-}
 BOUNDS = {
     "to": ("position", "headroom", "ratio"),
     "participation": ("position", "diversify"),
@@ -107,24 +56,154 @@ BOUNDS = {
 HANDLING = ("kind", "target", "compute", "to", "human", "size_max", "multiple", "positions")
 """Keys of a command that are not passed on as its action."""
 
-_RESPONSE: Table = {
-    "mode": Field("text", "act", one_of("act", "dry_run")),
-    "subscribers": Field("texts", []),
-    "acknowledge_s": Field("number", 10, number_in(0.001, 1e5)),
-    "complete_s": Field("number", 60, number_in(0.001, 1e5)),
-    "verify_s": Field("number", 30, number_in(0.001, 1e5)),
-    "commands_max": Field("integer", 60, number_in(1, 100_000)),
-    "per_s": Field("number", 60, number_in(0.001, 1e5)),
-    "human_above": Field("number", ABSENT, number_in(0, 1e15)),
-    "recover_s": Field("number", 300, number_in(0, 1e6)),
-}
+_Text: TypeAlias = str | UnsetType
+_Name: TypeAlias = Name | UnsetType
+_Ratio: TypeAlias = Annotated[float, between(0, 1)] | UnsetType
+_Size: TypeAlias = Annotated[float, between(0, 1e15)] | UnsetType
+_Patience: TypeAlias = Annotated[float, between(0.001, 1e5)]
 
 
-def read_response(content: dict[str, Any], file: str) -> dict[str, Any]:
-    """Return the terms of ``[response]``, defaults filled in; empty where a playbook has none.
+class Trigger(Table, frozen=True):
+    """A trigger of a rule: exactly one of what can happen, and which of those."""
 
-    Attributes of the result
-    ------------------------
+    limit: _Name = UNSET
+    level: Level | UnsetType = UNSET
+    alert: _Name = UNSET
+    venue_status: VenueState | UnsetType = UNSET
+    notice: Literal["rating", "regulation", "exploit", "insolvency", "reserves", "delisting", "outage"] | UnsetType = (
+        UNSET
+    )
+    feed: Feed | UnsetType = UNSET
+    fill: Literal["liquidation", "adl", "settlement", "manual"] | UnsetType = UNSET
+    acknowledgement: (
+        Literal["completed", "partial", "rejected", "unknown", "silent", "late", "expired", "contradicted"] | UnsetType
+    ) = UNSET
+    rule: _Name = UNSET
+    scope: _Text = UNSET
+
+    def __post_init__(self) -> None:
+        triggers = [name for name in TRIGGERS if getattr(self, name) is not UNSET]
+        if len(triggers) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(TRIGGERS)}; or join several with all or any")
+        if (triggers == ["limit"]) != (self.level is not UNSET):
+            raise ValueError(f"level belongs to a limit, and a limit needs one of {', '.join(LEVELS)}")
+        if self.rule is not UNSET and triggers != ["acknowledgement"]:
+            raise ValueError("rule says whose commands are answered; it belongs to acknowledgement")
+        kind = (self.scope or "").partition(":")[0]
+        if kind and kind not in (*MEASURES, "instrument", "notice"):
+            raise ValueError(unknown("scope", kind, MEASURES))
+
+
+class Condition(Trigger, frozen=True):
+    """One of several triggers that a rule joins; ``anywhere`` where it need not be of the same target."""
+
+    anywhere: bool | UnsetType = UNSET
+
+
+_JOINED = ruled(f"joins 2 to {CONDITIONS_MAX} conditions", min_length=2, max_length=CONDITIONS_MAX)
+_Conditions: TypeAlias = Annotated[tuple[Condition, ...], _JOINED] | UnsetType
+
+
+class When(Trigger, frozen=True):
+    """What a rule waits for: one trigger, or ``all`` or ``any`` of several ``within_s``."""
+
+    all: _Conditions = UNSET
+    any: _Conditions = UNSET
+    within_s: Annotated[float, between(0.001, 1e6)] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.all is UNSET and self.any is UNSET:
+            if self.within_s is not UNSET:
+                raise ValueError("within_s joins several conditions; leave it out, or join them with all or any")
+            return super().__post_init__()
+        for name in Trigger.__struct_fields__:
+            if getattr(self, name) is not UNSET:
+                raise ValueError(f"{name} stands beside joined conditions; write it into one of them")
+        if self.all is not UNSET and all(one.anywhere is True for one in self.all):
+            raise ValueError("all conditions hold anywhere; leave anywhere out of the one that names the target")
+        if self.all is not UNSET and self.any is not UNSET:
+            raise ValueError("all and any exclude each other; write a rule for each")
+
+
+class CommandTable(Table, frozen=True):
+    """A command of a rule: what it asks for, how that is worked out, and when a person must decide."""
+
+    kind: str
+    target: str
+    ratio: _Ratio = UNSET
+    haircut: _Ratio = UNSET
+    value: Number | UnsetType = UNSET
+    direction: Literal["tighten"] | UnsetType = UNSET
+    amount: _Text = UNSET
+    asset: _Text = UNSET
+    instrument: _Text = UNSET
+    limit: _Text = UNSET
+    profile: _Text = UNSET
+    text: _Text = UNSET
+    venue: _Text = UNSET
+    compute: _Text = UNSET
+    to: Level | UnsetType = UNSET
+    participation: Annotated[float, between(0.0001, 1)] | UnsetType = UNSET
+    price_bound: _Ratio = UNSET
+    size_max: _Size = UNSET
+    multiple: Annotated[float, between(0.01, 100)] | UnsetType = UNSET
+    positions: bool | UnsetType = UNSET
+    human: bool | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.kind not in COMMANDS:
+            raise ValueError(unknown("kind", self.kind, COMMANDS))
+        if self.kind in PERMISSIVE:
+            raise ValueError(f"{self.kind} loosens, which takes people; a rule may only restrict")
+        if self.kind not in DIRECTED and self.direction is not UNSET:
+            raise ValueError(f"direction belongs to {' and '.join(DIRECTED)}; leave it out of {self.kind}")
+        if self.target not in MEASURES:
+            raise ValueError(unknown("target", self.target, MEASURES))
+        self._check_compute()
+
+    def _check_compute(self) -> None:
+        how = self.compute
+        if how is not UNSET and how not in COMPUTED.get(self.kind, ()):
+            known = ", ".join(COMPUTED.get(self.kind, ())) or "nothing"
+            raise ValueError(f"{self.kind} can have {known} computed, not {how!r}")
+        for name, heeded in BOUNDS.items():
+            if getattr(self, name) is not UNSET and how is UNSET:
+                raise ValueError(f"{name} bounds what is computed; add compute or leave it out")
+            if getattr(self, name) is not UNSET and how not in heeded:
+                raise ValueError(f"{name} bounds {', '.join(heeded)}, not {how}; leave it out")
+        if how == "headroom" and self.target not in POSITION_SCOPES:
+            scopes = ", ".join(POSITION_SCOPES)
+            raise ValueError(f"headroom is computed of {scopes}, not of {self.target}; target one")
+        for name in {"ratio": ("limit", "ratio"), "volatility": ("asset",)}.get(how or "", ()):
+            if getattr(self, name) is UNSET:
+                raise ValueError(f"compute = {how!r} needs {name}; add it")
+
+
+class RuleTable(Table, frozen=True):
+    """A ``[[rule]]``: what it waits for, and what it commands then."""
+
+    id: Name
+    when: When
+    commands: tuple[CommandTable, ...]
+    cooldown_s: Annotated[float, between(0, 1e9)] = 0
+    expires_s: Annotated[float, between(1, 1e6)] | UnsetType = UNSET
+    dwell_s: Annotated[float, between(0.001, 1e6)] | UnsetType = UNSET
+    repeat: bool | UnsetType = UNSET
+    priority: Annotated[int, between(-1000, 1000)] | UnsetType = UNSET
+    shadow: bool | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.repeat and self.dwell_s is UNSET:
+            raise ValueError("repeat says again every dwell_s while it stands; add dwell_s")
+        if not self.commands:
+            raise ValueError("no commands; add one")
+
+
+class ResponseTable(Table, frozen=True):
+    """The terms of ``[response]``.
+
+    Attributes
+    ----------
     mode
         ``dry_run`` decides and audits everything and commands nothing.
     subscribers
@@ -140,12 +219,29 @@ def read_response(content: dict[str, Any], file: str) -> dict[str, Any]:
     recover_s
         For how long a venue must be well again before it counts as recovered.
     """
-    if "response" not in content:
-        return {}
-    found = content["response"]
-    if not isinstance(found, dict):
-        raise UsageError(f"{file} [response]: it must be a table")
-    return check_table(found, _RESPONSE, f"{file} [response]")
+
+    mode: Literal["act", "dry_run"] = "act"
+    subscribers: tuple[str, ...] = ()
+    acknowledge_s: _Patience = 10
+    complete_s: _Patience = 60
+    verify_s: _Patience = 30
+    commands_max: Annotated[int, between(1, 100_000)] = 60
+    per_s: _Patience = 60
+    human_above: _Size = UNSET
+    recover_s: Annotated[float, between(0, 1e6)] = 300
+
+
+class PlaybookFile(Table, frozen=True):
+    """A playbook."""
+
+    rule: Annotated[tuple[RuleTable, ...], Meta(max_length=RULES_MAX)] = ()
+    response: ResponseTable | UnsetType = UNSET
+
+
+def read_response(content: dict[str, Any], file: str) -> dict[str, Any]:
+    """Return the terms of ``[response]``, defaults filled in; empty where a playbook has none."""
+    response: dict[str, Any] = check_table(content, PlaybookFile, file).get("response", {})
+    return response
 
 
 def read_playbook(content: dict[str, Any], file: str, limits: list[str] | None = None) -> list[dict[str, Any]]:
@@ -161,15 +257,16 @@ def read_playbook(content: dict[str, Any], file: str, limits: list[str] | None =
     UsageError
         Naming the file, the rule and the nearest valid name.
     """
-    top: Table = {"rule": Field("tables", []), "response": Field("table", ABSENT)}
-    tables = check_table(content, top, file)["rule"]
-    if len(tables) > RULES_MAX:
-        raise UsageError(f"{file}: {len(tables)} rules, at most {RULES_MAX}")
-    rules = [_rule(table, f"{file} [[rule]] {table.get('id', number)}") for number, table in enumerate(tables, 1)]
+    rules: list[dict[str, Any]] = check_table(content, PlaybookFile, file)["rule"]
     names = [rule["id"] for rule in rules]
     for at, rule in enumerate(rules):
         if rule["id"] in names[:at]:
             raise UsageError(f"{file}: the rule id {rule['id']!r} is taken; give each rule its own")
+        if "all" in rule["when"] or "any" in rule["when"]:
+            rule["when"].setdefault("within_s", 60)
+        for command in rule["commands"]:
+            if command["kind"] in DIRECTED:  # inside the signature: subscribers take it from one key only where it says
+                command["direction"] = "tighten"
         _check_names(rule, file, limits, names, "response" in content)
     return rules
 
@@ -181,96 +278,14 @@ def conditions_of(rule: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _rule(table: dict[str, Any], place: str) -> dict[str, Any]:
-    rule = check_table(table, _RULE, place)
-    rule["when"] = _when(rule["when"], f"{place}: when")
-    if rule.get("repeat") and "dwell_s" not in rule:
-        raise UsageError(f"{place}: repeat says again every dwell_s while it stands; add dwell_s")
-    if not rule["commands"]:
-        raise UsageError(f"{place}: no commands; add one")
-    rule["commands"] = [_command(command, f"{place}: command {at}") for at, command in enumerate(rule["commands"], 1)]
-    return rule
-
-
-def _when(table: dict[str, Any], place: str) -> dict[str, Any]:
-    joined = [name for name in ("all", "any") if name in table]
-    if not joined:
-        return _trigger(check_table(table, _TRIGGER, place), place)
-    found = check_table(table, _JOINED, place)
-    if "all" in found and all(condition.get("anywhere") for condition in found["all"]):
-        raise UsageError(f"{place}: all conditions hold anywhere; leave anywhere out of the one that names the target")
-    if len(joined) > 1:
-        raise UsageError(f"{place}: all and any exclude each other; write a rule for each")
-    listed = found[joined[0]]
-    if not 2 <= len(listed) <= CONDITIONS_MAX:
-        raise UsageError(f"{place}: {joined[0]} joins 2 to {CONDITIONS_MAX} conditions, here are {len(listed)}")
-    found[joined[0]] = [
-        _trigger(check_table(condition, _CONDITION, f"{place}: condition {at}"), f"{place}: condition {at}")
-        for at, condition in enumerate(listed, 1)
-    ]
-    return found
-
-
-def _trigger(table: dict[str, Any], place: str) -> dict[str, Any]:
-    triggers = [name for name in TRIGGERS if name in table]
-    if len(triggers) != 1:
-        raise UsageError(f"{place} needs exactly one of {', '.join(TRIGGERS)}; or join several with all or any")
-    if (triggers == ["limit"]) != ("level" in table):
-        raise UsageError(f"{place}: level belongs to a limit, and a limit needs one of {', '.join(LEVELS)}")
-    if "rule" in table and triggers != ["acknowledgement"]:
-        raise UsageError(f"{place}: rule says whose commands are answered; it belongs to acknowledgement")
-    kind = table.get("scope", "").partition(":")[0]
-    if kind and kind not in (*MEASURES, "instrument", "notice"):
-        raise UsageError(f"{place}: there is no scope {kind!r}; did you mean {nearest(kind, MEASURES)!r}?")
-    return table
-
-
-def _command(table: dict[str, Any], place: str) -> dict[str, Any]:
-    command = check_table(table, _COMMAND, place)
-    kind, target = command["kind"], command["target"]
-    if kind not in COMMANDS:
-        raise UsageError(f"{place}: there is no kind {kind!r}; did you mean {nearest(kind, COMMANDS)!r}?")
-    if kind in PERMISSIVE:
-        raise UsageError(f"{place}: {kind} loosens, which takes people; a rule may only restrict")
-    if kind in DIRECTED:
-        command["direction"] = "tighten"  # inside the signature: subscribers take it from one key only when it says so
-    elif "direction" in command:
-        raise UsageError(f"{place}: direction belongs to {' and '.join(DIRECTED)}; leave it out of {kind}")
-    if target not in MEASURES:
-        raise UsageError(f"{place}: there is no target {target!r}; did you mean {nearest(target, MEASURES)!r}?")
-    _check_compute(command, place)
-    return command
-
-
-def _check_compute(command: dict[str, Any], place: str) -> None:
-    kind, how = command["kind"], command.get("compute")
-    if how is not None and how not in COMPUTED.get(kind, ()):
-        known = ", ".join(COMPUTED.get(kind, ())) or "nothing"
-        raise UsageError(f"{place}: {kind} can have {known} computed, not {how!r}")
-    for name, heeded in BOUNDS.items():
-        if name in command and how is None:
-            raise UsageError(f"{place}: {name} bounds what is computed; add compute or leave it out")
-        if name in command and how not in heeded:
-            raise UsageError(f"{place}: {name} bounds {', '.join(heeded)}, not {how}; leave it out")
-    if how == "headroom" and command["target"] not in POSITION_SCOPES:
-        raise UsageError(
-            f"{place}: headroom is computed of {', '.join(POSITION_SCOPES)}, not of {command['target']}; target one"
-        )
-    needed = {"ratio": ("limit", "ratio"), "volatility": ("asset",)}.get(how or "", ())
-    for name in needed:
-        if name not in command:
-            raise UsageError(f"{place}: compute = {how!r} needs {name}; add it")
-
-
 def _check_names(rule: dict[str, Any], file: str, limits: list[str] | None, rules: list[str], watched: bool) -> None:
     """Check the limits and rules that a rule names."""
     place = f"{file} [[rule]] {rule['id']}"
     for condition in conditions_of(rule):
         named, other = condition.get("limit"), condition.get("rule")
         if named is not None and limits is not None and named not in (*limits, "default-deny"):
-            close = nearest(named, [*limits, "default-deny"])
-            raise UsageError(f"{place}: there is no limit {named!r}; did you mean {close!r}?")
+            raise UsageError(f"{place}: {unknown('limit', named, [*limits, 'default-deny'])}")
         if other is not None and other not in rules:
-            raise UsageError(f"{place}: there is no rule {other!r}; did you mean {nearest(other, rules)!r}?")
+            raise UsageError(f"{place}: {unknown('rule', other, rules)}")
         if "acknowledgement" in condition and not watched:
             raise UsageError(f"{place}: answers are only heard with terms; add a table [response]")

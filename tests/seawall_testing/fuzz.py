@@ -22,7 +22,7 @@ from seawall.connectors.mapping import read_mapping
 from seawall.connectors.venues import VENUES, Message
 from seawall.operators.core.base import DocumentError, pack, parse_json, unpack, unpack_numbers
 from seawall.schemas.configuration import read_playbook, read_response
-from seawall.schemas.configuration._sections import read_health, read_market
+from seawall.schemas.configuration._sections import HealthTerms, MarketTerms
 from seawall.schemas.decoding import decode_event
 from seawall.schemas.errors import Rejected, SnapshotError, UsageError, VerificationError
 from seawall.schemas.evidence import (
@@ -39,6 +39,7 @@ from seawall.schemas.evidence import (
 from seawall.schemas.generate import OUTPUTS, decode_output
 from seawall.schemas.measures import read_limits
 from seawall.schemas.records import decode_redrive, decode_slice
+from seawall.schemas.toml_tables import check_table
 from seawall.schemas.transparency import (
     decode_bundle,
     parse_checkpoint,
@@ -121,8 +122,8 @@ def targets() -> list[Target]:
         ("limits", LIMITS, lambda table: read_limits(table, "l.toml")),
         ("playbook", PLAYBOOK, lambda table: (read_playbook(table, "p.toml", ["g"]), read_response(table, "p.toml"))),
         ("mapping", FEED, lambda table: read_mapping(table, "f.toml")),
-        ("market", b"[market]\ngroups = 2\n", lambda table: read_market(table, 100, "d.toml")),
-        ("health", b'[health]\nlisten = "127.0.0.1:1"\n', lambda table: read_health(table, "d.toml")),
+        ("market", b"[market]\ngroups = 2\n", lambda table: check_table(table, MarketTerms, "d.toml")),
+        ("health", b'[health]\nlisten = "127.0.0.1:1"\n', lambda table: check_table(table, HealthTerms, "d.toml")),
     ]
     return found + [Target(f"toml_{name}", [seed], _toml(read), (UsageError,)) for name, seed, read in tables]
 
