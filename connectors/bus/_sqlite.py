@@ -14,14 +14,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
 import seawall
-from seawall.connectors.bus._protocol import READ_BYTES_MAX, READ_RECORDS_MAX
+from seawall.connectors.bus._protocol import READ_BYTES_MAX, READ_RECORDS_MAX, FileBus
 from seawall.connectors.bus._sqlite_reading import (
     END,
     PARTITIONS_STORED,
@@ -36,10 +36,6 @@ from seawall.connectors.bus._sqlite_reading import (
 from seawall.connectors.files import lock_partition
 from seawall.schemas.errors import BusError
 from seawall.schemas.records import EMBEDDED_BUS_LAYOUT, Stored
-
-# Writing partitions of the embedded bus: one immediate transaction per flush.
-#
-# A partition's writer holds a lock of the operating system, which dies with its process.
 
 BUSY_MS = 120_000
 # SQLite's own busy handler sleeps up to 100 ms between tries: of four writing threads one then waited 0.9 to 2.3 s for
@@ -123,17 +119,6 @@ def retry_while_busy(step: Callable[[], object]) -> None:
         time.sleep(RETRY_S)
 
 
-# The embedded bus: one SQLite file, no server, readable while it runs.
-#
-# One table ``records`` holds every topic. Writers append in one immediate transaction per flush (``sqlite_writer``).
-#
-# ``synchronous=FULL`` in WAL mode makes a flush survive a loss of power, not only of the process: subscribers may have
-# obeyed a command, so the journal that led to it must not be lost. The price is one fsync per flush. With 100 records
-# of 600 bytes in a flush, 124,000 records a second went in on a quiet machine (165,000 with NORMAL) and 22,000 on a
-# busy one (53,000 to 81,000), where an fsync takes 4 ms; with 1,000 records 89,000 there (107,000). So flush many
-# records at once. Pages of 8 to 32 KiB gained nothing and a table WITHOUT ROWID wrote a third slower: both stay as
-# SQLite has them.
-
 T = TypeVar("T")
 SCHEMA = """
 create table if not exists records (
@@ -152,7 +137,7 @@ HINTS = {
 }
 
 
-class SqliteBus:
+class SqliteBus(FileBus):
     """All topics in one SQLite file.
 
     Parameters
@@ -263,17 +248,6 @@ class SqliteBus:
         """Return the partitions of a topic that have records, sorted."""
         return [row[0] for row in self._ask(PARTITIONS_STORED, topic)]
 
-    def known_partitions(self, topic: str) -> list[int]:
-        """Return the partitions of a topic that have records: nobody has to wait for that here."""
-        return self.partitions(topic)
-
-    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
-        """Do nothing: no topic is made anew here."""
-
-    def start(self, topic: str, partition: int) -> int:
-        """Return 0: nothing expires here."""
-        return 0
-
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
         last = self._ask(END, topic, partition)
@@ -304,28 +278,14 @@ class SqliteBus:
 
     tail = read
 
-    def may_have_more(self, topic: str, partition: int) -> bool:
-        """Return False: what was returned is what is there."""
-        return False
-
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
         """Tell of rows that no writer wrote and nobody reads: offsets that are negative or texts, and the like."""
         for row in self._asked(lambda connection: list(strange_rows(connection))):
             tell(*row)
 
-    def is_settled(self, topic: str, partition: int) -> bool:
-        """Return True: a transaction of a dead process is undone before anybody reads."""
-        return True
-
-    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
-        """Do nothing: a topic is there as soon as it has a record."""
-        return []
-
     def identity(self) -> str:
         """Return the file, links followed."""
         return f"sqlite:{self.path.resolve()}"
-
-    fences = False
 
     def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> SqliteWriter:
         """Become the writer of partitions; raises PartitionLocked where a process that lives is, also with ``take``."""

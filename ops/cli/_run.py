@@ -253,7 +253,7 @@ def migrate(
         _change_engine(where, target, to, as_json)
         return
     from seawall.ops import replicate as mover
-    from seawall.schemas.configuration import RUN_FILE, load_configuration
+    from seawall.schemas.configuration import load_configuration
     from seawall.schemas.configuration import where as find
 
     if target is None:
@@ -261,9 +261,8 @@ def migrate(
     source, new = find(where), load_configuration(target)
     with record_progress(f"to {new.bus}") as seen:
         moved = mover.migrate(source, new, seen)
-    mover.save(new, new.directory / RUN_FILE)
     if as_json:
-        print(mover.migration_json(moved, new))
+        print(json.dumps({"bus": new.bus, "records": moved}))
     else:
         for topic, count in moved.items():
             print(f"{count:>10,}  {topic}")

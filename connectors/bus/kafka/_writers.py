@@ -34,12 +34,6 @@ from seawall.connectors.bus.kafka._topics import ASK_AGAIN_S, UNKNOWN, Partition
 from seawall.connectors.files import lock_partition
 from seawall.schemas.errors import BusError, Gap, PartitionLocked
 
-# Copying a partition of other people's records to a cluster, so that each stands at the offset that it had.
-#
-# A journal names such records by their offsets. Transactions would put marks between them, so they are produced
-# without: idempotent, acknowledged by all replicas, and each delivery report is held against the offset that the record
-# must get.
-
 
 class OffsetPreservingWriter:
     """The one writer of partitions that nobody else writes meanwhile; what it flushed stands.
@@ -104,18 +98,6 @@ class OffsetPreservingWriter:
         self._producer.purge()
         self._producer.flush(1)
 
-
-# Writing partitions that nobody else writes: one transaction per flush, fenced by one name.
-#
-# 1. A lock of this host is taken per partition, so that a second run on it is refused and not fought.
-# 2. ``init_transactions`` fences an earlier writer of the same name on any host and ends what it left open; only then
-#    is read how many records stand.
-# 3. What is appended waits in memory. Who submits it hands it to a thread of its own, which produces and commits it
-#    while the dataflow goes on; the next call, or the snapshot, waits for it and raises what went wrong. A flush
-#    commits.
-#
-# A transaction that cannot be committed is aborted: readers never see a part of it, and a replay makes it again. Where
-# all that was wrong is that the cluster did not know a topic for a moment, the writer itself makes it again.
 
 log = logging.getLogger("seawall")
 VISIBLE_S = 0.002
