@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from seawall.connectors.bus._appending import publish_snapshot as publish_snapshot
     from seawall.connectors.bus._appending import written_topics as written_topics
     from seawall.connectors.bus._backup import BackupBus as BackupBus
-    from seawall.connectors.bus._backup import BackupSegment as BackupSegment
     from seawall.connectors.bus._backup import BackupStore as BackupStore
+    from seawall.connectors.bus._backup import lock_backup as lock_backup
     from seawall.connectors.bus._engine import engine_key as engine_key
     from seawall.connectors.bus._engine import failures as failures
     from seawall.connectors.bus._engine import is_recovery_sound as is_recovery_sound
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "ANY_PARTITIONS": "seawall.connectors.bus._protocol",
     "BackupBus": "seawall.connectors.bus._backup",
-    "BackupSegment": "seawall.connectors.bus._backup",
     "BackupStore": "seawall.connectors.bus._backup",
     "Bus": "seawall.connectors.bus._protocol",
     "DERIVED": "seawall.connectors.bus._appending",
@@ -77,6 +76,7 @@ _HOMES = {
     "headers_by_name": "seawall.connectors.bus._protocol",
     "is_recovery_sound": "seawall.connectors.bus._engine",
     "latest_snapshot": "seawall.connectors.bus._appending",
+    "lock_backup": "seawall.connectors.bus._backup",
     "noting_failures": "seawall.connectors.bus._engine",
     "open_bus": "seawall.connectors.bus._factory",
     "open_recovery": "seawall.connectors.bus._engine",
@@ -100,7 +100,6 @@ __all__ = [
     "SNAPSHOTS_TOPIC",
     "TOPICS",
     "BackupBus",
-    "BackupSegment",
     "BackupStore",
     "Bus",
     "JournalSource",
@@ -118,6 +117,7 @@ __all__ = [
     "headers_by_name",
     "is_recovery_sound",
     "latest_snapshot",
+    "lock_backup",
     "noting_failures",
     "open_bus",
     "open_recovery",

@@ -15,15 +15,16 @@ import fcntl
 import gzip
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import orjson
 
-from seawall.connectors.bus._protocol import READ_BYTES_MAX, READ_RECORDS_MAX, Bus, Writer
+from seawall.connectors.bus._protocol import READ_BYTES_MAX, READ_RECORDS_MAX, FileBus, Writer
 from seawall.connectors.files import write_atomically
-from seawall.schemas.errors import BackupError, Gap, UsageError
+from seawall.schemas.errors import BackupError, UsageError
 from seawall.schemas.records import Stored
 
 BACKUP_FORMAT = "seawall-backup/1"
@@ -91,17 +92,6 @@ class BackupStore:
                 found.setdefault((segment.topic, segment.partition), []).append(segment)
         return found
 
-    def lock(self) -> int:
-        """Keep other backups away until the descriptor is closed; raises BackupError where one is at work."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise BackupError(f"another backup to {self.folder} is at work; wait for it") from error
-        return descriptor
-
     def get(self, name: str, sha256: str) -> bytes:
         """Return an object; raises BackupError where it is missing or changed."""
         try:
@@ -127,32 +117,24 @@ class BackupStore:
         self.manifests.append(whole | {"sha256": sha256})
         return self.manifests[-1]
 
-    def put_records(self, bus: Bus, topic: str, partition: int, first: int, end: int) -> Iterator[BackupSegment]:
-        """Write the records of a partition from ``first`` to before ``end`` as segments.
-
-        Raises
-        ------
-        Gap
-            Records that no backup has are gone from the source, or its offsets have gaps.
-        """
-        if (start := bus.start(topic, partition)) > first:
-            text = f"{topic}/{partition} begins at {start}, and no backup holds {first} to {start - 1}"
-            raise Gap(f"{text}: retention took them; back up to a new folder, and more often than records expire")
-        while first < end:
-            found = bus.read(topic, partition, first, min(SEGMENT_RECORDS_MAX, end - first), SEGMENT_BYTES_MAX)
-            if not found or [stored.offset for stored in found] != list(range(first, first + len(found))):
-                raise Gap(f"{topic}/{partition} has no record {first}, or gaps after it; run `seawall verify`")
-            data = gzip.compress(b"".join(map(_line, found)), 6, mtime=0)
-            segment = BackupSegment(topic, partition, first, len(found), "")
-            yield segment._replace(sha256=self.put(segment.name, data))
-            first += len(found)
-
     def records(self, segment: BackupSegment) -> list[Stored]:
         """Return the records of a segment."""
         lines = gzip.decompress(self.get(segment.name, segment.sha256)).splitlines()
         if len(lines) != segment.size:
             raise BackupError(f"{segment.name} holds {len(lines)} records, not {segment.size}; bring it back")
         return [_stored(line) for line in lines]
+
+
+def lock_backup(folder: Path) -> int:
+    """Keep other backups away until the descriptor is closed; raises BackupError where one is at work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BackupError(f"another backup to {folder} is at work; wait for it") from error
+    return descriptor
 
 
 def _line(stored: Stored) -> bytes:
@@ -170,8 +152,69 @@ def _stored(line: bytes) -> Stored:
     return Stored(found["offset"], found["key"], found["headers"], value)
 
 
-class BackupBus:
+class BackupWriter:
+    """Appends to partitions of a backup, in segments; the next manifest makes them part of it."""
+
+    def __init__(self, store: BackupStore, partitions: Iterable[Partition], added: list[BackupSegment]) -> None:
+        self._store, self._added = store, added
+        self._ends = {place: store.ends.get(place, 0) for place in partitions}
+        self._buffer: dict[Partition, list[Stored]] = {}
+        self._bytes: Counter[Partition] = Counter()
+
+    def append(self, topic: str, partition: int, key: str, value: bytes, headers: dict[str, str]) -> None:
+        """Take one record; a segment that is full is written."""
+        place = topic, partition
+        records = self._buffer.setdefault(place, [])
+        records.append(Stored(self._ends[place], key, headers, value))
+        self._ends[place] += 1
+        self._bytes[place] += len(value)
+        if len(records) >= SEGMENT_RECORDS_MAX or self._bytes[place] >= SEGMENT_BYTES_MAX:
+            self._write(place)
+
+    def submit(self) -> None:
+        """Do nothing: small segments are objects of their own for ever."""
+
+    def is_idle(self) -> bool:
+        """Return True: nothing is under way."""
+        return True
+
+    def flush(self) -> None:
+        """Write what was appended."""
+        for place in list(self._buffer):
+            self._write(place)
+
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last record, those not flushed yet included."""
+        return self._ends[topic, partition]
+
+    def close(self) -> None:
+        """Let go of what was not flushed."""
+        self._buffer.clear()
+
+    def _write(self, place: Partition) -> None:
+        records = self._buffer.pop(place)
+        del self._bytes[place]
+        segment = BackupSegment(*place, records[0].offset, len(records), "")
+        data = gzip.compress(b"".join(map(_line, records)), 6, mtime=0)
+        self._added.append(segment._replace(sha256=self._store.put(segment.name, data)))
+
+
+class BackupBus(FileBus):
     """A backup as a bus that is read only: ``backup:FOLDER``.
+
+    Parameters
+    ----------
+    folder
+        Of the backup.
+    adding
+        Whether the next backup is made: there may be none yet, and records may be copied to it.
+
+    Attributes
+    ----------
+    store
+        The objects.
+    added
+        Segments that were written and that no manifest names yet.
 
     Raises
     ------
@@ -179,13 +222,12 @@ class BackupBus:
         There is no backup, or somebody writes to it as to a bus.
     """
 
-    fences = False
-
-    def __init__(self, folder: Path) -> None:
-        self._store = BackupStore(folder)
-        if not self._store.manifests:
+    def __init__(self, folder: Path, adding: bool = False) -> None:
+        self.store, self._adding = BackupStore(folder), adding
+        if not self.store.manifests and not adding:
             raise UsageError(f"{folder} holds no backup; it is a folder that `seawall backup` has written")
-        self._segments, self._ends = self._store.segments(), self._store.ends
+        self.added: list[BackupSegment] = []
+        self._segments, self._ends = self.store.segments(), self.store.ends
         self._held: dict[Partition, tuple[BackupSegment, list[Stored]]] = {}
 
     def topics(self) -> list[str]:
@@ -196,25 +238,9 @@ class BackupBus:
         """Return the partitions of a topic that have records, sorted."""
         return sorted(partition for name, partition in self._segments if name == topic)
 
-    def known_partitions(self, topic: str) -> list[int]:
-        """Return the partitions of a topic that have records: nobody has to wait for that here."""
-        return self.partitions(topic)
-
-    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
-        """Do nothing: nothing changes here."""
-
-    def start(self, topic: str, partition: int) -> int:
-        """Return the offset of the first record."""
-        found = self._segments.get((topic, partition))
-        return found[0].first if found else 0
-
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record of the last backup."""
         return self._ends.get((topic, partition), 0)
-
-    def is_settled(self, topic: str, partition: int) -> bool:
-        """Return True: nothing is under way."""
-        return True
 
     def read(
         self,
@@ -232,7 +258,7 @@ class BackupBus:
             return []
         segment = segments[at]
         if place not in self._held or self._held[place][0] != segment:
-            self._held[place] = segment, self._store.records(segment)
+            self._held[place] = segment, self.store.records(segment)
         found, size = [], 0
         for stored in self._held[place][1][offset - segment.first :][:records_max]:
             found.append(stored)
@@ -243,31 +269,17 @@ class BackupBus:
 
     tail = read
 
-    def may_have_more(self, topic: str, partition: int) -> bool:
-        """Return False: what was returned is what is there."""
-        return False
-
-    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
-        """Do nothing: every record has an offset, and is read."""
-
     def identity(self) -> str:
         """Return the folder, links followed."""
-        return f"backup:{self._store.folder.resolve()}"
-
-    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
-        """Do nothing: what was backed up is there."""
-        return []
+        return f"backup:{self.store.folder.resolve()}"
 
     def writer(self, partitions: Iterable[Partition], take: bool = False) -> Writer:
         """Refuse: a backup is not written as a bus."""
-        self._refuse()
-
-    def copier(self, partitions: Iterable[Partition]) -> Writer:
-        """Refuse: a backup is not written as a bus."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
         raise UsageError("a backup is only read; restore it to a bus of its own with `seawall restore`")
+
+    def copier(self, partitions: Iterable[Partition], take: bool = False) -> Writer:
+        """Become the writer of segments of the next backup; refuse where none is made."""
+        return BackupWriter(self.store, partitions, self.added) if self._adding else self.writer(partitions)
 
     def close(self) -> None:
         """Let go of what was read."""

@@ -11,8 +11,6 @@ from typing import Protocol
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.records import Stored
 
-# The bus: partitioned, append-only, offset-addressed topics with headers (architecture.md, "The bus").
-
 TOPICS = (
     "signals",
     "journal",
@@ -129,8 +127,11 @@ class Bus(Protocol):
         ``take`` one on this host is fenced too, where the bus can.
         """
 
-    def copier(self, partitions: Iterable[tuple[str, int]]) -> Writer:
-        """Become the writer of partitions of one topic that keeps the offsets of what is copied from another bus."""
+    def copier(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> Writer:
+        """Become the writer of partitions that keeps the offsets of what is copied from another bus; as ``writer``.
+
+        All are of Seawall's numbered topics, or all of others.
+        """
 
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
         """From now on pass over records of others on our topics of a cluster, and tell topic, partition and what.
@@ -150,6 +151,42 @@ class Bus(Protocol):
 
     def close(self) -> None:
         """Let go of all resources."""
+
+
+class FileBus:
+    """Answers of a bus in files of this host, where nothing expires, moves or is under way: what was read is there."""
+
+    fences = False
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the partitions of a topic that have records, sorted."""
+        raise NotImplementedError
+
+    def known_partitions(self, topic: str) -> list[int]:
+        """Return ``partitions``: nobody has to wait for that here."""
+        return self.partitions(topic)
+
+    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
+        """Do nothing: no topic is made anew here."""
+
+    def start(self, topic: str, partition: int) -> int:
+        """Return 0: nothing expires here."""
+        return 0
+
+    def is_settled(self, topic: str, partition: int) -> bool:
+        """Return True: a transaction of a dead process is undone before anybody reads."""
+        return True
+
+    def may_have_more(self, topic: str, partition: int) -> bool:
+        """Return False: what was returned is what is there."""
+        return False
+
+    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
+        """Do nothing: every record has an offset, and is read."""
+
+    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
+        """Do nothing: a topic is there as soon as it has a record."""
+        return []
 
 
 def headers_by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

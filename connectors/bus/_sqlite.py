@@ -14,14 +14,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
 import seawall
-from seawall.connectors.bus._protocol import READ_BYTES_MAX, READ_RECORDS_MAX
+from seawall.connectors.bus._protocol import READ_BYTES_MAX, READ_RECORDS_MAX, FileBus
 from seawall.connectors.bus._sqlite_reading import (
     END,
     PARTITIONS_STORED,
@@ -36,8 +36,6 @@ from seawall.connectors.bus._sqlite_reading import (
 from seawall.connectors.files import lock_partition
 from seawall.schemas.errors import BusError
 from seawall.schemas.records import EMBEDDED_BUS_LAYOUT, Stored
-
-# Writing partitions of the embedded bus: one immediate transaction per flush.
 
 BUSY_MS = 120_000
 # SQLite's own busy handler sleeps up to 100 ms between tries: of four writing threads one then waited 0.9 to 2.3 s for
@@ -121,8 +119,6 @@ def retry_while_busy(step: Callable[[], object]) -> None:
         time.sleep(RETRY_S)
 
 
-# The embedded bus: one SQLite file, no server, readable while it runs.
-
 T = TypeVar("T")
 SCHEMA = """
 create table if not exists records (
@@ -141,7 +137,7 @@ HINTS = {
 }
 
 
-class SqliteBus:
+class SqliteBus(FileBus):
     """All topics in one SQLite file.
 
     Parameters
@@ -252,17 +248,6 @@ class SqliteBus:
         """Return the partitions of a topic that have records, sorted."""
         return [row[0] for row in self._ask(PARTITIONS_STORED, topic)]
 
-    def known_partitions(self, topic: str) -> list[int]:
-        """Return the partitions of a topic that have records: nobody has to wait for that here."""
-        return self.partitions(topic)
-
-    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
-        """Do nothing: no topic is made anew here."""
-
-    def start(self, topic: str, partition: int) -> int:
-        """Return 0: nothing expires here."""
-        return 0
-
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
         last = self._ask(END, topic, partition)
@@ -293,28 +278,14 @@ class SqliteBus:
 
     tail = read
 
-    def may_have_more(self, topic: str, partition: int) -> bool:
-        """Return False: what was returned is what is there."""
-        return False
-
     def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
         """Tell of rows that no writer wrote and nobody reads: offsets that are negative or texts, and the like."""
         for row in self._asked(lambda connection: list(strange_rows(connection))):
             tell(*row)
 
-    def is_settled(self, topic: str, partition: int) -> bool:
-        """Return True: a transaction of a dead process is undone before anybody reads."""
-        return True
-
-    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
-        """Do nothing: a topic is there as soon as it has a record."""
-        return []
-
     def identity(self) -> str:
         """Return the file, links followed."""
         return f"sqlite:{self.path.resolve()}"
-
-    fences = False
 
     def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> SqliteWriter:
         """Become the writer of partitions; raises PartitionLocked where a process that lives is, also with ``take``."""

@@ -17,7 +17,7 @@ from seawall.ops import demo as rehearsal
 from seawall.ops import replicate
 from seawall.ops import run as runner
 from seawall.ops.cli._arguments import Json, Where, open_run, record_progress, say
-from seawall.schemas.configuration import RUN_FILE, load_configuration
+from seawall.schemas.configuration import load_configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
 from seawall.schemas.tables import nearest
@@ -242,9 +242,8 @@ def migrate(
     source, new = find(where), load_configuration(target)
     with record_progress(f"to {new.bus}") as seen:
         moved = replicate.migrate(source, new, seen)
-    replicate.save(new, new.directory / RUN_FILE)
     if as_json:
-        print(replicate.migration_json(moved, new))
+        print(json.dumps({"bus": new.bus, "records": moved}))
     else:
         for topic, count in moved.items():
             print(f"{count:>10,}  {topic}")

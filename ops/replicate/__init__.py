@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from seawall.ops.replicate._backup import restore as restore
     from seawall.ops.replicate._migration import check_migration_mark as check_migration_mark
     from seawall.ops.replicate._migration import migrate as migrate
-    from seawall.ops.replicate._migration import migration_json as migration_json
-    from seawall.ops.replicate._migration import save as save
     from seawall.ops.replicate._mirror import mirror as mirror
     from seawall.ops.replicate._standby import StandbySequencer as StandbySequencer
     from seawall.ops.replicate._standby import wait_to_seal as wait_to_seal
@@ -20,10 +18,8 @@ _HOMES = {
     "back_up": "seawall.ops.replicate._backup",
     "check_migration_mark": "seawall.ops.replicate._migration",
     "migrate": "seawall.ops.replicate._migration",
-    "migration_json": "seawall.ops.replicate._migration",
     "mirror": "seawall.ops.replicate._mirror",
     "restore": "seawall.ops.replicate._backup",
-    "save": "seawall.ops.replicate._migration",
     "wait_to_seal": "seawall.ops.replicate._standby",
 }
 __all__ = [
@@ -31,10 +27,8 @@ __all__ = [
     "back_up",
     "check_migration_mark",
     "migrate",
-    "migration_json",
     "mirror",
     "restore",
-    "save",
     "wait_to_seal",
 ]
 

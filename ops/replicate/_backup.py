@@ -14,20 +14,22 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from seawall.connectors.bus import DERIVED, BackupBus, BackupSegment, BackupStore, Bus, open_bus
+from seawall.connectors.bus import DERIVED, BackupBus, BackupStore, Bus, lock_backup, open_bus
 from seawall.connectors.keys import limit_documents_folder
-from seawall.ops.replicate._migration import PartitionSize, copy_all, prepare_target
+from seawall.ops.replicate._copy import CopyTerms, Progress, TopicPartition, copy
+from seawall.ops.replicate._migration import prepare_target
 from seawall.schemas.configuration import RUN_FILE, Configuration, load_configuration
-from seawall.schemas.errors import BackupError, BusError, UsageError
+from seawall.schemas.errors import BackupError, BusError, Divergence, UsageError
 
 PEM, JWK, JWK_PRIVATE = b"PRIVATE KEY", b'"kty"', re.compile(rb'"d"\s*:')
 NAMED_SECRET = re.compile(r"\bfile:([^?;&]+)")  # passwords, PINs and private keys
+EXPIRED = "back up to a new folder, and more often than records expire"
 STEADY_TRIES = 200
-Progress = Callable[[int], None]
 
 
 class BackupResult(NamedTuple):
@@ -58,40 +60,37 @@ def back_up(configuration: Configuration, folder: Path, seen: Progress = lambda 
     Gap
         Retention took records before they were backed up.
     """
-    store = BackupStore(folder)
-    lock = store.lock()
+    lock = lock_backup(folder)
     bus = open_bus(configuration.bus, configuration.directory)
     try:
+        backup = BackupBus(folder, adding=True)
         files, left_out = files_of(configuration)
-        _check_same_journal(store, bus)
-        before, ends = store.ends, backup_ends(bus, configuration)
-        segments: list[BackupSegment] = []
-        for (topic, partition), end in ends.items():
-            for segment in store.put_records(bus, topic, partition, before.get((topic, partition), 0), end):
-                segments.append(segment)
-                seen(segment.size)
+        ends = backup_ends(bus, configuration)
+        terms = CopyTerms(1, f"{folder} is of another journal; choose an empty folder", EXPIRED)
+        try:
+            copied = copy(bus, backup, ends, terms, seen)
+        except Divergence as error:
+            raise BackupError(str(error)) from error
+        store = backup.store
         named = {name: store.put(f"files/{hashlib.sha256(data).hexdigest()}", data) for name, data in files.items()}
         manifest = store.add(
             {
                 "made_us": time.time_ns() // 1000,
                 "configuration": configuration.path.name,
                 "ends": [[*place, end] for place, end in ends.items()],
-                "segments": [list(segment) for segment in segments],
+                "segments": [list(segment) for segment in backup.added],
                 "files": named,
             }
         )
     finally:
         bus.close()
         os.close(lock)
-    records: dict[str, int] = {}
-    for segment in segments:
-        records[segment.topic] = records.get(segment.topic, 0) + segment.size
-    return BackupResult(manifest["number"], records, len(files), left_out)
+    return BackupResult(manifest["number"], dict(copied), len(files), left_out)
 
 
-def backup_ends(bus: Bus, configuration: Configuration) -> dict[tuple[str, int], int]:
+def backup_ends(bus: Bus, configuration: Configuration) -> dict[TopicPartition, int]:
     """Return up to where a backup made now takes each partition, in the order of the module's text."""
-    ends: dict[tuple[str, int], int] = {}
+    ends: dict[TopicPartition, int] = {}
     known = {topic: bus.partitions(topic) for topic in (*DERIVED, "checkpoints")}
     shards = configuration.shards
     for partition in sorted(set(itertools.chain(*known.values()))):
@@ -104,7 +103,7 @@ def backup_ends(bus: Bus, configuration: Configuration) -> dict[tuple[str, int],
     return ends
 
 
-def _steady(bus: Bus, places: list[tuple[str, int]], watched: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def _steady(bus: Bus, places: list[TopicPartition], watched: list[TopicPartition]) -> dict[TopicPartition, int]:
     """Return the ends of partitions at one moment: between two transactions, as the ends of ``watched`` tell."""
     for _ in range(STEADY_TRIES):
         before = [bus.end(*place) for place in watched]
@@ -114,13 +113,6 @@ def _steady(bus: Bus, places: list[tuple[str, int]], watched: list[tuple[str, in
     raise BusError(
         f"{watched[0][0]}/{watched[0][1]} is written too fast to be backed up; try again in a quieter moment"
     )
-
-
-def _check_same_journal(store: BackupStore, bus: Bus) -> None:
-    """Compare the first record of the journal with the one that was backed up."""
-    held = store.segments().get(("journal", 0))
-    if held and store.records(held[0])[0] != next(iter(bus.read("journal", 0, 0, 1)), None):
-        raise BackupError(f"{store.folder} is of another journal; choose an empty folder")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -200,7 +192,8 @@ def restore(folder: Path, target: Path, bus_url: str = "", seen: Progress = lamb
     if target.exists() and any(target.iterdir()):
         text = f"{target} is not empty; a backup is restored into a folder of its own"
         raise UsageError(f"{text}: choose another, or remove what an interrupted restore left there")
-    backup, store = BackupBus(folder), BackupStore(folder)
+    backup = BackupBus(folder)
+    store = backup.store
     last = store.manifests[-1]
     _write_files(store, last["files"], target)
     path = target / last["configuration"]
@@ -209,14 +202,11 @@ def restore(folder: Path, target: Path, bus_url: str = "", seen: Progress = lamb
         if (target / RUN_FILE).exists():
             _set_bus(target / RUN_FILE, bus_url)
     configuration = load_configuration(path)
-    found = [PartitionSize(*place, end) for place, end in store.ends.items() if end]
-    places = sorted(found, key=lambda place: (place.topic == "journal", place.topic, place.partition))
-    there = open_bus(configuration.bus, configuration.directory)
-    try:
-        prepare_target(there, places, configuration)
-        copy_all(backup, there, places, seen)
-    finally:
-        there.close()
+    ends = {place: end for place, end in store.ends.items() if end}
+    ends = dict(sorted(ends.items(), key=lambda one: (one[0][0] == "journal", one[0])))
+    with closing(open_bus(configuration.bus, configuration.directory)) as there:
+        prepare_target(there, ends, configuration)
+        copy(backup, there, ends, CopyTerms(), seen, read_back=True)
     return configuration
 
 

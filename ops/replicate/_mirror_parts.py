@@ -11,26 +11,20 @@ nothing depends on how fast the run writes:
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
 from itertools import takewhile
-from time import sleep
 from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
-from seawall.connectors.bus import READ_RECORDS_MAX, Bus, written_topics
+from seawall.connectors.bus import Bus, written_topics
+from seawall.ops.replicate._copy import BATCH_RECORDS, Ends, Part, read_batch, read_exactly
 from seawall.schemas.errors import BusError, Gap
 from seawall.schemas.records import Rejects, Stored
 from seawall.schemas.transparency import parse_checkpoint, parse_note
 
-ROW_RECORDS = READ_RECORDS_MAX
-HELD_MAX = 2 * ROW_RECORDS  # slices of a shard in memory; only those of one step may be more
+HELD_MAX = 2 * BATCH_RECORDS  # slices of a shard in memory; only those of one step may be more
 SLICES_MAX = 100  # of one transaction on a derived partition
-VISIBLE_S = 0.01
-TopicPartition = tuple[str, int]
-Part = dict[TopicPartition, list[Stored]]
-Ends = Mapping[TopicPartition, int]
 Step = tuple[int, int, bool, bool]
 FIRST: Step = (-1, 0, False, False)
 
@@ -112,7 +106,7 @@ class JournalParts:
         if len(waiting) >= self._held_max:
             return False
         at = waiting[-1].stored.offset + 1 if waiting else self._ends["journal", shard]
-        found = row(self._bus, "journal", shard, at)
+        found = read_batch(self._bus, "journal", shard, at)
         waiting.extend(_waiting(shard, stored) for stored in found)
         return bool(found)
 
@@ -144,7 +138,7 @@ class DerivedParts:
         """Return the audit of the next whole slices, and how many records it states by topic."""
         read, whole, slices, stated = list[Stored](), 0, 0, Counter[str]()
         at = self._ends["audit", self._partition]
-        while not whole and (found := row(self._bus, "audit", self._partition, at)):
+        while not whole and (found := read_batch(self._bus, "audit", self._partition, at)):
             for stored in found:
                 read.append(stored)
                 body = _closing(self._partition, stored)
@@ -165,41 +159,10 @@ class DerivedParts:
 def sealed_part(bus: Bus, partition: int, ends: Ends) -> Part:
     """Return the next checkpoints of a partition, as far as the audit that they seal stands on the copy."""
     place = "checkpoints", partition
-    found = row(bus, *place, ends[place])
+    found = read_batch(bus, *place, ends[place])
     audited = ends["audit", partition]
     taken = list(takewhile(lambda one: parse_checkpoint(parse_note(one.value).text).size <= audited, found))
     return {place: taken} if taken else {}
-
-
-def row(bus: Bus, topic: str, partition: int, offset: int) -> list[Stored]:
-    """Return what stands from an offset on, none at the end; raise Gap where records are missing in between."""
-    found = bus.read(topic, partition, offset, ROW_RECORDS)
-    for number, stored in enumerate(found, offset):
-        if stored.offset != number:
-            text = f"{topic}/{partition} has no record {number}: its offsets have gaps, which no other bus can give it"
-            raise Gap(f"{text}; run `seawall verify` on the source")
-    return found
-
-
-def read_exactly(bus: Bus, topic: str, partition: int, offset: int, count: int) -> list[Stored]:
-    """Return so many records of a transaction of which another partition's part was seen: they are there in a moment.
-
-    Raises
-    ------
-    Gap
-        Nothing is under way, and they are not there.
-    """
-    found: list[Stored] = []
-    while len(found) < count:
-        settled = bus.is_settled(topic, partition)
-        more = row(bus, topic, partition, offset + len(found))
-        if not more and settled:
-            text = f"{topic}/{partition} ends at {offset + len(found)}, {count} records were stated from {offset} on"
-            raise Gap(f"{text}; run `seawall verify` on the source")
-        if not more:
-            sleep(VISIBLE_S)
-        found += more
-    return found[:count]
 
 
 def time_of(stored: Stored) -> int:

@@ -66,7 +66,7 @@ class MemoryBus:
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
         return []
 
-    def copier(self, partitions: Iterable[tuple[str, int]]) -> "MemoryWriter":
+    def copier(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> "MemoryWriter":
         return self.writer(partitions)
 
     def identity(self) -> str:

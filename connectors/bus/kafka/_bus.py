@@ -158,11 +158,11 @@ class KafkaBus:
         locks = None if take else self._base / f"kafka-{self.address.prefix}"
         return KafkaWriter(self.clients, self.reader, list(partitions), locks)
 
-    def copier(self, partitions: Iterable[tuple[str, int]]) -> Writer:
-        """Become the writer of partitions of one topic that keeps the offsets of what is copied from another bus."""
+    def copier(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> Writer:
+        """Become the writer of partitions that keeps the offsets of what is copied from another bus."""
         wanted = list(partitions)
         if is_numbered(wanted[0][0]):
-            return self.writer(wanted)
+            return self.writer(wanted, take)
         return OffsetPreservingWriter(self.clients, self.end, wanted)
 
     def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:

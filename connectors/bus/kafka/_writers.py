@@ -34,8 +34,6 @@ from seawall.connectors.bus.kafka._topics import ASK_AGAIN_S, UNKNOWN, Partition
 from seawall.connectors.files import lock_partition
 from seawall.schemas.errors import BusError, Gap, PartitionLocked
 
-# Copying a partition of other people's records to a cluster, so that each stands at the offset that it had.
-
 
 class OffsetPreservingWriter:
     """The one writer of partitions that nobody else writes meanwhile; what it flushed stands.
@@ -100,8 +98,6 @@ class OffsetPreservingWriter:
         self._producer.purge()
         self._producer.flush(1)
 
-
-# Writing partitions that nobody else writes: one transaction per flush, fenced by one name.
 
 log = logging.getLogger("seawall")
 VISIBLE_S = 0.002

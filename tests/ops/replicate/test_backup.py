@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -127,6 +128,29 @@ def test_what_is_not_empty_or_no_backup_is_refused(
     shutil.copytree(backup, tmp_path / "b")
     refused = seawall("backup", other, "--to", tmp_path / "b")
     assert (refused.returncode, "is of another journal" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("update records set value = x'7b7d' {}", "audit/1 offset {} on the target is not what the source has"),
+        ("delete from records {}", "more than the {} of the source"),
+    ],
+)
+def test_a_bus_that_lost_or_changed_what_was_backed_up_is_not_added(
+    uninterrupted: CrisisRun, tmp_path: Path, change: str, told: str
+) -> None:
+    shutil.copytree(uninterrupted.folder, tmp_path / "run")
+    assert seawall("backup", tmp_path / "run", "--to", tmp_path / "b").returncode == 0
+    last = len(uninterrupted.records["audit", 1]) - 1
+    with sqlite3.connect(tmp_path / "run/seawall.db") as store:
+        where = f"where topic = 'audit' and partition = 1 and offset = {last}"
+        store.execute(change.format(where))
+    store.close()
+    done = seawall("backup", tmp_path / "run", "--to", tmp_path / "b")
+    assert done.returncode == 2 and told.format(last) in done.stderr, done.stderr
+    assert "is of another journal" in done.stderr
+    assert len(list((tmp_path / "b/manifests").iterdir())) == 1
 
 
 def test_a_backup_that_was_killed_is_not_there_and_the_next_one_is_whole(

@@ -17,8 +17,7 @@ import pytest
 
 from seawall.connectors.bus import TOPICS, open_bus
 from seawall.connectors.keys import load_trust
-from seawall.ops.replicate import _mirror_parts, mirror
-from seawall.ops.replicate._mirror import MirrorTarget
+from seawall.ops.replicate import _copy, _mirror_parts, mirror
 from seawall.ops.verify import trusted_logs, verify
 from seawall.schemas.configuration import load_configuration
 from seawall_testing.command_line import CLI, Contents, bus_contents, differences, run_command, wait_for
@@ -72,17 +71,21 @@ class Killed(Exception):
 
 def limit_parts(monkeypatch: pytest.MonkeyPatch, parts: int) -> Callable[[], None]:
     """Let small parts be written, and end everything after so many of them; what is returned begins to count anew."""
-    for name, most in (("ROW_RECORDS", 5), ("SLICES_MAX", 3), ("HELD_MAX", 10)):
-        monkeypatch.setattr(_mirror_parts, name, most)
-    put, left = MirrorTarget.put, [parts]
+    for module, name, most in (
+        (_copy, "BATCH_RECORDS", 5),
+        (_mirror_parts, "SLICES_MAX", 3),
+        (_mirror_parts, "HELD_MAX", 10),
+    ):
+        monkeypatch.setattr(module, name, most)
+    put, left = _copy.Copy.put, [parts]
 
-    def counted(self: MirrorTarget, part: Any) -> None:
+    def counted(self: _copy.Copy, part: Any) -> None:
         put(self, part)
         left[0] -= bool(part)
         if not left[0]:
             raise Killed
 
-    monkeypatch.setattr(MirrorTarget, "put", counted)
+    monkeypatch.setattr(_copy.Copy, "put", counted)
     return lambda: left.__setitem__(0, parts)
 
 
