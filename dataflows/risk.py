@@ -9,11 +9,11 @@ from datetime import timedelta
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-import seawall.operators as sw
 from seawall.connectors.bus import POLL, JournalSource, RecordSink, Replica, open_bus
 from seawall.connectors.keys import load_trust, open_signer
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows._journal import load_compatible
+from seawall.dataflows._risk_steps import decide_slices
 from seawall.schemas.configuration import Configuration
 
 LIVE_POLL = timedelta(milliseconds=2)  # a command waits for it; a look at a cluster asks it nothing
@@ -30,7 +30,7 @@ def build(
     stopped: Callable[[], bool],
     replica: Replica | None = None,
 ) -> Dataflow:
-    """Wire the risk operators between the journal and the topics that they write.
+    """Wire both steps of risk between the journal and the topics that they write.
 
     Parameters
     ----------
@@ -59,11 +59,6 @@ def build(
     )
     dataflow = Dataflow("risk")
     slices = op.input("journal", dataflow, journal)
-    exposure = sw.aggregate_exposure("exposure", slices)
-    breaches = sw.enforce_limits("limits", exposure)
-    plan = sw.plan_mitigation("mitigation", breaches)
-    published = sw.publish_state("state", plan)
-    signed = sw.sign_commands("sign", published, signer)
-    by_partition = op.map("partition", signed.records, lambda item: (str(item[1].partition), item[1]))
-    op.output("records", by_partition, RecordSink(configuration.bus, None, shards + 1, base, replica=replica))
+    decided = decide_slices("pipeline", slices, shards, signer)
+    op.output("records", decided, RecordSink(configuration.bus, None, shards + 1, base, replica=replica))
     return dataflow

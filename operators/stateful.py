@@ -75,7 +75,7 @@ class StepLogic(StatefulBatchLogic[Any, Any, bytes]):
     def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
         """Apply a batch of values in order."""
         if self._state is None:
-            self._state = self._make(values[0])
+            self._state = call_logged(self._make, values[0])
         out: list[Any] = []
         for value in values:
             out.extend(call_logged(self._step, self._state, value))

@@ -1,12 +1,13 @@
-"""Pipeline: the steps of all operators in a row, without an engine.
+"""Pipeline: the steps of all operators in a row, composed once; every engine and tool hosts it.
 
-`Pipeline` runs all shards and the firm in one piece: replay, tests and benchmarks use it. `ShardPipeline` and
-`FirmPipeline` keep one key's state each, for an engine that carries bytes from step to step. The Bytewax operators run
-the same states one by one. Same slices, same bytes.
+`ShardPipeline` takes the slices of one shard, `FirmPipeline` what shards tell the firm. `Pipeline` is both in one piece,
+for whoever runs a journal without an engine: replay, the lab, reports, tests. Bytewax and Flink host the two as keyed
+steps. Each message names the one before it, so a firm that lost its state, or is behind, stops instead of adding up
+half a second. Same slices, same bytes.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -20,12 +21,10 @@ from seawall.operators.core.mitigation import DesiredState, MitigationState, Sha
 from seawall.operators.core.portfolio import FIRM_KEY, ExposureState, FirmState
 from seawall.schemas.errors import SnapshotError, invariant
 from seawall.schemas.evidence import COMMAND, state_type
-from seawall.schemas.records import Record, decode_slice
+from seawall.schemas.records import Record, Slice, decode_slice
 
-# Risk in one piece: the steps of all operators in a row, without an engine.
-#
-# The Bytewax operators run the same states one by one; replay, tests, benchmarks and other engines run them here. Same
-# slices, same bytes.
+SHARD, FIRM, MESSAGE = "shard-risk/1", "firm-risk/1", "shard-told/1"
+StageStep = Callable[..., Any]
 
 
 class CommandSigner(Protocol):
@@ -51,64 +50,72 @@ def sign_commands(planned: Planned, signer: CommandSigner) -> Signed:
     return Signed(planned, commands, state)
 
 
+class StageObserver(Protocol):
+    """Watches the stages inside a pipeline for its host. The core reads no clock; the observer of a host may."""
+
+    def watch(self, stage: str, state: Any, step: StageStep) -> StageStep:
+        """Return what is called in place of a stage's step."""
+
+    def snapshot(self, stage: str, state: Any) -> bytes:
+        """Return ``state.snapshot()``."""
+
+
+class NoObserver:
+    """Watches nothing."""
+
+    def watch(self, stage: str, state: Any, step: StageStep) -> StageStep:
+        """Return the step itself."""
+        return step
+
+    def snapshot(self, stage: str, state: Any) -> bytes:
+        """Return the snapshot."""
+        data: bytes = state.snapshot()
+        return data
+
+
 class Decider:
     """What follows a frame, for one key: limits, mitigation, signature, audit."""
 
-    def __init__(self, key: str, partition: int, signer: CommandSigner) -> None:
+    def __init__(self, key: str, partition: int, signer: CommandSigner, observer: StageObserver | None = None) -> None:
+        self.key = key
         self.limits = LimitsState(key, partition)
         self.mitigation = MitigationState(key, partition)
         self.audit = AuditState(key, partition)
-        self._signer = signer
+        self._signer, self._observer = signer, observer or NoObserver()
+        self._bind()
+
+    def _bind(self) -> None:
+        watch = self._observer.watch
+        self._enforce = watch("limits", self.limits, self.limits.step)
+        self._plan = watch("mitigation", self.mitigation, self.mitigation.step)
+        self._sign = watch("sign", None, sign_commands)
+        self._record = watch("audit", self.audit, self.audit.step)
 
     def plan(self, frame: Frame) -> Planned:
         """Return what is decided for one frame."""
-        return self.mitigation.step(self.limits.step(frame))
+        planned: Planned = self._plan(self._enforce(frame))
+        return planned
 
     def finish(self, planned: Planned) -> Audited:
         """Return all records of one plan."""
-        return self.audit.step(sign_commands(planned, self._signer))
+        audited: Audited = self._record(self._sign(planned, self._signer))
+        return audited
 
     def step(self, frame: Frame) -> Audited:
         """Return all records of one frame, without state documents."""
         return self.finish(self.plan(frame))
 
+    def parts(self) -> dict[str, bytes]:
+        """Return the state of each stage that has one."""
+        stages = {"limits": self.limits, "mitigation": self.mitigation, "audit": self.audit}
+        return {stage: self._observer.snapshot(stage, state) for stage, state in stages.items()}
 
-class Pipeline:
-    """All shards and the second operator: ``step(value) -> records``."""
-
-    def __init__(self, shards: int, signer: CommandSigner | None = None) -> None:
-        signer = signer or UnsignedCommands()
-        self._exposure = [ExposureState(shard) for shard in range(shards)]
-        self._conduct = [AccountBehaviourState(shard) for shard in range(shards)]
-        self._foresight = [ForecastState(shard) for shard in range(shards)]
-        self._deciders = [Decider(str(shard), shard, signer) for shard in range(shards)]
-        self._firm, self._systemic, self._desired = FirmState(), FirmForecastState(shards), DesiredState()
-        self._firm_decider = Decider(FIRM_KEY, shards, signer)
-
-    def step(self, value: bytes) -> Iterator[Audited]:
-        """Apply one journal value; yield the records of its slice, and of the seconds that it completes."""
-        piece = decode_slice(value)
-        frame = self._exposure[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
-        frame = self._foresight[piece.shard].step(self._conduct[piece.shard].step(frame))
-        planned = self._deciders[piece.shard].plan(frame)
-        yield self._deciders[piece.shard].finish(planned)
-        told = shard_commands(planned)
-        complete = [] if told is None else self._desired.step(told)
-        for wide in self._firm.step(frame.partial) if frame.partial is not None else ():
-            complete += self._desired.step(self._firm_decider.plan(self._systemic.step(wide)))
-        yield from map(self._firm_decider.finish, complete)
-
-
-# Risk as two steps that each keep one key's state: what an engine needs that carries bytes from step to step.
-#
-# `ShardPipeline` takes the slices of one shard; what it has to tell the second operator it gives as bytes, for
-# `FirmPipeline`. The states inside are those of the Bytewax operators, one for one, so that either engine can go on
-# from the other's.
-#
-# Each message names the one before it, so a second operator that lost its state, or is behind, stops instead of adding
-# up half a second.
-
-SHARD, FIRM, MESSAGE = "shard-risk/1", "firm-risk/1", "shard-told/1"
+    def restore(self, parts: dict[str, bytes]) -> None:
+        """Take the states of the stages."""
+        self.limits = LimitsState.restore(parts["limits"])
+        self.mitigation = MitigationState.restore(parts["mitigation"])
+        self.audit = AuditState.restore(parts["audit"])
+        self._bind()
 
 
 class StepResult(NamedTuple):
@@ -134,16 +141,30 @@ class ShardPipeline:
         Whose slices come.
     signer
         Signs commands; never part of the state.
+    observer
+        Watches the stages; never part of the state.
+
+    Attributes
+    ----------
+    measured
+        The last frame that was decided on, with its measures; not part of the snapshot.
     """
 
-    def __init__(self, shard: int, signer: CommandSigner) -> None:
-        self.exposure, self.conduct, self.foresight = (
-            ExposureState(shard),
-            AccountBehaviourState(shard),
-            ForecastState(shard),
-        )
-        self.decider = Decider(str(shard), shard, signer)
-        self.told = -1  # the last slice of which the second operator was told
+    def __init__(self, shard: int, signer: CommandSigner, observer: StageObserver | None = None) -> None:
+        self._observer: StageObserver = observer or NoObserver()
+        self.exposure = ExposureState(shard)
+        self.conduct = AccountBehaviourState(shard)
+        self.forecast = ForecastState(shard)
+        self.decider = Decider(str(shard), shard, signer, self._observer)
+        self.told = -1  # the last slice of which the firm was told
+        self.measured: Frame | None = None
+        self._bind()
+
+    def _bind(self) -> None:
+        watch = self._observer.watch
+        self._measure = watch("exposure", self.exposure, self.exposure.step)
+        self._compare = watch("conduct", self.conduct, self.conduct.step)
+        self._foresee = watch("forecast", self.forecast, self.forecast.step)
 
     @property
     def seq(self) -> int:
@@ -167,8 +188,13 @@ class ShardPipeline:
         """
         piece = decode_slice(value)
         self.exposure.check_version(piece)
-        frame = self.exposure.step(piece, hashlib.sha256(value).hexdigest())
-        frame = self.foresight.step(self.conduct.step(frame))
+        return self.take(piece, hashlib.sha256(value).hexdigest())
+
+    def take(self, piece: Slice, digest: str) -> StepResult:
+        """Apply one slice, whoever decides there; ``digest`` is the SHA-256 of its bytes, for the audit."""
+        frame: Frame = self._foresee(self._compare(self._measure(piece, digest)))
+        if frame.decides:
+            self.measured = frame
         planned = self.decider.plan(frame)
         audited, told = self.decider.finish(planned), shard_commands(planned)
         if told is None and frame.partial is None:
@@ -178,12 +204,13 @@ class ShardPipeline:
         return StepResult([audited], pack(MESSAGE, {**message, "partial": frame.partial}), frame.end)
 
     def parts(self) -> dict[str, bytes]:
-        """Return the state of each operator inside, by the names of the Bytewax steps."""
+        """Return the state of each stage by name."""
+        snapshot = self._observer.snapshot
         return {
-            "shard": self.exposure.snapshot(),
-            "conduct": self.conduct.snapshot(),
-            "forecast": self.foresight.snapshot(),
-            **_decider_parts(self.decider),
+            "shard": snapshot("exposure", self.exposure),
+            "conduct": snapshot("conduct", self.conduct),
+            "forecast": snapshot("forecast", self.forecast),
+            **self.decider.parts(),
         }
 
     def snapshot(self) -> bytes:
@@ -191,21 +218,18 @@ class ShardPipeline:
         return pack(SHARD, {"told": self.told, "parts": self.parts()})
 
     @classmethod
-    def of(cls, parts: dict[str, bytes], told: int, signer: CommandSigner) -> "ShardPipeline":
-        """Return the state that the operators inside make up."""
-        exposure = ExposureState.restore(parts["shard"])
-        self = cls(exposure.shard, signer)
-        self.exposure, self.told = exposure, told
-        self.conduct = AccountBehaviourState.restore(parts["conduct"])
-        self.foresight = ForecastState.restore(parts["forecast"])
-        _restore_decider(self.decider, parts)
-        return self
-
-    @classmethod
-    def restore(cls, data: bytes, signer: CommandSigner) -> "ShardPipeline":
+    def restore(cls, data: bytes, signer: CommandSigner, observer: StageObserver | None = None) -> "ShardPipeline":
         """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
         state = unpack(SHARD, data)
-        return cls.of(state["parts"], state["told"], signer)
+        parts = state["parts"]
+        exposure = ExposureState.restore(parts["shard"])
+        self = cls(exposure.shard, signer, observer)
+        self.exposure, self.told = exposure, state["told"]
+        self.conduct = AccountBehaviourState.restore(parts["conduct"])
+        self.forecast = ForecastState.restore(parts["forecast"])
+        self.decider.restore(parts)
+        self._bind()
+        return self
 
 
 class FirmPipeline:
@@ -214,15 +238,31 @@ class FirmPipeline:
     Parameters
     ----------
     shards
-        Their number, which is also the partition that this operator writes.
+        Their number, which is also the partition that the firm writes.
     signer
         Signs commands and state documents; never part of the state.
+    observer
+        Watches the stages; never part of the state.
+
+    Attributes
+    ----------
+    measured
+        The frame of the last second, with its measures; not part of the snapshot.
     """
 
-    def __init__(self, shards: int, signer: CommandSigner) -> None:
+    def __init__(self, shards: int, signer: CommandSigner, observer: StageObserver | None = None) -> None:
+        self._observer: StageObserver = observer or NoObserver()
         self.firm, self.systemic, self.desired = FirmState(), FirmForecastState(shards), DesiredState()
-        self.decider = Decider(FIRM_KEY, shards, signer)
+        self.decider = Decider(FIRM_KEY, shards, signer, self._observer)
         self.heard = [-1] * shards  # by shard: the slice of the last message taken
+        self.measured: Frame | None = None
+        self._bind()
+
+    def _bind(self) -> None:
+        watch = self._observer.watch
+        self._sum = watch("firm", self.firm, self.firm.step)
+        self._foresee = watch("firm", self.systemic, self.systemic.step)
+        self._publish = watch("state", self.desired, self.desired.step)
 
     @property
     def seq(self) -> int:
@@ -243,20 +283,22 @@ class FirmPipeline:
             text = f"the second operator stands at slice {self.heard[shard]} of shard {shard}, which goes on at {seq}"
             raise SnapshotError(f"{text} after {message['after']}: their states do not join")
         self.heard[shard] = seq
-        complete = self.desired.step(ShardCommands(*message["told"])) if message["told"] is not None else []
+        complete = self._publish(ShardCommands(*message["told"])) if message["told"] is not None else []
         partial = message["partial"]
-        for wide in self.firm.step(partial) if partial is not None else ():
-            complete += self.desired.step(self.decider.plan(self.systemic.step(wide)))
+        for second in self._sum(partial) if partial is not None else ():
+            self.measured = frame = self._foresee(second)
+            complete += self._publish(self.decider.plan(frame))
         items = [self.decider.finish(planned) for planned in complete]
         return StepResult(items, None, any(planned.enforced.frame.end for planned in complete))
 
     def parts(self) -> dict[str, bytes]:
-        """Return the state of each operator inside, by the names of the Bytewax steps."""
+        """Return the state of each stage by name."""
+        snapshot = self._observer.snapshot
         return {
-            "firm": self.firm.snapshot(),
-            "systemic": self.systemic.snapshot(),
-            "desired": self.desired.snapshot(),
-            **_decider_parts(self.decider),
+            "firm": snapshot("firm", self.firm),
+            "systemic": snapshot("firm", self.systemic),
+            "desired": snapshot("state", self.desired),
+            **self.decider.parts(),
         }
 
     def snapshot(self) -> bytes:
@@ -264,45 +306,83 @@ class FirmPipeline:
         return pack(FIRM, {"heard": self.heard, "parts": self.parts()})
 
     @classmethod
-    def of(cls, parts: dict[str, bytes], heard: list[int], signer: CommandSigner) -> "FirmPipeline":
-        """Return the state that the operators inside make up."""
-        self = cls(len(heard), signer)
-        self.heard = list(heard)
-        self.firm, self.desired = FirmState.restore(parts["firm"]), DesiredState.restore(parts["desired"])
-        self.systemic = FirmForecastState.restore(parts["systemic"])
-        _restore_decider(self.decider, parts)
-        return self
-
-    @classmethod
-    def restore(cls, data: bytes, signer: CommandSigner) -> "FirmPipeline":
+    def restore(cls, data: bytes, signer: CommandSigner, observer: StageObserver | None = None) -> "FirmPipeline":
         """Return the state of a snapshot; raises SnapshotError where it cannot be read."""
         state = unpack(FIRM, data)
-        return cls.of(state["parts"], state["heard"], signer)
+        parts = state["parts"]
+        self = cls(len(state["heard"]), signer, observer)
+        self.heard = list(state["heard"])
+        self.firm, self.desired = FirmState.restore(parts["firm"]), DesiredState.restore(parts["desired"])
+        self.systemic = FirmForecastState.restore(parts["systemic"])
+        self.decider.restore(parts)
+        self._bind()
+        return self
+
+
+class Pipeline:
+    """All shards and the firm in one piece: ``step(value) -> records``.
+
+    Attributes
+    ----------
+    shards, firm
+        The two kinds of pipeline inside.
+    """
+
+    def __init__(self, shards: int, signer: CommandSigner | None = None) -> None:
+        signer = signer or UnsignedCommands()
+        self.shards = [ShardPipeline(shard, signer) for shard in range(shards)]
+        self.firm = FirmPipeline(shards, signer)
+
+    def step(self, value: bytes) -> list[Audited]:
+        """Apply one journal value; return the records of its slice, and of the seconds that it completes."""
+        return self.take(decode_slice(value), hashlib.sha256(value).hexdigest())
+
+    def take(self, piece: Slice, digest: str) -> list[Audited]:
+        """Apply one slice; ``digest`` is the SHA-256 of its bytes, for the audit."""
+        taken = self.shards[piece.shard].take(piece, digest)
+        return taken.items if taken.message is None else [*taken.items, *self.firm.step(taken.message).items]
+
+    def parts(self) -> list["ShardPipeline | FirmPipeline"]:
+        """Return the pipelines inside: the shards in order, then the firm."""
+        return [*self.shards, self.firm]
+
+    def measured(self) -> dict[str, Frame]:
+        """Return by key the last frame of each shard and of the firm that has measures."""
+        frames = [one.measured for one in self.parts()]
+        return {frame.key: frame for frame in frames if frame is not None}
+
+    def snapshots(self) -> list[bytes]:
+        """Return the states of all shards, in order, and that of the firm."""
+        return [one.snapshot() for one in self.parts()]
+
+    @classmethod
+    def restore(cls, snapshots: list[bytes], signer: CommandSigner | None = None) -> "Pipeline":
+        """Return the pipeline of some snapshots.
+
+        Raises
+        ------
+        SnapshotError
+            They cannot be read.
+        InvariantError
+            They are not of one moment.
+        """
+        signer = signer or UnsignedCommands()
+        self = cls(0, signer)
+        self.shards = [ShardPipeline.restore(data, signer) for data in snapshots[:-1]]
+        self.firm = FirmPipeline.restore(snapshots[-1], signer)
+        check_aligned(self.shards, self.firm)
+        return self
 
 
 def check_aligned(shards: list[ShardPipeline], firm: FirmPipeline) -> None:
-    """Check that states of all shards and of the second operator are of one moment.
+    """Check that states of all shards and of the firm are of one moment.
 
     Raises
     ------
     InvariantError
-        The second operator has heard less or more of a shard than the shard has told.
+        The firm has heard less or more of a shard than the shard has told.
     """
     told = [shard.told for shard in shards]
     invariant(
         told == firm.heard, f"the shards have told up to {told}, the second operator has heard up to {firm.heard}"
     )
-
-
-def _decider_parts(decider: Decider) -> dict[str, bytes]:
-    return {
-        "limits": decider.limits.snapshot(),
-        "mitigation": decider.mitigation.snapshot(),
-        "audit": decider.audit.snapshot(),
-    }
-
-
-def _restore_decider(decider: Decider, parts: dict[str, bytes]) -> None:
-    decider.limits = type(decider.limits).restore(parts["limits"])
-    decider.mitigation = type(decider.mitigation).restore(parts["mitigation"])
-    decider.audit = type(decider.audit).restore(parts["audit"])

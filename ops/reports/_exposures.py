@@ -26,9 +26,9 @@ from seawall.connectors.bus import Bus, read_all
 from seawall.operators.core import forecasts as cs
 from seawall.operators.core import forecasts as lq
 from seawall.operators.core.base import Frame
-from seawall.operators.core.forecasts import FirmForecastState, ForecastState
+from seawall.operators.core.forecasts import ForecastState
 from seawall.operators.core.limits import LimitsState, LimitStatus, limit_statuses
-from seawall.operators.core.portfolio import FIRM_KEY, ExposureState, FirmState
+from seawall.operators.core.pipeline import Pipeline
 from seawall.ops.reports._limits import time_text
 from seawall.schemas.errors import UsageError
 from seawall.schemas.records import Slice, decode_slice
@@ -78,36 +78,28 @@ def report_exposures(bus: Bus, shards: int, as_of_us: int | None, seen: Callable
 
 
 class ExposureFold:
-    """Exposure, foresight and limits over a journal, slice by slice; a shard's slices come in order, shards in any."""
+    """Risk over a journal, slice by slice; a shard's slices come in order, shards in any."""
 
     def __init__(self, shards: int) -> None:
-        self._states = [(ExposureState(one), ForecastState(one), LimitsState(str(one), one)) for one in range(shards)]
-        self._firm, self._systemic, self._wide = FirmState(), FirmForecastState(shards), LimitsState(FIRM_KEY, shards)
-        self._last: dict[str, tuple[LimitsState, Frame]] = {}
+        self._risk = Pipeline(shards)
         self.as_of_us = 0
 
     def step(self, piece: Slice) -> None:
         """Take one slice."""
         self.as_of_us = max(self.as_of_us, piece.as_of_us)
-        exposure, foresight, limits = self._states[piece.shard]
-        frame = foresight.step(exposure.step(piece, ""))
-        limits.step(frame)
-        if frame.decides:
-            self._last[frame.key] = (limits, frame)
-        for second in self._firm.step(frame.partial) if frame.partial is not None else ():
-            foreseen = self._systemic.step(second)
-            self._wide.step(foreseen)
-            self._last[FIRM_KEY] = (self._wide, foreseen)
+        self._risk.take(piece, "")
 
     def report(self) -> ExposureReport:
         """Return all scopes as they stand, those with the most used limits first."""
-        scopes = [scope for key in sorted(self._last) for scope in _scopes(*self._last[key])]
+        scopes = [
+            scope for one in self._risk.parts() if one.measured for scope in _scopes(one.decider.limits, one.measured)
+        ]
         return ExposureReport(self.as_of_us, sorted(scopes, key=lambda scope: (-scope.utilisation, scope.scope)))
 
     def owners(self) -> dict[str, str]:
         """Return the counterparty of each scope of a shard: account, netting set and counterparty itself."""
         found: dict[str, str] = {}
-        for _, frame in self._last.values():
+        for frame in self._risk.measured().values():
             table = frame.tables.get("account")
             for name, owners in zip(table.names if table is not None else (), frame.owners, strict=False):
                 party = next((owner for owner in owners if owner.startswith("counterparty:")), "")
@@ -236,22 +228,22 @@ def report_liquidations(bus: Bus, shards: int, as_of_us: int | None, seen: Calla
     UsageError
         The run makes no forecasts.
     """
-    states = [(ExposureState(shard), ForecastState(shard)) for shard in range(shards)]
+    risk = Pipeline(shards)
     last: dict[int, Frame] = {}
     for piece in merge_slices(bus, shards, as_of_us):
         seen()
-        exposure, foresight = states[piece.shard]
-        frame = foresight.step(exposure.step(piece, ""))
-        if frame.holdings is not None:
+        risk.take(piece, "")
+        frame = risk.shards[piece.shard].measured
+        if frame is not None and frame.holdings is not None:
             last[piece.shard] = frame
     if not last:
         raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
     shards_ = [last[shard] for shard in sorted(last)]
-    books = cs.sum_shard_maps([_liquidation_map(frame, states[frame.partition][1]) for frame in shards_])
+    books = cs.sum_shard_maps([_liquidation_map(frame, risk.shards[frame.partition].forecast) for frame in shards_])
     first = shards_[0].holdings
     assert first is not None
     depth = np.full(len(books.exposed), np.nan)
-    known = cs.underlying_depths(first, states[shards_[0].partition][1].markets)
+    known = cs.underlying_depths(first, risk.shards[shards_[0].partition].forecast.markets)
     depth[: len(known)] = known
     found = cs.cascade_map(books, depth)
     names = max((frame.holdings.underlyings for frame in shards_ if frame.holdings is not None), key=len)

@@ -35,8 +35,7 @@ from seawall.connectors.bus import (
     publish_snapshot,
     set_recovery_aside,
 )
-from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands, check_aligned
-from seawall.operators.core.portfolio import FIRM_KEY
+from seawall.operators.core.pipeline import Pipeline
 from seawall.ops.replicate import check_migration_mark
 from seawall.ops.run._preparation import RECOVERY
 from seawall.schemas.configuration import Configuration
@@ -46,26 +45,12 @@ from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
 
 STORE = "part-0.sqlite3"
 JOURNAL = "risk.journal"
-# The names of parts (`seawall.operators.core.pipeline`) and the Bytewax steps that keep them.
-DECIDER_STEPS = {"limits": "risk.limits.levels", "mitigation": "risk.mitigation.plan", "audit": "risk.sign.audit.chain"}
-SHARD_STEPS = {
-    "shard": "risk.exposure.shard",
-    "conduct": "risk.exposure.conduct.accounts",
-    "forecast": "risk.exposure.forecast.books",
-    **DECIDER_STEPS,
-}
-FIRM_STEPS = {
-    "firm": "risk.exposure.firm",
-    "systemic": "risk.exposure.systemic.firm",
-    "desired": "risk.state.desired",
-    **DECIDER_STEPS,
-}
+STEPS = ("risk.pipeline.shard", "risk.pipeline.firm")  # the steps that keep the states (`seawall.dataflows.risk`)
 EPOCH = 2  # of what is written: the first that an execution has after its own start
 LATEST = """
 select step_id, state_key, ser_change, max(snap_epoch) from snaps
 where snap_epoch < ? and step_id like 'risk.%' group by step_id, state_key
 """
-Parts = dict[str, bytes]
 Place = tuple[int, str]
 
 
@@ -87,13 +72,13 @@ def read_plain(data: bytes) -> Any:
         ) from error
 
 
-def read_store(folder: Path, shards: int) -> tuple[dict[int, Parts], dict[int, Place]]:
-    """Return the parts of every shard's state, the second operator's under ``shards``, and each shard's next offset.
+def read_store(folder: Path, shards: int) -> tuple[list[bytes], list[Place]]:
+    """Return the state of every shard and, last, that of the firm, and each shard's next offset in the journal.
 
     Raises
     ------
     UsageError
-        There is no sound store, or it holds no state of a shard.
+        There is no sound store, or it lacks a state.
     """
     if not is_recovery_sound(folder):
         raise UsageError(f"{folder} holds no recovery store of Bytewax: nothing of it can be moved")
@@ -103,19 +88,19 @@ def read_store(folder: Path, shards: int) -> tuple[dict[int, Parts], dict[int, P
             "where ex_num = (select max(ex_num) from exs)"
         ).fetchone()
         rows = {(step, key): read_plain(kept) for step, key, kept, _ in store.execute(LATEST, (epoch,)) if kept}
-    parts = {shard: _parts(rows, SHARD_STEPS, engine_key(shard)) for shard in range(shards)}
-    places = {shard: rows.get((JOURNAL, str(shard)), (0, "")) for shard in range(shards)}
-    for shard, found in parts.items():
-        if len(found) < len(SHARD_STEPS) or not isinstance(places[shard], tuple):
-            raise UsageError(f"{folder} holds no whole state of shard {shard}: let the run go on for a second first")
-    return parts | {shards: _parts(rows, FIRM_STEPS, FIRM_KEY)}, places
+    states = [rows.get(_row(partition, shards)) for partition in range(shards + 1)]
+    places = [rows.get((JOURNAL, str(shard))) for shard in range(shards)]
+    if not all(isinstance(state, bytes) for state in states) or not all(isinstance(place, tuple) for place in places):
+        raise UsageError(f"{folder} holds no whole state of risk: let the run go on for a second first")
+    return [bytes(state) for state in states if state], [place for place in places if place]
 
 
-def _parts(rows: dict[tuple[str, str], Any], steps: dict[str, str], key: str) -> Parts:
-    return {part: rows[step, key] for part, step in steps.items() if (step, key) in rows}
+def _row(partition: int, shards: int) -> tuple[str, str]:
+    """Return step and key of a state."""
+    return STEPS[partition == shards], engine_key(partition)
 
 
-def write_store(folder: Path, parts: dict[int, Parts], places: dict[int, Place]) -> None:
+def write_store(folder: Path, states: list[bytes], places: list[Place]) -> None:
     """Make a recovery store that Bytewax resumes from; ``folder`` must not exist. Whole or not there at all."""
     fresh = folder.with_name(f".{folder.name}.moving")
     with contextlib.suppress(FileNotFoundError):
@@ -124,7 +109,7 @@ def write_store(folder: Path, parts: dict[int, Parts], places: dict[int, Place])
         fresh.rmdir()
     open_recovery(fresh)
     with contextlib.closing(sqlite3.connect(fresh / STORE)) as store, store:
-        rows = [(step, key, EPOCH, pickle.dumps(kept)) for step, key, kept in _rows(parts, places)]
+        rows = [(step, key, EPOCH, pickle.dumps(kept)) for step, key, kept in _rows(states, places)]
         store.executemany("insert into snaps (step_id, state_key, snap_epoch, ser_change) values (?, ?, ?, ?)", rows)
         store.execute("insert into exs (ex_num, worker_count, resume_epoch) values (0, 1, 1)")
         store.execute("insert into fronts (ex_num, worker_index, worker_frontier) values (0, 0, ?)", (EPOCH + 1,))
@@ -132,11 +117,9 @@ def write_store(folder: Path, parts: dict[int, Parts], places: dict[int, Place])
     fresh.rename(folder)
 
 
-def _rows(parts: dict[int, Parts], places: dict[int, Place]) -> Iterator[tuple[str, str, Any]]:
-    for partition, found in parts.items():
-        steps, key = (SHARD_STEPS, engine_key(partition)) if partition in places else (FIRM_STEPS, FIRM_KEY)
-        yield from ((steps[part], key, kept) for part, kept in found.items())
-    yield from ((JOURNAL, str(shard), place) for shard, place in places.items())
+def _rows(states: list[bytes], places: list[Place]) -> Iterator[tuple[str, str, Any]]:
+    yield from ((*_row(partition, len(places)), state) for partition, state in enumerate(states))
+    yield from ((JOURNAL, str(shard), place) for shard, place in enumerate(places))
 
 
 # ``seawall migrate --to flink|bytewax``: the states of ``risk``, from one engine to the other.
@@ -173,32 +156,30 @@ def change_engine(configuration: Configuration, engine: str) -> dict[str, int]:
 
 
 def _to_flink(bus: Bus, shards: int, recovery: Path) -> dict[int, int]:
-    parts, places = read_store(recovery, shards)
-    told = [places[shard][0] - 1 for shard in range(shards)]
-    new = FirmPipeline(shards, UnsignedCommands()).parts()
-    states: list[Any] = [ShardPipeline.of(parts[shard], told[shard], UnsignedCommands()) for shard in range(shards)]
-    states.append(FirmPipeline.of(new | parts[shards], told, UnsignedCommands()))
+    states, _ = read_store(recovery, shards)
+    places = _places(states)
     for partition, state in enumerate(states):
-        publish_snapshot(bus, partition, state.seq, state.snapshot())
-    return {partition: state.seq for partition, state in enumerate(states)}
+        publish_snapshot(bus, partition, places[partition], state)
+    return places
 
 
 def _to_bytewax(bus: Bus, shards: int, recovery: Path) -> dict[int, int]:
     kept = [_last(bus, partition) for partition in range(shards + 1)]
-    states = [ShardPipeline.restore(one.data, UnsignedCommands()) for one in kept[:shards]]
-    firm = FirmPipeline.restore(kept[shards].data, UnsignedCommands())
+    states = [one.data for one in kept]
     try:
-        check_aligned(states, firm)
+        found = _places(states)
     except InvariantError as error:
         raise SnapshotError(f"the states on {SNAPSHOTS_TOPIC} are not of one moment: {error}; {AGAIN}") from None
-    parts: dict[int, Parts] = {shard: state.parts() for shard, state in enumerate(states)}
-    places: dict[int, Place] = {
-        shard: (one.seq + 1, _digest(bus, shard, one.seq)) for shard, one in enumerate(kept[:shards])
-    }
     if recovery.exists():
         set_recovery_aside(recovery)
-    write_store(recovery, parts | {shards: firm.parts()}, places)
-    return {partition: one.seq for partition, one in enumerate(kept)}
+    write_store(recovery, states, [(one.seq + 1, _digest(bus, at, one.seq)) for at, one in enumerate(kept[:shards])])
+    return found
+
+
+def _places(states: list[bytes]) -> dict[int, int]:
+    """Return where each state is, which must be one moment: the last slice of each shard, the last second of the firm."""
+    risk = Pipeline.restore(states)
+    return {partition: one.seq for partition, one in enumerate(risk.parts())}
 
 
 def _last(bus: Bus, partition: int) -> KeptSnapshot:

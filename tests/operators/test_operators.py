@@ -311,26 +311,11 @@ def test_a_source_without_a_journal_says_that_there_is_none(tmp_path: Path) -> N
 
 STEP_IDS = """
 risk.journal
-risk.exposure.shard
-risk.exposure.conduct.accounts
-risk.exposure.forecast.books
-risk.exposure.partial.flat_map_batch
-risk.exposure.firm
-risk.exposure.systemic.firm
-risk.exposure.frames
-risk.limits.levels
-risk.mitigation.plan
-risk.state.whose
-risk.state.tell.flat_map_batch
-risk.state.join
-risk.state.desired
-risk.state.planned
-risk.sign.sign.map.flat_map_batch
-risk.sign.audit.chain
-risk.sign.commands.flat_map_batch
-risk.sign.records.flat_map_batch
-risk.sign.state.flat_map_batch
-risk.partition.flat_map_batch
+risk.pipeline.shard
+risk.pipeline.told
+risk.pipeline.tell.flat_map_batch
+risk.pipeline.firm
+risk.pipeline.decided
 risk.records
 """
 

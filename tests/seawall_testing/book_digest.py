@@ -100,7 +100,7 @@ def digest() -> tuple[str, int, int]:
                 for record in records:
                     count += 1
                     sha.update(f"{topic} {record.key} {record.headers()}".encode() + record.value)
-    ledgers = [state.ledger for state in risk._exposure]
+    ledgers = [shard.exposure.ledger for shard in risk.shards]
     positions = sum(int((ledger.positions.rows["units"] != 0).sum()) for ledger in ledgers if ledger is not None)
     return sha.hexdigest(), count, positions
 

@@ -11,21 +11,16 @@ mark would not replace a robust price. Options are priced anew by Black-76 at th
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from seawall.connectors.bus import Bus
-from seawall.operators.core.audit import AuditState
 from seawall.operators.core.base import Audited, Frame, pack
-from seawall.operators.core.detection import AccountBehaviourState
-from seawall.operators.core.forecasts import FirmForecastState, ForecastState
 from seawall.operators.core.journal import SCHEMA, STREAM_SOURCE, JournalState, SlicingState
-from seawall.operators.core.limits import LimitsState
-from seawall.operators.core.mitigation import MitigationState
-from seawall.operators.core.pipeline import Decider, UnsignedCommands
-from seawall.operators.core.portfolio import FIRM_KEY, ExposureState, FirmState
+from seawall.operators.core.pipeline import Pipeline
+from seawall.operators.core.portfolio import ExposureState
 from seawall.operators.core.pricing import SOURCE_RANKS, black_value
 from seawall.ops.lab.stress._scenario import Scenario, Step
 from seawall.ops.verify import slices_in_order
@@ -45,69 +40,35 @@ class System:
     """Risk of all shards and of the firm: ``step(value)``; ``frames`` has the last measures of each shard and all."""
 
     def __init__(self, shards: int) -> None:
-        self.exposure = [ExposureState(shard) for shard in range(shards)]
-        self.conduct = [AccountBehaviourState(shard) for shard in range(shards)]
-        self.foresight = [ForecastState(shard) for shard in range(shards)]
-        self.deciders = [Decider(str(shard), shard, UnsignedCommands()) for shard in range(shards)]
-        self.firm, self.systemic = FirmState(), FirmForecastState(shards)
-        self.firm_decider = Decider(FIRM_KEY, shards, UnsignedCommands())
-        self.frames: dict[str, Frame] = {}
+        self._risk = Pipeline(shards)
 
-    def step(self, value: bytes) -> Iterable[Audited]:
+    @property
+    def exposure(self) -> list[ExposureState]:
+        """The books of the shards, in order."""
+        return [shard.exposure for shard in self._risk.shards]
+
+    @property
+    def frames(self) -> dict[str, Frame]:
+        """The last measures of each shard and of the firm."""
+        return self._risk.measured()
+
+    def step(self, value: bytes) -> list[Audited]:
         """Apply one journal value; return the records of its slice, and of the seconds that it completes."""
-        piece = decode_slice(value)
-        shard = piece.shard
-        frame = self.exposure[shard].step(piece, hashlib.sha256(value).hexdigest())
-        frame = self.foresight[shard].step(self.conduct[shard].step(frame))
-        told = [self._decided(self.deciders[shard], frame)]
-        for wide in self.firm.step(frame.partial) if frame.partial is not None else ():
-            told.append(self._decided(self.firm_decider, self.systemic.step(wide)))
-        return told
-
-    def _decided(self, decider: Decider, frame: Frame) -> Audited:
-        if frame.decides:
-            self.frames[frame.key] = frame
-        return decider.step(frame)
+        return self._risk.step(value)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the snapshots of all states; :meth:`restore` makes an equal system of them."""
-        return {
-            "shards": [
-                (one.snapshot(), two.snapshot(), three.snapshot(), _snapshot(decider))
-                for one, two, three, decider in zip(
-                    self.exposure, self.conduct, self.foresight, self.deciders, strict=True
-                )
-            ],
-            "firm": (self.firm.snapshot(), self.systemic.snapshot(), _snapshot(self.firm_decider)),
-            "frames": dict(self.frames),
-        }
+        *shards, firm = self._risk.snapshots()
+        return {"shards": shards, "firm": firm, "frames": self.frames}
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> "System":
         """Return the system of a snapshot."""
         self = cls(0)
-        for at, (exposure, conduct, foresight, decider) in enumerate(state["shards"]):
-            self.exposure.append(ExposureState.restore(exposure))
-            self.conduct.append(AccountBehaviourState.restore(conduct))
-            self.foresight.append(ForecastState.restore(foresight))
-            self.deciders.append(_restored(str(at), at, decider))
-        firm, systemic, decider = state["firm"]
-        self.firm, self.systemic = FirmState.restore(firm), FirmForecastState.restore(systemic)
-        self.firm_decider = _restored(FIRM_KEY, len(self.exposure), decider)
-        self.frames = dict(state["frames"])
+        self._risk = Pipeline.restore([*state["shards"], state["firm"]])
+        for one in self._risk.parts():
+            one.measured = state["frames"].get(one.decider.key)
         return self
-
-
-def _snapshot(decider: Decider) -> tuple[bytes, bytes, bytes]:
-    return decider.limits.snapshot(), decider.mitigation.snapshot(), decider.audit.snapshot()
-
-
-def _restored(key: str, partition: int, state: tuple[bytes, bytes, bytes]) -> Decider:
-    self = Decider(key, partition, UnsignedCommands())
-    self.limits = LimitsState.restore(state[0])
-    self.mitigation = MitigationState.restore(state[1])
-    self.audit = AuditState.restore(state[2])
-    return self
 
 
 class Price(NamedTuple):

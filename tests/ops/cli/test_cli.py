@@ -280,7 +280,7 @@ def foreign(store: Path) -> None:
     """Replace every snapshot of a state by one of another version, in a store that is sound."""
     with sqlite3.connect(store / "part-0.sqlite3") as opened:
         opened.execute("PRAGMA trusted_schema = ON")
-        rows = opened.execute("select rowid, ser_change from snaps where step_id like '%limits%'").fetchall()
+        rows = opened.execute("select rowid, ser_change from snaps where step_id like 'risk.pipeline.%'").fetchall()
         assert rows
         for rowid, _ in rows:
             opened.execute("update snaps set ser_change = ? where rowid = ?", (pickle.dumps(b"SWS0old"), rowid))

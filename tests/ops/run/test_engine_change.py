@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from seawall.connectors.bus import RecordWriter, open_bus, written_topics
+from seawall.connectors.bus import RecordWriter, engine_key, open_bus, written_topics
 from seawall.connectors.keys import open_signer
 from seawall.connectors.signatures import CommandSigner
-from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands, check_aligned
-from seawall.operators.core.portfolio import FIRM_KEY
-from seawall.ops.run._engine_change import FIRM_STEPS, JOURNAL, SHARD_STEPS, STORE, read_store, write_store
+from seawall.operators.core.pipeline import FirmPipeline, Pipeline, ShardPipeline
+from seawall.ops.run._engine_change import JOURNAL, STEPS, STORE, read_store, write_store
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
 from seawall.schemas.records import decode_slice
@@ -34,24 +33,22 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_state_that_risk_keeps_is_known_by_its_step(whole: Path) -> None:
     with contextlib.closing(sqlite3.connect(whole.parent / "recovery" / STORE)) as store:
-        rows = store.execute("select distinct step_id, state_key from snaps where ser_change is not null").fetchall()
-    wide = {step for step, key in rows if key == FIRM_KEY}
-    assert wide == set(FIRM_STEPS.values())
-    assert {step for step, key in rows if key != FIRM_KEY} == {*SHARD_STEPS.values(), JOURNAL, "risk.records"}
+        rows = set(store.execute("select distinct step_id, state_key from snaps where ser_change is not null"))
+    shard, firm = STEPS
+    states = {(shard, engine_key(partition)) for partition in range(SHARDS)} | {(firm, engine_key(SHARDS))}
+    assert {row for row in rows if row[0] in STEPS} == states
+    assert {step for step, _ in rows} == {shard, firm, JOURNAL, "risk.records"}
 
 
-def test_the_states_of_a_recovery_store_make_up_those_of_the_keyed_steps_and_a_store_of_them_holds_the_same(
+def test_the_states_of_a_recovery_store_are_those_of_the_pipelines_and_a_store_of_them_holds_the_same(
     whole: Path, tmp_path: Path
 ) -> None:
-    parts, places = read_store(whole.parent / "recovery", SHARDS)
-    told = [places[shard][0] - 1 for shard in range(SHARDS)]
-    shards = [ShardPipeline.of(parts[shard], told[shard], UnsignedCommands()) for shard in range(SHARDS)]
-    firm = FirmPipeline.of(parts[SHARDS], told, UnsignedCommands())
-    check_aligned(shards, firm)
-    assert [shard.seq for shard in shards] == told
-    assert {shard: state.parts() for shard, state in enumerate(shards)} | {SHARDS: firm.parts()} == parts
-    write_store(tmp_path / "recovery", parts, places)
-    assert read_store(tmp_path / "recovery", SHARDS) == (parts, places)
+    states, places = read_store(whole.parent / "recovery", SHARDS)
+    risk = Pipeline.restore(states)
+    assert [shard.seq for shard in risk.shards] == [place[0] - 1 for place in places]
+    assert risk.snapshots() == states
+    write_store(tmp_path / "recovery", states, places)
+    assert read_store(tmp_path / "recovery", SHARDS) == (states, places)
 
 
 def test_bytewax_goes_on_from_a_store_of_states_that_another_engine_left(whole: Path, tmp_path: Path) -> None:
@@ -89,9 +86,8 @@ def decide_half(path: Path) -> None:
         writer.flush()
         writer.close()
     bus.close()
-    parts = {shard: state.parts() for shard, state in enumerate(states)} | {SHARDS: firm.parts()}
-    places = {shard: (state.seq + 1, hashlib.sha256(last[shard]).hexdigest()) for shard, state in enumerate(states)}
-    write_store(path.parent / "recovery", parts, places)
+    places = [(state.seq + 1, hashlib.sha256(last[shard]).hexdigest()) for shard, state in enumerate(states)]
+    write_store(path.parent / "recovery", [state.snapshot() for state in (*states, firm)], places)
 
 
 def test_a_folder_without_a_recovery_store_is_named(tmp_path: Path) -> None:
