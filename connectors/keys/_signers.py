@@ -304,11 +304,13 @@ class AgentSigner(CheckedSigner):
 
 
 def send_frame(connection: socket.socket, content: dict[str, Any]) -> None:
+    """Send one JSON object, its length in four bytes before it."""
     data = json.dumps(content).encode()
     connection.sendall(len(data).to_bytes(4, "big") + data)
 
 
 def receive_frame(connection: socket.socket) -> Any:
+    """Return the value of the next frame; raises ValueError where it is larger than ``FRAME_BYTES_MAX``."""
     size = int.from_bytes(_read_exactly(connection, 4), "big")
     if size > FRAME_BYTES_MAX:
         raise ValueError(f"a frame of {size} bytes")

@@ -1,9 +1,9 @@
 """Pipeline: the steps of all operators in a row, composed once; every engine and tool hosts it.
 
-`ShardPipeline` takes the slices of one shard, `FirmPipeline` what shards tell the firm. `Pipeline` is both in one piece,
-for whoever runs a journal without an engine: replay, the lab, reports, tests. Bytewax and Flink host the two as keyed
-steps. Each message names the one before it, so a firm that lost its state, or is behind, stops instead of adding up
-half a second. Same slices, same bytes.
+`ShardPipeline` takes the slices of one shard, `FirmPipeline` the summaries that shards send to the firm. `Pipeline` is
+both in one piece, for whoever runs a journal without an engine: replay, the lab, reports, tests. Bytewax and Flink host
+the two as keyed steps. Each message names the one before it, so a firm that lost its state, or is behind, stops instead
+of adding up half a second. Same slices, same bytes.
 """
 
 import hashlib

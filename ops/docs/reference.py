@@ -1,9 +1,10 @@
 """``python -m seawall.ops.docs.reference DIR``: the API reference as HTML, one page per module, from the docstrings.
 
-Every module is named, because pdoc follows ``__all__``, which leaves out modules; and the operators, which are imported
-when they are first asked for, are asked for before.
+Every module is named, because pdoc follows ``__all__``, which leaves out modules; and names of lazy faces,
+which are imported when they are first asked for, are asked for before.
 """
 
+import importlib
 import pkgutil
 import sys
 from pathlib import Path
@@ -27,8 +28,9 @@ def write_reference(folder: Path) -> None:
     """Write the pages and their index."""
     import pdoc  # noqa: PLC0415 - for developers only
 
-    for name in seawall.operators.__all__:
-        setattr(seawall.operators, name, getattr(seawall.operators, name))
+    for module in map(importlib.import_module, modules()):  # pdoc asks no lazy face for its names
+        for name in getattr(module, "__all__", ()):
+            setattr(module, name, getattr(module, name))
     pdoc.render.configure(docformat="numpy")
     pdoc.pdoc(*modules(), output_directory=folder)
 

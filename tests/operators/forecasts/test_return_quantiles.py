@@ -15,4 +15,4 @@ def test_the_quantiles_of_march_2020_lose_less_than_those_of_ewma_at_every_level
     rival = np.sqrt(module.rivals(returns, known)[0])[None] * np.array(module.STUDENT_4_QUANTILES)[:, None, None]
     assert (module.pinball(returns[known], ours[:, known]) < module.pinball(returns[known], rival[:, known])).all()
     coverage = (returns <= ours)[:, known].mean(axis=1)
-    assert (np.abs(coverage - np.array(module.LEVELS)) <= np.array([0.008, 0.015, 0.015, 0.008])).all()
+    assert (np.abs(coverage - np.array(module.QUANTILE_LEVELS)) <= np.array([0.008, 0.015, 0.015, 0.008])).all()
