@@ -32,7 +32,7 @@ DATAFLOW_NAMES = ("market", "sequence", "risk", "seal")
 PARALLEL_MAX = 256  # one machine has no use for more, and each is a process or a thread
 
 
-def run(
+def run(  # noqa: PLR0913 - a command line option each
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The configuration file.")],
     only: Annotated[list[str] | None, typer.Option("--only", help="Run this dataflow only; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Bytewax workers per process.")] = 1,
