@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from seawall.dataflows._journal import check_journal as check_journal
     from seawall.dataflows._journal import fold_journal as fold_journal
     from seawall.dataflows._journal import load_compatible as load_compatible
+    from seawall.dataflows._local_risk import LocalRisk as LocalRisk
     from seawall.dataflows._log_publishing import LogPublisher as LogPublisher
     from seawall.dataflows._log_publishing import open_log as open_log
     from seawall.dataflows._market_records import has_market_records as has_market_records
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seawall.dataflows._sources import redriven_event as redriven_event
 
 _HOMES = {
+    "LocalRisk": "seawall.dataflows._local_risk",
     "LogPublisher": "seawall.dataflows._log_publishing",
     "Sequencer": "seawall.dataflows._sequencer",
     "check_compatibility": "seawall.dataflows._journal",
@@ -31,6 +33,7 @@ _HOMES = {
     "redriven_event": "seawall.dataflows._sources",
 }
 __all__ = [
+    "LocalRisk",
     "LogPublisher",
     "Sequencer",
     "check_compatibility",

@@ -15,7 +15,7 @@ from bytewax.operators import KeyedStream
 from seawall.connectors.bus import engine_key
 from seawall.operators.core.base import Audited
 from seawall.operators.core.limits import peak_utilisations
-from seawall.operators.core.pipeline import CommandSigner, FirmPipeline, ShardPipeline, StageStep
+from seawall.operators.core.pipeline import CommandSigner, FirmPipeline, ShardMessage, ShardPipeline, StageStep
 from seawall.operators.stateful import StepLogic
 from seawall.schemas.errors import SnapshotError
 from seawall.schemas.records import decode_slice
@@ -55,8 +55,8 @@ def decide_slices(step_id: str, up: KeyedStream[bytes], shards: int, signer: Com
     return op.merge("decided", told.falses, seconds)
 
 
-def _is_message(item: tuple[str, Any]) -> TypeGuard[tuple[str, bytes]]:
-    return isinstance(item[1], bytes)
+def _is_message(item: tuple[str, Any]) -> TypeGuard[tuple[str, ShardMessage]]:
+    return isinstance(item[1], ShardMessage)
 
 
 def _shard_logic(signer: CommandSigner, resume: bytes | None) -> StepLogic:
@@ -80,13 +80,13 @@ def _shard_step(state: ShardPipeline, value: bytes) -> list[Any]:
 def _firm_logic(shards: int, signer: CommandSigner, resume: bytes | None) -> StepLogic:
     observer = _observer()
 
-    def begin(_: bytes) -> FirmPipeline:
+    def begin(_: ShardMessage) -> FirmPipeline:
         return FirmPipeline(shards, signer, observer)
 
     return StepLogic(resume, begin, lambda data: FirmPipeline.restore(data, signer, observer), _firm_step)
 
 
-def _firm_step(state: FirmPipeline, message: bytes) -> list[Any]:
+def _firm_step(state: FirmPipeline, message: ShardMessage) -> list[Any]:
     return state.step(message).items
 
 

@@ -5,13 +5,12 @@ over accounts and the forecasts are steps inside it; ``enforce_limits`` adds bre
 """
 
 import hashlib
-from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from seawall.operators.core.base import Enforced, Frame
+from seawall.operators.core.base import Enforced, Frame, ShardSummary
 from seawall.operators.core.detection import AccountBehaviourState
 from seawall.operators.core.forecasts import FirmForecastState, ForecastState
 from seawall.operators.core.limits import LimitsState, peak_utilisations
@@ -138,8 +137,8 @@ def aggregate_exposure(step_id: str, up: KeyedStream[bytes]) -> KeyedStream[Fram
     """
     slices = keep_state("shard", up, _new_exposure_state, ExposureState.restore, _measure_slice)
     frames = forecast_breaches("forecast", watch_counterparties("conduct", slices))
-    partials = op.flat_map("partial", frames, _firm_partials)
-    wide = keep_state("firm", partials, _new_firm_state, FirmState.restore, FirmState.step)
+    summaries = op.flat_map("partial", frames, _summaries)
+    wide = keep_state("firm", summaries, _new_firm_state, FirmState.restore, FirmState.step)
     return op.merge("frames", frames, forecast_systemic("systemic", wide))
 
 
@@ -153,11 +152,11 @@ def _measure_slice(state: ExposureState, value: bytes) -> list[Frame]:
     return [state.step(piece, hashlib.sha256(value).hexdigest())]
 
 
-def _firm_partials(item: tuple[str, Frame]) -> list[tuple[str, dict[str, Any]]]:
-    return [] if item[1].partial is None else [(FIRM_KEY, item[1].partial)]
+def _summaries(item: tuple[str, Frame]) -> list[tuple[str, ShardSummary]]:
+    return [] if item[1].summary is None else [(FIRM_KEY, item[1].summary)]
 
 
-def _new_firm_state(_: dict[str, Any]) -> FirmState:
+def _new_firm_state(_: ShardSummary) -> FirmState:
     return FirmState()
 
 

@@ -16,11 +16,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import ParamSpec, TypeVar
-
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from seawall.schemas.errors import SeawallError, StoreError
+
+if TYPE_CHECKING:
+    from bytewax.recovery import RecoveryConfig
 
 # Keys of shards: the engine spreads them evenly over its workers.
 
@@ -140,8 +141,10 @@ HINDRANCES = {
 """What keeps a store from being looked at, which says nothing of the store, and what to do about it."""
 
 
-def open_recovery(folder: Path) -> RecoveryConfig:
+def open_recovery(folder: Path) -> "RecoveryConfig":
     """Return the recovery configuration of a folder; what is missing is made, what is unsound is set aside first."""
+    from bytewax.recovery import RecoveryConfig, init_db_dir  # noqa: PLC0415 - who only sets a store aside needs no engine
+
     if folder.exists() and not is_recovery_sound(folder):
         set_recovery_aside(folder)
     if not folder.exists():

@@ -11,7 +11,7 @@ checkpoint holds that step's state of the same moment.
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from seawall.operators.core.pipeline import StepResult
+from seawall.operators.core.pipeline import StepResult, encode_message
 
 # A snapshot of a book takes as long as some dozens of slices, and so does taking the values after it again.
 TAIL_VALUES_MAX = 256
@@ -21,7 +21,7 @@ TAIL_BYTES_MAX = 8 * 1024 * 1024
 class Step(Protocol):
     """A state of one key."""
 
-    def step(self, value: bytes) -> StepResult:
+    def step(self, value: Any) -> StepResult:
         """Apply one value."""
 
     def snapshot(self) -> bytes:
@@ -68,10 +68,19 @@ class ChangelogState:
         Where its items go.
     store
         What the engine keeps for the key.
+    read
+        Reads what the state takes from a value's bytes.
     """
 
-    def __init__(self, state: Step, sink: Sink, store: Store, tail_values_max: int = TAIL_VALUES_MAX) -> None:
-        self.state, self.sink, self._store = state, sink, store
+    def __init__(
+        self,
+        state: Step,
+        sink: Sink,
+        store: Store,
+        tail_values_max: int = TAIL_VALUES_MAX,
+        read: Callable[[bytes], Any] = bytes,
+    ) -> None:
+        self.state, self.sink, self._store, self._read = state, sink, store, read
         self._tail_values_max = tail_values_max
         self._values = self._bytes = 0
         self._fresh = True
@@ -101,10 +110,10 @@ class ChangelogState:
             self._values = self._bytes = 0
         else:
             self._store.add(value)
-        return taken.message
+        return None if taken.message is None else encode_message(taken.message)
 
     def _apply(self, value: bytes) -> StepResult:
-        taken = self.state.step(value)
+        taken = self.state.step(self._read(value))
         self.sink.write(taken.items)
         self._values += 1
         self._fresh = False

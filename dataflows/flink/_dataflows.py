@@ -26,7 +26,7 @@ from seawall.dataflows.flink._changelog_state import ChangelogState, Step, Store
 from seawall.dataflows.flink._key_routing import GROUPS, flink_key, partition_of
 from seawall.dataflows.flink._keyed_step import BYTES, Open, StepFunction
 from seawall.operators.core.audit import SealState, origin_of
-from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, StepResult
+from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, StepResult, decode_message
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError
 
@@ -123,7 +123,7 @@ def _firm(plan: Plan) -> Open:
         snapshot, values = store.read()
         begin = _begin(bus, plan, shards, store) if snapshot is None else snapshot
         state = FirmPipeline(shards, signer) if begin is None else FirmPipeline.restore(begin, signer)
-        keeper = ChangelogState(state, RiskSink(bus, shards, shards, state), store)
+        keeper = ChangelogState(state, RiskSink(bus, shards, shards, state), store, read=decode_message)
         _check(bus, shards, state.seq)
         keeper.resume(values)
         return keeper

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from seawall.operators.core.audit import AuditState
-from seawall.operators.core.base import Audited, Frame, Planned, Signed, pack, unpack
+from seawall.operators.core.base import Audited, Frame, Planned, ShardSummary, Signed, decode_part, pack, unpack
 from seawall.operators.core.detection import AccountBehaviourState
 from seawall.operators.core.forecasts import FirmForecastState, ForecastState
 from seawall.operators.core.limits import LimitsState
@@ -118,11 +118,41 @@ class Decider:
         self._bind()
 
 
+class ShardMessage(msgspec.Struct, frozen=True):
+    """What a shard tells the firm of a slice.
+
+    Attributes
+    ----------
+    after
+        The slice of the message before, -1 for none.
+    commands
+        What it ordered, where it ordered anything or a second ends.
+    summary
+        Its sums at the end of a second.
+    """
+
+    shard: int
+    seq: int
+    after: int
+    commands: ShardCommands | None = msgspec.field(name="told")
+    summary: ShardSummary | None = msgspec.field(name="partial")
+
+
+def encode_message(message: ShardMessage) -> bytes:
+    """Return a message as bytes, for an engine that carries nothing else."""
+    return pack(MESSAGE, message)
+
+
+def decode_message(data: bytes) -> ShardMessage:
+    """Return the message that ``encode_message`` encoded; raises SnapshotError where it cannot be read."""
+    return decode_part(unpack(MESSAGE, data), ShardMessage)
+
+
 class StepResult(NamedTuple):
     """What one value gave: items for the sink, a message for the next step or none, whether a bounded run ends here."""
 
     items: list[Any]
-    message: bytes | None
+    message: ShardMessage | None
     end: bool
 
 
@@ -197,11 +227,11 @@ class ShardPipeline:
             self.measured = frame
         planned = self.decider.plan(frame)
         audited, told = self.decider.finish(planned), shard_commands(planned)
-        if told is None and frame.partial is None:
+        if told is None and frame.summary is None:
             return StepResult([audited], None, frame.end)
-        message = {"shard": frame.partition, "seq": frame.seq, "after": self.told, "told": told and list(told)}
+        message = ShardMessage(frame.partition, frame.seq, self.told, told, frame.summary)
         self.told = frame.seq
-        return StepResult([audited], pack(MESSAGE, {**message, "partial": frame.partial}), frame.end)
+        return StepResult([audited], message, frame.end)
 
     def parts(self) -> dict[str, bytes]:
         """Return the state of each stage by name."""
@@ -269,7 +299,7 @@ class FirmPipeline:
         """The last second evaluated, -1 before the first."""
         return self.firm.seq
 
-    def step(self, value: bytes) -> StepResult:
+    def step(self, message: ShardMessage) -> StepResult:
         """Take one message of a shard; what comes out are the records of the seconds that it completes.
 
         Raises
@@ -277,15 +307,13 @@ class FirmPipeline:
         SnapshotError
             Messages of the shard are missing before this one: the state is not the one that belongs here.
         """
-        message = unpack(MESSAGE, value)
-        shard, seq = message["shard"], message["seq"]
-        if message["after"] != self.heard[shard]:
+        shard, seq = message.shard, message.seq
+        if message.after != self.heard[shard]:
             text = f"the second operator stands at slice {self.heard[shard]} of shard {shard}, which goes on at {seq}"
-            raise SnapshotError(f"{text} after {message['after']}: their states do not join")
+            raise SnapshotError(f"{text} after {message.after}: their states do not join")
         self.heard[shard] = seq
-        complete = self._publish(ShardCommands(*message["told"])) if message["told"] is not None else []
-        partial = message["partial"]
-        for second in self._sum(partial) if partial is not None else ():
+        complete = self._publish(message.commands) if message.commands is not None else []
+        for second in self._sum(message.summary) if message.summary is not None else ():
             self.measured = frame = self._foresee(second)
             complete += self._publish(self.decider.plan(frame))
         items = [self.decider.finish(planned) for planned in complete]

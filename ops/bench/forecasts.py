@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import _harness as bench
+import msgspec
 import numpy as np
 
 from seawall.connectors.bus import Bus, open_bus, read_all
@@ -23,6 +24,8 @@ from seawall.operators.core.base import (
     MeasureTable,
     Ownership,
     RiskFactors,
+    ShardForecast,
+    ShardSummary,
 )
 from seawall.operators.core.detection import AccountBehaviourState
 from seawall.operators.core.forecasts import (
@@ -413,10 +416,20 @@ def second(positions: int, accounts: int, seconds: int, parts: tuple[str, ...]) 
         frame = Frame(
             "0", 0, at, now, 0, True, [], configuration(parts) if at == 0 else None, tables(held, names), second=True,
             activity=activity, holdings=held if "enabled" in parts else None,
-            partial={"foreseen": {}} if now % (60 * SECOND) == 0 else {},
+            summary=summary(at, now),
         )  # fmt: skip
         taken.append(stepped(state, frame))
     return float(np.mean(taken[WARM:]))
+
+
+def summary(at: int, now: int) -> ShardSummary:
+    """Return what a shard tells the firm of a second, once a minute with inputs of systemic forecasts."""
+    asked = ShardForecast(collateral=np.zeros(3), claims=[], own_funds={}, house=0.0)
+    return ShardSummary(
+        shard=0, seq=at, as_of_us=now, cut_us=0, end=False, configuration=None, news=[], alerts=[], sums={}, named={},
+        names=None, fills=[], digest="", markets=None, limit_documents=[],
+        forecast=asked if now % (60 * SECOND) == 0 else None,
+    )  # fmt: skip
 
 
 def minute(positions: int, accounts: int) -> tuple[float, float]:
@@ -426,11 +439,13 @@ def minute(positions: int, accounts: int) -> tuple[float, float]:
     values[ACCOUNT.index("equity")] = 30_000.0 + draw.normal(0.0, 40_000.0, accounts)
     markets.sample(book, T0)
     drawn = bench.least({"": lambda: shard_map(book, values, markets)}, 5)[""]
-    told = {"map": list(shard_map(book, values, markets)), "depth": np.full(UNDERLYINGS, 1e6)}
     nodes = [f"n{at}" for at in range(48)]
     claims = [(*draw.choice(nodes, 2, replace=False).tolist(), float(draw.random())) for _ in range(500)]
-    told |= {"claims": claims, "own_funds": dict.fromkeys(nodes, 5.0), "house": 5.0, "collateral": np.ones(3)}
-    told |= {"funding": np.full(UNDERLYINGS, 1e-4), "interest": np.full(UNDERLYINGS, 10.0)}
+    told = ShardForecast(
+        collateral=np.ones(3), claims=claims, own_funds=dict.fromkeys(nodes, 5.0), house=5.0,
+        funding=np.full(UNDERLYINGS, 1e-4), interest=np.full(UNDERLYINGS, 10.0), depth=np.full(UNDERLYINGS, 1e6),
+        liquidations=tuple(shard_map(book, values, markets)),
+    )  # fmt: skip
     firm = {"underlying": MeasureTable(UNDERLYING_NAMES, ("gross_notional",), np.zeros((1, UNDERLYINGS)))}
     firm["firm"] = MeasureTable(["firm"], ("gross_notional",), np.zeros((1, 1)))
     state, taken = FirmForecastState(1), []
@@ -438,8 +453,8 @@ def minute(positions: int, accounts: int) -> tuple[float, float]:
         price = price * np.exp(0.001 * draw.standard_normal(UNDERLYINGS))
         if at % 60 == 0 or at >= 80 * 60:  # until all is known hours are enough
             known, now = configuration(("enabled",)) if at == 0 else None, T0 + at * 60 * SECOND
-            seen = [{**told, "price": price}]
-            taken.append(stepped(state, Frame("all", 1, at, now, 0, True, [], known, dict(firm), foreseen=seen)))
+            seen = [msgspec.structs.replace(told, price=price)]
+            taken.append(stepped(state, Frame("all", 1, at, now, 0, True, [], known, dict(firm), forecasts=seen)))
     return drawn, float(np.mean(sorted(taken[-600:])[:-10]))  # with hours among them, without the host's worst
 
 

@@ -174,7 +174,7 @@ def paths(values: list[bytes]) -> dict[str, Moved]:
         frame = exposure.step(decode_slice(value), hashlib.sha256(value).hexdigest())
         limits.step(frame)
         _note(found, limits, frame)
-        for second in firm.step(frame.partial) if frame.partial is not None else ():
+        for second in firm.step(frame.summary) if frame.summary is not None else ():
             wide.step(second)
             _note(found, wide, second)
     return found

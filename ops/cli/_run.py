@@ -32,7 +32,7 @@ DATAFLOW_NAMES = ("market", "sequence", "risk", "seal")
 PARALLEL_MAX = 256  # one machine has no use for more, and each is a process or a thread
 
 
-def run(
+def run(  # noqa: PLR0913 - a command line option each
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The configuration file.")],
     only: Annotated[list[str] | None, typer.Option("--only", help="Run this dataflow only; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Bytewax workers per process.")] = 1,
@@ -42,6 +42,7 @@ def run(
         float, typer.Option(min=0.1, help="Of a replica: how long a cluster's writer may owe.")
     ] = 2.0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 2 when any record was rejected.")] = False,
+    engine: Annotated[str, typer.Option("--engine", help="Host of risk: bytewax, or local, a plain loop.")] = "bytewax",
     as_json: Json = False,
 ) -> None:
     """Run the dataflows on the configured bus; bounded inputs end, live ones run until stopped.
@@ -54,7 +55,7 @@ def run(
     if replica and not replica.isidentifier():
         raise UsageError(f"--replica {replica!r} is no name; use letters, digits and _, such as --replica b")
     part = buses.Replica(replica, takeover_s) if replica else None
-    outcome = runner.run(find(config), only or (), workers, processes, part)
+    outcome = runner.run(find(config), only or (), workers, processes, part, engine)
     if as_json:
         print(outcome.to_json())
     else:

@@ -177,7 +177,7 @@ def _to_bytewax(bus: Bus, shards: int, recovery: Path) -> dict[int, int]:
 
 
 def _places(states: list[bytes]) -> dict[int, int]:
-    """Return where each state is, all of one moment: the last slice of each shard, the last second of the firm."""
+    """Return the last slice of each shard and the last second of the firm, which must be of one moment."""
     risk = Pipeline.restore(states)
     return {partition: one.seq for partition, one in enumerate(risk.parts())}
 

@@ -37,7 +37,7 @@ from seawall.connectors.bus import failures as bus_failures
 from seawall.connectors.transparency_log import check_all_sealed, is_log_stored
 from seawall.operators.stateful import failures as step_failures
 from seawall.ops.replicate import wait_to_seal
-from seawall.ops.run._preparation import MARKET_RECOVERY, SEAL_RECOVERY, recovery_store
+from seawall.ops.run._preparation import MARKET_RECOVERY, SEAL_RECOVERY, local_store, recovery_store
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import PartitionLocked, SnapshotError
 
@@ -148,6 +148,21 @@ def run_risk(
         return build(configuration, finished, stopped, replica)
 
     run_engine(configuration, recovery_store(configuration, replica).name, make, workers, totals, addresses, process)
+
+
+def run_local_risk(
+    configuration: Configuration,
+    stopped: Callable[[], bool],
+    sequenced: threading.Event | None,
+    totals: DataflowTotals,
+) -> None:
+    """Run risk in a plain loop, without an engine."""
+    from seawall.dataflows import LocalRisk  # noqa: PLC0415 - a process loads only the dataflows that it runs
+
+    own = time.thread_time()
+    finished: Callable[[], bool] | None = None if sequenced is None else sequenced.is_set
+    LocalRisk(configuration, local_store(configuration), finished, stopped).run()
+    totals.seconds = round(time.thread_time() - own, 3)
 
 
 def tune_interpreter(live: bool) -> None:

@@ -37,6 +37,7 @@ log = logging.getLogger("seawall")
 RECOVERY = "recovery"
 MARKET_RECOVERY = "recovery-market"
 SEAL_RECOVERY = "recovery-seal"
+LOCAL_RECOVERY = "recovery-local"  # of ``risk`` without an engine
 DAY_US = 86_400_000_000
 WARN_DAYS = 14
 STARTED_S = 5.0  # until a broker knows its topics again
@@ -115,9 +116,15 @@ def recovery_store(configuration: Configuration, replica: Replica | None, name: 
     return configuration.directory / (name if replica is None else f"{name}-{replica.name}")
 
 
+def local_store(configuration: Configuration) -> Path:
+    """Return the folder in which ``risk`` keeps its states without an engine."""
+    return configuration.directory / LOCAL_RECOVERY
+
+
 def set_stores_aside(configuration: Configuration, bus: Bus, replica: Replica | None) -> None:
     """Set recovery stores aside where the bus is new: they are of another one."""
-    for recovery in (recovery_store(configuration, replica), configuration.directory / MARKET_RECOVERY):
+    market = configuration.directory / MARKET_RECOVERY
+    for recovery in (recovery_store(configuration, replica), market, local_store(configuration)):
         if recovery.exists() and _is_new(bus):
             log.warning(
                 "the bus is new: the recovery store of another one is kept as %s", set_recovery_aside(recovery).name

@@ -18,13 +18,22 @@ from seawall import dataflows
 from seawall.connectors.bus import Bus, Replica, set_recovery_aside
 from seawall.ops.replicate import StandbySequencer
 from seawall.ops.run._health_server import serve_health
-from seawall.ops.run._parts import DataflowTotals, SealThread, Stop, run_market, run_risk, tune_interpreter
-from seawall.ops.run._preparation import prepare_run, recovery_store, save_configuration, set_stores_aside
+from seawall.ops.run._parts import (
+    DataflowTotals,
+    SealThread,
+    Stop,
+    run_local_risk,
+    run_market,
+    run_risk,
+    tune_interpreter,
+)
+from seawall.ops.run._preparation import local_store, prepare_run, recovery_store, save_configuration, set_stores_aside
 from seawall.ops.run.worker import run_processes
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError, UsageError
 
 log = logging.getLogger("seawall")
+ENGINES = ("bytewax", "local")  # of ``risk``
 DATAFLOWS = ("market", "sequence", "risk", "seal")
 
 
@@ -46,6 +55,7 @@ def run(
     workers: int = 1,
     processes: int = 1,
     replica: Replica | None = None,
+    engine: str = "bytewax",
 ) -> RunOutcome:
     """Run dataflows until their inputs end or a signal stops them.
 
@@ -57,6 +67,8 @@ def run(
         Bytewax workers per process, and processes, of ``risk``.
     replica
         This process is one of several that run the same dataflows: it writes where no other does.
+    engine
+        What hosts ``risk``: ``bytewax``, or ``local``, a plain loop in this process.
 
     Raises
     ------
@@ -64,6 +76,7 @@ def run(
         Bad usage, or the world failed; restarting continues where it stopped.
     """
     wanted = tuple(only) or DATAFLOWS
+    _check_engine(engine, workers, processes, replica)
     if replica is not None:
         _check_replica(configuration, wanted)
     bus = prepare_run(configuration, wanted)
@@ -71,7 +84,14 @@ def run(
     if replica is not None:
         replica = replica._replace(stopped=stop.event.is_set, overdue=stop.overdue)
     with stop.on_signal(), serve_health(configuration, set(wanted), threads, stop.event.is_set, replica):
-        return _run(configuration, bus, wanted, workers, processes, stop, threads, replica)
+        return _run(configuration, bus, wanted, workers, processes, stop, threads, replica, engine)
+
+
+def _check_engine(engine: str, workers: int, processes: int, replica: Replica | None) -> None:
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: an engine is one of {', '.join(ENGINES)}")
+    if engine == "local" and (workers > 1 or processes > 1 or replica is not None):
+        raise UsageError("--engine local is one loop: it has no --workers, --processes or --replica")
 
 
 def _check_replica(configuration: Configuration, wanted: tuple[str, ...]) -> None:
@@ -82,7 +102,7 @@ def _check_replica(configuration: Configuration, wanted: tuple[str, ...]) -> Non
         raise UsageError(f"{text}; give --only sequence, --only risk or --only seal beside --replica")
 
 
-def _run(
+def _run(  # noqa: PLR0913 - what one run is made of
     configuration: Configuration,
     bus: Bus,
     wanted: tuple[str, ...],
@@ -91,6 +111,7 @@ def _run(
     stop: Stop,
     threads: list[threading.Thread],
     replica: Replica | None,
+    engine: str,
 ) -> RunOutcome:
     """Run the wanted dataflows, each in one of ``threads`` but ``risk``, and count what they did."""
     outcome = RunOutcome()
@@ -114,7 +135,7 @@ def _run(
         if "risk" in wanted:
             alone = "sequence" not in wanted
             totals = outcome.dataflows.setdefault("risk", DataflowTotals())
-            _risk(configuration, stop, None if alone else sequenced, workers, processes, totals, replica)
+            _risk(configuration, stop, None if alone else sequenced, workers, processes, totals, replica, engine)
             decided.set()
     except BaseException as error:
         stop.fail(error)
@@ -209,6 +230,7 @@ def _risk(
     processes: int,
     totals: DataflowTotals,
     replica: Replica | None,
+    engine: str,
 ) -> None:
     """Run risk; a recovery store that cannot be read is set aside once and the journal replayed.
 
@@ -218,7 +240,9 @@ def _risk(
     stopped = stop.overdue if drains else stop.event.is_set
     for attempt in (1, 2):
         try:
-            if processes > 1:
+            if engine == "local":
+                run_local_risk(configuration, stopped, sequenced, totals)
+            elif processes > 1:
                 run_processes(configuration, stop, stopped, sequenced, workers, processes, totals, replica)
             else:
                 run_risk(configuration, stopped, sequenced, workers, totals, [], 0, replica)
@@ -226,5 +250,6 @@ def _risk(
         except SnapshotError as error:
             if attempt == 2 or stop.error is not None:
                 raise
-            kept = set_recovery_aside(recovery_store(configuration, replica)).name
+            store = local_store(configuration) if engine == "local" else recovery_store(configuration, replica)
+            kept = set_recovery_aside(store).name
             log.warning("%s; it is kept as %s and the journal is replayed", error, kept)

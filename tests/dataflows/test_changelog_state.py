@@ -10,7 +10,14 @@ from seawall.connectors.bus._appending import PART_BYTES
 from seawall.dataflows.flink import _key_routing
 from seawall.dataflows.flink._changelog_state import ChangelogState, Step
 from seawall.operators.core.base import pack
-from seawall.operators.core.pipeline import FirmPipeline, Pipeline, ShardPipeline, UnsignedCommands, check_aligned
+from seawall.operators.core.pipeline import (
+    FirmPipeline,
+    Pipeline,
+    ShardPipeline,
+    UnsignedCommands,
+    check_aligned,
+    decode_message,
+)
 from seawall.schemas.errors import InvariantError, SnapshotError
 from seawall_testing import crisis
 from seawall_testing.desk import sequence
@@ -78,7 +85,7 @@ class Engine:
             else:
                 state = ShardPipeline.restore(snapshot, UnsignedCommands())
             keeper = self.keepers[partition] = ChangelogState(
-                state, LossySink(self.bus, partition), store, tail_values_max=7
+                state, LossySink(self.bus, partition), store, 7, decode_message if partition == SHARDS else bytes
             )
             keeper.resume(tail)
         return self.keepers[partition]

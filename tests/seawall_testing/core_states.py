@@ -9,6 +9,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from seawall.operators.core.audit import AuditState
 from seawall.operators.core.base import Audited, Enforced, Frame, Planned, Signed
 from seawall.operators.core.detection import AccountBehaviourState
@@ -47,7 +49,7 @@ def fingerprint(item: Any) -> Any:
             head = (item.key, item.partition, item.seq, item.as_of_us, item.cut_us, item.decides, item.second)
             tail = (item.inputs, item.configuration, item.news, item.decisions, item.records)
             head = (*head, fingerprint(item.activity))
-            return (head, tables, deepcopy(tail), fingerprint(item.partial))
+            return (head, tables, deepcopy(tail), fingerprint(item.summary))
         case Enforced():
             return (fingerprint(item.frame), deepcopy(item.breaches), list(item.records))
         case Planned():
@@ -56,6 +58,8 @@ def fingerprint(item: Any) -> Any:
             return (fingerprint(item.planned), list(item.commands), list(item.state))
         case Audited():
             return (item.key, item.partition, item.seq, deepcopy(item.records))
+        case msgspec.Struct():
+            return fingerprint(msgspec.structs.asdict(item))
         case list() | tuple():
             return [fingerprint(part) for part in item]
         case dict():
@@ -68,8 +72,8 @@ def core_state_cases(ran: PipelineRun, shards: int) -> list[StateCase]:
     """Return every core state as a subject, with the items that a run gave it."""
     found = [_exposure(ran, shard) for shard in range(shards)]
     found += [_conduct(ran, shard) for shard in range(shards)]
-    partials = [frame.partial for frame in ran.frames if frame.partial is not None]
-    found.append(StateCase("firm", lambda _: FirmState(), FirmState.restore, FirmState.step, partials))
+    summaries = [frame.summary for frame in ran.frames if frame.summary is not None]
+    found.append(StateCase("firm", lambda _: FirmState(), FirmState.restore, FirmState.step, summaries))
     for key in [*map(str, range(shards)), "all"]:
         frames = [frame for frame in ran.frames if frame.key == key]
         found += _deciders(key, frames)

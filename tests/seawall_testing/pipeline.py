@@ -192,7 +192,7 @@ class PipelineRun:
         frame = self.foresight[piece.shard].step(frame)
         self.frames.append(frame)
         self.audited.append(self._deciders[piece.shard].step(frame))
-        for wide in self._firm.step(frame.partial) if frame.partial is not None else ():
+        for wide in self._firm.step(frame.summary) if frame.summary is not None else ():
             self.wide_frames.append(wide)
             self.frames.append(self.systemic.step(wide))
             self.audited.append(self._firm_decider.step(self.frames[-1]))

@@ -50,9 +50,11 @@ from seawall.operators.core.base._messages import (
     widen_table,
 )
 from seawall.operators.core.base._records import RecordNumbering, ShardRecordWriter, SliceRecords, change_floor
+from seawall.operators.core.base._shard_summary import ShardForecast, ShardLosses, ShardSummary
 from seawall.operators.core.base._snapshots import (
     PACKED_HEAD_BYTES,
     SNAPSHOT_MAGIC,
+    decode_part,
     encode_part,
     pack,
     pack_numbers,
@@ -93,11 +95,15 @@ __all__ = [
     "Planned",
     "RecordNumbering",
     "RiskFactors",
+    "ShardForecast",
+    "ShardLosses",
     "ShardRecordWriter",
+    "ShardSummary",
     "Signed",
     "SliceRecords",
     "change_floor",
     "cross_products",
+    "decode_part",
     "eigenvalues",
     "encode_part",
     "exp",

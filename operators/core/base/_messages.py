@@ -7,12 +7,15 @@ of them may be forked, skipped or used alone.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seawall.schemas.records import Record
+
+if TYPE_CHECKING:
+    from seawall.operators.core.base._shard_summary import ShardForecast, ShardLosses, ShardSummary
 
 # Activity of accounts in a slice, as detection of unusual behaviour takes it: fills, orders, movements, margin calls.
 
@@ -283,7 +286,7 @@ class Frame:
     records: dict[str, list[Record]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     activity: "AccountActivity | None" = None
-    partial: dict[str, Any] | None = None
+    summary: "ShardSummary | None" = None  # for the firm, at the end of a second
     markets: MarketConditions | None = None  # once per second of event time
     ratings: dict[str, str] = field(default_factory=dict)  # of counterparties; the same object until one changes
     house: frozenset[str] = frozenset()  # scopes that hold an account of our own
@@ -295,8 +298,8 @@ class Frame:
     quotes: dict[str, list[Any]] | None = None  # instrument to hedge with -> `hedge_quotes`
     strategies: dict[str, list[str]] | None = None  # scope -> strategies that hold something in it
     holdings: ForecastInputs | None = None  # once per second of event time, where forecasts are made
-    foreseen: list[dict[str, Any]] = field(default_factory=list)  # what shards tell the second operator of forecasts
-    losses: list[dict[str, Any]] = field(default_factory=list)  # and of what their books may lose
+    forecasts: "list[ShardForecast]" = field(default_factory=list)  # of the firm: what shards tell it once a minute
+    losses: "list[ShardLosses]" = field(default_factory=list)  # and of what their books may lose
 
 
 class Enforced(NamedTuple):

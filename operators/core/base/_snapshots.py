@@ -7,7 +7,7 @@ which there are many, in a single call of ``struct``.
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -23,10 +23,11 @@ from seawall.schemas.errors import SnapshotError
 # here.
 
 SNAPSHOT_MAGIC = b"SWS1"
+Part = TypeVar("Part")
 
 
-def pack(schema: str, state: dict[str, Any]) -> bytes:
-    """Encode ``state`` (plain values, lists, dicts, bytes and numpy arrays) under the name and version ``schema``.
+def pack(schema: str, state: dict[str, Any] | msgspec.Struct) -> bytes:
+    """Encode ``state`` under the name and version ``schema``: plain values, lists, dicts, bytes, arrays, typed records.
 
     Returns
     -------
@@ -40,6 +41,20 @@ def pack(schema: str, state: dict[str, Any]) -> bytes:
 def encode_part(value: Any) -> msgspec.Raw:
     """Encode a part of a state once; ``pack`` takes the outcome in its place, and ``unpack`` returns ``value``."""
     return msgspec.Raw(msgspec.msgpack.encode(value, enc_hook=_encode))
+
+
+def decode_part(value: Any, kind: type[Part]) -> Part:
+    """Return a part of an unpacked state as the record that it was.
+
+    Raises
+    ------
+    SnapshotError
+        It is none.
+    """
+    try:
+        return msgspec.convert(value, kind, dec_hook=lambda _, array: array)
+    except msgspec.ValidationError as error:
+        raise SnapshotError(f"a snapshot holds no {kind.__name__}: {error}") from error
 
 
 def unpack(schema: str, data: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -126,9 +127,9 @@ class AccountBehaviourState:
             self._before = standing[-1].n + 1
         if alerts or (standing and self._written):
             frame = self._with(frame, standing, alerts)
-        if frame.partial is not None and self._second_news:
-            partial = {**frame.partial, "news": frame.partial["news"] + self._second_news}
-            frame, self._second_news = replace(frame, partial=partial), []
+        if frame.summary is not None and self._second_news:
+            news = [*frame.summary.news, *(ExternalEvent(*item) for item in self._second_news)]
+            frame, self._second_news = replace(frame, summary=msgspec.structs.replace(frame.summary, news=news)), []
         return frame
 
     def _configure(self, settings: dict[str, Any] | None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import Frame, RecordNumbering, pack, unpack, widen_table
+from seawall.operators.core.base import Frame, RecordNumbering, ShardForecast, pack, unpack, widen_table
 from seawall.operators.core.forecasts import _cascades as cs
 from seawall.operators.core.forecasts._cascades import HOUSE_NODE
 from seawall.operators.core.forecasts._limit_forecasts import LimitForecasts, UnderlyingForecasts
@@ -66,7 +66,7 @@ class FirmForecastState:
             return frame
         self._limits.look(frame.as_of_us)
         self._limits.settle(frame.tables, frame.as_of_us)
-        if frame.foreseen:
+        if frame.forecasts:
             frame = self._foresee(frame)
             frame = self._likely(frame) if self._limits else frame
         frame = self._with_measures(frame)
@@ -74,13 +74,14 @@ class FirmForecastState:
 
     def _likely(self, frame: Frame) -> Frame:
         """Return the frame with forecasts of limits on what spans shards."""
-        parts, tables = frame.foreseen, frame.tables
+        parts, tables = frame.forecasts, frame.tables
         held: dict[str, F8] = {}
         for kind in FIRM_WIDE_SCOPES:
-            found = [part["leanings"][kind] for part in parts if kind in part.get("leanings", ())]
+            found = [part.sensitivities[kind] for part in parts if kind in part.sensitivities]
             if found:
                 held[kind] = _sum_sensitivities(found)
-        spread, rho, cold = parts[0]["seen"]
+        assert parts[0].seen is not None
+        spread, rho, cold = parts[0].seen
         seen = UnderlyingForecasts(dict(zip(HORIZONS_S, spread, strict=True)), rho, cold)
 
         def lean(kind: str, measure: str, below: bool, bound: float) -> LevelGap | None:
@@ -114,10 +115,12 @@ class FirmForecastState:
 
     def _foresee(self, frame: Frame) -> Frame:
         """Look at what shards told; return the frame with its records."""
-        parts = frame.foreseen
-        books = cs.sum_shard_maps([cs.ShardLiquidationMap(*part["map"]) for part in parts])
+        parts = frame.forecasts
+        books = cs.sum_shard_maps([cs.ShardLiquidationMap(*part.liquidations) for part in parts if part.liquidations])
         depth = np.full(len(books.exposed), np.nan)
-        depth[: len(parts[0]["depth"])] = parts[0]["depth"]
+        known = parts[0].depth
+        assert known is not None
+        depth[: len(known)] = known
         found = cs.cascade_map(books, depth)
         self._cascade = cs.cascade_measures(found)
         self.systemic.look(frame.as_of_us // MINUTE_US, _merge_shards(parts))
@@ -191,18 +194,19 @@ class FirmForecastState:
         return self
 
 
-def _merge_shards(parts: list[dict[str, Any]]) -> MarketState:
+def _merge_shards(parts: list[ShardForecast]) -> MarketState:
     """Return what all shards told: sums and lists in order of shard, markets from the first."""
     head, collateral = parts[0], np.zeros(3)
     own_funds: dict[str, float] = {}
     house = 0.0
     for part in parts:
-        collateral = collateral + part["collateral"]
-        own_funds |= part["own_funds"]
-        house += part["house"]
-    claims = [(borrower, lender, amount) for part in parts for borrower, lender, amount in part["claims"]]
+        collateral = collateral + part.collateral
+        own_funds |= part.own_funds
+        house += part.house
+    claims = [(borrower, lender, amount) for part in parts for borrower, lender, amount in part.claims]
     own_funds[HOUSE_NODE] = house
-    return MarketState(head["price"], head["funding"], head["interest"], collateral, claims, own_funds)
+    assert head.price is not None and head.funding is not None and head.interest is not None
+    return MarketState(head.price, head.funding, head.interest, collateral, claims, own_funds)
 
 
 def _sum_sensitivities(parts: list[F8]) -> F8:

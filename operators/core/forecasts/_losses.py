@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import LossBook, ordered_sums
+from seawall.operators.core.base import LossBook, ShardLosses, ordered_sums
 from seawall.operators.core.forecasts._markets import MarketForecasts
 from seawall.operators.core.forecasts._price_history import SCENARIOS, ReturnHistory
 from seawall.operators.core.forecasts._scenarios import (
@@ -77,7 +77,7 @@ class LossForecasts:
 
     def update(
         self, book: LossBook, markets: MarketForecasts, history: ReturnHistory, traded: I8, as_of_us: int, minute: bool
-    ) -> tuple[I8, dict[str, Any]]:
+    ) -> tuple[I8, ShardLosses]:
         """Measure what is due; return the counterparties that were, and what the firm is told."""
         self.grow(len(book.names))
         if self._inputs is None or minute or self._news(book):
@@ -88,7 +88,7 @@ class LossForecasts:
         self._about[0, book.party_of[traded]] = 0
         due = self._due(book, as_of_us)
         self._measure(book, due, as_of_us)
-        return due, {"profits": self._whole(book), "state": self._worst_state(book)}
+        return due, ShardLosses(self._whole(book), self._worst_state(book))
 
     def rows(self, book: LossBook, at: I8, everything: bool) -> list[dict[str, Any]]:
         """Return what is to be written of the counterparties ``at``: all, or what moved; take it as written."""
@@ -212,11 +212,11 @@ class FirmLosses:
         self.enabled = bool(section.get("enabled") and section.get("losses"))
         self._stress = scenarios_of(section)
 
-    def update(self, parts: list[dict[str, Any]], as_of_us: int) -> dict[str, Any] | None:
+    def update(self, parts: list[ShardLosses], as_of_us: int) -> dict[str, Any] | None:
         """Take what the shards tell at the end of a second; return what is to be written, once an hour in any case."""
-        total = np.zeros(len(parts[0]["profits"]))
+        total = np.zeros(len(parts[0].profits))
         for part in parts:
-            total += part["profits"]
+            total += part.profits
         values, worst = loss_measures(total[None])
         self.values = values[:, 0]
         hour, last = as_of_us // HOUR_US, self._written
@@ -224,7 +224,7 @@ class FirmLosses:
         if hour == self._hour and not moved.any():
             return None
         self._hour, self._written = hour, self.values
-        state = max(part["state"] for part in parts)
+        state = max(part.state for part in parts)
         return loss_row("firm", state, self.values.tolist(), self._stress[worst.item(0)]["name"])
 
     def snapshot(self) -> dict[str, Any]:

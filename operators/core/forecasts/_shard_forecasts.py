@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -220,20 +221,27 @@ class ForecastState:
 
     def _tell(self, frame: Frame, book: ForecastInputs, table: MeasureTable) -> Frame:
         """Return the frame with what the firm needs to know, once a minute."""
-        if frame.partial is None or "foreseen" not in frame.partial:
+        if frame.summary is None or frame.summary.forecast is None:
             return frame
-        told = {**frame.partial["foreseen"], "map": list(shard_map(book, table.values, self.markets))}
-        seen, leanings = self._seen(book), Sensitivities(book, frame.tables)
+        told = msgspec.structs.replace(
+            frame.summary.forecast, liquidations=tuple(shard_map(book, table.values, self.markets))
+        )
+        seen, sensitivities = self._seen(book), Sensitivities(book, frame.tables)
         if frame.partition == 0:
-            told |= {"price": self.markets.prices(book), "depth": underlying_depths(book, self.markets)}
-            told["seen"] = [list(seen.spread.values()), seen.rho, seen.cold]
+            told = msgspec.structs.replace(
+                told,
+                price=self.markets.prices(book),
+                depth=underlying_depths(book, self.markets),
+                seen=(list(seen.spread.values()), seen.rho, seen.cold),
+            )
         if self._limits.others:
-            told["leanings"] = {kind: leanings.wide(kind) for kind in sorted(self._limits.others)}
-        frame = replace(frame, partial={**frame.partial, "foreseen": told})
+            found = {kind: sensitivities.wide(kind) for kind in sorted(self._limits.others)}
+            told = msgspec.structs.replace(told, sensitivities=found)
+        frame = replace(frame, summary=msgspec.structs.replace(frame.summary, forecast=told))
         if not self._limits:
             return frame
         self._extended = (None, None)
-        return self._also(frame, self._limits.forecast(leanings.gap, frame.tables, seen, frame.as_of_us))
+        return self._also(frame, self._limits.forecast(sensitivities.gap, frame.tables, seen, frame.as_of_us))
 
     def _seen(self, book: ForecastInputs) -> UnderlyingForecasts:
         """Return what forecasts of limits need of markets."""
@@ -267,10 +275,10 @@ class ForecastState:
         assert history is not None
         due, told = self._losses.update(book, self.markets, history, traded, frame.as_of_us, minute)
         self._losing = (None, None)
-        partial = None if frame.partial is None else {**frame.partial, "losses": told}
+        summary = None if frame.summary is None else msgspec.structs.replace(frame.summary, losses=told)
         everyone = np.arange(len(book.names))
         rows = self._losses.rows(book, everyone if hourly else due, hourly)
-        return self._also(replace(frame, partial=partial), [], rows)
+        return self._also(replace(frame, summary=summary), [], rows)
 
     def _also(self, frame: Frame, forecasts: list[dict[str, Any]], losses: list[dict[str, Any]] | None = None) -> Frame:
         """Return the frame with further records of forecasts or losses, behind those that it has."""

@@ -9,7 +9,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import AccountTrades, LossBook, OpenPositions, RiskFactors, ordered_sums, sum_by
+from seawall.operators.core.base import (
+    AccountTrades,
+    LossBook,
+    OpenPositions,
+    RiskFactors,
+    ShardForecast,
+    ordered_sums,
+    sum_by,
+)
 from seawall.operators.core.credit import HOUSE
 from seawall.operators.core.holdings import Directory
 from seawall.operators.core.portfolio._ledger import Ledger
@@ -215,17 +223,18 @@ EQUITY, EXPOSURE = ACCOUNT.index("equity"), COUNTERPARTY.index("current_exposure
 EIGHT_HOURS_US: Final = 8 * 3_600_000_000.0
 
 
-def systemic_inputs(ledger: Ledger) -> dict[str, Any]:
+def systemic_inputs(ledger: Ledger) -> ShardForecast:
     """Return collateral, claims and own funds of a shard's book as it was last measured, and on shard 0 the rates."""
     claims, house = claims_of(ledger)
-    found = {"collateral": collateral_of(ledger), "claims": claims, "own_funds": own_funds_of(ledger), "house": house}
-    if ledger.directory.shard == 0:
-        names = list(ledger.directory.instruments)
-        found |= {
-            "funding": ledger.funding.rates(len(names), EIGHT_HOURS_US),
-            "interest": ledger.margins.interest(names),
-        }
-    return found
+    names = list(ledger.directory.instruments) if ledger.directory.shard == 0 else None
+    return ShardForecast(
+        collateral=collateral_of(ledger),
+        claims=claims,
+        own_funds=own_funds_of(ledger),
+        house=house,
+        funding=None if names is None else ledger.funding.rates(len(names), EIGHT_HOURS_US),
+        interest=None if names is None else ledger.margins.interest(names),
+    )
 
 
 def collateral_of(ledger: Ledger) -> F8:

@@ -18,12 +18,15 @@ import numpy as np
 from seawall.operators.core import base
 from seawall.operators.core.base import (
     CAUSES_MAX,
+    ExternalEvent,
     FillCauses,
     ForecastInputs,
     Frame,
     MarketConditions,
     MeasureTable,
     Ownership,
+    ShardForecast,
+    ShardSummary,
     pack,
     unpack,
 )
@@ -222,7 +225,7 @@ class ExposureState:
             records=out.records,
             decisions=out.decisions,
             activity=activity_of(piece, ledger, bool(self._second_fills)) if self._watches or self._foresees else None,
-            partial=self._partial(ledger, piece, digest, markets) if piece.second and decides else None,
+            summary=self._summary(ledger, piece, digest, markets) if piece.second and decides else None,
             markets=markets,
             ratings=self._ratings,
             house=self._house,
@@ -279,37 +282,37 @@ class ExposureState:
         asked = limits.get("documents") or any("scaling" in limit for limit in limits["limits"])
         return self._markets.markets(ledger.directory, as_of_us) if asked or self._asked & NEEDS_MARKETS else None
 
-    def _foreseen(self, ledger: Ledger, as_of_us: int) -> dict[str, Any]:
+    def _forecast_inputs(self, ledger: Ledger, as_of_us: int) -> ShardForecast | None:
         """Return what systemic indicators need, once a minute where forecasts are made."""
         minute = as_of_us // MINUTE_US
         if not self._foresees or minute == self._minute:
-            return {}
+            return None
         self._minute = minute
-        return {"foreseen": systemic_inputs(ledger)}
+        return systemic_inputs(ledger)
 
-    def _partial(self, ledger: Ledger, piece: Slice, digest: str, markets: MarketConditions | None) -> dict[str, Any]:
-        """Return what the second operator needs of this shard at the end of a second."""
-        directory = ledger.directory
+    def _summary(self, ledger: Ledger, piece: Slice, digest: str, markets: MarketConditions | None) -> ShardSummary:
+        """Return what the firm needs of this shard at the end of a second."""
+        directory, first = ledger.directory, self.shard == 0
         numbered = (directory.groups, directory.underlyings, directory.venues)
-        return {
-            "shard": self.shard,
-            "seq": piece.seq,
-            "as_of_us": piece.as_of_us,
-            "cut_us": piece.cut_us,
-            "end": piece.end,
-            "configuration": self._second_configuration,
-            "news": list(self._second_news),
-            "alerts": list(self._second_alerts),
-            "wide": ledger.wide_sums(),
-            "asked": ledger.wide.named(),
-            "names": [list(names) for names in numbered] if self.shard == 0 else None,
-            "fills": list(self._second_fills),
-            "digest": digest,
-            "markets": list(markets) if markets is not None and self.shard == 0 else None,
-            "limit_documents": list(self._second_limits),
+        return ShardSummary(
+            shard=self.shard,
+            seq=piece.seq,
+            as_of_us=piece.as_of_us,
+            cut_us=piece.cut_us,
+            end=piece.end,
+            configuration=self._second_configuration,
+            news=[ExternalEvent(*item) for item in self._second_news],
+            alerts=list(self._second_alerts),
+            sums=ledger.wide_sums(),
+            named=ledger.wide.named(),
+            names=[list(names) for names in numbered] if first else None,
+            fills=list(self._second_fills),
+            digest=digest,
+            markets=markets if first else None,
+            limit_documents=list(self._second_limits),
+            forecast=self._forecast_inputs(ledger, piece.as_of_us),
             **firm_computation_inputs(ledger, self._asked, self._hedges, self._markets, self._depths, piece.as_of_us),
-            **self._foreseen(ledger, piece.as_of_us),
-        }
+        )
 
     # --- state ------------------------------------------------------------------------------------------------------
 

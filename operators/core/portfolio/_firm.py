@@ -6,20 +6,20 @@ are added in order of shard, so the result does not depend on which arrived firs
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from seawall.operators.core.base import (
-    ExternalEvent,
     FillCauses,
     Frame,
-    MarketConditions,
     MeasureTable,
     RecordNumbering,
+    ShardSummary,
     change_floor,
+    decode_part,
     pack,
     unpack,
 )
@@ -28,6 +28,7 @@ from seawall.schemas.measures import FIRM_WIDE_SCOPES, REQUESTED_SCOPES
 from seawall.schemas.records import SLICE_BYTES_MAX
 
 F8 = NDArray[np.float64]
+Part = TypeVar("Part")
 SCHEMA = "firm/5"
 FIRM_KEY = "all"
 FIRM_SCOPE_PLURALS = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
@@ -36,82 +37,82 @@ OPTIONAL_SCOPE_PLURALS = {"instrument": "instruments", "asset": "assets", "issue
 
 
 class FirmState:
-    """The firm-wide aggregation: ``step(partial) -> [Frame]``, empty until every shard has passed the second."""
+    """The firm-wide aggregation: ``step(summary) -> [Frame]``, empty until every shard has passed the second."""
 
     def __init__(self) -> None:
         self.seq = -1
         self.configuration: dict[str, Any] = {}
-        self._pending: dict[int, list[dict[str, Any]]] = {}
+        self._pending: dict[int, list[ShardSummary]] = {}
         self._last: dict[str, NDArray[np.float64]] = {}
         self._whole: NDArray[np.float64] | None = None  # all values of the last second, to see at once that none moved
         self._numbering = RecordNumbering(-1)
         self._named = {kind: NamedSums() for kind in REQUESTED_SCOPES}
 
-    def step(self, partial: dict[str, Any]) -> list[Frame]:
+    def step(self, summary: ShardSummary) -> list[Frame]:
         """Take the sums of one shard at the end of a second; return the frames that became complete."""
-        if partial["shard"] == 0 and partial["configuration"] is not None and not self.configuration:
-            self.configuration = partial["configuration"]
+        if summary.shard == 0 and summary.configuration is not None and not self.configuration:
+            self.configuration = summary.configuration
             self._numbering.partition = self.configuration["shards"]
-        parts = self._pending.setdefault(partial["as_of_us"], [])
-        parts.append(partial)
+        parts = self._pending.setdefault(summary.as_of_us, [])
+        parts.append(summary)
         # Each shard passes its seconds in order, so the last shard to pass one completes them in order too.
         if not self.configuration or len(parts) < self.configuration["shards"]:
             return []
-        del self._pending[partial["as_of_us"]]
-        return [self._frame(sorted(parts, key=lambda part: int(part["shard"])))]
+        del self._pending[summary.as_of_us]
+        return [self._frame(sorted(parts, key=lambda part: part.shard))]
 
-    def _frame(self, parts: list[dict[str, Any]]) -> Frame:
+    def _frame(self, parts: list[ShardSummary]) -> Frame:
         self.seq += 1
-        changed = parts[0]["configuration"]
+        changed = parts[0].configuration
         if changed is not None:
             self.configuration = changed
-        invariant([p["shard"] for p in parts] == list(range(len(parts))), "a second holds each shard once")
+        invariant([part.shard for part in parts] == list(range(len(parts))), "a second holds each shard once")
         tables = _tables(parts) | self._asked(parts)
         head = parts[0]
-        exposures, alerts = self._exposures(tables, head["as_of_us"]), self._alerts(head)
-        fills = [fill for part in parts for fill in part["fills"]]
+        exposures, alerts = self._exposures(tables, head.as_of_us), self._alerts(head)
+        fills = [fill for part in parts for fill in part.fills]
         return Frame(
             key=FIRM_KEY,
             partition=self._numbering.partition,
             seq=self.seq,
-            as_of_us=head["as_of_us"],
-            cut_us=max(part["cut_us"] for part in parts),
+            as_of_us=head.as_of_us,
+            cut_us=max(part.cut_us for part in parts),
             decides=True,
-            inputs=[[part["shard"], part["seq"], part["digest"]] for part in parts],
+            inputs=[[part.shard, part.seq, part.digest] for part in parts],
             configuration=changed,
             tables=tables,
             second=True,
-            end=head["end"],
+            end=head.end,
             causes=_SecondFills(fills) if fills else None,
-            news=[ExternalEvent(*item) for part in parts for item in part["news"]],
+            news=[event for part in parts for event in part.news],
             records=({"exposures": exposures} if exposures else {}) | ({"alerts": alerts} if alerts else {}),
-            markets=MarketConditions(*head["markets"]) if head["markets"] is not None else None,
-            limit_documents=head["limit_documents"],
+            markets=head.markets,
+            limit_documents=head.limit_documents,
             parties=_parties(parts),
-            routes=head["routes"],
-            losses=[part["losses"] for part in parts] if all("losses" in part for part in parts) else [],
-            foreseen=[part["foreseen"] for part in parts] if all("foreseen" in part for part in parts) else [],
-            quotes=head["quotes"],
+            routes=head.routes,
+            losses=_of_all([part.losses for part in parts]),
+            forecasts=_of_all([part.forecast for part in parts]),
+            quotes=head.quotes,
             strategies=_strategies(parts),
         )
 
-    def _asked(self, parts: list[dict[str, Any]]) -> dict[str, MeasureTable]:
+    def _asked(self, parts: list[ShardSummary]) -> dict[str, MeasureTable]:
         """Return the tables of the kinds of scope that limits name, which shards number each in its own way."""
         tables = {}
         for kind, sums in self._named.items():
-            asked = [(part["shard"], part["asked"][kind]) for part in parts if kind in part["asked"]]
+            asked = [(part.shard, part.named[kind]) for part in parts if kind in part.named]
             if asked:
                 tables[kind] = sums.table(REQUESTED_SCOPES[kind], asked)
                 if "concentration" in REQUESTED_SCOPES[kind]:
                     _concentrate(tables[kind])
         return tables
 
-    def _alerts(self, head: dict[str, Any]) -> list[Any]:
+    def _alerts(self, head: ShardSummary) -> list[Any]:
         """Return the alerts of signals, which shard 0 heard, as records."""
-        place = {"shard": FIRM_KEY, "seq": self.seq, "as_of_us": head["as_of_us"]}
+        place = {"shard": FIRM_KEY, "seq": self.seq, "as_of_us": head.as_of_us}
         return [
             self._numbering.record("alerts", self.seq, at, heard["scope"], orjson.dumps(place | heard))
-            for at, heard in enumerate(head["alerts"])
+            for at, heard in enumerate(head.alerts)
         ]
 
     def _exposures(self, tables: dict[str, MeasureTable], as_of_us: int) -> list[Any]:
@@ -174,7 +175,7 @@ class FirmState:
         state = unpack(SCHEMA, data)
         self = cls()
         self.seq, self.configuration, self._last = state["seq"], state["configuration"], state["last"]
-        self._pending = {int(k): v for k, v in state["pending"]}
+        self._pending = {int(k): [decode_part(part, ShardSummary) for part in v] for k, v in state["pending"]}
         self._numbering.counts, self._numbering.partition = state["counts"], state["partition"]
         self._named = {kind: NamedSums(names) for kind, names in state["named"].items()}
         return self
@@ -208,6 +209,12 @@ class NamedSums:
         return places
 
 
+def _of_all(parts: list[Part | None]) -> list[Part]:
+    """Return what every shard tells; nothing where one does not."""
+    found = [part for part in parts if part is not None]
+    return found if len(found) == len(parts) else []
+
+
 class _SecondFills(FillCauses):
     """The fills of one second; whatever moved in it may be due to any of them."""
 
@@ -220,30 +227,30 @@ class _SecondFills(FillCauses):
         return self._fills
 
 
-def _strategies(parts: list[dict[str, Any]]) -> dict[str, list[str]] | None:
+def _strategies(parts: list[ShardSummary]) -> dict[str, list[str]] | None:
     """Return by scope the strategies of all shards, each once."""
-    if parts[0]["strategies"] is None:
+    if parts[0].strategies is None:
         return None
     found: dict[str, dict[str, None]] = {}
     for part in parts:
-        for scope, names in part["strategies"].items():
+        for scope, names in (part.strategies or {}).items():
             found.setdefault(scope, {}).update(dict.fromkeys(names))
     return {scope: list(names) for scope, names in found.items()}
 
 
-def _parties(parts: list[dict[str, Any]]) -> dict[str, list[Any]] | None:
+def _parties(parts: list[ShardSummary]) -> dict[str, list[Any]] | None:
     """Return the counterparties of all shards, each of which has one shard."""
-    if parts[0]["parties"] is None:
+    if parts[0].parties is None:
         return None
-    return {name: row for part in parts for name, row in part["parties"].items()}
+    return {name: row for part in parts for name, row in (part.parties or {}).items()}
 
 
-def _tables(parts: list[dict[str, Any]]) -> dict[str, MeasureTable]:
+def _tables(parts: list[ShardSummary]) -> dict[str, MeasureTable]:
     """Add the sums of all shards, in order of shard; every shard numbers groups, underlyings and venues alike."""
-    names = {"firm": ["firm"], **dict(zip(("group", "underlying", "venue"), parts[0]["names"], strict=True))}
+    names = {"firm": ["firm"], **dict(zip(("group", "underlying", "venue"), parts[0].names or [], strict=True))}
     tables = {}
     for kind, all_measures in FIRM_WIDE_SCOPES.items():
-        sums = [part["wide"][kind] for part in parts if kind in part["wide"]]
+        sums = [part.sums[kind] for part in parts if kind in part.sums]
         measures = all_measures[: max(map(len, sums), default=len(all_measures))]  # some where a book needs them
         total = np.zeros((len(measures), len(names[kind])))
         for one in sums:

@@ -177,9 +177,9 @@ def test_what_shards_tell_of_limits_on_the_firm_is_the_same_after_a_snapshot(tmp
     state, told = ForecastState(0), []
     for frame, whole in zip(ran.conduct_frames, [one for one in ran.frames if one.key == "0"], strict=True):
         state = ForecastState.restore(state.snapshot())
-        found = [(one.partial or {}).get("foreseen", {}) for one in (state.step(frame), whole)]
-        assert pack("told", found[0]) == pack("told", found[1])
-        told += list(found[1].get("leanings", {}))
+        found = [one.summary and one.summary.forecast for one in (state.step(frame), whole)]
+        assert pack("told", {"": found[0]}) == pack("told", {"": found[1]})
+        told += [] if found[1] is None else list(found[1].sensitivities)
     assert set(told) == {"firm"}
 
 
