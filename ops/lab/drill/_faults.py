@@ -37,7 +37,7 @@ from seawall.connectors.bus import Bus, open_bus
 from seawall.ops.run import RECOVERY
 from seawall.schemas.configuration import Configuration, load_configuration, read_toml
 from seawall.schemas.errors import BusError, UsageError
-from seawall.schemas.toml_tables import Table, between, check_table
+from seawall.schemas.tables import Table, between, check_table
 
 # Plan of a drill: its faults, their times, the configuration, and the probe.
 
