@@ -11,11 +11,13 @@ from typing import Any
 
 import msgspec
 
+from seawall.schemas.configuration import ConfigurationFile, PlaybookFile
 from seawall.schemas.decimals import PATTERN
 from seawall.schemas.decisions import Alert, AuditRecord, Breach, Command, Reject
 from seawall.schemas.events import Event
 from seawall.schemas.evidence import STATE, Heartbeat, State, state_type
 from seawall.schemas.exposures import Exposures, Forecasts, WideExposures
+from seawall.schemas.measures import LimitsFile
 from seawall.schemas.records import Redrive, Slice
 
 # Output records as types: documentation, and the source of the JSON Schemas for subscribers.
@@ -61,11 +63,14 @@ def decode_output(topic: str, value: bytes) -> object:
 #
 # ``json/input.json`` describes input records, ``json/redrive.json`` rejected ones that are sent in again,
 # ``json/slice.json`` a journal record, and one file each the records of the output topics, for subscribers in any
-# language. A test compares them with what stands beside this module.
+# language. ``FILES`` are for editors, which complete and check a TOML file whose first line is ``#:schema PATH``. A
+# test compares them all with what stands beside this module.
 
 FOLDER = Path(__file__).resolve().parent / "json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DECIMAL = f"^{PATTERN}$"
+FILES: dict[str, type] = {"configuration": ConfigurationFile, "limits": LimitsFile, "playbook": PlaybookFile}
+"""The TOML files that people write. Rules that join several keys are not in a schema; reading a file checks them."""
 
 
 def documents() -> dict[str, str]:
@@ -76,7 +81,17 @@ def documents() -> dict[str, str]:
         "redrive.json": _document(Redrive, "Record of the topic redrive"),
         "slice.json": _document(Slice, "Slice"),
     }
-    return {**inputs, **outputs}
+    files = {f"{name}.json": _file(kind, f"A {name} file") for name, kind in FILES.items()}
+    return {**inputs, **outputs, **files}
+
+
+def _file(kind: type, title: str) -> str:
+    """Return the schema of a TOML file, a table's description being the first sentence of its docstring."""
+    schema = msgspec.json.schema(kind)
+    for table in schema["$defs"].values():
+        if "description" in table:
+            table["description"] = table["description"].split("\n\n")[0]
+    return json.dumps({"$schema": DIALECT, "title": title, **schema}, indent=1) + "\n"
 
 
 def _document(kind: Any, title: str) -> str:

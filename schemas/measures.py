@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
-from seawall.schemas.toml_tables import Name, Number, Table, between, check_table, nearest, ruled, unknown
+from seawall.schemas.tables import Name, Number, Table, between, check_table, nearest, ruled, unknown
 
 # The measures that this version computes, per kind of scope (contract.md, "Measures"), in the order of their rows.
 #

@@ -14,7 +14,7 @@ import msgspec
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import malformed, number_text
 from seawall.schemas.errors import Reason, Rejected, UsageError
-from seawall.schemas.tables import Field, Table, check_table, nearest, one_of
+from seawall.schemas.tables import Table, check_table, nearest
 
 # Values of foreign records: where they stand, and how each becomes what a field of an input record takes.
 #
@@ -189,24 +189,29 @@ Make = Callable[[Value], Value]
 
 DECIMALS: tuple[Any, ...] = (ev.Amount, ev.Price, ev.Quantity, ev.Size, ev.NonNegative, ev.Fraction)
 _SIGNS = ("positive", "negative")
-_SPEC: Table = {
-    "from": Field("any", None),
-    "constant": Field("any", None),
-    "join": Field("texts", []),
-    "with": Field("text", "-"),
-    "default": Field("any", None),
-    "optional": Field("boolean", False),
-    "values": Field("table", {}),
-    "sign": Field("table", {}),
-    "absolute": Field("boolean", False),
-    "scale": Field("any", None),
-    "time": Field("text", "", one_of("", *UNITS, "iso")),
-    "zone": Field("text", "", one_of("", "UTC")),
-    "case": Field("text", "", one_of("", "lower", "upper")),
-    "prefix": Field("text", ""),
-    "suffix": Field("text", ""),
-    "pairs": Field("texts", []),
-}
+
+
+class FieldTable(Table, frozen=True):
+    """A field of a ``[[record]]`` that says more than the path it comes from."""
+
+    from_: Any = msgspec.field(default=None, name="from")
+    constant: Any = None
+    join: tuple[str, ...] = ()
+    with_: str = msgspec.field(default="-", name="with")
+    default: Any = None
+    optional: bool = False
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
+    sign: dict[str, Any] = msgspec.field(default_factory=dict)
+    absolute: bool = False
+    scale: Any = None
+    time: Literal["", "s", "ms", "us", "ns", "iso"] = ""
+    zone: Literal["", "UTC"] = ""
+    case: Literal["", "lower", "upper"] = ""
+    prefix: str = ""
+    suffix: str = ""
+    pairs: tuple[str, ...] = ()
+
+
 Kind = Literal["text", "decimal", "time", "integer", "boolean", "pairs", "plain"]
 
 
@@ -231,7 +236,7 @@ def compile_field(spec: Any, field: msgspec.structs.FieldInfo, place: str) -> Ma
     Parameters
     ----------
     spec
-        What the mapping says: a path, or a table of ``_SPEC``.
+        What the mapping says: a path, or a :class:`FieldTable`.
     field
         The field of the input record, as ``msgspec.structs.fields`` describes it.
     place
@@ -243,7 +248,7 @@ def compile_field(spec: Any, field: msgspec.structs.FieldInfo, place: str) -> Ma
         The mapping cannot hold: what is wrong, where, and what would do.
     """
     kind = kind_of(field.type)
-    found = check_table({"from": spec} if isinstance(spec, str) else _table(spec, place), _SPEC, place)
+    found = check_table({"from": spec} if isinstance(spec, str) else _table(spec, place), FieldTable, place)
     _check(found, kind, place)
     if found["optional"] and field.required:
         raise UsageError(f"{place} is required; optional leaves it out, give a default or take optional away")

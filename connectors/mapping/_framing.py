@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -127,7 +127,7 @@ class SchemaFiles:
 # (https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/, "Wire format"). Avro bodies
 # are read with the schema that they name; that of framed JSON is not needed to read it.
 
-FORMATS = ("json", "registry-json", "registry-avro")
+Format = Literal["json", "registry-json", "registry-avro"]
 HEAD = struct.Struct(">BI")
 Decode = Callable[[bytes], Value]
 _decoder = msgspec.json.Decoder(float_hook=Decimal)

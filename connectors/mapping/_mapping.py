@@ -7,35 +7,52 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from seawall.connectors.mapping._fields import ABSENT, Make, Value, compile_field, find, path_of, shown, text_of
-from seawall.connectors.mapping._framing import FORMATS, Decode, open_format
+from seawall.connectors.mapping._framing import Decode, Format, open_format
 from seawall.schemas.configuration import Configuration, read_toml
 from seawall.schemas.decoding import CLASSES, decode_event
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import Event
-from seawall.schemas.tables import Field, Table, check_table, nearest, one_of
+from seawall.schemas.tables import Table, check_table, nearest
 
-_FILE: Table = {
-    "format": Field("text", "json", one_of(*FORMATS)),
-    "schemas": Field("text", ""),
-    "registry": Field("text", ""),
-    "credentials": Field("text", ""),
-    "unmatched": Field("text", "reject", one_of("reject", "skip")),
-    "skip": Field("tables", []),
-    "record": Field("tables"),
-}
-_SKIP: Table = {"when": Field("table")}
-_RECORD: Table = {
-    "name": Field("text", ""),
-    "type": Field("text"),
-    "when": Field("table", {}),
-    "fields": Field("table"),
-}
-_CONDITION: Table = {"present": Field("boolean")}
+
+class SkipTable(Table, frozen=True):
+    """A ``[[skip]]``: foreign records that are none of Seawall's."""
+
+    when: dict[str, Any]
+
+
+class RecordTable(Table, frozen=True):
+    """A ``[[record]]``: which foreign records it is for, and how the fields of an input record are made of them."""
+
+    type: str
+    fields: dict[str, Any]
+    name: str = ""
+    when: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class MappingFile(Table, frozen=True):
+    """A mapping as its file has it."""
+
+    record: tuple[RecordTable, ...]
+    format: Format = "json"
+    schemas: str = ""
+    registry: str = ""
+    credentials: str = ""
+    unmatched: Literal["reject", "skip"] = "reject"
+    skip: tuple[SkipTable, ...] = ()
+
+
+class PresentTable(Table, frozen=True):
+    """A condition on whether anything stands at a path."""
+
+    present: bool
+
+
 Condition = Callable[[Value], bool]
 _encode = msgspec.json.Encoder().encode
 
@@ -120,13 +137,12 @@ def load_mappings(configuration: Configuration) -> dict[str, RecordMapping]:
 
 def read_mapping(content: dict[str, Any], file: str, directory: Path = Path()) -> RecordMapping:
     """Check the content of a mapping file; raises as ``load_mapping``."""
-    top = check_table(content, _FILE, file)
+    top = check_table(content, MappingFile, file)
     decode = open_format(top, directory, file)
-    skips = [_condition(check_table(one, _SKIP, f"{file} [[skip]]")["when"], f"{file} [[skip]]") for one in top["skip"]]
+    skips = [_condition(one["when"], f"{file} [[skip]]") for one in top["skip"]]
     rules: list[RecordRule] = []
     caught = ""
-    for table in top["record"]:
-        found = check_table(table, _RECORD, f"{file} [[record]] {table.get('name', table.get('type', ''))!r}")
+    for found in top["record"]:
         rule = _rule(found, file)
         if caught:
             raise UsageError(f"{file} {rule.name} is never reached: {caught} has no when, so it takes every record")
@@ -167,7 +183,7 @@ def _condition(when: dict[str, Any], place: str) -> Condition:
 
 def _test(path: tuple[str, ...], wanted: Any, place: str) -> Condition:
     if isinstance(wanted, dict):
-        present = check_table(wanted, _CONDITION, place)["present"]
+        present = check_table(wanted, PresentTable, place)["present"]
         return lambda record: (find(record, path) not in (ABSENT, None)) == present
     words = wanted if isinstance(wanted, list) else [wanted]
     if not words or not all(isinstance(word, str | int) for word in words):

@@ -24,17 +24,19 @@ in a run: one shard and the firm.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import orjson
+from msgspec import UNSET, UnsetType
+from msgspec import field as default
 
 from seawall.operators.core.base import Enforced, ExternalEvent, Frame, MeasureTable, Planned
-from seawall.operators.core.limits import LEVELS
 from seawall.operators.core.mitigation import MODE_RANKS, TARGET_STATES, MitigationState, PlaybookFault, playbook_faults
 from seawall.operators.core.portfolio import FIRM_KEY
 from seawall.schemas.configuration import (
     FEEDS,
+    Feed,
     load_limits,
     load_playbook,
     load_response,
@@ -44,10 +46,9 @@ from seawall.schemas.configuration import (
     read_toml,
 )
 from seawall.schemas.errors import UsageError
-from seawall.schemas.events import IDENTIFIER_PATTERN
-from seawall.schemas.measures import ACCOUNT, SHARD_SCOPES
+from seawall.schemas.measures import ACCOUNT, SHARD_SCOPES, Level
 from seawall.schemas.records import Record
-from seawall.schemas.tables import ABSENT, Field, check_table, number_in, one_of, text_like
+from seawall.schemas.tables import Name, Number, Table, between, check_table
 
 # Playing a case: a desk of accounts, both writers, and what they give step by step (``playbook_cases``).
 
@@ -191,49 +192,78 @@ class CasePlay:
 
 # Cases for a playbook: what is given, what happens, what must follow; and how much of the playbook they reach.
 
-_FILE = {
-    "playbook": Field("text"),
-    "desk": Field("table", {}),
-    "case": Field("tables"),
-}
-_ACCOUNT = {
-    "counterparty": Field("text"),
-    "venue": Field("text", ""),
-    "group": Field("text", ""),
-    "netting_set": Field("text", ""),
-    "holder": Field("text", "counterparty", one_of("house", "counterparty")),
-    **{measure: Field("number", 0) for measure in ACCOUNT},
-}
-_CASE = {
-    "name": Field("text"),
-    "when": Field("tables"),
-    "then": Field("tables", []),
-    "never": Field("texts", []),
-    "withheld": Field("texts", []),
-    "ends": Field("table", {}),
-    "obeys": Field("boolean", False),
-    "until_s": Field("number", 0, number_in(0, 1e6)),
-}
-_EVENT = {
-    "at_s": Field("number", rule=number_in(0, 1e6)),
-    "of": Field("text", ""),
-    **{name: Field("text", ABSENT) for name in ("venue_status", "notice", "alert", "fill", "limit", "answer")},
-    "feed": Field("text", ABSENT, one_of(*FEEDS)),
-    "level": Field("text", ABSENT, one_of("none", *LEVELS[1:])),
-    "cause": Field("text", "active", one_of("active", "passive")),
-    "value": Field("number", 1),
-    "bound": Field("number", 1),
-    "measure": Field("text", "margin_ratio"),
-    "rule": Field("text", ABSENT),
-    "target": Field("text", ABSENT),
-    "by": Field("text", "oms", text_like(IDENTIFIER_PATTERN)),
-}
-_EXPECTED = {
-    "at_s": Field("number", ABSENT),
-    "kind": Field("text"),
-    "target": Field("text"),
-    "rule": Field("text", ABSENT),
-}
+_Text: TypeAlias = str | UnsetType
+
+
+class AccountTable(Table, frozen=True):
+    """A ``[desk.NAME]``: an account, and its measures where a case needs them."""
+
+    counterparty: str
+    venue: str = ""
+    group: str = ""
+    netting_set: str = ""
+    holder: Literal["house", "counterparty"] = "counterparty"
+    equity: Number = 0
+    gross_notional: Number = 0
+    net_notional: Number = 0
+    unrealised_pnl: Number = 0
+    initial_margin: Number = 0
+    maintenance_margin: Number = 0
+    margin_ratio: Number = 0
+    leverage: Number = 0
+    distance_to_liquidation: Number = 0
+
+
+class EventTable(Table, frozen=True):
+    """An entry of ``when``: what happens."""
+
+    at_s: Annotated[float, between(0, 1e6)]
+    of: str = ""
+    venue_status: _Text = UNSET
+    notice: _Text = UNSET
+    alert: _Text = UNSET
+    fill: _Text = UNSET
+    limit: _Text = UNSET
+    answer: _Text = UNSET
+    feed: Feed | UnsetType = UNSET
+    level: Literal["none", Level] | UnsetType = UNSET
+    cause: Literal["active", "passive"] = "active"
+    value: Number = 1
+    bound: Number = 1
+    measure: str = "margin_ratio"
+    rule: _Text = UNSET
+    target: _Text = UNSET
+    by: Name = "oms"
+
+
+class ExpectedTable(Table, frozen=True):
+    """An entry of ``then``: a command that must follow."""
+
+    kind: str
+    target: str
+    at_s: Number | UnsetType = UNSET
+    rule: _Text = UNSET
+
+
+class CaseTable(Table, frozen=True):
+    """A ``[[case]]``."""
+
+    name: str
+    when: tuple[EventTable, ...]
+    then: tuple[ExpectedTable, ...] = ()
+    never: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
+    ends: dict[str, Any] = default(default_factory=dict)
+    obeys: bool = False
+    until_s: Annotated[float, between(0, 1e6)] = 0
+
+
+class CasesFile(Table, frozen=True):
+    """A file of cases."""
+
+    playbook: str
+    case: tuple[CaseTable, ...]
+    desk: dict[str, AccountTable] = default(default_factory=dict)
 
 
 @dataclass
@@ -253,15 +283,13 @@ def run_cases(file: Path) -> tuple[list[CaseOutcome], Coverage]:
     UsageError
         Naming the file, the case and what is wrong with it.
     """
-    content = check_table(read_toml(file), _FILE, file.name)
+    content = check_table(read_toml(file), CasesFile, file.name)
     playbook = file.parent / content["playbook"]
     found = read_toml(playbook)
     rules, response = read_playbook(found, playbook.name), read_response(found, playbook.name)
-    desk = CaseDesk({name: check_table(table, _ACCOUNT, f"{file.name} [desk.{name}]")
-                 for name, table in content["desk"].items()}, rules, response)  # fmt: skip
+    desk = CaseDesk(content["desk"], rules, response)
     coverage = Coverage({rule["id"]: False for rule in rules}, dict.fromkeys(possible_transitions(rules), False))
-    cases = [check_table(case, _CASE, f"{file.name} [[case]] {at}") for at, case in enumerate(content["case"], 1)]
-    return [_run(case, desk, coverage, file.name) for case in cases], coverage
+    return [_run(case, desk, coverage, file.name) for case in content["case"]], coverage
 
 
 def possible_transitions(rules: list[dict[str, Any]]) -> Iterator[str]:
@@ -281,7 +309,7 @@ def possible_transitions(rules: list[dict[str, Any]]) -> Iterator[str]:
 
 def _run(case: dict[str, Any], desk: CaseDesk, coverage: Coverage, file: str) -> CaseOutcome:
     place = f"{file} [[case]] {case['name']}"
-    events = [check_table(event, _EVENT, f"{place}: when {at}") for at, event in enumerate(case["when"], 1)]
+    events = case["when"]
     play = CasePlay(desk, coverage, place, case["obeys"])
     last_s = max([case["until_s"], *(event["at_s"] for event in events)])
     for second in sorted({*range(int(last_s) + 1), *(event["at_s"] for event in events), last_s}):
@@ -292,8 +320,7 @@ def _run(case: dict[str, Any], desk: CaseDesk, coverage: Coverage, file: str) ->
 def _faults(case: dict[str, Any], play: CasePlay, place: str) -> Iterator[str]:
     """Yield what a case expects and did not get, and what it got and must not."""
     left = list(play.given)
-    for at, table in enumerate(case["then"], 1):
-        wanted = check_table(table, _EXPECTED, f"{place}: then {at}")
+    for at, wanted in enumerate(case["then"], 1):
         match = next((given for given in left if _is(given, wanted)), None)
         if match is None:
             yield f"then {at}: {_described(wanted)} was not given"

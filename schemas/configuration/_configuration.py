@@ -28,7 +28,7 @@ from seawall.schemas.configuration._sections import (
 from seawall.schemas.errors import UsageError
 from seawall.schemas.measures import check_forecast_limits, read_limits
 from seawall.schemas.records import CONFIGURATION_FORMAT, check_not_older
-from seawall.schemas.toml_tables import Name, Table, between, check_table, nearest, ruled, text_like
+from seawall.schemas.tables import Name, Table, between, check_table, nearest, ruled, text_like
 
 RUN_FILE = "run.toml"
 SHARDS_MAX = 4096

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from seawall.schemas.decisions import CommandKind
 from seawall.schemas.errors import UsageError
 from seawall.schemas.measures import LEVELS, MEASURES, Level
-from seawall.schemas.toml_tables import Name, Number, Table, between, check_table, ruled, unknown
+from seawall.schemas.tables import Name, Number, Table, between, check_table, ruled, unknown
 
 RULES_MAX = 1_000
 CONDITIONS_MAX = 8

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 from msgspec import field
 
 from seawall.schemas.errors import UsageError
-from seawall.schemas.toml_tables import Name, Table, between, check_table, ruled, text_like
+from seawall.schemas.tables import Name, Table, between, check_table, ruled, text_like
 
 # The table ``[kafka]`` of a configuration: security, durability, patience and compression, checked.
 #

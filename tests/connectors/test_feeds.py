@@ -506,7 +506,7 @@ def test_market_hears_of_mapped_records_too(tmp_path: Path) -> None:
     ("mappings", "told"),
     [
         ('{ "oms.json" = "oms.toml" }', "'oms.json' is neither among events nor topics; did you mean 'oms.jsonl'?"),
-        ('{ "oms.jsonl" = 1 }', "'oms.jsonl' must name a mapping file"),
+        ('{ "oms.jsonl" = 1 }', "mappings: oms.jsonl is '1'; it must be a text"),
         ('{ "oms.jsonl" = "none.toml" }', "none.toml does not exist"),
         ('{ "oms.jsonl" = "framed.toml" }', "framed records may hold line feeds"),
     ],

@@ -1,5 +1,7 @@
 """Configuration: what is not known is refused with the nearest name that is, and only what decides is journaled."""
 
+import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from seawall.schemas.configuration import journaled_configuration, load_configuration, load_limits, load_playbook, where
 from seawall.schemas.configuration._configuration import source_names
 from seawall.schemas.errors import UsageError
+from seawall.schemas.generate import documents
 
 DESK = """bus = "sqlite:seawall.db"
 shards = 4
@@ -154,6 +157,17 @@ def test_a_mistake_in_the_limits_is_named(tmp_path: Path, old: str, new: str, ne
 def test_a_mistake_in_the_playbook_is_named(tmp_path: Path, old: str, new: str, nearest: str) -> None:
     told = refusal(write(tmp_path, playbook=PLAYBOOK.replace(old, new)))
     assert nearest in told and "playbook.toml" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key"),
+    [("configuration", DESK, "shards"), ("limits", LIMITS, "warning"), ("playbook", PLAYBOOK, "cooldown_s")],
+)
+def test_an_editor_finds_by_the_schema_what_a_run_refuses(name: str, text: str, key: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(json.loads(documents()[f"{name}.json"]))
+    assert validator.is_valid(tomllib.loads(text))
+    assert not validator.is_valid(tomllib.loads(text.replace(key, f"{key}x")))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from seawall.schemas.evidence import (
 from seawall.schemas.generate import OUTPUTS, decode_output
 from seawall.schemas.measures import read_limits
 from seawall.schemas.records import decode_redrive, decode_slice
-from seawall.schemas.toml_tables import check_table
+from seawall.schemas.tables import check_table
 from seawall.schemas.transparency import (
     decode_bundle,
     parse_checkpoint,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -18,59 +18,80 @@ from seawall.connectors.venues import VENUES
 from seawall.schemas.configuration import Configuration, load_configuration, load_limits, load_playbook, load_response
 from seawall.schemas.configuration import read_toml as read
 from seawall.schemas.errors import UsageError
-from seawall.schemas.tables import Field, Table, check_table, nearest, number_in, text_like
+from seawall.schemas.tables import Table, between, check_table, text_like, unknown
 
 FORMATS = ("ohlcv", "events", "funding", "hyperliquid_accounts", *VENUES)
 HEDGED_AT = "house/venue"  # of a book that is made
-NAME = text_like("[a-z][a-z0-9-]{0,30}")
-_TOP: Table = {
-    "configuration": Field("text"),
-    "from": Field("text", ""),
-    "to": Field("text", ""),
-    "history": Field("tables"),
-    "book": Field("table", {}),
-    "reactions": Field("table", {}),
-    "detection": Field("table", {}),
-    "variant": Field("tables", []),
-}
-_HISTORY: Table = {
-    "format": Field("text"),
-    "files": Field("texts"),
-    "venue": Field("text", ""),
-    "pattern": Field("text", ""),
-    "instrument": Field("text", ""),
-    "terms": Field("table", {}),
-    "names": Field("table", {}),
-    "interval_s": Field("integer", 0, number_in(0, 86_400 * 31)),
-    "stamp": Field("text", ""),
-}
-_BOOK: Table = {
-    "accounts": Field("text"),
-    "clients": Field("integer", 60, number_in(1, 100_000)),
-    "notional": Field("number", 1e8, number_in(1, 1e15)),
-    "leverage_max": Field("number", 10, number_in(0.1, 1_000)),
-    "hedged": Field("number", 1.0, number_in(0, 1)),
-}
-_REACTIONS: Table = {
-    "latency_ms": Field("integer", 500, number_in(0, 86_400_000)),
-    "slippage": Field("number", 0.002, number_in(0, 1)),
-    "pays_after_s": Field("number", 3600, number_in(0, 1e7)),
-    "payers_one_in": Field("integer", 3, number_in(0, 1_000_000)),
-    "means": Field("number", 0.5, number_in(0, 1_000)),
-    "depth_share": Field("number", 0.0, number_in(0, 1)),
-    "hedged_at": Field("text", ""),
-}
-_DETECTION: Table = {
-    "move": Field("number", 0.1, number_in(0.001, 10)),
-    "within_s": Field("integer", 3600, number_in(60, 86_400 * 7)),
-    "quiet_s": Field("integer", 6 * 3600, number_in(60, 86_400 * 31)),
-}
-_VARIANT: Table = {
-    "name": Field("text", rule=NAME),
-    "limits": Field("text", ""),
-    "playbook": Field("text", ""),
-    "obeys": Field("boolean", True),
-}
+
+
+class HistoryTable(Table, frozen=True):
+    """A ``[[history]]``: files of one format, and how to read them."""
+
+    format: str
+    files: tuple[str, ...]
+    venue: str = ""
+    pattern: str = ""
+    instrument: str = ""
+    terms: dict[str, Any] = msgspec.field(default_factory=dict)
+    names: dict[str, Any] = msgspec.field(default_factory=dict)
+    interval_s: Annotated[int, between(0, 86_400 * 31)] = 0
+    stamp: str = ""
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(unknown("format", self.format, FORMATS))
+
+
+class BookTable(Table, frozen=True):
+    """``[book]``: the clients that are made for a history without any."""
+
+    accounts: str
+    clients: Annotated[int, between(1, 100_000)] = 60
+    notional: Annotated[float, between(1, 1e15)] = 1e8
+    leverage_max: Annotated[float, between(0.1, 1_000)] = 10
+    hedged: Annotated[float, between(0, 1)] = 1.0
+
+
+class ReactionsTable(Table, frozen=True):
+    """``[reactions]``: what the world does when it is commanded."""
+
+    latency_ms: Annotated[int, between(0, 86_400_000)] = 500
+    slippage: Annotated[float, between(0, 1)] = 0.002
+    pays_after_s: Annotated[float, between(0, 1e7)] = 3600
+    payers_one_in: Annotated[int, between(0, 1_000_000)] = 3
+    means: Annotated[float, between(0, 1_000)] = 0.5
+    depth_share: Annotated[float, between(0, 1)] = 0.0
+    hedged_at: str = ""
+
+
+class DetectionTable(Table, frozen=True):
+    """``[detection]``: which moves of prices a detector should have told of."""
+
+    move: Annotated[float, between(0.001, 10)] = 0.1
+    within_s: Annotated[int, between(60, 86_400 * 7)] = 3600
+    quiet_s: Annotated[int, between(60, 86_400 * 31)] = 6 * 3600
+
+
+class VariantTable(Table, frozen=True):
+    """A ``[[variant]]``: other limits, another playbook, or nobody who obeys."""
+
+    name: Annotated[str, text_like("[a-z][a-z0-9-]{0,30}")]
+    limits: str = ""
+    playbook: str = ""
+    obeys: bool = True
+
+
+class BacktestFile(Table, frozen=True):
+    """A plan as its file has it."""
+
+    configuration: str
+    history: tuple[HistoryTable, ...]
+    from_: str = msgspec.field(default="", name="from")
+    to: str = ""
+    book: BookTable | msgspec.UnsetType = msgspec.UNSET
+    reactions: ReactionsTable = ReactionsTable()
+    detection: DetectionTable = DetectionTable()
+    variant: tuple[VariantTable, ...] = ()
 
 
 class History(NamedTuple):
@@ -125,7 +146,8 @@ def load_backtest_plan(path: Path) -> BacktestPlan:
     UsageError
         Naming the file, what is wrong there, and the nearest valid name.
     """
-    top = check_table(read(path), _TOP, path.name)
+    found = {name: value for name, value in read(path).items() if (name, value) != ("book", {})}
+    top = check_table(found, BacktestFile, path.name)
     configuration = load_configuration(path.parent / top["configuration"])
     if configuration.limit_documents or configuration.limits_file is None:
         raise UsageError(
@@ -133,17 +155,16 @@ def load_backtest_plan(path: Path) -> BacktestPlan:
             "seawall limits show --json, or name the file that was proposed"
         )
     first_us, last_us = (_time(top[name], f"{path.name}: {name}") for name in ("from", "to"))
-    reactions = check_table(top["reactions"], _REACTIONS, f"{path.name} [reactions]")
-    if top["book"]:
+    reactions, book = top["reactions"], top.get("book", {})
+    if book:
         reactions["hedged_at"] = reactions["hedged_at"] or HEDGED_AT
-    variants = [check_table(found, _VARIANT, f"{path.name} [[variant]]") for found in top["variant"]]
     return BacktestPlan(
         path, configuration, first_us, last_us or (1 << 53) - 1,
-        tuple(_history(found, path, number) for number, found in enumerate(top["history"], 1)),
-        check_table(top["book"], _BOOK, f"{path.name} [book]") if top["book"] else {},
+        tuple(_history(table, path, number) for number, table in enumerate(top["history"], 1)),
+        book,
         reactions,
-        check_table(top["detection"], _DETECTION, f"{path.name} [detection]"),
-        tuple(_variants(variants, configuration, path)),
+        top["detection"],
+        tuple(_variants(top["variant"], configuration, path)),
     )  # fmt: skip
 
 
@@ -191,12 +212,8 @@ def _time(text: str, place: str) -> int:
     return int(found.timestamp()) * 1_000_000
 
 
-def _history(found: dict[str, Any], path: Path, number: int) -> History:
+def _history(table: dict[str, Any], path: Path, number: int) -> History:
     place = f"{path.name} [[history]] {number}"
-    table = check_table(found, _HISTORY, place)
-    if table["format"] not in FORMATS:
-        near = nearest(table["format"], FORMATS)
-        raise UsageError(f"{place}: there is no format {table['format']!r}; did you mean {near!r}?")
     files = [file for name in table["files"] for file in _glob(path.parent, name, place)]
     return History(**{**table, "files": tuple(files)})
 

@@ -28,7 +28,7 @@ import itertools
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -36,7 +36,7 @@ from seawall.ops.lab.backtest import BacktestPlan, load_backtest_plan
 from seawall.schemas.configuration import Configuration, read_toml
 from seawall.schemas.errors import UsageError
 from seawall.schemas.measures import check_limits
-from seawall.schemas.tables import Field, Table, check_table, nearest, number_in
+from seawall.schemas.tables import Integer, Table, between, check_table, nearest, ruled
 
 # Walk-forward splits: what is judged always lies after what was fitted, with an embargo between the two.
 
@@ -125,23 +125,39 @@ def cheapest_candidate(costs: Sequence[float]) -> int:
 
 Json = dict[str, Any]
 ALERT_SCORE = "market.alert_score"
-_TOP: Table = {
-    "plan": Field("text"),
-    "blocks": Field("integer", 6, number_in(3, 1_000)),
-    "embargo_s": Field("integer", 3600, number_in(0, 86_400 * 31)),
-    "candidates_max": Field("integer", 24, number_in(2, 10_000)),
-    "seed": Field("integer", 1),
-    "parameter": Field("tables"),
-    "objective": Field("table", {}),
-}
-_PARAMETER: Table = {"name": Field("text"), "values": Field("any")}
-_COST = number_in(0, 1e12)
-_OBJECTIVE: Table = {
-    "close_out": Field("number", 0.005, _COST),
-    "command": Field("number", 10, _COST),
-    "missed": Field("number", 10, _COST),
-    "false": Field("number", 1, _COST),
-}
+_Cost: TypeAlias = Annotated[float, between(0, 1e12)]
+
+
+class ParameterTable(Table, frozen=True):
+    """A ``[[parameter]]``: a place in the configuration, and the values to try."""
+
+    name: str
+    values: Annotated[tuple[float, ...], ruled("must be a list of numbers", min_length=1)]
+
+
+class ObjectiveTable(Table, frozen=True):
+    """``[objective]``: what each thing costs."""
+
+    close_out: _Cost = 0.005
+    command: _Cost = 10
+    missed: _Cost = 10
+    false: _Cost = 1
+
+
+class StudyFile(Table, frozen=True):
+    """A study as its file has it."""
+
+    plan: str
+    parameter: tuple[ParameterTable, ...]
+    blocks: Annotated[int, between(3, 1_000)] = 6
+    embargo_s: Annotated[int, between(0, 86_400 * 31)] = 3600
+    candidates_max: Annotated[int, between(2, 10_000)] = 24
+    seed: Integer = 1
+    objective: ObjectiveTable = ObjectiveTable()
+
+    def __post_init__(self) -> None:
+        if not self.parameter:
+            raise ValueError("a study needs a [[parameter]]; add one")
 
 
 class Parameter(NamedTuple):
@@ -172,29 +188,16 @@ def load_study(path: Path) -> Study:
     UsageError
         Naming the file, what is wrong there, and the nearest valid name.
     """
-    top = check_table(read_toml(path), _TOP, path.name)
+    top = check_table(read_toml(path), StudyFile, path.name)
     plan = load_backtest_plan(path.parent / top["plan"])
-    parameters = [_parameter(found, path, number) for number, found in enumerate(top["parameter"], 1)]
-    if not parameters:
-        raise UsageError(f"{path.name}: a study needs a [[parameter]]; add one")
+    parameters = [Parameter(one["name"], tuple(one["values"])) for one in top["parameter"]]
     for parameter in parameters:
         for value in parameter.values:
             apply_values(plan.configuration, {parameter.name: value})
-    objective = check_table(top["objective"], _OBJECTIVE, f"{path.name} [objective]")
     return Study(
         path, plan, top["blocks"], top["embargo_s"] * 1_000_000, top["candidates_max"], top["seed"],
-        tuple(parameters), objective,
+        tuple(parameters), top["objective"],
     )  # fmt: skip
-
-
-def _parameter(found: Json, path: Path, number: int) -> Parameter:
-    place = f"{path.name} [[parameter]] {number}"
-    table = check_table(found, _PARAMETER, place)
-    values = table["values"]
-    plain = isinstance(values, list) and values and all(isinstance(v, int | float) for v in values)
-    if not plain or any(isinstance(v, bool) for v in values):
-        raise UsageError(f"{place}: values must be a list of numbers")
-    return Parameter(table["name"], tuple(values))
 
 
 def candidates(study: Study, parameters: tuple[Parameter, ...]) -> list[dict[str, float]]:

@@ -27,46 +27,44 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import orjson
 
 from seawall.connectors.bus import Bus, open_bus
 from seawall.ops.run import RECOVERY
-from seawall.schemas.configuration import Configuration, load_configuration
+from seawall.schemas.configuration import Configuration, load_configuration, read_toml
 from seawall.schemas.errors import BusError, UsageError
-from seawall.schemas.tables import Field, check_table, number_in, one_of
+from seawall.schemas.tables import Table, between, check_table
 
 # Plan of a drill: its faults, their times, the configuration, and the probe.
 
-KINDS: Final = ("kill", "cut", "freeze", "skew", "corrupt")
-_TOP = {
-    "config": Field("text"),
-    "topic": Field("text"),
-    "instrument": Field("text"),
-    "price": Field("text", "100"),
-    "feed_s": Field("number", 0.5, number_in(0.05, 60)),
-    "within_s": Field("number", 60.0, number_in(1, 3600)),
-    "fault": Field("tables"),
-}
-_FAULT = {
-    "kind": Field("text", rule=one_of(*KINDS)),
-    "after_s": Field("number", 2.0, number_in(0, 86_400)),
-    "hold_s": Field("number", 2.0, number_in(0, 3600)),
-    "skew_s": Field("number", 90_000.0, number_in(1, 10 * 365 * 86_400)),
-}
 
-
-class Fault(NamedTuple):
+class Fault(Table, frozen=True):
     """One fault of the schedule."""
 
-    kind: str
-    after_s: float
-    hold_s: float
-    skew_s: float
+    kind: Literal["kill", "cut", "freeze", "skew", "corrupt"]
+    after_s: Annotated[float, between(0, 86_400)] = 2.0
+    hold_s: Annotated[float, between(0, 3600)] = 2.0
+    skew_s: Annotated[float, between(1, 10 * 365 * 86_400)] = 90_000.0
+
+
+class DrillFile(Table, frozen=True):
+    """A drill as its file has it."""
+
+    config: str
+    topic: str
+    instrument: str
+    fault: tuple[Fault, ...]
+    price: str = "100"
+    feed_s: Annotated[float, between(0.05, 60)] = 0.5
+    within_s: Annotated[float, between(1, 3600)] = 60.0
+
+    def __post_init__(self) -> None:
+        if not self.fault:
+            raise ValueError("nothing fails; add a [[fault]]")
 
 
 class DrillPlan(NamedTuple):
@@ -90,20 +88,12 @@ def load_drill(path: Path) -> DrillPlan:
     UsageError
         The file, or the configuration that it names, is not as it must be.
     """
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name an existing file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path.name} is no TOML: {error}") from error
-    top = check_table(content, _TOP, path.name)
-    faults = [check_table(one, _FAULT, f"{path.name}: fault {at}") for at, one in enumerate(top["fault"], 1)]
-    if not faults:
-        raise UsageError(f"{path.name}: nothing fails; add a [[fault]]")
+    content = read_toml(path)
+    top = check_table(content, DrillFile, path.name)
     configuration = load_configuration(path.parent / top["config"])
     _check(configuration, top, path.name)
     kept = {name: top[name] for name in ("topic", "instrument", "price", "feed_s", "within_s")}
-    return DrillPlan(configuration, **kept, faults=tuple(Fault(**one) for one in faults), content=content)
+    return DrillPlan(configuration, **kept, faults=tuple(Fault(**one) for one in top["fault"]), content=content)
 
 
 def _check(configuration: Configuration, top: dict[str, Any], name: str) -> None:

@@ -3,12 +3,15 @@
 import csv
 import gzip
 import itertools
-import tomllib
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
+from msgspec import UNSET, UnsetType, field
+
+from seawall.schemas.configuration import read_toml
 from seawall.schemas.errors import UsageError
-from seawall.schemas.tables import Field, Rule, check_table, nearest, number_in, one_of, text_like
+from seawall.schemas.measures import Level
+from seawall.schemas.tables import Integer, Table, between, check_table, nearest, text_like
 
 TIMES = {"open_time_ms": 1_000, "time_ms": 1_000, "time_us": 1_000_000, "time": 1, "timestamp": 1}
 
@@ -91,64 +94,83 @@ def read_path(path: Path, from_ms: int, to_ms: int) -> list[tuple[float, float]]
 #     by = "research.ledgerprime.com"
 
 FOLDER: Final = Path(__file__).parent / "scenarios"
-STATES: Final = ("up", "degraded", "down", "withdrawals_blocked")
 GRID_MAX: Final = 10_000
 
 
-def _numbers(low: float, high: float) -> Rule:
-    def rule(value: dict[str, Any]) -> str:
-        for name, number in value.items():
-            if isinstance(number, bool) or not isinstance(number, int | float) or not low <= number <= high:
-                return f"must give {name} a number between {low:g} and {high:g}"
-        return ""
-
-    return rule
+_Loss: TypeAlias = Annotated[float, between(0, 1e18)]
+_Multiple: TypeAlias = Annotated[float, between(0.01, 100)]
+State = Literal["up", "degraded", "down", "withdrawals_blocked"]
+MOVES: Final = ("price", "volatility", "depth", "funding", "haircut", "venues")
+"""Tables of a step, whose values a grid may replace."""
 
 
-def _states(value: dict[str, Any]) -> str:
-    for name, state in value.items():
-        if state not in STATES:
-            return f"must give {name} one of {', '.join(STATES)}"
-    return ""
+class StepTable(Table, frozen=True):
+    """A ``[[step]]``: one moment, and what holds from then on."""
+
+    at_s: Annotated[float, between(1, 1e7)] = 1.0
+    price: dict[str, Annotated[float, between(-0.999999, 1e4)]] = field(default_factory=dict)
+    volatility: dict[str, _Multiple] = field(default_factory=dict)
+    depth: dict[str, Annotated[float, between(0.0001, 100)]] = field(default_factory=dict)
+    funding: dict[str, Annotated[float, between(-1, 1)]] = field(default_factory=dict)
+    haircut: dict[str, Annotated[float, between(0, 1)]] = field(default_factory=dict)
+    venues: dict[str, State] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
 
-_STEP = {
-    "at_s": Field("number", 1.0, number_in(1, 1e7)),
-    "price": Field("table", {}, _numbers(-0.999999, 1e4)),
-    "volatility": Field("table", {}, _numbers(0.01, 100)),
-    "depth": Field("table", {}, _numbers(0.0001, 100)),
-    "funding": Field("table", {}, _numbers(-1, 1)),
-    "haircut": Field("table", {}, _numbers(0, 1)),
-    "venues": Field("table", {}, _states),
-    "failed": Field("texts", []),
-    "stale": Field("texts", []),
-}
-_FOLLOW = {
-    "driver": Field("text"),
-    "correlation": Field("number", 1.0, number_in(-1, 1)),
-    "ratio": Field("table", {"*": 1.0}, _numbers(0, 100)),
-}
-_PATH = {"price": Field("text"), "file": Field("text"), "from_ms": Field("integer", 0), "to_ms": Field("integer", 0)}
-_REVERSE = {
-    "limit": Field("text", ""),
-    "level": Field("text", "hard", one_of("warning", "soft", "hard")),
-    "loss": Field("number", 0, number_in(0, 1e18)),
-    "firm": Field("boolean", False),
-    "own_funds": Field("number", 0, number_in(0, 1e18)),
-    "apart": Field("boolean", True),
-}
-_SOURCE = {"figure": Field("text"), "by": Field("text")}
-_TOP = {
-    "id": Field("text", "", text_like(r"[A-Za-z0-9._-]{0,64}")),
-    "text": Field("text", ""),
-    "every_s": Field("number", 0, number_in(0, 86_400)),
-    "step": Field("tables", []),
-    "follow": Field("table", {}),
-    "grid": Field("table", {}),
-    "path": Field("tables", []),
-    "reverse": Field("table", {}),
-    "source": Field("tables", []),
-}
+class FollowTable(Table, frozen=True):
+    """``[follow]``: how what no price names moves with the driver."""
+
+    driver: str
+    correlation: Annotated[float, between(-1, 1)] = 1.0
+    ratio: dict[str, Annotated[float, between(0, 100)]] = field(default_factory=lambda: {"*": 1.0})
+
+
+class PathTable(Table, frozen=True):
+    """A ``[[path]]``: recorded closes in the price's place."""
+
+    price: str
+    file: str
+    from_ms: Integer = 0
+    to_ms: Integer = 0
+
+
+class ReverseTable(Table, frozen=True):
+    """``[reverse]``: what the smallest multiple of the moves is to break."""
+
+    limit: str = ""
+    level: Level = "hard"
+    loss: _Loss = 0
+    firm: bool = False
+    own_funds: _Loss = 0
+    apart: bool = True
+
+    def __post_init__(self) -> None:
+        if sum((bool(self.limit), self.loss > 0, self.firm)) != 1:
+            raise ValueError("give one of limit, loss and firm")
+        if self.firm and self.own_funds <= 0:
+            raise ValueError("own_funds is missing; say what the firm can lose")
+
+
+class SourceTable(Table, frozen=True):
+    """A ``[[source]]``: what a figure rests on."""
+
+    figure: str
+    by: str
+
+
+class ScenarioFile(Table, frozen=True):
+    """A scenario as its file has it."""
+
+    id: Annotated[str, text_like(r"[A-Za-z0-9._-]{0,64}")] = ""
+    text: str = ""
+    every_s: Annotated[float, between(0, 86_400)] = 0
+    step: tuple[StepTable, ...] = ()
+    follow: FollowTable | UnsetType = UNSET
+    grid: dict[str, Any] = field(default_factory=dict)
+    path: tuple[PathTable, ...] = ()
+    reverse: ReverseTable | UnsetType = UNSET
+    source: tuple[SourceTable, ...] = ()
 
 
 class Step(NamedTuple):
@@ -214,25 +236,21 @@ def load_stress_plan(path: Path) -> StressPlan:
     UsageError
         It cannot be read, or a key or value is not as it must be: named with the nearest that is.
     """
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name an existing file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path.name} is no TOML: {error}") from error
-    top = check_table(content, _TOP, path.name)
+    given = read_toml(path)
+    given = {name: value for name, value in given.items() if name not in ("follow", "reverse") or value != {}}
+    top = check_table(given, ScenarioFile, path.name)
     top["id"] = top["id"] or path.stem
-    raw = [check_table(step, _STEP, f"{path.name}: step {at}") for at, step in enumerate(top["step"], 1)]
-    follow = check_table(top["follow"], _FOLLOW, f"{path.name}: follow") if top["follow"] else {}
-    for at, source in enumerate(top["source"], 1):
-        check_table(source, _SOURCE, f"{path.name}: source {at}")
-    for at, part in enumerate(top["path"], 1):
-        raw = _along(raw, check_table(part, _PATH, f"{path.name}: path {at}"), path)
+    raw, follow = top["step"], top.get("follow", {})
+    for part in top["path"]:
+        raw = _along(raw, part, path)
     if not raw:
         raise UsageError(f"{path.name}: nothing happens; add a [[step]] or a [[path]]")
     members = _members(raw, follow, top["grid"], path.name)
     scenarios = [_scenario(top, label, steps, then) for label, steps, then in members]
-    return StressPlan(scenarios, _reverse(top["reverse"], path.name, len(scenarios)))
+    reverse = top.get("reverse", {})
+    if reverse and len(scenarios) > 1:
+        raise UsageError(f"{path.name}: reverse: search along one scenario; leave out the grid")
+    return StressPlan(scenarios, reverse)
 
 
 def load_stress_plans(paths: list[Path]) -> StressPlan:
@@ -254,19 +272,6 @@ def _scenario(top: dict[str, Any], label: str, steps: list[dict[str, Any]], foll
     made = [Step(round(step["at_s"] * 1e6), *(step[name] for name in Step._fields[1:])) for step in steps]
     made.sort(key=lambda step: step.at_us)
     return Scenario(top["id"], top["text"], label, round(top["every_s"] * 1e6), made, follow, top["source"])
-
-
-def _reverse(found: dict[str, Any], name: str, scenarios: int) -> dict[str, Any]:
-    if not found:
-        return {}
-    values = check_table(found, _REVERSE, f"{name}: reverse")
-    if sum((bool(values["limit"]), values["loss"] > 0, values["firm"])) != 1:
-        raise UsageError(f"{name}: reverse: give one of limit, loss and firm")
-    if values["firm"] and values["own_funds"] <= 0:
-        raise UsageError(f"{name}: reverse: own_funds is missing; say what the firm can lose")
-    if scenarios > 1:
-        raise UsageError(f"{name}: reverse: search along one scenario; leave out the grid")
-    return values
 
 
 def _members(
@@ -291,24 +296,21 @@ def _members(
 
 
 def _set(steps: list[dict[str, Any]], follow: dict[str, Any], key: str, value: Any, name: str) -> None:
-    table, _, field = key.partition(".")
+    table, _, inner = key.partition(".")
     place = f"{name}: grid: {key}"
     if table == "follow" and follow:
-        follow |= check_table({**follow, field: value}, _FOLLOW, place)
+        follow |= check_table({**follow, inner: value}, FollowTable, place)
         return
-    if table not in _STEP or _STEP[table].kind != "table" or not field:
-        near = nearest(table, [one for one, kept in _STEP.items() if kept.kind == "table"])
-        raise UsageError(f"{place}: name a table of the steps and a key in it, such as {near}.BTC")
+    if table not in MOVES or not inner:
+        raise UsageError(f"{place}: name a table of the steps and a key in it, such as {nearest(table, MOVES)}.BTC")
     for step in steps:
-        step[table] = check_table({table: {**step[table], field: value}}, _STEP, place)[table]
+        step[table] = check_table({table: {**step[table], inner: value}}, StepTable, place)[table]
 
 
 def _along(steps: list[dict[str, Any]], path: dict[str, Any], file: Path) -> list[dict[str, Any]]:
     """Return the steps with those of a recorded path of prices among them; what held before goes on."""
-    pass
-
     moments = {step["at_s"]: step for step in steps}
     for at_s, move in read_path(file.parent / path["file"], path["from_ms"], path["to_ms"]):
-        step = moments.setdefault(at_s, check_table({"at_s": at_s}, _STEP, file.name))
+        step = moments.setdefault(at_s, check_table({"at_s": at_s}, StepTable, file.name))
         step["price"] = {**step["price"], path["price"]: move}
     return [moments[at_s] for at_s in sorted(moments)]

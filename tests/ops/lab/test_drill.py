@@ -108,7 +108,7 @@ def test_a_cut_bus_is_ridden_out_and_a_frozen_feed_is_told_of(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("faults", "said"),
     [
-        ("[[fault]]\nkind = 'kil'\n", "must be one of kill, cut, freeze, skew, corrupt; did you mean 'kill'?"),
+        ("[[fault]]\nkind = 'kil'\n", "must be one of corrupt, cut, freeze, kill, skew; did you mean 'kill'?"),
         ("[[fault]]\nkind = 'kill'\nhold = 2\n", "there is no key 'hold'; did you mean 'hold_s'?"),
         ("", "fault is missing; add it"),
     ],

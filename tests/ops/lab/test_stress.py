@@ -257,14 +257,17 @@ def test_a_reverse_stress_of_an_unknown_limit_names_those_there_are(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[[step]]\nprise = { BTC = -0.5 }\n", "step 1: there is no key 'prise'; did you mean 'price'?"),
-        ("[[step]]\nprice = { BTC = -1.5 }\n", "must give BTC a number between -0.999999 and 10000"),
-        ("[[step]]\nvenues = { a = 'gone' }\n", "must give a one of up, degraded, down, withdrawals_blocked"),
+        ("[[step]]\nprise = { BTC = -0.5 }\n", "[[step]] 1: there is no key 'prise'; did you mean 'price'?"),
+        ("[[step]]\nprice = { BTC = -1.5 }\n", "price: BTC is '-1.5'; it must lie between -0.999999 and 10000"),
+        (
+            "[[step]]\nvenues = { a = 'gone' }\n",
+            "a is 'gone'; it must be one of degraded, down, up, with",
+        ),
         ("id = 'x'\n", "nothing happens; add a [[step]] or a [[path]]"),
         ("[[step]]\n[grid]\n'prices.BTC' = [1]\n", "name a table of the steps and a key in it, such as price.BTC"),
         ("[[step]]\n[reverse]\nfirm = true\n", "own_funds is missing; say what the firm can lose"),
         ("[[step]]\n[reverse]\n", "nothing"),
-        ("[[step\n", "is no TOML"),
+        ("[[step\n", "is not valid TOML"),
     ],
 )
 def test_a_file_that_cannot_be_a_scenario_is_refused_with_the_key_and_what_to_do(
