@@ -25,7 +25,7 @@ class ProtobufReader:
     def __init__(self, schemas: SchemaFiles) -> None:
         self._schemas = schemas
         try:
-            from google.protobuf import message_factory
+            message_factory: Any = importlib.import_module("google.protobuf.message_factory")
         except ImportError:
             raise UsageError(f"Protobuf needs the extra avro: {EXTRA}") from None
         self._class_of = message_factory.GetMessageClass
@@ -63,9 +63,9 @@ class ProtobufReader:
 
 def _parse_descriptors(content: bytes) -> tuple[Any, Any]:
     """Return a pool of a set's files, and the last file, which is the schema itself."""
-    from google.protobuf import descriptor_pb2, descriptor_pool
-
-    files, pool = descriptor_pb2.FileDescriptorSet.FromString(content).file, descriptor_pool.DescriptorPool()
+    descriptor_pb2: Any = importlib.import_module("google.protobuf.descriptor_pb2")
+    pool: Any = importlib.import_module("google.protobuf.descriptor_pool").DescriptorPool()
+    files = descriptor_pb2.FileDescriptorSet.FromString(content).file
     own = {file.name for file in files}
     for name in dict.fromkeys(name for file in files for name in file.dependency if name not in own):
         if not name.startswith(("google/protobuf/", "google/type/")):  # what comes with Protobuf is a module here

@@ -7,6 +7,7 @@ Confluent's client of the registry is in the extra ``avro`` and is loaded only f
 """
 
 import base64
+import importlib
 import os
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,7 @@ class SchemaFiles:
 
 def _descriptor_set(encoded: str) -> bytes:
     """Return a file's descriptor, as the registry gives it, as a set of one file."""
-    from google.protobuf import descriptor_pb2
-
+    descriptor_pb2: Any = importlib.import_module("google.protobuf.descriptor_pb2")
     file = descriptor_pb2.FileDescriptorProto.FromString(base64.standard_b64decode(encoded))
     file.name = file.name or "default"
     return bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())

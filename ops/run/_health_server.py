@@ -206,7 +206,7 @@ def _tls(configuration: Configuration) -> ssl.SSLContext | None:
 
 def _app(monitor: Monitor, registry: CollectorRegistry) -> Callable[..., Iterable[bytes]]:
     """Return the WSGI application that answers for a monitor."""
-    metrics = make_wsgi_app(registry)
+    metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
         path, kind = environ["PATH_INFO"], "application/json"
