@@ -63,7 +63,7 @@ class AvroReader:
     def __init__(self, schemas: SchemaFiles) -> None:
         self._schemas = schemas
         try:
-            import fastavro
+            import fastavro  # noqa: PLC0415 - extra avro
         except ImportError:
             raise UsageError(f"Avro needs the extra avro: {EXTRA}") from None
         self._fastavro = fastavro

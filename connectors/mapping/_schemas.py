@@ -82,8 +82,8 @@ class SchemaFiles:
     def _fetch(self, number: int) -> bytes:
         """Return what the registry holds, as it is kept."""
         try:
-            from confluent_kafka.schema_registry import SchemaRegistryClient
-            from confluent_kafka.schema_registry.error import SchemaRegistryError
+            from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415 - extra avro
+            from confluent_kafka.schema_registry.error import SchemaRegistryError  # noqa: PLC0415 - extra avro
         except ImportError:
             raise UsageError(f"a Schema Registry needs the extra avro: {EXTRA}") from None
         conf = {"url": self._url, **CLIENT}

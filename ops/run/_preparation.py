@@ -12,7 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from seawall.connectors.bus import Bus, Replica, cluster_of, is_recovery_sound, open_bus, set_recovery_aside, topic_partitions
+from seawall.connectors.bus import (
+    Bus,
+    Replica,
+    cluster_of,
+    is_recovery_sound,
+    open_bus,
+    set_recovery_aside,
+    topic_partitions,
+)
 from seawall.connectors.files import write_atomically
 from seawall.connectors.keys import (
     PUBLIC_KEYS_FILE,
