@@ -242,7 +242,8 @@ def read_next(bus: Bus, topic: str, partition: int, offset: int, count: int) -> 
         if settled:
             text = f"{topic}/{partition} ends at {offset}, {count} records were stated from there on"
             raise Gap(f"{text}; run `seawall verify` on the source")
-        settled = not cluster_of(bus).has_open_transaction(topic, partition)  # and what was under way until then is read once more
+        # What was under way until then is read once more.
+        settled = not cluster_of(bus).has_open_transaction(topic, partition)
         if not settled:
             sleep(VISIBLE_S)
     return found
