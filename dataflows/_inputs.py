@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, Follower
 from seawall.connectors.files import Lines
 from seawall.connectors.mapping import RecordMapping
 from seawall.dataflows._sources import POLL_RECORDS, Clock, FileSource, RedriveSource, SignalsSource, TopicSource
@@ -173,7 +173,8 @@ class FileInputs:
         place = RecordSource(REDRIVE, 0)
         offset, _, high = self._standing.positions.get(place.key, [0, 0, NO_TIME])
         self.places.append(place)
-        source = RedriveSource(len(self.places) - 1, place, self._bus, offset, high, self._feeds)
+        follower = self._bus.follow(REDRIVE)
+        source = RedriveSource(len(self.places) - 1, place, self._bus, follower, offset, high, self._feeds)
         return source.items(self._clock())
 
 
@@ -230,6 +231,7 @@ class LiveInputs:
     ) -> None:
         self._configuration, self._bus, self._clock, self._feeds = configuration, bus, clock, feeds
         self._standing = standing
+        self._followers: dict[str, Follower] = {}
         self._topics: list[TopicSource] = []
         self._pending: list[list[MergedRecord]] = []
         self.cut_us = self._limit_us = 0
@@ -309,20 +311,25 @@ class LiveInputs:
         """Find partitions that appeared since the last look."""
         known, positions = {source.place for source in self._topics}, self._standing.positions
         for topic in dict.fromkeys((*self._configuration.topics, SIGNALS, REDRIVE)):
-            places = [RecordSource(topic, partition) for partition in self._bus.known_partitions(topic)]
-            if any(place not in known for place in places):
-                self._bus.keep_to(topic, any(key.rpartition("/")[0] == topic for key in positions), "sequence")
-            for place in places:
+            for place in [RecordSource(topic, partition) for partition in self._follower(topic).partitions()]:
                 if place not in known:
                     offset, _, high = positions.get(place.key) or [self._begin(place), 0, NO_TIME]
                     self._topics.append(self._source(slicer.add_place(place), place, offset, high))
                     self._pending.append([])
 
+    def _follower(self, topic: str) -> Follower:
+        """Return the follower of a topic, which knows whether the journal has any record of it."""
+        if topic not in self._followers:
+            begun = any(key.rpartition("/")[0] == topic for key in self._standing.positions)
+            self._followers[topic] = self._bus.follow(topic, "sequence", begun)
+        return self._followers[topic]
+
     def _source(self, number: int, place: RecordSource, offset: int, high_us: int) -> TopicSource:
         """Return the source of one partition of a live topic."""
+        bus, follower = self._bus, self._follower(place.name)
         if place.name == REDRIVE:
-            return RedriveSource(number, place, self._bus, offset, high_us, self._feeds)
-        return TopicSource(number, place, self._bus, offset, high_us, self._feeds.get(place.name))
+            return RedriveSource(number, place, bus, follower, offset, high_us, self._feeds)
+        return TopicSource(number, place, bus, follower, offset, high_us, self._feeds.get(place.name))
 
     def _begin(self, place: RecordSource) -> int:
         """Return where a topic that was never read is read from: what retention took before cannot be missed."""

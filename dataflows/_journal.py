@@ -11,18 +11,19 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 import seawall
-from seawall.connectors.bus import Bus, Writer, decided_slices, open_bus
+from seawall.connectors.bus import Bus, Follower, Writer, decided_slices, open_bus
 from seawall.dataflows._sources import Clock
 from seawall.operators.core.journal import JournalState, WriteStep
 from seawall.schemas.configuration import Configuration, check_unchanged, load_configuration
 from seawall.schemas.errors import BusError, Gap, UsageError
-from seawall.schemas.records import decides_alike, decode_slice
+from seawall.schemas.records import Stored, decides_alike, decode_slice
 from seawall.schemas.telemetry import current_telemetry
 
 # Does a dataflow go with what stands on its bus? Looked at before it writes anything, whatever starts it.
@@ -86,15 +87,17 @@ def check_compatibility(bus: Bus, configuration: Configuration) -> None:
 READ_RECORDS = 5000
 
 
-def fold_journal(bus: Bus, shards: int, standing: JournalState | None = None, follow: bool = False) -> JournalState:
+def fold_journal(
+    bus: Bus, shards: int, standing: JournalState | None = None, follower: Follower | None = None
+) -> JournalState:
     """Return where the journal stands.
 
     Parameters
     ----------
     standing
         What an earlier fold returned, to go on from there.
-    follow
-        Look at what has arrived as one who follows: cheaper, and the newest records may be left for the next time.
+    follower
+        Of the journal, to be polled instead: cheaper, and the newest records may be left for the next time.
 
     Raises
     ------
@@ -107,8 +110,9 @@ def fold_journal(bus: Bus, shards: int, standing: JournalState | None = None, fo
     if partitions and partitions[-1] >= shards:
         raise UsageError(f"shards is {shards} but the journal has partition {partitions[-1]}; set shards back")
     standing = standing or JournalState(shards)
+    read = partial(bus.read, "journal") if follower is None else follower.poll
     for shard in range(shards):
-        for value in _values(bus, shard, standing.seqs[shard], follow):
+        for value in _values(read, shard, standing.seqs[shard]):
             try:
                 standing.apply(shard, value)
             except msgspec.MsgspecError as error:
@@ -118,9 +122,8 @@ def fold_journal(bus: Bus, shards: int, standing: JournalState | None = None, fo
     return standing
 
 
-def _values(bus: Bus, shard: int, offset: int, follow: bool) -> Iterable[bytes]:
-    read = bus.tail if follow else bus.read
-    while records := read("journal", shard, offset, READ_RECORDS):
+def _values(read: Callable[[int, int, int], list[Stored]], shard: int, offset: int) -> Iterable[bytes]:
+    while records := read(shard, offset, READ_RECORDS):
         for record in records:
             yield record.value
         offset = records[-1].offset + 1

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from seawall.connectors.bus import TOPICS, Bus
+from seawall.connectors.bus import TOPICS, Bus, Follower
 from seawall.connectors.files import Lines
 from seawall.connectors.mapping import RecordMapping, load_mappings
 from seawall.dataflows._market_records import Skipped, may_hold_market_records, read_event
@@ -129,6 +129,7 @@ class TopicReader:
     def __init__(
         self,
         bus: Bus,
+        follower: Follower,
         place: RecordSource,
         offset: int,
         high_us: int,
@@ -136,6 +137,7 @@ class TopicReader:
         feed: RecordMapping | None = None,
     ) -> None:
         self.place = place
+        self._follower = follower
         self._bus, self._read, self._skipped, self._feed = bus, offset, skipped, feed
         self.high_us = self._cut_us = high_us
         self._pending: list[tuple[int, int, Any]] = []  # effective time, offset, record
@@ -155,9 +157,9 @@ class TopicReader:
         pending = self._pending
         if len(pending) >= PENDING_MAX and pending[0][0] // interval_us < pending[-1][0] // interval_us:
             return True
-        name, partition = self.place
-        found = self._take_in(self._bus.tail(name, partition, self._read, POLL_RECORDS), now_us)
-        return found >= POLL_RECORDS or self._bus.may_have_more(name, partition)
+        partition = self.place.partition
+        found = self._take_in(self._follower.poll(partition, self._read, POLL_RECORDS), now_us)
+        return found >= POLL_RECORDS or self._follower.may_lag(partition)
 
     def _take_in(self, found: list[Stored], now_us: int) -> int:
         for stored in found:
@@ -236,6 +238,10 @@ class MarketReader:
         self._feeds = load_mappings(configuration)
         self._skipped = self._files.skipped
         self._cuts = sorted(closed_intervals(bus, self._cutter.closed_us).items()) if self.live else []
+        read = [(key, begin[0]) for key, begin in self._known.items()]
+        read += [one for _, sources in self._cuts for one in sources.items()]
+        self._begun = {key.rpartition("/")[0] for key, offset in read if offset > 0}
+        self._followers: dict[str, Follower] = {}
         self._discovered_at = -DISCOVER_SECONDS
         self.events = 0
 
@@ -329,26 +335,23 @@ class MarketReader:
         if named is None and time.monotonic() - self._discovered_at < DISCOVER_SECONDS:
             return
         self._discovered_at = time.monotonic()
-        partitions = self._bus.known_partitions if named is None else self._bus.partitions
         for topic in self._configuration.market_topics:
             feed = self._feeds.get(topic)
             if topic in TOPICS or not may_hold_market_records(feed):
                 continue  # Seawall's own: signals may be followed, but are not what they are made of
-            places = [RecordSource(topic, partition) for partition in partitions(topic)]
-            if any(place.key not in self._topics for place in places):
-                self._bus.keep_to(topic, self._has_read(topic, named or {}), "market")
-            for place in places:
-                partition = place.partition
+            follower = self._follower(topic)
+            for place in [RecordSource(topic, partition) for partition in follower.partitions(wait=named is not None)]:
                 if place.key not in self._topics and (named is None or place.key in named):
-                    begin = self._known.get(place.key) or [self._bus.start(topic, partition), NO_TIME]
-                    offset, high_us = begin
-                    self._topics[place.key] = TopicReader(self._bus, place, offset, high_us, self._skipped, feed)
+                    offset, high_us = self._known.get(place.key) or [self._bus.start(*place), NO_TIME]
+                    self._topics[place.key] = TopicReader(
+                        self._bus, follower, place, offset, high_us, self._skipped, feed
+                    )
 
-    def _has_read(self, topic: str, named: dict[str, int]) -> bool:
-        """Tell whether any record of a topic was taken: by this run, up to a state of before, or in a cut of before."""
-        read = {key: begin[0] for key, begin in self._known.items()} | named
-        read |= {key: reader.position for key, reader in self._topics.items()}
-        return any(offset > 0 and key.rpartition("/")[0] == topic for key, offset in read.items())
+    def _follower(self, topic: str) -> Follower:
+        """Return the follower of a topic, which knows whether a state or a cut of before took any record of it."""
+        if topic not in self._followers:
+            self._followers[topic] = self._bus.follow(topic, "market", topic in self._begun)
+        return self._followers[topic]
 
 
 Stopped = Callable[[], bool]

@@ -7,7 +7,7 @@ does one from more than 24 hours after the clock at reading.
 
 from collections.abc import Callable, Iterator, Mapping
 
-from seawall.connectors.bus import Bus
+from seawall.connectors.bus import Bus, Follower
 from seawall.connectors.files import Lines, Oversize
 from seawall.connectors.mapping import RecordMapping
 from seawall.operators.core.journal import (
@@ -123,18 +123,12 @@ class _Partition:
         The next record, and the highest event time before it.
     feed
         What maps its records, where they are no input records.
-
-    Attributes
-    ----------
-    full, stale
-        Whether the last read gave all that was asked for, so that more is there; whether more may be there.
     """
 
     def __init__(
         self, number: int, place: RecordSource, bus: Bus, offset: int, high_us: int, feed: RecordMapping | None = None
     ) -> None:
         self.number, self.place = number, place
-        self.full = self.stale = False
         self._bus, self._offset, self._high_us, self._feed = bus, offset, high_us, feed
 
     def _items(self, records: list[Stored], latest_us: int) -> list[MergedRecord]:
@@ -169,7 +163,27 @@ class _Partition:
 
 
 class TopicSource(_Partition):
-    """The records of one partition of a live topic."""
+    """The records of one partition of a live topic, which ``follower`` follows; the rest as above.
+
+    Attributes
+    ----------
+    full, stale
+        Whether the last poll gave all that was asked for, so that more is there; whether more may be there.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        place: RecordSource,
+        bus: Bus,
+        follower: Follower,
+        offset: int,
+        high_us: int,
+        feed: RecordMapping | None = None,
+    ) -> None:
+        super().__init__(number, place, bus, offset, high_us, feed)
+        self._follower = follower
+        self.full = self.stale = False
 
     @property
     def high_us(self) -> int:
@@ -196,9 +210,8 @@ class TopicSource(_Partition):
         What stands before the first time of its topic has none and precedes everything, as in a file. By the time of
         reading an account would come after its fills, and the position that is kept would be the account's.
         """
-        name, partition = self.place
-        found = self._bus.tail(name, partition, self._offset, records_max)
-        self.full, self.stale = len(found) >= records_max, self._bus.may_have_more(name, partition)
+        found = self._follower.poll(self.place.partition, self._offset, records_max)
+        self.full, self.stale = len(found) >= records_max, self._follower.may_lag(self.place.partition)
         return self._items(found, now_us)
 
 
@@ -233,9 +246,16 @@ class RedriveSource(TopicSource):
     """
 
     def __init__(
-        self, number: int, place: RecordSource, bus: Bus, offset: int, high_us: int, feeds: Mapping[str, RecordMapping]
+        self,
+        number: int,
+        place: RecordSource,
+        bus: Bus,
+        follower: Follower,
+        offset: int,
+        high_us: int,
+        feeds: Mapping[str, RecordMapping],
     ) -> None:
-        super().__init__(number, place, bus, offset, high_us)
+        super().__init__(number, place, bus, follower, offset, high_us)
         self._feeds, self._read_us = feeds, NO_TIME
 
     def items(self, now_us: int) -> Iterator[MergedRecord]:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from seawall.connectors.bus._backup import BackupBus as BackupBus
     from seawall.connectors.bus._backup import BackupStore as BackupStore
     from seawall.connectors.bus._backup import lock_backup as lock_backup
+    from seawall.connectors.bus._clusters import Cluster as Cluster
+    from seawall.connectors.bus._clusters import Unclustered as Unclustered
+    from seawall.connectors.bus._clusters import cluster_of as cluster_of
+    from seawall.connectors.bus._clusters import skip_foreign_records as skip_foreign_records
     from seawall.connectors.bus._engine import engine_key as engine_key
     from seawall.connectors.bus._engine import failures as failures
     from seawall.connectors.bus._engine import is_recovery_sound as is_recovery_sound
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     from seawall.connectors.bus._protocol import READ_RECORDS_MAX as READ_RECORDS_MAX
     from seawall.connectors.bus._protocol import TOPICS as TOPICS
     from seawall.connectors.bus._protocol import Bus as Bus
+    from seawall.connectors.bus._protocol import Follower as Follower
+    from seawall.connectors.bus._protocol import ReadingFollower as ReadingFollower
     from seawall.connectors.bus._protocol import Writer as Writer
     from seawall.connectors.bus._protocol import headers_by_name as headers_by_name
     from seawall.connectors.bus._protocol import read_all as read_all
@@ -54,7 +60,9 @@ _HOMES = {
     "BackupBus": "seawall.connectors.bus._backup",
     "BackupStore": "seawall.connectors.bus._backup",
     "Bus": "seawall.connectors.bus._protocol",
+    "Cluster": "seawall.connectors.bus._clusters",
     "DERIVED": "seawall.connectors.bus._appending",
+    "Follower": "seawall.connectors.bus._protocol",
     "JournalSource": "seawall.connectors.bus._journal_source",
     "KeptSnapshot": "seawall.connectors.bus._appending",
     "POLL": "seawall.connectors.bus._journal_source",
@@ -62,14 +70,17 @@ _HOMES = {
     "READ_BYTES_MAX": "seawall.connectors.bus._protocol",
     "READ_RECORDS_MAX": "seawall.connectors.bus._protocol",
     "RETRY_S": "seawall.connectors.bus._replica",
+    "ReadingFollower": "seawall.connectors.bus._protocol",
     "RecordSink": "seawall.connectors.bus._record_sink",
     "RecordWriter": "seawall.connectors.bus._appending",
     "Replica": "seawall.connectors.bus._replica",
     "SNAPSHOTS_TOPIC": "seawall.connectors.bus._appending",
     "SqliteBus": "seawall.connectors.bus._sqlite",
     "TOPICS": "seawall.connectors.bus._protocol",
+    "Unclustered": "seawall.connectors.bus._clusters",
     "Writer": "seawall.connectors.bus._protocol",
     "check_outputs_stored": "seawall.connectors.bus._appending",
+    "cluster_of": "seawall.connectors.bus._clusters",
     "decided_slices": "seawall.connectors.bus._appending",
     "engine_key": "seawall.connectors.bus._engine",
     "failures": "seawall.connectors.bus._engine",
@@ -86,6 +97,7 @@ _HOMES = {
     "recovery_store_error": "seawall.connectors.bus._engine",
     "set_recovery_aside": "seawall.connectors.bus._engine",
     "sink": "seawall.connectors.bus._record_sink",
+    "skip_foreign_records": "seawall.connectors.bus._clusters",
     "source": "seawall.connectors.bus._journal_source",
     "topic_partitions": "seawall.connectors.bus._protocol",
     "written_topics": "seawall.connectors.bus._appending",
@@ -102,15 +114,20 @@ __all__ = [
     "BackupBus",
     "BackupStore",
     "Bus",
+    "Cluster",
+    "Follower",
     "JournalSource",
     "KeptSnapshot",
     "Patience",
+    "ReadingFollower",
     "RecordSink",
     "RecordWriter",
     "Replica",
     "SqliteBus",
+    "Unclustered",
     "Writer",
     "check_outputs_stored",
+    "cluster_of",
     "decided_slices",
     "engine_key",
     "failures",
@@ -127,6 +144,7 @@ __all__ = [
     "recovery_store_error",
     "set_recovery_aside",
     "sink",
+    "skip_foreign_records",
     "source",
     "topic_partitions",
     "written_topics",

@@ -267,19 +267,15 @@ class BackupBus(FileBus):
                 break
         return found
 
-    tail = read
-
     def identity(self) -> str:
         """Return the folder, links followed."""
         return f"backup:{self.store.folder.resolve()}"
 
     def writer(self, partitions: Iterable[Partition], take: bool = False) -> Writer:
-        """Refuse: a backup is not written as a bus."""
-        raise UsageError("a backup is only read; restore it to a bus of its own with `seawall restore`")
-
-    def copier(self, partitions: Iterable[Partition], take: bool = False) -> Writer:
         """Become the writer of segments of the next backup; refuse where none is made."""
-        return BackupWriter(self.store, partitions, self.added) if self._adding else self.writer(partitions)
+        if not self._adding:
+            raise UsageError("a backup is only read; restore it to a bus of its own with `seawall restore`")
+        return BackupWriter(self.store, partitions, self.added)
 
     def close(self) -> None:
         """Let go of what was read."""

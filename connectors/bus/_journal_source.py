@@ -14,11 +14,12 @@ from typing import Any
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from seawall.connectors.bus._appending import DERIVED, check_audit_stored, check_outputs_stored
+from seawall.connectors.bus._clusters import cluster_of
 from seawall.connectors.bus._engine import engine_key, noting_failures
 from seawall.connectors.bus._factory import open_bus
 from seawall.connectors.bus._protocol import Bus
 from seawall.schemas.errors import BusError, SnapshotError
-from seawall.schemas.records import decode_slice
+from seawall.schemas.records import Stored, decode_slice
 
 BATCH_RECORDS = 128
 BATCH_BYTES = 512 * 1024  # large slices travel a few at a time, while what they touch is still in the caches
@@ -126,6 +127,7 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], Resume]):
         self._unchecked = offset > 0 and topic == "journal"
         self._source, self._bus, self._topic, self._key = source, bus, topic, engine_key(partition)
         self._partition, self._offset = partition, offset
+        self._follower = bus.follow(topic)
         self._awake: datetime | None = None
         self._asked, self._batch = time.monotonic(), BATCH_RECORDS
         self._records_left, self._bytes_left = EPOCH_RECORDS_MAX, EPOCH_BYTES_MAX
@@ -145,8 +147,7 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], Resume]):
             self._awake = datetime.now(UTC) + self._source.poll
             return []
         done = self._source.over(self._last)
-        read = self._bus.read if done else self._bus.tail  # the end is the end only where everything durable was read
-        found = read(self._topic, self._partition, self._offset, self._records_max(), BATCH_BYTES)
+        found = self._read(self._records_max(), strictly=done)
         if not found:
             if done:
                 raise StopIteration
@@ -159,10 +160,16 @@ class _Partition(StatefulSourcePartition[tuple[str, bytes], Resume]):
         self._bytes_left -= sum(len(record.value) for record in found)
         return [(self._key, record.value) for record in found]
 
+    def _read(self, records_max: int, strictly: bool) -> list[Stored]:
+        """Return the next records; ``strictly``: the end is the end only where everything durable was read."""
+        if strictly:
+            return self._bus.read(self._topic, self._partition, self._offset, records_max, BATCH_BYTES)
+        return self._follower.poll(self._partition, self._offset, records_max, BATCH_BYTES)
+
     def _check(self) -> bool:
         """Check what the recovered state has written, as soon as the sinks have ended what a killed run left open."""
-        settled = self._source.replica or all(self._bus.is_settled(topic, self._partition) for topic in DERIVED)
-        if not settled:
+        cluster = cluster_of(self._bus)
+        if not self._source.replica and any(cluster.has_open_transaction(topic, self._partition) for topic in DERIVED):
             self._awake = datetime.now(UTC) + SETTLE
             return False
         if self._source.replica:

@@ -2,10 +2,11 @@
 
 One small protocol, so that dataflows do not know what carries their records. A reader may be in another process while a
 writer runs. A partition has one writer at a time, and a writer's records are stored, in order, once ``flush`` returns.
-No implementation is imported here.
+What only a cluster needs (topics that are made, writers that are fenced) is in ``_clusters``. No implementation is
+imported here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from seawall.schemas.configuration import Configuration
@@ -53,6 +54,29 @@ class Writer(Protocol):
         """Let the partitions go; what was not flushed is not written."""
 
 
+class Follower(Protocol):
+    """One topic as a consumer sees it that polls for what arrives; no answer costs it a question to a cluster."""
+
+    def partitions(self, wait: bool = False) -> list[int]:
+        """Return the partitions that have records, as of the last call, and begin to look again.
+
+        The first answer is waited for, and with ``wait`` every one.
+
+        Raises
+        ------
+        BusError
+            The topic was deleted and made anew since its reader took records, so its offsets name other ones.
+        """
+
+    def poll(
+        self, partition: int, offset: int, records_max: int = READ_RECORDS_MAX, bytes_max: int = READ_BYTES_MAX
+    ) -> list[Stored]:
+        """Return what has arrived from ``offset`` on; like ``Bus.read``, but it may lag behind the last writes."""
+
+    def may_lag(self, partition: int) -> bool:
+        """Tell whether more may stand behind the last answer, though that was less than was asked for."""
+
+
 class Bus(Protocol):
     """Topics to read and write."""
 
@@ -62,46 +86,11 @@ class Bus(Protocol):
     def partitions(self, topic: str) -> list[int]:
         """Return the partitions of a topic that have records, sorted."""
 
-    def known_partitions(self, topic: str) -> list[int]:
-        """Return ``partitions`` for those who ask again and again, as of the last time they did; begin to ask again.
-
-        The first answer is waited for. No other one makes the asker wait for a cluster.
-        """
-
-    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
-        """Raise, now and whenever ``known_partitions`` is asked, where offsets of a topic came to name other records.
-
-        As of a topic of others on a cluster that was deleted and made anew since ``reader`` took any (``begun``).
-        """
-
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that is kept: 0 where nothing expires."""
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last durable record, 0 where there is none."""
-
-    def is_settled(self, topic: str, partition: int) -> bool:
-        """Tell whether no transaction is under way there: one that a killed writer left is ended by the next writer."""
-
-    def tail(
-        self,
-        topic: str,
-        partition: int,
-        offset: int,
-        records_max: int = READ_RECORDS_MAX,
-        bytes_max: int = READ_BYTES_MAX,
-    ) -> list[Stored]:
-        """Return what has arrived from ``offset`` on, for those who follow.
-
-        Like ``read``, but of records written a moment ago it may know nothing yet; one answer costs no question to a
-        cluster.
-        """
-
-    def may_have_more(self, topic: str, partition: int) -> bool:
-        """Tell whether more may have stood behind what ``tail`` returned last, though that was less than was asked for.
-
-        The next answers tell.
-        """
 
     def read(
         self,
@@ -113,12 +102,12 @@ class Bus(Protocol):
     ) -> list[Stored]:
         """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
 
-    def identity(self) -> str:
-        """Return what is the same of two buses only where they hold the same topics, whatever their addresses."""
+    def follow(self, topic: str, reader: str = "", begun: bool = False) -> Follower:
+        """Return a follower of a topic, which the bus closes with itself.
 
-    @property
-    def fences(self) -> bool:
-        """Whether a writer that lives can be displaced, or only one that is dead succeeded."""
+        With a ``reader`` it notices where a topic of others is no longer the one that this reader took records of
+        (``begun``: in a run of before).
+        """
 
     def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> Writer:
         """Become the writer of partitions; raises PartitionLocked where somebody else is.
@@ -127,66 +116,44 @@ class Bus(Protocol):
         ``take`` one on this host is fenced too, where the bus can.
         """
 
-    def copier(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> Writer:
-        """Become the writer of partitions that keeps the offsets of what is copied from another bus; as ``writer``.
-
-        All are of Seawall's numbered topics, or all of others.
-        """
-
-    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
-        """From now on pass over records of others on our topics of a cluster, and tell topic, partition and what.
-
-        Without it whoever reads stops there. On the embedded bus such a record has an offset like any other; rows whose
-        columns hold what no writer puts there are passed over always, and told here.
-        """
-
-    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
-        """Check that topics exist with so many partitions; with ``make``, make them where none does, and name these.
-
-        Raises
-        ------
-        UsageError
-            A topic is missing, or has other partitions.
-        """
+    def identity(self) -> str:
+        """Return what is the same of two buses only where they hold the same topics, whatever their addresses."""
 
     def close(self) -> None:
         """Let go of all resources."""
 
 
 class FileBus:
-    """Answers of a bus in files of this host, where nothing expires, moves or is under way: what was read is there."""
-
-    fences = False
-
-    def partitions(self, topic: str) -> list[int]:
-        """Return the partitions of a topic that have records, sorted."""
-        raise NotImplementedError
-
-    def known_partitions(self, topic: str) -> list[int]:
-        """Return ``partitions``: nobody has to wait for that here."""
-        return self.partitions(topic)
-
-    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
-        """Do nothing: no topic is made anew here."""
+    """Answers of a bus in files of this host, where nothing expires or moves: what was read is there."""
 
     def start(self, topic: str, partition: int) -> int:
         """Return 0: nothing expires here."""
         return 0
 
-    def is_settled(self, topic: str, partition: int) -> bool:
-        """Return True: a transaction of a dead process is undone before anybody reads."""
-        return True
+    def follow(self: "Bus", topic: str, reader: str = "", begun: bool = False) -> "ReadingFollower":
+        """Return a follower of a topic; none is made anew here."""
+        return ReadingFollower(self, topic)
 
-    def may_have_more(self, topic: str, partition: int) -> bool:
+
+class ReadingFollower:
+    """Follower of a topic on a bus whose reads know of everything at once."""
+
+    def __init__(self, bus: Bus, topic: str) -> None:
+        self._bus, self._topic = bus, topic
+
+    def partitions(self, wait: bool = False) -> list[int]:
+        """Return the partitions that have records: nobody has to wait for that here."""
+        return self._bus.partitions(self._topic)
+
+    def poll(
+        self, partition: int, offset: int, records_max: int = READ_RECORDS_MAX, bytes_max: int = READ_BYTES_MAX
+    ) -> list[Stored]:
+        """Return all that is there from ``offset`` on, up to what is asked for."""
+        return self._bus.read(self._topic, partition, offset, records_max, bytes_max)
+
+    def may_lag(self, partition: int) -> bool:
         """Return False: what was returned is what is there."""
         return False
-
-    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
-        """Do nothing: every record has an offset, and is read."""
-
-    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
-        """Do nothing: a topic is there as soon as it has a record."""
-        return []
 
 
 def headers_by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

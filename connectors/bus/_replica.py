@@ -15,10 +15,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from bytewax.outputs import StatefulSinkPartition
 
+from seawall.connectors.bus._clusters import cluster_of
 from seawall.connectors.bus._engine import noting_failures
 from seawall.connectors.bus._protocol import Bus, Writer
 from seawall.schemas.errors import Divergence, PartitionLocked
@@ -106,7 +108,7 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
         self, bus: Bus, places: list[tuple[str, int]], begin: Callable[[Writer], Sink], terms: Replica
     ) -> None:
         self._bus, self._places, self._begin, self._terms = bus, places, begin, terms
-        self._partition = places[0][1]
+        self._partition, self._follower = places[0][1], bus.follow("audit")
         self._sink: Sink | None = None
         self._waiting: deque[Any] = deque()  # computed, and not seen in the audit yet
         self._ahead: deque[Stored] = deque()  # of the audit, beyond what was computed
@@ -147,19 +149,19 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
 
     def _follow(self) -> None:
         """Compare what arrived; where the holder owes something, become the writer if that may be."""
-        self._compare(self._bus.tail)
+        self._compare(self._follower.poll)
         if not self._waiting:
             return
-        if self._patience.ends() if self._bus.fences else time.monotonic() - self._tried > RETRY_S:
+        if self._patience.ends() if cluster_of(self._bus).fences else time.monotonic() - self._tried > RETRY_S:
             self._tried = time.monotonic()
             self._take_over()
 
     def _compare(self, read: Callable[..., list[Stored]]) -> None:
-        """Drop the slices whose audit stands, as this replica computed it; ``read`` is a way of the bus to read it."""
+        """Drop the slices whose audit stands, as this replica computed it; ``read`` reads the audit."""
         while self._waiting:
             last = self._waiting[0].records["audit"][-1]
             if not self._ahead or self._ahead[-1].offset < last.n:
-                self._ahead = deque(read("audit", self._partition, last.n, AHEAD_RECORDS))
+                self._ahead = deque(read(self._partition, last.n, AHEAD_RECORDS))
             while self._ahead and self._ahead[0].offset < last.n:
                 self._ahead.popleft()
             if not self._ahead:
@@ -180,7 +182,9 @@ class ReplicaPartition(StatefulSinkPartition[Any, None]):
             return
         self._sink = self._begin(writer)
         writer.end("audit", self._partition)  # from here on nobody else appends
-        self._compare(self._bus.read)  # what came meanwhile, whose signatures may differ from those of this replica
+        self._compare(
+            partial(self._bus.read, "audit")
+        )  # what came meanwhile, whose signatures may differ from those of this replica
         log.warning("replica %s appends to partition %d from now on", self._terms.name, self._partition)
         self._sink.write_batch(list(self._waiting))
         self._waiting.clear()

@@ -276,9 +276,7 @@ class SqliteBus(FileBus):
 
         return self._asked(ask)
 
-    tail = read
-
-    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
+    def skip_foreign_records(self, tell: Callable[[str, int, str], None]) -> None:
         """Tell of rows that no writer wrote and nobody reads: offsets that are negative or texts, and the like."""
         for row in self._asked(lambda connection: list(strange_rows(connection))):
             tell(*row)
@@ -290,8 +288,6 @@ class SqliteBus(FileBus):
     def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> SqliteWriter:
         """Become the writer of partitions; raises PartitionLocked where a process that lives is, also with ``take``."""
         return SqliteWriter(self, list(partitions))
-
-    copier = writer
 
     def close(self) -> None:
         """Close all connections."""

@@ -5,6 +5,8 @@
 ``exec:PROGRAM ARGUMENTS``  any program: with ``public`` it prints a JWK, with ``sign`` it signs its input
 ``agent:SOCKET``            a separate signing process on a Unix socket (`seawall.connectors.agent`)
 ``pkcs11:URI``              a token by RFC 7512 (module-path, token, object, pin-source); extra ``pkcs11``
+``kms:URI?public=PATH``     a signer of securesystemslib (``awskms:``, ``gcpkms:``, ``azurekms:``, ``hv:``, …) and
+                            its public key as PEM; extra ``kms``
 ==========================  ==========================================================================
 
 Ed25519, or ES256 where a key store has no Ed25519; signatures are 64 raw bytes for both. Whatever signs elsewhere is
@@ -100,7 +102,10 @@ def read_signer(uri: str, base: Path) -> Signer:
         return Pkcs11Signer(rest, base)
     if scheme == "agent" and rest:
         return AgentSigner(base / rest)
-    raise UsageError(f'signer = "{uri}" is not known; use file:PATH, exec:PROGRAM, agent:SOCKET or pkcs11:URI')
+    if scheme == "kms" and rest:
+        return KmsSigner(rest, base)
+    known = "file:PATH, exec:PROGRAM, agent:SOCKET, pkcs11:URI or kms:URI?public=PATH"
+    raise UsageError(f'signer = "{uri}" is not known; use {known}')
 
 
 def check_signer(signer: Signer, key_set: KeySet, environment: str, now_us: int, role: Role = "issuer") -> None:
@@ -231,6 +236,34 @@ class Pkcs11Signer(CheckedSigner):
             raise UsageError(f"the token does not sign: {type(error).__name__}") from error
 
 
+class KmsSigner(CheckedSigner):
+    """A key in a cloud's key service or a vault, by securesystemslib's URI; the service's own way gives access."""
+
+    def __init__(self, text: str, base: Path) -> None:
+        uri, _, public_path = text.rpartition("?public=")
+        if not uri:
+            raise UsageError("kms: needs the public key; write kms:URI?public=PATH, PATH a PEM file")
+        try:
+            library: Any = importlib.import_module("securesystemslib.signer")
+        except ImportError as error:
+            raise UsageError('kms: needs an extra: pip install "bytewax-seawall[kms]"') from error
+        try:
+            public: Any = serialization.load_pem_public_key((base / public_path).read_bytes())
+            self._signer = library.Signer.from_priv_key_uri(uri, library.SSlibKey.from_crypto(public))
+        except Exception as error:  # each service's library raises errors of its own
+            raise UsageError(f"the key {uri} does not open: {type(error).__name__} {str(error)[:200]}") from error
+        if not isinstance(public, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey):
+            raise UsageError(f"{public_path} is no Ed25519 or P-256 key")
+        super().__init__(jwk_of_public_key(public))
+
+    def _sign(self, message: bytes) -> bytes:
+        try:
+            signature = bytes.fromhex(self._signer.sign(message).signature)
+            return signature if self.alg == "Ed25519" else raw_ecdsa(signature)
+        except Exception as error:
+            raise UsageError(f"the key service does not sign: {type(error).__name__} {str(error)[:200]}") from error
+
+
 def check_private(path: Path) -> None:
     """Raise `UsageError` unless the path is a regular file that only its owner can read."""
     try:
@@ -247,7 +280,12 @@ def sign_raw(key: PrivateKey, message: bytes) -> bytes:
     """Return the 64-byte signature by a key in memory."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key.sign(message)
-    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
+    return raw_ecdsa(key.sign(message, ec.ECDSA(hashes.SHA256())))
+
+
+def raw_ecdsa(signature: bytes) -> bytes:
+    """Return a P-256 signature in DER as 64 raw bytes."""
+    r, s = decode_dss_signature(signature)
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 

@@ -292,8 +292,9 @@ def on_loop(desk: tuple[Configuration, Bus], opening: list[Item], live: list[Ite
 
 def followed(bus: Bus, shard: int, offset: int) -> Iterator[bytes]:
     """Yield the slices of a shard from an offset on, as a follower reads them."""
+    follower = bus.follow("journal")
     while True:
-        for stored in bus.tail("journal", shard, offset):
+        for stored in follower.poll(shard, offset):
             yield stored.value
             offset = stored.offset + 1
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import _harness as bench
 
-from seawall.connectors.bus import open_bus, read_all
+from seawall.connectors.bus import cluster_of, open_bus, read_all
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.records import Slice, decode_slice
 
@@ -40,7 +40,7 @@ def desk(folder: Path, url: str, topic: str = TOPIC, top: str = "") -> Path:
 def provide(url: str, folder: Path, topic: str) -> None:
     """Make the topic of the inputs on a cluster."""
     bus = open_bus(url, folder)
-    bus.provide({topic: 1}, make=True)
+    cluster_of(bus).provide({topic: 1}, make=True)
     bus.close()
 
 
@@ -50,7 +50,7 @@ class Feed(threading.Thread):
     def __init__(self, url: str, folder: Path, rate: int) -> None:
         super().__init__(name="feed", daemon=True)
         self._rate, self.sent, self.over = rate, 0, threading.Event()
-        self._writer = open_bus(url, folder).copier([(TOPIC, 0)])
+        self._writer = cluster_of(open_bus(url, folder)).copier([(TOPIC, 0)])
 
     def run(self) -> None:
         """Send, a transaction every 20 ms."""

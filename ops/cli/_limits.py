@@ -33,7 +33,7 @@ from seawall.schemas.evidence import (
 limits_app = typer.Typer(help="Propose, approve and show limits; see how they came about.", no_args_is_help=True)
 
 AsOf = Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")]
-Signer = Annotated[str, typer.Option("--signer", help="Your key: file:PATH, exec:, agent: or pkcs11:.")]
+Signer = Annotated[str, typer.Option("--signer", help="Your key: file:PATH, exec:, agent:, pkcs11: or kms:.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; sign and write nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from time import sleep
 from typing import NamedTuple
 
-from seawall.connectors.bus import READ_RECORDS_MAX, Bus, Writer, open_bus
+from seawall.connectors.bus import READ_RECORDS_MAX, Bus, Writer, cluster_of, open_bus
 from seawall.schemas.errors import BusError, Divergence, Gap
 from seawall.schemas.records import Stored
 
@@ -89,7 +89,7 @@ class Copy:
         self._under_way: Counter[TopicPartition] = Counter()
         self.ends: dict[TopicPartition, int] = {}
         try:
-            if terms.late and target.fences:
+            if terms.late and cluster_of(target).fences:
                 self.ends = {place: target.end(*place) for place in self._groups}
             else:
                 self._open()  # who writes any part of the copy is found before anything is written
@@ -155,7 +155,7 @@ class Copy:
         """Become the writer of all partitions; those that were compared must stand where they stood then."""
         for group in dict.fromkeys(self._groups.values()):
             # Locks of one host name no cluster: the source's run would hold those of the copy. `take` does without.
-            writer = self._target.copier(group, take=self._terms.late)
+            writer = cluster_of(self._target).copier(group, take=self._terms.late)
             self._writers |= dict.fromkeys(group, writer)
         for place, writer in self._writers.items():
             end = writer.end(*place)
@@ -242,7 +242,8 @@ def read_next(bus: Bus, topic: str, partition: int, offset: int, count: int) -> 
         if settled:
             text = f"{topic}/{partition} ends at {offset}, {count} records were stated from there on"
             raise Gap(f"{text}; run `seawall verify` on the source")
-        settled = bus.is_settled(topic, partition)  # and what was under way until then is read once more
+        # What was under way until then is read once more.
+        settled = not cluster_of(bus).has_open_transaction(topic, partition)
         if not settled:
             sleep(VISIBLE_S)
     return found

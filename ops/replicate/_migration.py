@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import orjson
 
-from seawall.connectors.bus import ANY_PARTITIONS, TOPICS, Bus, topic_partitions
+from seawall.connectors.bus import ANY_PARTITIONS, TOPICS, Bus, cluster_of, topic_partitions
 from seawall.connectors.files import write_atomically
 from seawall.ops.replicate._copy import (
     UNUSED,
@@ -135,7 +135,7 @@ def migrate(source: Configuration, target: Configuration, seen: Progress = lambd
             copy(begin, there, ends, CopyTerms(), seen, read_back=True)
             for reader, topics in (("sequence", target.topics), ("market", target.market_topics)):
                 for topic in topics:
-                    there.keep_to(topic, False, reader)  # live inputs: the copy has the offsets of what was read
+                    cluster_of(there).pin_topic(topic, reader)  # live: the copy has the offsets of what was read
             write_mark(source.directory, mark._replace(state=MOVED))
     for (topic, _), end in ends.items():
         moved[topic] += end
@@ -151,7 +151,7 @@ def prepare_target(there: Bus, ends: Ends, target: Configuration) -> None:
         found = [partition for name, partition in ends if name == topic]
         if found and target.environment == "dev":
             wanted[topic] = max(found) + 1  # live inputs are made for as many as they have now
-    there.provide(wanted, make=target.environment == "dev")
+    cluster_of(there).provide(wanted, make=target.environment == "dev")
     told = f"{target.bus} holds {{}}, which the source does not have: {UNUSED}"
     check_nothing_else(there, (*there.topics(), *target.topics), ends, told)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import NamedTuple
 
-from seawall.connectors.bus import ANY_PARTITIONS, TOPICS, Bus, topic_partitions, written_topics
+from seawall.connectors.bus import ANY_PARTITIONS, TOPICS, Bus, cluster_of, topic_partitions, written_topics
 from seawall.connectors.bus.kafka import parse_address
 from seawall.ops.replicate._copy import (
     UNUSED,
@@ -192,8 +192,8 @@ def _prepare(configuration: Configuration, url: str) -> None:
     with open_buses(configuration.bus, url, configuration.directory) as (begin, there):
         if begin.identity() == there.identity():
             raise UsageError(f"--to {url} names the bus of the run itself; name another one")
-        begin.provide(wanted, make=False)
-        there.provide(wanted, make=configuration.environment == "dev")
+        cluster_of(begin).provide(wanted, make=False)
+        cluster_of(there).provide(wanted, make=configuration.environment == "dev")
 
 
 def _outage_s(configuration: Configuration, url: str) -> float:

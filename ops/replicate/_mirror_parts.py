@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from seawall.connectors.bus import Bus, written_topics
+from seawall.connectors.bus import Bus, cluster_of, written_topics
 from seawall.ops.replicate._copy import BATCH_RECORDS, Ends, Part, read_batch, read_exactly
 from seawall.schemas.errors import BusError, Gap
 from seawall.schemas.records import Rejects, Stored
@@ -92,7 +92,7 @@ class JournalParts:
 
     def _whole_until(self, shard: int, newest: Step) -> tuple[Step, bool]:
         """Return the last step that a shard has wholly given, and whether that itself is among them."""
-        settled, waiting = self._bus.is_settled("journal", shard), self._waiting[shard]
+        settled, waiting = not cluster_of(self._bus).has_open_transaction("journal", shard), self._waiting[shard]
         ended = False
         while len(waiting) < self._held_max and not ended:
             ended = not self._read(shard)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from seawall.connectors.bus import RETRY_S, Bus, Patience, Replica
+from seawall.connectors.bus import RETRY_S, Bus, Patience, Replica, cluster_of
 from seawall.connectors.transparency_log import last_checkpoint
 from seawall.dataflows import Sequencer, check_compatibility, fold_journal
 from seawall.operators.core.journal import JournalState
@@ -58,9 +58,10 @@ class StandbySequencer:
         """Wait, folding the journal as it grows, then work until ``stop`` is set."""
         shards = range(self._configuration.shards)
         overdue = Overdue(lambda: sum(self._bus.end("journal", shard) for shard in shards), self._replica.takeover_s)
+        follower, fences = self._bus.follow("journal"), cluster_of(self._bus).fences
         while not stop.is_set():
-            self._standing = fold_journal(self._bus, len(shards), self._standing, follow=True)
-            if self._bus.fences and not overdue():
+            self._standing = fold_journal(self._bus, len(shards), self._standing, follower)
+            if fences and not overdue():
                 stop.wait(LOOK_S)
                 continue
             try:
@@ -118,6 +119,7 @@ def wait_to_seal(
     """
     partitions = range(configuration.shards + 1)
     places = [("checkpoints", partition) for partition in partitions]
+    fences = cluster_of(bus).fences
     left: int | None = None  # what is to be sealed before this process may stop
 
     def sealed() -> int:
@@ -138,9 +140,9 @@ def wait_to_seal(
             left = audited() if left is None else left
             if sealed() >= left:
                 return False
-        if bus.fences and overdue():
+        if fences and overdue():
             return True
-        if not bus.fences:
+        if not fences:
             try:
                 bus.writer(places, take=True).close()
                 return True

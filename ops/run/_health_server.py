@@ -1,21 +1,22 @@
 """HTTP endpoint of a run: ``/live``, ``/ready`` and ``/metrics``, for the orchestrator that keeps it running.
 
 ``/live`` answers 503 when the run is stuck and must be started again, ``/ready`` also when it is behind; both say why,
-as JSON. ``/metrics`` is in the text format of Prometheus. Without ``client_ca`` nobody is asked who he is: bind it to
-an inner network.
+as JSON. ``/metrics`` is Prometheus's own WSGI application, in the format that the scraper asks for. Without
+``client_ca`` nobody is asked who he is: bind it to an inner network.
 """
 
 import contextlib
-import http.server
 import json
 import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from seawall.connectors.bus import Bus, Replica, open_bus
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from seawall.ops.run._traces import Traces
 
 log = logging.getLogger("seawall")
-Answer = tuple[int, str, bytes]
 TIMEOUT_S = 10
+SICK = "503 Service Unavailable"
 LAST_S = 3.0  # to tell a collector of the last commands
 
 
@@ -91,26 +92,13 @@ class HealthServer:
             registry.register(collector)
         ProcessCollector(registry=registry)
 
-        def metrics() -> Answer:
-            return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
-
-        def live() -> Answer:
-            return _said(monitor.answers()[0])
-
-        def ready() -> Answer:
-            stuck, behind = monitor.answers()
-            return _said([*stuck, *behind])
-
         try:
-            self._server = http.server.ThreadingHTTPServer(
-                (host.strip("[]"), int(port)), _handler({"/live": live, "/ready": ready, "/metrics": metrics})
-            )
+            self._server = make_server(host.strip("[]"), int(port), _app(monitor, registry), _Server, _Handler)
         except (OSError, OverflowError) as error:
             raise UsageError(f"[health] listen = {listen!r} cannot be listened on: {error}; choose another") from None
         if tls is not None:  # hands are shaken in the thread of the connection: who is slow there holds up nobody
             plain = self._server.socket
             self._server.socket = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="health-server", daemon=True)
         self.address = f"{'http' if tls is None else 'https'}://{host}:{self._server.server_address[1]}"
 
@@ -216,25 +204,34 @@ def _tls(configuration: Configuration) -> ssl.SSLContext | None:
     return context
 
 
-def _said(reasons: list[str]) -> Answer:
-    body = json.dumps({"good": not reasons, "reasons": reasons}).encode()
-    return (503 if reasons else 200), "application/json", body
+def _app(monitor: Monitor, registry: CollectorRegistry) -> Callable[..., Iterable[bytes]]:
+    """Return the WSGI application that answers for a monitor."""
+    metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+
+    def app(environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
+        path, kind = environ["PATH_INFO"], "application/json"
+        if path == "/metrics":
+            return metrics(environ, respond)
+        if path in ("/live", "/ready"):
+            stuck, behind = monitor.answers()
+            reasons = stuck if path == "/live" else [*stuck, *behind]
+            status, body = SICK if reasons else "200 OK", json.dumps({"good": not reasons, "reasons": reasons}).encode()
+        else:
+            status, kind, body = "404 Not Found", "text/plain", b"ask /live, /ready or /metrics\n"
+        respond(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return app
 
 
-def _handler(answers: dict[str, Callable[[], Answer]]) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        timeout = TIMEOUT_S
+class _Server(ThreadingWSGIServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log who left, never spoke or was no friend of the authority, and nothing on the terminal."""
+        log.debug("a request to the health endpoint from %s failed", client_address, exc_info=True)
 
-        def do_GET(self) -> None:
-            answer = answers.get(self.path.partition("?")[0])
-            code, kind, body = answer() if answer else (404, "text/plain", b"ask /live, /ready or /metrics\n")
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing: probes come every few seconds."""
+class _Handler(WSGIRequestHandler):
+    timeout = TIMEOUT_S
 
-    return Handler
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing: probes come every few seconds."""

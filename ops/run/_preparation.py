@@ -12,7 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from seawall.connectors.bus import Bus, Replica, is_recovery_sound, open_bus, set_recovery_aside, topic_partitions
+from seawall.connectors.bus import (
+    Bus,
+    Replica,
+    cluster_of,
+    is_recovery_sound,
+    open_bus,
+    set_recovery_aside,
+    topic_partitions,
+)
 from seawall.connectors.files import write_atomically
 from seawall.connectors.keys import (
     PUBLIC_KEYS_FILE,
@@ -61,7 +69,7 @@ def prepare_run(configuration: Configuration, dataflows: Collection[str] = ("ris
     """
     check_migration_mark(configuration)
     bus = open_bus(configuration.bus, configuration.directory)
-    bus.provide(topic_partitions(configuration), make=configuration.environment == "dev")
+    cluster_of(bus).provide(topic_partitions(configuration), make=configuration.environment == "dev")
     check_journal(bus, configuration)
     if configuration.environment == "prod" and configuration.key_set is None:
         raise UsageError("keys of prod are vouched for: set [keys] set and set_sha256; see seawall keys propose --help")
@@ -133,7 +141,7 @@ def set_stores_aside(configuration: Configuration, bus: Bus, replica: Replica | 
 
 def _is_new(bus: Bus) -> bool:
     """Tell whether a bus holds nothing; a broker that has just been started again may say so for a moment."""
-    deadline = time.monotonic() + (STARTED_S if bus.fences else 0.0)
+    deadline = time.monotonic() + (STARTED_S if cluster_of(bus).fences else 0.0)
     while not bus.topics():
         if time.monotonic() >= deadline:
             return True

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from seawall.connectors.bus import DERIVED, Bus, read_all
+from seawall.connectors.bus import DERIVED, Bus, read_all, skip_foreign_records
 from seawall.connectors.keys import Trust
 from seawall.operators.core.audit import origin_of
 from seawall.operators.core.pipeline import Pipeline
@@ -139,7 +139,7 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
     """
     started = time.thread_time()
     report = Report()
-    bus.pass_over(report.stranger)
+    skip_foreign_records(bus, report.stranger)
     trust = trust if isinstance(trust, Trust) else Trust(trust, [])
     risk = Pipeline(shards)
     readers: dict[tuple[str, int], Iterator[Stored]] = {}

@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from seawall.connectors.bus import DERIVED, SNAPSHOTS_TOPIC, TOPICS, Bus, read_all
+from seawall.connectors.bus import DERIVED, SNAPSHOTS_TOPIC, TOPICS, Bus, read_all, skip_foreign_records
 from seawall.connectors.keys import Trust
 from seawall.operators.core import audit
 from seawall.operators.core.base import SNAPSHOT_MAGIC
@@ -204,7 +204,7 @@ def verify(
         shorter one.
     """
     report = Report()
-    bus.pass_over(report.stranger)
+    skip_foreign_records(bus, report.stranger)
     trust = trust if isinstance(trust, Trust) else Trust(trust, [])
     check = _Check(bus, RecordCheck(bus, trust, environment, issuer, report), report, bounded)
     shards = check.shard_count()

@@ -1,5 +1,6 @@
 """Foreign feeds: records of other people's topics and files become input records by a TOML file, without code."""
 
+import base64
 import http.server
 import io
 import json
@@ -318,17 +319,25 @@ def test_framed_json_is_read_behind_its_frame() -> None:
 
 
 class Registry(http.server.BaseHTTPRequestHandler):
-    """Knows schema 7, to whoever gives the right credentials."""
+    """Knows schema 7, of Avro, and 5, of Protobuf, to whoever gives the right credentials."""
 
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
         allowed = self.headers["Authorization"] == "Basic dXNlcjpzZWNyZXQ="
-        known = self.path == "/schemas/ids/7"
-        self.send_response(200 if allowed and known else 404 if allowed else 401)
+        found = self._schemas().get(self.path.partition("?")[0])
+        self.send_response(200 if allowed and found else 404 if allowed else 401)
         self.end_headers()
-        self.wfile.write(json.dumps({"schema": json.dumps(TRADE_SCHEMA)}).encode() if allowed and known else b"{}")
+        self.wfile.write(json.dumps(found if allowed and found else {}).encode())
+
+    @staticmethod
+    def _schemas() -> dict[str, dict[str, str]]:
+        serialized = base64.b64encode(protobuf_schema()).decode()
+        return {
+            "/schemas/ids/7": {"schema": json.dumps(TRADE_SCHEMA)},
+            "/schemas/ids/5": {"schemaType": "PROTOBUF", "schema": serialized},
+        }
 
     def log_message(self, *arguments: Any) -> None:
         """Say nothing."""
@@ -361,6 +370,59 @@ def test_schemas_are_fetched_once_with_credentials_and_kept(
     with pytest.raises(BusError, match="answers 401 for schema 9") as caught:
         feed.read(framed(9))
     assert "wrong" not in str(caught.value)
+
+
+def protobuf_schema() -> bytes:
+    """Return the descriptor of a schema in which the message Trade is the second of its file."""
+    from google.protobuf import descriptor_pb2
+
+    file = descriptor_pb2.FileDescriptorProto(name="default", package="hub", syntax="proto3")
+    file.dependency.append("google/protobuf/timestamp.proto")
+    file.message_type.add(name="Other")
+    side = file.enum_type.add(name="Side")
+    for number, name in enumerate(("B", "S")):
+        side.value.add(name=name, number=number)
+    trade = file.message_type.add(name="Trade")
+    of = descriptor_pb2.FieldDescriptorProto
+    fields = [("at", of.TYPE_MESSAGE, ".google.protobuf.Timestamp"), ("symbol", of.TYPE_STRING, "")]
+    fields += [("price", of.TYPE_STRING, ""), ("quantity", of.TYPE_FLOAT, ""), ("taker", of.TYPE_ENUM, ".hub.Side")]
+    for number, (name, kind, named) in enumerate(fields, 1):
+        one = trade.field.add(name=name, number=number, type=kind, label=of.LABEL_OPTIONAL)
+        if named:
+            one.type_name = named
+    return bytes(file.SerializeToString())
+
+
+def framed_protobuf(number: int, place: bytes = b"\x02\x02") -> bytes:
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
+
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(descriptor_pb2.FileDescriptorProto.FromString(protobuf_schema()))
+    trade: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("hub.Trade"))()
+    trade.at.FromMicroseconds(T0)
+    trade.symbol, trade.price, trade.quantity, trade.taker = "ETH-PERP", "1634.2500", 0.1, 1
+    return struct.pack(">BI", 0, number) + place + bytes(trade.SerializeToString())
+
+
+def test_framed_protobuf_is_read_with_the_message_that_it_names(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY", "user:secret")
+    content = {**TRADES, "format": "registry-protobuf"}
+    fetched = {**content, "registry": registry, "credentials": "env:REGISTRY"}
+    for table in (fetched, content):  # what was fetched once needs no registry
+        feed = read_mapping(table, "trades.toml", tmp_path)
+        trade = mapped(feed, framed_protobuf(5))
+        assert (trade.event_time_us, trade.price, trade.quantity, trade.side) == (T0, "1634.2500", "0.1", "sell")
+    assert Registry.asked == ["/schemas/ids/5?format=serialized"] and (tmp_path / "schemas/5.desc").is_file()
+    for place in (b"\x02\x09", b"\x80", b"\x01"):  # the number of a message below zero, none, less than none
+        assert refused(feed, struct.pack(">BI", 0, 5) + place).reason is Reason.FRAME_MUST_BE_VALID
+    assert refused(feed, framed_protobuf(5, b"\x02\x08")).reason is Reason.PROTOBUF_MUST_FOLLOW_ITS_SCHEMA
+    assert refused(feed, framed_protobuf(5)[:-3]).reason is Reason.PROTOBUF_MUST_FOLLOW_ITS_SCHEMA
+    assert refused(feed, framed_protobuf(6)).reason is Reason.SCHEMA_MUST_BE_KNOWN
+    feed = read_mapping(fetched, "trades.toml", tmp_path)
+    assert refused(feed, framed_protobuf(7)).reason is Reason.SCHEMA_MUST_BE_KNOWN  # that is one of Avro
 
 
 def test_a_registry_that_does_not_answer_stops_the_run_instead_of_rejecting(tmp_path: Path) -> None:

@@ -66,6 +66,35 @@ def test_an_encrypted_file_signs(tmp_path, key):
     check_verifies(open_signer("file:key.pem?passphrase-file=pass", tmp_path))
 
 
+@pytest.mark.parametrize("key", [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())])
+def test_a_signer_of_securesystemslib_signs_and_another_key_than_the_public_one_is_refused(tmp_path, key):
+    other = ed25519.Ed25519PrivateKey.generate()
+    private = write_private(tmp_path / "key.pem", pem(key))
+    for name, one in (("public.pem", key), ("other.pem", other)):
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        (tmp_path / name).write_bytes(one.public_key().public_bytes(serialization.Encoding.PEM, form))
+    check_verifies(open_signer(f"kms:file2:{private}?public=public.pem", tmp_path))
+    with pytest.raises(UsageError):
+        open_signer(f"kms:file2:{private}?public=other.pem", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("kms:file2:key.pem", "write kms:URI"),
+        ("kms:nowhere:key?public=public.pem", "does not open"),
+        ("kms:file2:none.pem?public=public.pem", "does not open"),
+        ("kms:file2:none.pem?public=none.pem", "does not open"),
+    ],
+)
+def test_a_signer_of_securesystemslib_that_does_not_open_says_so_in_one_line(tmp_path, uri, said):
+    public = ed25519.Ed25519PrivateKey.generate().public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    (tmp_path / "public.pem").write_bytes(public.public_bytes(serialization.Encoding.PEM, form))
+    with pytest.raises(UsageError, match=said):
+        open_signer(uri, tmp_path)
+
+
 def test_a_key_stretched_by_openssl_signs(tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on this machine")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall.connectors.bus import SqliteBus, open_bus
+from seawall.connectors.bus import SqliteBus, cluster_of, open_bus
 from seawall.schemas.errors import BusError, PartitionLocked, UsageError
 from seawall.schemas.records import Record, Stored
 
@@ -408,7 +408,7 @@ def test_a_row_that_no_writer_writes_is_told_and_moves_no_end(
         plain.execute(f"insert into records values ({row})")
     plain.close()
     told: list[tuple[str, int, str]] = []
-    bus.pass_over(lambda *found: told.append(found))
+    bus.skip_foreign_records(lambda *found: told.append(found))
     assert [found[:2] for found in told] == [("commands", partition)]
     assert what in told[0][2]
     offsets = [record.offset for record in bus.read("commands", 0, 0)]
@@ -423,3 +423,21 @@ def test_open_bus_takes_a_path_relative_to_the_configuration_and_refuses_other_u
     for url in ("sqlite:", "seawall.db", "", "amqp://broker:5672"):
         with pytest.raises(UsageError, match=r"sqlite:seawall\.db"):
             open_bus(url, tmp_path)
+
+
+def test_a_follower_of_a_bus_without_a_cluster_sees_everything_at_once(bus: SqliteBus) -> None:
+    follower = bus.follow("journal")
+    assert (follower.partitions(), follower.poll(0, 0)) == ([], [])
+    writer = cluster_of(bus).copier([("journal", 1)])
+    for value in (b"a", b"b"):
+        writer.append("journal", 1, "1", value, {})
+    writer.flush()
+    writer.close()
+    assert (follower.partitions(), [stored.value for stored in follower.poll(1, 1)]) == ([1], [b"b"])
+    assert not follower.may_lag(1)
+
+
+def test_what_is_no_cluster_has_nothing_to_make_to_fence_or_to_wait_for(bus: SqliteBus) -> None:
+    cluster = cluster_of(bus)
+    assert cluster.provide({"journal": 3}, make=True) == []
+    assert (cluster.fences, cluster.has_open_transaction("journal", 0)) == (False, False)

@@ -5,10 +5,11 @@ Nothing here needs an engine or a test runner, so it also loads in Flink's envir
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from seawall.connectors.bus import ReadingFollower
 from seawall.operators.core.base import Audited, Frame
 from seawall.operators.core.detection import AccountBehaviourState
 from seawall.operators.core.forecasts import FirmForecastState, ForecastState
@@ -32,12 +33,6 @@ class MemoryBus:
     def partitions(self, topic: str) -> list[int]:
         return sorted(partition for name, partition in self.records if name == topic)
 
-    def known_partitions(self, topic: str) -> list[int]:
-        return self.partitions(topic)
-
-    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
-        pass
-
     def end(self, topic: str, partition: int) -> int:
         return len(self.records.get((topic, partition), []))
 
@@ -46,33 +41,14 @@ class MemoryBus:
     ) -> list[Stored]:
         return self.records.get((topic, partition), [])[offset : offset + records_max]
 
-    def tail(
-        self, topic: str, partition: int, offset: int, records_max: int = 1000, bytes_max: int = 1 << 22
-    ) -> list[Stored]:
-        return self.read(topic, partition, offset, records_max, bytes_max)
-
-    def may_have_more(self, topic: str, partition: int) -> bool:
-        return False
-
-    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
-        """Do nothing: here every record has an offset, and is read."""
-
-    def is_settled(self, topic: str, partition: int) -> bool:
-        return True
+    def follow(self, topic: str, reader: str = "", begun: bool = False) -> ReadingFollower:
+        return ReadingFollower(self, topic)
 
     def start(self, topic: str, partition: int) -> int:
         return 0
 
-    def provide(self, partitions: Mapping[str, int], make: bool) -> list[str]:
-        return []
-
-    def copier(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> "MemoryWriter":
-        return self.writer(partitions)
-
     def identity(self) -> str:
         return f"memory:{id(self)}"
-
-    fences = False
 
     def writer(self, partitions: Iterable[tuple[str, int]], take: bool = False) -> "MemoryWriter":
         return MemoryWriter(self)

@@ -1,25 +1,19 @@
 """The bus on Apache Kafka: topics of a cluster with the offsets that the embedded bus would give them."""
 
-import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from seawall.connectors.bus._protocol import ANY_PARTITIONS, READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS, Writer
 from seawall.connectors.bus.kafka._clients import Clients
 from seawall.connectors.bus.kafka._cluster import is_numbered, parse_address
-from seawall.connectors.bus.kafka._partition_reader import PartitionReader, wait_for
+from seawall.connectors.bus.kafka._follower import KafkaFollower
 from seawall.connectors.bus.kafka._point_reader import PointReader
 from seawall.connectors.bus.kafka._provision import TopicFinding, check_topics, create_topics, provide_topics
 from seawall.connectors.bus.kafka._topics import TopicIds
 from seawall.connectors.bus.kafka._writers import KafkaWriter, OffsetPreservingWriter
-from seawall.schemas.errors import BusError
 from seawall.schemas.records import Stored
-
-# A follower's request waits at the broker for records: it hears of them at once, and asks twice a second in silence.
-FOLLOW_MS = 500
 
 
 class KafkaBus:
@@ -43,14 +37,11 @@ class KafkaBus:
         self.address = parse_address(url, base)
         self.clients = Clients(self.address)
         self.reader = PointReader(self.clients)
-        self._followed: dict[tuple[str, int], PartitionReader] = {}
+        self._followers: list[KafkaFollower] = []
         self._guard = threading.Lock()
         self._filled: set[tuple[str, int]] = set()
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="partitions")
-        self._asked: dict[str, Future[list[int]]] = {}
-        self._known: dict[str, list[int]] = {}
         self._ids: dict[str, TopicIds] = {}  # of readers
-        self._kept: dict[str, TopicIds] = {}  # of topics
 
     def topics(self) -> list[str]:
         """Return Seawall's topics that have records, sorted."""
@@ -63,27 +54,18 @@ class KafkaBus:
         count = self.reader.partitions(physical).get(physical, 0)
         return [partition for partition in range(count) if self._is_filled(topic, partition)]
 
-    def known_partitions(self, topic: str) -> list[int]:
-        """Return the partitions of a topic that have records, as of the last time this was asked; begin to ask again.
+    def follow(self, topic: str, reader: str = "", begun: bool = False) -> KafkaFollower:
+        """Return a follower of a topic; a reader's notices where a topic of others is no longer the one it read."""
+        ids = self._ids_of(reader) if reader and topic not in TOPICS else None
+        found = KafkaFollower(self.clients, self.reader, topic, self.partitions, self._asker, ids, begun)
+        with self._guard:
+            self._followers.append(found)
+        return found
 
-        A cluster under load takes tens of milliseconds for it, in which whoever asks would follow nothing. What went
-        wrong is raised by the next call.
-        """
-        asked = self._asked.get(topic)
-        if asked is None or asked.done():
-            self._known[topic] = self.partitions(topic) if asked is None else asked.result()
-            self._asked[topic] = self._asker.submit(self._look, topic)
-        return self._known[topic]
-
-    def keep_to(self, topic: str, begun: bool, reader: str) -> None:
-        """Raise, now and from now on, where a topic of others was deleted and made anew since records were taken."""
-        if topic in TOPICS:
-            return  # ours: who copies a run to a cluster may make them anew, with the offsets of before
-        if reader not in self._ids:
-            folder = self._base / f"kafka-{self.address.prefix}.topics" / self.reader.cluster() / reader
-            self._ids[reader] = TopicIds(self.clients, folder)
-        self._ids[reader].begin(topic, begun)
-        self._kept[topic] = self._ids[reader]
+    def pin_topic(self, topic: str, reader: str, begun: bool = False) -> None:
+        """Note which topic of others is read; raise where it was deleted and made anew since records were taken."""
+        if topic not in TOPICS:  # ours: who copies a run to a cluster may make them anew, with the offsets of before
+            self._ids_of(reader).begin(topic, begun)
 
     def start(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that retention left."""
@@ -93,13 +75,13 @@ class KafkaBus:
         """Return the offset after the last durable record, 0 where there is none."""
         return self.reader.end(topic, partition)
 
-    def pass_over(self, tell: Callable[[str, int, str], None]) -> None:
-        """From now on pass over records of others on our topics, and tell topic, partition and what."""
+    def skip_foreign_records(self, tell: Callable[[str, int, str], None]) -> None:
+        """From now on skip records of others on our topics, and tell topic, partition and what."""
         self.clients.tell_stranger = tell
 
-    def is_settled(self, topic: str, partition: int) -> bool:
-        """Tell whether no transaction is under way there."""
-        return self.reader.is_settled(topic, partition)
+    def has_open_transaction(self, topic: str, partition: int) -> bool:
+        """Tell whether a transaction is under way there."""
+        return not self.reader.is_settled(topic, partition)
 
     def read(
         self,
@@ -111,38 +93,6 @@ class KafkaBus:
     ) -> list[Stored]:
         """Return records from ``offset`` on, in order; at least one where there is one, none at the end."""
         return self.reader.read(topic, partition, offset, records_max, bytes_max)
-
-    def tail(
-        self,
-        topic: str,
-        partition: int,
-        offset: int,
-        records_max: int = READ_RECORDS_MAX,
-        bytes_max: int = READ_BYTES_MAX,
-    ) -> list[Stored]:
-        """Return what has arrived from ``offset`` on, for those who follow; none where all that did was read."""
-        cursor = self._followed.get((topic, partition))
-        if cursor is None or not cursor.holds(offset):
-            cursor = self._follow(topic, partition, offset)
-        found = cursor.take(offset, records_max, bytes_max)
-        size = sum(len(stored.value) for stored in found)
-        while len(found) < records_max and size < bytes_max:
-            try:
-                if not cursor.fill(0) and (found or not self._lags(cursor)):
-                    break
-            except BusError:
-                if not found:
-                    raise
-                break  # what came before it is good; the next call raises again
-            more = cursor.take(offset, records_max - len(found), bytes_max - size)
-            found += more
-            size += sum(len(stored.value) for stored in more)
-        return found
-
-    def may_have_more(self, topic: str, partition: int) -> bool:
-        """Tell whether what ``tail`` returned last may have been all that was asked for, and not all that is there."""
-        cursor = self._followed.get((topic, partition))
-        return cursor is not None and cursor.may_have_more()
 
     def identity(self) -> str:
         """Return the id of the cluster and the prefix of our topics there."""
@@ -191,35 +141,16 @@ class KafkaBus:
         self._asker.shutdown(cancel_futures=True)
         self.reader.close()
         with self._guard:
-            for cursor in self._followed.values():
-                with contextlib.suppress(RuntimeError):  # it is closed already
-                    cursor.close()
-            self._followed.clear()
+            for follower in self._followers:
+                follower.close()
+            self._followers.clear()
 
-    def _look(self, topic: str) -> list[int]:
-        """Return the partitions of a topic that have records; raise where it is no longer the one that was read."""
-        if topic in self._kept:
-            self._kept[topic].check(topic, begun=True)
-        return self.partitions(topic)
-
-    def _follow(self, topic: str, partition: int, offset: int) -> PartitionReader:
-        """Return a follower of its own for a partition, from an offset on."""
-        with self._guard:
-            cursor = self._followed.get((topic, partition))
-            if cursor is None:
-                consumer = self.clients.consumer(FOLLOW_MS, paced=not is_numbered(topic))
-                cursor = PartitionReader(consumer, self.clients, topic, partition)
-                self._followed[topic, partition] = cursor
-        at, number = self.reader.locate(topic, partition, offset)
-        cursor.known_end = self.reader.bounds(topic, partition)[1]
-        cursor.go(at, number)
-        return cursor
-
-    def _lags(self, cursor: PartitionReader) -> bool:
-        """Wait for what is known to be there; False where a follower has caught up."""
-        deadline = time.monotonic() + self.address.terms.outage_s
-        what = f"{cursor.topic}/{cursor.partition} cannot be read"
-        return not cursor.is_caught_up() and wait_for(cursor, deadline, what)
+    def _ids_of(self, reader: str) -> TopicIds:
+        """Return the ids of the topics that a reader took records of."""
+        if reader not in self._ids:
+            folder = self._base / f"kafka-{self.address.prefix}.topics" / self.reader.cluster() / reader
+            self._ids[reader] = TopicIds(self.clients, folder)
+        return self._ids[reader]
 
     def _is_filled(self, topic: str, partition: int) -> bool:
         """Tell whether a partition has records; what has some once has some for ever."""

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import cluster_of, open_bus, skip_foreign_records
 from seawall.connectors.bus.kafka import KafkaBus, _partition_reader
 from seawall.schemas.configuration._sections import COMPRESSIONS
 from seawall.schemas.errors import BusError, Gap, PartitionLocked, UsageError
@@ -91,7 +91,7 @@ def test_who_interrupts_a_flush_leaves_nothing_that_readers_wait_for(
     monkeypatch.setattr(writer, "_patiently", interrupt)
     with pytest.raises(KeyboardInterrupt):
         writer.flush()
-    wait_for(lambda: bus.is_settled("commands", 0), 20)
+    wait_for(lambda: not cluster_of(bus).has_open_transaction("commands", 0), 20)
     assert len(bus.read("commands", 0, 0)) == 3
     writer.close()
 
@@ -122,17 +122,17 @@ def test_a_follower_gets_every_record_once_and_in_order_while_the_writer_goes_on
     broker: Broker, tmp_path: Path
 ) -> None:
     bus = open_kafka_bus(broker, tmp_path)
-    writer, offset = bus.writer([("journal", 0)]), 0
+    writer, follower, offset = bus.writer([("journal", 0)]), bus.follow("journal"), 0
     for count in (1, 700, 3, 1, 50):
         append_numbered(writer, "journal", 0, count)
         writer.flush()
         end, deadline = writer.end("journal", 0), time.monotonic() + 20
         while offset < end:
-            for stored in bus.tail("journal", 0, offset, 300):
+            for stored in follower.poll(0, offset, 300):
                 assert stored.offset == offset
                 offset += 1
             assert time.monotonic() < deadline
-        assert bus.tail("journal", 0, offset) == []
+        assert follower.poll(0, offset) == []
 
 
 def test_who_has_read_one_record_or_all_asks_the_broker_for_nothing_more(broker: Broker, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_who_has_read_one_record_or_all_asks_the_broker_for_nothing_more(broker:
 
 def test_who_writes_rests_while_the_broker_does_not_answer(broker: Broker, tmp_path: Path) -> None:
     cluster, bus = broker.own(), open_kafka_bus(broker, tmp_path)
-    writer = bus.copier([("acknowledgements", 0)])
+    writer = cluster_of(bus).copier([("acknowledgements", 0)])
     append_numbered(writer, "acknowledgements", 0, 1)
     writer.flush()  # the client knows the leader, and is known
     more = threading.Thread(target=append_numbered, args=(writer, "acknowledgements", 0, 3_000, 1_000))
@@ -182,15 +182,16 @@ def test_who_asks_again_for_partitions_is_not_held_by_a_cluster_that_takes_its_t
 ) -> None:
     bus = open_kafka_bus(broker, tmp_path)
     assert isinstance(bus, KafkaBus)
-    assert bus.known_partitions("commands") == []
+    follower = bus.follow("commands")
+    assert follower.partitions() == []
     writer = bus.writer([("commands", 1)])
     append_numbered(writer, "commands", 1, 1)
     writer.flush()
     writer.close()
     with bus.reader._lock:  # whoever asks the cluster waits here
-        assert [bus.known_partitions("commands") for _ in range(3)] == [[]] * 3
+        assert [follower.partitions() for _ in range(3)] == [[]] * 3
     deadline = time.monotonic() + 60
-    while bus.known_partitions("commands") != [1]:
+    while follower.partitions() != [1]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     bus.close()
@@ -221,7 +222,7 @@ def test_who_only_looks_passes_over_a_record_of_somebody_else_and_tells_of_it(br
     append_numbered(writer, "commands", 0, 1)
     writer.flush()
     looker = open_bus(bus_url(bus), tmp_path)
-    looker.pass_over(lambda *what: told.append(what))
+    skip_foreign_records(looker, lambda *what: told.append(what))
     assert [stored.value[:1] for stored in looker.read("commands", 0, 0)] == [b"0", b"1", b"2"]
     assert looker.end("commands", 0) == 3 and looker.partitions("commands") == [0]
     assert {what[:2] for what in told} == {("commands", 0)}
@@ -240,12 +241,12 @@ def test_records_are_numbered_as_they_stand_or_not_taken(broker: Broker, tmp_pat
 def test_topics_that_are_missing_or_have_other_partitions_are_refused_by_name(broker: Broker, tmp_path: Path) -> None:
     bus = open_bus(broker.url("few"), tmp_path)
     with pytest.raises(UsageError, match=r"has no topic few-.*journal; make them with: seawall topics create"):
-        bus.provide({"journal": 2}, make=False)
-    bus.provide({"journal": 2}, make=True)
+        cluster_of(bus).provide({"journal": 2}, make=False)
+    cluster_of(bus).provide({"journal": 2}, make=True)
     with pytest.raises(UsageError, match="journal has 2 partitions where the configuration needs 3"):
-        bus.provide({"journal": 3}, make=True)
+        cluster_of(bus).provide({"journal": 3}, make=True)
     with pytest.raises(UsageError, match="no topic no-such-fills; correct"):
-        bus.provide({"no-such-fills": 0}, make=True)
+        cluster_of(bus).provide({"no-such-fills": 0}, make=True)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -261,7 +262,7 @@ def test_what_a_run_writes_is_compressed_as_it_says(
     monkeypatch.setattr("seawall.connectors.bus.kafka._clients.Producer", made)
     (tmp_path / "desk.toml").write_text(f'[kafka]\ncompression = "{compression}"\n')
     bus = open_bus(f"{broker.url(f'pressed-{compression}')}?settings=desk.toml", tmp_path)
-    bus.provide({"commands": 1}, make=True)
+    cluster_of(bus).provide({"commands": 1}, make=True)
     writer = bus.writer([("commands", 0)])
     append_numbered(writer, "commands", 0, 3)
     writer.flush()
@@ -299,13 +300,13 @@ def test_a_look_gives_all_that_has_come_up_to_what_is_asked_for(
         _partition_reader, "ANSWER_S", 60.0
     )  # a busy machine takes longer than its tenth of a second for a look
     bus, sender = followed(broker, tmp_path)
-    topic = sender.topic
+    follower = bus.follow(sender.topic)
     sender.send(6000)
-    assert len(bus.tail(topic, 0, 0, 10)) == 10
+    assert len(follower.poll(0, 0, 10)) == 10
     time.sleep(3)  # all of them have come meanwhile, in batches of the client's own
-    assert [len(bus.tail(topic, 0, offset, 2000)) for offset in (10, 2010)] == [2000, 2000]
-    assert bus.may_have_more(topic, 0)  # it is known where the topic ends
-    assert len(bus.tail(topic, 0, 4010, 5000)) == 1990
+    assert [len(follower.poll(0, offset, 2000)) for offset in (10, 2010)] == [2000, 2000]
+    assert follower.may_lag(0)  # it is known where the topic ends
+    assert len(follower.poll(0, 4010, 5000)) == 1990
     bus.close()
 
 
@@ -313,27 +314,27 @@ def test_who_did_not_look_for_a_while_is_told_that_more_may_be_there_until_it_ca
     broker: Broker, tmp_path: Path
 ) -> None:
     bus, sender = followed(broker, tmp_path)
-    topic = sender.topic
+    follower = bus.follow(sender.topic)
     sender.send(10)
-    read = len(bus.tail(topic, 0, 0))
+    read = len(follower.poll(0, 0))
     looked, quiet = time.monotonic(), 0
     for _ in range(40):  # a record in silence says nothing of others
         sender.send(1)
-        while not (found := bus.tail(topic, 0, read)):
+        while not (found := follower.poll(0, read)):
             looked = time.monotonic()
             time.sleep(0.01)
-        quiet += not bus.may_have_more(topic, 0) or time.monotonic() - looked > _partition_reader.ANSWER_S / 2
+        quiet += not follower.may_lag(0) or time.monotonic() - looked > _partition_reader.ANSWER_S / 2
         read, looked = read + len(found), time.monotonic()
     assert quiet > 30
     sender.send(20)
     time.sleep(0.5)  # the client has asked for what comes next, and asks for no more while that waits
     sender.send(30)
     time.sleep(0.5)
-    read += len(bus.tail(topic, 0, read))
-    assert bus.may_have_more(topic, 0)
+    read += len(follower.poll(0, read))
+    assert follower.may_lag(0)
     deadline = time.monotonic() + 30
-    while bus.may_have_more(topic, 0) or read < 100:
-        read += len(bus.tail(topic, 0, read))
+    while follower.may_lag(0) or read < 100:
+        read += len(follower.poll(0, read))
         assert time.monotonic() < deadline, read
     assert read == 100
     bus.close()

@@ -19,7 +19,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from seawall.connectors.bus import Bus, open_bus, read_all
+from seawall.connectors.bus import Bus, cluster_of, open_bus, read_all
 from seawall.connectors.bus.kafka import _provision, parse_address
 from seawall.connectors.bus.kafka._clients import Clients
 from seawall.ops.kafka.cluster import Cluster
@@ -226,7 +226,7 @@ def test_the_death_of_a_leader_among_three_brokers_loses_nothing(
 def test_who_asked_a_leader_that_died_what_is_settled_hears_it_from_the_next(three: Cluster, tmp_path: Path) -> None:
     """A reader has two clients, and each knows leaders for itself: both have to look for the new one."""
     bus = open_bus(f"kafka://{three.address()}/asked", tmp_path)
-    bus.provide({"journal": 1}, make=True)
+    cluster_of(bus).provide({"journal": 1}, make=True)
     writer = bus.writer([("journal", 0)])
     append_numbered(writer, "journal", 0, 3)
     writer.flush()
@@ -241,7 +241,7 @@ def test_who_asked_a_leader_that_died_what_is_settled_hears_it_from_the_next(thr
 def until_settled(bus: Bus) -> None:
     """Wait far less than the five minutes after which a client looks for leaders by itself."""
     deadline = time.monotonic() + 60
-    while not bus.is_settled("journal", 0):
+    while cluster_of(bus).has_open_transaction("journal", 0):
         assert time.monotonic() < deadline
     assert time.monotonic() < deadline
 
@@ -353,22 +353,22 @@ def test_a_topic_that_was_made_anew_before_anything_was_read_is_followed(broker:
     bus, other = open_bus(url, path.parent), open_bus(url, path.parent)
     wait_for(lambda: _noted(bus, topic, False, path.parent))
     made_anew(broker, topic, 2)
-    bus.keep_to(topic, False, "reader")
-    bus.keep_to(topic, True, "reader")
-    assert bus.known_partitions(topic) == [0, 1]
+    cluster_of(bus).pin_topic(topic, "reader", begun=False)
+    follower = bus.follow(topic, "reader", begun=True)
+    assert follower.partitions() == [0, 1]
     made_anew(broker, topic, 2)
     with pytest.raises(BusError, match="was deleted and made anew since it was read"):
-        wait_for(lambda: bus.known_partitions(topic) == [])
-    other.keep_to(topic, False, "other")  # who reads nothing yet hides nothing from those who did
+        wait_for(lambda: follower.partitions() == [])
+    cluster_of(other).pin_topic(topic, "other", begun=False)  # who reads nothing yet hides nothing from those who did
     with pytest.raises(BusError, match="was deleted and made anew since it was read"):
-        bus.keep_to(topic, True, "reader")
+        cluster_of(bus).pin_topic(topic, "reader", begun=True)
     bus.close()
     other.close()
 
 
 def _noted(bus: Bus, topic: str, begun: bool, folder: Path) -> bool:
     """Ask for the id of a topic; tell whether the cluster told it."""
-    bus.keep_to(topic, begun, "reader")
+    cluster_of(bus).pin_topic(topic, "reader", begun)
     return len(list(folder.glob(f"kafka-*.topics/*/reader/{topic}"))) == 1
 
 
@@ -528,7 +528,7 @@ def test_a_broker_whose_disk_is_full_loses_nothing_that_was_committed(small: Clu
     (tmp_path / "short.toml").write_text("[kafka]\noutage_s = 10\n")
     url = f"kafka://{small.address()}/full?settings=short.toml"
     bus = open_bus(url, tmp_path)
-    bus.provide({"journal": 1}, make=True)
+    cluster_of(bus).provide({"journal": 1}, make=True)
     writer = bus.writer([("journal", 0)])
     append_numbered(writer, "journal", 0, 500, size=200)
     writer.flush()

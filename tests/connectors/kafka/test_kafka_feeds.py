@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.bus import Bus, cluster_of, open_bus
 from seawall.schemas.configuration import load_configuration
 from seawall_testing.clusters.kafka_broker import Broker
 from seawall_testing.command_line import CLI, run_command
@@ -62,7 +62,7 @@ def test_foreign_topics_are_followed_and_rejects_go_in_again_while_the_run_is_al
     (tmp_path / "oms.toml").write_text(MAPPING)
     path.write_text(path.read_text() + f'topics = ["{oms}", "{own}"]\nmappings = {{ "{oms}" = "oms.toml" }}\n')
     bus = open_bus(url, tmp_path)
-    bus.provide({oms: 2, own: 1}, make=True)
+    cluster_of(bus).provide({oms: 2, own: 1}, make=True)
     producer = Producer({"bootstrap.servers": broker.address})
     for number in range(20):
         producer.produce(oms, execution(number), f"key-{number}", partition=number % 2)

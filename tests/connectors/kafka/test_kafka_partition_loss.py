@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from seawall.connectors.bus import Bus, open_bus
+from seawall.connectors.bus import Bus, Follower, open_bus
 from seawall.connectors.bus.kafka import _partition_reader, _topics
 from seawall.schemas.errors import BusError
 from seawall_testing.clusters.kafka_broker import Broker, append_numbered, open_kafka_bus
@@ -63,39 +63,40 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_partition_reader, "SILENT_S", 0.5)
 
 
-def followed(broker: Broker, folder: Path) -> tuple[Bus, Topic, str]:
+def followed(broker: Broker, folder: Path) -> tuple[Bus, Topic, Follower, str]:
     """Follow a topic of somebody else that has no records yet."""
     url = broker.url("absence")
     name = f"{url.rpartition('/')[2]}-fills"
     topic, bus = Topic(broker, name), open_bus(url, folder)
     topic.make()
-    assert bus.tail(name, 0, 0) == []
-    return bus, topic, name
+    follower = bus.follow(name)
+    assert follower.poll(0, 0) == []
+    return bus, topic, follower, name
 
 
 @pytest.mark.usefixtures("patient")
 def test_a_follower_waits_for_a_partition_that_is_unknown_for_a_moment(broker: Broker, tmp_path: Path) -> None:
-    bus, topic, name = followed(broker, tmp_path)
+    bus, topic, follower, name = followed(broker, tmp_path)
     topic.delete()
     timer = later(topic.make)
     while timer.is_alive():
-        assert bus.tail(name, 0, 0) == []
+        assert follower.poll(0, 0) == []
     producer = Producer({"bootstrap.servers": broker.address})
     producer.produce(name, b"first", partition=0)
     assert producer.flush(60) == 0
     found: list[bytes] = []
     while not found:
-        found = [stored.value for stored in bus.tail(name, 0, 0)]
+        found = [stored.value for stored in follower.poll(0, 0)]
     assert found == [b"first"]
     bus.close()
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_follower_of_a_deleted_topic_stops_and_names_it(broker: Broker, tmp_path: Path) -> None:
-    bus, topic, name = followed(broker, tmp_path)
+    bus, topic, follower, name = followed(broker, tmp_path)
     topic.delete()
     with pytest.raises(BusError, match=f"{name}/0 cannot be read at 0: .*{GONE}"):
-        until_raised(lambda: bus.tail(name, 0, 0))
+        until_raised(lambda: follower.poll(0, 0))
     bus.close()
 
 
@@ -144,7 +145,7 @@ def test_a_writer_to_a_deleted_topic_stops_and_has_written_nothing(broker: Broke
 def test_partitions_that_were_seen_are_looked_for_again_before_they_count_as_gone(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bus, topic, name = followed(broker, tmp_path)
+    bus, topic, _, name = followed(broker, tmp_path)
     assert bus.partitions(name) == []  # none has records
     reader = bus.reader  # type: ignore[attr-defined]
     topic.delete()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from seawall.connectors.bus import open_bus, read_all, topic_partitions
+from seawall.connectors.bus import cluster_of, open_bus, read_all, topic_partitions
 from seawall.dataflows import Sequencer
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.records import decode_slice
@@ -70,7 +70,7 @@ def test_what_waits_on_topics_is_cut_by_event_time_in_whatever_batches_it_comes(
     assert producer.flush(60) == 0
     bus = open_bus(url, path.parent)
     configuration = load_configuration(path)
-    bus.provide(topic_partitions(configuration), make=True)
+    cluster_of(bus).provide(topic_partitions(configuration), make=True)
     sequencer, deadline = Sequencer(configuration, bus), time.monotonic() + 90
     while sequencer.events < count or not sequencer._following.cut_us:
         assert time.monotonic() < deadline, sequencer.events

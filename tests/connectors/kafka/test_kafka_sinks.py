@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from seawall.connectors.bus import open_bus, sink
+from seawall.connectors.bus import cluster_of, open_bus, sink
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.errors import BusError, SeawallError
 from seawall.schemas.records import Record
@@ -126,7 +126,7 @@ def test_the_stock_sink_loses_records_in_an_outage_and_the_run_ends_well(broker:
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "stands still"])
 def test_our_sink_waits_the_same_outage_out_and_loses_nothing(broker: Broker, tmp_path: Path, killed: bool) -> None:
     url = broker.url("ours")
-    open_bus(url, tmp_path).provide({"commands": 1}, make=True)
+    cluster_of(open_bus(url, tmp_path)).provide({"commands": 1}, make=True)
     run_main(our_flow(url, tmp_path, outage(broker.own(), 4, killed)))
     wait_for_broker(broker)
     assert stored(broker.address, f"{url.rpartition('/')[2]}.commands") == [b"%d" % n for n in range(RECORDS)]
@@ -137,7 +137,7 @@ def test_our_sink_stops_with_an_error_when_the_outage_is_longer_than_configured_
 ) -> None:
     (tmp_path / "short.toml").write_text("[kafka]\noutage_s = 5\n")
     url = broker.url("short") + "?settings=short.toml"
-    open_bus(url, tmp_path).provide({"commands": 1}, make=True)
+    cluster_of(open_bus(url, tmp_path)).provide({"commands": 1}, make=True)
     with pytest.raises(Exception) as failure:
         run_main(our_flow(url, tmp_path, outage(broker.own(), 12, killed=False)), epoch_interval=timedelta(seconds=1))
     assert isinstance(cause(failure.value), BusError)

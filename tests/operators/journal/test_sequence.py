@@ -663,7 +663,7 @@ def test_a_live_topic_of_which_a_mapping_skips_every_record_is_not_read_from_its
     live.start()
     live.send({"kind": "HEARTBEAT"})
     read = live.bus.read
-    live.bus.tail = lambda topic, partition, offset, *rest: (
+    live.bus.read = lambda topic, partition, offset, *rest: (
         offsets.append(offset) or read(topic, partition, offset, *rest)
     )
     offsets: list[int] = []

@@ -359,9 +359,9 @@ class CountedBus:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bus, name)
 
-    def tail(self, topic: str, *place: int) -> Any:
+    def follow(self, topic: str, *reader: Any) -> Any:
         self.looked_at.add(topic)
-        return self._bus.tail(topic, *place)
+        return self._bus.follow(topic, *reader)
 
 
 def live(path: Path) -> "subprocess.Popen[bytes]":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall.connectors.bus import Bus, Patience, Replica, open_bus
+from seawall.connectors.bus import Bus, Patience, Replica, Unclustered, open_bus
 from seawall.connectors.bus._replica import ReplicaPartition
 from seawall.ops.replicate import wait_to_seal
 from seawall.schemas.configuration import load_configuration
@@ -195,13 +195,14 @@ def test_on_a_cluster_the_last_replica_ends_only_once_it_has_sealed_what_a_kille
 # --- who waits to seal ------------------------------------------------------------------------------------------------
 
 
-class Unsealed(MemoryBus):
+class Unsealed(Unclustered, MemoryBus):
     """A bus that fences, with audit records of which ``sealed`` are, and more with every look."""
 
     fences = True
 
     def __init__(self, sealed: int, each: int) -> None:
-        super().__init__()
+        MemoryBus.__init__(self)
+        Unclustered.__init__(self, self)
         self.sealed, self.each = sealed, each
 
     def end(self, topic: str, partition: int) -> int:

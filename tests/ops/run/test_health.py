@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall.connectors.bus import Replica, open_bus
+from seawall.connectors.bus import Replica, cluster_of, open_bus
 from seawall.ops.run._health import LagTrend, Monitor
 from seawall.ops.run._health_server import HealthServer
 from seawall.ops.run._worker_progress import WorkerProgress
@@ -244,8 +244,8 @@ def test_lags_on_a_cluster_are_those_of_the_run(broker: Broker, tmp_path: Path) 
     path.write_text(f'bus = "{broker.url("health")}"\n{path.read_text()}'.replace('"fills"', f'"{topic}"'))
     configuration = load_configuration(path)
     bus = open_bus(configuration.bus, tmp_path)
-    bus.provide({topic: 2}, make=True)
-    writer = bus.copier([(topic, 1)])
+    cluster_of(bus).provide({topic: 2}, make=True)
+    writer = cluster_of(bus).copier([(topic, 1)])
     for at in range(7):
         writer.append(topic, 1, "", lines(fill(time.time_ns() // 1000, f"f{at}")).strip(), {})
     writer.flush()

@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -169,6 +170,30 @@ def test_the_endpoint_speaks_tls_to_those_whom_its_authority_vouches_for(tmp_pat
             assert json.load(answer) == {"good": True, "reasons": []}
     finally:
         server.stop()
+
+
+def test_every_path_of_the_endpoint_answers_and_another_one_is_told_which_there_are(tmp_path: Path) -> None:
+    configuration = load_configuration(write_live(tmp_path, listen="127.0.0.1:0"))
+    server = HealthServer("127.0.0.1:0", Monitor(configuration, set(), [], lambda: False))
+    server.start()
+    try:
+        with urllib.request.urlopen(f"{server.address}/metrics", timeout=10) as answer:
+            assert (
+                answer.headers["Content-Type"].startswith("text/plain; version=")
+                and b"seawall_live 1.0" in answer.read()
+            )
+        found = {}
+        for path in ("ready", "live?verbose", "other"):
+            try:
+                with urllib.request.urlopen(f"{server.address}/{path}", timeout=10) as answer:
+                    found[path] = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                found[path] = error.code, error.read()
+    finally:
+        server.stop()
+    assert found["ready"] == (503, b'{"good": false, "reasons": ["the run is starting"]}')
+    assert found["live?verbose"] == (200, b'{"good": true, "reasons": []}')
+    assert found["other"] == (404, b"ask /live, /ready or /metrics\n")
 
 
 @pytest.mark.parametrize("table", ['certificate = "a.pem"', 'client_ca = "ca.pem"', 'certificate="x"\nkey="x"'])

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from seawall.connectors.bus import Bus, Writer, open_bus, read_all
+from seawall.connectors.bus import Bus, Writer, cluster_of, open_bus, read_all
 from seawall.ops.kafka.cluster import Cluster, missing
 from seawall.schemas.records import decode_slice
 from seawall_testing.desk import Json, account, instrument, lines
@@ -241,7 +241,7 @@ BUS_TOPICS = {"journal": 2, "commands": 2, "acknowledgements": 1}
 
 def open_kafka_bus(broker: Broker, folder: Path, url: str | None = None) -> Bus:
     bus = open_bus(url or broker.url("bus"), folder)
-    bus.provide(BUS_TOPICS, make=True)
+    cluster_of(bus).provide(BUS_TOPICS, make=True)
     return bus
 
 
