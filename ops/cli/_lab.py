@@ -161,14 +161,19 @@ On = Annotated[Path | None, typer.Option("--on", metavar="WHERE", help="A run di
 StressOut = Annotated[Path | None, typer.Option("--dir", help="Leave the scenario's journal and result there.")]
 
 
-def stress(
+def stress(  # noqa: PLR0912, PLR0913 - the options of the command, and which go together
     scenario: Annotated[
         list[str] | None,
         typer.Argument(metavar="[SCENARIO|FILE.toml]…", help="Built-in scenarios or files; none: list the former."),
     ] = None,
     on: On = None,
     contagion: Annotated[bool, typer.Option("--contagion", help="Rank whose failure hurts most.")] = False,
-    report: Annotated[Path | None, typer.Option("--report", help="With --contagion: one HTML file.")] = None,
+    forced: Annotated[
+        bool, typer.Option("--cascade", help="Follow forced sales on the book from each step of one scenario.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="With --contagion or --cascade: one HTML file.")
+    ] = None,
     fail_if: StressFailIf = None,
     out: StressOut = None,
     cache: CacheDir = None,
@@ -181,13 +186,18 @@ def stress(
 
     Example: seawall stress 2020-03-black-thursday --on ./run --fail-if 'loss > 5e6'
     """
-    if contagion:
-        if scenario or fail_if or out or on is None:
-            raise UsageError("--contagion takes --on WHERE, and neither scenarios nor --fail-if nor --dir")
-        _contagion(on, report, as_json)
+    if contagion or forced:
+        if on is None or fail_if or out or len(scenario or []) != forced or (contagion and forced):
+            raise UsageError(
+                "--contagion takes --on WHERE alone, --cascade one scenario and --on WHERE; neither --fail-if nor --dir"
+            )
+        if contagion:
+            _contagion(on, report, as_json)
+        else:
+            _cascade((scenario or [""])[0], on, report, as_json)
         return
     if report is not None:
-        raise UsageError("--report is of --contagion; add that")
+        raise UsageError("--report is of --contagion and --cascade; add one of them")
     if not scenario:
         for name in stresses.built_in_scenarios():
             print(f"{name}  {stresses.load_stress_plan(stresses.find_scenario(name)).scenarios[0].text}")
@@ -226,6 +236,33 @@ def _contagion(on: Path, report: Path | None, as_json: bool) -> None:
         print(json.dumps(found))
         return
     _print_contagion(found)
+
+
+def _cascade(name: str, on: Path, report: Path | None, as_json: bool) -> None:
+    """Follow what each step of a scenario forces the accounts of a run's book to sell."""
+    plan = stresses.load_stress_plan(stresses.find_scenario(name))
+    if plan.reverse or len(plan.scenarios) > 1:
+        raise UsageError("--cascade follows one scenario; name one without a grid and not a reverse search")
+    configuration = find(on)
+    base = stresses.snapshot_system(configuration, open_bus(configuration.bus, configuration.directory))
+    ledgers = [one.ledger for one in stresses.System.restore(base.system).exposure if one.ledger is not None]
+    moves = [cascade.Move(*step) for step in stresses.scenario_moves(plan.scenarios[0], base)]
+    found: dict[str, Any] = {"scenario": plan.scenarios[0].id, "as_of_us": base.as_of_us, "journal_sha256": base.digest}
+    found |= cascade.book_cascade(ledgers, base.signals, moves)
+    if report is not None:
+        report.write_text(pages.cascade_page(found, ["seawall", *sys.argv[1:]]), encoding="utf-8")
+        print(f"report: {report}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for step in found["steps"]:
+        closed = len(step["liquidated"])
+        print(f"after {step['at_us'] / 1e6:,.0f} s: {closed} accounts closed in {len(step['rounds'])} rounds")
+        for at, end in step["end"].items():
+            print(f"  {at}: {step['shock'].get(at, 0.0):+.1%} by the scenario, {end:+.1%} with forced orders")
+        print(f"  not covered: {step['clients']:,.0f} of clients, {step['house']:,.0f} of our own accounts")
+    if found["depth_unknown"]:
+        print(f"without a known depth, taken to be thin: {', '.join(found['depth_unknown'])}")
 
 
 def _print_contagion(found: Mapping[str, Any]) -> None:

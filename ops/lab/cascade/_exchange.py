@@ -159,6 +159,8 @@ class Accounts(NamedTuple):
         Units posted, valued by that market's mark.
     haircut, maintenance : float64, shape (markets,)
         Of coins as collateral, and of notional as maintenance margin.
+    required : float64, shape (accounts,)
+        Maintenance margin beside that, which does not move with prices; an account that is closed needs none.
     """
 
     position: F8
@@ -167,6 +169,7 @@ class Accounts(NamedTuple):
     coins: F8
     haircut: F8
     maintenance: F8
+    required: F8 | float = 0.0
 
 
 class Round(NamedTuple):
@@ -194,6 +197,8 @@ class Cascade(NamedTuple):
         What funds paid.
     unfilled : float64, shape (venues,)
         Holes that neither fund nor other side could fill: socialised.
+    hole : float64, shape (accounts,)
+        What was left unpaid of accounts that were closed by the book.
     rounds
         In order.
     """
@@ -205,6 +210,7 @@ class Cascade(NamedTuple):
     deleveraged: F8
     fund_used: F8
     unfilled: F8
+    hole: F8
     rounds: tuple[Round, ...]
 
 
@@ -216,6 +222,7 @@ class _State:
         self.position, self.entry = accounts.position.copy(), accounts.entry.copy()
         self.cash, self.coins = accounts.cash.copy(), accounts.coins.copy()
         self.liquidated = np.zeros(len(self.cash), dtype=bool)
+        self.hole = np.zeros(len(self.cash))
         self.deleveraged, self.unfilled = np.zeros_like(self.position), np.zeros_like(self.fund)
 
 
@@ -234,7 +241,9 @@ def liquidate(markets: Markets, accounts: Accounts, shock: F8) -> Cascade:
     mark = _marks(markets, state.price)
     used = markets.fund - state.fund
     equity = _equity(state, mark, np.zeros_like(mark))
-    return Cascade(mark, state.price, equity, state.liquidated, state.deleveraged, used, state.unfilled, tuple(rounds))
+    return Cascade(
+        mark, state.price, equity, state.liquidated, state.deleveraged, used, state.unfilled, state.hole, tuple(rounds)
+    )
 
 
 def _marks(markets: Markets, price: F8) -> F8:
@@ -256,6 +265,7 @@ def _equity(state: _State, mark: F8, haircut: F8) -> F8:
 
 def _due(accounts: Accounts, state: _State, mark: F8) -> B1:
     margin = (np.abs(state.position) * mark * accounts.maintenance).sum(axis=1)
+    margin = margin + np.where(state.liquidated, 0.0, accounts.required)
     return np.asarray((margin > 0) & (_equity(state, mark, accounts.haircut) < margin))
 
 
@@ -274,6 +284,7 @@ def _close(markets: Markets, accounts: Accounts, state: _State, mark: F8, due: B
         forced = (-state.position[at]).sum(axis=0) - coins.sum(axis=0)
     met, last = walk_books(markets.books, state.price, forced)
     left = _left(state, at, met, coins)
+    state.hole[at] += np.maximum(-left, 0.0)
     paid = np.bincount(home[at], np.maximum(-left, 0.0), len(state.fund))
     state.unfilled += np.maximum(paid - state.fund, 0.0)
     state.fund = np.maximum(state.fund - paid, 0.0)

@@ -342,3 +342,52 @@ def _joint(one: Json | None) -> str:
 
 def _interval(one: Json) -> str:
     return f"{money(one['value'])} ({money(one['low'])} to {money(one['high'])})"
+
+
+# The report of a cascade: what each step of a scenario forces accounts to sell, and what that leaves unpaid.
+
+
+def cascade_page(found: Json, command: Sequence[str]) -> str:
+    """Return the page of what `book_cascade` returned, with ``scenario`` and ``journal_sha256`` of the run."""
+    parts = [
+        f"<h1>Cascade</h1><p class=sub>{html_text(found['scenario'])}</p>",
+        *(html_section(f"After {step['at_us'] / 1e6:,.0f} seconds", _cascade_step(step)) for step in found["steps"]),
+        html_section("What is assumed", f"<p>{html_text(_cascade_assumptions(found))}</p>"),
+    ]
+    made = f"<pre>{html_text(shlex.join(command))}</pre><p class=hash>journal {found['journal_sha256']}</p>"
+    return html_document("Cascade", [*parts, html_section("How to make it again", made)])
+
+
+def _cascade_step(step: Json) -> str:
+    told = (
+        f"{len(step['liquidated'])} accounts are closed in {len(step['rounds'])} rounds. Clients leave"
+        f" {money(step['clients'])} unpaid, our own accounts {money(step['house'])}."
+    )
+    forced: dict[str, float] = {}
+    for one in step["rounds"]:
+        for name, value in one["forced"].items():
+            forced[name] = forced.get(name, 0.0) + value
+    rows = [
+        (
+            name,
+            f"{step['shock'].get(name, 0.0):+.1%}",
+            f"{step['end'].get(name, 0.0):+.1%}",
+            money(forced.get(name, 0.0)),
+        )
+        for name in sorted({*step["shock"], *step["end"]})
+    ]
+    moves = html_table(("underlying", "scenario", "with forced orders", "forced (sold below 0)"), rows, numbers=3)
+    closed = [(one["account"], "ours" if one["house"] else "client", money(one["hole"])) for one in step["liquidated"]]
+    accounts = html_table(("closed", "holder", "not paid"), closed, numbers=1) if closed else ""
+    return f"<p>{html_text(told)}</p>{moves if rows else ''}{accounts}"
+
+
+def _cascade_assumptions(found: Json) -> str:
+    told = (
+        "Each step begins with the book as it is. Forced orders go to one book per underlying: the depth that signals"
+        " had within 50 basis points, continued at that density. Maintenance margins stay as they were last measured."
+        " Insurance funds and auto-deleveraging are the venues' and are not known."
+    )
+    if found["depth_unknown"]:
+        told += f" No depth is known of {', '.join(found['depth_unknown'])}: taken to be a hundredth of what is held."
+    return told

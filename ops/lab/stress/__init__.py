@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from seawall.ops.lab.stress._scenario import load_stress_plan as load_stress_plan
     from seawall.ops.lab.stress._scenario import load_stress_plans as load_stress_plans
     from seawall.ops.lab.stress._system import System as System
+    from seawall.ops.lab.stress._system import scenario_moves as scenario_moves
     from seawall.ops.lab.stress._system import snapshot_system as snapshot_system
 
 _HOMES = {
@@ -21,6 +22,7 @@ _HOMES = {
     "load_stress_plan": "seawall.ops.lab.stress._scenario",
     "load_stress_plans": "seawall.ops.lab.stress._scenario",
     "print_answer": "seawall.ops.lab.stress._play",
+    "scenario_moves": "seawall.ops.lab.stress._system",
     "snapshot_system": "seawall.ops.lab.stress._system",
     "stress": "seawall.ops.lab.stress._play",
 }
@@ -31,6 +33,7 @@ __all__ = [
     "load_stress_plan",
     "load_stress_plans",
     "print_answer",
+    "scenario_moves",
     "snapshot_system",
     "stress",
 ]

@@ -208,6 +208,21 @@ def untouched(scenario: Scenario, stand: SystemSnapshot) -> list[str]:
     return sorted(named - known)
 
 
+def scenario_moves(
+    scenario: Scenario, stand: SystemSnapshot
+) -> Iterator[tuple[int, dict[str, float], dict[str, float], dict[str, float]]]:
+    """Yield each step's time, the moves of instruments since the start, what is left of their depth, and haircuts.
+
+    An option's is the move of its underlying: what it is worth then is not part of it.
+    """
+    before = Step(0, {}, {}, {}, {}, {}, {}, [], [])
+    for step in scenario.steps:
+        before = _held(before, step)
+        depth = {name: _of(before.depth, one, 1.0) for name, one in stand.instruments.items()}
+        price = {name: _move(scenario, before, stand, one) for name, one in stand.instruments.items()}
+        yield step.at_us, price, depth, dict(before.haircut)
+
+
 def _held(before: Step, step: Step) -> Step:
     """Return a step with what held before it and what it does not name anew."""
     merged: dict[str, Any] = {name: {**getattr(before, name), **getattr(step, name)} for name in Step._fields[1:7]}
