@@ -66,7 +66,7 @@ class FirmState:
         if changed is not None:
             self.configuration = changed
         invariant([p["shard"] for p in parts] == list(range(len(parts))), "a second holds each shard once")
-        tables = _tables(parts) | self._asked(parts)
+        tables = _tables(parts) | self._requested(parts)
         head = parts[0]
         exposures, alerts = self._exposures(tables, head["as_of_us"]), self._alerts(head)
         fills = [fill for part in parts for fill in part["fills"]]
@@ -95,13 +95,13 @@ class FirmState:
             strategies=_strategies(parts),
         )
 
-    def _asked(self, parts: list[dict[str, Any]]) -> dict[str, MeasureTable]:
+    def _requested(self, parts: list[dict[str, Any]]) -> dict[str, MeasureTable]:
         """Return the tables of the kinds of scope that limits name, which shards number each in its own way."""
         tables = {}
         for kind, sums in self._named.items():
-            asked = [(part["shard"], part["asked"][kind]) for part in parts if kind in part["asked"]]
-            if asked:
-                tables[kind] = sums.table(REQUESTED_SCOPES[kind], asked)
+            requested = [(part["shard"], part["asked"][kind]) for part in parts if kind in part["asked"]]
+            if requested:
+                tables[kind] = sums.table(REQUESTED_SCOPES[kind], requested)
                 if "concentration" in REQUESTED_SCOPES[kind]:
                     _concentrate(tables[kind])
         return tables
@@ -110,8 +110,8 @@ class FirmState:
         """Return the alerts of signals, which shard 0 heard, as records."""
         place = {"shard": FIRM_KEY, "seq": self.seq, "as_of_us": head["as_of_us"]}
         return [
-            self._numbering.record("alerts", self.seq, at, heard["scope"], orjson.dumps(place | heard))
-            for at, heard in enumerate(head["alerts"])
+            self._numbering.record("alerts", self.seq, at, alert["scope"], orjson.dumps(place | alert))
+            for at, alert in enumerate(head["alerts"])
         ]
 
     def _exposures(self, tables: dict[str, MeasureTable], as_of_us: int) -> list[Any]:
