@@ -97,11 +97,11 @@ class Lines:
                 f"{self._path} is shorter than what was read from it before; restore it, inputs may only grow"
             )
         if before != b"\n":
-            following = self._file.read(1)
-            if following == b"\n":
+            next_byte = self._file.read(1)
+            if next_byte == b"\n":
                 self._offset += 1
             else:
-                self._rest = following
+                self._rest = next_byte
 
     def _chunk(self) -> bytes:
         try:

@@ -30,7 +30,7 @@ class CommandSigner:
     ) -> None:
         self._signer, self._bus = signer, bus
         self._keys = evidence.public_keys({"keys": [signer.public_jwk()]}) if keys is None else keys
-        self._stood: dict[tuple[str, int], int] = {}
+        self._stored_counts: dict[tuple[str, int], int] = {}
 
     def sign(self, topic: str, payload_type: str, partition: int, record: Record) -> Record:
         """Return the record with its envelope."""
@@ -42,9 +42,9 @@ class CommandSigner:
         if self._bus is None:
             return ""
         place = topic, partition
-        if place not in self._stood:
-            self._stood[place] = self._bus.end(topic, partition)
-        if record.n >= self._stood[place]:
+        if place not in self._stored_counts:
+            self._stored_counts[place] = self._bus.end(topic, partition)
+        if record.n >= self._stored_counts[place]:
             return ""
         found = self._bus.read(topic, partition, record.n, 1)
         if not found or found[0].value != record.value:

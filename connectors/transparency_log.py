@@ -97,7 +97,7 @@ class LogFolder:
         """Write tiles so that they outlast a loss of power; the parts of a full one, superfluous now, are removed."""
         if not files:
             return
-        with self._told():
+        with self._errors_with_hints():
             targets = [self.path / path for path, _ in files]
             write_atomically([(target, data) for target, (_, data) in zip(targets, files, strict=True)])
             for target in targets:
@@ -109,7 +109,7 @@ class LogFolder:
 
     def publish(self, checkpoint: bytes) -> None:
         """Replace the latest checkpoint."""
-        with self._told():
+        with self._errors_with_hints():
             write_atomically([(self.path / CHECKPOINT_FILE, checkpoint)])
 
     def has_tiles(self, size: int) -> bool:
@@ -134,7 +134,7 @@ class LogFolder:
         return target.read_bytes() if target.exists() else None
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_with_hints(self) -> Iterator[None]:
         """Say where the system's error came from, and what to do about it."""
         try:
             yield

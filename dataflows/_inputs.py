@@ -126,7 +126,7 @@ class FileInputs:
         feeds: Mapping[str, RecordMapping],
     ) -> None:
         self._configuration, self._bus, self._clock, self._feeds = configuration, bus, clock, feeds
-        self._standing = standing
+        self._journal_state = standing
         self._files = self._open_files()
         self.places = [RecordSource(name) for name in configuration.sources]
         self._signals = [] if configuration.topics else self._open_signals()
@@ -151,7 +151,7 @@ class FileInputs:
         configuration = self._configuration
         sources = []
         for number, (path, name) in enumerate(zip(configuration.events, configuration.sources, strict=True)):
-            line, offset, high = self._standing.positions.get(name, [1, 0, NO_TIME])
+            line, offset, high = self._journal_state.positions.get(name, [1, 0, NO_TIME])
             lines = Lines(configuration.directory / path, line, offset)
             sources.append(FileSource(number, RecordSource(name), lines, high, self._clock, self._feeds.get(name)))
         return sources
@@ -161,7 +161,7 @@ class FileInputs:
         sources = []
         for group in range(self._configuration.market.groups):
             place = RecordSource(SIGNALS, group)
-            offset, _, high = self._standing.positions.get(place.key, [0, 0, NO_TIME])
+            offset, _, high = self._journal_state.positions.get(place.key, [0, 0, NO_TIME])
             sources.append(SignalsSource(len(self.places), place, self._bus, offset, high))
             self.places.append(place)
         return sources
@@ -171,7 +171,7 @@ class FileInputs:
         if not self._bus.partitions(REDRIVE):
             return iter(())
         place = RecordSource(REDRIVE, 0)
-        offset, _, high = self._standing.positions.get(place.key, [0, 0, NO_TIME])
+        offset, _, high = self._journal_state.positions.get(place.key, [0, 0, NO_TIME])
         self.places.append(place)
         follower = self._bus.follow(REDRIVE)
         source = RedriveSource(len(self.places) - 1, place, self._bus, follower, offset, high, self._feeds)
@@ -230,7 +230,7 @@ class LiveInputs:
         feeds: Mapping[str, RecordMapping],
     ) -> None:
         self._configuration, self._bus, self._clock, self._feeds = configuration, bus, clock, feeds
-        self._standing = standing
+        self._journal_state = standing
         self._followers: dict[str, Follower] = {}
         self._topics: list[TopicSource] = []
         self._pending: list[list[MergedRecord]] = []
@@ -309,7 +309,7 @@ class LiveInputs:
 
     def discover(self, slicer: RecordSequencer) -> None:
         """Find partitions that appeared since the last look."""
-        known, positions = {source.place for source in self._topics}, self._standing.positions
+        known, positions = {source.place for source in self._topics}, self._journal_state.positions
         for topic in dict.fromkeys((*self._configuration.topics, SIGNALS, REDRIVE)):
             for place in [RecordSource(topic, partition) for partition in self._follower(topic).partitions()]:
                 if place not in known:
@@ -320,7 +320,7 @@ class LiveInputs:
     def _follower(self, topic: str) -> Follower:
         """Return the follower of a topic, which knows whether the journal has any record of it."""
         if topic not in self._followers:
-            begun = any(key.rpartition("/")[0] == topic for key in self._standing.positions)
+            begun = any(key.rpartition("/")[0] == topic for key in self._journal_state.positions)
             self._followers[topic] = self._bus.follow(topic, "sequence", begun)
         return self._followers[topic]
 

@@ -17,6 +17,7 @@ from seawall.connectors.bus import (
     Bus,
     RecordWriter,
     check_outputs_stored,
+    cluster_of,
     open_bus,
     written_topics,
 )
@@ -64,6 +65,7 @@ class LocalRisk:
         base = configuration.directory
         self._bus: Bus = open_bus(configuration.bus, base)
         trust = load_trust(configuration).issuers
+        self._follower = self._bus.follow("journal")
         self._signer = CommandSigner(open_signer(configuration.signer, base), self._bus, trust)
         self._last = [b""] * configuration.shards  # by shard: the last slice taken
         self._writers: list[RecordWriter] = []
@@ -120,10 +122,11 @@ class LocalRisk:
 
     def _check(self, risk: Pipeline) -> None:
         """Check that what the states wrote is stored, once what a killed run left open has ended."""
+        cluster = cluster_of(self._bus)
         for partition, one in enumerate(risk.parts()):
             if one.seq < 0:
                 continue
-            while not all(self._bus.is_settled(topic, partition) for topic in DERIVED) and not self._stopped():
+            while any(cluster.has_open_transaction(topic, partition) for topic in DERIVED) and not self._stopped():
                 time.sleep(SETTLE_S)
             check_outputs_stored(self._bus, partition, one.seq + 1)
 
@@ -153,8 +156,11 @@ class LocalRisk:
 
     def _take(self, risk: Pipeline, shard: int, done: bool) -> int:
         """Take the next slices of a shard and append what they give; return how many there were."""
-        read = self._bus.read if done else self._bus.tail  # the end is the end only where everything durable was read
-        found = read("journal", shard, risk.shards[shard].seq + 1, BATCH_RECORDS, BATCH_BYTES)
+        offset = risk.shards[shard].seq + 1
+        if done:  # the end is the end only where everything durable was read
+            found = self._bus.read("journal", shard, offset, BATCH_RECORDS, BATCH_BYTES)
+        else:
+            found = self._follower.poll(shard, offset, BATCH_RECORDS, BATCH_BYTES)
         written = set()
         for stored in found:
             taken = risk.shards[shard].step(stored.value)

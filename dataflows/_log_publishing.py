@@ -58,7 +58,7 @@ class LogPublisher:
         self._latest = b""  # of those that stand
 
     @cached_property
-    def _stood(self) -> int:
+    def _stored_count(self) -> int:
         """Number of checkpoints that were stored before this run."""
         return self._writer.end(CHECKPOINTS_TOPIC, self._partition)
 
@@ -72,7 +72,9 @@ class LogPublisher:
         latest = self._latest
         for sealed in items:
             for at, checkpoint in enumerate(sealed.checkpoints, sealed.number):
-                latest = self._standing(at, checkpoint) if at < self._stood else self._append(at, checkpoint)
+                latest = (
+                    self._stored_checkpoint(at, checkpoint) if at < self._stored_count else self._append(at, checkpoint)
+                )
         self._writer.flush()
         self._latest = latest
         self._folder.publish(self._cosigner.cosigned(self._latest))
@@ -96,7 +98,7 @@ class LogPublisher:
         self._writer.append(CHECKPOINTS_TOPIC, self._partition, self._key.name, value, headers)
         return value
 
-    def _standing(self, at: int, checkpoint: Checkpoint) -> bytes:
+    def _stored_checkpoint(self, at: int, checkpoint: Checkpoint) -> bytes:
         """Return the checkpoint that stands at a place, which must say the same."""
         if not self._ahead or self._ahead[0].offset != at:
             self._ahead = self._bus.read(CHECKPOINTS_TOPIC, self._partition, at, 500)

@@ -54,9 +54,9 @@ def check_groups(bus: Bus, groups: int) -> None:
     """
     for partition in bus.partitions("signals"):
         first = bus.read("signals", partition, 0, 1)
-        stood = msgspec.json.decode(first[0].value, type=Signal).groups if first else groups
-        if stood != groups:
-            raise UsageError(f"[market] groups is {groups} but signals were begun with {stood}; set it back")
+        stored_groups = msgspec.json.decode(first[0].value, type=Signal).groups if first else groups
+        if stored_groups != groups:
+            raise UsageError(f"[market] groups is {groups} but signals were begun with {stored_groups}; set it back")
 
 
 # Inputs of ``market``: raw venue records of files and live topics, in one order, cut into intervals.

@@ -50,7 +50,7 @@ class LimitDocumentIntake:
     """
 
     def __init__(self, configuration: Configuration, standing: JournalState, clock: Clock) -> None:
-        self._configuration, self._standing, self._clock = configuration, standing, clock
+        self._configuration, self._journal_state, self._clock = configuration, standing, clock
         self._complaints: set[str] = set()
 
     def take_keys(self) -> dict[str, Any] | None:
@@ -58,7 +58,7 @@ class LimitDocumentIntake:
         sets = read_key_sets(self._configuration) if self._configuration.limit_documents else []
         if not sets:
             return None
-        self._standing.admission.keys = sets[-1]
+        self._journal_state.admission.keys = sets[-1]
         return {"version": sets[-1].version, "sha256": sets[-1].sha256}
 
     def adopt(self, slicer: RecordSequencer) -> None:
@@ -71,7 +71,7 @@ class LimitDocumentIntake:
         """
         for stored in read_limit_documents(self._configuration):
             try:
-                self._adopt(stored, slicer)
+                self._take_document(stored, slicer)
             except Rejected as error:
                 if not self._waits(stored):
                     raise UsageError(f"{stored.path}: {error.reason}: {error.detail}") from error
@@ -89,7 +89,7 @@ class LimitDocumentIntake:
             return
         for stored in found:
             try:
-                self._adopt(stored, slicer)
+                self._take_document(stored, slicer)
             except UsageError as error:
                 self._complain(str(error), str(error))
             except Rejected as error:
@@ -98,9 +98,9 @@ class LimitDocumentIntake:
                     return
                 self._complain_of(stored, error)
 
-    def _adopt(self, stored: StoredDocument, slicer: RecordSequencer) -> None:
+    def _take_document(self, stored: StoredDocument, slicer: RecordSequencer) -> None:
         """Journal a document if the journal does not have it yet; raise Rejected where it may not be."""
-        policy = self._standing.admission.policy
+        policy = self._journal_state.admission.policy
         version, sha256 = stored.document.version, stored.document.sha256
         if version == policy.version and sha256 != policy.sha256:
             raise UsageError(f"{stored.path}: the journal has another version {version}; take this file away")
@@ -113,7 +113,9 @@ class LimitDocumentIntake:
         if not self._configuration.topics:
             return False
         try:
-            self._standing.admission.check_limits(stored.envelope, max(self._clock(), stored.document.valid_from_us))
+            self._journal_state.admission.check_limits(
+                stored.envelope, max(self._clock(), stored.document.valid_from_us)
+            )
         except Rejected:
             return False
         return True
@@ -180,16 +182,16 @@ class Sequencer:
         try:
             writer.end("journal", 0)  # from here on no earlier sequencer writes: what is folded is all there is
             self.standing = fold_journal(bus, shards, standing)
-            self._adoption = LimitDocumentIntake(configuration, self.standing, clock)
+            self._intake = LimitDocumentIntake(configuration, self.standing, clock)
             if self._live:
                 self._check_clock(clock())
-            event = journaled_configuration(configuration, self.standing.configuration, self._adoption.take_keys())
+            event = journaled_configuration(configuration, self.standing.configuration, self._intake.take_keys())
             check_drained(bus, shards, self.standing.configuration)
             inputs = configuration, bus, self.standing, clock, load_mappings(configuration)
             bounded, self._following = FileInputs(*inputs), LiveInputs(*inputs)
             first = NO_TIME if self.standing.as_of_us else self._first_time(bounded)
             self._slicer = RecordSequencer(self.standing, event, bounded.places, configuration.slice_ms * 1000, first)
-            self._adoption.adopt(self._slicer)
+            self._intake.adopt(self._slicer)
             self.standing.admission.check_measures()
         except BaseException:
             self.close()
@@ -253,13 +255,13 @@ class Sequencer:
 
     def _follow(self) -> None:
         """Take what has arrived on live topics, and write what the clock cuts of it."""
-        following = self._following
-        if following.is_due():
-            self._adoption.adopt_arrived(self._slicer)
-            following.discover(self._slicer)
-        following.take(self._slicer)
+        live_inputs = self._following
+        if live_inputs.is_due():
+            self._intake.adopt_arrived(self._slicer)
+            live_inputs.discover(self._slicer)
+        live_inputs.take(self._slicer)
         self._journal.append(self._slicer.steps)
-        (self._journal.submit if following.behind else self._journal.flush)(following.cut_us)
+        (self._journal.submit if live_inputs.behind else self._journal.flush)(live_inputs.cut_us)
 
     def _check_clock(self, now_us: int) -> None:
         """Say so where the journal is ahead of the clock: nothing is cut until the clock is there."""

@@ -201,9 +201,9 @@ class Subscriber(Generic[T]):
 
         Keep the envelope where the next start finds it: a start pins the newest key set that it ever took.
         """
-        following = rotate_key_set(self.keys, envelope)
-        self._reset(following)
-        self.keys = following
+        successor = rotate_key_set(self.keys, envelope)
+        self._reset(successor)
+        self.keys = successor
 
     def _reset(self, keys: KeySet) -> None:
         """Forget the issuers that a key set resets; the ledger counts resets, so each is taken once.
@@ -217,7 +217,7 @@ class Subscriber(Generic[T]):
                 if count > int(self._ledger.setting(f"reset {issuer}") or 0):
                     self._ledger.forget(issuer)
                     for kind in (State, Heartbeat):
-                        self._ledger.set_setting(_heard(issuer, kind), "")
+                        self._ledger.set_setting(_last_seen_key(issuer, kind), "")
                     self._ledger.set_setting(f"reset {issuer}", str(count))
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -288,8 +288,8 @@ class Subscriber(Generic[T]):
     def _check_count(self, document: Document, now_us: int) -> None:
         """Snapshots and heartbeats only move on: an older one would hide what happened since."""
         last, exp_us = self._ledger.latest(document.iss, type(document).__name__)
-        heard_us = int(self._ledger.setting(_heard(document.iss, type(document))) or exp_us)
-        check_sequence(document, last, now_us - heard_us, self.policy.jump_max)
+        last_seen_us = int(self._ledger.setting(_last_seen_key(document.iss, type(document))) or exp_us)
+        check_sequence(document, last, now_us - last_seen_us, self.policy.jump_max)
 
     def _check_entries(self, state: State, now_us: int) -> None:
         """Check all entries before one of them has an effect."""
@@ -300,7 +300,7 @@ class Subscriber(Generic[T]):
     def _keep(self, document: Document, now_us: int) -> None:
         """Remember how far the issuer has come, and until when it is heard: only once nothing refuses the document."""
         self._ledger.set_latest(document.iss, type(document).__name__, document.seq, document.exp_us)
-        self._ledger.set_setting(_heard(document.iss, type(document)), str(now_us))
+        self._ledger.set_setting(_last_seen_key(document.iss, type(document)), str(now_us))
 
     def _link(self, state: State, value: bytes) -> bool:
         """Remember a state document if those before it came, or that one is missing, and tell which.
@@ -340,8 +340,8 @@ class Subscriber(Generic[T]):
             for missed in missed_restrictions(entry.in_force, mark, seen):
                 self._effects.restore(transaction, target, missed)
                 self._ledger.note(iss, target, seen_restriction(missed))
-            told = replace(mark, head_epoch=entry.epoch, head_seq=entry.seq, head_id=entry.id)
-            self._ledger.set_mark(iss, target, advance_mark(told, position, seen))
+            moved = replace(mark, head_epoch=entry.epoch, head_seq=entry.seq, head_id=entry.id)
+            self._ledger.set_mark(iss, target, advance_mark(moved, position, seen))
             receipts += self._release(transaction, iss, target, now_us)
         return contradictions, receipts
 
@@ -357,7 +357,7 @@ class Subscriber(Generic[T]):
             self._effects.set_safe_state(transaction, active, why)
 
 
-def _heard(iss: str, kind: type[Document]) -> str:
+def _last_seen_key(iss: str, kind: type[Document]) -> str:
     """Return the name under which the ledger keeps when the last document of a kind came."""
     return f"heard {kind.__name__} {iss}"
 

@@ -78,7 +78,7 @@ def shard_of(value: bytes) -> int:
 def build_risk(slices: DataStream, plan: Plan, configuration: Configuration) -> None:
     """Wire both operators behind a stream of journal values."""
     shards = configuration.shards
-    told = (
+    reported = (
         slices.key_by(shard_of, key_type=Types.INT())
         .process(StepFunction(lambda: _shards(plan), partition_of), output_type=BYTES())
         .name("risk of shards")
@@ -86,7 +86,7 @@ def build_risk(slices: DataStream, plan: Plan, configuration: Configuration) -> 
         .set_max_parallelism(GROUPS)
     )
     (
-        told.key_by(lambda _: shards, key_type=Types.INT())
+        reported.key_by(lambda _: shards, key_type=Types.INT())
         .process(StepFunction(lambda: _firm(plan), partition_of), output_type=BYTES())
         .name("risk of the firm")
         .uid("risk-firm")

@@ -18,6 +18,9 @@ What is counted
 - A module is reached from the doors: the console entry point, the modules of ``dataflows`` and ``operators``, the
   public faces of ``connectors``, what scripts and guides start, and programs whose docstring says how they are run.
   Through a face only what is taken is reached.
+- A docstring begins with a clause when its first word is "what", "who", "where", "whether", "which", "how", "when" or
+  "why", in a module's also behind its name and a colon. Names in dialect are names that code defines (functions,
+  classes, parameters, variables, attributes) with a word of `DIALECT` in them, once per module.
 - A slice with fills has no marks and ends no second; an empty second has neither fills nor marks.
 """
 
@@ -43,6 +46,16 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 NAMED = re.compile(r"seawall(?:\.\w+)+")
 STARTED = re.compile(r"-m (seawall(?:\.\w+)+)|python\S* ((?:schemas|operators|connectors|dataflows|ops)/[\w/]+)\.py")
+CLAUSE = re.compile(r"(?:What|Who|Whom|Whose|Where|Whether|Which|How|When|Why)\b")
+CLAUSE_BEHIND_NAME = re.compile(r"[^.:]+: (?:what|who|whom|whose|where|whether|which|how|when|why)\b")
+# Words of our own that the field has words for (ops/docs/glossary.md): report, notify, receive, request, stored, in
+# force, isolated, visit, view, sensitivity, take, successor, partition. Some are the start of others.
+DIALECT = {
+    *("told", "tell", "tells", "heard", "hear", "hears", "hearing", "asked", "stands", "stood", "standing", "lone"),
+    *("coat", "leaning", "leanings", "seat", "seats", "knock", "knocks", "rings", "foreseen", "foresees", "foresight"),
+    *("adopt", "adopting", "adoption", "following", "keeping", "joins", "joined", "door", "doors", "surroundings"),
+}
+WORD = re.compile(r"[A-Z]?[a-z]+")
 
 Graph = dict[str, set[str]]
 
@@ -281,6 +294,32 @@ def docstrings(module: Module) -> Iterator[ast.stmt]:
             yield node.body[0]
 
 
+def clauses(module: Module) -> int:
+    """Return how many docstrings begin with a clause."""
+    found = 0
+    for node in module.nodes:
+        if isinstance(node, (ast.Module, *DEFINES)):
+            text = ast.get_docstring(node) or ""
+            behind = isinstance(node, ast.Module) and CLAUSE_BEHIND_NAME.match(text.partition("\n")[0])
+            found += bool(CLAUSE.match(text) or behind)
+    return found
+
+
+def dialect(module: Module) -> set[str]:
+    """Return the names that a module defines with a word of our own in them."""
+    names: set[str] = set()
+    for node in module.nodes:
+        if isinstance(node, DEFINES):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return {name for name in names if DIALECT.intersection(word.lower() for word in WORD.findall(name))}
+
+
 def statements(module: Module) -> int:
     """Return the number of statements without docstrings."""
     return sum(isinstance(node, ast.stmt) for node in module.nodes) - sum(1 for _ in docstrings(module))
@@ -362,6 +401,8 @@ def measure(root: Path) -> dict[str, float]:
         "imports of a module, most": max(fan_out),
         "unreached modules": len(imports.unreached(root)),
         "comments per 100 lines of code": round(100 * noted / code, 1),
+        "docstrings that begin with a clause": sum(map(clauses, modules.values())),
+        "names in dialect": sum(len(dialect(module)) for module in modules.values()),
     }
 
 

@@ -174,8 +174,8 @@ def check_proof(
     proven = verification.check_proof(proof.read_bytes(), known, witnesses)
     content = orjson.loads(proven.entry)
     if as_json:
-        told = {"good": True, "origin": proven.checkpoint.origin, "size": proven.checkpoint.size}
-        print(json.dumps({**told, "index": proven.leaf, "witnesses": proven.witnesses, "record": content}))
+        answer = {"good": True, "origin": proven.checkpoint.origin, "size": proven.checkpoint.size}
+        print(json.dumps({**answer, "index": proven.leaf, "witnesses": proven.witnesses, "record": content}))
         return
     seen = f", cosigned by {', '.join(proven.witnesses)}" if proven.witnesses else ""
     print(f"proven: record {proven.leaf} of {proven.checkpoint.size} in {proven.checkpoint.origin}{seen}")
@@ -200,8 +200,8 @@ def _check_folder(folder: Path, known: list[NoteKey], older: list[Path], as_json
     checkpoint, findings = verification.check_log(folder, known, older)
     if as_json:
         listed = [{"at": found.at, "fault": found.fault, "text": found.text} for found in findings]
-        told = {"good": not findings, "origin": checkpoint.origin, "size": checkpoint.size}
-        print(json.dumps({**told, "findings": listed}))
+        answer = {"good": not findings, "origin": checkpoint.origin, "size": checkpoint.size}
+        print(json.dumps({**answer, "findings": listed}))
     else:
         for found in findings:
             print(f"{folder}: {found.fault}: {found.text}")

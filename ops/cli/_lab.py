@@ -100,8 +100,8 @@ def calibrate(
     written = calibration.write_proposal(checked, fitted, out, time.time_ns() // 1000)
     moved = None if configuration is None else calibration.measure_drift(checked, evidence, configuration)
     if as_json:
-        told: dict[str, Any] = {"fits": evidence["fits"], "written": [str(path) for path in written]}
-        print(json.dumps(told | {"drift": None if moved is None else moved.as_dict()}))
+        outcome: dict[str, Any] = {"fits": evidence["fits"], "written": [str(path) for path in written]}
+        print(json.dumps(outcome | {"drift": None if moved is None else moved.as_dict()}))
     else:
         lines = [one.sentence() for one in fitted.fits]
         for one in fitted.fits:

@@ -195,8 +195,8 @@ def check_mapping(
         if isinstance(found, Rejected):
             findings.append({"line": line, "reason": found.reason.value, "detail": found.detail})
     if as_json:
-        told = {"good": not findings, "kinds": sorted(feed.kinds), "records": counts, "findings": findings}
-        print(json.dumps(told))
+        answer = {"good": not findings, "kinds": sorted(feed.kinds), "records": counts, "findings": findings}
+        print(json.dumps(answer))
     else:
         print(f"{mapping.name} makes {', '.join(sorted(feed.kinds))}")
         for kind, count in counts.most_common():

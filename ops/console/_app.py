@@ -125,13 +125,13 @@ class Console:
 
     async def _events(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the state whenever it changes."""
-        told, silent = -1, 0.0
+        sent, silent = -1, 0.0
         self._streams += 1
         try:
             while not await request.is_disconnected():
                 version = self._view.version
-                if version != told:
-                    told, silent = version, 0.0
+                if version != sent:
+                    sent, silent = version, 0.0
                     yield b"event: state\ndata: " + self._view.text + b"\n\n"
                 elif silent >= BEAT_S:
                     silent = 0.0

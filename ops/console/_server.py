@@ -65,8 +65,8 @@ def serve(configuration: Configuration, terms: Terms) -> None:
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"certificate, key or client CA cannot be used: {error}; give PEM files") from None
-    told = f"#{token}" if token is not None and terms.token_file is None else ""
-    print(f"http{'s' if secure else ''}://{terms.name or host}:{port}/login{told}", file=sys.stderr)
+    fragment = f"#{token}" if token is not None and terms.token_file is None else ""
+    print(f"http{'s' if secure else ''}://{terms.name or host}:{port}/login{fragment}", file=sys.stderr)
     view.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server raises again what it was stopped by
     try:

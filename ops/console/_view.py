@@ -120,7 +120,7 @@ class View(threading.Thread):
         self._read_alerts(bus)
         end, done = sum(bus.end("journal", shard) for shard in range(shards)), sum(self._taken)
         self._behind = end - done > shards
-        told = incidents.settle(shards + 1).found.values()
+        settled = incidents.settle(shards + 1).found.values()
         return {
             "environment": self._configuration.environment,
             "issuer": self._configuration.issuer,
@@ -129,7 +129,7 @@ class View(threading.Thread):
             "replaying": {"done": done, "total": end} if self._behind else None,
             **self._exposures(),
             "alerts": sorted(self._alerts, key=lambda one: -one["as_of_us"]),
-            **_incidents(sorted(told, key=lambda one: (one.open, one.opened_us), reverse=True)),
+            **_incidents(sorted(settled, key=lambda one: (one.open, one.opened_us), reverse=True)),
             "history": [one._asdict() for one in reversed(self._limits.history[-HISTORY_MAX:])],
             "audit": [self._audit(bus, partition) for partition in range(shards + 1)],
             "forecasting": bool(self._configuration.forecasts["enabled"]),

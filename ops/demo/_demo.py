@@ -240,8 +240,10 @@ def _checks(
     yield Check(len(issued) >= COMMANDS_MIN and len(kinds) >= KINDS_MIN, text)
     good = sum(entry.good for entry in issued)
     yield Check(good == len(issued) > 0, f"{good} of {len(issued)} signatures verified with the public key alone")
-    yield _told("verify", verify(bus, keys, configuration.environment, configuration.issuer), "as they were written")
-    yield _told("replay", replay(bus, keys, configuration.shards)[0], "derived again from the journal, byte for byte")
+    yield _verdict("verify", verify(bus, keys, configuration.environment, configuration.issuer), "as they were written")
+    yield _verdict(
+        "replay", replay(bus, keys, configuration.shards)[0], "derived again from the journal, byte for byte"
+    )
     if issued:
         yield _tampering(configuration, keys)
 
@@ -264,7 +266,7 @@ def _rejects(bus: Bus, scenario: Scenario) -> Check:
     return Check(len(reasons) == scenario.rejected, text)
 
 
-def _told(name: str, report: Report, good: str) -> Check:
+def _verdict(name: str, report: Report, good: str) -> Check:
     total = f"{sum(report.records.values()):,}"
     if report.good:
         return Check(True, f"{name}: {total} records are {good}")

@@ -57,7 +57,7 @@ class TopicWatch:
     def __init__(self, bus: Bus, shards: int) -> None:
         self._bus, self._shards = bus, shards
         self._next: Counter[tuple[str, int]] = Counter()
-        self._told = 0
+        self._printed = 0
         self.clock_us = 0
         self.counts: Counter[str] = Counter()
         self.standing: dict[tuple[str, str], str] = {}
@@ -69,7 +69,7 @@ class TopicWatch:
 
         Shards do not keep step, so a command is held back until nothing earlier can follow.
         """
-        self._tell_the_time()
+        self._print_time()
         for topic in TOPICS:
             for partition in range(self._shards + 1):
                 for stored in self._new(topic, partition):
@@ -77,16 +77,16 @@ class TopicWatch:
         for stored in self._new("exposures", self._shards):
             self.firm |= orjson.loads(stored.value)["firm"]
         self.commands.sort(key=lambda command: int(command["iat_us"]))
-        known = self._told
-        self._told = sum(command["iat_us"] <= self.clock_us for command in self.commands)
-        return self.commands[known : self._told]
+        known = self._printed
+        self._printed = sum(command["iat_us"] <= self.clock_us for command in self.commands)
+        return self.commands[known : self._printed]
 
     def broken(self) -> list[tuple[str, str, str]]:
         """Return (level, limit, scope) of what is broken now, the worst first."""
         found = [(level, limit, scope) for (limit, scope), level in self.standing.items()]
         return sorted(found, key=lambda entry: (-LEVELS.index(entry[0]), entry[2]))
 
-    def _tell_the_time(self) -> None:
+    def _print_time(self) -> None:
         """Take the last slice that each shard has accounted for; the audit record of a slice is its last."""
         times = []
         for partition in range(self._shards + 1):
@@ -235,7 +235,7 @@ class Summary:
         self._configuration, self._scenario = configuration, scenario
         self._console = Console(stderr=True, highlight=False)
         self._over = threading.Event()
-        self._told = 0
+        self._printed = 0
         self._thread = threading.Thread(target=self._run, name="summary", daemon=True)
 
     def __enter__(self) -> "Summary":
@@ -255,19 +255,19 @@ class Summary:
             if self._console.is_terminal:
                 self._show(watch)
             else:
-                self._tell(watch)
+                self._print(watch)
         except BusError as error:  # what is shown is not what is decided: the run goes on
             print(f"seawall: the live summary ended: {error}", file=sys.stderr)
 
     # --- anywhere: lines --------------------------------------------------------------------------------------------
 
-    def _tell(self, watch: TopicWatch) -> None:
+    def _print(self, watch: TopicWatch) -> None:
         while True:
             over = self._over.wait(LOOK_S)
             commands = [Moment(c["iat_us"], f"{c['type']} {target_text(c)}") for c in watch.look()]
             passed = [moment for moment in self._scenario.moments if moment.time_us <= watch.clock_us]
-            lines = [*passed[self._told :], *commands]
-            self._told = len(passed)
+            lines = [*passed[self._printed :], *commands]
+            self._printed = len(passed)
             for time_us, text in sorted(lines, key=lambda line: line[0]):
                 print(f"{time_of_day(time_us)}  {text}", file=sys.stderr)
             if over:

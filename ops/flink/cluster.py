@@ -175,15 +175,15 @@ class Rest:
         """
         deadline = time.monotonic() + seconds
         while (state := self.state(job)) != "FINISHED":
-            told = self.failure(job)
-            hint = remedy(told)
+            reason = self.failure(job)
+            hint = remedy(reason)
             if state in ENDED_STATES or hint:
                 if state not in ENDED_STATES:
                     self.cancel(job)
-                raise SeawallError(f"the job {job} is {state.lower()}: {root_cause(told)}; {hint or 'see the logs'}")
+                raise SeawallError(f"the job {job} is {state.lower()}: {root_cause(reason)}; {hint or 'see the logs'}")
             if time.monotonic() > deadline:
                 raise BusError(
-                    f"the job {job} is {state.lower()} after {seconds:.0f} s; it failed last by: {root_cause(told)}"
+                    f"the job {job} is {state.lower()} after {seconds:.0f} s; it failed last by: {root_cause(reason)}"
                 )
             time.sleep(POLL_S)
 

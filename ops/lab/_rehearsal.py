@@ -138,8 +138,8 @@ class RehearsalResult:
 
     def _caused_us(self, evidence: Json) -> int:
         id, last = evidence["id"], evidence["id"].rpartition(":")[2]
-        told_us = int(last) if id.startswith("venue_status:") else int(evidence["as_of_us"])
-        return self.caused_us.get(id, told_us)
+        reported_us = int(last) if id.startswith("venue_status:") else int(evidence["as_of_us"])
+        return self.caused_us.get(id, reported_us)
 
     def most_per(self, window_us: int) -> int:
         """Return the most commands in any window, without cancels and halts, which no budget holds up."""
@@ -209,7 +209,7 @@ class Rehearsal:
             for audited in self._risk.step(value):
                 for topic, records in audited.records.items():
                     for stored in records if topic in ("breaches", "commands", "exposures", "audit") else ():
-                        self._hear(topic, stored)
+                        self._take_record(topic, stored)
 
     # --- what the world does ----------------------------------------------------------------------------------------
 
@@ -256,15 +256,15 @@ class Rehearsal:
 
     # --- what commands do -------------------------------------------------------------------------------------------
 
-    def _hear(self, topic: str, stored: Record) -> None:
+    def _take_record(self, topic: str, stored: Record) -> None:
         if topic == "exposures":
             self._measure(decode_exposures(stored.value))
         elif topic == "audit" and WITHHELD not in stored.value:
             return
         else:
-            self._hear_decision(topic, stored, orjson.loads(stored.value))
+            self._take_decision(topic, stored, orjson.loads(stored.value))
 
-    def _hear_decision(self, topic: str, stored: Record, record: Json) -> None:
+    def _take_decision(self, topic: str, stored: Record, record: Json) -> None:
         if topic == "commands":
             self.result.commands.append(record)
             self.result.caused_us[record["id"]] = record["iat_us"]
@@ -276,21 +276,21 @@ class Rehearsal:
         elif topic == "audit" and record["kind"] == "withheld":
             self.result.withheld.append(record["body"])
 
-    def _measure(self, told: Exposures) -> None:
-        self.result.firm |= told.firm
+    def _measure(self, exposures: Exposures) -> None:
+        self.result.firm |= exposures.firm
         peaks = self.result.peaks
-        if told.firm:
-            peaks["firm"] = max(peaks.get("firm", 0.0), told.firm.get("current_exposure", 0.0))
-        for party in told.counterparties:
+        if exposures.firm:
+            peaks["firm"] = max(peaks.get("firm", 0.0), exposures.firm.get("current_exposure", 0.0))
+        for party in exposures.counterparties:
             if party.current_exposure > peaks.get(party.counterparty, -1.0):
                 peaks[party.counterparty] = party.current_exposure
-        for row in told.accounts:
+        for row in exposures.accounts:
             self.result.equity[row.account] = row.equity
             if row.equity < 0 and not row.account.startswith("house/"):
                 self._owed[row.account] = -row.equity
             elif self._owed:
                 self._owed.pop(row.account, None)
-        if told.accounts:
+        if exposures.accounts:
             self.result.shortfall_max = max(self.result.shortfall_max, fsum(self._owed.values()))
 
     def _obey(self, command: Json) -> None:

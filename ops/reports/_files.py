@@ -75,15 +75,15 @@ class ConversionResult(NamedTuple):
     def lines(self) -> list[str]:
         """Return the report for a person."""
         events = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.events.items())) or "none"
-        told = [f"{self.messages:,} messages; events: {events}"]
+        summary = [f"{self.messages:,} messages; events: {events}"]
         for name, count in self.skipped.most_common():
-            told.append(f"left out {count:,} {name} (first in line {self.first_line[name]})")
-        told += [f"{count:,} {name}" for name, count in self.notes.items() if count]
-        told += [f"the book of {symbol} is not known at the end: {why}" for symbol, why in self.lost.items()]
+            summary.append(f"left out {count:,} {name} (first in line {self.first_line[name]})")
+        summary += [f"{count:,} {name}" for name, count in self.notes.items() if count]
+        summary += [f"the book of {symbol} is not known at the end: {why}" for symbol, why in self.lost.items()]
         if self.undescribed:
             shown = ", ".join(self.undescribed[:NAMED_MAX]) + (", …" if len(self.undescribed) > NAMED_MAX else "")
-            told.append(f"{len(self.undescribed)} instruments need instrument records in another input: {shown}")
-        return told
+            summary.append(f"{len(self.undescribed)} instruments need instrument records in another input: {shown}")
+        return summary
 
 
 def parse_symbol_names(pairs: Iterable[str]) -> dict[str, str]:

@@ -114,8 +114,8 @@ def cascade_words(row: dict[str, Any]) -> str:
     worst, first = row["cascade_multiplier"], row["diverges_at"]
     size = "would not come to rest" if worst is None else f"becomes up to {worst:.2f} times its size"
     rest = "" if first is None else f", from {first:+.0%} on it does not stop"
-    told = "" if row["depth_known"] else " (depth assumed)"
-    return f"{row['scope']}: a move of up to 20 % {size}{rest}{told}"
+    note = "" if row["depth_known"] else " (depth assumed)"
+    return f"{row['scope']}: a move of up to 20 % {size}{rest}{note}"
 
 
 # ``seawall forecast``: who is likely to break next and why, and how good such forecasts have been.
@@ -168,7 +168,7 @@ def report_forecasts(bus: Bus, as_of_us: int | None) -> ForecastReport:
     UsageError
         The run has made no forecasts.
     """
-    standing: dict[tuple[str, str, str, int], dict[str, Any]] = {}
+    in_force: dict[tuple[str, str, str, int], dict[str, Any]] = {}
     scores: dict[str, dict[str, Any]] = {}
     cascades: dict[str, dict[str, Any]] = {}
     losses: dict[str, dict[str, Any]] = {}
@@ -177,11 +177,11 @@ def report_forecasts(bus: Bus, as_of_us: int | None) -> ForecastReport:
         last_us = max(last_us, value["as_of_us"])
         for row in value["forecasts"]:
             if row["state"] == "flat":
-                for key in [key for key in standing if key[0] == row["scope"]]:
-                    del standing[key]
+                for key in [key for key in in_force if key[0] == row["scope"]]:
+                    del in_force[key]
             else:
                 key = row["scope"], row.get("limit", ""), row["level"], row["horizon_s"]
-                standing[key] = row | {"since_us": value["as_of_us"]}
+                in_force[key] = row | {"since_us": value["as_of_us"]}
         if "scores" in value:
             scores[str(value["shard"])] = value
         systemic = value.get("systemic", systemic)
@@ -189,7 +189,7 @@ def report_forecasts(bus: Bus, as_of_us: int | None) -> ForecastReport:
         losses |= {row["scope"]: row | {"since_us": value["as_of_us"]} for row in value.get("losses", ())}
     if not last_us:
         raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
-    rows = sorted(standing.values(), key=lambda row: (-row["probability"], row["scope"], row["horizon_s"]))
+    rows = sorted(in_force.values(), key=lambda row: (-row["probability"], row["scope"], row["horizon_s"]))
     quantiles = scores.get("0", {}).get("quantiles", [])
     summed = _together([one["scores"] for _, one in sorted(scores.items())])
     return ForecastReport(

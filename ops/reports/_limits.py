@@ -144,8 +144,8 @@ def _configure(found: LimitsInForce, section: dict[str, Any], as_of_us: int) -> 
 def _take(found: LimitsInForce, envelope: dict[str, Any], as_of_us: int | None) -> None:
     document, keys = open_limit_document(envelope)
     changes = [] if document.sha256 == found.policy.sha256 else describe_document(document, found.policy)
-    told = found.policy.apply(envelope, as_of_us or 0)
-    outcome = told["outcome"] if as_of_us is not None else f"{told['outcome']}, not run yet"
+    change = found.policy.apply(envelope, as_of_us or 0)
+    outcome = change["outcome"] if as_of_us is not None else f"{change['outcome']}, not run yet"
     found.history.append(
         LimitChange(
             document.version, as_of_us, outcome, document.reason, document.comment, keys, changes, document.sha256

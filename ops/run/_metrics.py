@@ -236,8 +236,8 @@ class Tally:
 
     def _signal(self, stored: Stored, counts: bool) -> None:
         if counts and b'"models":[{' in stored.value:
-            for told in orjson.loads(stored.value)["models"]:
-                self.models.add(told["family"], told["event"])
+            for change in orjson.loads(stored.value)["models"]:
+                self.models.add(change["family"], change["event"])
 
     def _forecast(self, stored: Stored, _: bool) -> None:
         if b'"scores"' not in stored.value:
@@ -323,9 +323,9 @@ class TopicCollector(Collector):
         tally = self._tally
         yield _counted("seawall_alerts", "Alerts written.", ("kind", "severity"), tally.alerts)
         yield _counted("seawall_breaches", "Changes of a limit's level written.", ("limit", "level"), tally.breaches)
-        standing = Counter(tally.levels.copy().values())
+        levels = Counter(tally.levels.copy().values())
         text = "Limits on scopes that stand at a level."
-        found = {(level,): standing[level] for level in ("warning", "soft", "hard")}
+        found = {(level,): levels[level] for level in ("warning", "soft", "hard")}
         yield _gauge("seawall_standing_breaches", text, ("level",), found)
         yield _counted("seawall_commands", "Commands written.", ("kind",), tally.commands)
         text = "Answers of subscribers to commands."

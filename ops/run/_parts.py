@@ -63,7 +63,7 @@ class Stop:
         """Stop cleanly on SIGTERM and SIGINT while the block runs; then they are whose they were."""
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
-            signal.signal(number, lambda *_: self._hear())
+            signal.signal(number, lambda *_: self._receive())
         try:
             yield
         finally:
@@ -76,7 +76,7 @@ class Stop:
         self._at_s = min(self._at_s, time.monotonic())
         self.event.set()
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         self.ask()
         kafka.cap_waiting(DRAIN_S + ANSWER_S)
 

@@ -119,12 +119,12 @@ class Traces:
             if first.seen_us > late and len(self._waiting) <= OPEN_MAX:
                 break
             self._waiting.popitem(last=False)
-            self._tell(first, None)
+            self._report(first, None)
 
     def close(self) -> None:
         """Tell of all that waits, and let the exporter finish."""
         for waiting in self._waiting.values():
-            self._tell(waiting, None)
+            self._report(waiting, None)
         self._waiting.clear()
         self._provider.shutdown()
 
@@ -152,9 +152,9 @@ class Traces:
         except Rejected:
             return  # sequence says so
         if isinstance(answer, Acknowledgement) and answer.command_id in self._waiting:
-            self._tell(self._waiting.pop(answer.command_id), answer)
+            self._report(self._waiting.pop(answer.command_id), answer)
 
-    def _tell(self, waiting: Waiting, answer: Acknowledgement | None) -> None:
+    def _report(self, waiting: Waiting, answer: Acknowledgement | None) -> None:
         payload = waiting.payload
         self._ids.trace_id = trace_id_of(payload["id"])
         reason, evidence = payload["reason"], payload["evidence"]

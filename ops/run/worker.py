@@ -150,10 +150,10 @@ def _attend(
     children: list["subprocess.Popen[str]"], stopped: Callable[[], bool], sequenced: threading.Event | None
 ) -> None:
     """Pass on the end of the journal and that it is time to stop; when one process dies, the others are ended."""
-    told = stopping = False
+    notified = stopping = False
     while any(child.poll() is None for child in children):
-        if sequenced is not None and sequenced.is_set() and not told:
-            told = True
+        if sequenced is not None and sequenced.is_set() and not notified:
+            notified = True
             _send(children, "end\n")
         if stopped() and not stopping:
             stopping = True

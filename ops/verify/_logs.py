@@ -345,8 +345,8 @@ def find_record(bus: Bus, name: str) -> tuple[int, Stored]:
         mine = body.get("id") == f"{partition}-{seq}-{n}" and body.get("topic") == topic
         if mine or (topic == "audit" and stored.headers.get("seawall-id") == name.removeprefix("audit:")):
             return partition, stored
-    told = orjson.loads(records[-1].value)["body"].get("topics", {}) if records and topic == "exposures" else {}
-    if n < told.get(topic, [0])[0]:
+    topics = orjson.loads(records[-1].value)["body"].get("topics", {}) if records and topic == "exposures" else {}
+    if n < topics.get(topic, [0])[0]:
         return partition, records[-1]  # the record of the slice states the hash of all its records of this topic
     raise UsageError(f"there is no record {name} in the audit; see its ids with: seawall dump WHERE audit")
 

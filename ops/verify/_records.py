@@ -238,9 +238,9 @@ class AuditChain:
     ) -> list[Decision | None]:
         """Return what the audit must say; None for decisions that only the journal's replay can recompute."""
         expected: list[Decision | None] = list(audit.slice_decisions(configuration))
-        told = [r for topic in DECIDED for r in ((topic, s) for s in records.get(topic, ()))]
-        expected += [None] * max(0, len(found) - len(expected) - len(told) - 1)
-        for topic, stored in told:
+        decided = [r for topic in DECIDED for r in ((topic, s) for s in records.get(topic, ()))]
+        expected += [None] * max(0, len(found) - len(expected) - len(decided) - 1)
+        for topic, stored in decided:
             try:
                 expected.append(audit.record_decision(topic, stored.headers.get("seawall-id", ""), stored.value))
             except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -269,29 +269,35 @@ class AuditChain:
     def _blame(self, stored: Stored, seq: int, at: int, decision: Decision | None) -> None:
         """Say which record is wrong: the audit record, or the one that it speaks of."""
         report, place = self._check.report, (self._partition, stored.offset)
-        told = _decision(stored.value)
+        decided = _decision(stored.value)
         try:
             prev = orjson.loads(stored.value)["prev"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             prev = None
-        if told is None or decision is None or prev != self._prev:
+        if decided is None or decision is None or prev != self._prev:
             report.add("audit", *place, "does not follow the record before it, or cannot be read", "CHAIN")
-        elif "topic" in told.body and told.kind == decision.kind:
-            topic = str(told.body["topic"])
+        elif "topic" in decided.body and decided.kind == decision.kind:
+            topic = str(decided.body["topic"])
             report.add(
-                topic, self._partition, None, f"record {told.body.get('id')} is not what was audited (audit {place[1]})"
+                topic,
+                self._partition,
+                None,
+                f"record {decided.body.get('id')} is not what was audited (audit {place[1]})",
             )
-        elif told.kind in ("slice", "second") and told.kind == decision.kind:
-            self._blame_slice(told, decision, place)
+        elif decided.kind in ("slice", "second") and decided.kind == decision.kind:
+            self._blame_slice(decided, decision, place)
         else:
             report.add("audit", *place, f"is not record {at} of slice {seq}", "CHAIN")
 
-    def _blame_slice(self, told: Decision, decision: Decision, place: tuple[int, int]) -> None:
+    def _blame_slice(self, decided: Decision, decision: Decision, place: tuple[int, int]) -> None:
         report = self._check.report
-        if told.body.get("inputs") != decision.body["inputs"] or told.body.get("as_of_us") != decision.body["as_of_us"]:
+        if (
+            decided.body.get("inputs") != decision.body["inputs"]
+            or decided.body.get("as_of_us") != decision.body["as_of_us"]
+        ):
             what = f"slice {decision.body['inputs']} is not what was audited (audit offset {place[1]})"
             report.add("journal", self._partition if self._key != "all" else 0, None, what, "JOURNAL")
-        want, have = told.body.get("topics", {}), decision.body["topics"]
+        want, have = decided.body.get("topics", {}), decision.body["topics"]
         for topic in sorted(set(want) | set(have)):
             if want.get(topic) != have.get(topic):
                 counts = f"{have.get(topic, [0])[0]} records stand, {want.get(topic, [0])[0]} were audited"

@@ -292,17 +292,17 @@ def open_pinned_key_set(envelope: bytes, sha256: str) -> KeySet:
 
 def rotate_key_set(current: KeySet, envelope: bytes) -> KeySet:
     """Return the next key set, or raise `RotationError` and leave the present one in force."""
-    header, value, following = _read_key_set(envelope)
-    if following.version != current.version + 1:
-        raise RotationError(f"version {following.version} does not follow version {current.version}")
-    if following.document.prev_sha256 != current.sha256:
-        raise RotationError(f"version {following.version} names another predecessor than {current.sha256}")
-    if following.document.environment != current.document.environment:
+    header, value, successor = _read_key_set(envelope)
+    if successor.version != current.version + 1:
+        raise RotationError(f"version {successor.version} does not follow version {current.version}")
+    if successor.document.prev_sha256 != current.sha256:
+        raise RotationError(f"version {successor.version} names another predecessor than {current.sha256}")
+    if successor.document.environment != current.document.environment:
         raise RotationError("a key set never changes its environment")
     _check_threshold(current, header.signatures, value, "the present")
-    _check_threshold(following, header.signatures, value, "its own")
-    _check_floors(current, following)
-    return following
+    _check_threshold(successor, header.signatures, value, "its own")
+    _check_floors(current, successor)
+    return successor
 
 
 def follow_rotations(current: KeySet, envelopes: Iterable[bytes], now_us: int) -> KeySet:
@@ -346,17 +346,17 @@ def _check_threshold(keys: KeySet, signatures: Sequence[Signature], value: bytes
         raise RotationError(f"{len(owners)} of {keys.threshold('root')} owners of {whose} root keys signed")
 
 
-def _check_floors(current: KeySet, following: KeySet) -> None:
+def _check_floors(current: KeySet, successor: KeySet) -> None:
     """Epoch floors and reset counters only rise: lowering one would let an old command in again.
 
     The exception is a reset, which starts an issuer's count anew: the way back after a thief has used up the epochs
     (TUF 1.0.34 §5.4, recovery from fast-forward).
     """
-    before, after = current.document, following.document
+    before, after = current.document, successor.document
     for issuer, count in before.reset_seq.items():
         if after.reset_seq.get(issuer, 0) < count:
             raise RotationError(f"the reset counter of {issuer} falls below {count}")
     for issuer, floor in before.epoch_floor.items():
         reset = after.reset_seq.get(issuer, 0) > before.reset_seq.get(issuer, 0)
-        if not reset and following.epoch_floor(issuer) < floor:
+        if not reset and successor.epoch_floor(issuer) < floor:
             raise RotationError(f"the epoch floor of {issuer} falls below {floor}")

@@ -175,10 +175,10 @@ def loosenings(document: LimitDocument, standing: LimitsInForce) -> list[str]:
     scopes = {limit["scope"] for limit in standing.limits.values()}
     for limit in (*document.set, *document.override):
         name = limit["id"]
-        stands = [old for old in (standing.limits.get(name), standing.overrides.get(name)) if old is not None]
-        if not stands and not _is_covered(limit["scope"], scopes):
+        replaced = [old for old in (standing.limits.get(name), standing.overrides.get(name)) if old is not None]
+        if not replaced and not _is_covered(limit["scope"], scopes):
             found.append(f"{name} covers {limit['scope']}, which no limit covered")
-        found += [f"{name}: {what}" for old in stands for what in _looser(old, limit)]
+        found += [f"{name}: {what}" for old in replaced for what in _looser(old, limit)]
         if name in standing.limits and _is_longer(standing.limits[name], limit):
             found.append(f"{name} holds for longer")
     return list(dict.fromkeys(found))

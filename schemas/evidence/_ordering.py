@@ -161,10 +161,10 @@ def advance_mark(mark: HighWaterMark, position: tuple[int, int], seen: Sequence[
     epoch, seq = max(mark.position, position)
     mark = replace(mark, epoch=epoch, seq=seq)
     by_predecessor = {other.prev_id: other for other in seen if other.outcome is not Outcome.HELD}
-    while (following := by_predecessor.get(mark.head_id)) is not None:
-        if _position(following) <= mark.head:
+    while (successor := by_predecessor.get(mark.head_id)) is not None:
+        if _position(successor) <= mark.head:
             break
-        mark = replace(mark, head_epoch=following.epoch, head_seq=following.seq, head_id=following.id)
+        mark = replace(mark, head_epoch=successor.epoch, head_seq=successor.seq, head_id=successor.id)
     return mark
 
 

@@ -62,8 +62,8 @@ class SealRule:
         full = range(size // TILE_WIDTH * TILE_WIDTH + TILE_WIDTH, size + len(entries) + 1, TILE_WIDTH)
         telling = [at for at, entry in enumerate(entries, size + 1) if not entry.endswith(_PLAIN)]
         for at in sorted({*full, *telling}) if telling else full:
-            told = _TAIL.search(entries[at - size - 1], len(entries[at - size - 1]) - _TAIL_BYTES_MAX)
-            clock, end = told.groups() if told else (None, None)
+            tail = _TAIL.search(entries[at - size - 1], len(entries[at - size - 1]) - _TAIL_BYTES_MAX)
+            clock, end = tail.groups() if tail else (None, None)
             self.clock_us = int(clock) if clock else self.clock_us
             passed = clock and abs(self.clock_us - self.sealed_us) >= SEAL_EVERY_US
             if passed or end or not at % TILE_WIDTH:

@@ -258,7 +258,7 @@ class NettingGroups:
 
     def __init__(self, factors: SupervisoryFactors, option: B1, netting_set: I8, enforceable: B1, sets: int) -> None:
         self._factors, self._netting_set, self._enforceable, self.sets = factors, netting_set, enforceable, sets
-        self._may_be_lone = (factors.correlation == 1.0) & ~factors.rates & ~option
+        self._may_be_isolated = (factors.correlation == 1.0) & ~factors.rates & ~option
         self._numbers = KeyNumbers()
         self._of, self._group_set, self._group_instrument = (np.zeros(0, dtype=np.int64) for _ in range(3))
         self.set_of: I8 = np.zeros(0, dtype=np.int64)
@@ -292,11 +292,11 @@ class NettingGroups:
     def _split(self, instrument: I8) -> None:
         """Tell lone positions from joint ones; derive the columns by group of the latter and by hedging set."""
         figures = self._factors
-        joint = (np.bincount(self._of) > 1) | ~self._may_be_lone[self._group_instrument]
-        lone = ~joint[self._of]
-        self.is_lone = lone.astype(np.float64)
-        self.factor_of = np.where(lone, figures.factor[instrument], 0.0)
-        self.joint = np.flatnonzero(~lone)
+        joint = (np.bincount(self._of) > 1) | ~self._may_be_isolated[self._group_instrument]
+        isolated = ~joint[self._of]
+        self.is_lone = isolated.astype(np.float64)
+        self.factor_of = np.where(isolated, figures.factor[instrument], 0.0)
+        self.joint = np.flatnonzero(~isolated)
         self.joint_of = (joint.cumsum() - 1)[self._of[self.joint]]
         self.netting_set, self.instrument = self._group_set[joint], self._group_instrument[joint]
         self.factor, self.correlation = figures.factor[self.instrument], figures.correlation[self.instrument]
@@ -313,7 +313,7 @@ class NettingGroups:
 
         ``margin_class`` is by instrument.
         """
-        may = self._may_be_lone
+        may = self._may_be_isolated
         least, most = np.full(classes, np.inf), np.zeros(classes)
         np.minimum.at(least, margin_class[may], self._factors.factor[may])
         np.maximum.at(most, margin_class[may], self._factors.factor[may])

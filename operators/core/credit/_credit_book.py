@@ -72,7 +72,7 @@ class CreditBook:
         self._known = -1
         self._touched, self._computed_us, self._looked = True, -1, False
         self._waiting: B1 = np.zeros(0, dtype=bool)
-        self._standing: F8 = np.zeros((POTENTIAL.stop - POTENTIAL.start, 0))
+        self._current: F8 = np.zeros((POTENTIAL.stop - POTENTIAL.start, 0))
         self.regime = CRYPTO_REGIME_DEFAULT
         self._agreements: NettingAgreements
         self._factors: SupervisoryFactors
@@ -149,14 +149,14 @@ class CreditBook:
         if len(at):
             flags = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
             found = self._potential(at, cost[at], surplus[at], values, as_of_us)
-            self._standing[0, at], self._standing[1, at] = found
-            self._standing[3, at], self._waiting[at] = flags[at], True
+            self._current[0, at], self._current[1, at] = found
+            self._current[3, at], self._waiting[at] = flags[at], True
         if self._looked and self._waiting.any():
             at = self._waiting.nonzero()[0]
-            self._standing[2, at] = self._today(at, surplus[at], values.robust[0])
+            self._current[2, at] = self._today(at, surplus[at], values.robust[0])
             self._waiting[:] = False
         self._looked = False
-        rows[POTENTIAL] = self._standing
+        rows[POTENTIAL] = self._current
         return rows, self._counterparties(rows)
 
     def assets(self) -> set[int]:
@@ -195,8 +195,8 @@ class CreditBook:
             due[of[touched.nonzero()[0]]] = True
             return due.nonzero()[0]
         if self._touched:
-            more = sets - self._standing.shape[1]
-            self._standing = np.pad(self._standing, ((0, 0), (0, more)))
+            more = sets - self._current.shape[1]
+            self._current = np.pad(self._current, ((0, 0), (0, more)))
             self._waiting = np.ones(sets, dtype=bool)
         self._touched, self._computed_us = False, as_of_us
         return np.arange(sets)
@@ -257,12 +257,12 @@ class CreditBook:
         """
         groups, bucket = self._groups, self._notionals.bucket(as_of_us)
         turned = self._notionals.turned(values.robust[0])
-        lone = self._lone(at, turned, values)
+        isolated = self._isolated(at, turned, values)
         daily, by_terms = self._notionals.effective(turned, groups.joint, self._agreements.margined, as_of_us)
-        whole = lone + groups.add_ons(daily, bucket)
-        return whole, whole if by_terms is daily else lone + groups.add_ons(by_terms, bucket)
+        whole = isolated + groups.add_ons(daily, bucket)
+        return whole, whole if by_terms is daily else isolated + groups.add_ons(by_terms, bucket)
 
-    def _lone(self, at: I8, turned: F8, values: AccountValues) -> F8:
+    def _isolated(self, at: I8, turned: F8, values: AccountValues) -> F8:
         """Return the add-ons of lone positions by netting set.
 
         Gross notionals by margin class are summed already; where a class has one supervisory factor, what is left of
@@ -288,13 +288,13 @@ class CreditBook:
         underlying = self._directory.arrays["underlying"]
         known = underlying < len(volatility)
         each = np.where(known, volatility[np.where(known, underlying, 0)], 0.0)  # by instrument
-        lone = each[self._positions.rows["instrument"][near]]
-        lone *= turned[near]
-        lone *= groups.is_lone[near]
+        isolated = each[self._positions.rows["instrument"][near]]
+        isolated *= turned[near]
+        isolated *= groups.is_lone[near]
         joint = groups.net(turned[groups.joint]) * each[groups.instrument]
         of, of_joint, sets = groups.set_of[near], groups.netting_set, groups.sets
-        shared = sum_by(of, lone, sets) + sum_by(of_joint, joint, sets)
-        own = sum_by(of, lone * lone, sets) + sum_by(of_joint, joint * joint, sets)
+        shared = sum_by(of, isolated, sets) + sum_by(of_joint, joint, sets)
+        own = sum_by(of, isolated * isolated, sets) + sum_by(of_joint, joint * joint, sets)
         period = np.where(agreed.margined[at], agreed.period[at], UNMARGINED_DAYS)
         return potential_exposure(surplus, value_deviations(shared[at], own[at]), period)
 
@@ -323,7 +323,7 @@ class CreditBook:
             "comovement": self.comovement.snapshot(),
             "touched": self._touched,
             "computed_us": self._computed_us,
-            "standing": self._standing.copy(),
+            "standing": self._current.copy(),
             "waiting": self._waiting.nonzero()[0].tolist(),
         }
 
@@ -334,8 +334,8 @@ class CreditBook:
         self.obligations.restore(state["obligations"])
         self.volatility.restore(state["volatility"])
         self.comovement.restore(state["comovement"])
-        self._touched, self._computed_us, self._standing = state["touched"], state["computed_us"], state["standing"]
-        self._waiting = np.zeros(self._standing.shape[1], dtype=bool)
+        self._touched, self._computed_us, self._current = state["touched"], state["computed_us"], state["standing"]
+        self._waiting = np.zeros(self._current.shape[1], dtype=bool)
         self._waiting[state["waiting"]] = True
         self._known = -1
 

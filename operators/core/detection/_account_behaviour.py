@@ -214,9 +214,9 @@ class AccountBehaviourState:
             finite = isfinite(equity + gross + ratio)
             given = cr.AccountObservation(finite, equity, gross, ratio, float(fills), float(cancels), 0.0)
             row = self._rows[account].tolist()
-            squares, rings = cr.judge_account(row, given, float(frame.as_of_us), self._rule)
+            squares, due = cr.judge_account(row, given, float(frame.as_of_us), self._rule)
             self._rows[account] = row
-            if rings:
+            if due:
                 found.append(self._alert(frame, table, account, squares))
         return found
 
@@ -246,11 +246,11 @@ class AccountBehaviourState:
         if owing is not None:
             finite &= touched[at]
         given = cr.AccountObservations(finite, equity, gross, ratio, filled, cancels, since)
-        squares, rings = cr.judge_accounts(rows, given, float(frame.as_of_us), self._rule)
+        squares, due = cr.judge_accounts(rows, given, float(frame.as_of_us), self._rule)
         self._rows[at] = rows.T
         if owing is not None:
             self._owes = bool(self._rows[:, cr.SINCE].any())
-        ringing = rings.nonzero()[0].tolist()
+        ringing = due.nonzero()[0].tolist()
         return [self._alert(frame, table, int(at[place]), squares[:, place].tolist()) for place in ringing]
 
     # --- telling ------------------------------------------------------------------------------------------------------

@@ -108,10 +108,10 @@ def judge_account(
     for square in squares:
         total += square
     row[RUN] = row[RUN] + 1.0 if total / (total + HALF) >= rule.level else 0.0
-    rings = row[RUN] >= rule.persistence and now_us >= row[QUIET]
-    if rings:
+    due = row[RUN] >= rule.persistence and now_us >= row[QUIET]
+    if due:
         row[QUIET] = now_us + rule.refractory_us
-    return squares, rings
+    return squares, due
 
 
 def _touch_one(
@@ -181,9 +181,9 @@ def judge_accounts(rows: F8, given: AccountObservations, now_us: float, rule: Be
         rows[RUN] = 0.0
         return squares, high
     rows[RUN] = np.where(high, rows[RUN] + 1.0, 0.0)
-    rings: B1 = (rows[RUN] >= rule.persistence) & (now_us >= rows[QUIET])
-    rows[QUIET][rings] = now_us + rule.refractory_us
-    return squares, rings
+    due: B1 = (rows[RUN] >= rule.persistence) & (now_us >= rows[QUIET])
+    rows[QUIET][due] = now_us + rule.refractory_us
+    return squares, due
 
 
 def _of(given: AccountObservations, at: NDArray[np.int64]) -> AccountObservations:

@@ -81,8 +81,8 @@ def explain_score(names: Sequence[str], score: Score) -> str:
     if score.state is not ScoreState.READY:
         return f"no score: {score.state}"
     order = sorted(range(len(score.contributions)), key=lambda index: (-score.contributions[index], index))
-    told = [index for index in order[:CLAUSES_MAX] if score.contributions[index] >= SHARE_MIN]
-    clauses = ", ".join(f"{names[index]} ({100 * score.contributions[index]:.0f} %)" for index in told)
+    named = [index for index in order[:CLAUSES_MAX] if score.contributions[index] >= SHARE_MIN]
+    clauses = ", ".join(f"{names[index]} ({100 * score.contributions[index]:.0f} %)" for index in named)
     return f"score {score.value:.2f}: {clauses or 'many small deviations'}"
 
 

@@ -281,10 +281,10 @@ class ModelLifecycle:
             self.rival.learn(sample, shadow)
         self._rows += 1
         self._teach(sample, score, shadow)
-        told = self._decide(score, shadow, tripped)
+        change = self._decide(score, shadow, tripped)
         if self._rows % DRIFT_STRIDE == 0 and score.state is ScoreState.READY and self.drift.update(score.value):
-            told = self._retrain() or told
-        return score, told
+            change = self._retrain() or change
+        return score, change
 
     def _teach(self, sample: Sample, score: Score, shadow: Score | None) -> None:
         if self._rows % POOL_STRIDE or self.role is ChallengerRole.OWN:

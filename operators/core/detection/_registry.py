@@ -55,33 +55,33 @@ class DoorkeeperFilter:
     (False, True)
     """
 
-    __slots__ = ("_generation", "_keys_max", "_knocks", "_slots")
+    __slots__ = ("_generation", "_keys_max", "_slots", "_visits")
 
     def __init__(self, keys_max: int) -> None:
         self._keys_max = keys_max
         self._slots = bytearray(max(SLOTS_MIN, SLOTS_PER_KEY * keys_max))
-        self._generation, self._knocks = 1, 0
+        self._generation, self._visits = 1, 0
 
     def admits(self, key: str) -> bool:
         """Return whether ``key`` was seen in this generation or the last one; remember that it is seen now."""
         slot = zlib.crc32(key.encode("utf-8", "surrogatepass")) % len(self._slots)
         before = self._slots[slot]
         self._slots[slot] = self._generation
-        self._knocks += 1
+        self._visits += 1
         known = before != 0 and (self._generation - before) % GENERATIONS <= 1
-        if self._knocks >= self._keys_max:
-            self._knocks, self._generation = 0, self._generation % GENERATIONS + 1
+        if self._visits >= self._keys_max:
+            self._visits, self._generation = 0, self._generation % GENERATIONS + 1
         return known
 
     def snapshot(self) -> bytes:
         """Encode the table; a door on which nobody has knocked has none."""
-        used = self._knocks > 0 or self._generation > 1
-        return pack_parts(_DOORKEEPER_TAG, [self._generation, self._knocks], [bytes(self._slots) if used else b""])
+        used = self._visits > 0 or self._generation > 1
+        return pack_parts(_DOORKEEPER_TAG, [self._generation, self._visits], [bytes(self._slots) if used else b""])
 
     def restore(self, data: bytes) -> None:
         """Take over the state of a door; one for another number of keys knows nobody yet, and goes on from there."""
-        (generation, knocks), (slots,) = unpack_parts(_DOORKEEPER_TAG, data, 2, 1)
-        self._generation, self._knocks = int(generation), int(knocks)
+        (generation, visits), (slots,) = unpack_parts(_DOORKEEPER_TAG, data, 2, 1)
+        self._generation, self._visits = int(generation), int(visits)
         self._slots = bytearray(slots) if len(slots) == len(self._slots) else bytearray(len(self._slots))
 
 
@@ -175,7 +175,7 @@ class ModelRegistry:
         self._families: dict[str, ModelFamily] = {}
         self._lives: OrderedDict[ModelKey, ModelLifecycle] = OrderedDict()
         self._changes: list[ModelChange] = []
-        self._door = DoorkeeperFilter(parameters.keys_max)
+        self._doorkeeper = DoorkeeperFilter(parameters.keys_max)
 
     def __len__(self) -> int:
         return len(self._lives)
@@ -204,9 +204,9 @@ class ModelRegistry:
                 return _NEW_KEY_SCORE
         else:
             self._lives.move_to_end(key)
-        score, told = life.observe(sample, tripped)
-        if told is not None:
-            self._tell(key, life, told)
+        score, stated = life.observe(sample, tripped)
+        if stated is not None:
+            self._report(key, life, stated)
         return score
 
     def forget(self, key: ModelKey) -> None:
@@ -222,7 +222,7 @@ class ModelRegistry:
         """Encode the whole state; drain first, changes are not part of it."""
         provenance = {
             "code": __version__,
-            **_told(self.parameters),
+            **_described(self.parameters),
             "keys": list(self._lives),
             "classes": list(self._families),
         }
@@ -230,7 +230,7 @@ class ModelRegistry:
         lives = [life.snapshot() for life in self._lives.values()]
         head = json.dumps(provenance, separators=(",", ":")).encode()
         numbers = [float(self.position), float(zlib.crc32(head)), float(len(families)), float(len(lives))]
-        body = pack_parts(_REGISTRY_TAG, [], [*families, *lives, self._door.snapshot()])
+        body = pack_parts(_REGISTRY_TAG, [], [*families, *lives, self._doorkeeper.snapshot()])
         return pack_parts(_REGISTRY_TAG, numbers, [head, body])
 
     def restore(self, data: bytes) -> None:
@@ -238,34 +238,34 @@ class ModelRegistry:
         (position, check, classes, keys), (head, body) = unpack_parts(_REGISTRY_TAG, data, 4, 2)
         if zlib.crc32(head) != int(check):
             raise SnapshotError("a snapshot of models is damaged: the checksum of its head does not match")
-        told = json.loads(head)
-        _check(told, self.parameters)
+        stated = json.loads(head)
+        _check(stated, self.parameters)
         _, parts = unpack_parts(_REGISTRY_TAG, body, 0, int(classes) + int(keys) + 1)
         families: dict[str, ModelFamily] = {}
         lives: OrderedDict[ModelKey, ModelLifecycle] = OrderedDict()
-        door = DoorkeeperFilter(self.parameters.keys_max)
-        for name, part in zip(told["classes"], parts, strict=False):
+        doorkeeper = DoorkeeperFilter(self.parameters.keys_max)
+        for name, part in zip(stated["classes"], parts, strict=False):
             families[name] = ModelFamily(self._kinds)
             families[name].restore(part)
-        for (scope, name, asset_class), part in zip(told["keys"], parts[int(classes) : -1], strict=True):
+        for (scope, name, asset_class), part in zip(stated["keys"], parts[int(classes) : -1], strict=True):
             key = ModelKey(ModelScope(scope), name, asset_class)
             lives[key] = ModelLifecycle(families[_class_of(key, families)], self.parameters.terms, self._make_drift)
             lives[key].restore(part)
-        door.restore(parts[-1])
+        doorkeeper.restore(parts[-1])
         self.position, self._changes = int(position), []
-        self._families, self._lives, self._door = families, lives, door
+        self._families, self._lives, self._doorkeeper = families, lives, doorkeeper
 
     def _admit(self, key: ModelKey) -> ModelLifecycle | None:
         if len(self._lives) >= self.parameters.keys_max:
-            if not self._door.admits("\0".join(key)):
+            if not self._doorkeeper.admits("\0".join(key)):
                 return None
             gone, old = self._lives.popitem(last=False)
-            self._tell(gone, old, LifecycleChange(ModelEvent.EVICTED, "it was silent longest"))
+            self._report(gone, old, LifecycleChange(ModelEvent.EVICTED, "it was silent longest"))
         life = ModelLifecycle(self._family(key), self.parameters.terms, self._make_drift)
         self._lives[key] = life
-        told = life.start()
-        if told is not None:
-            self._tell(key, life, told)
+        stated = life.start()
+        if stated is not None:
+            self._report(key, life, stated)
         return life
 
     def _family(self, key: ModelKey) -> ModelFamily:
@@ -275,8 +275,8 @@ class ModelRegistry:
             family = self._families[name] = ModelFamily(self._kinds)
         return family
 
-    def _tell(self, key: ModelKey, life: ModelLifecycle, told: LifecycleChange) -> None:
-        self._changes.append(ModelChange(key, told.event, life.version, self.position, told.text))
+    def _report(self, key: ModelKey, life: ModelLifecycle, stated: LifecycleChange) -> None:
+        self._changes.append(ModelChange(key, stated.event, life.version, self.position, stated.text))
         if len(self._changes) > CHANGES_MAX:
             del self._changes[0]
 
@@ -294,14 +294,16 @@ def warm_start(models: ModelRegistry, history: Iterable[tuple[ModelKey, Sample]]
     return models.position - begin
 
 
-def _told(parameters: RegistryParameters) -> dict[str, object]:
+def _described(parameters: RegistryParameters) -> dict[str, object]:
     return {**parameters._asdict(), "terms": list(parameters.terms)}
 
 
-def _check(told: dict[str, object], parameters: RegistryParameters) -> None:
-    for name, value in _told(parameters).items():
-        if told.get(name) != value:
-            raise SnapshotError(f"a snapshot of models with {name} {told.get(name)!r} was given to ones with {value!r}")
+def _check(stated: dict[str, object], parameters: RegistryParameters) -> None:
+    for name, value in _described(parameters).items():
+        if stated.get(name) != value:
+            raise SnapshotError(
+                f"a snapshot of models with {name} {stated.get(name)!r} was given to ones with {value!r}"
+            )
 
 
 def _class_of(key: ModelKey, families: dict[str, ModelFamily]) -> str:

@@ -152,7 +152,7 @@ class MarginForecasts:
         self.written: F8 = np.zeros(0)
         self._accounts = AccountHabits()
         self.crossed: F8 = np.zeros((len(MARGIN_LEVELS), 0))
-        self._standing: F8 = np.zeros((len(MARGIN_LEVELS), 0))  # 1 where it stands there
+        self._at_level: F8 = np.zeros((len(MARGIN_LEVELS), 0))  # 1 where it stands there
 
     def configure(self, limits: list[dict[str, Any]]) -> None:
         """Take the levels from the limits in force."""
@@ -167,9 +167,9 @@ class MarginForecasts:
         """Make room for accounts."""
         more = count - len(self.written)
         if more > 0:
-            self.crossed, self._standing, self.measured = (
+            self.crossed, self._at_level, self.measured = (
                 np.concatenate([rows, np.zeros((len(rows), more))], axis=1)
-                for rows in (self.crossed, self._standing, self.measured)
+                for rows in (self.crossed, self._at_level, self.measured)
             )
             self.written = np.append(self.written, np.full(more, -1.0))
             self._accounts.grow(count)
@@ -183,8 +183,8 @@ class MarginForecasts:
         """Note who came to a level."""
         for at, level in enumerate(MARGIN_LEVELS):
             there = ratio >= self.bounds.get(level, np.inf)
-            came = (there & (self._standing[at] == 0.0)).nonzero()[0]
-            self._standing[at] = there
+            came = (there & (self._at_level[at] == 0.0)).nonzero()[0]
+            self._at_level[at] = there
             self.crossed[at, came] = as_of_us
             if not len(came):
                 continue
@@ -203,17 +203,17 @@ class MarginForecasts:
     ) -> WrittenForecasts:
         """Forecast every account with a margin that is not at a level already, and take what limits may be on."""
         count, habits = values.shape[1], self._accounts.habits()
-        stands = markets.of_underlyings(book)
-        rho = markets.rho_of(stands)
+        by_underlying = markets.of_underlyings(book)
+        rho = markets.rho_of(by_underlying)
         focus = _herfindahl_index(held, count)
         found = {}
         for level, bound in self.bounds.items():
             active = ((values[MAINTENANCE] > 0) & (values[RATIO] < bound)).nonzero()[0]
             health = (bound * values[EQUITY] - values[MAINTENANCE])[active]
             for horizon in HORIZONS_S:
-                spread = health_deviation(held, bound, underlying_deviations(markets, stands, horizon), rho, count)[
-                    active
-                ]
+                spread = health_deviation(
+                    held, bound, underlying_deviations(markets, by_underlying, horizon), rho, count
+                )[active]
                 growth = expected_growth(values[GROSS], habits.gross_square, horizon)[active]
                 near = standardised_distance(health, spread * growth)
                 usual = type(habits)(*(row[active] for row in habits))
@@ -251,7 +251,7 @@ class MarginForecasts:
     def snapshot(self, used: bool) -> dict[str, Any]:
         """Return the state as arrays; where nothing was forecast only what costs nothing."""
         models = [[level, horizon, one.snapshot()] for (level, horizon), one in self.models.items()] if used else []
-        rows = [self.crossed.copy(), self._standing.copy(), self.measured.copy(), self.written.copy()]
+        rows = [self.crossed.copy(), self._at_level.copy(), self.measured.copy(), self.written.copy()]
         accounts = self._accounts.snapshot() if used else []
         return {"bounds": self.bounds, "accounts": accounts, "models": models, "rows": rows}
 
@@ -262,7 +262,7 @@ class MarginForecasts:
             self._accounts.restore(state["accounts"])
             for level, horizon, one in state["models"]:
                 self.models[level, horizon].restore(one)
-        self.crossed, self._standing, self.measured, self.written = state["rows"]
+        self.crossed, self._at_level, self.measured, self.written = state["rows"]
 
 
 def _herfindahl_index(held: SensitivityRows, count: int) -> F8:

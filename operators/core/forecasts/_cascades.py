@@ -275,8 +275,8 @@ class CascadeMap(NamedTuple):
 def shard_map(book: ForecastInputs, accounts: F8, markets: MarketForecasts) -> ShardLiquidationMap:
     """Return the map of one shard's books; ``accounts`` are the values of its table."""
     steps, count = np.array(MAP_STEPS), len(book.underlyings)
-    stands = markets.of_underlyings(book)
-    volatility, rho = underlying_deviations(markets, stands, DAY_S), markets.rho_of(stands)
+    by_underlying = markets.of_underlyings(book)
+    volatility, rho = underlying_deviations(markets, by_underlying, DAY_S), markets.rho_of(by_underlying)
     held = sum_sensitivities(book.account, book.underlying[book.instrument], book.gain, book.margin)
     health = accounts[EQUITY] - accounts[MARGIN]
     alone = liquidation_map(held, health, held.gain - held.margin, count, steps)
@@ -287,8 +287,12 @@ def shard_map(book: ForecastInputs, accounts: F8, markets: MarketForecasts) -> S
 
 def underlying_depths(book: ForecastInputs, markets: MarketForecasts) -> F8:
     """Return the visible depth of each underlying: that of the instrument that stands for it, NaN where unknown."""
-    stands = markets.of_underlyings(book)
-    return np.where(stands >= 0, book.depth[np.maximum(stands, 0)], np.nan) if len(stands) else np.zeros(0)
+    by_underlying = markets.of_underlyings(book)
+    return (
+        np.where(by_underlying >= 0, book.depth[np.maximum(by_underlying, 0)], np.nan)
+        if len(by_underlying)
+        else np.zeros(0)
+    )
 
 
 def sum_shard_maps(parts: list[ShardLiquidationMap]) -> ShardLiquidationMap:

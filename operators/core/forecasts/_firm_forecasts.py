@@ -88,8 +88,8 @@ class FirmForecastState:
             if kind not in held or measure not in FIRM_MEASURES:
                 return None
             values = tables[kind].values[tables[kind].measures.index(measure)]
-            leaning = held[kind][FIRM_MEASURES.index(measure), : len(values), : len(rho)]
-            return plain_gap(values, below, bound, sensitivities_of_matrix(leaning))
+            matrix = held[kind][FIRM_MEASURES.index(measure), : len(values), : len(rho)]
+            return plain_gap(values, below, bound, sensitivities_of_matrix(matrix))
 
         rows = self._limits.forecast(lean, tables, seen, frame.as_of_us)
         hourly = frame.as_of_us // HOUR_US != self._scored

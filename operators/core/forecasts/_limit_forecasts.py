@@ -227,10 +227,10 @@ class LimitForecasts:
         if as_of_us < self._until_us:
             return None
         found, until_us = self._policy.in_force(as_of_us)
-        standing = [limit for limit, _ in found]
+        in_force = [limit for limit, _ in found]
         self._until_us = (1 << 62) if until_us is None else until_us
-        self._take([forecast_rule(limit) for limit in standing if is_forecastable(limit)])
-        return standing
+        self._take([forecast_rule(limit) for limit in in_force if is_forecastable(limit)])
+        return in_force
 
     def settle(self, tables: dict[str, MeasureTable], as_of_us: int) -> None:
         """Score and note outcomes on the measures of a frame."""
@@ -339,7 +339,7 @@ class LimitForecasts:
         for (level, horizon), (of, about, models) in said.items():
             own, at = course.models[level, horizon], chosen[of].nonzero()[0]
             why, champion = leading_terms(LIMIT_LAYOUT, own.contributions(about, of)[:, at]), own.scores.champion
-            for place, told in zip(at.tolist(), why, strict=True):
+            for place, reason in zip(at.tolist(), why, strict=True):
                 number = of.item(place)
                 scope = course.rule.kind if course.rule.kind == "firm" else f"{course.rule.kind}:{names[number]}"
                 rows.append(
@@ -351,7 +351,7 @@ class LimitForecasts:
                         "probability": models.item(champion, place),
                         "state": "no_volatility" if cold[number] else own.state,
                         "model": LIMIT_LAYOUT.names[champion],
-                        "contributions": told,
+                        "contributions": reason,
                         "limit": course.rule.id,
                     }
                 )
@@ -383,7 +383,7 @@ class LimitForecasts:
                 course.models[level, horizon].restore(one)
             course.rows, course.measured = rows, measured
             self._courses[(*course.rule[:5], tuple(course.rule.bounds.items()))] = course
-        standing, _ = self._policy.in_force(self._until_us - 1)  # the same as at the last look, whenever that was
+        in_force, _ = self._policy.in_force(self._until_us - 1)  # the same as at the last look, whenever that was
         self.others = (
-            frozenset(forecast_rule(limit).kind for limit, _ in standing if is_forecastable(limit)) - self._kinds
+            frozenset(forecast_rule(limit).kind for limit, _ in in_force if is_forecastable(limit)) - self._kinds
         )

@@ -265,8 +265,12 @@ class MarketForecasts:
 
     def prices(self, book: ForecastInputs) -> F8:
         """Return the price of the instrument that stands for each underlying, NaN where none does."""
-        stands = self.of_underlyings(book)
-        return np.where(stands >= 0, book.price[np.maximum(stands, 0)], np.nan) if len(stands) else np.zeros(0)
+        by_underlying = self.of_underlyings(book)
+        return (
+            np.where(by_underlying >= 0, book.price[np.maximum(by_underlying, 0)], np.nan)
+            if len(by_underlying)
+            else np.zeros(0)
+        )
 
     def rho_of(self, at: I8) -> F8:
         """Return the correlation with the factor of the instruments that stand for underlyings, 0 where none does."""

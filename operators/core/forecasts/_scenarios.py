@@ -119,8 +119,8 @@ def _driver_deviations(markets: MarketForecasts, horizon_s: int, factors: RiskFa
     deviation, prior = markets.deviation(horizon_s), VOLATILITY_PRIOR * sqrt(horizon_s / YEAR_S)
     both = np.stack([factors.driver[held], factors.coin[held]])
     found = np.where(both >= 0, np.append(deviation, prior)[np.minimum(both, len(deviation))], 0.0)
-    lone = (factors.kind[held] == OPTION) & (both[0] == held)
-    return np.where(lone, np.stack([np.full(len(held), prior), found[1]]), found)
+    isolated = (factors.kind[held] == OPTION) & (both[0] == held)
+    return np.where(isolated, np.stack([np.full(len(held), prior), found[1]]), found)
 
 
 def _simple_returns(returns: F8) -> F8:

@@ -191,7 +191,7 @@ def nonzero_sensitivities(scope: I8, underlying: I8, gain: F8, margin: F8, under
     return SensitivityRows(at // width, at % width, sums[0][at], sums[1][at])
 
 
-def sensitivities_of_matrix(leaning: F8) -> SensitivityRows:
+def sensitivities_of_matrix(matrix: F8) -> SensitivityRows:
     """Return the sensitivities of one measure, shape (scopes, underlyings), as rows."""
-    scope, underlying = leaning.nonzero()
-    return SensitivityRows(scope, underlying, leaning[scope, underlying], np.zeros(len(scope)))
+    scope, underlying = matrix.nonzero()
+    return SensitivityRows(scope, underlying, matrix[scope, underlying], np.zeros(len(scope)))

@@ -164,14 +164,14 @@ class ForecastState:
         if not frame.decides:
             return frame
         table = frame.tables["account"]
-        standing = self._limits.look(frame.as_of_us)
-        if standing is not None:
-            self.margins.configure(standing)
+        in_force = self._limits.look(frame.as_of_us)
+        if in_force is not None:
+            self.margins.configure(in_force)
             self._extended = (None, None)  # who stands at a level is noted anew, with or without a snapshot in between
         self._settle(table, frame.as_of_us)
         self._limits.settle(frame.tables, frame.as_of_us)
         if frame.holdings is not None:
-            frame = self._tell(self._foresee(frame, frame.holdings, table), frame.holdings, table)
+            frame = self._with_map(self._foresee(frame, frame.holdings, table), frame.holdings, table)
         if self.markets.history is not None:
             frame = self._with_losses(frame)
         return self._with_measures(frame, table) if self._named else frame
@@ -219,7 +219,7 @@ class ForecastState:
         self._traded = []
         return frame
 
-    def _tell(self, frame: Frame, book: ForecastInputs, table: MeasureTable) -> Frame:
+    def _with_map(self, frame: Frame, book: ForecastInputs, table: MeasureTable) -> Frame:
         """Return the frame with what the firm needs to know, once a minute."""
         if frame.summary is None or frame.summary.forecast is None:
             return frame
@@ -245,15 +245,22 @@ class ForecastState:
 
     def _seen(self, book: ForecastInputs) -> UnderlyingForecasts:
         """Return what forecasts of limits need of markets."""
-        stands, states = self.markets.of_underlyings(book), self.markets.states()
-        spread = {horizon: underlying_deviations(self.markets, stands, horizon) for horizon in HORIZONS_S}
-        cold = (stands < 0) | (states[np.maximum(stands, 0)] == 0) if len(stands) else np.zeros(0, dtype=bool)
-        return UnderlyingForecasts(spread, self.markets.rho_of(stands), cold)
+        by_underlying, states = self.markets.of_underlyings(book), self.markets.states()
+        spread = {horizon: underlying_deviations(self.markets, by_underlying, horizon) for horizon in HORIZONS_S}
+        cold = (
+            (by_underlying < 0) | (states[np.maximum(by_underlying, 0)] == 0)
+            if len(by_underlying)
+            else np.zeros(0, dtype=bool)
+        )
+        return UnderlyingForecasts(spread, self.markets.rho_of(by_underlying), cold)
 
     def _lost(self, held: SensitivityRows, book: ForecastInputs, table: MeasureTable) -> F8:
         """Return what closing out each account would cost us, once it has come to its hard level."""
-        stands = self.markets.of_underlyings(book)
-        volatility, rho = underlying_deviations(self.markets, stands, CLOSING_S), self.markets.rho_of(stands)
+        by_underlying = self.markets.of_underlyings(book)
+        volatility, rho = (
+            underlying_deviations(self.markets, by_underlying, CLOSING_S),
+            self.markets.rho_of(by_underlying),
+        )
         at_level, depths = self.margins.at_hard(table), underlying_depths(book, self.markets)
         return loss_given_breach(held, table.values[EQUITY], at_level, book.owned, depths, volatility, rho)
 
@@ -273,9 +280,9 @@ class ForecastState:
         """Measure what counterparties and the whole book may lose; return the frame with what is to be written."""
         history, traded = self.markets.history, np.array(self._traded, dtype=np.int64)
         assert history is not None
-        due, told = self._losses.update(book, self.markets, history, traded, frame.as_of_us, minute)
+        due, measured = self._losses.update(book, self.markets, history, traded, frame.as_of_us, minute)
         self._losing = (None, None)
-        summary = None if frame.summary is None else msgspec.structs.replace(frame.summary, losses=told)
+        summary = None if frame.summary is None else msgspec.structs.replace(frame.summary, losses=measured)
         everyone = np.arange(len(book.names))
         rows = self._losses.rows(book, everyone if hourly else due, hourly)
         return self._also(replace(frame, summary=summary), [], rows)

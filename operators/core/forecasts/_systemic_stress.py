@@ -321,18 +321,18 @@ class SystemicStress:
         past = len(self._history)
         return float(np.count_nonzero(self._history < self.stress)) / past if past else 0.0
 
-    def look(self, minute: int, told: MarketState) -> None:
+    def look(self, minute: int, markets: MarketState) -> None:
         """Take what is known at the end of a minute of event time."""
-        self._moves.look(minute, told.price)
+        self._moves.look(minute, markets.price)
         self._turn(minute // HOUR_MIN)
-        rates, interest = told.funding, log(told.interest)
+        rates, interest = markets.funding, log(markets.interest)
         self.parts = {
             "turbulence": self._turbulence(minute),
             "absorption_ratio": self._absorption(),
             "funding_stretch": _stretched(self._funding.stretch(rates)),
             "open_interest_stretch": _stretched(self._interest.stretch(interest)),
-            "stablecoin_share": _stablecoins(told.collateral),
-            "network_centrality": self._centrality(told),
+            "stablecoin_share": _stablecoins(markets.collateral),
+            "network_centrality": self._centrality(markets),
         }
         if minute // HOUR_MIN != self._hour:
             self._funding.learn(rates)
@@ -359,12 +359,12 @@ class SystemicStress:
         moves = self._moves
         return Indicator(moves.absorption, _ramp(moves.shift, 1.0, 3.0), moves.absorption_state)
 
-    def _centrality(self, told: MarketState) -> Indicator:
-        of = claims_network(told.claims, told.own_funds)
+    def _centrality(self, markets: MarketState) -> Indicator:
+        of = claims_network(markets.claims, markets.own_funds)
         funded = np.count_nonzero(of.own_funds > 0)
         if funded < 2:
             self.central = ""
-            return Indicator(0.0, 0.0, EMPTY_STATE if not told.claims else "no_own_funds")
+            return Indicator(0.0, 0.0, EMPTY_STATE if not markets.claims else "no_own_funds")
         found = debt_rank_centralities(of)
         worst = int(found.argmax())
         self.central = of.names[worst] if found[worst] > 0 else ""

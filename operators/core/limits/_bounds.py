@@ -171,8 +171,8 @@ class ScaledBounds:
     def moved(self) -> tuple[I8, F8]:
         """Return the places whose bound moved by 1 % of its base since it was last told of, and by how much."""
         base = self._of("base")
-        told = np.where(np.isnan(self.columns["told"]), base, self.columns["told"])
-        change = (self.columns["effective"] - told) / base
+        reported = np.where(np.isnan(self.columns["told"]), base, self.columns["told"])
+        change = (self.columns["effective"] - reported) / base
         at = np.flatnonzero(np.abs(change) >= REPORTED_CHANGE_MIN)
         self.columns["told"][at] = self.columns["effective"][at]
         return at, change[at]

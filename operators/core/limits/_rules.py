@@ -345,14 +345,14 @@ class Policy:
         times = [self.valid_to_us] if self.valid_to_us is not None else []
         expired = self.valid_to_us is not None and as_of_us >= self.valid_to_us
         found: list[tuple[LimitFields, bool]] = []
-        for limit in self._standing(as_of_us, times):
+        for limit in self._in_force(as_of_us, times):
             start, end = limit.get("valid_from_us", 0), limit.get("valid_to_us")
             times += [time for time in (start, end) if time is not None]
             if as_of_us >= start:
                 found.append((limit, expired or (end is not None and as_of_us >= end)))
         return found, min((time for time in times if time > as_of_us), default=None)
 
-    def _standing(self, as_of_us: int, times: list[int]) -> list[LimitFields]:
+    def _in_force(self, as_of_us: int, times: list[int]) -> list[LimitFields]:
         """Return the limits with the overrides that hold in their places; add the ends of these to ``times``."""
         if not self.overrides:
             return list(self.limits.values())

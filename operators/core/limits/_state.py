@@ -59,7 +59,7 @@ class LimitsState:
         self._encoded: bytes | None = None
         self._cells: dict[str, LimitCells] = {}
         self._covering: set[str] = set()
-        self._foreseen: frozenset[str] = frozenset()  # the forecasts that are made, so that limits may be on them
+        self._forecast_names: frozenset[str] = frozenset()  # the forecasts that are made, so that limits may be on them
         self._changes_us = -1  # when the limits in force change by themselves; before the first frame: at once
         self._built_us, self._scaled_us = -1, 0
         self._seen: dict[str, MeasureTable] | None = None  # what was evaluated last: nothing new, nothing to do
@@ -74,7 +74,7 @@ class LimitsState:
     def step(self, frame: Frame) -> Enforced:
         """Evaluate all limits on one frame."""
         if frame.configuration is not None:
-            self._foreseen = forecast_measures(frame.configuration.get("forecasts", {}))
+            self._forecast_names = forecast_measures(frame.configuration.get("forecasts", {}))
             self._inbox.append({"configuration": frame.configuration["limits"]})
         self._inbox += [{"document": document} for document in frame.limit_documents]
         if not frame.decides:
@@ -120,7 +120,7 @@ class LimitsState:
         self._changes_us = NEVER_US if changes_us is None else changes_us
         limits: dict[str, list[Limit]] = {}
         for order, (document, expired) in enumerate(in_force):
-            if document["measure"] in FORECASTS and document["measure"] not in self._foreseen:
+            if document["measure"] in FORECASTS and document["measure"] not in self._forecast_names:
                 continue
             if document["scope"].partition(":")[0] in self._kinds:
                 limit = Limit(document, order, expired)
@@ -253,7 +253,7 @@ class LimitsState:
             "counts": dict(self.numbering.counts),
             "policy": self._encoded,
             "inbox": self._inbox,
-            "foreseen": sorted(self._foreseen),
+            "foreseen": sorted(self._forecast_names),
             "times": [self._built_us, self._scaled_us],
             "cells": {kind: cells.snapshot() for kind, cells in self._cells.items()},
         }
@@ -266,7 +266,7 @@ class LimitsState:
         self = cls(state["key"], state["partition"])
         self.numbering.counts, self._inbox = state["counts"], state["inbox"]
         self.policy.restore(msgspec.json.decode(zlib.decompress(state["policy"])))
-        self._foreseen = frozenset(state["foreseen"])
+        self._forecast_names = frozenset(state["foreseen"])
         built_us, self._scaled_us = state["times"]
         if built_us >= 0:
             self._build(built_us)

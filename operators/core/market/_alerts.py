@@ -129,7 +129,7 @@ def anomaly_text(name: str, family: str, judgement: Judgement, features: dict[st
     'BTC-PERP: unusual book, score 0.70: spread_bp 80 (90 %)'
     """
     order = sorted(judgement.contributions.items(), key=lambda pair: (-pair[1], pair[0]))[:SHARES_TOLD]
-    told = [
+    reported = [
         f"{feature} {features[feature]:.4g} ({100 * share:.0f} %)" for feature, share in order if share >= SHARE_MIN
     ]
-    return f"{name}: unusual {family}, score {judgement.value:.2f}: {', '.join(told) or 'many small deviations'}"
+    return f"{name}: unusual {family}, score {judgement.value:.2f}: {', '.join(reported) or 'many small deviations'}"

@@ -22,16 +22,16 @@ _TAG = "seat__01"
 class DetectorView:
     """One row of the array, as a detector. ``answer`` is what it said of the row that is being judged."""
 
-    __slots__ = ("_seats", "answer", "place")
+    __slots__ = ("_views", "answer", "place")
 
-    def __init__(self, seats: "DetectorViews", place: int) -> None:
-        self._seats, self.place = seats, place
+    def __init__(self, views: "DetectorViews", place: int) -> None:
+        self._views, self.place = views, place
         self.answer = Score(0.0, ScoreState.WARMING)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Column and view of each contribution."""
-        return self._seats.names
+        return self._views.names
 
     def score(self, sample: Sample) -> Score:
         """Return what ``DetectorViews.observe`` found."""
@@ -42,7 +42,7 @@ class DetectorView:
 
     def fresh(self) -> Self:
         """Take another seat."""
-        return type(self)(self._seats, self._seats.take().place)
+        return type(self)(self._views, self._views.take().place)
 
     def snapshot(self) -> bytes:
         """Encode which row it is."""
@@ -92,36 +92,36 @@ class DetectorViews:
         self._bank.state[place] = self._blank if numbers is None else numbers
         return DetectorView(self, place)
 
-    def give_back(self, seat: DetectorView) -> None:
+    def give_back(self, view: DetectorView) -> None:
         """Let somebody else have a seat."""
-        self._free.append(seat.place)
+        self._free.append(view.place)
 
     def at(self, place: int) -> DetectorView:
         """Return the seat of a row."""
         return DetectorView(self, place)
 
-    def observe(self, seats: list[DetectorView], time_us: int, rows: list[tuple[float, ...]]) -> None:
+    def observe(self, views: list[DetectorView], time_us: int, rows: list[tuple[float, ...]]) -> None:
         """Score and learn one row for each seat; each then holds its answer, with the state before it as detail."""
-        if len(seats) < ARRAY_BATCH_MIN:
-            for seat, row in zip(seats, rows, strict=True):
-                self._observe_one(seat, Sample(time_us, row))
+        if len(views) < ARRAY_BATCH_MIN:
+            for view, row in zip(views, rows, strict=True):
+                self._observe_one(view, Sample(time_us, row))
             return
-        places = np.array([seat.place for seat in seats], np.int64)
+        places = np.array([view.place for view in views], np.int64)
         before = self._bank.state[places]
-        batch = self._bank.observe(places, np.full(len(seats), time_us, np.int64), np.array(rows, np.float64))
+        batch = self._bank.observe(places, np.full(len(views), time_us, np.int64), np.array(rows, np.float64))
         ready = batch.ready.tolist()
-        for at, (seat, value) in enumerate(zip(seats, batch.values.tolist(), strict=True)):
-            seat.answer = Score(value, ScoreState.READY if ready[at] else ScoreState.WARMING, (), before[at])
+        for at, (view, value) in enumerate(zip(views, batch.values.tolist(), strict=True)):
+            view.answer = Score(value, ScoreState.READY if ready[at] else ScoreState.WARMING, (), before[at])
 
-    def _observe_one(self, seat: DetectorView, sample: Sample) -> None:
+    def _observe_one(self, view: DetectorView, sample: Sample) -> None:
         """Do the same for one seat in plain Python, without the cost of small arrays."""
-        state, single, rounded = self._bank.state[seat.place], self._single, self.rounded(sample)
+        state, single, rounded = self._bank.state[view.place], self._single, self.rounded(sample)
         before = state.copy()
         single.take(before.tolist())
         score = single.score(rounded)
         single.learn(rounded, score)
         state[:] = single.numbers()
-        seat.answer = Score(score.value, score.state, (), before)
+        view.answer = Score(score.value, score.state, (), before)
 
     def again(self, sample: Sample, answer: Score) -> Score:
         """Judge a row once more as a seat did, with what its answer was made of."""

@@ -99,7 +99,7 @@ class GroupState:
         self._touched: dict[str, None] = {}
         self._unscored: dict[str, None] = {}
         self._down: set[str] = set()
-        self._heard: dict[str, int] = {}  # venue -> newest event time
+        self._newest_us: dict[str, int] = {}  # venue -> newest event time
         self._dead: set[str] = set()  # venues whose silence was told, and not yet that they are back
         self._returning: dict[str, int] = {}  # those of them that speak again -> since when
         self._notices: list[ev.Notice] = []
@@ -134,11 +134,11 @@ class GroupState:
             return
         self._high_us = max(self._high_us, event.event_time_us)
         self._events += 1
-        self._heard[event.venue] = max(self._heard.pop(event.venue, 0), event.event_time_us)
+        self._newest_us[event.venue] = max(self._newest_us.pop(event.venue, 0), event.event_time_us)
         if event.venue in self._dead:
             self._returning.setdefault(event.venue, event.event_time_us)
-        if len(self._heard) > VENUES_MAX:
-            del self._heard[next(iter(self._heard))]
+        if len(self._newest_us) > VENUES_MAX:
+            del self._newest_us[next(iter(self._newest_us))]
         entry = self.registry.get(event.instrument)
         if entry is None:
             return
@@ -171,7 +171,7 @@ class GroupState:
             self._unscored.clear()
         self._touched.clear()
         if close.second:
-            self._hear_of_others(close.heard or {})
+            self._take_other_notices(close.heard or {})
             alerts += self._silent(close.as_of_us)
             alerts += self._back(close.as_of_us) if self._returning else []
         alerts += self._noticed()
@@ -186,7 +186,7 @@ class GroupState:
         its mark would stand still, and its silence would not be told.
         """
         self._high_us = as_of_us
-        self._heard = {venue: min(heard_us, as_of_us) for venue, heard_us in self._heard.items()}
+        self._newest_us = {venue: min(heard_us, as_of_us) for venue, heard_us in self._newest_us.items()}
         self._returning = {venue: min(since_us, as_of_us) for venue, since_us in self._returning.items()}
         for name in self._touched:
             entry = self.registry.find(name)
@@ -211,14 +211,14 @@ class GroupState:
         row: dict[str, Any] = {"instrument": instrument.name, "price": price, "source": source, "time_us": time_us}
         rows[instrument.name] = row
         row |= {"venues": marks, "depth": total_depth(fresh)}
-        told = entry.bands.check(time_us, price, instrument.index.value)
-        instrument.tripped = instrument.tripped or bool(told)
+        reported = entry.bands.check(time_us, price, instrument.index.value)
+        instrument.tripped = instrument.tripped or bool(reported)
         gap = _alerts.venue_gap_text(instrument, fresh, price, as_of_us, terms)
         backwards = _alerts.time_backwards_text(instrument)
-        told += [("venue_gap", gap)] if gap else []
-        told += [("time_backwards", backwards)] if backwards else []
-        for kind, text in told:
-            self._tell(instrument, kind, text, as_of_us, alerts)
+        reported += [("venue_gap", gap)] if gap else []
+        reported += [("time_backwards", backwards)] if backwards else []
+        for kind, text in reported:
+            self._report(instrument, kind, text, as_of_us, alerts)
         if due is not None:
             features = instrument.features(price, time_us, fresh)
             row |= {"features": features, "state": "warming"}
@@ -242,7 +242,9 @@ class GroupState:
             found = models.observe(slots, as_of_us, values, [item.tripped for item in known])
             names = {slot: item.entry.instrument.name for slot, item in zip(slots, known, strict=True)}
             self._lived += [
-                _model_changes(names[told.slot], family, told) for told in models.drain() if told.slot in names
+                _model_changes(names[reported.slot], family, reported)
+                for reported in models.drain()
+                if reported.slot in names
             ]
             for item, judgement in zip(known, found, strict=True):
                 name = item.entry.instrument.name
@@ -252,16 +254,16 @@ class GroupState:
             instrument = item.entry.instrument
             drifted = _alerts.model_drift_text(instrument, self._lived) if self._lived else None
             if drifted is not None:
-                self._tell(instrument, "model_drift", drifted, as_of_us, alerts)
+                self._report(instrument, "model_drift", drifted, as_of_us, alerts)
             if instrument.name not in highest:
                 continue
             family, judgement = highest[instrument.name]
             rows[instrument.name] |= {"state": "ready", "score": judgement.value}
             if judgement.value >= self._terms.alert_score:
                 text = _alerts.anomaly_text(instrument.name, family, judgement, item.features)
-                self._tell(instrument, "anomaly", text, as_of_us, alerts, judgement)
+                self._report(instrument, "anomaly", text, as_of_us, alerts, judgement)
 
-    def _tell(
+    def _report(
         self,
         instrument: Instrument,
         kind: str,
@@ -274,11 +276,11 @@ class GroupState:
             score, why = (1.0, None) if judgement is None else (judgement.value, judgement.contributions)
             alerts.append(_alerts.signal_alert(kind, f"instrument:{instrument.name}", text, score, why))
 
-    def _hear_of_others(self, heard: dict[str, int]) -> None:
+    def _take_other_notices(self, heard: dict[str, int]) -> None:
         """Take note of venues that spoke to any group: one is not dead because an instrument of ours is gone."""
         for venue, time_us in heard.items():  # in their order, which decides that of alerts
-            if venue in self._heard:
-                self._heard[venue] = max(self._heard[venue], time_us)
+            if venue in self._newest_us:
+                self._newest_us[venue] = max(self._newest_us[venue], time_us)
                 if venue in self._dead:
                     self._returning.setdefault(venue, time_us)
 
@@ -303,7 +305,7 @@ class GroupState:
         return [found for name in sorted(stale) for found in self._silent_venue(name, stale[name], as_of_us)]
 
     def _silent_venue(self, name: str, stale: list[tuple[str, VenueState]], as_of_us: int) -> Iterator[ev.SignalAlert]:
-        silence_us = as_of_us - self._heard.get(name, 0)
+        silence_us = as_of_us - self._newest_us.get(name, 0)
         if name not in self._dead and silence_us > min(venue.patience_us(self._terms.stale_us) for _, venue in stale):
             self._dead.add(name)
             yield _alerts.signal_alert(
@@ -318,7 +320,7 @@ class GroupState:
     def _back(self, as_of_us: int) -> Iterator[ev.SignalAlert]:
         """Yield an alert for each dead feed that has spoken for ``stale_s`` without a break: none of a flapping one."""
         for name, since_us in list(self._returning.items()):
-            heard_us = self._heard.get(name, 0)
+            heard_us = self._newest_us.get(name, 0)
             if as_of_us - heard_us > self._terms.stale_us:
                 del self._returning[name]
             elif heard_us - since_us >= self._terms.stale_us:
@@ -343,7 +345,7 @@ class GroupState:
         for record in notices:
             if record.severity < 1:
                 continue
-            if record.subject in self._heard:
+            if record.subject in self._newest_us:
                 yield _alerts.notice_alert(record, f"venue:{record.subject}")
             for name in self.registry.names_on(record.subject)[:ROWS_MAX]:
                 yield _alerts.notice_alert(record, f"instrument:{name}")
@@ -388,7 +390,7 @@ class GroupState:
             "down": sorted(self._down),
             "dead": sorted(self._dead),
             "returning": list(self._returning.items()),
-            "heard": list(self._heard.items()),
+            "heard": list(self._newest_us.items()),
             "notices": self._notices,
             "registry": self.registry.snapshot(),
         }
@@ -402,12 +404,12 @@ class GroupState:
         self._seq, self._count, self._high_us, self._events, self._look_us, self._scored_us = state["numbers"]
         self._touched, self._unscored = dict.fromkeys(state["touched"]), dict.fromkeys(state["unscored"])
         self._down, self._dead = set(state["down"]), set(state["dead"])
-        self._heard, self._returning = dict(state["heard"]), dict(state["returning"])
+        self._newest_us, self._returning = dict(state["heard"]), dict(state["returning"])
         self._notices = msgspec.convert(state["notices"], list[ev.Notice])
         self.registry.restore(state["registry"], lambda plain: msgspec.convert(plain, Instrument))
         return self
 
 
-def _model_changes(instrument: str, family: str, told: ModelReport) -> ev.SignalModel:
-    plain = {"instrument": instrument, "family": family, "event": told.event.value}
-    return msgspec.convert(plain | {"version": told.version, "text": told.text}, ev.SignalModel)
+def _model_changes(instrument: str, family: str, reported: ModelReport) -> ev.SignalModel:
+    plain = {"instrument": instrument, "family": family, "event": reported.event.value}
+    return msgspec.convert(plain | {"version": reported.version, "text": reported.text}, ev.SignalModel)

@@ -39,7 +39,7 @@ class GroupBatcher:
         self.sources: dict[str, int] = {}
         self.closed_us = 0
         self.ended = False
-        self._open_us = self._heard_us = 0
+        self._open_us = self._newest_us = 0
         self._second_open = False
         self._touched: set[int] = set()
         self._spoke: dict[str, int] = {}  # in the second that is open: when each venue did last
@@ -54,7 +54,7 @@ class GroupBatcher:
         tick = max((time_us // self._interval_us + 1) * self._interval_us, self.closed_us + self._interval_us)
         if tick > self._open_us:
             self.close_to(tick - self._interval_us, waits=True)
-            self._open_us = self._heard_us = tick
+            self._open_us = self._newest_us = tick
         self.ended = False
         if isinstance(event, ev.VenueStatus | ev.Notice):
             for group in range(self._groups):
@@ -71,7 +71,7 @@ class GroupBatcher:
             return
         next_us = (self.closed_us // SECOND_US + 1) * SECOND_US
         if self._every_second:
-            for second_us in range(next_us, min(as_of_us, self._heard_us + SILENCE_US) + 1, SECOND_US):
+            for second_us in range(next_us, min(as_of_us, self._newest_us + SILENCE_US) + 1, SECOND_US):
                 self._end_second(second_us)
         elif waits and self._second_open and next_us <= as_of_us:
             self._end_second(next_us)
@@ -130,12 +130,12 @@ class GroupBatcher:
 
     def state(self) -> list[Any]:
         """Return the state after ``flush`` and ``take`` as plain values."""
-        times = [self.closed_us, self._open_us, self._heard_us]
+        times = [self.closed_us, self._open_us, self._newest_us]
         return [*times, self._second_open, self.ended, sorted(self._touched), self.sources, self._spoke]
 
     def restore(self, state: list[Any]) -> None:
         """Take over what ``state`` returned; stores of before do not say which venues spoke."""
         times, flags, (touched, self.sources, *spoke) = state[:3], state[3:5], state[5:]
-        self.closed_us, self._open_us, self._heard_us = times
+        self.closed_us, self._open_us, self._newest_us = times
         self._second_open, self.ended = flags
         self._touched, self._spoke = set(touched), spoke[0] if spoke else {}

@@ -32,7 +32,7 @@ class InstrumentCache:
         self._terms = terms
         self._entries: dict[str, CachedInstrument] = {}
         self.described: dict[str, list[str]] = {}  # kind and assets of instruments, by name, from reference records
-        self._door = DoorkeeperFilter(terms.instruments_max)
+        self._doorkeeper = DoorkeeperFilter(terms.instruments_max)
         self.models: dict[str, FamilyModels] = {family: make_models(columns) for family, columns in FAMILIES.items()}
         self.evicted = 0
 
@@ -47,7 +47,7 @@ class InstrumentCache:
         entry = self._entries.pop(name, None)
         if entry is None:
             if len(self._entries) >= self._terms.instruments_max:
-                if not self._door.admits(name):
+                if not self._doorkeeper.admits(name):
                     return None
                 self._forget(next(iter(self._entries)))
             entry = CachedInstrument(Instrument(name), InstrumentBreakers(self._terms))
@@ -91,13 +91,13 @@ class InstrumentCache:
             "models": {family: models.snapshot() for family, models in self.models.items()},
             "evicted": self.evicted,
             "described": list(self.described.items()),
-            "door": self._door.snapshot(),
+            "door": self._doorkeeper.snapshot(),
         }
 
     def restore(self, state: dict[str, Any], instrument: Callable[[Any], Instrument]) -> None:
         """Take over a state; ``instrument`` makes one of plain values."""
         self.evicted, self.described = state["evicted"], dict(state["described"])
-        self._door.restore(state["door"])
+        self._doorkeeper.restore(state["door"])
         for plain, bands in state["entries"]:
             entry = CachedInstrument(instrument(plain), InstrumentBreakers(self._terms))
             entry.bands.restore(bands)

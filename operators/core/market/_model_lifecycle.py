@@ -67,11 +67,11 @@ class LifecycleModels:
 
     def __init__(self, columns: tuple[str, ...], challenger: bool = False, terms: TrialTerms = TRIAL_TERMS) -> None:
         self._columns, self._challenger, self._terms = columns, challenger, terms
-        self._seats = DetectorViews(columns)
+        self._views = DetectorViews(columns)
         self._classes: dict[str, _AssetClass] = {}
         self._lives: dict[int, tuple[str, ModelLifecycle]] = {}
         self._free: list[int] = []
-        self._told: list[ModelReport] = []
+        self._reports: list[ModelReport] = []
 
     def take(self, asset_class: str = "") -> int:
         """Return a slot for a new member of an asset class."""
@@ -84,8 +84,8 @@ class LifecycleModels:
     def give_back(self, slot: int) -> None:
         """Forget the models of a slot; its class keeps what it learned from them."""
         _, life = self._lives.pop(slot)
-        for seat in _views_of(life):
-            self._seats.give_back(seat)
+        for view in _views_of(life):
+            self._views.give_back(view)
         self._free.append(slot)
 
     def observe(
@@ -94,16 +94,16 @@ class LifecycleModels:
         """Score and learn one row for each of ``slots``, in their order; an unusable row leaves no trace."""
         for known in self._classes.values():
             known.may_learn = TAUGHT_MAX
-        limit = self._seats.value_max
+        limit = self._views.value_max
         usable = [all(-limit <= value <= limit for value in row) for row in rows]
-        seats: list[DetectorView] = []
+        views: list[DetectorView] = []
         given: list[tuple[float, ...]] = []
         for slot, row, good in zip(slots, rows, usable, strict=True):
             found = _views_of(self._lives[slot][1]) if good else []
-            seats += found
+            views += found
             given += [row] * len(found)
-        if seats:
-            self._seats.observe(seats, time_us, given)
+        if views:
+            self._views.observe(views, time_us, given)
         return [
             self._judge(slot, Sample(time_us, row), trip) if good else Judgement(0.0, False, {})
             for slot, row, trip, good in zip(slots, rows, tripped, usable, strict=True)
@@ -111,40 +111,40 @@ class LifecycleModels:
 
     def drain(self) -> list[ModelReport]:
         """Return what has happened to models since the last call."""
-        told, self._told = self._told, []
-        return told
+        reported, self._reports = self._reports, []
+        return reported
 
     def _judge(self, slot: int, sample: Sample, tripped: bool) -> Judgement:
         life = self._lives[slot][1]
         held = _views_of(life)
         champion = life.champion
-        score, told = life.observe(sample, tripped)
-        if told is not None:
-            kept = {seat.place for seat in _views_of(life)}
-            for seat in held:
-                if seat.place not in kept:
-                    self._seats.give_back(seat)
-            self._note(slot, life, told)
+        score, reported = life.observe(sample, tripped)
+        if reported is not None:
+            kept = {view.place for view in _views_of(life)}
+            for view in held:
+                if view.place not in kept:
+                    self._views.give_back(view)
+            self._note(slot, life, reported)
         ready = score.state is ScoreState.READY
         explains = score.value >= CANDIDATE_SCORE and isinstance(champion, DetectorView)
         return Judgement(score.value, ready, self._explain(sample, score) if explains else {})
 
-    def _note(self, slot: int, life: ModelLifecycle, told: Happened | None) -> None:
-        if told is not None:
-            self._told.append(ModelReport(slot, told.event, life.version, told.text))
+    def _note(self, slot: int, life: ModelLifecycle, reported: Happened | None) -> None:
+        if reported is not None:
+            self._reports.append(ModelReport(slot, reported.event, life.version, reported.text))
 
     def _explain(self, sample: Sample, answer: Score) -> dict[str, float]:
         """Return the share of each feature in a score."""
-        score = self._seats.again(sample, answer)
+        score = self._views.again(sample, answer)
         shares = dict.fromkeys(self._columns, 0.0)
-        for name, share in zip(self._seats.names, score.contributions, strict=True):
+        for name, share in zip(self._views.names, score.contributions, strict=True):
             shares[name.rpartition(" ")[0]] += share
         return {name: share for name, share in shares.items() if share > 0.0}
 
     def _class(self, name: str) -> "_AssetClass":
         known = self._classes.get(name)
         if known is None:
-            known = self._classes[name] = _AssetClass(self._columns, self._seats, self._challenger)
+            known = self._classes[name] = _AssetClass(self._columns, self._views, self._challenger)
         return known
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -167,11 +167,11 @@ class LifecycleModels:
         tried = [
             _trial_state(slot, life) for slot, (_, life) in self._lives.items() if life.role is not ChallengerRole.NONE
         ]
-        return [self._seats.snapshot(), classes, columns, tried, self._free]
+        return [self._views.snapshot(), classes, columns, tried, self._free]
 
     def restore(self, state: list[Any]) -> None:
         """Take over a state of the same columns, challenger and terms."""
-        seats, classes, columns, tried, free = state
+        views, classes, columns, tried, free = state
         for name, known in classes:
             self._class(name).restore(known)
         names = list(self._classes)
@@ -181,13 +181,13 @@ class LifecycleModels:
             life.take(narrow[1:], [version, rows, drifts], taught_us)
             _drift_of(life).take(drift)
             if champion != NO_ROW:
-                life.champion = self._seats.at(champion)
-            life.rival = self._seats.at(rival) if rival != NO_ROW else None
+                life.champion = self._views.at(champion)
+            life.rival = self._views.at(rival) if rival != NO_ROW else None
             self._lives[slot] = names[narrow[0]], life
         for each in tried:
             self._take_trial(*each)
         self._free = list(free)
-        self._seats.restore(seats)  # at last: a life that is made takes a seat
+        self._views.restore(views)  # at last: a life that is made takes a seat
 
     def _take_trial(self, slot: int, trial: list[float], champion: bytes | None, rival: bytes | None) -> None:
         """Give a life its trial back, and those of its detectors that have no seat."""
@@ -206,12 +206,12 @@ class _ArrayKind:
 
     unusual = UNUSUAL_SCORE
 
-    def __init__(self, seats: DetectorViews) -> None:
-        self._seats = seats
+    def __init__(self, views: DetectorViews) -> None:
+        self._views = views
 
     def make(self) -> DetectorView:
         """Take a seat."""
-        return self._seats.take()
+        return self._views.take()
 
     def snapshot(self) -> bytes:
         """Nothing is shared within a class."""
@@ -230,23 +230,23 @@ class _AssetClass(ModelFamily):
         How many more members may teach it in this interval.
     """
 
-    def __init__(self, columns: tuple[str, ...], seats: DetectorViews, challenger: bool) -> None:
+    def __init__(self, columns: tuple[str, ...], views: DetectorViews, challenger: bool) -> None:
         kinds: tuple[ModelKind, ...] = (
-            (_ArrayKind(seats), SharedForestKind(columns)) if challenger else (_ArrayKind(seats),)
+            (_ArrayKind(views), SharedForestKind(columns)) if challenger else (_ArrayKind(views),)
         )
         super().__init__(lambda: kinds, Composite(columns))
-        self._seats, self.may_learn = seats, 0
+        self._views, self.may_learn = views, 0
 
     def lend(self) -> Detector | None:
         """Return a seat that begins with the class's experience; None while there is too little of it."""
         lent = super().lend()
-        return self._seats.take(lent.numbers()) if isinstance(lent, Composite) else None
+        return self._views.take(lent.numbers()) if isinstance(lent, Composite) else None
 
     def learn(self, sample: Sample, score: Score) -> None:
         """Learn a member's row, as its composite judged it."""
         if self.may_learn > 0 and score.state is ScoreState.READY:
             self.may_learn -= 1
-            super().learn(self._seats.rounded(sample), self._seats.again(sample, score))
+            super().learn(self._views.rounded(sample), self._views.again(sample, score))
 
 
 def _drift_of(life: ModelLifecycle) -> PageHinkley:

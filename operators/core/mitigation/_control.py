@@ -195,14 +195,14 @@ class SeverityLadder:
 
         Never a lower or equal rung; with ``bounded`` (terms) neither a looser setting nor trading in what is halted.
         """
-        rung, stands = MODE_RANKS.get(command["kind"], 0), self.place(target)
-        if rung and rung <= stands:
+        rung, mode = MODE_RANKS.get(command["kind"], 0), self.place(target)
+        if rung and rung <= mode:
             return False
         if not bounded:
             return True
         if slot in self._set and strictness(command, limits) < self._set[slot]:
             return False
-        return not (command["kind"] in TRADING and stands >= 2)
+        return not (command["kind"] in TRADING and mode >= 2)
 
     def cools(self, rule: dict[str, Any], at: int, target: str, now_us: int) -> bool:
         """Tell whether a rule gave this command to this target within its cool-down."""
@@ -285,13 +285,13 @@ def _too_large(command: Command, computed: ComputationResult | None, response: d
 def _loosens(command: Command, computed: ComputationResult | None, limits: dict[str, dict[str, Any]]) -> str:
     """Say whether a SET_LIMIT would loosen the limit that it names."""
     limit = limits.get(command.get("limit", "")) if command["kind"] == "SET_LIMIT" else None
-    told = with_computation(command, computed)
-    if limit is None or "value" not in told:
+    described = with_computation(command, computed)
+    if limit is None or "value" not in described:
         return ""
     bound = next(limit[level] for level in (command.get("to", "hard"), "hard", "soft", "warning") if level in limit)
-    if strictness(told, limits) >= strictness({**told, "value": bound}, limits):
+    if strictness(described, limits) >= strictness({**described, "value": bound}, limits):
         return ""
-    return f"a value of {told['value']} would loosen {limit['id']}, which stands at {bound:g}; that takes people"
+    return f"a value of {described['value']} would loosen {limit['id']}, which stands at {bound:g}; that takes people"
 
 
 def with_computation(command: Command, computed: ComputationResult | None) -> Command:

@@ -104,7 +104,7 @@ class DesiredState:
     def __init__(self) -> None:
         self.configuration: dict[str, Any] = {}
         self.numbering = RecordNumbering(-1)
-        self._told: list[deque[ShardCommands]] = []  # by shard, in order of time: what is not published yet
+        self._unpublished: list[deque[ShardCommands]] = []  # by shard, in order of time: what is not published yet
         self._passed_us: list[int] = []  # by shard: the last second that it has told the end of
         self._waiting: list[Planned] = []
         self._targets: dict[str, dict[str, Any]] = {}  # target -> its last command, and those in force by slot
@@ -117,19 +117,19 @@ class DesiredState:
         if isinstance(item, Planned):
             self._waiting.append(item)
         else:
-            self._hear(item)
+            self._take_commands(item)
         done = []
         while self._waiting and self._complete(self._waiting[0]):
             done.append(self._published(self._waiting.pop(0)))
         return done
 
-    def _hear(self, told: ShardCommands) -> None:
-        while len(self._told) <= told.shard:
-            self._told.append(deque())
+    def _take_commands(self, sent: ShardCommands) -> None:
+        while len(self._unpublished) <= sent.shard:
+            self._unpublished.append(deque())
             self._passed_us.append(-1)
-        self._told[told.shard].append(told)
-        if told.second:
-            self._passed_us[told.shard] = told.as_of_us
+        self._unpublished[sent.shard].append(sent)
+        if sent.second:
+            self._passed_us[sent.shard] = sent.as_of_us
 
     def _complete(self, planned: Planned) -> bool:
         frame = planned.enforced.frame
@@ -164,7 +164,7 @@ class DesiredState:
     def _take(self, as_of_us: int) -> list[bytes]:
         """Take the commands that were ordered up to ``as_of_us``, shard by shard; the others stay."""
         values: list[bytes] = []
-        for shard in self._told:
+        for shard in self._unpublished:
             while shard and shard[0].as_of_us <= as_of_us:
                 values += shard.popleft().commands
         return values
@@ -220,7 +220,7 @@ class DesiredState:
             "configuration": self.configuration,
             "partition": self.numbering.partition,
             "counts": self.numbering.counts,
-            "told": [[list(told) for told in shard] for shard in self._told],
+            "told": [[list(sent) for sent in shard] for shard in self._unpublished],
             "passed": self._passed_us,
             "targets": self._targets,
             "last": [self._full_as_of_us, self._sha256],
@@ -233,7 +233,7 @@ class DesiredState:
         state, self = unpack(SCHEMA, data), cls()
         self.configuration, self.numbering.partition = state["configuration"], state["partition"]
         self.numbering.counts, self._targets = state["counts"], state["targets"]
-        self._told = [deque(ShardCommands(*told) for told in shard) for shard in state["told"]]
+        self._unpublished = [deque(ShardCommands(*sent) for sent in shard) for shard in state["told"]]
         self._passed_us = list(state["passed"])
         self._full_as_of_us, self._sha256 = state["last"]
         return self

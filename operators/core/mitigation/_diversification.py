@@ -128,7 +128,7 @@ class _Program:
         used = [way._replace(units=_plain(units)) for (way, _), units in pairs if units]
         cost = sum((bp * units for (_, bp), units in zip(self._ways, amounts, strict=True)), Fraction(0))
         short = self._excess - sum(found.values[:count])
-        binding = self._told([names[at] for at in found.priced]) if short else []
+        binding = self._described([names[at] for at in found.priced]) if short else []
         money, moves = ([one for one in used if bool(one.instrument) == moved] for moved in (False, True))
         return TransferPlan(money, _plain(cost), _plain(Fraction(short)), binding, moves)
 
@@ -183,7 +183,7 @@ class _Program:
         if value:
             self._rows[name][number] = value
 
-    def _told(self, priced: list[str]) -> list[str]:
+    def _described(self, priced: list[str]) -> list[str]:
         """Return what binds: no way at all, or else limits, funds, holdings and depths."""
         sources = {way.source for way, _ in self._ways}
         stuck = dict.fromkeys(name for _, name in self._reliefs if name not in sources)

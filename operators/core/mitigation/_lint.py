@@ -71,8 +71,8 @@ def _unreachable(rule: Rule, rules: list[Rule], limits: dict[str, Any] | None) -
 
 def _reaches(rule: Rule, command: dict[str, Any], rules: list[Rule], limits: dict[str, Any] | None) -> bool:
     wide = command["target"] not in BELOW_VENUE
-    heard = [_is_observed(condition, wide, command["target"], rules, limits) for condition in conditions_of(rule)]
-    return all(heard) if "all" in rule["when"] else any(heard)
+    observed = [_is_observed(condition, wide, command["target"], rules, limits) for condition in conditions_of(rule)]
+    return all(observed) if "all" in rule["when"] else any(observed)
 
 
 def _is_observed(
@@ -82,8 +82,8 @@ def _is_observed(
     if any(name in condition for name in ALWAYS_HEARD):
         return True
     if "acknowledgement" in condition:
-        asked = [rule for rule in rules if condition.get("rule") in (None, rule["id"])]
-        targets = {command["target"] for rule in asked for command in rule["commands"]}
+        matching = [rule for rule in rules if condition.get("rule") in (None, rule["id"])]
+        targets = {command["target"] for rule in matching for command in rule["commands"]}
         return any((one not in SHARD_SCOPES) == wide and (not wide or target in (one, "firm")) for one in targets)
     limit = None if limits is None else limits.get(condition["limit"])
     if limit is None:
@@ -148,13 +148,13 @@ def _no_way_out(rule: Rule, rules: list[Rule], response: dict[str, Any]) -> list
             text = "it answers its own commands' answers at once, without end; add cooldown_s"
             return [PlaybookFault(rule["id"], "no way out", text)]
         return []
-    heard = {
+    observed = {
         condition["acknowledgement"]
         for other in rules
         for condition in conditions_of(other)
         if "acknowledgement" in condition and condition.get("rule") in (None, rule["id"]) and not other.get("shadow")
     }
-    missing = [name for name in MUST_BE_HEARD if name not in heard]
+    missing = [name for name in MUST_BE_HEARD if name not in observed]
     if not missing or all(command.get("human") for command in rule["commands"]):
         return []
     text = f"no rule hears that its commands are {', '.join(missing)}; add one, when = {{ acknowledgement = … }}"

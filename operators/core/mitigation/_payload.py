@@ -144,8 +144,8 @@ def margin_call_amount(breach: dict[str, Any], frame: Frame, currency: str) -> d
 def shadowed_record(payload: dict[str, Any], target: str) -> Decision:
     """Return what the audit hears of a command that was decided and not given."""
     head = {"rule": payload["reason"]["rule"], "kind": payload["type"], "target": target}
-    told = {"id": payload["id"], "action": payload["action"], "evidence": payload["evidence"]["id"]}
-    return Decision("shadowed", head | told)
+    summary = {"id": payload["id"], "action": payload["action"], "evidence": payload["evidence"]["id"]}
+    return Decision("shadowed", head | summary)
 
 
 def withheld_record(

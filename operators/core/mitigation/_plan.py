@@ -40,9 +40,9 @@ from seawall.schemas.records import Record
 # command: a person sees what was asked for and decides.
 
 
-def compute_action(asked: ComputationRequest) -> ComputationResult:
+def compute_action(requested: ComputationRequest) -> ComputationResult:
     """Work out the action of a command."""
-    return _COMPUTATIONS[asked.command["kind"], asked.command["compute"]](asked)
+    return _COMPUTATIONS[requested.command["kind"], requested.command["compute"]](requested)
 
 
 _COMPUTATIONS: dict[tuple[str, str], Callable[[ComputationRequest], ComputationResult]] = {
@@ -91,21 +91,21 @@ class RuleEvaluation:
             for risen in range(before + 1, level + 1):
                 key = ("limit", breach["limit"], LEVELS[risen])
                 evidence = {"topic": "breaches", "id": record.id, "sha256": sha256_hex(record.value)}
-                found += self._hear(TriggerEvent(key, breach["scope"], evidence, breach), enforced.frame)
+                found += self._on_trigger(TriggerEvent(key, breach["scope"], evidence, breach), enforced.frame)
         return found
 
     def news(self, news: ExternalEvent, frame: Frame) -> list[CommandCandidate]:
         """Return what rules ask for because of a status, a notice, an alert or a fill."""
-        told = self.venues.hear(news, frame.as_of_us)
-        return [candidate for one in (news, *told) for candidate in self._news(one, frame)]
+        reported = self.venues.hear(news, frame.as_of_us)
+        return [candidate for one in (news, *reported) for candidate in self._news(one, frame)]
 
     def changes(self, changes: list[CommandChange], frame: Frame) -> list[CommandCandidate]:
         """Return what rules ask for because of what became of commands."""
         found: list[CommandCandidate] = []
         for what, command, _ in changes:
             why = {"topic": "commands", "id": command["id"]}
-            heard = TriggerEvent(("acknowledgement", what), command["target"], why, None, None, command["rule"])
-            found += self._hear(heard, frame)
+            trigger = TriggerEvent(("acknowledgement", what), command["target"], why, None, None, command["rule"])
+            found += self._on_trigger(trigger, frame)
         return found
 
     def due(self, frame: Frame) -> list[CommandCandidate]:
@@ -123,13 +123,13 @@ class RuleEvaluation:
         for status in VENUE_STATES if news.kind == "venue_status" else ():
             if status != news.state:
                 self.triggers.end((news.kind, status), scope)
-        return self._hear(TriggerEvent((news.kind, news.state), scope, {"id": news.evidence}, None, news), frame)
+        return self._on_trigger(TriggerEvent((news.kind, news.state), scope, {"id": news.evidence}, None, news), frame)
 
-    def _hear(self, heard: TriggerEvent, frame: Frame) -> list[CommandCandidate]:
+    def _on_trigger(self, trigger: TriggerEvent, frame: Frame) -> list[CommandCandidate]:
         def targets(kind: str, scope: str, news: ExternalEvent | None) -> list[str]:
             return resolve_targets(kind, scope, frame, news, self._configuration)
 
-        return self.triggers.hear(heard, frame.as_of_us, targets)
+        return self.triggers.hear(trigger, frame.as_of_us, targets)
 
     def snapshot(self) -> list[Any]:
         """Return the state as plain values."""
@@ -262,8 +262,8 @@ class MitigationState:
             found = found + self._changed(self.loop.advance(now_us), frame)
         if now_us >= self.budget.due_us:
             again, gone = self.budget.take(now_us)
-            asked = {self._slot(candidate) for candidate in found}
-            self._ends = {slot: end_us for slot, (end_us, _) in again.items() if slot not in asked}
+            requested = {self._slot(candidate) for candidate in found}
+            self._ends = {slot: end_us for slot, (end_us, _) in again.items() if slot not in requested}
             found = [candidate for _, candidate in again.values()] + found
             for candidate in gone:
                 self._withhold(candidate, "it waited for the rate budget for longer than it is valid")
@@ -291,8 +291,8 @@ class MitigationState:
             return None
         in_shadow = rule.get("shadow", False) or self.response.get("mode") == "dry_run"
         target = f"shadow {candidate.target}" if in_shadow else candidate.target
-        told, slot, bounded = with_computation(command, computed), slot_of(command, target), bool(self.response)
-        if not self.ladder.admits(told, slot, target, limits, bounded):
+        reported, slot, bounded = with_computation(command, computed), slot_of(command, target), bool(self.response)
+        if not self.ladder.admits(reported, slot, target, limits, bounded):
             return None
         if self.ladder.cools(rule, candidate.at, target, now_us):
             return None
@@ -305,7 +305,7 @@ class MitigationState:
             self._withhold(candidate, TOO_LARGE, computed)
             return None
         self.ladder.fire(rule, candidate.at, target, now_us)
-        self.ladder.give(given, told, slot, target, limits, bounded)
+        self.ladder.give(given, reported, slot, target, limits, bounded)
         if in_shadow:
             self._decisions.append(shadowed_record(given, candidate.target))
             return None

@@ -120,35 +120,35 @@ PARTICIPATION = 0.1
 HEDGED = frozenset({"net_notional", "delta"})
 
 
-def trade_size(asked: ComputationRequest) -> ComputationResult:
+def trade_size(request: ComputationRequest) -> ComputationResult:
     """REDUCE_POSITION and HEDGE."""
-    breach, command = asked.candidate.breach, asked.command
+    breach, command = request.candidate.breach, request.command
     if breach is None:
         return no_action("there is no measure to bring back: it was no limit that broke")
-    limit = asked.limits.get(breach["limit"])
-    if is_change_limit(breach, asked.limits):
+    limit = request.limits.get(breach["limit"])
+    if is_change_limit(breach, request.limits):
         return no_action(CHANGE_LIMIT_FAULT)
-    breach = current_breach(breach, asked.frame)
+    breach = current_breach(breach, request.frame)
     if breach["value"] == 0:
         return no_action("nothing is left to cut")
     keep = kept_share(breach, limit, command.get("to"))
     if keep is None:
         return no_action(f"{breach['measure']} does not scale with positions")
-    return _hedge(asked, breach, keep) if command["kind"] == "HEDGE" else _reduce(asked, keep)
+    return _hedge(request, breach, keep) if command["kind"] == "HEDGE" else _reduce(request, keep)
 
 
 def _participation(command: dict[str, Any]) -> float:
     return float(command.get("participation", PARTICIPATION))
 
 
-def _reduce(asked: ComputationRequest, keep: float) -> ComputationResult:
-    command = asked.command
-    kind, _, name = asked.candidate.target.partition(":")
-    table, book = asked.frame.tables.get("account"), asked.frame.book
+def _reduce(request: ComputationRequest, keep: float) -> ComputationResult:
+    command = request.command
+    kind, _, name = request.candidate.target.partition(":")
+    table, book = request.frame.tables.get("account"), request.frame.book
     if kind != "account" or table is None or book is None:
         return no_action("positions are cut account by account; name the account as target")
     size_max = float(command.get("size_max", math.inf))
-    bounds = SizeBounds(_participation(command), size_max, command.get("price_bound"), asked.fresh_us)
+    bounds = SizeBounds(_participation(command), size_max, command.get("price_bound"), request.fresh_us)
     sized = reduce_positions(book, table.names.index(name), keep, bounds)
     if not sized.targets:
         return no_action("no position could go within the bounds on depth, size and price" if keep < 1
@@ -162,14 +162,14 @@ def _reduce(asked: ComputationRequest, keep: float) -> ComputationResult:
     return ComputationResult(action, plan, sized.notional)
 
 
-def _hedge(asked: ComputationRequest, breach: dict[str, Any], keep: float) -> ComputationResult:
+def _hedge(request: ComputationRequest, breach: dict[str, Any], keep: float) -> ComputationResult:
     if breach["measure"] not in HEDGED:
         return no_action(f"a hedge brings net_notional or delta back, it adds to {breach['measure']}")
-    command, value = asked.command, float(breach["value"])
-    quote = (asked.frame.quotes or {}).get(command.get("instrument", ""))
-    if "instrument" in command and (quote is None or quote[1] < asked.fresh_us):
+    command, value = request.command, float(breach["value"])
+    quote = (request.frame.quotes or {}).get(command.get("instrument", ""))
+    if "instrument" in command and (quote is None or quote[1] < request.fresh_us):
         return no_action(f"{command['instrument']} has no fresh mark to hedge at")
-    depth = _depth(asked) if quote is None else quote[4]
+    depth = _depth(request) if quote is None else quote[4]
     participation = _participation(command)
     notional, bounded = hedge_notional(value, abs(value) * keep, participation, depth)
     if notional == 0:
@@ -191,9 +191,9 @@ def _hedge(asked: ComputationRequest, breach: dict[str, Any], keep: float) -> Co
     return ComputationResult(action, plan, abs(notional))
 
 
-def _depth(asked: ComputationRequest) -> float:
+def _depth(request: ComputationRequest) -> float:
     """Return the visible depth of the underlying that is hedged."""
-    name, markets = asked.candidate.target.partition(":")[2], asked.frame.markets
+    name, markets = request.candidate.target.partition(":")[2], request.frame.markets
     if markets is None or name not in markets.names:
         return math.nan
     return markets.depth.item(markets.names.index(name))
@@ -210,26 +210,26 @@ HAIRCUT_DAYS = 1.0  # a coin can be sold within a day
 YEAR_DAYS = 365.0
 
 
-def limit_setting(asked: ComputationRequest) -> ComputationResult:
+def limit_setting(request: ComputationRequest) -> ComputationResult:
     """SET_LIMIT."""
-    command = asked.command
-    limit = asked.limits.get(command["limit"])
+    command = request.command
+    limit = request.limits.get(command["limit"])
     if limit is None:
         return no_action(f"there is no limit {command['limit']} in force")
     level = command.get("to", "hard")
     if level not in limit:
         return no_action(f"{command['limit']} has no level {level}")
-    part, stands = Decimal(repr(command["ratio"])), Decimal(repr(limit[level]))
+    part, current = Decimal(repr(command["ratio"])), Decimal(repr(limit[level]))
     if part == 0:
         return no_action("a ratio of nothing is no limit; halt instead")
-    value = stands / part if limit.get("direction") == "below" else stands * part
+    value = current / part if limit.get("direction") == "below" else current * part
     text = format(round(value, 8).normalize(), "f")
-    return ComputationResult({"value": text, "level": level}, {"stands": format(stands, "f")}, 0.0)
+    return ComputationResult({"value": text, "level": level}, {"stands": format(current, "f")}, 0.0)
 
 
-def haircut_setting(asked: ComputationRequest) -> ComputationResult:
+def haircut_setting(request: ComputationRequest) -> ComputationResult:
     """SET_HAIRCUT."""
-    command, markets = asked.command, asked.frame.markets
+    command, markets = request.command, request.frame.markets
     if markets is None or command["asset"] not in markets.names:
         return no_action(f"no volatility of {command['asset']} is known")
     at = markets.names.index(command["asset"])

@@ -141,16 +141,16 @@ class Triggers:
             for at, condition in enumerate(conditions_of(rule)):
                 self._index.setdefault(condition_key(condition), []).append((number, at, condition))
 
-    def hear(self, heard: TriggerEvent, now_us: int, resolve: Resolve) -> list[CommandCandidate]:
+    def hear(self, trigger: TriggerEvent, now_us: int, resolve: Resolve) -> list[CommandCandidate]:
         """Return the commands of the rules that a trigger fires, rules in order."""
         found: list[CommandCandidate] = []
-        for number, at, condition in self._index.get(heard.key, ()):
-            if not _concerns(condition, heard):
+        for number, at, condition in self._index.get(trigger.key, ()):
+            if not _concerns(condition, trigger):
                 continue
             if self._kept[number]:
-                found += self._keep(number, at, heard, now_us, resolve)
+                found += self._keep(number, at, trigger, now_us, resolve)
             else:
-                found += self._commands(number, heard, resolve)
+                found += self._commands(number, trigger, resolve)
         return found
 
     def end(self, key: Key, scope: str) -> None:
@@ -184,19 +184,21 @@ class Triggers:
 
     # --- conditions that are kept -----------------------------------------------------------------------------------
 
-    def _keep(self, number: int, at: int, heard: TriggerEvent, now_us: int, resolve: Resolve) -> list[CommandCandidate]:
+    def _keep(
+        self, number: int, at: int, trigger: TriggerEvent, now_us: int, resolve: Resolve
+    ) -> list[CommandCandidate]:
         rule = self.rules[number]
         condition = conditions_of(rule)[at]
         until_us = NEVER_US
-        if heard.key[0] not in LASTING_CONDITIONS:
+        if trigger.key[0] not in LASTING_CONDITIONS:
             until_us = now_us + int(float(rule["when"].get("within_s", 60)) * 1_000_000)
         kinds = dict.fromkeys(command["target"] for command in rule["commands"])
-        targets = [target for kind in kinds for target in resolve(kind, heard.scope, heard.news)]
+        targets = [target for kind in kinds for target in resolve(kind, trigger.scope, trigger.news)]
         if condition.get("anywhere"):
             targets = [EVERY_TARGET]
         place = self._held.setdefault((number, at), {})
         for target in targets:
-            place.setdefault(target, {})[heard.scope] = [until_us, heard.evidence, heard.breach]
+            place.setdefault(target, {})[trigger.scope] = [until_us, trigger.evidence, trigger.breach]
         fired = [target for target in self._candidates(number, targets) if self._holds(number, target)]
         found = self._begin(number, fired, now_us)
         self._set_due()
@@ -238,10 +240,10 @@ class Triggers:
             if command["target"] == kind:
                 yield CommandCandidate(number, at, target, {**evidence, "with": others} if others else evidence, breach)
 
-    def _commands(self, number: int, heard: TriggerEvent, resolve: Resolve) -> Iterator[CommandCandidate]:
+    def _commands(self, number: int, trigger: TriggerEvent, resolve: Resolve) -> Iterator[CommandCandidate]:
         for at, command in enumerate(self.rules[number]["commands"]):
-            for target in resolve(command["target"], heard.scope, heard.news):
-                yield CommandCandidate(number, at, target, heard.evidence, heard.breach)
+            for target in resolve(command["target"], trigger.scope, trigger.news):
+                yield CommandCandidate(number, at, target, trigger.evidence, trigger.breach)
 
     def _drop_pending(self, number: int) -> None:
         for rule, target in [key for key in self._pending if key[0] == number]:
@@ -287,11 +289,11 @@ class Triggers:
         self._set_due()
 
 
-def _concerns(condition: dict[str, Any], heard: TriggerEvent) -> bool:
+def _concerns(condition: dict[str, Any], trigger: TriggerEvent) -> bool:
     wanted, rule = condition.get("scope"), condition.get("rule")
-    if rule is not None and rule != heard.rule:
+    if rule is not None and rule != trigger.rule:
         return False
-    if wanted is None or wanted == heard.scope:
+    if wanted is None or wanted == trigger.scope:
         return True
     kind, _, name = wanted.partition(":")
-    return name == EVERY_TARGET and heard.scope.startswith(f"{kind}:")
+    return name == EVERY_TARGET and trigger.scope.startswith(f"{kind}:")

@@ -155,20 +155,21 @@ def venue_weights(venues: list[VenueCapacity], flow: float) -> dict[str, int]:
     return _whole(able, parts(high), most, math.floor(wanted * PERCENT_TOTAL + 1e-6))
 
 
-def reroute_orders(asked: ComputationRequest) -> ComputationResult:
+def reroute_orders(request: ComputationRequest) -> ComputationResult:
     """REROUTE of orders: the parts of venues that can be relied on, of the flow that our positions at one stand for.
 
     The venue itself takes part again only where it is news that it has recovered.
     """
-    frame, failing = asked.frame, asked.candidate.target.partition(":")[2]
+    frame, failing = request.frame, request.candidate.target.partition(":")[2]
     table, routes = frame.tables.get("venue"), frame.routes or {}
     if table is None:
         return no_action("there are no venues")
     gross = dict(zip(table.names, table.values[table.measures.index("gross_notional")].tolist(), strict=False))
-    back = asked.candidate.evidence["id"].startswith(f"{RECOVERED_EVENT}:{failing}:")
-    able = [name for name in sorted(routes) if name not in asked.ill and (back or name != failing)]
+    back = request.candidate.evidence["id"].startswith(f"{RECOVERED_EVENT}:{failing}:")
+    able = [name for name in sorted(routes) if name not in request.ill and (back or name != failing)]
     venues = [
-        VenueCapacity(name, routes[name][0], routes[name][1], _room(name, gross.get(name, 0.0), asked)) for name in able
+        VenueCapacity(name, routes[name][0], routes[name][1], _room(name, gross.get(name, 0.0), request))
+        for name in able
     ]
     found = venue_weights(venues, max(gross.get(failing, 0.0), 1.0))
     if not found:
@@ -178,10 +179,10 @@ def reroute_orders(asked: ComputationRequest) -> ComputationResult:
     return ComputationResult(action, plan, 0.0)
 
 
-def _room(name: str, gross: float, asked: ComputationRequest) -> float:
+def _room(name: str, gross: float, request: ComputationRequest) -> float:
     """Return what the limits on a venue, and on the counterparty that it is, leave of gross notional."""
     kinds = ("venue", "counterparty")
-    return min(tightest_bound(kind, name, "gross_notional", asked.limits) for kind in kinds) - gross
+    return min(tightest_bound(kind, name, "gross_notional", request.limits) for kind in kinds) - gross
 
 
 def sum_in_order(values: list[float]) -> float:

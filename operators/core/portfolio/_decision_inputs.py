@@ -182,7 +182,7 @@ def venue_routes(ledger: Ledger, depths: VenueDepths, as_of_us: int) -> dict[str
 
 def firm_computation_inputs(
     ledger: Ledger,
-    asked: frozenset[str],
+    requested: frozenset[str],
     hedges: list[str],
     markets: VolatilityState,
     depths: VenueDepths,
@@ -190,12 +190,12 @@ def firm_computation_inputs(
 ) -> dict[str, Any]:
     """Return what a shard adds to the situation of the second operator; shard 0 alone tells of markets."""
     first = ledger.directory.shard == 0
-    positions = markets.depths(as_of_us) if "positions" in asked else None
+    positions = markets.depths(as_of_us) if "positions" in requested else None
     return {
-        "parties": counterparty_holdings(ledger, positions) if "diversify" in asked else None,
-        "routes": venue_routes(ledger, depths, as_of_us) if "weights" in asked else None,
+        "parties": counterparty_holdings(ledger, positions) if "diversify" in requested else None,
+        "routes": venue_routes(ledger, depths, as_of_us) if "weights" in requested else None,
         "quotes": hedge_quotes(ledger, hedges, markets.depths(as_of_us)) if hedges and first else None,
-        "strategies": strategies_by_scope(ledger) if "strategy" in asked else None,
+        "strategies": strategies_by_scope(ledger) if "strategy" in requested else None,
     }
 
 

@@ -67,7 +67,7 @@ class FirmState:
         if changed is not None:
             self.configuration = changed
         invariant([part.shard for part in parts] == list(range(len(parts))), "a second holds each shard once")
-        tables = _tables(parts) | self._asked(parts)
+        tables = _tables(parts) | self._requested(parts)
         head = parts[0]
         exposures, alerts = self._exposures(tables, head.as_of_us), self._alerts(head)
         fills = [fill for part in parts for fill in part.fills]
@@ -96,7 +96,7 @@ class FirmState:
             strategies=_strategies(parts),
         )
 
-    def _asked(self, parts: list[ShardSummary]) -> dict[str, MeasureTable]:
+    def _requested(self, parts: list[ShardSummary]) -> dict[str, MeasureTable]:
         """Return the tables of the kinds of scope that limits name, which shards number each in its own way."""
         tables = {}
         for kind, sums in self._named.items():

@@ -328,8 +328,8 @@ class Ledger:
         self.margins.restore(state["margins"])
         self.orders.restore(state["orders"])
         self.strategies.restore(state["strategies"])
-        asked, self._alone = state["asked"]
-        self.wide.asked.update(asked)
+        requested, self._alone = state["asked"]
+        self.wide.asked.update(requested)
         self.touched = np.zeros(len(self.active), dtype=bool)
         self.touched[state["touched"]] = True
         self.unentered = {(account, number): units for account, number, units in state["unentered"]}

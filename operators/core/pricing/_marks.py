@@ -124,8 +124,8 @@ class Marks:
 
     def _apply_many(self, rows: I8, price: F8, time_us: I8) -> None:
         """Take plain marks; one that is late, or below a robust mark that stands, changes nothing."""
-        stood, mark = self.rows["standing"][rows], SOURCE_RANKS["mark"]
-        taken = (stood < mark) | ((stood == mark) & (time_us >= self.rows["time_us"][rows]))
+        sources, mark = self.rows["standing"][rows], SOURCE_RANKS["mark"]
+        taken = (sources < mark) | ((sources == mark) & (time_us >= self.rows["time_us"][rows]))
         if not taken.all():
             rows, price, time_us = rows[taken], price[taken], time_us[taken]
         self.rows["price"][rows] = price
@@ -136,8 +136,8 @@ class Marks:
         """Take marks one by one: row, price, time and standing of each."""
         prices, times, standings = (self.rows[name] for name in ("price", "time_us", "standing"))
         for row, price, time_us, standing in marks:
-            stood = standings.item(row)
-            if standing > stood or (standing == stood and time_us >= times.item(row)):
+            sources = standings.item(row)
+            if standing > sources or (standing == sources and time_us >= times.item(row)):
                 prices[row], times[row], standings[row] = price, time_us, standing
 
     def refresh(self) -> None:

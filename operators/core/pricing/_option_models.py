@@ -275,8 +275,8 @@ def _solve(target: F8, x: F8, low: F8, high: F8) -> F8:
         step = np.asarray(log(value / aim)) * (value / slope)
         candidate = here - step
         inside = (candidate > low[open_]) & (candidate < high[open_])
-        following = np.where(inside, candidate, 0.5 * (low[open_] + high[open_]))
+        next_guess = np.where(inside, candidate, 0.5 * (low[open_] + high[open_]))
         found = np.abs(value - aim) <= rounding
-        s[open_] = np.where(found, here, following)
-        open_ = open_[~found & (np.abs(following - here) > STEP_MIN * here)]
+        s[open_] = np.where(found, here, next_guess)
+        open_ = open_[~found & (np.abs(next_guess - here) > STEP_MIN * here)]
     return s

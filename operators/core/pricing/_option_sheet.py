@@ -107,18 +107,18 @@ class OptionSheet:
         chosen = np.flatnonzero(rows >= 0)
         if not len(chosen):
             return
-        stands = self._marks.across()[self.terms.instrument[rows[chosen]]]
-        standing, marked = self._marks.rows, self.marked
+        across = self._marks.across()[self.terms.instrument[rows[chosen]]]
+        mark_rows, marked = self._marks.rows, self.marked
         kind = (
             np.array([SOURCE_RANKS.get(kind, 0) for kind in marks.kind])[chosen] if marks.kind else SOURCE_RANKS["mark"]
         )
-        taken = int_array(marks.time_us)[chosen] == standing["time_us"][stands]
-        taken &= kind == standing["standing"][stands]
-        chosen, stands, at = chosen[taken], stands[taken], rows[chosen[taken]]
+        taken = int_array(marks.time_us)[chosen] == mark_rows["time_us"][across]
+        taken &= kind == mark_rows["standing"][across]
+        chosen, across, at = chosen[taken], across[taken], rows[chosen[taken]]
         volatility = (
             float_array(marks.implied_volatility)[chosen] if marks.implied_volatility else np.full(len(chosen), -1.0)
         )
-        marked["price"][at], marked["time_us"][at] = standing["price"][stands], standing["time_us"][stands]
+        marked["price"][at], marked["time_us"][at] = mark_rows["price"][across], mark_rows["time_us"][across]
         marked["forward"][at] = self.forwards()[at]
         marked["quoted"][at] = np.where(volatility > 0, volatility, np.nan)
         self._unsolved[at] = True

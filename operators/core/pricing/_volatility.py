@@ -135,8 +135,8 @@ class VolatilityState:
         rows, count = self.rows, self.rows.size
         warm = rows["returns"] >= RETURNS_MIN
         old = (rows["age_s"] >= REFERENCE_AFTER_S) & (rows["slow"] > 0)  # a market that stood still is no measure
-        heard = (rows["told_us"] > 0) & (as_of_us - rows["told_us"] <= SIGNAL_AGE_US_MAX)
-        today = np.where(heard, rows["told"], np.where(warm, _yearly(rows["fast"]), np.nan))
+        is_fresh = (rows["told_us"] > 0) & (as_of_us - rows["told_us"] <= SIGNAL_AGE_US_MAX)
+        today = np.where(is_fresh, rows["told"], np.where(warm, _yearly(rows["fast"]), np.nan))
         stressed = np.where(warm, np.fmax(_yearly(rows["peak"]), today), today)
         deep = (rows["depth_us"] > 0) & (as_of_us - rows["depth_us"] <= SIGNAL_AGE_US_MAX)
         found = (

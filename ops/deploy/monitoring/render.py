@@ -26,8 +26,8 @@ SHOWN_MAX = 8  # series in a legend
 def series(prometheus: str, expr: str, minutes: float) -> list[dict[str, Any]]:
     """Return the series of an expression over the last minutes."""
     now = time.time()
-    asked = urllib.parse.urlencode({"query": expr, "start": now - 60 * minutes, "end": now, "step": 5})
-    with urllib.request.urlopen(f"{prometheus}/api/v1/query_range?{asked}", timeout=30) as answer:
+    query = urllib.parse.urlencode({"query": expr, "start": now - 60 * minutes, "end": now, "step": 5})
+    with urllib.request.urlopen(f"{prometheus}/api/v1/query_range?{query}", timeout=30) as answer:
         found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
     return found
 

@@ -94,8 +94,8 @@ def read_lines(source: Path | GrowingFile, number: int, last_us: int) -> Iterato
     high = -1
     with closing(_read(source)) as found:
         for count, line in enumerate(found):
-            told = _time(line)
-            high = high if told is None else max(high, int(told[1]))
+            found_us = _time(line)
+            high = high if found_us is None else max(high, int(found_us[1]))
             if high >= last_us:
                 return
             if line.strip():

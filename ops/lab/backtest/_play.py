@@ -202,7 +202,7 @@ class VariantPlay(Rehearsal):
             for audited in self._risk.step(value):
                 for topic, records in audited.records.items():
                     for stored in records if topic in FOLLOWED_TOPICS else ():
-                        self._hear(topic, stored)
+                        self._take_record(topic, stored)
                     if topic == "forecasts":
                         for stored in records:
                             self.hourly.take_forecasts(orjson.loads(stored.value))

@@ -139,7 +139,7 @@ def backtest(plan: BacktestPlan, cache: Cache, workers: Workers) -> Json:
     ready, watching = begin_preparation(plan, cache, workers)
     keys = [play_key(plan, variant, ready) for variant in plan.variants]
     seen = Job("judging detection", *ready.period_us, _market_report, (ready.growing, plan))
-    *_, (told, prices, alerts) = workers.run([*watching, *_playing(plan.variants, keys, plan, ready, cache), seen])
+    *_, (lines, prices, alerts) = workers.run([*watching, *_playing(plan.variants, keys, plan, ready, cache), seen])
     variants = _played(plan.variants, keys, cache)
     return {
         "plan": {"file": plan.path.name, "sha256": file_sha256(plan.path)},
@@ -147,7 +147,7 @@ def backtest(plan: BacktestPlan, cache: Cache, workers: Workers) -> Json:
         "period_us": list(ready.period_us),
         "inputs": ready.inputs,
         "signals": [{"group": group, "sha256": file_sha256(path)} for group, path in enumerate(ready.signals)],
-        "detection": told | {"terms": plan.detection},
+        "detection": lines | {"terms": plan.detection},
         "alerts": alerts,
         "prices": prices,
         "limits": plan.configuration.limits,
@@ -165,10 +165,10 @@ def prepare_history(plan: BacktestPlan, cache: Cache, workers: Workers) -> Prepa
 
 def begin_preparation(plan: BacktestPlan, cache: Cache, workers: Workers) -> tuple[Prepared, list[Job]]:
     """Convert the history, in processes; return what is ready then, and the jobs that watch its market."""
-    asked = conversion_jobs(plan.history)
-    reading = [Job(f"reading {names[0].name}", 0, 1, convert_job, (one, names, cache)) for one, names in asked]
+    jobs = conversion_jobs(plan.history)
+    reading = [Job(f"reading {names[0].name}", 0, 1, convert_job, (one, names, cache)) for one, names in jobs]
     files: list[Path] = workers.run(reading)
-    inputs = [{"file": name.name, "sha256": file_sha256(name)} for _, names in asked for name in names]
+    inputs = [{"file": name.name, "sha256": file_sha256(name)} for _, names in jobs for name in names]
     names = [path.name for path in files]
     spans = [span for span in (_span(path, plan) for path in files) if span[1] > 0]
     if not spans or plan.first_us >= plan.last_us:
@@ -334,22 +334,22 @@ def compared_variants(result: Json) -> tuple[Json, Json] | None:
 
 def result_lines(result: Json) -> list[str]:
     """Return the result for a person."""
-    told = []
+    lines = []
     for name, one in result["variants"].items():
         levels = ", ".join(f"{count} {level}" for level, count in sorted(one["breach_levels"].items())) or "none"
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(one["command_kinds"].items())) or "none"
-        told.append(
+        lines.append(
             f"{name}: loses {one['loss']:,.0f}; clients cannot pay {one['shortfall']:,.0f} at the end, "
             f"{one['shortfall_max']:,.0f} at the worst, {one['insolvent']} of {one['clients']} below nothing"
         )
-        told += [f"  changes of level: {levels}", f"  commands: {kinds}"]
-        told.append(f"  {one['slices']:,} slices of {one['records']:,} records, {one['rejected']} rejected; "
+        lines += [f"  changes of level: {levels}", f"  commands: {kinds}"]
+        lines.append(f"  {one['slices']:,} slices of {one['records']:,} records, {one['rejected']} rejected; "
                     f"journal {one['journal_sha256'][:16]}")  # fmt: skip
-        told += [f"  {verdict_line(found)}" for found in one["verdicts"] if found["scope"] == "firm"]
+        lines += [f"  {verdict_line(found)}" for found in one["verdicts"] if found["scope"] == "firm"]
     pair = compared_variants(result)
     if pair is not None:
-        told.append(f"{pair[1]['name']} saves {pair[0]['loss'] - pair[1]['loss']:,.0f} against {pair[0]['name']}")
-    return [*told, detection_line(result["detection"])]
+        lines.append(f"{pair[1]['name']} saves {pair[0]['loss'] - pair[1]['loss']:,.0f} against {pair[0]['name']}")
+    return [*lines, detection_line(result["detection"])]
 
 
 def detection_line(found: Json) -> str:

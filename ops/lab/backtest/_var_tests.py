@@ -326,8 +326,8 @@ class Verdict(NamedTuple):
                 name: value._asdict() if hasattr(value, "_asdict") else value
                 for name, value in self.tests._asdict().items()
             }
-        told = {"scope": self.scope, "every": self.every, "observations": self.observations, "reason": self.reason}
-        return told | {"refused": self.refused, "tests": tests}
+        described = {"scope": self.scope, "every": self.every, "observations": self.observations, "reason": self.reason}
+        return described | {"refused": self.refused, "tests": tests}
 
 
 def evaluate_figures(scope: str, every: str, observed: Sequence[Observation]) -> Verdict:

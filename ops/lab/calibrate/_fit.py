@@ -124,12 +124,12 @@ class Fit(NamedTuple):
         worse = sum(one.test > one.test_default for one in self.judged)
         count = len(self.judged)
         verb = "beats" if self.beats else "does not beat"
-        told = (
+        quality = (
             f"{self.part}: calibration {verb} the values in force out of sample: {self.test_gain:+,.4g} saved per "
             f"block where judged, {self.train_gain:+,.4g} where fitted; "
             f"better in {better}, worse in {worse} of {count} folds"
         )
-        return told if count >= SIGN_LEAST else f"{told}; {count} folds are too few to be sure"
+        return quality if count >= SIGN_LEAST else f"{quality}; {count} folds are too few to be sure"
 
     def as_dict(self) -> Json:
         """Return the fit as JSON values."""
@@ -195,16 +195,16 @@ def _fitted(part: str, study: Study, parameters: tuple[Parameter, ...], costs_of
 def _play_costs(study: Study, ready: Prepared, cut: list[Block], cache: Cache, workers: Workers) -> Costs:
     def costs_of(tried: Sequence[dict[str, float]]) -> list[list[float]]:
         last = study.plan.variants[-1]
-        asked: list[tuple[BacktestPlan, Variant]] = []
+        pairs: list[tuple[BacktestPlan, Variant]] = []
         for values in tried:
             variant = last._replace(configuration=apply_values(last.configuration, values))
             for block in cut:
-                asked.append((study.plan._replace(first_us=block.first_us, last_us=block.last_us), variant))
-        keys = [play_key(plan, variant, ready) for plan, variant in asked]
+                pairs.append((study.plan._replace(first_us=block.first_us, last_us=block.last_us), variant))
+        keys = [play_key(plan, variant, ready) for plan, variant in pairs]
         workers.run(
             (
                 Job("", plan.first_us, plan.last_us, play_job, (plan, variant, ready, cache, key))
-                for (plan, variant), key in zip(asked, keys, strict=True)
+                for (plan, variant), key in zip(pairs, keys, strict=True)
             ),
             f"playing {len(tried)} candidates over {len(cut)} blocks",
         )
@@ -225,7 +225,7 @@ def _detector_costs(
 ) -> list[list[float]]:
     refractory_s = study.plan.configuration.market.refractory_s
     raised = [alerts_at_threshold(found, values[ALERT_SCORE], refractory_s) for values in tried]
-    return [[_detector_cost(study, found, block, told) for block in cut] for told in raised]
+    return [[_detector_cost(study, found, block, quality) for block in cut] for quality in raised]
 
 
 def _detector_cost(study: Study, found: ScoredSignals, block: Block, raised: Sequence[Json]) -> float:
@@ -235,5 +235,5 @@ def _detector_cost(study: Study, found: ScoredSignals, block: Block, raised: Seq
         if times[inside]:
             series[name] = times[inside], prices[inside]
     mine = [one for one in raised if block.first_us <= one["as_of_us"] < block.last_us]
-    told = detection_quality(series, mine, study.plan.detection)
-    return study.objective["missed"] * (told.episodes - told.told) + study.objective["false"] * told.false
+    quality = detection_quality(series, mine, study.plan.detection)
+    return study.objective["missed"] * (quality.episodes - quality.told) + study.objective["false"] * quality.false

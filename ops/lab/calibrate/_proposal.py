@@ -144,9 +144,9 @@ class Drift(NamedTuple):
 
     def lines(self) -> list[str]:
         """Return the drift for a person."""
-        told = [f"differs from what was calibrated: {line}" for line in self.differs]
+        differences = [f"differs from what was calibrated: {line}" for line in self.differs]
         if self.stability is None:
-            told.append(f"scores: {self.scores} are too few to compare, at least {SCORES_MIN} are needed")
+            differences.append(f"scores: {self.scores} are too few to compare, at least {SCORES_MIN} are needed")
         else:
             said = (
                 "no drift"
@@ -155,8 +155,8 @@ class Drift(NamedTuple):
                 if self.stability < DRIFTED
                 else "drifted: calibrate"
             )
-            told.append(f"scores: stability index {self.stability:.3f} over {self.scores:,} scores: {said}")
-        return told
+            differences.append(f"scores: stability index {self.stability:.3f} over {self.scores:,} scores: {said}")
+        return differences
 
 
 def measure_drift(study: Study, evidence: Json, live: Configuration) -> Drift:
@@ -206,7 +206,7 @@ def _differs(study: Study, evidence: Json, live: Configuration) -> list[str]:
     found = []
     for name in {path.split(".")[1] for path in values}:
         for field, value in wanted[name].items():
-            stands = in_force.get(name, {}).get(field)
-            if stands != value:
-                found.append(f"limit {name}: {field} is {stands}, calibrated {value}")
+            current = in_force.get(name, {}).get(field)
+            if current != value:
+                found.append(f"limit {name}: {field} is {current}, calibrated {value}")
     return sorted(found)

@@ -311,14 +311,14 @@ def contagion_outcome(
 ) -> ContagionOutcome:
     """Return what all scenarios come to; ``seen`` is told how many are done as they are."""
     before, every = unshocked_state(model), np.arange(len(model.scale))
-    stood, had = model.fails(before.losses, every)[0], model.lost(before.losses, every)[0]
+    failed_before, had = model.fails(before.losses, every)[0], model.lost(before.losses, every)[0]
     at_once, taken = _alone(model, shocks, before.losses[0])
     hit = np.bincount(shocks.scenario, at_once, shocks.total).astype(np.int64)
     gone = np.bincount(shocks.scenario, taken, shocks.total)
     failures, money, rounds = np.empty(shocks.total, dtype=np.int64), np.empty(shocks.total), 0
     for rest in settle_scenarios(model, shocks, before):
         part = slice(rest.first, rest.first + len(rest.losses))
-        failures[part] = model.fails(rest.losses, every).sum(axis=1) - stood.sum()
+        failures[part] = model.fails(rest.losses, every).sum(axis=1) - failed_before.sum()
         money[part] = (model.lost(rest.losses, every) - had).sum(axis=1)
         rounds = max(rounds, rest.rounds)
         seen(part.stop)

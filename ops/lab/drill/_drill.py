@@ -116,7 +116,7 @@ def drill(plan: DrillPlan, folder: Path) -> Json:
         Probes(plan, f"{_now_us():x}") as probes,
     ):
         task = shown.add_task("drill", total=len(plan.faults) + 1)
-        ready = _asked(plan, probes)
+        ready = _requested_at(plan, probes)
         record.add("ready", {"at_us": _now_us(), "seconds": ready})
         shown.advance(task)
         for fault in plan.faults if ready is not None else ():
@@ -141,7 +141,7 @@ def _ended(plan: DrillPlan, record: DrillRecord, found: list[Json], ready: float
     return {"good": good, **held, "ready_s": ready, "faults": found, "record": str(record.path)}
 
 
-def _asked(plan: DrillPlan, probes: Probes) -> float | None:
+def _requested_at(plan: DrillPlan, probes: Probes) -> float | None:
     """Return the seconds from a probe to its command; None: it did not come."""
     name, sent = probes.probe()
     at = wait_until(lambda: probes.commanded(name) is not None, sent + plan.within_s)
@@ -165,10 +165,10 @@ def _fault(fault: Fault, plan: DrillPlan, system: SupervisedRun, probes: Probes)
             break
         time.sleep(LOOK_S)
     times = {"held_s": ended, "detect_s": detected, "command_s": commanded, "recover_s": recovered}
-    told: Json = {key: None if at is None else round(at - began, 3) for key, at in times.items()}
+    delays: Json = {key: None if at is None else round(at - began, 3) for key, at in times.items()}
     good = None not in (commanded, recovered) and (detected is not None or fault.kind in UNNOTICED)
     head = {"kind": fault.kind, "at_us": began_us, "starts": system.starts}
-    return {**head, **told, "detected_by": by if detected is not None else None, "good": good}
+    return {**head, **delays, "detected_by": by if detected is not None else None, "good": good}
 
 
 def _now_us() -> int:

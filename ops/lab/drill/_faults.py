@@ -317,14 +317,14 @@ def _corrupt(
 ) -> tuple[Callable[[], None], Noticed, str]:
     """Kill the run and change the head of every file of its recovery store."""
     folder = drill.configuration.directory
-    stood = _stores(folder)
+    stores = _stores(folder)
     system.hold()
     system.kill()
     for file in sorted((folder / RECOVERY).glob("*")):
         size = file.stat().st_size
         with file.open("r+b") as store:
             store.write(b"\xff" * min(size, FLIPPED))
-    return system.release, lambda: _stores(folder) > stood, "the run set the store aside"
+    return system.release, lambda: _stores(folder) > stores, "the run set the store aside"
 
 
 def _stores(folder: Path) -> int:

@@ -139,11 +139,11 @@ def describe_book(result: Json, with_: Json) -> str:
     """Return whose book it is and what was done with it."""
     book = result["assumptions"]["book"]
     first, last = (format_utc(time_us) for time_us in result["period_us"])
-    told = f"A book of {with_['clients']} clients"
+    text = f"A book of {with_['clients']} clients"
     if book:
-        told += f", {money(book['notional'])} gross, hedged at one venue,"
+        text += f", {money(book['notional'])} gross, hedged at one venue,"
     return (
-        f"{told} was put through the market of {first} to {last} UTC twice: once with nobody acting, and once with "
+        f"{text} was put through the market of {first} to {last} UTC twice: once with nobody acting, and once with "
         "Seawall’s commands obeyed. A hedged firm loses what its clients cannot pay."
     )
 
@@ -179,13 +179,13 @@ def describe_markets(result: Json) -> list[str]:
             deepest = min(deepest, (point[1] / high[1] - 1, high, point), key=lambda one: one[0])
         falls.append((deepest, name))
     falls.sort(key=lambda one: one[0][0])
-    told = [
+    text = [
         f"{name} fell {-drop:.0%}, from {high[1]:,.6g} on {format_utc(high[0], False)} "
         f"to {low[1]:,.6g} on {format_utc(low[0], False)}"
         for (drop, high, low), name in falls[:5]
         if drop < -0.005
     ]
-    return told or ["No price fell by more than half a per cent."]
+    return text or ["No price fell by more than half a per cent."]
 
 
 def describe_commands(with_: Json) -> list[str]:
@@ -195,17 +195,17 @@ def describe_commands(with_: Json) -> list[str]:
     for one in with_["commands"]:
         times.setdefault(one["type"], []).append(one["as_of_us"])
         targets.setdefault(one["type"], set()).add(one["target"])
-    told = []
+    text = []
     kinds: Counter[str] = Counter(with_["command_kinds"])
     for kind, count in kinds.most_common():
         found = times.get(kind, [])
         span = f", from {format_utc(min(found), False)} to {format_utc(max(found), False)}" if found else ""
         many = f" for {len(targets.get(kind, ()))} of them" if len(targets.get(kind, ())) > 1 else ""
-        told.append(f"{kind}: {MEANS.get(kind, 'acted')}, {count:,} times{many}{span}")
+        text.append(f"{kind}: {MEANS.get(kind, 'acted')}, {count:,} times{many}{span}")
     withheld = sum(with_["withheld"].values())
     if withheld:
-        told.append(f"{withheld:,} commands above the bounds of the playbook were withheld for a person to decide")
-    return told or ["No limit asked for a command."]
+        text.append(f"{withheld:,} commands above the bounds of the playbook were withheld for a person to decide")
+    return text or ["No limit asked for a command."]
 
 
 def result_timeline(with_: Json) -> list[tuple[int, str]]:

@@ -277,8 +277,8 @@ def contagion_page(found: Json, command: Sequence[str]) -> str:
         html_section("Failures together, drawn at random", _joint(found["joint"])),
     ]
     if assumed:
-        told = f"Nobody told the own funds of {', '.join(assumed)}; they are assumed to outlast the failure of others."
-        parts.append(html_section("What is not known", f"<p>{html_text(told)}</p>"))
+        note = f"Nobody told the own funds of {', '.join(assumed)}; they are assumed to outlast the failure of others."
+        parts.append(html_section("What is not known", f"<p>{html_text(note)}</p>"))
     made = f"<pre>{html_text(shlex.join(command))}</pre><p class=hash>journal {found['journal_sha256']}</p>"
     return html_document("Contagion", [*parts, html_section("How to make it again", made)])
 

@@ -213,8 +213,10 @@ def network(cascade: Mapping[str, Any]) -> str:
     """
     nodes, edges = cascade["nodes"], cascade["edges"]
     rounds = sorted({node["round"] for node in nodes if node["round"] is not None})
-    rings = {node["id"]: rounds.index(node["round"]) if node["round"] is not None else len(rounds) for node in nodes}
-    places = _rings(nodes, rings)
+    ring_numbers = {
+        node["id"]: rounds.index(node["round"]) if node["round"] is not None else len(rounds) for node in nodes
+    }
+    places = _placed(nodes, ring_numbers)
     most = max((amount for _, _, amount in edges), default=1.0) or 1.0
     largest = max((node["size"] for node in nodes), default=1.0) or 1.0
     with figure(height=5.6) as (_, axes, drawn):
@@ -222,7 +224,7 @@ def network(cascade: Mapping[str, Any]) -> str:
             (x0, y0), (x1, y1) = places[borrower], places[lender]
             axes.plot([x0, x1], [y0, y1], color=MUTED, lw=0.3 + 2.2 * amount / most, alpha=0.35, zorder=1)
         for ring, number in enumerate([*rounds, None]):
-            mine = [node for node in nodes if rings[node["id"]] == ring]
+            mine = [node for node in nodes if ring_numbers[node["id"]] == ring]
             colour = GOOD if number is None else ("#611322", BAD, "#d9704a", "#eeb06a", "#f4dfa6")[min(ring, 4)]
             label = "stands" if number is None else "fails first" if ring == 0 else f"fails in round {number}"
             spots = [places[node["id"]] for node in mine]
@@ -237,11 +239,11 @@ def network(cascade: Mapping[str, Any]) -> str:
     return drawn[0]
 
 
-def _rings(nodes: Sequence[Mapping[str, Any]], rings: Mapping[str, int]) -> dict[str, tuple[float, float]]:
+def _placed(nodes: Sequence[Mapping[str, Any]], ring_numbers: Mapping[str, int]) -> dict[str, tuple[float, float]]:
     """Return a place for each node: those that fail together on one ring, the first in the middle."""
     places = {}
-    for ring in sorted(set(rings.values())):
-        mine = [node["id"] for node in nodes if rings[node["id"]] == ring]
+    for ring in sorted(set(ring_numbers.values())):
+        mine = [node["id"] for node in nodes if ring_numbers[node["id"]] == ring]
         radius = 0.0 if ring == 0 and len(mine) == 1 else ring + 0.6
         for at, name in enumerate(mine):
             angle = 2 * math.pi * (at + 0.5 * (ring % 2)) / len(mine)

@@ -116,21 +116,21 @@ class _Book(NamedTuple):
 def play_scenario(scenario: Scenario, stand: SystemSnapshot) -> ScenarioResult:
     """Return what a scenario comes to."""
     slicing, system = stand.begin()
-    before, heard, journal, rejected = _book(system), _Decisions(), list[bytes](), 0
+    before, decisions, journal, rejected = _book(system), _Decisions(), list[bytes](), 0
     for record in scenario_records(scenario, stand):
         cut = slicing.step(record)
-        journal += _through(system, cut.slices, heard)
+        journal += _through(system, cut.slices, decisions)
         rejected += len(cut.rejects)
     cut = slicing.finish()
-    journal += _through(system, cut.slices, heard)
+    journal += _through(system, cut.slices, decisions)
     after = _book(system)
     failed = {name for step in scenario.steps for name in step.failed}
     lost = sum(max(after.exposure.get(name, 0.0), 0.0) for name in sorted(failed))
     pnl_loss, shortfall = before.pnl - after.pnl, after.shortfall - before.shortfall
     return ScenarioResult(
-        scenario.id, scenario.label, pnl_loss + shortfall + lost, pnl_loss, shortfall, lost, heard.breaches,
-        heard.commands, heard.alerts, _most(after.equity, before.equity), _most(before.exposure, after.exposure),
-        rejected + len(cut.rejects), untouched(scenario, stand), journal,
+        scenario.id, scenario.label, pnl_loss + shortfall + lost, pnl_loss, shortfall, lost,
+        decisions.breaches, decisions.commands, decisions.alerts,
+        _most(after.equity, before.equity), _most(before.exposure, after.exposure), rejected + len(cut.rejects), untouched(scenario, stand), journal,
     )  # fmt: skip
 
 
@@ -158,8 +158,8 @@ class _Decisions:
             breach = orjson.loads(stored.value)
             if LEVELS.index(breach["level"]) > LEVELS.index(breach["previous_level"]):
                 key = f"{breach['limit']} {breach['scope']}"
-                stood = self.breaches.get(key, "none")
-                self.breaches[key] = max(stood, breach["level"], key=LEVELS.index)
+                level_before = self.breaches.get(key, "none")
+                self.breaches[key] = max(level_before, breach["level"], key=LEVELS.index)
         for stored in audited.records.get("commands", ()):
             command = orjson.loads(stored.value)
             key = f"{command['type']} {command['target']['scope']}:{command['target']['id']}"
@@ -169,10 +169,10 @@ class _Decisions:
             self.alerts[kind] = self.alerts.get(kind, 0) + 1
 
 
-def _through(system: System, slices: list[tuple[int, bytes]], heard: _Decisions) -> list[bytes]:
+def _through(system: System, slices: list[tuple[int, bytes]], decisions: _Decisions) -> list[bytes]:
     for _, value in slices:
         for audited in system.step(value):
-            heard.hear(audited)
+            decisions.hear(audited)
     return [value for _, value in slices]
 
 

@@ -39,8 +39,17 @@ FILE = re.compile(r"`(\w+\.py)`")
 CLASS = re.compile(r"`([A-Z][a-z]+[A-Z]\w*|[A-Z][a-z]\w*(?=\.))(?:\.(\w+))?(?:\(.*?\))?`")
 OPERATOR = re.compile(r"\bsw\.(\w+)")
 NO_NAMES = {"seawall.db"}  # the file of the embedded bus
-# Of browsers and of Kubernetes; classes and alerts of other kinds than Python's.
-NO_CLASSES = {"HttpOnly", "ReadWriteOncePod", "SeawallBehind", "SeawallDown", "SeawallSlow"}
+# Of browsers, Kubernetes, River and Bytewax; classes and alerts of other kinds than Python's.
+NO_CLASSES = {
+    "GaussianScorer",
+    "StandardAbsoluteDeviation",
+    "TestingSource",
+    "HttpOnly",
+    "ReadWriteOncePod",
+    "SeawallBehind",
+    "SeawallDown",
+    "SeawallSlow",
+}
 READ = {".py", ".md", ".toml", ".sh", ".yml", ".yaml", ".xml", ".html", ".js", ""}
 
 

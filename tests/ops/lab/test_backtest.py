@@ -71,13 +71,13 @@ def test_a_backtest_is_the_live_run_over_the_same_history(history_folder: Path, 
     assert [line for path in ready.signals for line in path.read_bytes().splitlines()] == live["signals"]
     heard: dict[str, list[bytes]] = {"exposures": [], "breaches": [], "commands": []}
     deaf = VariantPlay(plan.variants[1]._replace(obeys=False), reactions_of_plan(plan, [], False))
-    keep = deaf._hear
+    keep = deaf._take_record
 
     def hear(topic: str, stored: Any) -> None:
         heard.setdefault(topic, []).append(stored.value)
         keep(topic, stored)
 
-    deaf._hear = hear  # type: ignore[method-assign]
+    deaf._take_record = hear  # type: ignore[method-assign]
     deaf.run(
         read_stream(
             plan,
