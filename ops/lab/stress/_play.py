@@ -130,7 +130,8 @@ def play_scenario(scenario: Scenario, stand: SystemSnapshot) -> ScenarioResult:
     return ScenarioResult(
         scenario.id, scenario.label, pnl_loss + shortfall + lost, pnl_loss, shortfall, lost,
         decisions.breaches, decisions.commands, decisions.alerts,
-        _most(after.equity, before.equity), _most(before.exposure, after.exposure), rejected + len(cut.rejects), untouched(scenario, stand), journal,
+        _most(after.equity, before.equity), _most(before.exposure, after.exposure),
+        rejected + len(cut.rejects), untouched(scenario, stand), journal,
     )  # fmt: skip
 
 
