@@ -11,9 +11,7 @@ to end well, and no more: while the engine waits for a peer that never comes it 
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,28 +26,11 @@ from typing import Any, NoReturn
 import seawall
 from seawall.connectors.bus import Replica, open_recovery
 from seawall.ops.run._parts import DataflowTotals, Stop, run_risk
+from seawall.ops.run._ports import free_ports
 from seawall.ops.run._preparation import recovery_store
 from seawall.schemas.configuration import Configuration, load_configuration
 from seawall.schemas.errors import SeawallError, SnapshotError, VersionMismatch
 from seawall.schemas.telemetry import Telemetry, current_telemetry, set_telemetry
-
-# Ports for processes that are about to listen on this machine.
-
-HOST = "127.0.0.1"
-RANGE = (15_000, 30_000)  # below those that outgoing connections are given meanwhile: Linux takes them from 32,768 on
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on now, chosen at random: several who choose at once rarely choose the same."""
-    found: list[int] = []
-    for port in random.sample(range(*RANGE), 1000):
-        with socket.socket() as entry, suppress(OSError):
-            entry.bind((HOST, port))
-            found.append(port)
-        if len(found) == count:
-            break
-    return found
-
 
 # How worker processes hand over their numbers: a file each, replaced whole every second, beside no run's data.
 
