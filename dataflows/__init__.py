@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.dataflows._journal import check_compatibility as check_compatibility
-    from seawall.dataflows._journal import check_journal as check_journal
-    from seawall.dataflows._journal import fold_journal as fold_journal
-    from seawall.dataflows._journal import load_compatible as load_compatible
-    from seawall.dataflows._local_risk import LocalRisk as LocalRisk
-    from seawall.dataflows._log_publishing import LogPublisher as LogPublisher
-    from seawall.dataflows._log_publishing import open_log as open_log
-    from seawall.dataflows._market_records import has_market_records as has_market_records
-    from seawall.dataflows._sequencer import Sequencer as Sequencer
-    from seawall.dataflows._sources import redriven_event as redriven_event
+    from seawall.dataflows._journal import check_compatibility, check_journal, fold_journal, load_compatible
+    from seawall.dataflows._local_risk import LocalRisk
+    from seawall.dataflows._log_publishing import LogPublisher, open_log
+    from seawall.dataflows._market_inputs import has_market_records
+    from seawall.dataflows._sequencer import Sequencer
+    from seawall.dataflows._sources import redriven_event
 
 _HOMES = {
     "LocalRisk": "seawall.dataflows._local_risk",
@@ -27,7 +23,7 @@ _HOMES = {
     "check_compatibility": "seawall.dataflows._journal",
     "check_journal": "seawall.dataflows._journal",
     "fold_journal": "seawall.dataflows._journal",
-    "has_market_records": "seawall.dataflows._market_records",
+    "has_market_records": "seawall.dataflows._market_inputs",
     "load_compatible": "seawall.dataflows._journal",
     "open_log": "seawall.dataflows._log_publishing",
     "redriven_event": "seawall.dataflows._sources",

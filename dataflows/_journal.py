@@ -34,7 +34,7 @@ from seawall.schemas.telemetry import current_telemetry
 # A journal that lost its end, by a backup that was older than the other topics, would be cut anew: with live inputs in
 # other places, under decisions that stand already. With bounded inputs the same slices come again, so nothing is
 # refused. (A recovery store that stands behind another journal is the source's to tell,
-# ``connectors/bus/_journal_source.py``.)
+# ``connectors/bus/_bytewax.py``.)
 
 
 def load_compatible(path: str | Path) -> Configuration:

@@ -9,78 +9,76 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.connectors.bus._appending import DERIVED as DERIVED
-    from seawall.connectors.bus._appending import SNAPSHOTS_TOPIC as SNAPSHOTS_TOPIC
-    from seawall.connectors.bus._appending import KeptSnapshot as KeptSnapshot
-    from seawall.connectors.bus._appending import RecordWriter as RecordWriter
-    from seawall.connectors.bus._appending import check_outputs_stored as check_outputs_stored
-    from seawall.connectors.bus._appending import decided_slices as decided_slices
-    from seawall.connectors.bus._appending import latest_snapshot as latest_snapshot
-    from seawall.connectors.bus._appending import publish_snapshot as publish_snapshot
-    from seawall.connectors.bus._appending import written_topics as written_topics
-    from seawall.connectors.bus._backup import BackupBus as BackupBus
-    from seawall.connectors.bus._backup import BackupStore as BackupStore
-    from seawall.connectors.bus._backup import lock_backup as lock_backup
-    from seawall.connectors.bus._clusters import Cluster as Cluster
-    from seawall.connectors.bus._clusters import Unclustered as Unclustered
-    from seawall.connectors.bus._clusters import cluster_of as cluster_of
-    from seawall.connectors.bus._clusters import skip_foreign_records as skip_foreign_records
-    from seawall.connectors.bus._engine import engine_key as engine_key
-    from seawall.connectors.bus._engine import failures as failures
-    from seawall.connectors.bus._engine import is_recovery_sound as is_recovery_sound
-    from seawall.connectors.bus._engine import noting_failures as noting_failures
-    from seawall.connectors.bus._engine import open_recovery as open_recovery
-    from seawall.connectors.bus._engine import own_error as own_error
-    from seawall.connectors.bus._engine import recovery_store_error as recovery_store_error
-    from seawall.connectors.bus._engine import set_recovery_aside as set_recovery_aside
-    from seawall.connectors.bus._factory import open_bus as open_bus
-    from seawall.connectors.bus._journal_source import POLL as POLL
-    from seawall.connectors.bus._journal_source import JournalSource as JournalSource
-    from seawall.connectors.bus._journal_source import source as source
-    from seawall.connectors.bus._protocol import ANY_PARTITIONS as ANY_PARTITIONS
-    from seawall.connectors.bus._protocol import READ_BYTES_MAX as READ_BYTES_MAX
-    from seawall.connectors.bus._protocol import READ_RECORDS_MAX as READ_RECORDS_MAX
-    from seawall.connectors.bus._protocol import TOPICS as TOPICS
-    from seawall.connectors.bus._protocol import Bus as Bus
-    from seawall.connectors.bus._protocol import Follower as Follower
-    from seawall.connectors.bus._protocol import ReadingFollower as ReadingFollower
-    from seawall.connectors.bus._protocol import Writer as Writer
-    from seawall.connectors.bus._protocol import headers_by_name as headers_by_name
-    from seawall.connectors.bus._protocol import read_all as read_all
-    from seawall.connectors.bus._protocol import topic_partitions as topic_partitions
-    from seawall.connectors.bus._record_sink import RecordSink as RecordSink
-    from seawall.connectors.bus._record_sink import sink as sink
-    from seawall.connectors.bus._replica import RETRY_S as RETRY_S
-    from seawall.connectors.bus._replica import Patience as Patience
-    from seawall.connectors.bus._replica import Replica as Replica
-    from seawall.connectors.bus._sqlite import SqliteBus as SqliteBus
+    from seawall.connectors.bus._appending import (
+        DERIVED,
+        SNAPSHOTS_TOPIC,
+        KeptSnapshot,
+        RecordWriter,
+        check_outputs_stored,
+        decided_slices,
+        latest_snapshot,
+        publish_snapshot,
+        written_topics,
+    )
+    from seawall.connectors.bus._backup import BackupBus, BackupStore, lock_backup
+    from seawall.connectors.bus._bytewax import POLL, JournalSource, RecordSink, sink, source
+    from seawall.connectors.bus._engine import (
+        engine_key,
+        failures,
+        is_recovery_sound,
+        noting_failures,
+        open_recovery,
+        own_error,
+        recovery_store_error,
+        set_recovery_aside,
+    )
+    from seawall.connectors.bus._factory import open_bus
+    from seawall.connectors.bus._protocol import (
+        ANY_PARTITIONS,
+        READ_BYTES_MAX,
+        READ_RECORDS_MAX,
+        TOPICS,
+        Bus,
+        Cluster,
+        Follower,
+        ReadingFollower,
+        Unclustered,
+        Writer,
+        cluster_of,
+        headers_by_name,
+        read_all,
+        skip_foreign_records,
+        topic_partitions,
+    )
+    from seawall.connectors.bus._replica import RETRY_S, Patience, Replica
+    from seawall.connectors.bus._sqlite import SqliteBus
 
 _HOMES = {
     "ANY_PARTITIONS": "seawall.connectors.bus._protocol",
     "BackupBus": "seawall.connectors.bus._backup",
     "BackupStore": "seawall.connectors.bus._backup",
     "Bus": "seawall.connectors.bus._protocol",
-    "Cluster": "seawall.connectors.bus._clusters",
+    "Cluster": "seawall.connectors.bus._protocol",
     "DERIVED": "seawall.connectors.bus._appending",
     "Follower": "seawall.connectors.bus._protocol",
-    "JournalSource": "seawall.connectors.bus._journal_source",
+    "JournalSource": "seawall.connectors.bus._bytewax",
     "KeptSnapshot": "seawall.connectors.bus._appending",
-    "POLL": "seawall.connectors.bus._journal_source",
+    "POLL": "seawall.connectors.bus._bytewax",
     "Patience": "seawall.connectors.bus._replica",
     "READ_BYTES_MAX": "seawall.connectors.bus._protocol",
     "READ_RECORDS_MAX": "seawall.connectors.bus._protocol",
     "RETRY_S": "seawall.connectors.bus._replica",
     "ReadingFollower": "seawall.connectors.bus._protocol",
-    "RecordSink": "seawall.connectors.bus._record_sink",
+    "RecordSink": "seawall.connectors.bus._bytewax",
     "RecordWriter": "seawall.connectors.bus._appending",
     "Replica": "seawall.connectors.bus._replica",
     "SNAPSHOTS_TOPIC": "seawall.connectors.bus._appending",
     "SqliteBus": "seawall.connectors.bus._sqlite",
     "TOPICS": "seawall.connectors.bus._protocol",
-    "Unclustered": "seawall.connectors.bus._clusters",
+    "Unclustered": "seawall.connectors.bus._protocol",
     "Writer": "seawall.connectors.bus._protocol",
     "check_outputs_stored": "seawall.connectors.bus._appending",
-    "cluster_of": "seawall.connectors.bus._clusters",
+    "cluster_of": "seawall.connectors.bus._protocol",
     "decided_slices": "seawall.connectors.bus._appending",
     "engine_key": "seawall.connectors.bus._engine",
     "failures": "seawall.connectors.bus._engine",
@@ -96,9 +94,9 @@ _HOMES = {
     "read_all": "seawall.connectors.bus._protocol",
     "recovery_store_error": "seawall.connectors.bus._engine",
     "set_recovery_aside": "seawall.connectors.bus._engine",
-    "sink": "seawall.connectors.bus._record_sink",
-    "skip_foreign_records": "seawall.connectors.bus._clusters",
-    "source": "seawall.connectors.bus._journal_source",
+    "sink": "seawall.connectors.bus._bytewax",
+    "skip_foreign_records": "seawall.connectors.bus._protocol",
+    "source": "seawall.connectors.bus._bytewax",
     "topic_partitions": "seawall.connectors.bus._protocol",
     "written_topics": "seawall.connectors.bus._appending",
 }

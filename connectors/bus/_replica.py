@@ -20,9 +20,8 @@ from typing import Any, NamedTuple
 
 from bytewax.outputs import StatefulSinkPartition
 
-from seawall.connectors.bus._clusters import cluster_of
 from seawall.connectors.bus._engine import noting_failures
-from seawall.connectors.bus._protocol import Bus, Writer
+from seawall.connectors.bus._protocol import Bus, Writer, cluster_of
 from seawall.schemas.errors import Divergence, PartitionLocked
 from seawall.schemas.records import Stored
 

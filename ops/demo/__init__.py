@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.demo._activity import TRANSFERS as TRANSFERS
-    from seawall.ops.demo._demo import demo as demo
+    from seawall.ops.demo._demo import demo
+    from seawall.ops.demo.scenario import TRANSFERS
 
 _HOMES = {
-    "TRANSFERS": "seawall.ops.demo._activity",
+    "TRANSFERS": "seawall.ops.demo.scenario",
     "demo": "seawall.ops.demo._demo",
 }
 __all__ = ["TRANSFERS", "demo"]

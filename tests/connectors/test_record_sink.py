@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from seawall.connectors.bus import RecordSink, _record_sink, open_bus
+from seawall.connectors.bus import RecordSink, _bytewax, open_bus
 from seawall.schemas.errors import BusError, Gap
 from seawall.schemas.records import Record
 from seawall_testing.command_line import wait_for
@@ -36,7 +36,7 @@ class Desk:
 
 @pytest.fixture
 def sink_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setattr(_record_sink, "QUIET_S", 3600)
+    monkeypatch.setattr(_bytewax, "QUIET_S", 3600)
     found = Desk(tmp_path)
     found.write("exposures", "audit")
     return found
@@ -62,13 +62,13 @@ def test_a_quiet_slice_is_written_when_the_last_transaction_is_long_ago(
 ) -> None:
     sink_desk.write("audit")
     assert sink_desk.stands("audit") == 1
-    monkeypatch.setattr(_record_sink, "QUIET_S", 0)
+    monkeypatch.setattr(_bytewax, "QUIET_S", 0)
     sink_desk.write("audit")
     assert sink_desk.stands("audit") == 3
 
 
 def test_a_quiet_slice_that_none_follows_is_written_in_time(sink_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_record_sink, "QUIET_S", 0.2)
+    monkeypatch.setattr(_bytewax, "QUIET_S", 0.2)
     for written in (2, 3):
         sink_desk.write("audit")
         assert sink_desk.stands("audit") == written - 1
@@ -79,7 +79,7 @@ def test_a_quiet_slice_that_none_follows_is_written_in_time(sink_desk: Desk, mon
 def test_what_the_late_writing_meets_is_raised_by_the_next_call(
     sink_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_record_sink, "QUIET_S", 0.05)
+    monkeypatch.setattr(_bytewax, "QUIET_S", 0.05)
     writer, tried = sink_desk.part._writer, threading.Event()
 
     def refuse() -> None:
@@ -99,7 +99,7 @@ def test_what_the_late_writing_meets_is_raised_by_the_next_call(
 
 
 def test_nothing_of_a_slice_that_is_refused_is_written_late(sink_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_record_sink, "QUIET_S", 0.05)
+    monkeypatch.setattr(_bytewax, "QUIET_S", 0.05)
     sink_desk.write("exposures", "audit")
     sink_desk.write("exposures", "audit")  # waits, and is to be written at the end of the 50 ms
     sink_desk._counts["audit"] += 1

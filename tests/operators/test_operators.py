@@ -18,8 +18,8 @@ from bytewax.dataflow import Dataflow, _CoreOperator
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 import seawall.operators as sw
-from seawall.connectors.bus import _journal_source, _record_sink, engine_key, open_bus, own_error
-from seawall.connectors.bus._journal_source import shard_count
+from seawall.connectors.bus import _bytewax, engine_key, open_bus, own_error
+from seawall.connectors.bus._bytewax import shard_count
 from seawall.connectors.keys import _key_files, _signers
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows import risk, seal
@@ -248,13 +248,13 @@ def composed(folder: Path) -> Dataflow:
     """Return the example of the design, on the embedded bus."""
     url, signer = f"sqlite:{folder}/seawall.db", CommandSigner(_signers.open_signer("file:keys/dev.pem", folder))
     flow = Dataflow("desk")
-    slices = op.input("journal", flow, _journal_source.source(url, "journal"))
+    slices = op.input("journal", flow, _bytewax.source(url, "journal"))
     exposures = sw.aggregate_exposure("exposure", slices)
     breaches = sw.enforce_limits("limits", exposures)
     plan = sw.plan_mitigation("mitigation", breaches)
     signed = sw.sign_commands("sign", plan, signer)
-    op.output("commands", signed.commands, _record_sink.sink(url, "commands"))
-    op.output("audit", signed.audit, _record_sink.sink(url, "audit"))
+    op.output("commands", signed.commands, _bytewax.sink(url, "commands"))
+    op.output("audit", signed.audit, _bytewax.sink(url, "audit"))
     return flow
 
 

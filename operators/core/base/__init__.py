@@ -46,11 +46,13 @@ from seawall.operators.core.base._messages import (
     Ownership,
     Planned,
     RiskFactors,
+    ShardForecast,
+    ShardLosses,
+    ShardSummary,
     Signed,
     widen_table,
 )
 from seawall.operators.core.base._records import RecordNumbering, ShardRecordWriter, SliceRecords, change_floor
-from seawall.operators.core.base._shard_summary import ShardForecast, ShardLosses, ShardSummary
 from seawall.operators.core.base._snapshots import (
     PACKED_HEAD_BYTES,
     SNAPSHOT_MAGIC,

@@ -4,8 +4,7 @@ The models (Black-76, margin schedules, scenario margin) are elementwise functio
 date for one shard.
 """
 
-from seawall.operators.core.pricing._account_values import AccountValues
-from seawall.operators.core.pricing._liquidation_distance import LiquidationDistances, fill_margin_ratios
+from seawall.operators.core.pricing._liquidation_distance import AccountValues, LiquidationDistances, fill_margin_ratios
 from seawall.operators.core.pricing._margin import MarginBook
 from seawall.operators.core.pricing._marks import ACROSS_VENUES, SOURCE_RANKS, Marks
 from seawall.operators.core.pricing._option_models import black_value, years_to_expiry

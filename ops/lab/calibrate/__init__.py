@@ -5,14 +5,11 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.lab.calibrate._fit import fit_study as fit_study
-    from seawall.ops.lab.calibrate._proposal import measure_drift as measure_drift
-    from seawall.ops.lab.calibrate._proposal import study_evidence as study_evidence
-    from seawall.ops.lab.calibrate._proposal import write_proposal as write_proposal
-    from seawall.ops.lab.calibrate._study import load_study as load_study
+    from seawall.ops.lab.calibrate._proposal import fit_study, measure_drift, study_evidence, write_proposal
+    from seawall.ops.lab.calibrate._study import load_study
 
 _HOMES = {
-    "fit_study": "seawall.ops.lab.calibrate._fit",
+    "fit_study": "seawall.ops.lab.calibrate._proposal",
     "load_study": "seawall.ops.lab.calibrate._study",
     "measure_drift": "seawall.ops.lab.calibrate._proposal",
     "study_evidence": "seawall.ops.lab.calibrate._proposal",

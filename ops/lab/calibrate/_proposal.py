@@ -1,25 +1,17 @@
-"""Proposal of a study, an unsigned limit document with its evidence, and drift away from an earlier calibration.
+"""Fit of a study: every candidate over every block, the choice of walk-forward, and whether it was better.
 
-Nothing is signed or applied here. Written into a folder:
-
-- ``evidence.json``: every candidate, block, fold and cost, the hashes of history and plan, the values in force and the
-  chosen ones, and the distribution of scores, against which drift is measured later;
-- ``limits.toml``: the limits to change, for ``seawall limits propose WHERE --file limits.toml --reason calibration``;
-- ``document.json``: the bytes that a maker would sign. Its comment names the SHA-256 of ``evidence.json``;
-- ``settings.json``: values of the playbook and of ``[market]`` that a person may take over into those files.
-
-The last three only where calibration beats the values in force out of sample.
-
-Drift answers two questions from what the live run published: are the values in force still those that were calibrated,
-and do scores still fall where they fell? The second is the population stability index over the deciles of the
-calibration: ``sum((a - e) ln(a / e))`` with the shares now and then; 0.1 is worth a look, from 0.25 on the calibration
-no longer describes the market (the thresholds are those that credit scoring uses).
+Limits and playbooks are judged by the cost of acting, on the plan's last variant; a detector by its misses and false
+alarms. The two do not share parameters, so each is fitted on its own. Every play is kept by content hash, so a
+scheduled run only plays what is new. A detector's threshold does not change what models learn, so history need not be
+watched again: a score of ``alert_score`` or more is an alert, unless the instrument had one within ``refractory_s``.
+The rules' own alerts stay. This is what ``market`` does; a test holds the two together.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,16 +19,256 @@ import numpy as np
 import orjson
 
 from seawall.connectors.bus import open_bus, read_all
-from seawall.ops.lab.backtest import code_sha256, file_sha256
-from seawall.ops.lab.calibrate._fit import Fitted
-from seawall.ops.lab.calibrate._study import Study, apply_values
+from seawall.ops.lab._work import Cache, Job, Workers
+from seawall.ops.lab.backtest import (
+    BacktestPlan,
+    Prepared,
+    Variant,
+    code_sha256,
+    detection_quality,
+    file_sha256,
+    play_job,
+    play_key,
+    prepare_history,
+    read_lines,
+)
+from seawall.ops.lab.calibrate._study import (
+    ALERT_SCORE,
+    Block,
+    JudgedFold,
+    Parameter,
+    Study,
+    apply_values,
+    blocks,
+    candidates,
+    cheapest_candidate,
+    walk_forward,
+)
 from seawall.ops.reports import DAY_US, RequestedChanges, make_proposal, read_limits
 from seawall.schemas.configuration import Configuration
+from seawall.schemas.errors import UsageError
 from seawall.schemas.evidence import LIMITS_VALID_DAYS
+
+# The alerts that a detector would have raised with other thresholds, from the scores that it gave.
+
+Json = dict[str, Any]
+ANOMALY = "anomaly"
+EVER_US = 1 << 62
+
+
+class ScoredSignals(NamedTuple):
+    """Scored signals: (time, instrument, score) of all that was ready, the rules' alerts, and prices."""
+
+    scores: list[tuple[int, str, float]]
+    others: list[Json]
+    series: dict[str, tuple[list[int], list[float]]]
+
+
+def read_scores(signals: list[Path]) -> ScoredSignals:
+    """Read the scores, the rules' alerts and the prices of signals."""
+    found = ScoredSignals([], [], {})
+    for path in signals:
+        for time_us, _, _, line in read_lines(path, 0, EVER_US):
+            signal = orjson.loads(line)
+            for row in signal.get("instruments", ()):
+                times, prices = found.series.setdefault(row["instrument"], ([], []))
+                times.append(time_us)
+                prices.append(row["price"])
+                if row.get("state") == "ready":
+                    found.scores.append((time_us, row["instrument"], row["score"]))
+            for alert in signal.get("alerts", ()):
+                if alert["kind"] != ANOMALY:
+                    found.others.append({"as_of_us": time_us, "scope": alert["scope"], "kind": alert["kind"]})
+    found.scores.sort()
+    return found
+
+
+def alerts_at_threshold(found: ScoredSignals, alert_score: float, refractory_s: float) -> list[Json]:
+    """Return all alerts with these thresholds, in order of time."""
+    refractory_us = int(refractory_s * 1_000_000)
+    said: dict[str, int] = {}
+    raised: list[Json] = []
+    for time_us, name, score in found.scores:
+        last = said.get(name)
+        if score >= alert_score and (last is None or time_us - last >= refractory_us):
+            said[name] = time_us
+            raised.append({"as_of_us": time_us, "scope": f"instrument:{name}", "kind": ANOMALY})
+    return sorted([*raised, *found.others], key=lambda one: (one["as_of_us"], one["scope"]))
+
+
+# Running a study: every candidate over every block, what walk-forward would have chosen, and whether that was better.
+
+SIGN_LEAST = 5  # folds below which no count of better ones means much: one half to the fifth is 3 %
+
+
+class Fit(NamedTuple):
+    """The result of one part of a study."""
+
+    part: str
+    names: tuple[str, ...]
+    candidates: list[dict[str, float]]
+    costs: list[list[float]]
+    judged: list[JudgedFold]
+    chosen: int
+
+    @property
+    def train_gain(self) -> float:
+        """Mean saving per block where it was fitted: what fitting promises."""
+        return sum(one.train_default - one.train for one in self.judged) / len(self.judged)
+
+    @property
+    def test_gain(self) -> float:
+        """Mean saving per block where it was not fitted: what it kept."""
+        return sum(one.test_default - one.test for one in self.judged) / len(self.judged)
+
+    @property
+    def beats(self) -> bool:
+        """Return whether walk-forward choices cost less out of sample in all, and in no fewer folds less than more."""
+        better = sum(one.test < one.test_default for one in self.judged)
+        worse = sum(one.test > one.test_default for one in self.judged)
+        return self.test_gain > 0 and better >= worse and self.chosen != 0
+
+    def sentence(self) -> str:
+        """Return plainly what came out."""
+        better = sum(one.test < one.test_default for one in self.judged)
+        worse = sum(one.test > one.test_default for one in self.judged)
+        count = len(self.judged)
+        verb = "beats" if self.beats else "does not beat"
+        quality = (
+            f"{self.part}: calibration {verb} the values in force out of sample: {self.test_gain:+,.4g} saved per "
+            f"block where judged, {self.train_gain:+,.4g} where fitted; "
+            f"better in {better}, worse in {worse} of {count} folds"
+        )
+        return quality if count >= SIGN_LEAST else f"{quality}; {count} folds are too few to be sure"
+
+    def as_dict(self) -> Json:
+        """Return the fit as JSON values."""
+        return {
+            "part": self.part, "names": list(self.names), "beats": self.beats, "said": self.sentence(),
+            "train_gain": self.train_gain, "test_gain": self.test_gain,
+            "in_force": self.candidates[0], "chosen": self.candidates[self.chosen],
+            "folds": [
+                {"train": list(one.fold.train), "test": one.fold.test, "chosen": self.candidates[one.chosen],
+                 "cost_train": one.train, "cost_train_in_force": one.train_default, "cost_test": one.test,
+                 "cost_test_in_force": one.test_default, "rank_of_chosen_in_test": one.test_rank}
+                for one in self.judged
+            ],
+            "costs": [
+                {"values": values, "by_block": row} for values, row in zip(self.candidates, self.costs, strict=True)
+            ],
+        }  # fmt: skip
+
+
+class Fitted(NamedTuple):
+    """All parts of a study, with the blocks and the history that they stand on."""
+
+    fits: list[Fit]
+    blocks: list[Block]
+    ready: Prepared
+    scores: ScoredSignals
+
+
+def fit_study(study: Study, cache: Cache, workers: Workers) -> Fitted:
+    """Run a study.
+
+    Raises
+    ------
+    UsageError
+        The history is too short for its blocks.
+    """
+    ready = prepare_history(study.plan, cache, workers)
+    try:
+        cut = blocks(*ready.period_us, study.blocks, study.embargo_us)
+    except ValueError as error:
+        raise UsageError(f"{study.path.name}: {error}") from None
+    found = read_scores(ready.signals)
+    acting = tuple(one for one in study.parameters if not one.name.startswith("market."))
+    detecting = tuple(one for one in study.parameters if one.name.startswith("market."))
+    fits = []
+    if acting:
+        fits.append(_fitted("limits and playbook", study, acting, _play_costs(study, ready, cut, cache, workers)))
+    if detecting:
+        fits.append(_fitted("detector", study, detecting, lambda tried: _detector_costs(study, found, cut, tried)))
+    return Fitted(fits, cut, ready, found)
+
+
+Costs = Callable[[Sequence[dict[str, float]]], list[list[float]]]
+
+
+def _fitted(part: str, study: Study, parameters: tuple[Parameter, ...], costs_of: Costs) -> Fit:
+    tried = candidates(study, parameters)
+    costs = costs_of(tried)
+    chosen = cheapest_candidate([sum(row) for row in costs])
+    return Fit(part, tuple(one.name for one in parameters), tried, costs, walk_forward(costs), chosen)
+
+
+def _play_costs(study: Study, ready: Prepared, cut: list[Block], cache: Cache, workers: Workers) -> Costs:
+    def costs_of(tried: Sequence[dict[str, float]]) -> list[list[float]]:
+        last = study.plan.variants[-1]
+        pairs: list[tuple[BacktestPlan, Variant]] = []
+        for values in tried:
+            variant = last._replace(configuration=apply_values(last.configuration, values))
+            for block in cut:
+                pairs.append((study.plan._replace(first_us=block.first_us, last_us=block.last_us), variant))
+        keys = [play_key(plan, variant, ready) for plan, variant in pairs]
+        workers.run(
+            (
+                Job("", plan.first_us, plan.last_us, play_job, (plan, variant, ready, cache, key))
+                for (plan, variant), key in zip(pairs, keys, strict=True)
+            ),
+            f"playing {len(tried)} candidates over {len(cut)} blocks",
+        )
+        flat = [_cost(cache, key, study.objective) for key in keys]
+        return [flat[at : at + len(cut)] for at in range(0, len(flat), len(cut))]
+
+    return costs_of
+
+
+def _cost(cache: Cache, key: str, objective: dict[str, float]) -> float:
+    found = orjson.loads(cache.path(key, ".play.json").read_bytes())
+    commands = sum(found["command_kinds"].values())
+    return float(found["loss"] + objective["close_out"] * found["closed_out"] + objective["command"] * commands)
+
+
+def _detector_costs(
+    study: Study, found: ScoredSignals, cut: list[Block], tried: Sequence[dict[str, float]]
+) -> list[list[float]]:
+    refractory_s = study.plan.configuration.market.refractory_s
+    raised = [alerts_at_threshold(found, values[ALERT_SCORE], refractory_s) for values in tried]
+    return [[_detector_cost(study, found, block, quality) for block in cut] for quality in raised]
+
+
+def _detector_cost(study: Study, found: ScoredSignals, block: Block, raised: Sequence[Json]) -> float:
+    series = {}
+    for name, (times, prices) in found.series.items():
+        inside = slice(bisect_left(times, block.first_us), bisect_left(times, block.last_us))
+        if times[inside]:
+            series[name] = times[inside], prices[inside]
+    mine = [one for one in raised if block.first_us <= one["as_of_us"] < block.last_us]
+    quality = detection_quality(series, mine, study.plan.detection)
+    return study.objective["missed"] * (quality.episodes - quality.told) + study.objective["false"] * quality.false
+
+
+# Proposal of a study, an unsigned limit document with its evidence, and drift away from an earlier calibration.
+#
+# Nothing is signed or applied here. Written into a folder:
+#
+# - ``evidence.json``: every candidate, block, fold and cost, the hashes of history and plan, the values in force and
+#   the chosen ones, and the distribution of scores, against which drift is measured later;
+# - ``limits.toml``: the limits to change, for ``seawall limits propose WHERE --file limits.toml --reason calibration``;
+# - ``document.json``: the bytes that a maker would sign. Its comment names the SHA-256 of ``evidence.json``;
+# - ``settings.json``: values of the playbook and of ``[market]`` that a person may take over into those files.
+#
+# The last three only where calibration beats the values in force out of sample.
+#
+# Drift answers two questions from what the live run published: are the values in force still those that were
+# calibrated, and do scores still fall where they fell? The second is the population stability index over the deciles of
+# the calibration: ``sum((a - e) ln(a / e))`` with the shares now and then; 0.1 is worth a look, from 0.25 on the
+# calibration no longer describes the market (the thresholds are those that credit scoring uses).
 
 # Proposals: an unsigned limit document with its evidence; nothing is signed or applied here.
 
-Json = dict[str, Any]
+
 DECILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
 

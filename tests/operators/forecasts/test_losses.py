@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from seawall.operators.core.forecasts import FirmForecastState, ForecastState, HorizonOutcome
+from seawall.operators.core.forecasts._losses import expected_shortfall, scenario_profits, value_at_risk
 from seawall.operators.core.forecasts._price_history import (
     READY_MIN,
     SCENARIOS,
@@ -19,7 +20,6 @@ from seawall.operators.core.forecasts._price_history import (
     prior_draws,
     student_4_quantiles,
 )
-from seawall.operators.core.forecasts._scenarios import expected_shortfall, scenario_profits, value_at_risk
 from seawall.schemas.configuration import STANDARD_SCENARIOS, load_configuration
 from seawall.schemas.errors import UsageError
 from seawall.schemas.measures import LOSSES

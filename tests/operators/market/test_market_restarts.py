@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seawall.connectors.bus import open_bus
-from seawall.dataflows import _market_records
-from seawall.dataflows._market_records import Skipped, read_event
+from seawall.dataflows import _market_inputs
+from seawall.dataflows._market_inputs import Skipped, read_event
 from seawall_testing.command_line import CLI, bus_contents, differences, seawall
 from seawall_testing.desk import SECOND, T0, Json, instrument, lines, mark
 from seawall_testing.market_data import quote, trade
@@ -116,10 +116,10 @@ def test_records_with_numbers_that_cannot_be_are_passed_over_and_counted() -> No
 )
 def test_nothing_is_passed_over_by_its_first_type_that_would_be_read(parts: list[str], between: str) -> None:
     line = ("{" + between.join(parts) + "}").encode()
-    if _market_records._is_other(line):
-        assert not _market_records._readable(line)
+    if _market_inputs._is_other(line):
+        assert not _market_inputs._readable(line)
 
 
 def test_records_that_are_none_of_the_markets_are_known_by_their_type() -> None:
     others = [f'{{"type":"{kind}","event_time_us":1}}'.encode() for kind in ("fill", "collateral", "mark", "account")]
-    assert all(map(_market_records._is_other, others))
+    assert all(map(_market_inputs._is_other, others))

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from seawall.operators.core.mitigation._diversification import CounterpartyFunds, PositionHolding, diversify
+from seawall.operators.core.mitigation._funds import CounterpartyFunds, PositionHolding, diversify
 
 PARTICIPATION = Fraction(1, 2)
 

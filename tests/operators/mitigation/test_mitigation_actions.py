@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seawall.operators.core.base import OpenPositions
-from seawall.operators.core.mitigation._diversification import CounterpartyFunds, diversify
+from seawall.operators.core.mitigation._funds import CounterpartyFunds, diversify
 from seawall.operators.core.mitigation._sizes import SizeBounds, kept_share, reduce_positions
 from seawall.operators.core.mitigation._venue_routing import IMPACT, VenueCapacity, venue_weights
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, mark, transfer

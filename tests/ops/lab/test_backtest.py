@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from seawall.connectors.bus import open_bus, read_all
-from seawall.operators.core.forecasts import _scenarios
+from seawall.operators.core.forecasts import _losses
 from seawall.ops.cli._app import app
 from seawall.ops.cli._lab import failed_gates, flatten_figures, parse_gates
 from seawall.ops.lab import Cache, Exposures, Workers
@@ -239,7 +239,7 @@ def test_no_observation_spans_a_silence() -> None:
 def test_losses_are_observed_as_they_were_published_before_the_hour(
     tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_scenarios, "READY_MIN", 1)  # or it takes a hundred hours of minutes until anything is tested
+    monkeypatch.setattr(_losses, "READY_MIN", 1)  # or it takes a hundred hours of minutes until anything is tested
     write_history(tmp_path)
     (tmp_path / "desk.toml").write_text(DESK + "[forecasts]\nenabled = true\nlosses = true\n")
     plan, cache = load_backtest_plan(tmp_path / "plan.toml"), Cache(tmp_path / "cache")

@@ -17,7 +17,7 @@ import pytest
 
 from seawall.connectors.bus import TOPICS, open_bus
 from seawall.connectors.keys import load_trust
-from seawall.ops.replicate import _copy, _mirror_parts, mirror
+from seawall.ops.replicate import _copy, _mirror, mirror
 from seawall.ops.verify import trusted_logs, verify
 from seawall.schemas.configuration import load_configuration
 from seawall_testing.command_line import CLI, Contents, bus_contents, differences, run_command, wait_for
@@ -73,8 +73,8 @@ def limit_parts(monkeypatch: pytest.MonkeyPatch, parts: int) -> Callable[[], Non
     """Let small parts be written, and end everything after so many of them; what is returned begins to count anew."""
     for module, name, most in (
         (_copy, "BATCH_RECORDS", 5),
-        (_mirror_parts, "SLICES_MAX", 3),
-        (_mirror_parts, "HELD_MAX", 10),
+        (_mirror, "SLICES_MAX", 3),
+        (_mirror, "HELD_MAX", 10),
     ):
         monkeypatch.setattr(module, name, most)
     put, left = _copy.Copy.put, [parts]

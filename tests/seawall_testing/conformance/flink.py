@@ -1,6 +1,6 @@
 """The cases of `seawall_testing.conformance` on Flink; run in Flink's environment, on a cluster inside one process.
 
-The same coat as in production (`seawall.dataflows.flink._keyed_step`): one key per case, Flink keeps the last snapshot
+The same coat as in production (`seawall.dataflows.flink._dataflows`): one key per case, Flink keeps the last snapshot
 and the items since. Half of the items, a savepoint, twice as many subtasks, the other half.
 """
 
@@ -16,8 +16,8 @@ from pyflink.datastream.connectors.file_system import FileSource, StreamFormat
 from pyflink.java_gateway import get_gateway
 
 from seawall.dataflows.flink._changelog_state import ChangelogState, Store
+from seawall.dataflows.flink._dataflows import BYTES, Open, StepFunction
 from seawall.dataflows.flink._key_routing import GROUPS, flink_key, partition_of
-from seawall.dataflows.flink._keyed_step import BYTES, Open, StepFunction
 from seawall.operators.core.pipeline import StepResult as Step
 from seawall.ops.flink.artifacts import Home
 from seawall.ops.flink.cluster import job_settings
