@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
 from seawall.connectors.files import write_atomically
 from seawall.connectors.mapping._fields import Value
@@ -282,7 +281,11 @@ def _item_value(field: Any, value: Any) -> Value:
     if field.enum_type is not None:
         named = field.enum_type.values_by_number.get(value)
         return value if named is None else named.name
-    return Decimal(str(np.float32(value))) if field.type == field.TYPE_FLOAT else exact(value)
+    if field.type != field.TYPE_FLOAT:
+        return exact(value)
+    import numpy as np  # noqa: PLC0415 - the command line starts without it
+
+    return Decimal(str(np.float32(value)))
 
 
 # Formats of foreign records: from bytes to values. JSON, or JSON, Avro and Protobuf as Schema Registries frame them.

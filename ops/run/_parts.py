@@ -9,13 +9,14 @@ sealed. What is still missing at the end stops the run.
 """
 
 import gc
+import importlib
 import logging
 import math
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -127,6 +128,17 @@ def run_market(configuration: Configuration, stop: Stop, workers: int, totals: D
                 error,
                 set_recovery_aside(configuration.directory / MARKET_RECOVERY).name,
             )
+
+
+def load_dataflows(wanted: Iterable[str], engine: str) -> None:
+    """Import the dataflows of a run before its threads begin.
+
+    Threads that import parts of one package at the same moment ended runs: with Python 3.11 importlib's own locks raise
+    ``KeyError`` there.
+    """
+    for name in wanted:
+        if name in {"market", "seal"} or (name == "risk" and engine != "local"):
+            importlib.import_module(f"seawall.dataflows.{name}")
 
 
 def run_risk(

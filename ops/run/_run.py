@@ -22,6 +22,7 @@ from seawall.ops.run._parts import (
     DataflowTotals,
     SealThread,
     Stop,
+    load_dataflows,
     run_local_risk,
     run_market,
     run_risk,
@@ -80,6 +81,7 @@ def run(
     if replica is not None:
         _check_replica(configuration, wanted)
     bus = prepare_run(configuration, wanted)
+    load_dataflows(wanted, engine)
     stop, threads = Stop(), list[threading.Thread]()
     if replica is not None:
         replica = replica._replace(stopped=stop.event.is_set, overdue=stop.overdue)

@@ -94,7 +94,7 @@ class ForecastsTable(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if self.losses and not self.enabled:
-            raise ValueError("losses need enabled = true; add it, or take losses away")
+            raise ValueError("losses = true needs forecasts; set enabled = true under [forecasts]")
         names = [one.name for one in self.stress]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

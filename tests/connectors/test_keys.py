@@ -138,7 +138,7 @@ def test_a_missing_key_is_refused_with_how_to_make_one(tmp_path: Path) -> None:
         _signers.open_signer("file:none.pem", tmp_path)
 
 
-@pytest.mark.parametrize("uri", ["dev.pem", "file:", "kms:token", ""])
+@pytest.mark.parametrize("uri", ["dev.pem", "file:", "vault:token", ""])
 def test_a_signer_of_an_unknown_kind_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(UsageError, match="use file:PATH"):
         _signers.open_signer(uri, tmp_path)
