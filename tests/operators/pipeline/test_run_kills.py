@@ -48,7 +48,13 @@ def run_with_kills(original: Path, folder: Path, ways: list[list[str]], kills: i
 
 
 @pytest.mark.parametrize(
-    "ways", [WAYS[:1], WAYS[1:2], WAYS[2:3], WAYS], ids=["1 worker", "2 workers", "2 processes", "mixed"]
+    "ways",
+    [
+        pytest.param(WAYS[:1], id="1 worker"),
+        pytest.param(WAYS[1:2], id="2 workers", marks=pytest.mark.soak),
+        pytest.param(WAYS[2:3], id="2 processes"),
+        pytest.param(WAYS, id="mixed", marks=pytest.mark.soak),
+    ],
 )
 def test_kills_at_random_moments_leave_every_topic_byte_for_byte(
     uninterrupted: CrisisRun, tmp_path: Path, ways: list[list[str]]

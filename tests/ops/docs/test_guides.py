@@ -10,8 +10,8 @@ from seawall_testing.live_runs import free_port
 from seawall_testing.paths import DOCS, SHARED
 
 GUIDES = DOCS / "guides"
-LIGHT = ("compose", "own-data", "other-language", "river-models")
-HEAVY = ("deploy-and-run", "subscribe", "govern")  # each starts a run or the demo, and ten commands
+LIGHT = ("own-data", "river-models")
+HEAVY = ("compose", "deploy-and-run", "govern", "other-language", "subscribe")  # each runs a desk or the demo, and more
 EXPORT = SHARED / "data" / "hyperliquid_accounts_2023"
 
 
