@@ -6,6 +6,7 @@ See architecture.md, "Rooms".
 import ast
 import importlib.metadata
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -300,3 +301,11 @@ def test_the_source_distribution_holds_all_that_the_wheel_is_made_of(source: Pat
     packaged = {name for name in wheel if name.startswith("seawall/")}
     assert packaged - set(members) == set()
     assert {name for name in packaged if not members[name].isfile()} == set()
+
+
+def test_every_part_of_continuous_integration_has_its_minutes_and_they_are_55_at_most() -> None:
+    lines = (ROOT / ".ci" / "minutes").read_text().splitlines()
+    shares = {name: int(share) for name, share, *_ in (line.split() for line in lines if line and line[0] != "#")}
+    parts = re.findall(r"^ *part (\w+) ", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert sorted(shares) == sorted(parts)
+    assert sum(shares.values()) <= 55

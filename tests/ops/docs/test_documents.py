@@ -250,3 +250,9 @@ def test_the_configuration_table_names_every_key_and_its_default(tmp_path: Path)
     }  # fmt: skip
     for name, text in rows.items():
         assert getattr(defaults, name) == (text.strip('"') if text.startswith('"') else float(text.replace("_", "")))
+
+
+def test_the_line_that_the_second_walk_begins_with_is_in_the_code() -> None:
+    page = (DOCS / "architecture.md").read_text().partition("## Walk 2")[2]
+    found = re.search(r"`(\w+\.\w+)` in `([\w/]+\.py)` ends with\n\n```\n(.+)\n```", page)
+    assert found and f"\n{found[3]}\n" in (ROOT / found[2]).read_text()
