@@ -2,7 +2,7 @@
 
 One small protocol, so that dataflows do not know what carries their records. A reader may be in another process while a
 writer runs. A partition has one writer at a time, and a writer's records are stored, in order, once ``flush`` returns.
-What only a cluster needs (topics that are made, writers that are fenced) is in ``_clusters``. No implementation is
+What only a cluster needs (topics that are made, writers that are fenced) is `Cluster`. No implementation is
 imported here.
 """
 
