@@ -212,7 +212,7 @@ def _closing(partition: int, stored: Stored) -> dict[str, Any] | None:
 #
 # 1. What the journal takes in is copied first (signals, acknowledgements, redrives), then the journal, then what was
 #    derived from it, then what seals that: at whatever moment the mirror ends, the topics of the copy agree, and a run
-#    begins there as after a crash. what one transaction holds is said above.
+#    begins there as after a crash. What one transaction holds is said above.
 # 2. The copy is made on the terms of ``_copy.py`` for a target that a run may have begun on: that run fences the
 #    mirror, and a mirror that comes later finds the copy to be another one.
 # 3. While either cluster does not answer the mirror waits, as long as ``outage_s`` says, then it ends.
