@@ -7,6 +7,7 @@ same numbers again.
 """
 
 import zlib
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -68,7 +69,6 @@ class Directory:
         self._log: list[Reference] = []
         self._latest: dict[tuple[str, str], Reference] = {}
         self._encoded: bytes | None = None
-        self._arrays: dict[str, NDArray[Any]] | None = None
         self.asset(currency)
 
     # --- applying ---------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class Directory:
 
     def forget_arrays(self) -> None:
         """Build the columns anew at their next use; also where an asset was named outside a reference record."""
-        self._arrays = None
+        self.__dict__.pop("arrays", None)
         self.version += 1
 
     def counterparty(self, name: str) -> int:
@@ -167,7 +167,7 @@ class Directory:
 
     # --- columns ----------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Columns by name.
 
@@ -176,9 +176,7 @@ class Directory:
         ``sign``, ``stake`` (the sign, 0 for agency), ``netting_set``, ``counterparty``, ``venue``, ``books_funding``
         and ``client``; over assets ``haircut`` and ``moves``; and ``netting_set_counterparty`` and ``enforceable``.
         """
-        if self._arrays is None:
-            self._arrays = {**self._instrument_arrays(), **self._account_arrays()}
-        return self._arrays
+        return {**self._instrument_arrays(), **self._account_arrays()}
 
     def _instrument_arrays(self) -> dict[str, NDArray[Any]]:
         records = self.instrument_records
