@@ -145,7 +145,8 @@ class KeyIndex:
 
     def put_one(self, key: int, row: int) -> None:
         """Add one key that is not there yet."""
-        self._reserve(1)
+        if 3 * (self.count + 1) > len(self._keys):
+            self._reserve(1)
         self.count += 1
         at = (((key & 0xFFFFFFFFFFFFFFFF) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF) >> self._shift
         while self._keys.item(at) != _EMPTY:

@@ -192,53 +192,48 @@ TERM_AMOUNTS: Final = (
 class NettingAgreements:
     """Terms by netting set; ``currency`` is the asset that amounts are in, ``period`` the margin period in days.
 
-    ``agreed`` marks sets with a record of their own; ``margined`` those in which they post variation margin; ``in_use``
-    are the currencies in which any amount is not 0.
+    ``flags`` and ``amounts`` have a row for each of ``FLAGS`` and ``TERM_AMOUNTS``. ``agreed`` marks sets with a record
+    of their own; ``margined`` those in which they post variation margin (CRE52.2: not those in which only we post);
+    ``in_use`` are the currencies in which any amount is not 0.
     ``eligible_haircut`` has a row for each set that lists what is eligible, at ``eligible_row`` (-1 for none), and a
     column per asset: its haircut, NaN where the list has it not.
     """
 
-    flags: dict[str, B1]
-    amounts: dict[str, F8]
+    flags: B1
+    amounts: F8
     currency: I8
     period: F8
     agreed: B1
+    margined: B1
     enforceable: B1
     eligible_row: I8
     eligible_haircut: F8
     in_use: frozenset[int]
 
-    @property
-    def margined(self) -> B1:
-        """Return which sets count as margined (CRE52.2: not those in which only we post)."""
-        margined: B1 = self.flags["margined"] & self.flags["they_post"]
-        return margined
-
     def at(self, asset_worth: F8) -> CollateralTerms:
         """Return the terms with amounts at today's rates; an amount in a currency without a rate counts 0."""
-        rate = asset_worth[self.currency]
-        margined, they_post, we_post = (self.flags[name] for name in FLAGS)
-        amounts = (self.amounts[name] * rate for name in TERM_AMOUNTS) if (rate != 1.0).any() else self.amounts.values()
-        return CollateralTerms(margined, they_post, we_post, *amounts)
+        return CollateralTerms(*self.flags, *(self.amounts * asset_worth[self.currency]))
 
 
 def netting_agreements(directory: Directory) -> NettingAgreements:
     """Return the terms of every netting set that the directory numbers; the default terms where it has no record."""
     records = [directory.netting_set_records.get(name) for name in directory.netting_sets]
     sets = [record or ev.NettingSet(netting_set="-", counterparty="-") for record in records]
-    amounts = {name: np.array([float(getattr(s, name)) for s in sets]) for name in TERM_AMOUNTS}
+    flags = np.array([[getattr(s, name) for s in sets] for name in FLAGS], dtype=bool)
+    amounts = np.array([[float(getattr(s, name)) for s in sets] for name in TERM_AMOUNTS])
     currencies = [directory.assets[s.currency] if s.currency else 0 for s in sets]
     eligible_row, eligible_haircut = _eligible(directory, sets)
     return NettingAgreements(
-        flags={name: np.array([getattr(s, name) for s in sets], dtype=bool) for name in FLAGS},
+        flags=flags,
         amounts=amounts,
         currency=np.array(currencies, dtype=np.int64),
         period=np.array([_period(s) for s in sets]),
         agreed=np.array([record is not None for record in records], dtype=bool),
+        margined=flags[0] & flags[1],
         enforceable=np.array([s.enforceable for s in sets], dtype=bool),
         eligible_row=eligible_row,
         eligible_haircut=eligible_haircut,
-        in_use=frozenset(currency for at, currency in enumerate(currencies) if any(a[at] for a in amounts.values())),
+        in_use=frozenset(currency for at, currency in enumerate(currencies) if amounts[:, at].any()),
     )
 
 
@@ -307,18 +302,17 @@ class SegregatedAmounts:
         rows = balances.rows
         account, asset, amount = rows["account"], rows["asset"], rows["amount"]
         independent = segregated = np.zeros(len(account), dtype=bool)
-        parts = [(kind, part) for kind, part in self.parts.items() if part.rows.size]
-        if parts:
-            amount = amount.copy()
-            for _, part in parts:
-                np.subtract.at(amount, balances.places(part), part.rows["amount"])
-            sizes = [len(account), *(part.rows.size for _, part in parts)]
-            account, asset, amount = (
-                np.concatenate([first, *(part.rows[name] for _, part in parts)])
-                for name, first in (("account", account), ("asset", asset), ("amount", amount))
-            )
-            independent = np.repeat([False, *(kind[0] for kind, _ in parts)], sizes)
-            segregated = np.repeat([False, *(kind[1] for kind, _ in parts)], sizes)
+        for kind, part in self.parts.items():
+            if not part.rows.size:
+                continue
+            if amount is rows["amount"]:
+                amount = amount.copy()
+            np.subtract.at(amount, balances.places(part), part.rows["amount"])
+            account = np.concatenate([account, part.rows["account"]])
+            asset = np.concatenate([asset, part.rows["asset"]])
+            amount = np.concatenate([amount, part.rows["amount"]])
+            independent = np.concatenate([independent, np.full(part.rows.size, kind[0])])
+            segregated = np.concatenate([segregated, np.full(part.rows.size, kind[1])])
         of, value = netting_set[account], -sign[account] * amount * worth[asset]
         return CollateralPieces(
             netting_set=of,

@@ -14,6 +14,7 @@ and every ``POTENTIAL_US`` of event time; in between they stand. Potential expos
 end of the second, when volatility itself is sampled.
 """
 
+from collections.abc import Set
 from typing import Any, Final
 
 import numpy as np
@@ -69,7 +70,7 @@ class CreditBook:
         self.named = False
         self.pledges, self.obligations = SegregatedAmounts(), Obligations()
         self.volatility, self.comovement = EwVolatility(), ReturnCorrelations()
-        self._known = -1
+        self._known, self._numbered = -1, (-1, -1)  # versions of the directory and of positions that are learned
         self._touched, self._computed_us, self._looked = True, -1, False
         self._waiting: B1 = np.zeros(0, dtype=bool)
         self._current: F8 = np.zeros((POTENTIAL.stop - POTENTIAL.start, 0))
@@ -159,12 +160,12 @@ class CreditBook:
         rows[POTENTIAL] = self._current
         return rows, self._counterparties(rows)
 
-    def assets(self) -> set[int]:
+    def assets(self) -> Set[int]:
         """Return the assets that terms of netting sets and debts are in."""
         if not self.needed:
-            return set()
+            return frozenset()
         self._learn()
-        return {owed.asset for owed in self.obligations.owed()} | self._agreements.in_use
+        return self._agreements.in_use.union([owed.asset for owed in self.obligations.owed.values()])
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -172,6 +173,10 @@ class CreditBook:
         """Derive from the directory what changes with it, and take new positions into their groups."""
         directory = self._directory
         stale = self._known != directory.version
+        numbered = (self._positions.epoch, self._positions.rows.size)
+        if not stale and numbered == self._numbered:
+            return
+        self._numbered = numbered
         if stale:
             self._agreements = netting_agreements(directory)
             self._factors = supervisory_factors(directory, CRYPTO_REGIMES[self.regime])
@@ -304,7 +309,7 @@ class CreditBook:
         parties = np.zeros((len(PARTY_CREDIT), count))
         for place, row in enumerate((2, 3, 4)):
             parties[place] = sum_by(owner, rows[row], count)
-        for owed in self.obligations.owed():
+        for owed in self.obligations.owed.values():
             number = self._directory.counterparties[owed.counterparty]
             parties[3, number] += owed.amount * self._marks.asset_worth.item(owed.asset)
         if rows[5].any():

@@ -1,16 +1,19 @@
-"""Holdings of one shard: reference data, positions, balances, and the memory of fills."""
+"""Holdings of one shard: reference data, positions, balances, orders, and the memory of fills."""
 
 from seawall.operators.core.holdings._directory import Directory, shard_of
 from seawall.operators.core.holdings._fill_memory import FillMemory
 from seawall.operators.core.holdings._positions import (
+    ORDERS_MAX,
     VECTOR_MIN,
     Balances,
     OpenPositionCounts,
     Positions,
     PositionSubset,
+    WorkingOrders,
 )
 
 __all__ = [
+    "ORDERS_MAX",
     "VECTOR_MIN",
     "Balances",
     "Directory",
@@ -18,5 +21,6 @@ __all__ = [
     "OpenPositionCounts",
     "PositionSubset",
     "Positions",
+    "WorkingOrders",
     "shard_of",
 ]

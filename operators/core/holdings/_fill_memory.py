@@ -82,17 +82,24 @@ class FillMemory:
             chunk[0].extend(names)
             for into, column, default in zip(chunk[1:], columns, self._defaults, strict=True):
                 into.extend(_listed(column, default, len(names)))
-            self._open_if_full()
+            if len(chunk[0]) >= CHUNK:
+                self._open(self._end())
         return True
 
     def add(self, name: str, content: Content) -> None:
         """Remember one id that is not remembered yet."""
         key = hash(name) & POSITIVE
+        end = self._end()
         if self._young.find_one(key) == ABSENT and self._old.find_one(key) < self._starts[0]:
-            self._young.put_one(key, self._end())
+            self._young.put_one(key, end)
         else:
-            self._collided[name] = self._end()  # another id has its hash
-        self._append(name, content)
+            self._collided[name] = end  # another id has its hash
+        chunk = self._chunks[-1]
+        chunk[0].append(name)
+        for column, value in zip(chunk[1:], content, strict=True):
+            column.append(value)
+        if len(chunk[0]) >= CHUNK:
+            self._open(end + 1)
 
     def amend(self, name: str, content: Content | None) -> None:
         """Replace what an id stands for now (a correction), or undo it (a bust: None)."""
@@ -117,14 +124,15 @@ class FillMemory:
 
     def _place(self, name: str) -> int | None:
         key = hash(name) & POSITIVE
+        floor = self._floor()
         for index in (self._young, self._old):
             place = index.find_one(key)
-            if place >= self._floor():
+            if place >= floor:
                 chunk = bisect_right(self._starts, place) - 1
                 if self._chunks[chunk][0][place - self._starts[chunk]] == name:
                     return place
         place = self._collided.get(name, ABSENT)
-        return place if place >= self._floor() else None
+        return place if place >= floor else None
 
     def _floor(self) -> int:
         """Return the place of the oldest id that counts as remembered: exactly the last ``size_max`` do."""
@@ -132,17 +140,6 @@ class FillMemory:
 
     def _end(self) -> int:
         return self._starts[-1] + len(self._chunks[-1][0])
-
-    def _append(self, name: str, content: Content) -> None:
-        chunk = self._chunks[-1]
-        chunk[0].append(name)
-        for column, value in zip(chunk[1:], content, strict=True):
-            column.append(value)
-        self._open_if_full()
-
-    def _open_if_full(self) -> None:
-        if len(self._chunks[-1][0]) >= CHUNK:
-            self._open(self._end())
 
     def _open(self, start: int) -> None:
         """Open a new chunk at place ``start``; forget the oldest chunks that are no longer needed."""

@@ -1,4 +1,4 @@
-"""Positions and balances of one shard, and how a fill changes them.
+"""Positions, balances and working orders of one shard, and how a fill changes them.
 
 Rules it keeps
 --------------
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import ABSENT, Columns, KeyIndex
+from seawall.operators.core.base import ABSENT, Columns, KeyIndex, sum_by
+from seawall.schemas import events as ev
 
 # The book: positions and balances of one shard, and what a fill does to them.
 
@@ -45,7 +46,9 @@ class Balances:
 
     def add(self, key: int, amount: float) -> None:
         """Add ``amount`` to one balance."""
-        slot = self.slot(key)  # first: it may add a row, which makes new columns
+        slot = self._index.find_one(key)
+        if slot == ABSENT:
+            slot = self.slot(key)  # before the columns are read: it makes new ones
         self.rows["amount"][slot] += amount
 
     def add_many(self, keys: I8, amounts: F8) -> None:
@@ -149,7 +152,7 @@ class Positions:
             realised, cost = -units * value - released, cost - released
         else:
             realised, cost = held * value - cost, after * value
-        self.set(slot, after, cost)
+        rows["units"][slot], rows["cost"][slot], rows["size"][slot] = after, cost, after
         return realised
 
     def set(self, slot: int, units: int, cost: float) -> None:
@@ -281,3 +284,91 @@ class OpenPositionCounts:
     def _room(self, mark: int) -> None:
         if mark >= len(self.at_mark):
             self.at_mark = np.append(self.at_mark, np.zeros(mark + SPARE - len(self.at_mark), dtype=np.int64))
+
+
+# Working orders, counted at their worst case: as if all of one side were filled and none of the other.
+#
+# For every account and instrument that is ``max(|position + bought|, |position - sold|)``; orders that may only reduce
+# add nothing. An order stands until its open quantity is 0. Its id is one of its account and instrument: venues number
+# orders by instrument, and each from the same numbers.
+
+ORDERS_MAX = 1_000_000
+
+
+class WorkingOrders:
+    """The open orders of a shard's accounts: signed units by account, instrument and id."""
+
+    def __init__(self) -> None:
+        self._orders: dict[tuple[int, int, str], int] = {}
+        self.seen = False
+        self._pairs: tuple[I8, I8, I8, I8] | None = None  # as long as no order changes
+
+    def take(self, event: ev.Order, account: int, instrument: int, units: int) -> bool:
+        """Take an order's state; return False where there is no room for one more."""
+        self.seen, self._pairs = True, None
+        order = account, instrument, event.order_id
+        if units == 0 or event.reduce_only:
+            self._orders.pop(order, None)
+            return True
+        if len(self._orders) >= ORDERS_MAX and order not in self._orders:
+            return False
+        self._orders[order] = units if event.side == "buy" else -units
+        return True
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def pairs(self) -> tuple[I8, I8, I8, I8]:
+        """Return account, instrument, units bought and units sold of every pair with orders.
+
+        Sums are of integers, so they do not depend on the order of orders.
+        """
+        if self._pairs is None:
+            self._pairs = self._added()
+        return self._pairs
+
+    def worst_case(self, positions: Positions, notional: F8, rate: F8, accounts: int) -> F8:
+        """Return by how much gross notional and initial margin of every account exceed today's in the worst case.
+
+        Parameters
+        ----------
+        positions
+            What is held.
+        notional, rate
+            By instrument: of one unit, in the reporting currency; the initial margin as a fraction of it.
+        """
+        of, number, bought, sold = self.pairs()
+        more = worst_case_growth(positions.units_of(of, number), bought, sold) * notional[number]
+        return np.stack([sum_by(of, more, accounts), sum_by(of, more * rate[number], accounts)])
+
+    def _added(self) -> tuple[I8, I8, I8, I8]:
+        rows = [(account, instrument, units) for (account, instrument, _), units in self._orders.items()]
+        account, instrument, units = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+        keys, first, member = np.unique((account << 24) | instrument, return_index=True, return_inverse=True)
+        bought, sold = np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.int64)
+        np.add.at(bought, member, np.maximum(units, 0))
+        np.add.at(sold, member, np.maximum(-units, 0))
+        return account[first], instrument[first], bought, sold
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state for :func:`snapshot.pack`."""
+        return {"orders": [[name, a, i, units] for (a, i, name), units in self._orders.items()], "seen": self.seen}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot."""
+        self._orders = {(account, instrument, name): units for name, account, instrument, units in state["orders"]}
+        self.seen = state["seen"]
+        self._pairs = None
+
+
+def worst_case_growth(held: I8, bought: I8, sold: I8) -> I8:
+    """Return by how many units the worst case exceeds what is held.
+
+    Examples
+    --------
+    >>> worst_case_growth(np.array([5, 5, -5]), np.array([2, 0, 0]), np.array([3, 12, 3])).tolist()
+    [2, 2, 3]
+    """
+    size = np.abs(held)
+    growth: I8 = np.maximum(np.maximum(np.abs(held + bought), np.abs(held - sold)), size) - size
+    return growth

@@ -197,7 +197,8 @@ class LimitCells:
 
     def evaluate(self, table: MeasureTable, as_of_us: int) -> list[LevelChange]:
         """Move all cells to ``as_of_us``; return the changes of level."""
-        self.grow(table)
+        if self._shape != (table.measures, table.values.shape[1]):
+            self.grow(table)
         level = self.columns["level"]
         values: F8 = table.values.take(self._flat) * self._signs
         if len(self.windows.cell):

@@ -104,21 +104,24 @@ class FundingRates(NamedTuple):
 
 
 class Funding:
-    """Rates as they were last heard, what was settled and has not arrived, and since when accounts accrue."""
+    """Rates as they were last heard, what was settled and has not arrived, and since when accounts accrue.
+
+    Attributes
+    ----------
+    known
+        Rates by instrument and venue; without any nothing accrues.
+    """
 
     def __init__(self, directory: Directory, marks: Marks, positions: Positions, balances: Balances) -> None:
         self._directory, self._marks = directory, marks
         self._positions, self._balances = positions, balances
         self.accrued = Balances()
-        self._rates: dict[tuple[int, int], FundingRate] = {}
+        self.known: dict[tuple[int, int], FundingRate] = {}
         self._followed: dict[int, int] = {}
         self._paid_us: dict[int, int] = {}  # by account and asset, as balances are
         self._rows = PositionSubset()
         self._funded = 0
         self._paces: FundingRates | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self._rates)
 
     def hear(self, event: ev.Funding) -> None:
         """Take a rate; a settled one is paid at once. One that is earlier than the last is no rate of now."""
@@ -126,13 +129,13 @@ class Funding:
         rate, settled, time_us = float(event.rate), event.kind == "settled", event.event_time_us
         self._paces = None
         for place in (venue, NOWHERE) if self._followed.setdefault(number, venue) == venue else (venue,):
-            known = self._rates.get((number, place)) or FundingRate(rate, event.interval_us, time_us, time_us)
+            known = self.known.get((number, place)) or FundingRate(rate, event.interval_us, time_us, time_us)
             if settled:
                 self._pay(number, place, rate)
                 known = known._replace(since_us=max(known.since_us, time_us))
             if time_us >= known.heard_us:
                 known = FundingRate(rate, event.interval_us, known.since_us, time_us)
-            self._rates[number, place] = known
+            self.known[number, place] = known
 
     def arrived(self, account: int, asset: int, as_of_us: int) -> None:
         """Reverse what an account accrued in an asset: its payment has come."""
@@ -145,7 +148,7 @@ class Funding:
         """Return the latest rate of every instrument per some interval, of the venue followed; NaN where none."""
         found = np.full(instruments, np.nan)
         for number in self._followed:
-            known = self._rates[number, NOWHERE]
+            known = self.known[number, NOWHERE]
             found[number] = known.rate * (interval_us / known.interval_us)
         return found
 
@@ -162,8 +165,8 @@ class Funding:
     def _pace(self, as_of_us: int) -> tuple[I8, F8]:
         """Return the rows of positions that accrue, and the part of their notional that they owe so far."""
         arrays, held = self._directory.arrays, self._positions.rows
-        if self._funded != len(self._rates):
-            self._rows, self._funded = PositionSubset(), len(self._rates)
+        if self._funded != len(self.known):
+            self._rows, self._funded = PositionSubset(), len(self.known)
         paces = self._known()
         at = self._rows.of(self._positions, paces.funded)
         account, instrument = held["account"][at], held["instrument"][at]
@@ -185,7 +188,7 @@ class Funding:
             for key, paid_us in self._paid_us.items():
                 paid[paid_in.item(key & ASSET), key >> 20] = paid_us
             rate, interval, since = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=np.int64)
-            for (number, place), (value, interval_us, since_us, _) in self._rates.items():
+            for (number, place), (value, interval_us, since_us, _) in self.known.items():
                 rate[place, number], interval[place, number], since[place, number] = value, interval_us, since_us
             self._paces = FundingRates(funded, rate, interval, since, paid, paid_in)
         return self._paces
@@ -211,7 +214,7 @@ class Funding:
         """Return the state for :func:`snapshot.pack`."""
         return {
             "accrued": self.accrued.snapshot(),
-            "rates": [[*key, *value] for key, value in self._rates.items()],
+            "rates": [[*key, *value] for key, value in self.known.items()],
             "followed": [[k, v] for k, v in self._followed.items()],
             "paid": [[k, v] for k, v in self._paid_us.items()],
         }
@@ -219,7 +222,7 @@ class Funding:
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         self.accrued.restore(state["accrued"])
-        self._rates = {
+        self.known = {
             (number, place): FundingRate(float(rate), *times) for number, place, rate, *times in state["rates"]
         }
         self._followed = {int(k): int(v) for k, v in state["followed"]}

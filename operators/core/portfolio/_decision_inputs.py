@@ -75,7 +75,7 @@ def open_positions_of(ledger: Ledger, depth: Any) -> OpenPositions:
         rows["account"][held],
         rows["instrument"][held],
         rows["units"][held],
-        ledger.notionals()[held],
+        ledger.robust()[3][held],
         [record.instrument for record in records],
         [record.quantity_increment for record in records],
         depth,
@@ -121,7 +121,7 @@ def _movable(ledger: Ledger, account: int, frees: float, depth: NDArray[np.float
     """Return the largest positions of an account; each frees its part of the account's initial margin."""
     rows, records = ledger.positions.rows, ledger.directory.instrument_records
     mine = np.flatnonzero((rows["account"] == account) & (rows["units"] != 0))
-    notional = ledger.notionals()[mine]
+    notional = ledger.robust()[3][mine]
     largest = np.argsort(-notional, kind="stable")[:MOVED_MAX].tolist()
     found = []
     for at in largest:

@@ -30,7 +30,6 @@ from seawall.operators.core.base import (
     pack,
     unpack,
 )
-from seawall.operators.core.portfolio import _updates
 from seawall.operators.core.portfolio._decision_inputs import (
     NEEDS_MARKETS,
     LossBookBuilder,
@@ -52,6 +51,7 @@ from seawall.operators.core.portfolio._observations import (
     firm_forced_fills,
     forced_fills,
 )
+from seawall.operators.core.portfolio._trades import take_slice
 from seawall.operators.core.pricing import VolatilityState
 from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
@@ -120,7 +120,7 @@ class ExposureState:
         ledger = self.ledger
         assert ledger is not None
         out = self._writer.begin(piece)
-        _updates.apply_slice(ledger, piece, out)
+        take_slice(ledger, piece, out)
         if piece.marks is not None:
             self._watch.hear(piece.marks.instrument)
         if piece.fills is not None:
@@ -141,7 +141,7 @@ class ExposureState:
     def _tables(self, ledger: Ledger, piece: Slice, changed: bool) -> dict[str, MeasureTable]:
         if changed:
             return ledger.measure(piece.as_of_us, piece.second)
-        return ledger.tables or ledger.remeasure()
+        return ledger.tables or ledger.measure(None)
 
     def _write(
         self, ledger: Ledger, piece: Slice, tables: dict[str, MeasureTable], changed: bool, out: base.SliceRecords

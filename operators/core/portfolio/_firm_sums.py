@@ -23,12 +23,20 @@ I8 = NDArray[np.int64]
 
 
 class StrategyBook:
-    """The strategies of one shard and their shares, numbered in order of their first fill."""
+    """The strategies of one shard and their shares, numbered in order of their first fill.
+
+    Attributes
+    ----------
+    names
+        Strategies in order of their first fill.
+    known
+        Shares by strategy and own account.
+    """
 
     def __init__(self, directory: Directory, marks: Marks, sheet: OptionSheet) -> None:
         self.names: list[str] = []
+        self.known: dict[tuple[str, int], int] = {}
         self._numbers: dict[str, int] = {}
-        self._shares: dict[tuple[int, int], int] = {}  # by strategy and account
         self._directory, self._marks = directory, marks
         self.positions, self.balances = Positions(), Balances()
         self._values = AccountValues(directory, marks, self.positions, self.balances, sheet)
@@ -39,10 +47,9 @@ class StrategyBook:
 
     def share(self, name: str, account: int) -> int:
         """Return the number of what an own account holds for a strategy; one that is first named gets the next."""
-        number = self._numbers.setdefault(name, len(self.names))
-        if number == len(self.names):
+        if self._numbers.setdefault(name, len(self.names)) == len(self.names):
             self.names.append(name)
-        return self._shares.setdefault((number, account), len(self._shares))
+        return self.known.setdefault((name, account), len(self.known))
 
     def shares(self, names: list[str], accounts: I8) -> I8:
         """Return the share of each fill, -1 where it names no strategy."""
@@ -80,10 +87,10 @@ class StrategyBook:
 
     def places(self) -> list[tuple[str, int, int]]:
         """Return strategy, account and instrument of everything that is held, each once, in order of row."""
-        rows, owners = self.positions.rows, list(self._shares)
+        rows, owners = self.positions.rows, list(self.known)
         pairs = zip(*(rows[name][rows["units"] != 0].tolist() for name in ("account", "instrument")), strict=True)
         found = ((*owners[share], instrument) for share, instrument in pairs)
-        return [(self.names[strategy], account, instrument) for strategy, account, instrument in dict.fromkeys(found)]
+        return list(dict.fromkeys(found))
 
     def held(self) -> I8:
         """Return the instruments in which any strategy holds anything."""
@@ -94,7 +101,7 @@ class StrategyBook:
     def sums(self) -> F8:
         """Return gross notional, net notional and P&L of every strategy at the marks across venues, shape (3, n)."""
         rows, paid, marks, count = self.positions.rows, self.balances.rows, self._marks, len(self.names)
-        strategy = np.array([number for number, _ in self._shares], dtype=np.int64)
+        strategy = np.array([self._numbers[name] for name, _ in self.known], dtype=np.int64)
         owner, at = strategy[rows["account"]], rows["mark"]
         held = rows["size"] * marks.unit[at]
         notional = np.abs(held)
@@ -105,14 +112,14 @@ class StrategyBook:
 
     def snapshot(self) -> list[Any]:
         """Return the state for :func:`snapshot.pack`."""
-        shares = [list(pair) for pair in self._shares]
+        shares = [[self._numbers[name], account] for name, account in self.known]
         return [list(self.names), shares, self.positions.snapshot(), self.balances.snapshot()]
 
     def restore(self, state: list[Any]) -> None:
         """Take the state of a snapshot."""
         self.names = list(state[0])
         self._numbers = {name: number for number, name in enumerate(self.names)}
-        self._shares = {(strategy, account): number for number, (strategy, account) in enumerate(state[1])}
+        self.known = {(self.names[strategy], account): number for number, (strategy, account) in enumerate(state[1])}
         self.positions.restore(state[2])
         self.balances.restore(state[3])
         self.grow()

@@ -11,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.base import MeasureTable, sum_by
-from seawall.operators.core.credit import CreditBook, WorkingOrders
-from seawall.operators.core.holdings import Balances, Directory, FillMemory, OpenPositionCounts, Positions
+from seawall.operators.core.credit import CreditBook
+from seawall.operators.core.holdings import (
+    Balances,
+    Directory,
+    FillMemory,
+    OpenPositionCounts,
+    Positions,
+    WorkingOrders,
+)
 from seawall.operators.core.portfolio._cash_flows import Contributions, Funding
 from seawall.operators.core.portfolio._firm_sums import FirmSums, StrategyBook
 from seawall.operators.core.pricing import (
@@ -76,7 +83,7 @@ TRANSFER = (0, "", 0.0)  # account, asset, amount
 
 
 class Ledger:
-    """The book of one shard. `apply_slice` changes it; :meth:`measure` revalues all of it."""
+    """The book of one shard. `take_slice` changes it; :meth:`measure` revalues all of it."""
 
     def __init__(self, shard: int, configuration: dict[str, Any]) -> None:
         self.directory = Directory(shard, configuration["shards"], configuration["reporting_currency"])
@@ -141,10 +148,6 @@ class Ledger:
         self._changed = True
         self.touched[accounts] = True
 
-    def notionals(self) -> F8:
-        """Return the absolute notional of every position, as last measured."""
-        return self._values.robust[3]
-
     def robust(self) -> tuple[F8, F8, F8, F8]:
         """Return by position, at the marks across venues: signed notional, worth, entry cost, absolute notional."""
         return self._values.robust
@@ -165,7 +168,7 @@ class Ledger:
 
     def moves_with_time(self) -> bool:
         """Tell whether measures change though nothing happens: greeks, what accrues and what waits for a second do."""
-        return self.directory.has_option or bool(self.funding) or self.credit.waits
+        return self.directory.has_option or bool(self.funding.known) or self.credit.waits
 
     def take_changed(self) -> bool:
         """Tell whether anything changed since the last call."""
@@ -186,6 +189,28 @@ class Ledger:
         if self.directory.has_option:
             self.sheet.learn()
 
+    def expect_expiry(self, instruments: Iterable[int]) -> None:
+        """Expect the expiry of instruments in which something was traded, which may have been settled before."""
+        records = self.directory.instrument_records
+        for number in sorted(set(instruments)):
+            if expiry_us := records[number].expiry_us:
+                self.expiring.setdefault(number, expiry_us)
+
+    def asset_of(self, name: str) -> int:
+        """Return the number of an asset, which nothing may have named before."""
+        number = self.directory.assets.get(name, -1)
+        if not 0 <= number < len(self.marks.asset_prices):
+            number = self.directory.asset(name)
+            self.marks.refresh()
+            self.directory.forget_arrays()
+        return number
+
+    def unit_value(self, instrument: int, price: float) -> float:
+        """Return the value of one unit of a position at a price, in the settlement asset."""
+        arrays = self.directory.arrays
+        size: float = arrays["size"].item(instrument)
+        return -size / price if arrays["inverse"].item(instrument) else size * price
+
     def mark_row(self, account: int, instrument: int) -> int:
         """Return the mark row at which an own account's position is margined: its venue's, or the one across."""
         venue = self.directory.arrays["venue"].item(account)
@@ -193,14 +218,16 @@ class Ledger:
 
     # --- valuation --------------------------------------------------------------------------------------------------
 
-    def measure(self, as_of_us: int, exact: bool = False) -> dict[str, MeasureTable]:
+    def measure(self, as_of_us: int | None, exact: bool = False) -> dict[str, MeasureTable]:
         """Revalue the book at ``as_of``; return the tables ``account``, ``netting_set`` and ``counterparty``.
 
         Values are in the reporting currency (ratios: plain numbers). ``exact``: options are repriced wherever anything
-        moved.
+        moved. Without a time the tables are those of the last call again, as after a restore.
         """
-        self.measured_us = as_of_us
         self.marks.price()
+        if as_of_us is None:
+            return self._measure(None)
+        self.measured_us = as_of_us
         if self.directory.has_option:
             self.sheet.refresh(self.options_held(), as_of_us, exact)
         if exact and self.credit.needed:
@@ -218,11 +245,6 @@ class Ledger:
             self._options_held = key, held[self.sheet.terms.instrument].nonzero()[0]
         return self._options_held[1]
 
-    def remeasure(self) -> dict[str, MeasureTable]:
-        """Compute the tables of the last :meth:`measure` again, after a restore."""
-        self.marks.price()
-        return self._measure(None)
-
     def _measure(self, as_of_us: int | None) -> dict[str, MeasureTable]:
         """Compute the tables; without a time nothing that is kept between slices moves."""
         arrays, directory = self.directory.arrays, self.directory
@@ -231,7 +253,7 @@ class Ledger:
         account = np.empty((len(account_measures), count))
         gross, net, unrealised = self._values.value_positions(account, count)
         collateral, lent, worth = self._values.value_balances(count)
-        if self.funding:
+        if self.funding.known:
             accrued = self.funding.unrealised(self.measured_us, count)
             unrealised = unrealised + accrued
             account[3] += accrued

@@ -255,6 +255,8 @@ def _since(ledger: Ledger, held: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _expiring(ledger: Ledger, as_of_us: int) -> list[str]:
+    if min(ledger.expiring.values()) > as_of_us:
+        return []
     numbers = [number for number, expiry_us in ledger.expiring.items() if expiry_us <= as_of_us]
     held = [n for n in numbers if any(map(ledger.open.is_held_at, ledger.marks.rows_of(n)))]
     return _named(ledger, np.array(held, dtype=np.int64))
@@ -262,7 +264,8 @@ def _expiring(ledger: Ledger, as_of_us: int) -> list[str]:
 
 def _unpriced(ledger: Ledger) -> list[str]:
     prices, agreed = ledger.marks.asset_prices, ledger.credit.assets()
-    if all(prices.item(asset) == prices.item(asset) for asset in ledger.balances.assets | agreed):  # no NaN
+    used = prices[list(agreed | ledger.balances.assets)]
+    if not np.isnan(used).any():
         return []
     rows = ledger.balances.rows
     bad = np.isnan(prices[rows["asset"]]) & (rows["amount"] != 0)
@@ -293,6 +296,8 @@ class PriceStateMonitor:
         if ledger.expiring:
             states["expiring"] = _expiring(ledger, as_of_us)
         states["unpriced"] = _unpriced(ledger)
+        if not any(states.values()):
+            return {}
         return {kind: names for kind in KINDS if (names := states.get(kind))}
 
     def look(self, states: States, out: Any) -> bool:

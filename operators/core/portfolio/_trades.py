@@ -1,42 +1,61 @@
-"""Applying fills to the ledger: positions, balances and strategies, as arrays where a slice brings many.
+"""One slice for the ledger: reference records, marks, events, transfers, fills, expiries, in that order.
 
-A fill whose id is remembered changes nothing: with the same content it is audited as ``REPEATED``, with other content
-it is rejected (contract.md, "Memory of fills"). A bust undoes the fill it names at its price, fee and strategy, a
-correction undoes it and applies the new one. What names a correction means the fill that was corrected.
+Fills move positions, balances and strategies, as arrays where a slice brings many. A fill or transfer whose id is
+remembered changes nothing: with the same content it is audited as ``REPEATED``, with other content it is rejected
+(contract.md, "Memory of fills"). A bust undoes the fill it names at its price, fee and strategy, a correction undoes it
+and applies the new one. What names a correction means the fill that was corrected.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import ExternalEvent, float_array, int_array
+from seawall.operators.core.base import SliceRecords, float_array, int_array
 from seawall.operators.core.holdings import VECTOR_MIN, Balances, FillMemory, Positions
+from seawall.operators.core.portfolio import _updates
 from seawall.operators.core.portfolio._ledger import Ledger
 from seawall.schemas.errors import Reason
-from seawall.schemas.records import Fills
+from seawall.schemas.records import Fills, Slice, Transfers
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 Content = tuple[Any, ...]
 
 
-class OutcomeWriter(Protocol):
-    """Writer of the outcome of a slice (`SliceRecords`)."""
-
-    def reject(self, kind: str, at: int, reason: Reason, detail: str) -> None:
-        """Write a reject with the original bytes of row ``at`` of the slice's fills or transfers."""
-
-    def decide(self, kind: str, body: dict[str, Any]) -> None:
-        """Note a decision for the audit."""
-
-    def alert(self, kind: str, scope: str, severity: int, text: str) -> None:
-        """Write an alert."""
-
-    news: list[ExternalEvent]
+COMPACT_EVERY = 64  # slices
+EARNED = frozenset({"funding", "fee", "interest"})
 
 
-def report_repeated(out: OutcomeWriter, kind: str, at: int, name: str, same: bool) -> None:
+def take_slice(ledger: Ledger, piece: Slice, out: SliceRecords) -> None:
+    """Apply one slice to the ledger; what cannot be applied goes to ``out``."""
+    ledger.filled = None
+    if piece.reference:
+        _updates.apply_reference(ledger, piece.reference, out)
+    if piece.marks is not None:
+        ledger.marks.apply(piece.marks)
+        if ledger.directory.has_option:
+            ledger.sheet.take(piece.marks)
+        if ledger.unentered:
+            _updates.enter_position_costs(ledger)
+        if ledger.contributions and ledger.contributions.price():
+            ledger.touch_values()
+        ledger.touch_marks(piece.marks.instrument)
+    if piece.events:
+        _updates.apply_events(ledger, piece.events, out)
+    if piece.transfers is not None:
+        _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
+    if piece.fills is not None:
+        apply_fills(ledger, piece.fills, out)
+        ledger.expect_expiry(piece.fills.instrument)
+    if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
+        _updates.settle_expired(ledger, piece.as_of_us, out)
+    if piece.seq % COMPACT_EVERY == 0:
+        ledger.positions.compact()
+        ledger.strategies.positions.compact()
+
+
+def _report_repeated(out: SliceRecords, kind: str, at: int, name: str, same: bool) -> None:
     """Note that an id came again: for the audit with the same content, as a reject with other."""
     if same:
         out.decide("repeated", {"record": kind, "id": name, "rule": "REPEATED"})
@@ -44,14 +63,7 @@ def report_repeated(out: OutcomeWriter, kind: str, at: int, name: str, same: boo
         out.reject(kind, at, Reason.ID_MUST_NOT_BE_REUSED, f"{kind} id {name} was used before with other content")
 
 
-def unit_value(ledger: Ledger, instrument: int, price: float) -> float:
-    """Return the value of one unit of a position at a price, in the settlement asset."""
-    arrays = ledger.directory.arrays
-    size: float = arrays["size"].item(instrument)
-    return -size / price if arrays["inverse"].item(instrument) else size * price
-
-
-def apply_fills(ledger: Ledger, fills: Fills, out: OutcomeWriter) -> None:
+def apply_fills(ledger: Ledger, fills: Fills, out: SliceRecords) -> None:
     """Apply the fills of a slice in order; what cannot be applied goes to ``out``."""
     count = len(fills.id)
     if not fills.action and count >= VECTOR_MIN:
@@ -87,7 +99,7 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
         assets = settlement
         if fills.fee_asset:
             rows = zip(fills.fee_asset, fills.fee, settlement.tolist(), strict=True)
-            assets = np.array([asset_of(ledger, name) if name and paid else asset for name, paid, asset in rows])
+            assets = np.array([ledger.asset_of(name) if name and paid else asset for name, paid, asset in rows])
     fees = float_array(fills.fee) if fills.fee else np.zeros(0)
     _pay(ledger.balances, accounts, settlement, realised, fees, assets)
     if fills.strategy:
@@ -111,16 +123,7 @@ def _pay(balances: Balances, owner: I8, settlement: I8, realised: F8, fees: F8, 
     balances.add_many(pairs[moved], amounts[moved])
 
 
-def asset_of(ledger: Ledger, name: str) -> int:
-    """Return the number of an asset, which nothing may have named before."""
-    number = ledger.directory.asset(name)
-    if number >= len(ledger.marks.asset_prices):
-        ledger.marks.refresh()
-        ledger.directory.forget_arrays()
-    return number
-
-
-def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: OutcomeWriter) -> None:
+def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: SliceRecords) -> None:
     """Apply one fill, repetition, bust or correction."""
     action = fills.action[at] if fills.action else "new"
     ref = fills.ref[at] if fills.ref else ""
@@ -129,8 +132,9 @@ def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: OutcomeWriter) -> No
     strategy = fills.strategy[at] if fills.strategy else ""
     content = (fills.account[at], fills.instrument[at], fills.quantity[at], fills.price[at], fee, fee_asset, strategy)
     remembered = (*content, "" if action == "new" else f"{action}:{ref}")
-    if name in ledger.fills:
-        report_repeated(out, "fill", at, name, ledger.fills.original(name) == remembered)
+    before = ledger.fills.original(name)
+    if before is not None:
+        _report_repeated(out, "fill", at, name, before == remembered)
         return
     if action != "new":
         first = _first_of(ledger.fills, ref)
@@ -176,15 +180,19 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
     slot, held = _trade(ledger, (ledger.positions, ledger.balances), local, number, mark, units, price)
     if slot >= 0:
         rows = ledger.positions.rows
-        ledger.open.add_one(local, rows["mark"].item(slot), (rows["units"].item(slot) != 0) - (held != 0))
-    paid = asset_of(ledger, fee_asset) if fee_asset else arrays["settlement"].item(number)
+        opened = (rows["units"].item(slot) != 0) - (held != 0)
+        if opened:
+            ledger.open.add_one(local, rows["mark"].item(slot), opened)
+    paid = ledger.asset_of(fee_asset) if fee_asset else arrays["settlement"].item(number)
     if fee:
         ledger.balances.add(local << 20 | paid, -direction * fee)
     stake = int(arrays["stake"].item(local))
     if not strategy or not stake:
         return
     book = ledger.strategies
-    one = book.share(strategy, local)
+    one = book.known.get((strategy, local), -1)
+    if one < 0:
+        one = book.share(strategy, local)
     mark = -1 if spot else ledger.marks.row(number)
     _trade(ledger, (book.positions, book.balances), one, number, mark, stake * units, price)
     if fee:
@@ -204,6 +212,34 @@ def _trade(
         return -1, 0
     slot = positions.slot(owner, number, mark)
     held = positions.rows["units"].item(slot)
-    realised = positions.fill(slot, units, unit_value(ledger, number, price))
+    realised = positions.fill(slot, units, ledger.unit_value(number, price))
     balances.add(owner << 20 | arrays["settlement"].item(number), realised)
     return slot, held
+
+
+# --- transfers ------------------------------------------------------------------------------------------------------
+
+
+def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: SliceRecords) -> None:
+    directory = ledger.directory
+    for at, (name, account, asset, amount) in enumerate(
+        zip(transfers.id, transfers.account, transfers.asset, transfers.amount, strict=True)
+    ):
+        content = (account, asset, amount)
+        before = ledger.transfers.original(name)
+        if before is not None:
+            _report_repeated(out, "transfer", at, name, before == content)
+            continue
+        ledger.transfers.add(name, content)
+        local = directory.local[account]
+        number = ledger.asset_of(asset)
+        purpose = transfers.purpose[at] if transfers.purpose else "deposit"
+        ledger.balances.add(local << 20 | number, amount)
+        segregated = bool(transfers.segregated) and transfers.segregated[at]
+        ledger.credit.pledges.take(local << 20 | number, amount, purpose == "independent_amount", segregated)
+        if purpose == "funding":
+            ledger.funding.arrived(local, number, as_of_us)
+        if purpose not in EARNED:
+            ledger.contributions.add(local, number, amount)
+        ledger.active[local] = True
+        ledger.touch_accounts(local)

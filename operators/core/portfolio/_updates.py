@@ -1,21 +1,19 @@
-"""Updates of the ledger by one slice: reference records, marks, reports, transfers, fills, expiries, in that order."""
+"""Updates of the ledger that are no trades: reference records, events, reports and expiries."""
 
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from seawall.operators.core.credit import HOUSE, ORDERS_MAX
-from seawall.operators.core.holdings import shard_of
+from seawall.operators.core.base import SliceRecords
+from seawall.operators.core.credit import HOUSE
+from seawall.operators.core.holdings import ORDERS_MAX, shard_of
 from seawall.operators.core.portfolio._ledger import Ledger
-from seawall.operators.core.portfolio._trades import OutcomeWriter, apply_fills, asset_of, report_repeated, unit_value
 from seawall.operators.core.pricing import payoff
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import parse_quantity, parse_scale
 from seawall.schemas.errors import Rejected
 from seawall.schemas.evidence import open_limit_document
-from seawall.schemas.records import Slice, Transfers
 
 # Expiry: positions become cash at the settlement mark of their instrument, whenever either comes.
 #
@@ -37,15 +35,7 @@ def note_expiry(ledger: Ledger, record: ev.Instrument) -> None:
         ledger.expiring.pop(number, None)
 
 
-def expect_expiry(ledger: Ledger, instruments: Iterable[int]) -> None:
-    """Expect the expiry of instruments in which something was traded, which may have been settled before."""
-    records = ledger.directory.instrument_records
-    for number in sorted(set(instruments)):
-        if expiry_us := records[number].expiry_us:
-            ledger.expiring.setdefault(number, expiry_us)
-
-
-def settle_expired(ledger: Ledger, as_of_us: int, out: OutcomeWriter) -> None:
+def settle_expired(ledger: Ledger, as_of_us: int, out: SliceRecords) -> None:
     """Turn positions in expired instruments into cash at their settlement mark, once it is known."""
     for number, expiry_us in list(ledger.expiring.items()):
         price = _settlement(ledger, number) if expiry_us <= as_of_us else None
@@ -54,7 +44,7 @@ def settle_expired(ledger: Ledger, as_of_us: int, out: OutcomeWriter) -> None:
         del ledger.expiring[number]
         rows = ledger.positions.rows
         record = ledger.directory.instrument_records[number]
-        value = unit_value(ledger, number, payoff(record, price) if record.kind == "option" else price)
+        value = ledger.unit_value(number, payoff(record, price) if record.kind == "option" else price)
         settlement = int(ledger.directory.arrays["settlement"][number])
         for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
             local = int(rows["account"][slot])
@@ -83,43 +73,8 @@ def _price_at(ledger: Ledger, number: int, record: Any) -> float | None:
     return price if time_us >= record.expiry_us - EARLY_US else None
 
 
-# Applying a slice to the ledger: reference records, marks, reports, transfers, fills, expiries, in that order.
-#
-# `apply_fills` is what fills do. A transfer whose id is remembered changes nothing, like a fill.
-
-COMPACT_EVERY = 64  # slices
-EARNED = frozenset({"funding", "fee", "interest"})
-
-
-def apply_slice(ledger: Ledger, piece: Slice, out: OutcomeWriter) -> None:
-    """Apply one slice to the ledger; what cannot be applied goes to ``out``."""
-    ledger.filled = None
-    if piece.reference:
-        _apply_reference(ledger, piece.reference, out)
-    if piece.marks is not None:
-        ledger.marks.apply(piece.marks)
-        if ledger.directory.has_option:
-            ledger.sheet.take(piece.marks)
-        if ledger.unentered:
-            _enter_position_costs(ledger)
-        if ledger.contributions and ledger.contributions.price():
-            ledger.touch_values()
-        ledger.touch_marks(piece.marks.instrument)
-    if piece.events:
-        _apply_events(ledger, piece.events, out)
-    if piece.transfers is not None:
-        _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
-    if piece.fills is not None:
-        apply_fills(ledger, piece.fills, out)
-        expect_expiry(ledger, piece.fills.instrument)
-    if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
-        settle_expired(ledger, piece.as_of_us, out)
-    if piece.seq % COMPACT_EVERY == 0:
-        ledger.positions.compact()
-        ledger.strategies.positions.compact()
-
-
-def _apply_reference(ledger: Ledger, records: list[Any], out: OutcomeWriter) -> None:
+def apply_reference(ledger: Ledger, records: list[Any], out: SliceRecords) -> None:
+    """Take the reference records of a slice; alert where something is closed that is held."""
     for record in records:
         if not ledger.directory.apply(record):
             continue
@@ -132,7 +87,7 @@ def _apply_reference(ledger: Ledger, records: list[Any], out: OutcomeWriter) -> 
     ledger.marks.refresh()
 
 
-def _report_closed(ledger: Ledger, record: Any, out: OutcomeWriter) -> None:
+def _report_closed(ledger: Ledger, record: Any, out: SliceRecords) -> None:
     """Alert when something is closed that still has positions (contract.md, "Reference")."""
     ledger.grow()
     rows, directory = ledger.positions.rows, ledger.directory
@@ -156,7 +111,8 @@ def _report_closed(ledger: Ledger, record: Any, out: OutcomeWriter) -> None:
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
-def _apply_events(ledger: Ledger, events: list[Any], out: OutcomeWriter) -> None:
+def apply_events(ledger: Ledger, events: list[Any], out: SliceRecords) -> None:
+    """Take the events of a slice that change the book: reports, orders, limits, debts, open interest, funding."""
     directory = ledger.directory
     for event in events:
         match event:
@@ -185,7 +141,7 @@ def _apply_events(ledger: Ledger, events: list[Any], out: OutcomeWriter) -> None
                 pass
 
 
-def _apply_order(ledger: Ledger, event: ev.Order, out: OutcomeWriter) -> None:
+def _apply_order(ledger: Ledger, event: ev.Order, out: SliceRecords) -> None:
     directory = ledger.directory
     local, number = directory.local[directory.accounts[event.account]], directory.instruments[event.instrument]
     scale = parse_scale(directory.instrument_records[number].quantity_increment)
@@ -200,14 +156,14 @@ def _apply_obligation(ledger: Ledger, event: ev.Obligation) -> None:
     if event.from_ != HOUSE and shard_of(event.from_, directory.shards) == directory.shard:
         directory.counterparty(event.from_)
         ledger.credit.named = True
-        ledger.credit.obligations.take(event, asset_of(ledger, event.asset))
+        ledger.credit.obligations.take(event, ledger.asset_of(event.asset))
         ledger.touch()
     elif event.from_ == HOUSE and shard_of(event.to, directory.shards) == directory.shard:
         directory.counterparty(event.to)
-        ledger.credit.obligations.take(event, asset_of(ledger, event.asset))
+        ledger.credit.obligations.take(event, ledger.asset_of(event.asset))
 
 
-def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, local: int, out: OutcomeWriter) -> None:
+def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, local: int, out: SliceRecords) -> None:
     """An opening report sets the book before anything moved; a venue's report is compared with it."""
     kind = event.kind
     if kind == "opening" and ledger.active[local]:
@@ -217,7 +173,7 @@ def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, l
     if isinstance(event, ev.PositionReport):
         _apply_position_report(ledger, event, local, out)
         return
-    key = local << 20 | asset_of(ledger, event.asset)
+    key = local << 20 | ledger.asset_of(event.asset)
     held, reported = ledger.balances.amount(key), float(event.amount)
     if kind == "opening":
         ledger.balances.add(key, reported - held)
@@ -227,7 +183,7 @@ def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, l
         _report_difference(out, event, f"a balance of {reported} in {event.asset}", held)
 
 
-def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int, out: OutcomeWriter) -> None:
+def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int, out: SliceRecords) -> None:
     number = ledger.directory.instruments[event.instrument]
     record = ledger.directory.instrument_records[number]
     slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
@@ -243,32 +199,32 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
         return
     price = float(event.entry_price) if event.entry_price else ledger.marks.price_of(mark)
     known = price == price  # noqa: PLR0124 (no NaN)
-    ledger.positions.set(slot, reported, reported * unit_value(ledger, number, price) if known else 0.0)
+    ledger.positions.set(slot, reported, reported * ledger.unit_value(number, price) if known else 0.0)
     ledger.unentered.pop((local, number), None)
     if not known and reported:
         ledger.unentered[local, number] = reported
     ledger.open.add_one(local, mark, (reported != 0) - (held != 0))
     ledger.touch_accounts(local)
-    expect_expiry(ledger, (number,))
+    ledger.expect_expiry((number,))
 
 
-def _enter_position_costs(ledger: Ledger) -> None:
+def enter_position_costs(ledger: Ledger) -> None:
     """Give positions that were opened without a price the cost of their first mark."""
     for (local, number), units in list(ledger.unentered.items()):
         slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
         price = ledger.marks.price_of(int(ledger.positions.rows["mark"][slot]))
         if price == price:  # noqa: PLR0124 (no NaN)
-            ledger.positions.rows["cost"][slot] += units * unit_value(ledger, number, price)
+            ledger.positions.rows["cost"][slot] += units * ledger.unit_value(number, price)
             del ledger.unentered[local, number]
             ledger.touch_values()
 
 
-def _report_position(out: OutcomeWriter, event: ev.PositionReport, record: ev.Instrument, held: int) -> None:
+def _report_position(out: SliceRecords, event: ev.PositionReport, record: ev.Instrument, held: int) -> None:
     theirs, ours = Decimal(event.quantity), Decimal(record.quantity_increment) * held
     _report_difference(out, event, f"a position of {_plain_number(theirs)} in {event.instrument}", _plain_number(ours))
 
 
-def _report_difference(out: OutcomeWriter, event: ev.PositionReport | ev.BalanceReport, theirs: str, ours: Any) -> None:
+def _report_difference(out: SliceRecords, event: ev.PositionReport | ev.BalanceReport, theirs: str, ours: Any) -> None:
     text = f"the venue reports {theirs} for {event.account}, our book has {ours}"
     out.alert("report_mismatch", f"account:{event.account}", 2, text)
 
@@ -276,30 +232,3 @@ def _report_difference(out: OutcomeWriter, event: ev.PositionReport | ev.Balance
 def _plain_number(number: Decimal) -> str:
     """Return a number without an exponent or zeros at its end."""
     return f"{number.normalize():f}" if number else "0"
-
-
-# --- transfers ------------------------------------------------------------------------------------------------------
-
-
-def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: OutcomeWriter) -> None:
-    directory = ledger.directory
-    for at, (name, account, asset, amount) in enumerate(
-        zip(transfers.id, transfers.account, transfers.asset, transfers.amount, strict=True)
-    ):
-        content = (account, asset, amount)
-        if name in ledger.transfers:
-            report_repeated(out, "transfer", at, name, ledger.transfers.original(name) == content)
-            continue
-        ledger.transfers.add(name, content)
-        local = directory.local[account]
-        number = asset_of(ledger, asset)
-        purpose = transfers.purpose[at] if transfers.purpose else "deposit"
-        ledger.balances.add(local << 20 | number, amount)
-        segregated = bool(transfers.segregated) and transfers.segregated[at]
-        ledger.credit.pledges.take(local << 20 | number, amount, purpose == "independent_amount", segregated)
-        if purpose == "funding":
-            ledger.funding.arrived(local, number, as_of_us)
-        if purpose not in EARNED:
-            ledger.contributions.add(local, number, amount)
-        ledger.active[local] = True
-        ledger.touch_accounts(local)

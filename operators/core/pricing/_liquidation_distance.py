@@ -136,9 +136,9 @@ class AccountValues:
         asset, owner = rows["asset"], rows["account"]
         worth = rows["amount"] * self._marks.asset_worth[asset]
         total = sum_by(owner, worth, count)
-        self.lent_there = self._lent(worth) if directory.has_haircut else worth
-        lent = sum_by(owner, self.lent_there, count) if directory.has_haircut else total
-        if not self._marks.priced_apart:
+        self.lent_there = lent_across = self._lent(worth) if directory.has_haircut else worth
+        lent = sum_by(owner, lent_across, count) if directory.has_haircut else total
+        if not self._marks.worth_there:
             return lent, lent, total
         there = rows["amount"] * self._marks.worth_at(directory.arrays["venue"][owner], asset)
         self.lent_there = self._lent(there)
@@ -308,7 +308,7 @@ class LiquidationDistances:
     def distance(self, account: F8, count: int) -> F8:
         """Return the move of all coins together that takes each margin ratio to 1, by the straight lines of health."""
         moves = self._directory.arrays["moves"]
-        coins = any(moves.item(asset) for asset in self._balances.assets)
+        coins = any(map(moves.item, self._balances.assets))
         directory = self._directory
         slope = self._slope(count) if coins or directory.has_coin else account[2] - self._required_slope(account[5])
         return nearest_distance(account[0], account[5], slope)

@@ -34,6 +34,8 @@ class Marks:
         Per asset, in the reporting currency; NaN where unpriced. ``asset_worth`` has 0 there.
     at_par
         All settlement assets are worth exactly 1.
+    worth_there
+        By venue that prices an asset on its own: the prices of all assets there.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -48,7 +50,7 @@ class Marks:
         self.unit: F8 = np.zeros(0)
         self.worth: F8 = np.zeros(0)
         self.at_par = False
-        self._worth_at: dict[int, F8] = {}
+        self.worth_there: dict[int, F8] = {}
         self.venue_priced = self.venue_accounts = False
         self._fresh = self._assets_fresh = False  # what units are worth, and what assets are, is that of the marks
         self._marked: set[int] | None = None  # instruments marked since somebody asked; None: maybe any
@@ -155,7 +157,7 @@ class Marks:
             self._price_assets(arrays)
         settlement = arrays["settlement"][instrument]
         worth = self.asset_prices[settlement]
-        for venue, prices in self._worth_at.items():
+        for venue, prices in self.worth_there.items():
             worth = np.where(self.rows["venue"] == venue, prices[settlement], worth)
         marked = ~np.isnan(price) & ~np.isnan(worth)
         size = arrays["size"][instrument]
@@ -180,7 +182,7 @@ class Marks:
         for row in self._of[instrument]:
             price = prices.item(row)
             price = across if price != price else price  # noqa: PLR0124
-            worth = self._worth_at.get(self.rows["venue"].item(row), self.asset_prices).item(settlement)
+            worth = self.worth_there.get(self.rows["venue"].item(row), self.asset_prices).item(settlement)
             marked = price == price and worth == worth  # noqa: PLR0124 (no NaN, the quick way)
             value = -size / price if arrays["inverse"].item(instrument) else size * price
             self.unit[row] = value * worth if marked else 0.0
@@ -190,15 +192,10 @@ class Marks:
     def worth_at(self, venue: I8, asset: I8) -> F8:
         """Return what balances are worth at the marks of their account's venue (-1: none), elementwise; 0 unpriced."""
         worth = self.asset_worth[asset]
-        for number, prices in self._worth_at.items():
+        for number, prices in self.worth_there.items():
             own = prices[asset]
             worth = np.where((venue == number) & ~np.isnan(own), own, worth)
         return worth
-
-    @property
-    def priced_apart(self) -> bool:
-        """Tell whether any venue prices an asset on its own."""
-        return bool(self._worth_at)
 
     def _price_assets(self, arrays: dict[str, Any]) -> None:
         """Price every asset, across venues and at each venue that marks a spot instrument; NaN where it is unpriced."""
@@ -209,7 +206,7 @@ class Marks:
         across = [standing[self._across.item(number)] for number in spots]
         self.asset_prices = self._solve(pairs, across)
         self.asset_worth = np.where(np.isnan(self.asset_prices), 0.0, self.asset_prices)
-        self._worth_at = {
+        self.worth_there = {
             venue: self._solve(pairs, [own.get(number, price) for number, price in zip(spots, across, strict=True)])
             for venue, own in sorted(self._spot_prices(spots, standing).items())
         }

@@ -70,7 +70,7 @@ def book_network(ledgers: Iterable[Ledger]) -> BookNetwork:
     stated: dict[str, float] = {}
     for ledger in ledgers:
         if not ledger.tables:
-            ledger.remeasure()  # it comes from a snapshot
+            ledger.measure(None)  # it comes from a snapshot
         found, ours = claims_of(ledger)
         claims += [claim for claim in found if claim[0] != claim[1]]
         told |= own_funds_of(ledger)

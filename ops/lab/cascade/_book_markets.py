@@ -90,7 +90,7 @@ def book_markets(
     ledgers = [ledger for ledger in ledgers if ledger.directory.own]
     for ledger in ledgers:
         if not ledger.tables:
-            ledger.remeasure()  # it comes from a snapshot
+            ledger.measure(None)  # it comes from a snapshot
     names = tuple(name for ledger in ledgers for name in ledger.directory.own_names)
     records = {one.instrument: one for ledger in ledgers for one in ledger.directory.instrument_records}
     underlyings = tuple(sorted({_underlying(one) for one in records.values()}))

@@ -50,7 +50,7 @@ def stood(desk: Path) -> SystemSnapshot:
 def ledgers(stood: SystemSnapshot) -> list[Ledger]:
     found = [one.ledger for one in System.restore(stood.system).exposure if one.ledger is not None]
     for ledger in found:
-        ledger.remeasure()
+        ledger.measure(None)
     return found
 
 
