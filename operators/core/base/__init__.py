@@ -5,10 +5,7 @@ It imports no other core package.
 
 from seawall.operators.core.base._arithmetic import exp, log, normal_cdf, normal_density, power
 from seawall.operators.core.base._columns import (
-    ABSENT,
     Columns,
-    KeyIndex,
-    KeyNumbers,
     float_array,
     int_array,
     ordered_sums,
@@ -67,7 +64,6 @@ from seawall.operators.core.base._snapshots import (
 )
 
 __all__ = [
-    "ABSENT",
     "CAUSES_MAX",
     "NO_ACCOUNTS",
     "PACKED_HEAD_BYTES",
@@ -86,8 +82,6 @@ __all__ = [
     "FillCauses",
     "ForecastInputs",
     "Frame",
-    "KeyIndex",
-    "KeyNumbers",
     "LossBook",
     "MarginCall",
     "MarketConditions",

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import KeyNumbers, sum_by
+from seawall.operators.core.base import sum_by
 from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.credit._saccr_inputs import (
     ADJACENT_BUCKETS,
@@ -17,7 +17,7 @@ from seawall.operators.core.credit._saccr_inputs import (
     CryptoRegime,
     SupervisoryRow,
 )
-from seawall.operators.core.holdings import Directory, Positions
+from seawall.operators.core.holdings import Directory, KeyNumbers, Positions
 from seawall.operators.core.pricing import Marks, OptionSheet, years_to_expiry
 from seawall.schemas import events as ev
 

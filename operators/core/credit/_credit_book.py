@@ -32,6 +32,7 @@ from seawall.operators.core.credit._add_ons import (
 from seawall.operators.core.credit._collateral_terms import (
     CollateralHeld,
     NettingAgreements,
+    Obligations,
     SegregatedAmounts,
     collateral_held,
     margin_calls,
@@ -40,13 +41,11 @@ from seawall.operators.core.credit._collateral_terms import (
 from seawall.operators.core.credit._market_dependence import (
     EwVolatility,
     ReturnCorrelations,
-    WrongWayRisk,
     potential_exposure,
     value_deviations,
 )
-from seawall.operators.core.credit._obligations import Obligations
 from seawall.operators.core.credit._saccr_inputs import CRYPTO_REGIME_DEFAULT, CRYPTO_REGIMES
-from seawall.operators.core.holdings import Balances, Directory, Positions
+from seawall.operators.core.holdings import Balances, Directory, Positions, PositionSubset
 from seawall.operators.core.pricing import AccountValues, Marks, OptionSheet
 from seawall.schemas.measures import CREDIT, PARTY_CREDIT
 
@@ -355,3 +354,82 @@ def _exposure(cost: F8, surplus: F8, add_on: F8) -> tuple[F8, F8]:
     part = add_on[case, at]
     potential[case, at] = formulas.pfe_multiplier(surplus[at], 0.0, part) * part
     return potential, formulas.exposure(cost, potential)
+
+
+# Wrong-way risk: what is worth least exactly when the counterparty fails.
+#
+# A netting set is flagged with 1 where a balance in it, or the underlying of a position in it, is issued by its
+# counterparty or by one of the same group, or promises to equal an asset that is (a stablecoin pegged to such a token
+# falls with it). Otherwise with the correlation of its balances with what the counterparty or its group issued, the
+# largest of them, from ``CORRELATED_MIN`` on (`ReturnCorrelations`).
+
+NO_ISSUER = -1
+CORRELATED_MIN: Final = 0.5  # our choice: a quarter of what moves one moves the other
+
+
+class WrongWayRisk:
+    """The issuers of assets and the groups of counterparties, as numbers that are equal where they are connected."""
+
+    def __init__(self, directory: Directory, comovement: ReturnCorrelations) -> None:
+        numbers: dict[str, int] = {}
+        self._issuer = np.array([_issuer(directory, name, numbers) for name in directory.assets], dtype=np.int64)
+        assets = [directory.assets.get(r.underlying or r.base, 0) for r in directory.instrument_records]
+        self._underlying = self._issuer[np.array(assets, dtype=np.int64)]
+        self._party = np.array([_connected(directory, n, numbers) for n in directory.counterparties], dtype=np.int64)
+        self._rows, self._comovement = PositionSubset(), comovement
+        self._number = np.array(
+            [directory.underlyings.get(name, NO_ISSUER) for name in directory.assets], dtype=np.int64
+        )
+        issued = (self._issuer != NO_ISSUER) & (self._number != NO_ISSUER)
+        self._issued = list(zip(self._number[issued].tolist(), self._issuer[issued].tolist(), strict=True))
+        comovement.watch([number for number, _ in self._issued])
+        self.possible = bool((self._issuer != NO_ISSUER).any())
+
+    def flags(self, netting_set: I8, owner: I8, balances: Balances, positions: Positions) -> F8:
+        """Return how strong the wrong-way risk of every netting set is, 0.0 for none to 1.0.
+
+        Parameters
+        ----------
+        netting_set
+            By account.
+        owner
+            By netting set: its counterparty.
+        """
+        flags = np.zeros(len(owner))
+        if not self.possible:
+            return flags
+        held, rows = balances.rows, positions.rows
+        of = netting_set[held["account"]]
+        self._correlate(flags, of, owner, balances)
+        flags[of[(self._issuer[held["asset"]] == self._party[owner[of]]) & (held["amount"] != 0)]] = 1.0
+        at = self._rows.of(positions, self._underlying != NO_ISSUER)
+        of = netting_set[rows["account"][at]]
+        same = self._underlying[rows["instrument"][at]] == self._party[owner[of]]
+        flags[of[same & (rows["units"][at] != 0)]] = 1.0
+        return flags
+
+    def _correlate(self, flags: F8, of: I8, owner: I8, balances: Balances) -> None:
+        """Raise the flags of sets in which a balance moves with what their counterparty issued."""
+        held = balances.rows
+        found = self._comovement.found
+        if found is None:
+            found = self._comovement.correlations()
+        number, party = self._number[held["asset"]], self._party[owner[of]]
+        for proxy, issuer in self._issued:
+            known = (number != NO_ISSUER) & (party == issuer) & (held["amount"] != 0)
+            at = (known & (number < found.shape[1])).nonzero()[0]
+            alike = found[self._comovement.proxies.index(proxy), number[at]]
+            np.maximum.at(flags, of[at], np.where(alike >= CORRELATED_MIN, alike, 0.0))
+
+
+def _issuer(directory: Directory, name: str, numbers: dict[str, int]) -> int:
+    """Return the number of whoever issued an asset, or what it is pegged to; ``NO_ISSUER`` for none."""
+    issuer = directory.issuer(name)
+    return _connected(directory, issuer, numbers) if issuer else NO_ISSUER
+
+
+def _connected(directory: Directory, counterparty: str, numbers: dict[str, int]) -> int:
+    """Return one number for all counterparties of a group, and one each for those without."""
+    record = directory.counterparty_records.get(counterparty)
+    name = f"group {record.group}" if record is not None and record.group else counterparty
+    return numbers.setdefault(name, len(numbers))

@@ -1,4 +1,4 @@
-"""Dependence of credit exposure on markets: potential exposure at today's volatility, correlations, wrong-way risk."""
+"""Dependence of credit exposure on markets: potential exposure at today's volatility, and correlations."""
 
 from typing import Any, Final
 
@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.base import Columns, exp, log
-from seawall.operators.core.holdings import Balances, Directory, Positions, PositionSubset
 
 # Exponentially weighted volatility of underlyings, and the potential exposure that follows from it without simulation.
 #
@@ -106,26 +105,32 @@ SAMPLES_MIN: Final = 60
 
 
 class ReturnCorrelations:
-    """Variances of underlyings by number, and their covariances with each proxy, itself an underlying."""
+    """Variances of underlyings by number, and their covariances with each proxy, itself an underlying.
+
+    Attributes
+    ----------
+    found
+        What `correlations` returned last, None once anything has moved it: it is read in every slice.
+    """
 
     def __init__(self) -> None:
         self.proxies: list[int] = []
         self._rows = Columns({"price": "f8", "variance": "f8", "samples": "i8"})
         self._covariance: F8 = np.zeros((0, 0))
         self._last_us = 0
-        self._found: F8 | None = None  # the correlations, as long as nothing moves them: they are asked for every slice
+        self.found: F8 | None = None
 
     def watch(self, proxies: list[int]) -> None:
         """Take the proxies that are known by now; those that were stay in their places."""
         self.proxies += [number for number in proxies if number not in self.proxies]
-        self._found = None
+        self.found = None
 
     def see(self, prices: F8, as_of_us: int) -> None:
         """Take prices, NaN where there is none; only the first of a minute counts."""
         if not self.proxies or as_of_us // MINUTE_US == self._last_us // MINUTE_US:
             return
         self._reserve(len(prices))
-        rows, self._found = self._rows, None
+        rows, self.found = self._rows, None
         known = np.isfinite(prices)
         at = (known & np.isfinite(rows["price"])).nonzero()[0]
         if len(at):
@@ -141,9 +146,9 @@ class ReturnCorrelations:
 
     def correlations(self) -> F8:
         """Return the correlation of each proxy with each underlying, 0 where it is not known yet."""
-        if self._found is None:
-            self._found = self._correlated()
-        return self._found
+        if self.found is None:
+            self.found = self._correlated()
+        return self.found
 
     def _correlated(self) -> F8:
         rows = self._rows
@@ -168,81 +173,4 @@ class ReturnCorrelations:
         """Take the state of a snapshot."""
         self.proxies = list(state[0])
         self._rows.restore(state[1])
-        self._covariance, self._last_us, self._found = state[2], state[3], None
-
-
-# Wrong-way risk: what is worth least exactly when the counterparty fails.
-#
-# A netting set is flagged with 1 where a balance in it, or the underlying of a position in it, is issued by its
-# counterparty or by one of the same group, or promises to equal an asset that is (a stablecoin pegged to such a token
-# falls with it). Otherwise with the correlation of its balances with what the counterparty or its group issued, the
-# largest of them, from ``CORRELATED_MIN`` on (`ReturnCorrelations`).
-
-NO_ISSUER = -1
-CORRELATED_MIN: Final = 0.5  # our choice: a quarter of what moves one moves the other
-
-
-class WrongWayRisk:
-    """The issuers of assets and the groups of counterparties, as numbers that are equal where they are connected."""
-
-    def __init__(self, directory: Directory, comovement: ReturnCorrelations) -> None:
-        numbers: dict[str, int] = {}
-        self._issuer = np.array([_issuer(directory, name, numbers) for name in directory.assets], dtype=np.int64)
-        assets = [directory.assets.get(r.underlying or r.base, 0) for r in directory.instrument_records]
-        self._underlying = self._issuer[np.array(assets, dtype=np.int64)]
-        self._party = np.array([_connected(directory, n, numbers) for n in directory.counterparties], dtype=np.int64)
-        self._rows, self._comovement = PositionSubset(), comovement
-        self._number = np.array(
-            [directory.underlyings.get(name, NO_ISSUER) for name in directory.assets], dtype=np.int64
-        )
-        issued = (self._issuer != NO_ISSUER) & (self._number != NO_ISSUER)
-        self._issued = list(zip(self._number[issued].tolist(), self._issuer[issued].tolist(), strict=True))
-        comovement.watch([number for number, _ in self._issued])
-        self.possible = bool((self._issuer != NO_ISSUER).any())
-
-    def flags(self, netting_set: I8, owner: I8, balances: Balances, positions: Positions) -> F8:
-        """Return how strong the wrong-way risk of every netting set is, 0.0 for none to 1.0.
-
-        Parameters
-        ----------
-        netting_set
-            By account.
-        owner
-            By netting set: its counterparty.
-        """
-        flags = np.zeros(len(owner))
-        if not self.possible:
-            return flags
-        held, rows = balances.rows, positions.rows
-        of = netting_set[held["account"]]
-        self._correlate(flags, of, owner, balances)
-        flags[of[(self._issuer[held["asset"]] == self._party[owner[of]]) & (held["amount"] != 0)]] = 1.0
-        at = self._rows.of(positions, self._underlying != NO_ISSUER)
-        of = netting_set[rows["account"][at]]
-        same = self._underlying[rows["instrument"][at]] == self._party[owner[of]]
-        flags[of[same & (rows["units"][at] != 0)]] = 1.0
-        return flags
-
-    def _correlate(self, flags: F8, of: I8, owner: I8, balances: Balances) -> None:
-        """Raise the flags of sets in which a balance moves with what their counterparty issued."""
-        held = balances.rows
-        found = self._comovement.correlations()
-        number, party = self._number[held["asset"]], self._party[owner[of]]
-        for proxy, issuer in self._issued:
-            known = (number != NO_ISSUER) & (party == issuer) & (held["amount"] != 0)
-            at = (known & (number < found.shape[1])).nonzero()[0]
-            alike = found[self._comovement.proxies.index(proxy), number[at]]
-            np.maximum.at(flags, of[at], np.where(alike >= CORRELATED_MIN, alike, 0.0))
-
-
-def _issuer(directory: Directory, name: str, numbers: dict[str, int]) -> int:
-    """Return the number of whoever issued an asset, or what it is pegged to; ``NO_ISSUER`` for none."""
-    issuer = directory.issuer(name)
-    return _connected(directory, issuer, numbers) if issuer else NO_ISSUER
-
-
-def _connected(directory: Directory, counterparty: str, numbers: dict[str, int]) -> int:
-    """Return one number for all counterparties of a group, and one each for those without."""
-    record = directory.counterparty_records.get(counterparty)
-    name = f"group {record.group}" if record is not None and record.group else counterparty
-    return numbers.setdefault(name, len(numbers))
+        self._covariance, self._last_us, self.found = state[2], state[3], None

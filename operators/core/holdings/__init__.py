@@ -1,7 +1,7 @@
 """Holdings of one shard: reference data, positions, balances, orders, and the memory of fills."""
 
 from seawall.operators.core.holdings._directory import Directory, shard_of
-from seawall.operators.core.holdings._fill_memory import FillMemory
+from seawall.operators.core.holdings._key_index import FillMemory, KeyNumbers
 from seawall.operators.core.holdings._positions import (
     ORDERS_MAX,
     VECTOR_MIN,
@@ -18,6 +18,7 @@ __all__ = [
     "Balances",
     "Directory",
     "FillMemory",
+    "KeyNumbers",
     "OpenPositionCounts",
     "PositionSubset",
     "Positions",

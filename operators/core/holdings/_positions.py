@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import ABSENT, Columns, KeyIndex, sum_by
+from seawall.operators.core.base import Columns, sum_by
+from seawall.operators.core.holdings._key_index import ABSENT, KeyIndex
 from seawall.schemas import events as ev
 
 # The book: positions and balances of one shard, and what a fill does to them.

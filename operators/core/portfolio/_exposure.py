@@ -44,14 +44,13 @@ from seawall.operators.core.portfolio._decision_inputs import (
 from seawall.operators.core.portfolio._ledger import Ledger
 from seawall.operators.core.portfolio._observations import (
     PriceStateMonitor,
-    activity_of,
     alerts_of,
     external_events_of,
     firm_external_events,
     firm_forced_fills,
     forced_fills,
 )
-from seawall.operators.core.portfolio._trades import take_slice
+from seawall.operators.core.portfolio._trades import activity_of, take_slice
 from seawall.operators.core.pricing import VolatilityState
 from seawall.schemas import events as ev
 from seawall.schemas.errors import invariant
@@ -94,6 +93,7 @@ class ExposureState:
         self._minute = -1  # of event time, in which the second operator heard of our surroundings last
         self._writer = base.ShardRecordWriter(shard)
         self._watch = PriceStateMonitor()
+        self._held: tuple[int, ...] = ()  # what was held, counted, when states of prices were looked at last
 
     def step(self, piece: Slice, digest: str) -> Frame:
         """Apply one slice.
@@ -123,6 +123,8 @@ class ExposureState:
         take_slice(ledger, piece, out)
         if piece.marks is not None:
             self._watch.hear(piece.marks.instrument)
+        elif piece.events:  # debts and terms in assets without a price
+            self._watch.until_us = -1
         if piece.fills is not None:
             self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
         decides = not piece.more
@@ -149,8 +151,13 @@ class ExposureState:
         """Write the rows that moved, with the states of their prices; where these changed, without rows too."""
         if not changed and not piece.second:
             return
-        states = self._watch.states(ledger, piece.as_of_us)
-        told = self._watch.look(states, out)
+        states: dict[str, list[str]] = {}
+        told = False
+        held = (ledger.open.changes, len(ledger.balances.assets), len(ledger.expiring), ledger.directory.version)
+        if piece.as_of_us > self._watch.until_us or held != self._held:
+            self._held = held
+            states = self._watch.states(ledger, piece.as_of_us)
+            told = self._watch.look(states, out)
         out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told)
 
     def check_version(self, piece: Slice) -> None:
@@ -170,7 +177,7 @@ class ExposureState:
         if self.ledger is None:
             self.ledger = Ledger(self.shard, configuration)
         self.ledger.configure(configuration)
-        self.configuration = configuration
+        self.configuration, self._held = configuration, ()
         self._switch()
 
     def _switch(self) -> None:

@@ -1,64 +1,18 @@
-"""Observations beside the measures of a slice: account activity, external events, and the states of prices."""
+"""Observations beside the measures of a slice: external events, and the states of prices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import NO_ACCOUNTS, AccountActivity, ExternalEvent, MarginCall, int_array
-from seawall.operators.core.holdings import Directory
+from seawall.operators.core.base import ExternalEvent
 from seawall.operators.core.portfolio._ledger import Ledger
 from seawall.schemas import events as ev
 from seawall.schemas.evidence import open_release
-from seawall.schemas.records import Fills, Slice
-
-# Account activity of a slice, for the watch over behaviour: fills, orders, movements, margin calls.
+from seawall.schemas.records import Fills
 
 F8 = NDArray[np.float64]
-
-
-def activity_of(piece: Slice, ledger: Ledger, traded: bool) -> AccountActivity:
-    """Return what a slice says of the accounts in a ledger that has taken it; ``traded`` in the second that it ends."""
-    directory = ledger.directory
-    filled, touched = NO_ACCOUNTS, []
-    if ledger.filled is not None:
-        filled = ledger.filled
-    elif piece.fills is not None:
-        accounts = piece.fills.account
-        filled = directory.arrays["local"][int_array(accounts)]
-    if piece.transfers is not None:
-        touched = [directory.local[account] for account in piece.transfers.account]
-    ended, calls = _events(piece, directory, touched) if piece.events else ([], [])
-    concentration = position_concentrations(ledger) if traded and piece.second and not piece.more else None
-    return AccountActivity(filled, ended, touched, calls, directory.arrays["counterparty"], concentration)
-
-
-def position_concentrations(ledger: Ledger) -> F8:
-    """Return the Herfindahl index of every own account, from the book as it was last measured."""
-    rows, gross = ledger.positions.rows, ledger.tables["account"].values[1]
-    value = rows["size"] * ledger.marks.unit[rows["mark"]]
-    squares = np.bincount(rows["account"], value * value, len(gross))
-    return np.where(gross > 0.0, squares / np.where(gross > 0.0, gross * gross, 1.0), 0.0)
-
-
-def _events(piece: Slice, directory: Directory, touched: list[int]) -> tuple[list[int], list[MarginCall]]:
-    """Return the accounts of orders that ended, and margin calls; add the accounts of all orders to ``touched``."""
-    ended: list[int] = []
-    calls: list[MarginCall] = []
-    for event in piece.events:
-        if isinstance(event, ev.Order):
-            account = directory.local[directory.accounts[event.account]]
-            touched.append(account)
-            if float(event.open_quantity) == 0.0:
-                ended.append(account)
-        elif isinstance(event, ev.Obligation) and event.kind == "margin_call":
-            party = directory.counterparties.get(event.from_)
-            if party is not None:
-                is_open = event.status == "open" and float(event.amount) > 0.0
-                calls.append(MarginCall(event.obligation_id, party, event.due_us or event.event_time_us, is_open))
-    return ended, calls
-
 
 # External events of a slice: venue states, notices, answers to commands, alerts of signals, forced fills.
 #
@@ -213,18 +167,18 @@ class OldMarkSearch:
     def __init__(self) -> None:
         self._found: States = {}
         self._numbers: frozenset[int] = frozenset()
-        self._until_us = -1
+        self.until_us = -1
         self._seen = (-1, -1)
 
     def hear(self, instruments: list[int]) -> None:
         """Take note of instruments that were marked."""
         if not self._numbers.isdisjoint(instruments):
-            self._until_us = -1
+            self.until_us = -1
 
     def at(self, ledger: Ledger, as_of_us: int) -> States:
         """Return the names of the instruments ``stale`` and ``missing``."""
         seen = (ledger.open.changes, ledger.mark_age_us_max)
-        if as_of_us > self._until_us or seen != self._seen:
+        if as_of_us > self.until_us or seen != self._seen:
             self._seen = seen
             self._look(ledger, as_of_us)
         return self._found
@@ -234,7 +188,7 @@ class OldMarkSearch:
         held = ledger.open.at_mark[:size].nonzero()[0]
         since, numbers = _since(ledger, held), ledger.marks.rows["instrument"][held]
         old = since < as_of_us - ledger.mark_age_us_max
-        self._until_us = int(since[~old].min(initial=NEVER_US)) + ledger.mark_age_us_max
+        self.until_us = int(since[~old].min(initial=NEVER_US)) + ledger.mark_age_us_max
         self._numbers, self._found = frozenset(numbers[old].tolist()), {}
         if self._numbers:
             unmarked = since == 0
@@ -262,12 +216,8 @@ def _expiring(ledger: Ledger, as_of_us: int) -> list[str]:
     return _named(ledger, np.array(held, dtype=np.int64))
 
 
-def _unpriced(ledger: Ledger) -> list[str]:
-    prices, agreed = ledger.marks.asset_prices, ledger.credit.assets()
-    used = prices[list(agreed | ledger.balances.assets)]
-    if not np.isnan(used).any():
-        return []
-    rows = ledger.balances.rows
+def _unpriced(ledger: Ledger, agreed: Set[int]) -> list[str]:
+    prices, rows = ledger.marks.asset_prices, ledger.balances.rows
     bad = np.isnan(prices[rows["asset"]]) & (rows["amount"] != 0)
     names, owed = list(ledger.directory.assets), {asset for asset in agreed if np.isnan(prices[asset])}
     return [names[number] for number in sorted(owed | set(rows["asset"][bad].tolist()))]
@@ -278,14 +228,22 @@ def _named(ledger: Ledger, numbers: Any) -> list[str]:
 
 
 class PriceStateMonitor:
-    """Alerts for states that begin; its state is what was in each when it was last looked at."""
+    """Alerts for states that begin; its state is what was in each when it was last looked at.
+
+    Attributes
+    ----------
+    until_us
+        Until when no price is in any state unless a mark comes or what is held changes; -1 where that is not known.
+    """
 
     def __init__(self) -> None:
         self._known: States = {}
         self._old = OldMarkSearch()
+        self.until_us = -1
 
     def hear(self, instruments: list[int]) -> None:
         """Take note of instruments that were marked."""
+        self.until_us = -1
         self._old.hear(instruments)
 
     def states(self, ledger: Ledger, as_of_us: int) -> States:
@@ -295,8 +253,14 @@ class PriceStateMonitor:
             states["unvalued"] = ledger.sheet.unvalued(ledger.options_held())
         if ledger.expiring:
             states["expiring"] = _expiring(ledger, as_of_us)
-        states["unpriced"] = _unpriced(ledger)
+        prices, agreed = ledger.marks.asset_prices, ledger.credit.assets()
+        priced = not np.isnan(prices[list(agreed | ledger.balances.assets)]).any()
+        if not priced:
+            states["unpriced"] = _unpriced(ledger, agreed)
+        self.until_us = -1
         if not any(states.values()):
+            if priced and not ledger.directory.has_option:
+                self.until_us = min([self._old.until_us, *(expiry_us - 1 for expiry_us in ledger.expiring.values())])
             return {}
         return {kind: names for kind in KINDS if (names := states.get(kind))}
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import SliceRecords, float_array, int_array
-from seawall.operators.core.holdings import VECTOR_MIN, Balances, FillMemory, Positions
+from seawall.operators.core.base import NO_ACCOUNTS, AccountActivity, MarginCall, SliceRecords, float_array, int_array
+from seawall.operators.core.holdings import VECTOR_MIN, Balances, Directory, FillMemory, Positions
 from seawall.operators.core.portfolio import _updates
 from seawall.operators.core.portfolio._ledger import Ledger
+from seawall.schemas import events as ev
 from seawall.schemas.errors import Reason
 from seawall.schemas.records import Fills, Slice, Transfers
 
@@ -243,3 +244,47 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: S
             ledger.contributions.add(local, number, amount)
         ledger.active[local] = True
         ledger.touch_accounts(local)
+
+
+# Account activity of a slice, for the watch over behaviour: fills, orders, movements, margin calls.
+
+
+def activity_of(piece: Slice, ledger: Ledger, traded: bool) -> AccountActivity:
+    """Return what a slice says of the accounts in a ledger that has taken it; ``traded`` in the second that it ends."""
+    directory = ledger.directory
+    filled, touched = NO_ACCOUNTS, []
+    if ledger.filled is not None:
+        filled = ledger.filled
+    elif piece.fills is not None:
+        filled = directory.arrays["local"][piece.fills.account]
+    if piece.transfers is not None:
+        touched = [directory.local[account] for account in piece.transfers.account]
+    ended, calls = _events(piece, directory, touched) if piece.events else ([], [])
+    concentration = position_concentrations(ledger) if traded and piece.second and not piece.more else None
+    return AccountActivity(filled, ended, touched, calls, directory.arrays["counterparty"], concentration)
+
+
+def position_concentrations(ledger: Ledger) -> F8:
+    """Return the Herfindahl index of every own account, from the book as it was last measured."""
+    rows, gross = ledger.positions.rows, ledger.tables["account"].values[1]
+    value = rows["size"] * ledger.marks.unit[rows["mark"]]
+    squares = np.bincount(rows["account"], value * value, len(gross))
+    return np.where(gross > 0.0, squares / np.where(gross > 0.0, gross * gross, 1.0), 0.0)
+
+
+def _events(piece: Slice, directory: Directory, touched: list[int]) -> tuple[list[int], list[MarginCall]]:
+    """Return the accounts of orders that ended, and margin calls; add the accounts of all orders to ``touched``."""
+    ended: list[int] = []
+    calls: list[MarginCall] = []
+    for event in piece.events:
+        if isinstance(event, ev.Order):
+            account = directory.local[directory.accounts[event.account]]
+            touched.append(account)
+            if float(event.open_quantity) == 0.0:
+                ended.append(account)
+        elif isinstance(event, ev.Obligation) and event.kind == "margin_call":
+            party = directory.counterparties.get(event.from_)
+            if party is not None:
+                is_open = event.status == "open" and float(event.amount) > 0.0
+                calls.append(MarginCall(event.obligation_id, party, event.due_us or event.event_time_us, is_open))
+    return ended, calls

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seawall.operators.core.base import KeyNumbers, power
-from seawall.operators.core.holdings import Directory, Positions, PositionSubset
+from seawall.operators.core.base import power
+from seawall.operators.core.holdings import Directory, KeyNumbers, Positions, PositionSubset
 from seawall.operators.core.pricing._marks import Marks
 from seawall.operators.core.pricing._option_models import DAYS_PER_YEAR, black_value, years_to_expiry
 from seawall.operators.core.pricing._option_sheet import MOVE_MIN, OptionSheet, RepricingRecord
