@@ -66,7 +66,7 @@ IMPURE = {
 # Except, with the reason: trees drawn from a seed; the state of seeded generators inside River's estimators.
 PURE_ALL_THE_SAME = {
     ("operators/core/detection/_shared_forest.py", "random"),
-    ("operators/core/detection/river/_object_graphs.py", "random"),
+    ("operators/river/_object_graphs.py", "random"),
 }
 
 

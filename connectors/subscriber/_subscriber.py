@@ -20,6 +20,18 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from seawall.connectors.subscriber._ledger import Ledger, SqliteLedger
+from seawall.connectors.subscriber._ordering import (
+    Outcome,
+    advance_mark,
+    check_sequence,
+    check_state_entry,
+    linked_hash,
+    missed_restrictions,
+    next_held_command,
+    order_command,
+    seen_command,
+    seen_restriction,
+)
 from seawall.schemas.evidence import (
     HEADER,
     AcceptancePolicy,
@@ -28,21 +40,11 @@ from seawall.schemas.evidence import (
     Heartbeat,
     InForce,
     KeySet,
-    Outcome,
     Refusal,
     Refused,
     State,
     accept_document,
-    advance_mark,
-    check_sequence,
-    check_state_entry,
-    linked_hash,
-    missed_restrictions,
-    next_held_command,
-    order_command,
     rotate_key_set,
-    seen_command,
-    seen_restriction,
 )
 
 # What a subscriber's caller provides and gets back: effects, and a receipt per document.

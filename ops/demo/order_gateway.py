@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from seawall.connectors.keys import read_key_set_envelopes
-from seawall.connectors.subscriber import Subscriber, headers_of, sqlite_subscriber
+from seawall.connectors.subscriber import TRADING_MODE, Subscriber, headers_of, sqlite_subscriber
 from seawall.schemas.evidence import (
-    TRADING_MODE,
     AcceptancePolicy,
     Command,
     InForce,

@@ -1,6 +1,6 @@
 """Acceptance of a received document: it is genuine, meant for this subscriber, and in time.
 
-Steps 1 to 8 of a subscriber; step 9, the order of commands, is ``_ordering``. Whoever decides uses the same checks to
+Steps 1 to 8 of a subscriber; step 9, the order of commands, is its own (``connectors/subscriber``). Whoever decides uses the same checks to
 learn that people released a target (REINSTATE).
 """
 
@@ -41,7 +41,7 @@ from seawall.schemas.evidence._key_sets import Key, KeySet, Role, matches_patter
 #
 # 1. sizes; 2. exactly one ``dsse`` header; 3. payload type known; 4. keys known, in force, in their role; 5. signatures
 # over the received bytes, distinct owners counted; 6. strict parse of the same bytes; 7. audience, environment, target;
-# 8. time. Step 9, the order of commands, is in `ordering`; 10 and 11, effect and acknowledgement, are the subscriber's.
+# 8. time. Steps 9 to 11, order, effect and acknowledgement, are the subscriber's.
 #
 # A refusal is named, and never an effect: anybody can send bytes, so a bad signature must not be able to halt trading.
 # What restricts tolerates clock skew and an expired key set; what loosens tolerates neither and needs several people.
@@ -96,7 +96,7 @@ class AcceptancePolicy:
     """Identity of a subscriber, and the documents that it accepts.
 
     ``targets`` are patterns; ``skew_us`` is granted to what restricts only. ``jump_max`` bounds how far
-    one document may count ahead (`ordering`): nobody can use all numbers up.
+    one document may count ahead: nobody can use all numbers up.
     """
 
     audience: str

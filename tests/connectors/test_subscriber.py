@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 
 from seawall.connectors.subscriber import SqliteLedger, Subscriber, headers_of, sqlite_subscriber
 from seawall.connectors.subscriber._ledger import FORGET_EVERY
-from seawall.schemas.evidence import (
-    COMMAND,
-    SEEN_MAX,
-    STATE,
-    TRADING_MODE,
-    Command,
-    Outcome,
-    Refusal,
-    SeenCommand,
-    parse_key_set,
-)
+from seawall.connectors.subscriber._ordering import SEEN_MAX, TRADING_MODE, Outcome, SeenCommand
+from seawall.schemas.evidence import COMMAND, STATE, Command, Refusal, parse_key_set
 from seawall.schemas.evidence._documents import HEARTBEAT
 from seawall_testing import signing
 from seawall_testing.signing import (

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from msgspec import to_builtins
 
 from seawall.connectors.keys import SEALER_KEYS_FILE, new_key
+from seawall.connectors.subscriber import TRADING_MODE
 from seawall.schemas.evidence import (
     COMMAND,
     LIMIT_DOCUMENT_TYPE,
     STATE,
-    TRADING_MODE,
     AcceptancePolicy,
     Command,
     InForce,
