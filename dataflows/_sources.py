@@ -23,7 +23,7 @@ from seawall.operators.core.journal import (
 from seawall.schemas.decoding import decode_event
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import NO_TIME, Event, Signal
-from seawall.schemas.records import Stored, decode_redrive
+from seawall.schemas.records import Redrive, Stored
 
 FUTURE_US_MAX = 24 * 3600 * 1_000_000
 NO_CLOCK_US = 1 << 62  # signals carry the times of records that were checked when they were made
@@ -275,7 +275,7 @@ class RedriveSource(TopicSource):
     def _item(self, offset: int, value: bytes, latest_us: int) -> MergedRecord:
         original = value
         try:
-            redrive = decode_redrive(value)
+            redrive = Redrive.decode(value)
             original = redrive.content()
             event, line = redriven_event(original, self._feeds.get(redrive.source))
             check_future(event, latest_us + FUTURE_US_MAX)

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from seawall.connectors.bus._protocol import Bus, Writer
 from seawall.schemas.errors import Divergence, Gap, SnapshotError
@@ -197,6 +197,24 @@ class KeptSnapshot(NamedTuple):
     seq: int
     data: bytes
 
+    @classmethod
+    def latest(cls, bus: Bus, partition: int, seq: int | None = None) -> Self | None:
+        """Return the last state of a partition, or the one at ``seq``; None where there is none.
+
+        Raises
+        ------
+        SnapshotError
+            Parts of it are not there.
+        """
+        end = bus.end(SNAPSHOTS_TOPIC, partition)
+        while end:
+            found, last = _position(bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1)[0].headers)
+            first = end - 1 - last
+            if seq is None or found == seq:
+                return cls(found, _joined(bus, partition, first, found, last))
+            end = first
+        return None
+
 
 def publish_snapshot(bus: Bus, partition: int, seq: int, data: bytes) -> None:
     """Append the state of a partition; nothing where its last one is the same."""
@@ -215,26 +233,8 @@ def publish_snapshot(bus: Bus, partition: int, seq: int, data: bytes) -> None:
         writer.close()
 
 
-def latest_snapshot(bus: Bus, partition: int, seq: int | None = None) -> KeptSnapshot | None:
-    """Return the last state of a partition, or the one at ``seq``; None where there is none.
-
-    Raises
-    ------
-    SnapshotError
-        Parts of it are not there.
-    """
-    end = bus.end(SNAPSHOTS_TOPIC, partition)
-    while end:
-        found, last = _position(bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1)[0].headers)
-        first = end - 1 - last
-        if seq is None or found == seq:
-            return KeptSnapshot(found, _joined(bus, partition, first, found, last))
-        end = first
-    return None
-
-
 def _is_last(bus: Bus, partition: int, data: bytes) -> bool:
-    found = latest_snapshot(bus, partition)
+    found = KeptSnapshot.latest(bus, partition)
     return found is not None and found.data == data
 
 

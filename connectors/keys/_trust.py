@@ -23,16 +23,7 @@ from seawall.connectors.keys import _key_files
 from seawall.schemas import evidence
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError, VerificationError
-from seawall.schemas.evidence import (
-    DOCUMENTS,
-    Key,
-    KeySet,
-    LimitDocument,
-    Malformed,
-    open_limit_document,
-    open_pinned_key_set,
-    rotate_key_set,
-)
+from seawall.schemas.evidence import DOCUMENTS, Key, KeySet, LimitDocument, Malformed
 
 # Key sets as files: a folder with ``0001.json``, ``0002.json``, …, or one file with an envelope per line.
 
@@ -106,7 +97,7 @@ def read_limit_document(path: Path) -> StoredDocument:
         envelope = orjson.loads(content)
         if not isinstance(envelope, dict):
             raise Malformed("it is no JSON object")
-        return StoredDocument(path, envelope, *open_limit_document(envelope))
+        return StoredDocument(path, envelope, *LimitDocument.open(envelope))
     except (orjson.JSONDecodeError, Malformed) as error:
         raise UsageError(f"{path} is no limit document ({error}); make one with: seawall limits propose") from error
 
@@ -153,9 +144,9 @@ def read_key_sets(configuration: Configuration) -> list[KeySet]:
         return []
     listed = read_key_set_envelopes(configuration.key_set)
     try:
-        found = [open_pinned_key_set(listed[0], configuration.key_set_sha256)]
+        found = [KeySet.open_pinned(listed[0], configuration.key_set_sha256)]
         for envelope in listed[1:]:
-            found.append(rotate_key_set(found[-1], envelope))
+            found.append(found[-1].rotate(envelope))
     except VerificationError as error:
         raise VerificationError(f"{configuration.key_set}: {error}") from error
     last = found[-1].document
@@ -208,25 +199,25 @@ class Trust:
         known = [kid for kid in evidence.envelope_key_ids(envelope) if kid in self.issuers]
         return not known or any(self.covers(kid, origin, leaf) for kid in known)
 
+    @classmethod
+    def load(cls, configuration: Configuration) -> "Trust":
+        """Return the trust that a configuration names.
 
-def load_trust(configuration: Configuration) -> Trust:
-    """Return the trust that a configuration names.
-
-    Raises
-    ------
-    UsageError
-        There are no public keys, or the key set is not the pinned one.
-    VerificationError
-        A key set does not follow from the one before it.
-    """
-    if configuration.key_set is not None:
-        return trust_from_key_set(read_key_sets(configuration)[-1])
-    base = configuration.directory
-    issuers = _key_files.public_path(configuration.signer, base)
-    sealers = _key_files.public_path(configuration.sealer, base, _key_files.SEALER_KEYS_FILE)
-    own = _key_files.key_path(configuration.signer, base) or issuers
-    listed = _key_files.public_jwks(sealers, _key_files.SEALER_KEYS_FILE)["keys"] if sealers.exists() else []
-    return Trust(evidence.public_keys(_key_files.public_jwks(own)), listed)
+        Raises
+        ------
+        UsageError
+            There are no public keys, or the key set is not the pinned one.
+        VerificationError
+            A key set does not follow from the one before it.
+        """
+        if configuration.key_set is not None:
+            return trust_from_key_set(read_key_sets(configuration)[-1])
+        base = configuration.directory
+        issuers = _key_files.public_path(configuration.signer, base)
+        sealers = _key_files.public_path(configuration.sealer, base, _key_files.SEALER_KEYS_FILE)
+        own = _key_files.key_path(configuration.signer, base) or issuers
+        listed = _key_files.public_jwks(sealers, _key_files.SEALER_KEYS_FILE)["keys"] if sealers.exists() else []
+        return cls(evidence.public_keys(_key_files.public_jwks(own)), listed)
 
 
 def trust_from_key_set(key_set: KeySet) -> Trust:

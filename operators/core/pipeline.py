@@ -137,15 +137,14 @@ class ShardMessage(msgspec.Struct, frozen=True):
     commands: ShardCommands | None = msgspec.field(name="told")
     summary: ShardSummary | None = msgspec.field(name="partial")
 
+    def encode(self) -> bytes:
+        """Return a self as bytes, for an engine that carries nothing else."""
+        return pack(MESSAGE, self)
 
-def encode_message(message: ShardMessage) -> bytes:
-    """Return a message as bytes, for an engine that carries nothing else."""
-    return pack(MESSAGE, message)
-
-
-def decode_message(data: bytes) -> ShardMessage:
-    """Return the message that ``encode_message`` encoded; raises SnapshotError where it cannot be read."""
-    return decode_part(unpack(MESSAGE, data), ShardMessage)
+    @classmethod
+    def decode(cls, data: bytes) -> "ShardMessage":
+        """Return the message that ``ShardMessage.encode`` encoded; raises SnapshotError where it cannot be read."""
+        return decode_part(unpack(MESSAGE, data), ShardMessage)
 
 
 class StepResult(NamedTuple):

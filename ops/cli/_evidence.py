@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seawall.connectors.bus import TOPICS, Bus, open_bus, read_all
-from seawall.connectors.keys import load_trust, read_key_sets
+from seawall.connectors.keys import Trust, read_key_sets
 from seawall.connectors.mapping import load_mappings
 from seawall.ops import reports
 from seawall.ops import verify as verification
@@ -64,7 +64,7 @@ def verify(where: Where, as_json: Json = False) -> None:
     Example: seawall verify ./run
     """
     configuration, bus = open_run(where)
-    trust, logs = load_trust(configuration), verification.trusted_logs(configuration)
+    trust, logs = Trust.load(configuration), verification.trusted_logs(configuration)
     topics = configuration.topics
     report = verification.verify(
         bus, trust, configuration.environment, configuration.issuer, logs, topics, bounded=not topics
@@ -81,7 +81,7 @@ def replay(where: Where, as_json: Json = False) -> None:
     Example: seawall replay ./run
     """
     configuration, bus = open_run(where)
-    report, slices, seconds = verification.replay(bus, load_trust(configuration), configuration.shards)
+    report, slices, seconds = verification.replay(bus, Trust.load(configuration), configuration.shards)
     rejected = sum(bus.end("rejects", partition) for partition in bus.partitions("rejects"))
     if as_json:
         totals = {"slices": slices, "events": sum(report.records.values()), "seconds": seconds}

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from seawall.connectors.bus import open_bus
-from seawall.connectors.keys import load_trust
+from seawall.connectors.keys import Trust
 from seawall.ops import lab
 from seawall.ops.lab import backtest as backtests
 from seawall.ops.lab import calibrate as calibration
@@ -136,7 +136,7 @@ def drill(
     Example: seawall drill kills.toml --dir ./drill-2026-11
     """
     if check is not None:
-        entries = drills.verify_drill_record(plan, load_trust(find(check)).issuers)
+        entries = drills.verify_drill_record(plan, Trust.load(find(check)).issuers)
         print(json.dumps(entries) if as_json else f"{plan}: {len(entries)} entries, unchanged and signed")
         return
 

@@ -19,14 +19,7 @@ from seawall.ops.cli._arguments import Json, Where, say
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
-from seawall.schemas.evidence import (
-    LIMIT_REASONS,
-    LIMITS_VALID_DAYS,
-    LimitDocument,
-    limit_document_envelope,
-    loosenings,
-    parse_limit_document,
-)
+from seawall.schemas.evidence import LIMIT_REASONS, LIMITS_VALID_DAYS, LimitDocument
 
 # ``seawall limits``: propose, approve, show and history, for a risk officer at a terminal.
 
@@ -162,13 +155,13 @@ def propose(  # noqa: PLR0913 - the options of the command
     value = reports.make_proposal(
         configuration, policy, changes, reason, comment, _times(configuration, policy, valid_days)
     )
-    document = parse_limit_document(value)
+    document = LimitDocument.parse(value)
     _print_change(document, policy)
     if dry_run:
         say("dry run: nothing was signed or written")
         return
     _confirm(f"Sign version {document.version} as its maker?", yes)
-    envelope = limit_document_envelope(value, [reports.sign_document(_signer(signer), value)])
+    envelope = LimitDocument.envelope(value, [reports.sign_document(_signer(signer), value)])
     _finish(configuration, policy, envelope, keys)
 
 
@@ -196,7 +189,7 @@ def approve(
     _confirm(f"Sign version {stored.document.version} as its checker?", yes)
     value = base64.b64decode(stored.envelope["payload"])
     signatures = [*stored.envelope["signatures"], reports.sign_document(_signer(signer), value)]
-    _finish(configuration, before, limit_document_envelope(value, signatures), keys, checker=True)
+    _finish(configuration, before, LimitDocument.envelope(value, signatures), keys, checker=True)
 
 
 def _finish(
@@ -224,7 +217,7 @@ def _finish(
 
 def parse_document_from(envelope: dict[str, Any]) -> LimitDocument:
     """Return the document inside an envelope that was just made."""
-    return parse_limit_document(base64.b64decode(envelope["payload"]))
+    return LimitDocument.parse(base64.b64decode(envelope["payload"]))
 
 
 def _times(configuration: Configuration, policy: Any, valid_days: int) -> tuple[int, int, int]:
@@ -251,7 +244,7 @@ def _chosen(found: list[Any], file: Path | None) -> Any:
 
 def _print_change(document: LimitDocument, policy: Any) -> None:
     console = Console(file=sys.stderr)
-    looser = loosenings(document, policy)
+    looser = document.loosenings(policy)
     table = Table(title=f"Version {document.version}: {document.reason}. {document.comment}", title_justify="left")
     table.add_column("change", overflow="fold")
     for line in reports.describe_document(document, policy):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from seawall.connectors.files import Lines
-from seawall.connectors.mapping import load_mapping
+from seawall.connectors.mapping import RecordMapping
 from seawall.ops import reports
 from seawall.ops.cli._arguments import Json, Where, open_run, say
 from seawall.ops.cli._limits import parse_time
@@ -186,7 +186,7 @@ def check_mapping(
 
     Example: seawall map check oms.toml --sample oms-2026-11-20.jsonl
     """
-    feed = load_mapping(mapping)
+    feed = RecordMapping.load(mapping)
     counts: Counter[str] = Counter()
     findings = []
     for line, found in _mapped(feed, sample) if sample is not None else ():
@@ -219,7 +219,7 @@ def apply_mapping(
     Example: seawall map apply oms.toml oms-2026-11-20.jsonl > events.jsonl
     """
     rejected = 0
-    for line, found in _mapped(load_mapping(mapping), records):
+    for line, found in _mapped(RecordMapping.load(mapping), records):
         if isinstance(found, Rejected):
             rejected += 1
             print(f"line {line}: {found}", file=sys.stderr)

@@ -20,7 +20,6 @@ from seawall.ops.cli._arguments import Json, Where, open_run, record_progress, s
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
-from seawall.schemas.tables import nearest
 
 if TYPE_CHECKING:
     from seawall.connectors.bus.kafka import KafkaBus
@@ -160,11 +159,8 @@ def acl(
 
     Example: seawall topics acl desk.toml --role risk --principal 'seawall-{role}'
     """
-    if role and role not in kafka.ROLES:
-        raise UsageError(f"--role {role}: there is no such role; did you mean {nearest(role, kafka.ROLES)!r}?")
     configuration, bus = _open(where)
-    roles = {role} if role else set(kafka.ROLES) - set(kafka.ELSEWHERE)
-    wanted = [grant for grant in kafka.grants(bus.address, configuration) if grant.role in roles]
+    wanted = kafka.grants(bus.address, configuration, role)
     if as_json:
         print(json.dumps([{"principal": principal.format(role=one.role), **one._asdict()} for one in wanted]))
         return

@@ -23,7 +23,7 @@ from seawall.ops.reports import ExposureFold, IncidentReader, ScopeExposure, inc
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError, UsageError
 from seawall.schemas.records import decode_slice
-from seawall.schemas.transparency import NoteError, parse_checkpoint
+from seawall.schemas.transparency import Checkpoint, NoteError
 
 log = logging.getLogger("seawall")
 LOOK_S = 1.0  # that one look may read before it publishes
@@ -158,7 +158,7 @@ class View(threading.Thread):
         if last:
             text = last[0].value.decode("utf-8", "replace").partition("\n\n")[0] + "\n"
             try:
-                checkpoint = parse_checkpoint(text)
+                checkpoint = Checkpoint.parse(text)
             except NoteError:
                 return {**found, "root": "not a checkpoint"}
             found |= {"sealed": checkpoint.size, "root": checkpoint.root.hex()}

@@ -239,21 +239,23 @@ def report_liquidations(bus: Bus, shards: int, as_of_us: int | None, seen: Calla
     if not last:
         raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
     shards_ = [last[shard] for shard in sorted(last)]
-    books = cs.sum_shard_maps([_liquidation_map(frame, risk.shards[frame.partition].forecast) for frame in shards_])
+    books = cs.ShardLiquidationMap.sum(
+        [_liquidation_map(frame, risk.shards[frame.partition].forecast) for frame in shards_]
+    )
     first = shards_[0].holdings
     assert first is not None
     depth = np.full(len(books.exposed), np.nan)
     known = cs.underlying_depths(first, risk.shards[shards_[0].partition].forecast.markets)
     depth[: len(known)] = known
-    found = cs.cascade_map(books, depth)
+    found = books.cascade(depth)
     names = max((frame.holdings.underlyings for frame in shards_ if frame.holdings is not None), key=len)
-    rows = [cs.liquidation_map_row(found, at, names[at]) for at in cs.exposed_underlyings(books)]
+    rows = [found.row(at, names[at]) for at in books.exposed_underlyings()]
     return LiquidationReport(max(one.as_of_us for one in shards_), rows)
 
 
 def _liquidation_map(frame: Frame, state: ForecastState) -> cs.ShardLiquidationMap:
     assert frame.holdings is not None
-    return cs.shard_map(frame.holdings, frame.tables["account"].values, state.markets)
+    return cs.ShardLiquidationMap.of_book(frame.holdings, frame.tables["account"].values, state.markets)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

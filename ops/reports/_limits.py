@@ -28,16 +28,7 @@ from seawall.schemas import evidence
 from seawall.schemas.configuration import Configuration, read_toml
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import Limit as LimitEvent
-from seawall.schemas.evidence import (
-    LIMIT_DOCUMENT_TYPE,
-    KeySet,
-    LimitDocument,
-    Malformed,
-    check_limit_document,
-    encode_limit_document,
-    open_limit_document,
-    parse_limit_document,
-)
+from seawall.schemas.evidence import LIMIT_DOCUMENT_TYPE, KeySet, LimitDocument, Malformed
 from seawall.schemas.measures import check_limits
 from seawall.schemas.records import Slice, decode_slice
 from seawall.schemas.tables import nearest
@@ -142,7 +133,7 @@ def _configure(found: LimitsInForce, section: dict[str, Any], as_of_us: int) -> 
 
 
 def _take(found: LimitsInForce, envelope: dict[str, Any], as_of_us: int | None) -> None:
-    document, keys = open_limit_document(envelope)
+    document, keys = LimitDocument.open(envelope)
     changes = [] if document.sha256 == found.policy.sha256 else describe_document(document, found.policy)
     change = found.policy.apply(envelope, as_of_us or 0)
     outcome = change["outcome"] if as_of_us is not None else f"{change['outcome']}, not run yet"
@@ -263,9 +254,9 @@ def make_proposal(
         "remove": changes.remove,
         "override": changes.override,
     }
-    value = encode_limit_document(body)
+    value = LimitDocument.encode(body)
     try:
-        parse_limit_document(value)
+        LimitDocument.parse(value)
     except Malformed as error:
         raise UsageError(f"the change cannot be proposed: {error}") from error
     return value
@@ -283,11 +274,11 @@ def check_signed_document(
 ) -> tuple[LimitDocument, bool]:
     """Return a document and whether it may count as signed now; raise UsageError where more signing cannot help."""
     try:
-        found = check_limit_document(envelope, policy, keys, configuration.issuer, configuration.environment, as_of_us)
+        found = LimitDocument.admit(envelope, policy, keys, configuration.issuer, configuration.environment, as_of_us)
         return found, True
     except Rejected as error:
         if error.reason == Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER:
-            return open_limit_document(envelope)[0], False
+            return LimitDocument.open(envelope)[0], False
         raise UsageError(f"{error.reason}: {error.detail}") from error
 
 

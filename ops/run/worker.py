@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import seawall
-from seawall.connectors.bus import Replica, open_recovery
+from seawall.connectors.bus import Replica
 from seawall.ops.run._parts import DataflowTotals, Stop, run_risk
 from seawall.ops.run._ports import free_ports
 from seawall.ops.run._preparation import recovery_store
+from seawall.ops.run._recovery import open_recovery
 from seawall.schemas.configuration import Configuration, load_configuration
 from seawall.schemas.errors import SeawallError, SnapshotError, VersionMismatch
 from seawall.schemas.telemetry import Telemetry, current_telemetry, set_telemetry

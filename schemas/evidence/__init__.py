@@ -3,15 +3,7 @@
 No clock, network or file is used here: a verifier in another language can follow the same steps.
 """
 
-from seawall.schemas.evidence._acceptance import (
-    HEADER,
-    AcceptancePolicy,
-    Refusal,
-    Refused,
-    accept_document,
-    check_release,
-    open_release,
-)
+from seawall.schemas.evidence._acceptance import HEADER, AcceptancePolicy, Refusal, Refused, check_release, open_release
 from seawall.schemas.evidence._documents import (
     COMMAND,
     DOCUMENTS,
@@ -49,11 +41,7 @@ from seawall.schemas.evidence._key_sets import (
     KeySet,
     Role,
     decode_base64url,
-    open_pinned_key_set,
     owners_signing,
-    parse_key_set,
-    rotate_key_set,
-    trust_issuers,
     verify_signature,
 )
 from seawall.schemas.evidence._limit_documents import (
@@ -61,12 +49,6 @@ from seawall.schemas.evidence._limit_documents import (
     LIMIT_REASONS,
     LIMITS_VALID_DAYS,
     LimitDocument,
-    check_limit_document,
-    encode_limit_document,
-    limit_document_envelope,
-    loosenings,
-    open_limit_document,
-    parse_limit_document,
 )
 
 __all__ = [
@@ -96,33 +78,22 @@ __all__ = [
     "Signature",
     "Signer",
     "State",
-    "accept_document",
-    "check_limit_document",
     "check_release",
     "decode_base64url",
     "encode_base64url",
-    "encode_limit_document",
     "envelope_key_ids",
-    "limit_document_envelope",
-    "loosenings",
-    "open_limit_document",
-    "open_pinned_key_set",
     "open_release",
     "owners_signing",
     "pae",
     "parse_envelope",
-    "parse_key_set",
-    "parse_limit_document",
     "parse_strict",
     "public_jwk",
     "public_keys",
     "restricts",
-    "rotate_key_set",
     "sign_payload",
     "state_type",
     "subject_of",
     "thumbprint",
-    "trust_issuers",
     "verify_envelope",
     "verify_signature",
 ]

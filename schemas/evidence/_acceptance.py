@@ -1,7 +1,7 @@
 """Acceptance of a received document: it is genuine, meant for this subscriber, and in time.
 
-Steps 1 to 8 of a subscriber; step 9, the order of commands, is its own (``connectors/subscriber``). Whoever decides uses the same checks to
-learn that people released a target (REINSTATE).
+Steps 1 to 8 of a subscriber; step 9, the order of commands, is its own (``connectors/subscriber``). Whoever decides
+uses the same checks to learn that people released a target (REINSTATE).
 """
 
 import re
@@ -106,31 +106,28 @@ class AcceptancePolicy:
     skew_us: int = 5_000_000
     jump_max: int = 1_000_000
 
+    def accept(self, value: bytes, headers: Iterable[tuple[str, bytes]], keys: KeySet, now_us: int) -> Document:
+        """Return the document when it is genuine, for us and in time; raise `Refused` with the first rule broken.
 
-def accept_document(
-    value: bytes, headers: Iterable[tuple[str, bytes]], keys: KeySet, policy: AcceptancePolicy, now_us: int
-) -> Document:
-    """Return the document when it is genuine, for us and in time; raise `Refused` with the first rule that it breaks.
+        A state lists everybody's targets; those are left in it that are ours and that its signers speak for.
 
-    A state lists everybody's targets; those are left in it that are ours and that its signers speak for.
-
-    Parameters
-    ----------
-    value
-        The record's exact bytes. The bytes verified are the bytes parsed.
-    headers
-        All headers of the record, as a list: one named ``dsse`` is needed, and a second one is an attack.
-    """
-    header = _read_header(value, headers)
-    signers = _signers(header, value, keys, now_us, policy.skew_us)
-    document = _parse(header.payload_type, value)
-    try:
-        _check_scope(document, policy)
-        _check_authority(document, header.payload_type, signers, keys, now_us)
-        _check_time(document, policy, now_us)
-    except Refused as refusal:
-        raise Refused(refusal.reason, refusal.detail, document) from None
-    return _within_reach(document, signers, policy) if isinstance(document, State) else document
+        Parameters
+        ----------
+        value
+            The record's exact bytes. The bytes verified are the bytes parsed.
+        headers
+            All headers of the record, as a list: one named ``dsse`` is needed, and a second one is an attack.
+        """
+        header = _read_header(value, headers)
+        signers = _signers(header, value, keys, now_us, self.skew_us)
+        document = _parse(header.payload_type, value)
+        try:
+            _check_scope(document, self)
+            _check_authority(document, header.payload_type, signers, keys, now_us)
+            _check_time(document, self, now_us)
+        except Refused as refusal:
+            raise Refused(refusal.reason, refusal.detail, document) from None
+        return _within_reach(document, signers, self) if isinstance(document, State) else document
 
 
 def _read_header(value: bytes, headers: Iterable[tuple[str, bytes]]) -> Header:
@@ -310,7 +307,7 @@ def check_release(
     header = msgspec.json.encode({name: part for name, part in envelope.items() if name != "payload"})
     audience = next(iter(command.aud), "*")
     try:
-        accept_document(value, [(HEADER, header)], keys, AcceptancePolicy(audience, environment, (issuer,)), as_of_us)
+        AcceptancePolicy(audience, environment, (issuer,)).accept(value, [(HEADER, header)], keys, as_of_us)
     except Refused as refused:
         raise Rejected(Reason.RELEASE_MUST_BE_ONE_THAT_SUBSCRIBERS_ACCEPT, str(refused)) from refused
     return command

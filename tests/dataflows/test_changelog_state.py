@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall.connectors.bus import RecordWriter, latest_snapshot, publish_snapshot, written_topics
+from seawall.connectors.bus import KeptSnapshot, RecordWriter, publish_snapshot, written_topics
 from seawall.connectors.bus._appending import PART_BYTES
 from seawall.dataflows.flink import _key_routing
 from seawall.dataflows.flink._changelog_state import ChangelogState, Step
@@ -13,10 +13,10 @@ from seawall.operators.core.base import pack
 from seawall.operators.core.pipeline import (
     FirmPipeline,
     Pipeline,
+    ShardMessage,
     ShardPipeline,
     UnsignedCommands,
     check_aligned,
-    decode_message,
 )
 from seawall.schemas.errors import InvariantError, SnapshotError
 from seawall_testing import crisis
@@ -85,7 +85,7 @@ class Engine:
             else:
                 state = ShardPipeline.restore(snapshot, UnsignedCommands())
             keeper = self.keepers[partition] = ChangelogState(
-                state, LossySink(self.bus, partition), store, 7, decode_message if partition == SHARDS else bytes
+                state, LossySink(self.bus, partition), store, 7, ShardMessage.decode if partition == SHARDS else bytes
             )
             keeper.resume(tail)
         return self.keepers[partition]
@@ -197,13 +197,13 @@ def test_a_published_state_is_found_by_its_place_and_written_once() -> None:
         publish_snapshot(bus, 3, seq, data)
         publish_snapshot(bus, 3, seq, data)
     assert bus.end("snapshots", 3) == 5
-    newest = latest_snapshot(bus, 3)
+    newest = KeptSnapshot.latest(bus, 3)
     assert newest is not None and (newest.seq, newest.data) == (12, b"last")
     for seq, data in states.items():
-        found = latest_snapshot(bus, 3, seq)
+        found = KeptSnapshot.latest(bus, 3, seq)
         assert found is not None and found.data == data
-    assert latest_snapshot(bus, 3, 4) is None
-    assert latest_snapshot(bus, 0) is None
+    assert KeptSnapshot.latest(bus, 3, 4) is None
+    assert KeptSnapshot.latest(bus, 0) is None
 
 
 def test_keys_spread_shards_evenly_over_the_subtasks_of_a_cluster() -> None:

@@ -116,24 +116,26 @@ class FirmForecastState:
     def _foresee(self, frame: Frame) -> Frame:
         """Look at what shards told; return the frame with its records."""
         parts = frame.forecasts
-        books = cs.sum_shard_maps([cs.ShardLiquidationMap(*part.liquidations) for part in parts if part.liquidations])
+        books = cs.ShardLiquidationMap.sum(
+            [cs.ShardLiquidationMap(*part.liquidations) for part in parts if part.liquidations]
+        )
         depth = np.full(len(books.exposed), np.nan)
         known = parts[0].depth
         assert known is not None
         depth[: len(known)] = known
-        found = cs.cascade_map(books, depth)
+        found = books.cascade(depth)
         self._cascade = cs.cascade_measures(found)
         self.systemic.look(frame.as_of_us // MINUTE_US, _merge_shards(parts))
         hour = frame.as_of_us // HOUR_US
         at = sorted(
             {
                 *cs.moved_underlyings(books, self._written),
-                *(cs.exposed_underlyings(books) if hour != self._hour else ()),
+                *(books.exposed_underlyings() if hour != self._hour else ()),
             }
         )
         self._hour, self._written = hour, cs.record_written_map(books, self._written, at)
         names = frame.tables["underlying"].names
-        return self._record(frame, [cs.liquidation_map_row(found, number, names[number]) for number in at])
+        return self._record(frame, [found.row(number, names[number]) for number in at])
 
     def _with_measures(self, frame: Frame) -> Frame:
         """Return the frame with these forecasts among the measures of underlyings and of the firm."""

@@ -14,7 +14,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table as View
 
-from seawall.connectors.keys import load_trust, open_signer
+from seawall.connectors.keys import Trust, open_signer
 from seawall.operators.core.audit import GENESIS, audit_value, leaf_hash
 from seawall.operators.core.base import Decision
 from seawall.ops.lab._work import progress_bars
@@ -130,7 +130,7 @@ def drill(plan: DrillPlan, folder: Path) -> Json:
 
 def _ended(plan: DrillPlan, record: DrillRecord, found: list[Json], ready: float | None, code: int) -> Json:
     configuration = plan.configuration
-    bus, trust = prepare_run(configuration), load_trust(configuration)
+    bus, trust = prepare_run(configuration), Trust.load(configuration)
     checked = verify(bus, trust, configuration.environment, configuration.issuer, topics=configuration.topics)
     again, *_ = replay(bus, trust, configuration.shards)
     bus.close()

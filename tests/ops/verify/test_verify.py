@@ -23,7 +23,7 @@ from seawall.ops.verify import Report, replay, slices_in_order, trusted_logs, ve
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.evidence import _envelopes, decode_base64url
 from seawall.schemas.records import Stored, decode_slice
-from seawall.schemas.transparency import COSIGNATURE, cosign_checkpoint, note_key
+from seawall.schemas.transparency import COSIGNATURE, NoteKey
 from seawall_testing import crisis
 from seawall_testing.desk import MS, SECOND, T0, account, fill, instrument, lines, mark, write_desk
 from seawall_testing.pipeline import MemoryBus
@@ -304,8 +304,8 @@ def test_a_checkpoint_has_the_lines_of_the_sealer_and_of_witnesses_and_no_others
     record, *rest = original[place]
     text, _, line = record.value.partition("\n\n— ".encode())
     witness = _key_files.new_key(folder.parent / "witness.pem")
-    key = note_key("witness", decode_base64url(witness.public_jwk()["x"]), COSIGNATURE)
-    seen = cosign_checkpoint(text.decode() + "\n", key, witness.sign, T0 // SECOND).line().encode()
+    key = NoteKey.named("witness", decode_base64url(witness.public_jwk()["x"]), COSIGNATURE)
+    seen = key.cosign(text.decode() + "\n", witness.sign, T0 // SECOND).line().encode()
     logs = trusted_logs(load_configuration(folder / "run.toml"))._replace(folder=None)
     for more, known in ((seen, [key]), (seen, []), (seen * 2, [key]), ("— ".encode() + line, [key])):
         bus = MemoryBus()
