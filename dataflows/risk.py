@@ -29,7 +29,7 @@ from seawall.operators.stateful import StepLogic
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError
 from seawall.schemas.records import decode_slice
-from seawall.schemas.telemetry import UTILISATION_S, Part, Telemetry, current_telemetry
+from seawall.schemas.telemetry import UTILISATION_S, Part, Telemetry
 
 LIVE_POLL = timedelta(milliseconds=2)  # a command waits for it; a look at a cluster asks it nothing
 
@@ -151,7 +151,7 @@ def _firm_step(state: FirmPipeline, message: ShardMessage) -> list[Any]:
 
 
 def _observer() -> "StageTelemetry | None":
-    telemetry = current_telemetry()
+    telemetry = Telemetry.current()
     return None if telemetry is None else StageTelemetry(telemetry)
 
 

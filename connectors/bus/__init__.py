@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         RecordWriter,
         check_outputs_stored,
         decided_slices,
-        publish_snapshot,
         written_topics,
     )
     from seawall.connectors.bus._backup import BackupBus, BackupStore, lock_backup
@@ -80,7 +79,6 @@ _HOMES = {
     "lock_backup": "seawall.connectors.bus._backup",
     "noting_failures": "seawall.connectors.bus._engine",
     "open_bus": "seawall.connectors.bus._factory",
-    "publish_snapshot": "seawall.connectors.bus._appending",
     "read_all": "seawall.connectors.bus._protocol",
     "sink": "seawall.connectors.bus._bytewax",
     "skip_foreign_records": "seawall.connectors.bus._protocol",
@@ -121,7 +119,6 @@ __all__ = [
     "lock_backup",
     "noting_failures",
     "open_bus",
-    "publish_snapshot",
     "read_all",
     "sink",
     "skip_foreign_records",

@@ -197,6 +197,24 @@ class KeptSnapshot(NamedTuple):
     seq: int
     data: bytes
 
+    def publish(self, bus: Bus, partition: int) -> None:
+        """Append the state of a partition; nothing where its last one is the same."""
+        writer = bus.writer([(SNAPSHOTS_TOPIC, partition)])
+        try:
+            end = writer.end(SNAPSHOTS_TOPIC, partition)
+            last = bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1) if end else []
+            if last and _position(last[0].headers)[0] == self.seq and _is_last(bus, partition, self.data):
+                return
+            parts = range(0, len(self.data), PART_BYTES)
+            for at, first in enumerate(parts):
+                headers = {"seawall-id": f"{partition}-{self.seq}-{at}", "seawall-n": str(end + at)}
+                writer.append(
+                    SNAPSHOTS_TOPIC, partition, str(partition), self.data[first : first + PART_BYTES], headers
+                )
+            writer.flush()
+        finally:
+            writer.close()
+
     @classmethod
     def latest(cls, bus: Bus, partition: int, seq: int | None = None) -> Self | None:
         """Return the last state of a partition, or the one at ``seq``; None where there is none.
@@ -214,23 +232,6 @@ class KeptSnapshot(NamedTuple):
                 return cls(found, _joined(bus, partition, first, found, last))
             end = first
         return None
-
-
-def publish_snapshot(bus: Bus, partition: int, seq: int, data: bytes) -> None:
-    """Append the state of a partition; nothing where its last one is the same."""
-    writer = bus.writer([(SNAPSHOTS_TOPIC, partition)])
-    try:
-        end = writer.end(SNAPSHOTS_TOPIC, partition)
-        last = bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1) if end else []
-        if last and _position(last[0].headers)[0] == seq and _is_last(bus, partition, data):
-            return
-        parts = range(0, len(data), PART_BYTES)
-        for at, first in enumerate(parts):
-            headers = {"seawall-id": f"{partition}-{seq}-{at}", "seawall-n": str(end + at)}
-            writer.append(SNAPSHOTS_TOPIC, partition, str(partition), data[first : first + PART_BYTES], headers)
-        writer.flush()
-    finally:
-        writer.close()
 
 
 def _is_last(bus: Bus, partition: int, data: bytes) -> bool:

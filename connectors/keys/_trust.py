@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -23,7 +23,7 @@ from seawall.connectors.keys import _key_files
 from seawall.schemas import evidence
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError, VerificationError
-from seawall.schemas.evidence import DOCUMENTS, Key, KeySet, LimitDocument, Malformed
+from seawall.schemas.evidence import DOCUMENTS, KeySet, LimitDocument, Malformed
 
 # Key sets as files: a folder with ``0001.json``, ``0002.json``, …, or one file with an envelope per line.
 
@@ -84,45 +84,45 @@ class StoredDocument(NamedTuple):
     document: LimitDocument
     keys: list[str]
 
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the document in a file; raise UsageError naming the file and what is wrong with it."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}; name a limit document") from error
+        try:
+            if len(content) > ENVELOPE_BYTES_MAX:
+                raise Malformed(f"it has {len(content)} bytes, at most {ENVELOPE_BYTES_MAX}")
+            envelope = orjson.loads(content)
+            if not isinstance(envelope, dict):
+                raise Malformed("it is no JSON object")
+            return cls(path, envelope, *LimitDocument.open(envelope))
+        except (orjson.JSONDecodeError, Malformed) as error:
+            raise UsageError(f"{path} is no limit document ({error}); make one with: seawall limits propose") from error
 
-def read_limit_document(path: Path) -> StoredDocument:
-    """Return the document in a file; raise UsageError naming the file and what is wrong with it."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name a limit document") from error
-    try:
-        if len(content) > ENVELOPE_BYTES_MAX:
-            raise Malformed(f"it has {len(content)} bytes, at most {ENVELOPE_BYTES_MAX}")
-        envelope = orjson.loads(content)
-        if not isinstance(envelope, dict):
-            raise Malformed("it is no JSON object")
-        return StoredDocument(path, envelope, *LimitDocument.open(envelope))
-    except (orjson.JSONDecodeError, Malformed) as error:
-        raise UsageError(f"{path} is no limit document ({error}); make one with: seawall limits propose") from error
+    @classmethod
+    def read_all(cls, configuration: Configuration) -> list[Self]:
+        """Return the documents that a configuration names, in order of version."""
+        found: list[Path] = []
+        for path in configuration.limit_documents:
+            if path.suffix:
+                found.append(path)
+            elif path.is_dir():
+                found += [file for file in sorted(path.glob("*.json")) if not file.name.endswith(PROPOSAL_SUFFIX)]
+        return sorted((cls.read(path) for path in found), key=lambda stored: stored.document.version)
+
+    @classmethod
+    def read_proposals(cls, configuration: Configuration) -> list[Self]:
+        """Return the documents that wait for a checker."""
+        folder = limit_documents_folder(configuration)
+        return [cls.read(path) for path in sorted(folder.glob(f"*{PROPOSAL_SUFFIX}"))] if folder.is_dir() else []
 
 
 def limit_documents_folder(configuration: Configuration) -> Path:
     """Return where documents are proposed: the first folder among those configured, else ``limits`` beside it."""
     folders = [path for path in configuration.limit_documents if not path.suffix]
     return folders[0] if folders else configuration.directory / LIMITS_FOLDER
-
-
-def read_limit_documents(configuration: Configuration) -> list[StoredDocument]:
-    """Return the documents that a configuration names, in order of version."""
-    found: list[Path] = []
-    for path in configuration.limit_documents:
-        if path.suffix:
-            found.append(path)
-        elif path.is_dir():
-            found += [file for file in sorted(path.glob("*.json")) if not file.name.endswith(PROPOSAL_SUFFIX)]
-    return sorted((read_limit_document(path) for path in found), key=lambda stored: stored.document.version)
-
-
-def read_limit_proposals(configuration: Configuration) -> list[StoredDocument]:
-    """Return the documents that wait for a checker."""
-    folder = limit_documents_folder(configuration)
-    return [read_limit_document(path) for path in sorted(folder.glob(f"*{PROPOSAL_SUFFIX}"))] if folder.is_dir() else []
 
 
 def write_limit_document(path: Path, envelope: dict[str, Any]) -> None:
@@ -229,14 +229,8 @@ def trust_from_key_set(key_set: KeySet) -> Trust:
         key.kid: {p.origin: p.size for p in key.revoked_after or ()} for key in listed if key.status == "revoked"
     }
     return Trust(
-        evidence.public_keys({"keys": [jwk_of_entry(key) for key in issuers]}),
-        list(map(jwk_of_entry, sealers)),
+        evidence.public_keys({"keys": [key.jwk() for key in issuers]}),
+        [key.jwk() for key in sealers],
         revoked,
         key_set,
     )
-
-
-def jwk_of_entry(key: Key) -> dict[str, str]:
-    """Return the public key of an entry as a JWK."""
-    found = {name: getattr(key, name) for name in ("kty", "crv", "x", "y", "kid", "alg", "use")}
-    return {name: value for name, value in found.items() if value is not None}

@@ -7,15 +7,7 @@ from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
-from seawall.connectors.bus import (
-    Bus,
-    KeptSnapshot,
-    RecordWriter,
-    check_outputs_stored,
-    open_bus,
-    publish_snapshot,
-    written_topics,
-)
+from seawall.connectors.bus import Bus, KeptSnapshot, RecordWriter, check_outputs_stored, open_bus, written_topics
 from seawall.connectors.keys import SEALER_KEYS_FILE, Trust, open_signer
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows._journal import load_compatible
@@ -157,7 +149,7 @@ class RiskSink:
         """Make everything durable, tell the state, and let the partition go."""
         try:
             self._writer.flush()
-            publish_snapshot(self._bus, self._partition, self._state.seq, self._state.snapshot())
+            KeptSnapshot(self._state.seq, self._state.snapshot()).publish(self._bus, self._partition)
         finally:
             self._writer.close()
 

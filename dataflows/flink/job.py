@@ -25,7 +25,7 @@ from seawall.connectors.bus.kafka import Address, KafkaBus, PointReader, read_se
 from seawall.dataflows._journal import check_journal
 from seawall.dataflows.flink import _dataflows
 from seawall.dataflows.flink._dataflows import Plan
-from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands, check_aligned
+from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands
 from seawall.schemas.configuration import Configuration, KafkaTerms, load_configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
 
@@ -197,8 +197,8 @@ def begin_states(bus: Bus, shards: int) -> tuple[int, ...]:
 
 def _check(kept: list[KeptSnapshot], shards: int) -> None:
     signer = UnsignedCommands()
-    check_aligned(
-        [ShardPipeline.restore(one.data, signer) for one in kept[:shards]], FirmPipeline.restore(kept[-1].data, signer)
+    FirmPipeline.restore(kept[-1].data, signer).check_aligned(
+        [ShardPipeline.restore(one.data, signer) for one in kept[:shards]]
     )
 
 

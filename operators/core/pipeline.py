@@ -345,6 +345,19 @@ class FirmPipeline:
         self._bind()
         return self
 
+    def check_aligned(self, shards: list[ShardPipeline]) -> None:
+        """Check that states of all shards and of this one are of one moment.
+
+        Raises
+        ------
+        InvariantError
+            The firm has heard less or more of a shard than the shard has told.
+        """
+        told = [shard.told for shard in shards]
+        invariant(
+            told == self.heard, f"the shards have told up to {told}, the second operator has heard up to {self.heard}"
+        )
+
 
 class Pipeline:
     """All shards and the firm in one piece: ``step(value) -> records``.
@@ -397,19 +410,5 @@ class Pipeline:
         self = cls(0, signer)
         self.shards = [ShardPipeline.restore(data, signer) for data in snapshots[:-1]]
         self.firm = FirmPipeline.restore(snapshots[-1], signer)
-        check_aligned(self.shards, self.firm)
+        self.firm.check_aligned(self.shards)
         return self
-
-
-def check_aligned(shards: list[ShardPipeline], firm: FirmPipeline) -> None:
-    """Check that states of all shards and of the firm are of one moment.
-
-    Raises
-    ------
-    InvariantError
-        The firm has heard less or more of a shard than the shard has told.
-    """
-    told = [shard.told for shard in shards]
-    invariant(
-        told == firm.heard, f"the shards have told up to {told}, the second operator has heard up to {firm.heard}"
-    )

@@ -11,7 +11,6 @@ import typer
 
 from seawall.connectors.keys import (
     Trust,
-    jwk_of_entry,
     key_path,
     key_set_files,
     new_encrypted_key,
@@ -81,7 +80,7 @@ def export(where: Where) -> None:
     if configuration.key_set is not None:
         key_set = Trust.load(configuration).key_set
         assert key_set is not None
-        listed = {"keys": [jwk_of_entry(key) for key in key_set.keys_with("issuer")]}
+        listed = {"keys": [key.jwk() for key in key_set.keys_with("issuer")]}
     else:
         listed = public_jwks(key_path(configuration.signer, base) or public_path(configuration.signer, base))
     print(json.dumps(listed, indent=2))

@@ -19,8 +19,6 @@ from seawall.connectors.keys import (
     StoredDocument,
     limit_documents_folder,
     read_key_sets,
-    read_limit_documents,
-    read_limit_proposals,
     write_limit_document,
 )
 from seawall.operators.core.limits import Policy
@@ -91,7 +89,7 @@ def read_limits(configuration: Configuration, as_of_us: int | None = None, ahead
     if ahead and as_of_us is None:
         if not configuration.limit_documents and not found.history:
             found.policy.configure({"version": 1, "sha256": "", "limits": configuration.limits})
-        for stored in read_limit_documents(configuration) if configuration.limit_documents else ():
+        for stored in StoredDocument.read_all(configuration) if configuration.limit_documents else ():
             if stored.document.version > found.policy.version:
                 _take(found, stored.envelope, None)
     return found
@@ -290,7 +288,7 @@ def document_path(configuration: Configuration, document: LimitDocument, complet
 def limits_before(configuration: Configuration, version: int) -> Policy:
     """Return the limits as they stood before a document, for showing and checking it again."""
     policy = Policy()
-    for stored in read_limit_documents(configuration):
+    for stored in StoredDocument.read_all(configuration):
         if stored.document.version < version:
             policy.apply(stored.envelope, 0)
     return policy
@@ -298,8 +296,8 @@ def limits_before(configuration: Configuration, version: int) -> Policy:
 
 def pending_documents(configuration: Configuration, policy: Policy) -> list[StoredDocument]:
     """Return what waits for a checker: proposals, and the last document where a maker tightened alone."""
-    tightened = [s for s in read_limit_documents(configuration) if s.document.version in policy.unratified]
-    return [*read_limit_proposals(configuration), *tightened[-1:]]
+    tightened = [s for s in StoredDocument.read_all(configuration) if s.document.version in policy.unratified]
+    return [*StoredDocument.read_proposals(configuration), *tightened[-1:]]
 
 
 def save_document(

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seawall.connectors.bus import SNAPSHOTS_TOPIC, Bus, KeptSnapshot, engine_key, open_bus, publish_snapshot
+from seawall.connectors.bus import SNAPSHOTS_TOPIC, Bus, KeptSnapshot, engine_key, open_bus
 from seawall.operators.core.pipeline import Pipeline
 from seawall.ops.replicate import check_migration_mark
 from seawall.ops.run._preparation import RECOVERY
@@ -149,7 +149,7 @@ def _to_flink(bus: Bus, shards: int, recovery: Path) -> dict[int, int]:
     states, _ = read_store(recovery, shards)
     places = _places(states)
     for partition, state in enumerate(states):
-        publish_snapshot(bus, partition, places[partition], state)
+        KeptSnapshot(places[partition], state).publish(bus, partition)
     return places
 
 

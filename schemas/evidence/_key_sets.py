@@ -100,6 +100,11 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         """Return whether the signature over these bytes is this key's."""
         return verify_signature(self.alg, self.public_bytes(), message, signature)
 
+    def jwk(self) -> dict[str, str]:
+        """Return the public key alone, as a JWK."""
+        found = {name: getattr(self, name) for name in ("kty", "crv", "x", "y", "kid", "alg", "use")}
+        return {name: value for name, value in found.items() if value is not None}
+
     def public_bytes(self) -> bytes:
         """Return the raw public key: 32 bytes for Ed25519, x and y for P-256."""
         return decode_base64url(self.x) + (decode_base64url(self.y) if self.y is not None else b"")
@@ -147,9 +152,7 @@ class KeySet:
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys alone, all that a foreign verifier needs."""
-        names = ("kty", "crv", "x", "y", "alg", "use", "kid")
-        keys = [{name: getattr(key, name) for name in names} for key in self.document.keys if key.status != "revoked"]
-        return {"keys": [{name: value for name, value in key.items() if value is not None} for key in keys]}
+        return {"keys": [key.jwk() for key in self.document.keys if key.status != "revoked"]}
 
     @classmethod
     def parse(cls, value: bytes) -> Self:

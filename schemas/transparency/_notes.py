@@ -388,11 +388,11 @@ class CosignatureRequest:
     def merge(self, lines: bytes, witnesses: Sequence[NoteKey]) -> bytes:
         """Return the checkpoint with those lines of an answer that are good cosignatures by known witnesses."""
         known = {(key.name, key.id) for key in witnesses}
-        asked = Note.parse(self.checkpoint)
-        answered = Note.open(asked.text.encode() + b"\n" + lines, witnesses)
+        present = Note.parse(self.checkpoint)
+        answered = Note.open(present.text.encode() + b"\n" + lines, witnesses)
         added = [line for line in answered.signatures if (line.name, line.key_id) in known]
-        present = {(line.name, line.key_id) for line in asked.signatures}
-        fresh = [line for line in added if (line.name, line.key_id) not in present]
+        listed = {(line.name, line.key_id) for line in present.signatures}
+        fresh = [line for line in added if (line.name, line.key_id) not in listed]
         return self.checkpoint + "".join(line.line() for line in fresh).encode()
 
     def check(

@@ -5,19 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from seawall.connectors.bus import KeptSnapshot, RecordWriter, publish_snapshot, written_topics
+from seawall.connectors.bus import KeptSnapshot, RecordWriter, written_topics
 from seawall.connectors.bus._appending import PART_BYTES
 from seawall.dataflows.flink import _key_routing
 from seawall.dataflows.flink._changelog_state import ChangelogState, Step
 from seawall.operators.core.base import pack
-from seawall.operators.core.pipeline import (
-    FirmPipeline,
-    Pipeline,
-    ShardMessage,
-    ShardPipeline,
-    UnsignedCommands,
-    check_aligned,
-)
+from seawall.operators.core.pipeline import FirmPipeline, Pipeline, ShardMessage, ShardPipeline, UnsignedCommands
 from seawall.schemas.errors import InvariantError, SnapshotError
 from seawall_testing import crisis
 from seawall_testing.desk import sequence
@@ -184,18 +177,18 @@ def test_states_of_one_moment_join_and_others_do_not(values: list[bytes]) -> Non
         engine.step()
     data = [engine.keeper(partition).state.snapshot() for partition in range(SHARDS + 1)]
     shards = [ShardPipeline.restore(one, UnsignedCommands()) for one in data[:SHARDS]]
-    check_aligned(shards, FirmPipeline.restore(data[SHARDS], UnsignedCommands()))
+    FirmPipeline.restore(data[SHARDS], UnsignedCommands()).check_aligned(shards)
     shards[0].told += 1
     with pytest.raises(InvariantError, match="the second operator has heard"):
-        check_aligned(shards, FirmPipeline.restore(data[SHARDS], UnsignedCommands()))
+        FirmPipeline.restore(data[SHARDS], UnsignedCommands()).check_aligned(shards)
 
 
 def test_a_published_state_is_found_by_its_place_and_written_once() -> None:
     bus = MemoryBus()
     states = {5: b"small", 9: pack("large/1", {"body": bytes(range(256)) * (PART_BYTES // 100)}), 12: b"last"}
     for seq, data in states.items():
-        publish_snapshot(bus, 3, seq, data)
-        publish_snapshot(bus, 3, seq, data)
+        KeptSnapshot(seq, data).publish(bus, 3)
+        KeptSnapshot(seq, data).publish(bus, 3)
     assert bus.end("snapshots", 3) == 5
     newest = KeptSnapshot.latest(bus, 3)
     assert newest is not None and (newest.seq, newest.data) == (12, b"last")

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from seawall.connectors.bus import open_bus
-from seawall.connectors.keys import read_limit_documents, write_limit_document
+from seawall.connectors.keys import StoredDocument, write_limit_document
 from seawall.dataflows import Sequencer
 from seawall.operators.core.base import MeasureTable
 from seawall.operators.core.forecasts import ForecastState
@@ -626,4 +626,4 @@ def test_files_that_are_no_documents_are_named(tmp_path: Path) -> None:
     path = write_prod(tmp_path, *BOOK)
     (tmp_path / "limits" / "0002.json").write_text("[]")
     with pytest.raises(UsageError, match=r"0002\.json is no limit document"):
-        read_limit_documents(load_configuration(path))
+        StoredDocument.read_all(load_configuration(path))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from seawall.connectors.bus import open_bus, publish_snapshot
+from seawall.connectors.bus import KeptSnapshot, open_bus
 from seawall.connectors.bus._appending import PART_BYTES
 from seawall.connectors.bus.kafka._partition_reader import read_headers
 from seawall.connectors.keys import _key_files
@@ -319,8 +319,8 @@ def test_states_that_an_engine_left_are_whole_and_a_part_that_was_changed_remove
     original: Records, check: Check
 ) -> None:
     bus = MemoryBus()
-    publish_snapshot(bus, 1, 4, pack("small/1", {"body": b"a"}))
-    publish_snapshot(bus, 1, 7, pack("large/1", {"body": bytes(range(256)) * (PART_BYTES // 100)}))
+    KeptSnapshot(4, pack("small/1", {"body": b"a"})).publish(bus, 1)
+    KeptSnapshot(7, pack("large/1", {"body": bytes(range(256)) * (PART_BYTES // 100)})).publish(bus, 1)
     states = bus.records["snapshots", 1]
     assert len(states) == 4
     good = check({**original, ("snapshots", 1): states})
