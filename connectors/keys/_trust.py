@@ -97,7 +97,7 @@ class StoredDocument(NamedTuple):
             envelope = orjson.loads(content)
             if not isinstance(envelope, dict):
                 raise Malformed("it is no JSON object")
-            return cls(path, envelope, *LimitDocument.open(envelope))
+            return cls(path, envelope, *LimitDocument.of_envelope(envelope))
         except (orjson.JSONDecodeError, Malformed) as error:
             raise UsageError(f"{path} is no limit document ({error}); make one with: seawall limits propose") from error
 

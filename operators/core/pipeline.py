@@ -138,7 +138,7 @@ class ShardMessage(msgspec.Struct, frozen=True):
     summary: ShardSummary | None = msgspec.field(name="partial")
 
     def encode(self) -> bytes:
-        """Return a self as bytes, for an engine that carries nothing else."""
+        """Return it as bytes, for an engine that carries nothing else."""
         return pack(MESSAGE, self)
 
     @classmethod

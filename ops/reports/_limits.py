@@ -131,7 +131,7 @@ def _configure(found: LimitsInForce, section: dict[str, Any], as_of_us: int) -> 
 
 
 def _take(found: LimitsInForce, envelope: dict[str, Any], as_of_us: int | None) -> None:
-    document, keys = LimitDocument.open(envelope)
+    document, keys = LimitDocument.of_envelope(envelope)
     changes = [] if document.sha256 == found.policy.sha256 else describe_document(document, found.policy)
     change = found.policy.apply(envelope, as_of_us or 0)
     outcome = change["outcome"] if as_of_us is not None else f"{change['outcome']}, not run yet"
@@ -276,7 +276,7 @@ def check_signed_document(
         return found, True
     except Rejected as error:
         if error.reason == Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER:
-            return LimitDocument.open(envelope)[0], False
+            return LimitDocument.of_envelope(envelope)[0], False
         raise UsageError(f"{error.reason}: {error.detail}") from error
 
 

@@ -95,7 +95,7 @@ class LimitDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return msgspec.structs.replace(found, set=limits, override=overrides, sha256=hashlib.sha256(value).hexdigest())
 
     @classmethod
-    def open(cls, envelope: Mapping[str, Any]) -> tuple[Self, list[str]]:
+    def of_envelope(cls, envelope: Mapping[str, Any]) -> tuple[Self, list[str]]:
         """Return the document of an envelope and the ids of the keys that signed, nothing verified."""
         header, value = _opened(envelope)
         return cls.parse(value), [signature.keyid for signature in header.signatures]

@@ -324,7 +324,7 @@ class Policy:
 
     def apply(self, envelope: dict[str, Any], as_of_us: int) -> dict[str, Any]:
         """Take a journaled envelope; return what the audit hears."""
-        document, signers = LimitDocument.open(envelope)
+        document, signers = LimitDocument.of_envelope(envelope)
         if document.sha256 == self.sha256:
             self.unratified = [version for version in self.unratified if version > document.version]
             return _document_outcome(document, "ratified", signers)

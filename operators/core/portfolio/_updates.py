@@ -123,7 +123,7 @@ def apply_events(ledger: Ledger, events: list[Any], out: SliceRecords) -> None:
             case ev.Order():
                 _apply_order(ledger, event, out)
             case ev.Limit():
-                document, _ = LimitDocument.open(event.document)
+                document, _ = LimitDocument.of_envelope(event.document)
                 ledger.ask([*document.set, *document.override])
                 ledger.touch()
             case ev.Obligation():
