@@ -24,21 +24,17 @@ from seawall.schemas.errors import CouldNotVerify, Divergence, SeawallError, Usa
 from seawall.schemas.evidence import decode_base64url
 from seawall.schemas.transparency import (
     COSIGNATURE,
-    ENTRIES,
-    HASH_SIZE,
     REQUEST_BYTES_MAX,
     Checkpoint,
     CosignatureRequest,
     Note,
     NoteError,
     NoteKey,
+    Tile,
     TileFile,
     WitnessRefusal,
     consistency_proof,
-    parse_tile_path,
     tile_hashes,
-    tile_path,
-    tiles_of,
 )
 
 # Logs on disk: the tiles and the latest checkpoint of an audit partition, readable by anybody's tools.
@@ -86,9 +82,8 @@ class LogFolder:
         try:
             return (self.path / path).read_bytes()
         except FileNotFoundError:
-            level, number, width = parse_tile_path(path)
-            whole = (self.path / tile_path(level, number)).read_bytes()
-            return whole[: width * 32] if isinstance(level, int) else whole
+            tile = Tile.parse(path)
+            return tile.cut((self.path / tile.full.path).read_bytes())
 
     def write(self, files: Sequence[TileFile]) -> None:
         """Write tiles so that they outlast a loss of power; the parts of a full one, superfluous now, are removed."""
@@ -114,15 +109,15 @@ class LogFolder:
 
         Two questions to the file system for 256 records.
         """
-        return all(self._has(level, number, width) for level, number, width in tiles_of(size))
+        return all(map(self._has, Tile.of_log(size)))
 
-    def _has(self, level: int | str, number: int, width: int) -> bool:
-        for path in dict.fromkeys((tile_path(level, number), tile_path(level, number, width))):
+    def _has(self, tile: Tile) -> bool:
+        for path in dict.fromkeys((tile.full.path, tile.path)):
             try:
                 length = (self.path / path).stat().st_size
             except OSError:
                 continue
-            return length > width if level == ENTRIES else length >= width * HASH_SIZE
+            return tile.is_held(length)
         return False
 
     def checkpoint(self) -> bytes | None:

@@ -35,19 +35,19 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import CouldNotVerify, UsageError, VerificationError
 from seawall.schemas.records import Stored
 from seawall.schemas.transparency import (
+    ENTRIES,
     ENTRY_BYTES_MAX,
-    TILE_WIDTH,
     Checkpoint,
     LogEdge,
     Note,
     NoteError,
     NoteKey,
+    Tile,
     TileFile,
     TlogProof,
     decode_bundle,
     inclusion_proof,
     tile_hashes,
-    tile_path,
 )
 
 # Verifying sealed logs: audit records against checkpoints, checkpoints against keys, tiles against records.
@@ -409,10 +409,11 @@ def read_log_keys(text: str) -> list[NoteKey]:
 
 def _bundles(folder: LogFolder, size: int) -> Iterator[list[bytes]]:
     """Yield the records of a log, bundle by bundle; fewer than were sealed where one is missing or cut."""
-    for number in range(-(-size // TILE_WIDTH)):
-        width = min(TILE_WIDTH, size - number * TILE_WIDTH)
+    for tile in Tile.of_log(size):
+        if tile.level != ENTRIES:
+            continue
         try:
-            yield decode_bundle(folder.read(tile_path("entries", number, width)))[:width]
+            yield decode_bundle(folder.read(tile.path))[: tile.width]
         except (OSError, ValueError):
             return
 

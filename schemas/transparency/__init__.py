@@ -17,12 +17,10 @@ from seawall.schemas.transparency._tiles import (
     ENTRY_BYTES_MAX,
     TILE_WIDTH,
     LogEdge,
+    Tile,
     TileFile,
     decode_bundle,
-    parse_tile_path,
     tile_hashes,
-    tile_path,
-    tiles_of,
 )
 
 __all__ = [
@@ -39,6 +37,7 @@ __all__ = [
     "Note",
     "NoteError",
     "NoteKey",
+    "Tile",
     "TileFile",
     "TlogProof",
     "WitnessRefusal",
@@ -46,8 +45,5 @@ __all__ = [
     "decode_bundle",
     "inclusion_proof",
     "leaf_hash",
-    "parse_tile_path",
     "tile_hashes",
-    "tile_path",
-    "tiles_of",
 ]

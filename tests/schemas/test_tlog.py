@@ -47,8 +47,8 @@ def signed(edge: LogEdge, witnesses: int = 0) -> bytes:
     ],
 )
 def test_a_tile_path_is_written_and_read_as_specified(path, parts):
-    assert _tiles.tile_path(*parts) == path
-    assert _tiles.parse_tile_path(path) == parts
+    assert _tiles.Tile(*parts).path == path
+    assert _tiles.Tile.parse(path) == parts
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_a_tile_path_is_written_and_read_as_specified(path, parts):
 )
 def test_any_other_spelling_of_a_tile_path_is_refused(path):
     with pytest.raises(ValueError, match="path"):
-        _tiles.parse_tile_path(path)
+        _tiles.Tile.parse(path)
 
 
 def test_published_go_paths_agree_once_the_height_is_dropped():
     for path, (height, level, number, width) in read_vectors("tlog_sumdb_format.json")["tile_paths"]:
         spelled = path.replace(f"tile/{height}/", "tile/", 1).replace("tile/data", "tile/entries")
         full = width == 1 << height
-        ours = _tiles.tile_path(_tiles.ENTRIES if level < 0 else level, number, 256 if full else width)
+        ours = _tiles.Tile(_tiles.ENTRIES if level < 0 else level, number, 256 if full else width).path
         assert ours == (spelled.split(".p/")[0] if full else spelled)
 
 
