@@ -23,7 +23,6 @@ from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows._journal import load_compatible
 from seawall.operators.core.base import Audited
 from seawall.operators.core.limits import peak_utilisations
-from seawall.operators.core.pipeline import CommandSigner as AnySigner
 from seawall.operators.core.pipeline import FirmPipeline, ShardMessage, ShardPipeline, StageStep
 from seawall.operators.stateful import StepLogic
 from seawall.schemas.configuration import Configuration
@@ -83,7 +82,7 @@ def build(
 
 
 @operator
-def decide_slices(step_id: str, up: KeyedStream[bytes], shards: int, signer: AnySigner) -> KeyedStream[Audited]:
+def decide_slices(step_id: str, up: KeyedStream[bytes], shards: int, signer: CommandSigner) -> KeyedStream[Audited]:
     """Decide on the slices of all shards, and on the seconds that they complete.
 
     Parameters
@@ -119,7 +118,7 @@ def _is_message(item: tuple[str, Any]) -> TypeGuard[tuple[str, ShardMessage]]:
     return isinstance(item[1], ShardMessage)
 
 
-def _shard_logic(signer: AnySigner, resume: bytes | None) -> StepLogic:
+def _shard_logic(signer: CommandSigner, resume: bytes | None) -> StepLogic:
     observer = _observer()
 
     def begin(value: bytes) -> ShardPipeline:
@@ -137,7 +136,7 @@ def _shard_step(state: ShardPipeline, value: bytes) -> list[Any]:
     return items if message is None else [*items, message]
 
 
-def _firm_logic(shards: int, signer: AnySigner, resume: bytes | None) -> StepLogic:
+def _firm_logic(shards: int, signer: CommandSigner, resume: bytes | None) -> StepLogic:
     observer = _observer()
 
     def begin(_: ShardMessage) -> FirmPipeline:

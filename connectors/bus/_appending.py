@@ -203,7 +203,7 @@ class KeptSnapshot(NamedTuple):
         try:
             end = writer.end(SNAPSHOTS_TOPIC, partition)
             last = bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1) if end else []
-            if last and _position(last[0].headers)[0] == self.seq and _is_last(bus, partition, self.data):
+            if last and _position(last[0].headers)[0] == self.seq and self.latest(bus, partition) == self:
                 return
             parts = range(0, len(self.data), PART_BYTES)
             for at, first in enumerate(parts):
@@ -232,11 +232,6 @@ class KeptSnapshot(NamedTuple):
                 return cls(found, _joined(bus, partition, first, found, last))
             end = first
         return None
-
-
-def _is_last(bus: Bus, partition: int, data: bytes) -> bool:
-    found = KeptSnapshot.latest(bus, partition)
-    return found is not None and found.data == data
 
 
 def _joined(bus: Bus, partition: int, first: int, seq: int, last: int) -> bytes:

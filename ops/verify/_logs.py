@@ -409,9 +409,7 @@ def read_log_keys(text: str) -> list[NoteKey]:
 
 def _bundles(folder: LogFolder, size: int) -> Iterator[list[bytes]]:
     """Yield the records of a log, bundle by bundle; fewer than were sealed where one is missing or cut."""
-    for tile in Tile.of_log(size):
-        if tile.level != ENTRIES:
-            continue
+    for tile in (tile for tile in Tile.of_log(size) if tile.level == ENTRIES):
         try:
             yield decode_bundle(folder.read(tile.path))[: tile.width]
         except (OSError, ValueError):

@@ -77,12 +77,11 @@ class RecordSource(NamedTuple):
     def reject_oversize(self, number: int, head: bytes, length: int, sha256: str) -> RejectRecord:
         """Return what is kept of a record over the size limit."""
         text = head.decode(errors="ignore").encode()
-        kept = _kept(text if len(head) - len(text) < 4 and head.startswith(text) else head)
         body = {
             "reason": Reason.RECORD_MUST_NOT_EXCEED_256_KIB,
             "detail": f"the record has {length} bytes",
             "source": self.describe(number),
-            **kept,
+            **_kept(text if len(head) - len(text) < 4 and head.startswith(text) else head),
             "truncated": True,
             "bytes": length,
             "sha256": sha256,
