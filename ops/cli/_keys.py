@@ -22,8 +22,8 @@ from seawall.connectors.keys import (
     read_signer,
 )
 from seawall.ops import verify as verification
+from seawall.ops.arguments import Where, say
 from seawall.ops.cli import _key_ceremony
-from seawall.ops.cli._arguments import Where, say
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
 from seawall.schemas.evidence import KeySet

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from seawall.ops.reports._exposures import liquidations_json as liquidations_json
     from seawall.ops.reports._exposures import print_exposures as print_exposures
     from seawall.ops.reports._exposures import print_liquidations as print_liquidations
-    from seawall.ops.reports._exposures import replay_progress as replay_progress
     from seawall.ops.reports._exposures import report_exposures as report_exposures
     from seawall.ops.reports._exposures import report_liquidations as report_liquidations
     from seawall.ops.reports._files import ConvertOptions as ConvertOptions
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from seawall.ops.reports._files import netting_set_exposure as netting_set_exposure
     from seawall.ops.reports._files import parse_row_time as parse_row_time
     from seawall.ops.reports._files import parse_symbol_names as parse_symbol_names
-    from seawall.ops.reports._forecasts import forecast_reasons as forecast_reasons
     from seawall.ops.reports._forecasts import plot_reliability as plot_reliability
     from seawall.ops.reports._forecasts import print_forecast_scores as print_forecast_scores
     from seawall.ops.reports._forecasts import print_forecasts as print_forecasts
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from seawall.ops.reports._forecasts import report_forecasts as report_forecasts
     from seawall.ops.reports._incidents import IncidentReader as IncidentReader
     from seawall.ops.reports._incidents import incident_lines as incident_lines
-    from seawall.ops.reports._incidents import incidents_json as incidents_json
     from seawall.ops.reports._incidents import read_incidents as read_incidents
     from seawall.ops.reports._limits import DAY_US as DAY_US
     from seawall.ops.reports._limits import LimitsInForce as LimitsInForce
@@ -41,13 +38,11 @@ if TYPE_CHECKING:
     from seawall.ops.reports._limits import describe_document as describe_document
     from seawall.ops.reports._limits import last_key_set as last_key_set
     from seawall.ops.reports._limits import limits_before as limits_before
-    from seawall.ops.reports._limits import make_proposal as make_proposal
     from seawall.ops.reports._limits import pending_documents as pending_documents
     from seawall.ops.reports._limits import read_limits as read_limits
     from seawall.ops.reports._limits import read_requested_changes as read_requested_changes
     from seawall.ops.reports._limits import save_document as save_document
     from seawall.ops.reports._limits import sign_document as sign_document
-    from seawall.ops.reports._limits import take_limit_changes as take_limit_changes
     from seawall.ops.reports._limits import time_text as time_text
     from seawall.ops.reports._rejects import DeadLetter as DeadLetter
     from seawall.ops.reports._rejects import Redriver as Redriver
@@ -74,13 +69,10 @@ _HOMES = {
     "draw_detection": "seawall.ops.reports._files",
     "exposures_csv": "seawall.ops.reports._exposures",
     "exposures_json": "seawall.ops.reports._exposures",
-    "forecast_reasons": "seawall.ops.reports._forecasts",
     "incident_lines": "seawall.ops.reports._incidents",
-    "incidents_json": "seawall.ops.reports._incidents",
     "last_key_set": "seawall.ops.reports._limits",
     "limits_before": "seawall.ops.reports._limits",
     "liquidations_json": "seawall.ops.reports._exposures",
-    "make_proposal": "seawall.ops.reports._limits",
     "netting_set_exposure": "seawall.ops.reports._files",
     "parse_row_time": "seawall.ops.reports._files",
     "parse_symbol_names": "seawall.ops.reports._files",
@@ -95,13 +87,11 @@ _HOMES = {
     "read_incidents": "seawall.ops.reports._incidents",
     "read_limits": "seawall.ops.reports._limits",
     "read_requested_changes": "seawall.ops.reports._limits",
-    "replay_progress": "seawall.ops.reports._exposures",
     "report_exposures": "seawall.ops.reports._exposures",
     "report_forecasts": "seawall.ops.reports._forecasts",
     "report_liquidations": "seawall.ops.reports._exposures",
     "save_document": "seawall.ops.reports._limits",
     "sign_document": "seawall.ops.reports._limits",
-    "take_limit_changes": "seawall.ops.reports._limits",
     "time_text": "seawall.ops.reports._limits",
 }
 __all__ = [
@@ -124,13 +114,10 @@ __all__ = [
     "draw_detection",
     "exposures_csv",
     "exposures_json",
-    "forecast_reasons",
     "incident_lines",
-    "incidents_json",
     "last_key_set",
     "limits_before",
     "liquidations_json",
-    "make_proposal",
     "netting_set_exposure",
     "parse_row_time",
     "parse_symbol_names",
@@ -145,13 +132,11 @@ __all__ = [
     "read_incidents",
     "read_limits",
     "read_requested_changes",
-    "replay_progress",
     "report_exposures",
     "report_forecasts",
     "report_liquidations",
     "save_document",
     "sign_document",
-    "take_limit_changes",
     "time_text",
 ]
 

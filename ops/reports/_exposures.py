@@ -12,14 +12,11 @@ Once a minute the stream publishes the same.
 import csv
 import heapq
 import io
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console, Group
-from rich.progress import Progress
 from rich.table import Table as View
 
 from seawall.connectors.bus import Bus, read_all
@@ -106,15 +103,6 @@ class ExposureFold:
                 found |= dict.fromkeys((f"account:{name}", party), party)
                 found |= {owner: party for owner in owners if owner.startswith("netting_set:")}
         return found
-
-
-@contextmanager
-def replay_progress(bus: Bus, shards: int) -> Iterator[Callable[[], None]]:
-    """Yield what to call once per slice: it moves a progress bar on a terminal, and does nothing elsewhere."""
-    total = sum(bus.end("journal", shard) for shard in range(shards))
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        task = bars.add_task("replaying the journal", total=total)
-        yield lambda: bars.advance(task)
 
 
 def merge_slices(bus: Bus, shards: int, as_of_us: int | None) -> Iterator[Slice]:

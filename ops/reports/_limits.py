@@ -26,7 +26,7 @@ from seawall.schemas import evidence
 from seawall.schemas.configuration import Configuration, read_toml
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import Limit as LimitEvent
-from seawall.schemas.evidence import LIMIT_DOCUMENT_TYPE, KeySet, LimitDocument, Malformed
+from seawall.schemas.evidence import LIMIT_DOCUMENT_TYPE, LIMITS_VALID_DAYS, KeySet, LimitDocument, Malformed
 from seawall.schemas.measures import check_limits
 from seawall.schemas.records import Slice, decode_slice
 from seawall.schemas.tables import nearest
@@ -55,6 +55,47 @@ class LimitsInForce(NamedTuple):
     policy: Policy
     history: list[LimitChange]
     as_of_us: int
+
+    def take(self, piece: Slice) -> None:
+        """Take the changes of limits in a slice of shard 0, which hears of all of them."""
+        if piece.configuration is not None:
+            _configure(self, piece.configuration["limits"], piece.as_of_us)
+        for event in piece.events:
+            if isinstance(event, LimitEvent):
+                _take(self, event.document, piece.as_of_us)
+
+    def propose(
+        self,
+        configuration: Configuration,
+        changes: "RequestedChanges",
+        reason: str,
+        comment: str,
+        now_us: int,
+        valid_us: tuple[int, int] | None = None,
+    ) -> bytes:
+        """Return the next document, to be signed; ``valid_us`` is from when to when, `LIMITS_VALID_DAYS` by default."""
+        from_us, to_us = valid_us or (now_us, now_us + LIMITS_VALID_DAYS * DAY_US)
+        body = {
+            "v": 1,
+            "iss": configuration.issuer,
+            "env": configuration.environment,
+            "version": self.policy.version + 1,
+            "prev_sha256": self.policy.sha256 or None,
+            "iat_us": now_us,
+            "valid_from_us": from_us,
+            "valid_to_us": to_us,
+            "reason": reason,
+            "comment": comment,
+            "set": changes.set,
+            "remove": changes.remove,
+            "override": changes.override,
+        }
+        value = LimitDocument.encode(body)
+        try:
+            LimitDocument.parse(value)
+        except Malformed as error:
+            raise UsageError(f"the change cannot be proposed: {error}") from error
+        return value
 
 
 class RequestedChanges(NamedTuple):
@@ -104,17 +145,8 @@ def _fold(bus: Bus, as_of_us: int | None) -> LimitsInForce:
             break
         last_us = piece.as_of_us
         if not isinstance(piece, _Time):
-            take_limit_changes(found, piece)
+            found.take(piece)
     return found._replace(as_of_us=last_us)
-
-
-def take_limit_changes(found: LimitsInForce, piece: Slice) -> None:
-    """Take the changes of limits in a slice of shard 0, which hears of all of them."""
-    if piece.configuration is not None:
-        _configure(found, piece.configuration["limits"], piece.as_of_us)
-    for event in piece.events:
-        if isinstance(event, LimitEvent):
-            _take(found, event.document, piece.as_of_us)
 
 
 class _Time(msgspec.Struct):
@@ -225,39 +257,6 @@ def _check_known(name: str, policy: Policy) -> None:
     if name not in policy.limits:
         close = f"; did you mean {nearest(name, policy.limits)!r}?" if policy.limits else "; no limit stands yet"
         raise UsageError(f"there is no limit {name!r}{close}")
-
-
-def make_proposal(
-    configuration: Configuration,
-    policy: Policy,
-    changes: RequestedChanges,
-    reason: str,
-    comment: str,
-    times: tuple[int, int, int],
-) -> bytes:
-    """Return the bytes to sign; ``times`` are now, valid from and valid to."""
-    now_us, from_us, to_us = times
-    body = {
-        "v": 1,
-        "iss": configuration.issuer,
-        "env": configuration.environment,
-        "version": policy.version + 1,
-        "prev_sha256": policy.sha256 or None,
-        "iat_us": now_us,
-        "valid_from_us": from_us,
-        "valid_to_us": to_us,
-        "reason": reason,
-        "comment": comment,
-        "set": changes.set,
-        "remove": changes.remove,
-        "override": changes.override,
-    }
-    value = LimitDocument.encode(body)
-    try:
-        LimitDocument.parse(value)
-    except Malformed as error:
-        raise UsageError(f"the change cannot be proposed: {error}") from error
-    return value
 
 
 def sign_document(signer: evidence.Signer, value: bytes) -> dict[str, str]:

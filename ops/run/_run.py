@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field
 
 from seawall import dataflows
 from seawall.connectors.bus import Bus, Replica
-from seawall.ops.replicate import StandbySequencer
 from seawall.ops.run._health_server import serve_health
 from seawall.ops.run._parts import (
     DataflowTotals,
@@ -30,6 +29,7 @@ from seawall.ops.run._parts import (
 )
 from seawall.ops.run._preparation import local_store, prepare_run, recovery_store, save_configuration, set_stores_aside
 from seawall.ops.run._recovery import set_recovery_aside
+from seawall.ops.run._standby import StandbySequencer
 from seawall.ops.run.worker import run_processes
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError, UsageError

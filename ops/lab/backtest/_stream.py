@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from seawall.connectors.venues.hyperliquid import LEDGER_COLUMNS, SIDES, TRADE_COLUMNS, read_rows
-from seawall.ops.lab._work import Cache, GrowingFile
 from seawall.ops.lab.backtest._history import Line, other_records_file, read_lines, record_type
-from seawall.ops.lab.backtest._plan import BacktestPlan, sha256_of
+from seawall.ops.lab.backtest._plan import BacktestPlan
+from seawall.ops.lab.backtest._work import Cache, GrowingFile
 from seawall.schemas.errors import UsageError
 
 # A book of clients to put through a history: real accounts of another time, scaled to this market.
@@ -164,7 +164,7 @@ def survey_market(
 ) -> MarketSurvey:
     """Read off what the book and the assumed depth need; what does not depend on the period only once."""
     share = bool(plan.reactions["depth_share"])
-    key = sha256_of(["survey", [path.name for path in files], share])
+    key = Cache.key(["survey", [path.name for path in files], share])
     path, _ = cache.make(key, ".survey.json", lambda part: _describe(files, share, part))
     found = orjson.loads(path.read_bytes())
     traded = {(name, hour): quantity for name, hour, quantity in found["traded"]}

@@ -12,12 +12,10 @@ from typer.testing import CliRunner
 
 from seawall.operators.core.limits import Policy
 from seawall.ops.cli._app import app
-from seawall.ops.lab import Cache, Workers
-from seawall.ops.lab.backtest import load_backtest_plan, prepare_history
+from seawall.ops.lab.backtest import Cache, Workers, load_backtest_plan, load_study, prepare_history
 from seawall.ops.lab.backtest._history import write_signals
-from seawall.ops.lab.calibrate import load_study
-from seawall.ops.lab.calibrate._proposal import DRIFTED, Fit, alerts_at_threshold, read_scores, stability
-from seawall.ops.lab.calibrate._study import apply_values, blocks, candidates, current_value, folds, walk_forward
+from seawall.ops.lab.backtest._proposal import DRIFTED, Fit, alerts_at_threshold, read_scores, stability
+from seawall.ops.lab.backtest._study import apply_values, blocks, candidates, current_value, folds, walk_forward
 from seawall.ops.reports import read_requested_changes
 from seawall.ops.run import _run as runner
 from seawall.schemas.configuration import load_configuration

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from seawall.connectors.keys import Trust
 from seawall.ops.cli._app import app
-from seawall.ops.lab.drill import load_drill, verify_drill_record
+from seawall.ops.lab import load_drill, verify_drill_record
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError, VerificationError
 from seawall_testing.desk import Json, instrument, lines

@@ -1,12 +1,14 @@
 """Commands that answer questions, of a run or of a file.
 
 ``exposures``, ``forecast`` and ``incidents`` read a run. ``detect``, ``convert``, ``saccr`` and ``map`` take one file
-and need neither a configuration nor a bus.
+and need neither a configuration nor a bus. ``limits`` and ``rejects`` have modules of their own.
 """
 
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +17,14 @@ import typer
 from seawall.connectors.files import Lines
 from seawall.connectors.mapping import RecordMapping
 from seawall.ops import reports
-from seawall.ops.cli._arguments import Json, Where, open_run, say
-from seawall.ops.cli._limits import parse_time
+from seawall.ops.arguments import Json, Where, open_run, parse_time, say, show_progress
+from seawall.ops.reports import _limits_commands, _rejects_commands
 from seawall.schemas.errors import Reason, Rejected, UsageError
 
 # ``seawall exposures``, ``forecast`` and ``incidents``: what a run knows, for people.
 
 
-def exposures(
+def _exposures(
     where: Where,
     as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
     top: Annotated[int, typer.Option("--top", min=1, help="Rows per kind of scope in the table.")] = 20,
@@ -36,7 +38,7 @@ def exposures(
     Example: seawall exposures desk.toml --as-of 2021-05-19T13:00 --top 10
     """
     configuration, bus = open_run(where)
-    with reports.replay_progress(bus, configuration.shards) as seen:
+    with _replay_progress(bus, configuration.shards) as seen:
         found = reports.report_exposures(bus, configuration.shards, parse_time(as_of), seen)
     if as_json:
         print(json.dumps(reports.exposures_json(found)))
@@ -46,7 +48,7 @@ def exposures(
         reports.print_exposures(found, top)
 
 
-def forecast(
+def _forecast(
     where: Where,
     as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
     horizon: Annotated[int, typer.Option("--horizon", help="Seconds: 60, 600, 3600 or 86400.")] = 86_400,
@@ -62,7 +64,7 @@ def forecast(
     """
     configuration, bus = open_run(where)
     if liquidations:
-        with reports.replay_progress(bus, configuration.shards) as seen:
+        with _replay_progress(bus, configuration.shards) as seen:
             drawn = reports.report_liquidations(bus, configuration.shards, parse_time(as_of), seen)
         print(json.dumps(reports.liquidations_json(drawn))) if as_json else reports.print_liquidations(drawn)
         return
@@ -78,7 +80,7 @@ def forecast(
         reports.print_losses(found.losses, configuration.reporting_currency, top)
 
 
-def incidents(
+def _incidents(
     where: Where,
     everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
     as_json: Json = False,
@@ -92,16 +94,20 @@ def incidents(
     chosen = [one for one in found.found.values() if everything or one.open]
     chosen.sort(key=lambda one: one.opened_us)
     if as_json:
-        print(json.dumps(reports.incidents_json(chosen)))
+        print(json.dumps([one.as_dict() for one in chosen]))
     else:
         for line in reports.incident_lines(chosen, len(found.found)):
             print(line)
 
 
+def _replay_progress(bus: Any, shards: int) -> AbstractContextManager[Callable[..., None]]:
+    return show_progress("replaying the journal", sum(bus.end("journal", shard) for shard in range(shards)))
+
+
 # ``seawall detect``, ``convert`` and ``saccr``: one file in, figures out; no configuration and no bus.
 
 
-def detect(
+def _detect(
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A CSV with a header row.")],
     time: Annotated[str, typer.Option("--time", help="The column of event times.")],
     value: Annotated[list[str], typer.Option("--value", help="A column to judge; may be repeated.")],
@@ -125,7 +131,7 @@ def detect(
         say(f"{found.rows} rows, {found.alerts} alerts{by}, {found.invalid} rows without a finite value: {out}")
 
 
-def convert(  # noqa: PLR0913 - the options of the command
+def _convert(  # noqa: PLR0913 - the options of the command
     form: Annotated[str, typer.Argument(metavar="FORMAT", help="A venue (binance, bitmex, bybit, …) or ohlcv.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of raw messages, or a CSV of bars.")],
     name: Annotated[list[str] | None, typer.Option("--name", help="SYMBOL=INSTRUMENT; may be repeated.")] = None,
@@ -158,7 +164,7 @@ def convert(  # noqa: PLR0913 - the options of the command
         raise typer.Exit(1)
 
 
-def saccr(
+def _saccr(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A netting set; see ops/docs/manual/saccr.md.")],
 ) -> None:
     """Compute the SA-CCR exposure at default of a netting set, with every figure on the way, as JSON.
@@ -170,15 +176,15 @@ def saccr(
 
 # ``seawall map``: check a mapping of foreign records, and see what it makes of some.
 
-map_app = typer.Typer(help="Map foreign records onto input records, by a TOML file.", no_args_is_help=True)
+_map = typer.Typer(help="Map foreign records onto input records, by a TOML file.", no_args_is_help=True)
 
-Mapping = Annotated[Path, typer.Argument(metavar="MAPPING.toml", help="The mapping file.")]
-SHOWN_MAX = 10
+_Mapping = Annotated[Path, typer.Argument(metavar="MAPPING.toml", help="The mapping file.")]
+_SHOWN_MAX = 10
 
 
-@map_app.command("check")
-def check_mapping(
-    mapping: Mapping,
+@_map.command("check")
+def _check_mapping(
+    mapping: _Mapping,
     sample: Annotated[Path | None, typer.Option("--sample", help="Foreign records, one per line (.gz too).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
 ) -> None:
@@ -201,17 +207,17 @@ def check_mapping(
         print(f"{mapping.name} makes {', '.join(sorted(feed.kinds))}")
         for kind, count in counts.most_common():
             print(f"{count:>8,}  {kind}")
-        for one in findings[:SHOWN_MAX]:
+        for one in findings[:_SHOWN_MAX]:
             print(f"line {one['line']}: {one['reason']}: {one['detail']}")
-        if len(findings) > SHOWN_MAX:
-            print(f"{len(findings) - SHOWN_MAX} more; --json lists them all")
+        if len(findings) > _SHOWN_MAX:
+            print(f"{len(findings) - _SHOWN_MAX} more; --json lists them all")
     if findings:
         raise typer.Exit(1)
 
 
-@map_app.command("apply")
-def apply_mapping(
-    mapping: Mapping,
+@_map.command("apply")
+def _apply_mapping(
+    mapping: _Mapping,
     records: Annotated[Path, typer.Argument(metavar="RECORDS", help="Foreign records, one per line (.gz too).")],
 ) -> None:
     """Print what a mapping makes of records, as JSON lines; what it rejects is said on standard error, exit 1.
@@ -245,3 +251,10 @@ def _mapped(feed: Any, path: Path) -> Any:
             except Rejected as rejected:
                 yield number, rejected
     lines.close()
+
+
+COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
+    **{"exposures": _exposures, "forecast": _forecast, "incidents": _incidents},
+    **{"detect": _detect, "convert": _convert, "saccr": _saccr, "map": _map},
+    **{"limits": _limits_commands.limits_app, "rejects": _rejects_commands.rejects_app},
+}
