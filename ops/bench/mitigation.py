@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import _harness as bench
 
+from seawall.connectors.venues.hyperliquid import read_holders
 from seawall.operators.core.market import InstrumentBreakers, admit_alert
 from seawall.ops.demo import TRANSFERS
 from seawall.ops.demo.scenario import write_scenario
@@ -24,7 +25,6 @@ from seawall.ops.lab.backtest import (
     WorldReactions,
     client_reference_records,
     opening_records,
-    read_holders,
 )
 from seawall.schemas.configuration import MarketTerms, load_configuration
 

@@ -14,15 +14,11 @@ if TYPE_CHECKING:
     from seawall.ops.reports._exposures import print_liquidations as print_liquidations
     from seawall.ops.reports._exposures import report_exposures as report_exposures
     from seawall.ops.reports._exposures import report_liquidations as report_liquidations
-    from seawall.ops.reports._files import ConvertOptions as ConvertOptions
     from seawall.ops.reports._files import Drawn as Drawn
-    from seawall.ops.reports._files import convert_bars as convert_bars
-    from seawall.ops.reports._files import convert_messages as convert_messages
     from seawall.ops.reports._files import detect_csv as detect_csv
     from seawall.ops.reports._files import draw_detection as draw_detection
     from seawall.ops.reports._files import netting_set_exposure as netting_set_exposure
     from seawall.ops.reports._files import parse_row_time as parse_row_time
-    from seawall.ops.reports._files import parse_symbol_names as parse_symbol_names
     from seawall.ops.reports._forecasts import plot_reliability as plot_reliability
     from seawall.ops.reports._forecasts import print_forecast_scores as print_forecast_scores
     from seawall.ops.reports._forecasts import print_forecasts as print_forecasts
@@ -50,7 +46,6 @@ if TYPE_CHECKING:
     from seawall.ops.reports._rejects import read_dead_letters as read_dead_letters
 
 _HOMES = {
-    "ConvertOptions": "seawall.ops.reports._files",
     "DAY_US": "seawall.ops.reports._limits",
     "DeadLetter": "seawall.ops.reports._rejects",
     "Drawn": "seawall.ops.reports._files",
@@ -62,8 +57,6 @@ _HOMES = {
     "ScopeExposure": "seawall.ops.reports._exposures",
     "check_signed_document": "seawall.ops.reports._limits",
     "choose_dead_letters": "seawall.ops.reports._rejects",
-    "convert_bars": "seawall.ops.reports._files",
-    "convert_messages": "seawall.ops.reports._files",
     "describe_document": "seawall.ops.reports._limits",
     "detect_csv": "seawall.ops.reports._files",
     "draw_detection": "seawall.ops.reports._files",
@@ -75,7 +68,6 @@ _HOMES = {
     "liquidations_json": "seawall.ops.reports._exposures",
     "netting_set_exposure": "seawall.ops.reports._files",
     "parse_row_time": "seawall.ops.reports._files",
-    "parse_symbol_names": "seawall.ops.reports._files",
     "pending_documents": "seawall.ops.reports._limits",
     "plot_reliability": "seawall.ops.reports._forecasts",
     "print_exposures": "seawall.ops.reports._exposures",
@@ -96,7 +88,6 @@ _HOMES = {
 }
 __all__ = [
     "DAY_US",
-    "ConvertOptions",
     "DeadLetter",
     "Drawn",
     "ExposureFold",
@@ -107,8 +98,6 @@ __all__ = [
     "ScopeExposure",
     "check_signed_document",
     "choose_dead_letters",
-    "convert_bars",
-    "convert_messages",
     "describe_document",
     "detect_csv",
     "draw_detection",
@@ -120,7 +109,6 @@ __all__ = [
     "liquidations_json",
     "netting_set_exposure",
     "parse_row_time",
-    "parse_symbol_names",
     "pending_documents",
     "plot_reliability",
     "print_exposures",

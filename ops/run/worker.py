@@ -25,8 +25,8 @@ from typing import Any, NoReturn
 
 import seawall
 from seawall.connectors.bus import Replica
+from seawall.ops.ports import free_ports
 from seawall.ops.run._parts import DataflowTotals, Stop, run_risk
-from seawall.ops.run._ports import free_ports
 from seawall.ops.run._preparation import recovery_store
 from seawall.ops.run._recovery import open_recovery
 from seawall.schemas.configuration import Configuration, load_configuration

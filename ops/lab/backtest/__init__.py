@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from seawall.ops.lab.backtest._stream import Client as Client
     from seawall.ops.lab.backtest._stream import client_reference_records as client_reference_records
     from seawall.ops.lab.backtest._stream import opening_records as opening_records
-    from seawall.ops.lab.backtest._stream import read_holders as read_holders
     from seawall.ops.lab.backtest._study import load_study as load_study
     from seawall.ops.lab.backtest._work import Cache as Cache
     from seawall.ops.lab.backtest._work import GrowingFile as GrowingFile
@@ -52,7 +51,6 @@ _HOMES = {
     "measure_drift": "seawall.ops.lab.backtest._proposal",
     "opening_records": "seawall.ops.lab.backtest._stream",
     "prepare_history": "seawall.ops.lab.backtest._run",
-    "read_holders": "seawall.ops.lab.backtest._stream",
     "read_lines": "seawall.ops.lab.backtest._history",
     "result_figures": "seawall.ops.lab.backtest._run",
     "study_evidence": "seawall.ops.lab.backtest._proposal",
@@ -79,7 +77,6 @@ __all__ = [
     "measure_drift",
     "opening_records",
     "prepare_history",
-    "read_holders",
     "read_lines",
     "result_figures",
     "study_evidence",

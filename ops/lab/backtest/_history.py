@@ -21,11 +21,11 @@ from typing import IO, Any
 
 import msgspec
 
+from seawall.connectors.venues import ConvertOptions, convert_bars, convert_messages
 from seawall.connectors.venues.hyperliquid import convert as convert_accounts
 from seawall.operators.core.market import GroupBatcher, GroupState
 from seawall.ops.lab.backtest._plan import History, file_sha256
 from seawall.ops.lab.backtest._work import Cache, GrowingFile
-from seawall.ops.reports import ConvertOptions, convert_bars, convert_messages
 from seawall.schemas.configuration import MarketTerms
 from seawall.schemas.decoding import decode_event
 from seawall.schemas.errors import Rejected, UsageError
