@@ -21,7 +21,6 @@ from rich.table import Table
 from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.files import Lines
 from seawall.connectors.mapping import RecordMapping, load_mappings
-from seawall.connectors.venues import ConvertOptions, convert_bars, convert_messages
 from seawall.ops import reports
 from seawall.ops.arguments import Json, Where, open_run, parse_time, say, show_progress
 from seawall.ops.reports import _limits_commands
@@ -162,6 +161,9 @@ def _convert(  # noqa: PLR0913 - the options of the command
 
     Example: seawall convert kraken_futures recording.ws.gz --describe > events.jsonl
     """
+    # The readers of all venues: the command line starts without them.
+    from seawall.connectors.venues import ConvertOptions, convert_bars, convert_messages  # noqa: PLC0415
+
     if form == "ohlcv":
         done = convert_bars(file, venue, instrument, interval_s, stamp, sys.stdout.buffer)
     else:
