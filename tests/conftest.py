@@ -1,7 +1,9 @@
 """Fixtures that tests share: a broker, finished runs, desks. And a run in which no test ran is a failed run."""
 
 import functools
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +11,15 @@ import pytest
 
 from seawall_testing.clusters.flink_cluster import FlinkRun
 from seawall_testing.clusters.kafka_broker import Broker, open_broker
+from seawall_testing.command_line import bus_contents
 from seawall_testing.crisis import CrisisRun, CrisisRuns, finish_crisis
 from seawall_testing.live_runs import LiveDesk
+from seawall_testing.shared_runs import DemoRun, finish_demo, made_once
+
+# Tests start some hundred processes. Where bytecode is not kept, each compiles the package anew: a third of its time.
+# pytest compiles the tests themselves anew too, in each worker.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 RAN = ("passed", "failed", "error", "xfailed", "xpassed")
 
@@ -36,14 +45,24 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def crisis_run(tmp_path_factory: pytest.TempPathFactory) -> CrisisRuns:
     """Finished runs of the small crisis, each made once a session: ``crisis_run(60, per_second=60, shards=4)``.
 
-    They are read only; a test that changes one takes a copy.
+    They are read only, and all workers share them; a test that changes one takes a copy.
     """
 
     @functools.cache
     def finished(seconds: int = 3, **options: int) -> CrisisRun:
-        return finish_crisis(tmp_path_factory.mktemp("crisis") / "run", seconds, **options)
+        words = [str(seconds), *(f"{name}={value}" for name, value in sorted(options.items()))]
+        make = functools.partial(finish_crisis, seconds=seconds, **options)
+        folder, took_s = made_once(tmp_path_factory, "-".join(["crisis", *words]), make)
+        return CrisisRun(folder, bus_contents(folder), float(took_s))
 
     return finished
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """The demo at its end, run once a session. It is read only, and all workers share it."""
+    folder, printed = made_once(tmp_path_factory, "demo", finish_demo)
+    return DemoRun(folder / "demo", printed)
 
 
 @pytest.fixture

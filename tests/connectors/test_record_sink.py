@@ -89,7 +89,7 @@ def test_what_the_late_writing_meets_is_raised_by_the_next_call(
     monkeypatch.setattr(writer, "submit", refuse)
     monkeypatch.setattr(writer, "flush", refuse)
     sink_desk.write("audit")
-    assert tried.wait(20)
+    assert tried.wait(60)
     with pytest.raises(BusError, match="the disk is full"):
         sink_desk.part.snapshot()
     monkeypatch.undo()

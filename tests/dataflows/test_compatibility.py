@@ -72,7 +72,7 @@ def live(path: Path, slices: int) -> None:
             stops.append(self)
 
     def stop() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             time.sleep(0.2)
             if len(bus_contents(path.parent, ["audit"]).get(("audit", 0), [])) > slices:

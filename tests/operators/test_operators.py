@@ -337,7 +337,7 @@ def test_the_dotted_step_ids_are_frozen_because_they_are_the_state_schema(journa
 
 def test_risk_runs_by_its_dotted_name(journal: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bytewax.run", f"seawall.dataflows.risk:flow('{journal}')"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     found = contents(journal)
     assert set(found) == {"journal", "exposures", "alerts", "breaches", "commands", "audit", "rejects", "state"}
@@ -351,7 +351,7 @@ def test_risk_runs_by_its_dotted_name(journal: Path, tmp_path: Path) -> None:
 def test_sequence_runs_by_its_dotted_name(tmp_path: Path) -> None:
     path = crisis.write_crisis(tmp_path / "run", 1)
     command = [sys.executable, "-m", "bytewax.run", f"seawall.dataflows.sequence:flow('{path}')"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False, env={**os.environ})
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False, env={**os.environ})
     assert done.returncode == 0, done.stderr
     twin = crisis.write_crisis(tmp_path / "twin", 1)
     sequence(twin, open_bus("sqlite:seawall.db", twin.parent))

@@ -13,7 +13,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from seawall.ops.demo.scenario import write_scenario
 from seawall.schemas.evidence import COMMAND, pae
 from seawall.schemas.transparency import Checkpoint, LogEdge, Note, _notes
 from seawall_testing import signing
@@ -178,11 +177,9 @@ def test_other_peoples_log_code_refuses_a_rewritten_log(tmp_path, name):
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The demo's crisis, run by the command line; its public keys and dumps lie beside it, as a stranger gets them."""
-    scenario = write_scenario(tmp_path_factory.mktemp("demo") / "run", 7)
-    folder = scenario.configuration.parent
-    assert seawall("run", scenario.configuration).returncode == 0
+def demo(demo_run, tmp_path_factory):
+    """A copy of the demo; its public keys and dumps lie beside it, as a stranger gets them."""
+    folder = shutil.copytree(demo_run.folder, tmp_path_factory.mktemp("demo") / "run")
     for name, words in (("jwks.json", ["keys", "export", folder]), ("logs.vkeys", ["audit", "keys", folder])):
         (folder / name).write_text(seawall(*words).stdout)
     (folder / "commands.jsonl").write_text(seawall("dump", folder, "commands").stdout)

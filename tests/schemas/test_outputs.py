@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any, get_args
 
 import jsonschema
@@ -15,6 +16,8 @@ from seawall.schemas.configuration import load_configuration
 from seawall.schemas.configuration._playbook import COMMANDS
 from seawall.schemas.generate import OUTPUTS, decode_output
 from seawall.schemas.measures import FORECASTS, MEASURES
+from seawall_testing import crisis
+from seawall_testing.shared_runs import DemoRun
 
 SCHEMA_CHECKED_MAX = 300  # records of a topic and kind; the types check all of them
 ROWS = {
@@ -31,28 +34,37 @@ ROWS = {
 }
 
 
-@pytest.fixture(scope="module")
-def bus(tmp_path_factory: pytest.TempPathFactory) -> Bus:
-    """The bus of a short part of the demo's crisis, with every topic that risk writes."""
-    scenario = write_scenario(tmp_path_factory.mktemp("crisis"), 7)
-    with scenario.configuration.open("a") as file:
+@pytest.fixture(scope="module", params=["apart", pytest.param("together", marks=pytest.mark.soak)])
+def buses(
+    request: pytest.FixtureRequest, demo_run: DemoRun, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Bus]:
+    """The buses of runs that write every topic of risk: the demo and a small crisis with forecasts, or both in one."""
+    if request.param == "apart":
+        small = crisis.write_crisis(tmp_path_factory.mktemp("small"), 130, per_second=5)
+        return {"forecasts": with_forecasts(small), "demo": open_bus("sqlite:seawall.db", demo_run.folder)}
+    return {"demo": with_forecasts(write_scenario(tmp_path_factory.mktemp("crisis"), 7).configuration)}
+
+
+def with_forecasts(path: Path) -> Bus:
+    """Run a configuration with forecasts, and open what it wrote."""
+    with path.open("a") as file:
         file.write("\n[forecasts]\nenabled = true\n")
-    configuration = load_configuration(scenario.configuration)
+    configuration = load_configuration(path)
     run(configuration)
     return open_bus(configuration.bus, configuration.directory)
 
 
 @pytest.mark.parametrize("topic", OUTPUTS)
-def test_every_record_of_a_run_fits_its_type_and_its_json_schema(bus: Bus, topic: str) -> None:
+def test_every_record_of_a_run_fits_its_type_and_its_json_schema(buses: dict[str, Bus], topic: str) -> None:
     schema = json.loads((generate.FOLDER / f"{topic}.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(closed(schema))
     checked: Counter[str] = Counter()
-    for partition in bus.partitions(topic):
-        for stored in read_all(bus, topic, partition):
+    for name, bus in buses.items():
+        for stored in (stored for partition in bus.partitions(topic) for stored in read_all(bus, topic, partition)):
             decode_output(topic, stored.value)
             content = json.loads(stored.value)
-            kind = str(content.get("kind", content.get("reason", content.get("shard"))))
+            kind = f"{name} {content.get('kind', content.get('reason', content.get('shard')))}"
             checked[kind] += 1
             if checked[kind] <= SCHEMA_CHECKED_MAX:
                 validator.validate(content)
@@ -72,7 +84,8 @@ def closed(node: Any) -> Any:
 UNSEEN = {"settled", "acknowledgement", "limits", "limit_document", "withheld", "shadowed", "command_state", "release"}
 
 
-def test_every_kind_of_audit_record_that_this_run_needs_is_there(bus: Bus) -> None:
+def test_every_kind_of_audit_record_that_this_run_needs_is_there(buses: dict[str, Bus]) -> None:
+    bus = buses["demo"]
     found = {
         json.loads(stored.value)["kind"]
         for partition in bus.partitions("audit")
@@ -94,7 +107,8 @@ def test_scopes_and_command_kinds_are_those_of_the_playbook() -> None:
     assert set(get_args(decisions.CommandKind)) == set(COMMANDS)
 
 
-def test_a_schema_refuses_a_record_without_a_field_and_allows_one_that_is_new(bus: Bus) -> None:
+def test_a_schema_refuses_a_record_without_a_field_and_allows_one_that_is_new(buses: dict[str, Bus]) -> None:
+    bus = buses["demo"]
     schema = json.loads((generate.FOLDER / "breaches.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
     breach = json.loads(bus.read("breaches", bus.partitions("breaches")[0], 0, 1)[0].value)

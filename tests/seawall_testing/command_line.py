@@ -50,12 +50,17 @@ class CommandResult(NamedTuple):
         return self.raw.decode()
 
 
-def run_command(*arguments: Any) -> CommandResult:
+def run_command(*arguments: Any, cwd: Path | None = None) -> CommandResult:
     """Run a command of the command line to its end, in this process: for tests that run many."""
     out, err = io.TextIOWrapper(io.BytesIO(), write_through=True), io.StringIO()
     code = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch.object(sys, "argv", ["seawall"]):
-        sys.argv += map(str, arguments)
+    words = ["seawall", *map(str, arguments)]
+    with (
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        patch.object(sys, "argv", words),
+    ):
         try:
             main()
         except SystemExit as done:
@@ -90,7 +95,7 @@ def differences(found: Contents, wanted: Contents) -> list[str]:
     return out
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Wait until a condition holds; it fails a test that waits for what never comes."""
     deadline = time.monotonic() + seconds
     while not condition():

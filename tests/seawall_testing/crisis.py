@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seawall_testing.command_line import Contents, bus_contents, seawall
+from seawall_testing.command_line import Contents, seawall
 from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, lines, mark, transfer
 from seawall_testing.pipeline import write_configuration
 
@@ -165,11 +165,11 @@ class CrisisRun(NamedTuple):
 CrisisRuns = Callable[..., CrisisRun]
 
 
-def finish_crisis(folder: Path, seconds: int = 3, **options: Any) -> CrisisRun:
-    """Write the crisis, run it to its end and read what stands on its topics."""
+def finish_crisis(folder: Path, seconds: int = 3, **options: Any) -> str:
+    """Write the crisis and run it to its end; return how many seconds that took."""
     began = time.monotonic()
-    path = run_crisis(folder, seconds, **options)
-    return CrisisRun(path.parent, bus_contents(path.parent), time.monotonic() - began)
+    run_crisis(folder, seconds, **options)
+    return str(time.monotonic() - began)
 
 
 def run_crisis(folder: Path, seconds: int = 3, **options: Any) -> Path:

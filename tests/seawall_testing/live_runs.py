@@ -31,7 +31,7 @@ from seawall_testing.pipeline import write_configuration
 
 # Live runs in processes of their own, asked at their endpoint as Prometheus and an orchestrator do.
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 

@@ -253,11 +253,11 @@ def test_several_live_partitions_give_one_signal_per_group_and_interval_whatever
                 process.communicate()
                 process, kills = None, kills + 1
         process = process or live(path)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while counted(path.parent) < sent and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
     finally:
         if process is not None and process.poll() is None:

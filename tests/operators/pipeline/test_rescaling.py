@@ -44,7 +44,7 @@ def test_a_worker_whose_parent_was_killed_ends_even_while_it_waits_for_a_peer_th
     assert worker.stdin is not None
     worker.stdin.close()
     try:
-        assert worker.wait(60) == 1
+        assert worker.wait(120) == 1
     finally:
         worker.kill()
 

@@ -1,4 +1,8 @@
-"""The key ceremony on the command line, and a rotation under live subscribers: nothing is lost or wrongly refused."""
+"""The key ceremony on the command line, and a rotation under live subscribers: nothing is lost or wrongly refused.
+
+Runs, and every command of the first test, have processes of their own, as a user's do; the many other commands are
+given in this one.
+"""
 
 import base64
 import hashlib
@@ -6,6 +10,8 @@ import itertools
 import json
 import shutil
 import sqlite3
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,15 +23,18 @@ from seawall.connectors.subscriber import Outcome, Subscriber, sqlite_subscriber
 from seawall.schemas.evidence import AcceptancePolicy, KeySet, Refusal, _envelopes
 from seawall.schemas.evidence._key_sets import RotationError
 from seawall_testing import crisis
-from seawall_testing.command_line import bus_contents, run_command, seawall
+from seawall_testing.command_line import CommandResult, bus_contents, run_command, seawall
 from seawall_testing.signing import RecordingEffects
 
 SINCE = ("--valid-from", "2023-01-01")  # the crisis plays in that year, and its clock is that of its events
 PEOPLE = ("ada", "bob", "cleo")
 
 
-def ended(*arguments: object, folder: Path) -> str:
-    done = seawall(*arguments, cwd=folder)
+Way = Callable[..., "subprocess.CompletedProcess[str] | CommandResult"]
+
+
+def ended(*arguments: object, folder: Path, by: Way = run_command) -> str:
+    done = (seawall if arguments[0] == "run" else by)(*arguments, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -34,9 +43,9 @@ def kid(folder: Path, name: str) -> str:
     return open_signer(f"file:{name}/{name}.pem", folder).keyid
 
 
-def sign(folder: Path, *names: str) -> None:
+def sign(folder: Path, *names: str, by: Way = run_command) -> None:
     for name in names:
-        ended("keys", "sign", "sets", "--signer", f"file:{name}/{name}.pem", "--yes", folder=folder)
+        ended("keys", "sign", "sets", "--signer", f"file:{name}/{name}.pem", "--yes", folder=folder, by=by)
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +110,11 @@ class Listener:
 def test_a_proposal_needs_the_threshold_of_owners_and_a_dry_run_writes_nothing(ceremony: Path) -> None:
     before = sorted(path.name for path in (ceremony / "sets").iterdir())
     options = ("--add", "risk desk:issuer:new/public.jwks.json")
-    told = ended("keys", "propose", "sets", *options, "--dry-run", folder=ceremony)
+    told = ended("keys", "propose", "sets", *options, "--dry-run", folder=ceremony, by=seawall)
     assert f"+ {kid(ceremony, 'new')}  verify-only issuer of risk desk" in told
     assert sorted(path.name for path in (ceremony / "sets").iterdir()) == before
-    ended("keys", "propose", "sets", *options, folder=ceremony)
-    sign(ceremony, "cleo")
+    ended("keys", "propose", "sets", *options, folder=ceremony, by=seawall)
+    sign(ceremony, "cleo", by=seawall)
     refused = seawall("keys", "rotate", "sets", cwd=ceremony)
     assert refused.returncode == 1
     assert "1 more of the present key set (ada, bob)" in refused.stderr
@@ -115,8 +124,8 @@ def test_a_proposal_needs_the_threshold_of_owners_and_a_dry_run_writes_nothing(c
     assert (stranger.returncode, "is no root key" in stranger.stderr) == (2, True)
     asked = seawall("keys", "sign", "sets", "--signer", "file:ada/ada.pem", cwd=ceremony)
     assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
-    sign(ceremony, "ada")
-    assert "0002.json" in ended("keys", "rotate", "sets", "--dry-run", folder=ceremony)
+    sign(ceremony, "ada", by=seawall)
+    assert "0002.json" in ended("keys", "rotate", "sets", "--dry-run", folder=ceremony, by=seawall)
     assert len(key_set_files(ceremony / "sets")) == 1
     ended("keys", "rotate", "sets", folder=ceremony)
     assert len(key_set_files(ceremony / "sets")) == 2
@@ -305,7 +314,7 @@ def test_key_sets_that_lower_the_epoch_floor_or_skip_a_version_are_refused(cerem
     ended("keys", "rotate", "sets", folder=ceremony)
     ended("keys", "propose", "sets", "--epoch-floor", "risk/dev=3", folder=ceremony)
     sign(ceremony, "ada", "bob")
-    lowered = seawall("keys", "rotate", "sets", cwd=ceremony)
+    lowered = run_command("keys", "rotate", "sets", cwd=ceremony)
     assert (lowered.returncode, "epoch floor of risk/dev falls below 4" in lowered.stderr) == (1, True)
     listener = Listener(ceremony)
     (ceremony / "sets" / "0002.json").rename(ceremony / "sets" / "0003.json")
@@ -344,10 +353,10 @@ def test_an_encrypted_key_signs_a_run_and_never_stands_in_the_clear(tmp_path: Pa
     assert isinstance(secret, Ed25519PrivateKey)
     assert files_that_hold(tmp_path / "run", secret.private_bytes_raw()) == []
     word.write_text("short\n")
-    weak = seawall("keys", "new", "keys/weak.pem", "--passphrase-file", "word", cwd=tmp_path / "run")
+    weak = run_command("keys", "new", "keys/weak.pem", "--passphrase-file", "word", cwd=tmp_path / "run")
     assert (weak.returncode, "openssl rand" in weak.stderr) == (2, True)
 
 
 def test_unsealed_records_are_those_of_a_run_that_is_named(ceremony: Path) -> None:
-    done = seawall("keys", "revoke", ceremony / "sets", "kid", "--unsealed")
+    done = run_command("keys", "revoke", ceremony / "sets", "kid", "--unsealed")
     assert (done.returncode, "name the run with --run" in done.stderr) == (2, True)

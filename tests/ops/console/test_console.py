@@ -49,7 +49,7 @@ def console(folder: Path, *options: str, port: int = 0) -> Iterator[str]:
         yield told
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert process.returncode == 0
 
 
@@ -59,7 +59,7 @@ def asked(address: str, path: str, **headers: str) -> tuple[int, bytes, Any]:
     request = urllib.request.Request(address + path, None if body is None else body.encode(), headers)
     for _ in range(200):
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             return error.code, error.read(), error.headers
@@ -204,14 +204,14 @@ def test_with_mutual_tls_only_those_with_a_certificate_look(tmp_path: Path, fini
         context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
         url = address.replace("/login", "/api/state")
         with pytest.raises(OSError):
-            urllib.request.urlopen(url, context=context, timeout=20)
+            urllib.request.urlopen(url, context=context, timeout=60)
         context.load_cert_chain(tmp_path / "officer.pem", tmp_path / "officer.key")
         wait_for(lambda: _answers(url, context))
 
 
 def _answers(url: str, context: ssl.SSLContext) -> bool:
     try:
-        with urllib.request.urlopen(url, context=context, timeout=20) as answer:
+        with urllib.request.urlopen(url, context=context, timeout=60) as answer:
             return bool(answer.status == 200)
     except urllib.error.URLError:
         return False

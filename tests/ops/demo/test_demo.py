@@ -30,7 +30,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert demo.poll() is None
     time.sleep(0.2)
     demo.send_signal(signal.SIGINT)
-    out, err = demo.communicate(timeout=60)
+    out, err = demo.communicate(timeout=120)
     assert demo.returncode == 1, err
     assert "stopped at 20:" in err
     assert f"to continue: seawall demo --dir {folder} --seed 7" in err

@@ -43,7 +43,7 @@ class Host:
         home = str(self.folder / "home")
         variables = {"PATH": ":".join(self.path), "HOME": home, "HOMEBREW_PREFIX": "/nowhere"} | environment
         command = ["/bin/sh", str(ROOT / "ops/find-python")]
-        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_with_nothing_that_fits_it_exits_2_and_says_what_to_install(host: Host) 
 
 
 def test_on_this_machine_it_prints_a_python_that_can_make_an_environment() -> None:
-    result = subprocess.run([ROOT / "ops/find-python"], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run([ROOT / "ops/find-python"], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     probe = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
     version = subprocess.run([result.stdout.strip(), "-c", probe], capture_output=True, text=True, check=True)

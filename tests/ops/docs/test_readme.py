@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ import pytest
 
 from seawall_testing.doc_blocks import Block, read_blocks
 from seawall_testing.paths import ROOT
+from seawall_testing.shared_runs import DemoRun
 
 README = ROOT / "README.md"
 COMMANDS = ("./ops/try", "./ops/test")
@@ -33,8 +35,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def printed(folder: Path) -> dict[int, str]:
+def printed(folder: Path, demo_run: DemoRun) -> dict[int, str]:
     """Run all blocks in order; return what each printed, by its line."""
+
+    def run_demo(_: Block, folder: Path) -> str:
+        """Put here what `seawall demo --dir demo` made and printed: `./ops/try` runs it when all is installed."""
+        shutil.copytree(demo_run.folder, folder / "demo")
+        return demo_run.printed
+
     run = {"python": run_python, "sh": run_shell, "text": run_demo}
     return {block.line: run[block.language](block, folder) for block in read_blocks(README)}
 
@@ -59,11 +67,6 @@ def run_shell(block: Block, folder: Path) -> str:
     (tools / "seawall").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{SEAWALL}" "$@"\n')
     (tools / "seawall").chmod(0o755)
     return ended(["sh", "-e", "-c", block.text], folder, {"PATH": f"{tools}:{os.environ['PATH']}"})
-
-
-def run_demo(block: Block, folder: Path) -> str:
-    """Run what `./ops/try` runs when all is installed, with the folder that the page names."""
-    return ended([sys.executable, "-c", SEAWALL, "demo", "--dir", "demo"], folder)
 
 
 def ended(command: list[str], folder: Path, env: dict[str, str] | None = None) -> str:

@@ -2,22 +2,23 @@
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import Bus
 from seawall.operators.core.portfolio import Ledger
 from seawall.ops.cli._app import app
-from seawall.ops.demo.scenario import write_scenario
+from seawall.ops.lab import stress
 from seawall.ops.lab.stress import System, book_markets, snapshot_system
 from seawall.ops.lab.stress._system import SystemSnapshot
-from seawall.ops.run import run
-from seawall.schemas.configuration import load_configuration
+from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError
 from seawall.schemas.measures import ACCOUNT
 from seawall_testing.desk import Json
+from seawall_testing.shared_runs import DemoRun
 
 EQUITY, MAINTENANCE = ACCOUNT.index("equity"), ACCOUNT.index("maintenance_margin")
 FALL = """
@@ -30,19 +31,30 @@ price = { "*" = -0.2 }
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = write_scenario(tmp_path_factory.mktemp("crisis"), 7).configuration
-    run(load_configuration(path))
-    return path
+def desk(demo_run: DemoRun) -> Path:
+    return demo_run.folder / "desk.toml"
 
 
 @pytest.fixture(scope="module")
-def stood(desk: Path) -> SystemSnapshot:
-    configuration = load_configuration(desk)
-    bus = open_bus(configuration.bus, configuration.directory)
-    found = snapshot_system(configuration, bus)
-    bus.close()
-    return found
+def told(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Json, str, SystemSnapshot]:
+    """What `seawall stress --cascade` answers, its page, and the snapshot of the book that it made for that."""
+    folder, taken = tmp_path_factory.mktemp("fall"), []
+
+    def snapshot(configuration: Configuration, bus: Bus) -> SystemSnapshot:
+        taken.append(snapshot_system(configuration, bus))
+        return taken[-1]
+
+    (folder / "fall.toml").write_text(FALL)
+    call = ["stress", str(folder / "fall.toml"), "--on", str(desk), "--cascade", "--json"]
+    with patch.object(stress, "snapshot_system", snapshot):
+        done = CliRunner().invoke(app, [*call, "--report", str(folder / "page.html")])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout), (folder / "page.html").read_text(), taken[0]
+
+
+@pytest.fixture(scope="module")
+def stood(told: tuple[Json, str, SystemSnapshot]) -> SystemSnapshot:
+    return told[2]
 
 
 @pytest.fixture
@@ -53,14 +65,9 @@ def ledgers(stood: SystemSnapshot) -> list[Ledger]:
     return found
 
 
-@pytest.fixture(scope="module")
-def answer(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Json, str]:
-    folder = tmp_path_factory.mktemp("fall")
-    (folder / "fall.toml").write_text(FALL)
-    call = ["stress", str(folder / "fall.toml"), "--on", str(desk), "--cascade", "--json"]
-    done = CliRunner().invoke(app, [*call, "--report", str(folder / "page.html")])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout), (folder / "page.html").read_text()
+@pytest.fixture
+def answer(told: tuple[Json, str, SystemSnapshot]) -> tuple[Json, str]:
+    return told[:2]
 
 
 def test_accounts_begin_with_the_equity_and_the_margin_that_the_run_measured(

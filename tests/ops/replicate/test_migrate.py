@@ -87,7 +87,7 @@ def test_a_killed_copy_keeps_runs_away_and_goes_on_where_it_stopped(desk: Path) 
     before, new, rng, killed = bus_contents(desk.parent), moving(desk), random.Random(5), 0
     for _ in range(6):
         process = subprocess.Popen([*CLI, "migrate", str(desk), str(new)], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (desk.parent / "migration.json").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.02))
@@ -176,7 +176,7 @@ def test_a_copy_to_kafka_goes_on_after_kills(broker: Broker, desk: Path) -> None
     new = moving(desk, url)
     for _ in range(3):
         process = subprocess.Popen([*CLI, "migrate", str(desk), str(new)], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (desk.parent / "migration.json").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -67,7 +67,7 @@ def test_a_run_whose_bus_hangs_is_stuck_and_alive_again_once_it_does_not(tmp_pat
     for name in ("risk", "seal"):
         assert metric_value(text, "seawall_standstill_seconds", what=f"the epoch of {name}") < 30
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(WAIT_S) == 0
     assert ask_endpoint(path, "live") == (0, "")
 
 
@@ -130,7 +130,7 @@ def test_a_dataflow_that_is_behind_is_alive_but_not_ready_until_it_has_caught_up
         time.sleep(0.1)
     bus.close()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(WAIT_S) == 0
     configuration = load_configuration(path)
     monitor = Monitor(configuration, {"risk"}, [], lambda: False)
     monitor.look()
@@ -146,7 +146,7 @@ def test_a_sealer_that_stands_still_is_stuck_but_not_one_of_several(tmp_path: Pa
     process = started(path)
     wait_for_endpoint(path, "metrics", lambda _, text: "the epoch of seal" in text)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(WAIT_S) == 0
     for replica, wanted in ((None, ["the epoch of seal has not moved for 60 s, more than 3"]), (Replica("one", 5), [])):
         now = [100.0]
         monitor = Monitor(load_configuration(path), {"seal"}, [], lambda: False, lambda: now[0], replica)  # noqa: B023
@@ -254,7 +254,7 @@ def test_lags_on_a_cluster_are_those_of_the_run(broker: Broker, tmp_path: Path) 
     lag = {"dataflow": "sequence", "topic": topic, "partition": "1"}
     wait_for_endpoint(path, "metrics", lambda _, text: metric_value(text, "seawall_consumer_lag_records", **lag) == 0)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(WAIT_S) == 0
     writer.append(topic, 1, "", b"{}", {})
     writer.flush()
     monitor = Monitor(configuration, {"sequence", "risk"}, [], lambda: False)

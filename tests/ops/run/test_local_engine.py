@@ -50,7 +50,7 @@ def test_killed_and_started_again_the_plain_loop_writes_the_same_bytes(whole: Pa
     killed = 0
     for wanted in (1, 20, 60):
         process = subprocess.Popen([*CLI, "run", str(path), "--engine", "local", "--only", "risk"])
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while bus.end("audit", 0) < wanted and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.001)
         if process.poll() is None:

@@ -164,9 +164,9 @@ def test_the_endpoint_speaks_tls_to_those_whom_its_authority_vouches_for(tmp_pat
     context = ssl.create_default_context(cafile=str(tmp_path / "tls/ca.pem"))
     try:
         with pytest.raises(OSError):
-            urllib.request.urlopen(f"{server.address}/live", context=context, timeout=10)
+            urllib.request.urlopen(f"{server.address}/live", context=context, timeout=60)
         context.load_cert_chain(tmp_path / "tls/prometheus.pem", tmp_path / "tls/prometheus.key")
-        with urllib.request.urlopen(f"{server.address}/live", context=context, timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.address}/live", context=context, timeout=60) as answer:
             assert json.load(answer) == {"good": True, "reasons": []}
     finally:
         server.stop()
@@ -177,7 +177,7 @@ def test_every_path_of_the_endpoint_answers_and_another_one_is_told_which_there_
     server = HealthServer("127.0.0.1:0", Monitor(configuration, set(), [], lambda: False))
     server.start()
     try:
-        with urllib.request.urlopen(f"{server.address}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.address}/metrics", timeout=60) as answer:
             assert (
                 answer.headers["Content-Type"].startswith("text/plain; version=")
                 and b"seawall_live 1.0" in answer.read()
@@ -185,7 +185,7 @@ def test_every_path_of_the_endpoint_answers_and_another_one_is_told_which_there_
         found = {}
         for path in ("ready", "live?verbose", "other"):
             try:
-                with urllib.request.urlopen(f"{server.address}/{path}", timeout=10) as answer:
+                with urllib.request.urlopen(f"{server.address}/{path}", timeout=60) as answer:
                     found[path] = answer.status, answer.read()
             except urllib.error.HTTPError as error:
                 found[path] = error.code, error.read()

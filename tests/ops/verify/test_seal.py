@@ -212,7 +212,7 @@ def test_a_live_log_is_sealed_while_little_happens_and_verifies_when_the_run_was
             wait_for(lambda: all(bus.end("checkpoints", partition) >= 3 for partition in PARTITIONS))
         finally:
             live.send_signal(signal.SIGTERM)
-        _, err = live.communicate(timeout=60)
+        _, err = live.communicate(timeout=120)
     assert live.returncode == 0, err
     for partition in PARTITIONS:
         assert len(audit(path.parent, partition)) < 256  # so it was the clock that sealed
