@@ -182,7 +182,7 @@ def until_all(url: str, folder: Path, feed: kafka_broker.Feed, running: RunProce
 
 
 def until_journaled(url: str, folder: Path, records: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while slices(url, folder) < records and time.monotonic() < deadline:
         time.sleep(0.05)
 
@@ -241,7 +241,7 @@ def test_who_asked_a_leader_that_died_what_is_settled_hears_it_from_the_next(thr
 
 def until_settled(bus: Bus) -> None:
     """Wait far less than the five minutes after which a client looks for leaders by itself."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while cluster_of(bus).has_open_transaction("journal", 0):
         assert time.monotonic() < deadline
     assert time.monotonic() < deadline
@@ -295,7 +295,7 @@ def made_anew(broker: Broker, topic: str, records: int) -> None:
     """Delete a topic, make it again under its name, and send it fills that were never sent before."""
     admin = AdminClient({"bootstrap.servers": broker.address})
     admin.delete_topics([topic])[topic].result(30)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:  # what is deleted stays in the way for a moment
         try:
             admin.create_topics([NewTopic(topic, kafka_broker.PARTITIONS, -1)])[topic].result(30)
@@ -416,7 +416,7 @@ def test_after_a_clean_stop_risk_goes_on_from_its_last_snapshot_and_reads_no_sli
     admin = AdminClient({"bootstrap.servers": broker.address})
     for made in admin.delete_records(last).values():
         made.result(30)
-    running, deadline = RunProcess(path, ["--only", "risk"]), time.monotonic() + 60
+    running, deadline = RunProcess(path, ["--only", "risk"]), time.monotonic() + 120
     while kafka_broker.undecided(url, path.parent) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert running.stop() == 0, running.said()
@@ -452,7 +452,7 @@ def test_new_partitions_of_an_input_are_followed_and_those_of_our_own_topics_are
         producer.produce(fills, kafka_broker.encoded_fill(f"new-{number}"), partition=kafka_broker.PARTITIONS)
     assert producer.flush(30) == 0
     feed.finish()
-    wanted, deadline = {*feed.sent, *(f"new-{number}" for number in range(20))}, time.monotonic() + 60
+    wanted, deadline = {*feed.sent, *(f"new-{number}" for number in range(20))}, time.monotonic() + 120
     while set(kafka_broker.journaled_fills(url, path.parent)) != wanted and time.monotonic() < deadline:
         time.sleep(0.3)
     assert running.stop() == 0, running.said()
@@ -466,7 +466,7 @@ def grow(broker: Broker, topic: str, partitions: int) -> None:
     """Add partitions to a topic, and wait until they are known."""
     admin = AdminClient({"bootstrap.servers": broker.address})
     admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(30)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(admin.list_topics(timeout=10).topics[topic].partitions) < partitions:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -707,7 +707,7 @@ def test_two_runs_of_one_journal_on_two_hosts_do_not_both_write(broker: Broker, 
         assert "another writer took over, and this one wrote nothing" in first.said()
         threading.Event().wait(1)
         feed.finish()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while kafka_broker.journaled_fills(url, path.parent).total() < len(feed.sent) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert second.stop() == 0, second.said()

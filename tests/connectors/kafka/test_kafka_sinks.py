@@ -156,7 +156,7 @@ def cause(error: BaseException | None) -> SeawallError | None:
 
 def wait_for_broker(broker: Broker) -> None:
     """Wait until the broker answers again."""
-    admin, deadline = AdminClient({"bootstrap.servers": broker.address}), time.monotonic() + 60
+    admin, deadline = AdminClient({"bootstrap.servers": broker.address}), time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             admin.list_topics(timeout=5)

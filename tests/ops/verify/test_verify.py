@@ -37,7 +37,7 @@ Records = dict[Place, list[Stored]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that ended and went on with more input, so that each of its logs has two checkpoints."""
-    path = crisis.write_crisis(tmp_path_factory.mktemp("run"), 2, per_second=8)
+    path = crisis.write_crisis(tmp_path_factory.mktemp("run"), 2, per_second=5)
     run(load_configuration(path))
     with (path.parent / "marks.jsonl").open("ab") as more:
         more.write(lines(mark(T0 + 10 * SECOND, "50")))
