@@ -1,7 +1,6 @@
 """Costly runs that every worker of a session of tests shares: the first that asks makes one, the others wait for it."""
 
 import fcntl
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +29,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
         The folder, and the text.
     """
     own = factory.getbasetemp()
-    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    root = (own.parent if own.name.startswith("popen-") else own) / "shared"  # so xdist names the folder of a worker
     root.mkdir(exist_ok=True)
     folder, kept = root / name, root / f"{name}.txt"
     with (root / f"{name}.lock").open("w") as lock:
