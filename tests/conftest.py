@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from seawall_testing.clusters.flink_cluster import FlinkRun
@@ -20,6 +21,9 @@ from seawall_testing.shared_runs import DemoRun, finish_demo, made_once
 # pytest compiles the tests themselves anew too, in each worker.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time over an example
+hypothesis.settings.load_profile("any machine")
 
 RAN = ("passed", "failed", "error", "xfailed", "xpassed")
 
