@@ -1,7 +1,7 @@
 """Inputs of decisions and forecasts: a shard's data for computed commands, systemic indicators and loss measures.
 
-Each is made only where the configuration asks for it. Arrays are copied, because a frame must not change after it was
-made.
+Each is made only where the configuration asks for it. Arrays are copied, because measures must not change after
+they were made.
 """
 
 from typing import Any, Final
@@ -37,7 +37,7 @@ from seawall.schemas.records import Fills
 #
 # Of a shard its open positions with price and visible depth of their instruments; for the second operator what we have
 # at each counterparty and could withdraw or move, depth and fee of each venue, what instruments to hedge with cost, and
-# which strategies are where. Arrays are copied, because a frame must not change after it was made.
+# which strategies are where. Arrays are copied, because measures must not change once made.
 
 VenueDepths = dict[str, list[Any]]  # "venue instrument" -> [depth in the reporting currency, event time]
 

@@ -236,7 +236,7 @@ def test_ids_and_counts_go_on_from_the_alerts_of_the_exposure_operator(tmp_path:
     assert [record.n for record in records] == list(range(len(records)))
     for audited in ran.audited:
         found = audited.records.get("alerts", [])
-        assert [record.id for record in found] == [f"0-{audited.seq}-{at}" for at in range(len(found))]
+        assert [record.id for record in found] == [f"0-{audited.moment.seq}-{at}" for at in range(len(found))]
 
 
 def test_switched_off_the_watch_changes_nothing(tmp_path: Path) -> None:
