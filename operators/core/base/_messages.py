@@ -199,7 +199,7 @@ class Decision(NamedTuple):
 
 
 class AccountTrade(NamedTuple):
-    """A fill that an account chose: units bought positive, at a price; ``after`` is its position after the slice."""
+    """A fill as accounts are watched by it: units bought positive, at a price; ``after`` is the position it led to."""
 
     id: str
     instrument: str
@@ -208,28 +208,18 @@ class AccountTrade(NamedTuple):
     after: int
 
 
-class AccountTrades(NamedTuple):
-    """The fills of a slice in columns: names of instruments by number; by fill instrument, units, price, after."""
-
-    names: dict[int, str]
-    instruments: list[int]
-    units: list[int]
-    prices: list[float]
-    after: list[int]
-
-
 class FillCauses(NamedTuple):
     """The fills of one slice by scope, found only when a breach asks; without ``named`` they are of every scope.
 
-    Ids, accounts by number with the names of these, their netting sets and counterparties; sources, and the fills in
-    columns where the playbook watches what accounts trade.
+    Ids, accounts by number with the names of these, their netting sets and counterparties; sources, and the trades
+    themselves where the playbook watches what accounts trade.
     """
 
     ids: list[str]
     accounts: list[int] = []  # noqa: RUF012 (never changed in place)
     named: dict[int, tuple[str, str, str]] | None = None
     sources: list[str] | None = None
-    trades: AccountTrades | None = None
+    trades: list[AccountTrade] | None = None
 
     def of(self, kind: str, name: str) -> list[str]:
         """Return up to ``CAUSES_MAX`` fills that moved a scope in this slice, as ``fill:<id>``."""
@@ -253,10 +243,9 @@ class FillCauses(NamedTuple):
         if self.trades is None or self.named is None:
             return
         sources = self.sources or ["order"] * len(self.ids)
-        names, instruments, units, prices, after = self.trades
-        for at, (number, source) in enumerate(zip(self.accounts, sources, strict=True)):
+        for trade, number, source in zip(self.trades, self.accounts, sources, strict=True):
             if source in CHOSEN_SOURCES and self.named[number][0] == account:
-                yield AccountTrade(f"fill:{self.ids[at]}", names[instruments[at]], units[at], prices[at], after[at])
+                yield trade
 
 
 # Shard summaries: what a shard tells the firm at the end of a second of event time, as typed records.

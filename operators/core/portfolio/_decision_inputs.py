@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.base import (
-    AccountTrades,
+    AccountTrade,
     LossBook,
     OpenPositions,
     RiskFactors,
@@ -84,13 +84,14 @@ def open_positions_of(ledger: Ledger, depth: Any) -> OpenPositions:
     )
 
 
-def account_trades(ledger: Ledger, fills: Fills) -> AccountTrades:
+def account_trades(ledger: Ledger, fills: Fills) -> list[AccountTrade]:
     """Return the fills of a slice with the positions that they led to."""
     directory = ledger.directory
-    names = {number: directory.instrument_records[number].instrument for number in set(fills.instrument)}
     local = directory.arrays["local"][np.array(fills.account, dtype=np.int64)]
     after = ledger.positions.units_of(local, np.array(fills.instrument, dtype=np.int64))
-    return AccountTrades(names, fills.instrument, fills.quantity, fills.price, after.tolist())
+    ids = [f"fill:{fill}" for fill in fills.id]
+    names = [directory.instrument_records[number].instrument for number in fills.instrument]
+    return list(map(AccountTrade, ids, names, fills.quantity, fills.price, after.tolist()))
 
 
 def counterparty_holdings(ledger: Ledger, depth: NDArray[np.float64] | None) -> dict[str, list[Any]]:
