@@ -51,7 +51,7 @@ class AuditState:
         n, found = counts.get("audit", 0), []
         for at, decision in enumerate(decisions):
             value = audit_value(key, seq, at, prev, decision)
-            prev = transparency.leaf_hash(value).hex()
+            prev = hashlib.sha256(b"\0" + value).hexdigest()  # `leaf_hash`, without two calls for every record
             found.append(_record(Record, (key, value, f"{partition}-{seq}-{at}", n + at, "")))
         self.prev, counts["audit"] = prev, n + len(found)
         return found

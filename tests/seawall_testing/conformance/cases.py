@@ -98,7 +98,7 @@ def _keyed(ran: PipelineRun) -> Iterable[StateCase]:
 
 def _sealing(ran: PipelineRun) -> Iterable[StateCase]:
     for partition in range(SHARDS + 1):
-        audited = [one for one in ran.audited if one.partition == partition]
+        audited = [one for one in ran.audited if one.moment.partition == partition]
         values = [record.value for one in audited for record in one.records["audit"]]
         origin = origin_of("risk/dev", "dev", partition)
         make: Callable[[Any], Any] = lambda _, where=(origin, partition): SealState(*where)  # noqa: E731
