@@ -40,7 +40,7 @@ class AuditState:
         topics: dict[str, list[Any]] = {}
         for topic in TOPICS:
             if topic in records:
-                topics[topic] = [len(records[topic]), digest_records(records[topic])]
+                topics[topic] = [len(records[topic]), digest_values([record.value for record in records[topic]])]
         times = moment.as_of_us, moment.cut_us
         done = slice_decision(moment.key, times, moment.inputs, topics, moment.end)
         return Outputs(moment, {**records, "audit": self.chain(moment.seq, [*bodies, done])})
@@ -92,11 +92,6 @@ def digest_values(values: list[bytes]) -> str:
         total.update(len(value).to_bytes(4, "big"))
         total.update(value)
     return total.hexdigest()
-
-
-def digest_records(records: list[Record]) -> str:
-    """Return the same over the values of records."""
-    return digest_values([record.value for record in records])
 
 
 def slice_decisions(configuration: dict[str, Any] | None) -> list[Decision]:

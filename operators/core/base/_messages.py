@@ -377,9 +377,6 @@ class ComputationInputs(NamedTuple):
     strategies: dict[str, list[str]] | None = None
 
 
-NO_COMPUTATION = ComputationInputs()
-
-
 class Measures(NamedTuple):
     """Measures at a moment, empty tables where it does not decide, and what they are compared with.
 
@@ -396,7 +393,7 @@ class Measures(NamedTuple):
     ratings: dict[str, str] = {}  # noqa: RUF012 (never changed in place)
     house: frozenset[str] = frozenset()
     closable: frozenset[str] = frozenset()
-    computation: ComputationInputs = NO_COMPUTATION
+    computation: ComputationInputs = ComputationInputs()
 
 
 class Events(NamedTuple):

@@ -81,10 +81,10 @@ def shard_commands(planned: Outputs) -> ShardCommands | None:
     moment, commands = planned.moment, planned.records.get("commands")
     if not (moment.second or commands or planned.releases):
         return None
-    return ShardCommands(moment.partition, moment.as_of_us, moment.second, ordered_values(planned))
+    return ShardCommands(moment.partition, moment.as_of_us, moment.second, _ordered_values(planned))
 
 
-def ordered_values(planned: Outputs) -> list[bytes]:
+def _ordered_values(planned: Outputs) -> list[bytes]:
     """Return the values of what was released and ordered in a slice, in this order."""
     commands = planned.records.get("commands")
     return [*planned.releases, *[record.value for record in commands]] if commands else planned.releases
@@ -144,7 +144,7 @@ class DesiredState:
 
     def _published(self, planned: Outputs) -> Outputs:
         moment = planned.moment
-        values = [*self._take(moment.as_of_us), *ordered_values(planned)]
+        values = [*self._take(moment.as_of_us), *_ordered_values(planned)]
         changed = dict.fromkeys(map(self._apply, values))
         full = self._full_as_of_us < 0 or moment.as_of_us - self._full_as_of_us >= FULL_EVERY_US
         if full:

@@ -18,7 +18,6 @@ import numpy as np
 from seawall.operators.core import base
 from seawall.operators.core.base import (
     CAUSES_MAX,
-    NO_COMPUTATION,
     ComputationInputs,
     Events,
     ExternalEvent,
@@ -209,16 +208,15 @@ class ExposureState:
         events = self._events(piece, ledger, out)
         markets = self._sampled(ledger, as_of_us) if second else None
         positions = ledger.open.by_account > 0 if decides else None
-        computation = NO_COMPUTATION
-        if decides and "position" in self._asked:
-            computation = ComputationInputs(open_positions_of(ledger, self._markets.depths(as_of_us)))
+        computed = decides and "position" in self._asked
+        book = open_positions_of(ledger, self._markets.depths(as_of_us)) if computed else None
         inputs = [[piece.seq, digest]]
         moment = Moment(
             str(self.shard), self.shard, piece.seq, as_of_us, piece.cut_us, decides, second, piece.end, inputs
         )
         standing = (self._ratings, self._house, self._closable)
         return MeasuredSlice(
-            Measures(moment, tables, positions, ledger.directory.owners, markets, *standing, computation),
+            Measures(moment, tables, positions, ledger.directory.owners, markets, *standing, ComputationInputs(book)),
             events,
             Outputs(moment, out.records, out.decisions, configuration=piece.configuration),
             self._summary(ledger, piece, digest, markets) if second else None,
