@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from seawall.connectors.bus import Bus
 from seawall.connectors.files import write_atomically
@@ -23,25 +24,17 @@ from seawall.schemas.errors import CouldNotVerify, Divergence, SeawallError, Usa
 from seawall.schemas.evidence import decode_base64url
 from seawall.schemas.transparency import (
     COSIGNATURE,
-    ENTRIES,
-    HASH_SIZE,
     REQUEST_BYTES_MAX,
     Checkpoint,
     CosignatureRequest,
+    Note,
     NoteError,
     NoteKey,
+    Tile,
     TileFile,
     WitnessRefusal,
     consistency_proof,
-    merge_cosignatures,
-    note_key,
-    parse_checkpoint,
-    parse_note,
-    parse_tile_path,
-    parse_vkey,
     tile_hashes,
-    tile_path,
-    tiles_of,
 )
 
 # Logs on disk: the tiles and the latest checkpoint of an audit partition, readable by anybody's tools.
@@ -89,9 +82,8 @@ class LogFolder:
         try:
             return (self.path / path).read_bytes()
         except FileNotFoundError:
-            level, number, width = parse_tile_path(path)
-            whole = (self.path / tile_path(level, number)).read_bytes()
-            return whole[: width * 32] if isinstance(level, int) else whole
+            tile = Tile.parse(path)
+            return tile.cut((self.path / tile.full.path).read_bytes())
 
     def write(self, files: Sequence[TileFile]) -> None:
         """Write tiles so that they outlast a loss of power; the parts of a full one, superfluous now, are removed."""
@@ -117,15 +109,15 @@ class LogFolder:
 
         Two questions to the file system for 256 records.
         """
-        return all(self._has(level, number, width) for level, number, width in tiles_of(size))
+        return all(map(self._has, Tile.of_log(size)))
 
-    def _has(self, level: int | str, number: int, width: int) -> bool:
-        for path in dict.fromkeys((tile_path(level, number), tile_path(level, number, width))):
+    def _has(self, tile: Tile) -> bool:
+        for path in dict.fromkeys((tile.full.path, tile.path)):
             try:
                 length = (self.path / path).stat().st_size
             except OSError:
                 continue
-            return length > width if level == ENTRIES else length >= width * HASH_SIZE
+            return tile.is_held(length)
         return False
 
     def checkpoint(self) -> bytes | None:
@@ -143,24 +135,24 @@ class LogFolder:
             text = f"the log in {self.path} cannot be written ({error}); {hint}, and run again to continue"
             raise SeawallError(text) from error
 
-
-def log_folder(base: Path, partition: int) -> LogFolder:
-    """Return the log of an audit partition in a run's folder."""
-    return LogFolder(base / "tiles" / "audit" / str(partition))
+    @classmethod
+    def of_partition(cls, base: Path, partition: int) -> Self:
+        """Return the log of an audit partition in a run's folder."""
+        return cls(base / "tiles" / "audit" / str(partition))
 
 
 def log_key(origin: str, jwk: dict[str, str]) -> NoteKey:
     """Return the key of a log from a sealer's public key; `UsageError` for any but Ed25519, which is all notes know."""
     if jwk.get("kty") != "OKP":
         raise UsageError(f"checkpoints are signed with Ed25519 only; the sealer's key {jwk.get('kid')} is another")
-    return note_key(origin, decode_base64url(jwk["x"]))
+    return NoteKey.named(origin, decode_base64url(jwk["x"]))
 
 
 def last_checkpoint(bus: Bus, partition: int) -> tuple[int, Checkpoint | None]:
     """Return how many checkpoints of a partition stand, and the last."""
     end = bus.end(CHECKPOINTS_TOPIC, partition)
     found = bus.read(CHECKPOINTS_TOPIC, partition, end - 1, 1) if end else []
-    return end, parse_checkpoint(parse_note(found[0].value).text) if found else None
+    return end, Checkpoint.parse(Note.parse(found[0].value).text) if found else None
 
 
 def is_log_stored(bus: Bus, base: Path, partition: int) -> bool:
@@ -169,10 +161,10 @@ def is_log_stored(bus: Bus, base: Path, partition: int) -> bool:
     A tile may be gone although its checkpoint stands, as where a disk forgot what it had.
     """
     _, sealed = last_checkpoint(bus, partition)
-    folder = log_folder(base, partition)
+    folder = LogFolder.of_partition(base, partition)
     try:
         published = folder.checkpoint()
-        size = None if published is None else parse_checkpoint(parse_note(published).text).size
+        size = None if published is None else Checkpoint.parse(Note.parse(published).text).size
     except (OSError, NoteError):
         return False
     if sealed is None:
@@ -212,7 +204,7 @@ def request_cosignature(url: str, request: CosignatureRequest, witness: NoteKey)
     except (http.client.HTTPException, ValueError) as error:
         text = f"the witness at {url} gave no answer that can be read ({repr(error)[:SHOWN_MAX]})"
         raise CouldNotVerify(f"{text}; check the address under witnesses") from error
-    return merge_cosignatures(request.checkpoint, lines, [witness])
+    return request.merge(lines, [witness])
 
 
 @functools.cache
@@ -292,11 +284,11 @@ class Cosigner:
             self._ask_at[witness] = time.monotonic() + PAUSE_AFTER_FAILURE_S
             log.warning("the checkpoint stands without the witness %s: %s", key.name, error)
             return checkpoint
-        self._sizes[witness] = parse_checkpoint(parse_note(checkpoint).text).size
+        self._sizes[witness] = Checkpoint.parse(Note.parse(checkpoint).text).size
         return answered
 
     def _request(self, witness: tuple[str, NoteKey], checkpoint: bytes) -> CosignatureRequest:
-        old, size = self._sizes[witness], parse_checkpoint(parse_note(checkpoint).text).size
+        old, size = self._sizes[witness], Checkpoint.parse(Note.parse(checkpoint).text).size
         if old > size:
             raise CouldNotVerify(f"it has seen {old} records, more than the {size} of this checkpoint")
         try:
@@ -310,7 +302,7 @@ def parse_witness(text: str) -> tuple[str, NoteKey]:
     """Return address and key of ``URL VKEY``."""
     url, _, vkey = text.partition(" ")
     try:
-        key = parse_vkey(vkey.strip())
+        key = NoteKey.parse(vkey.strip())
     except NoteError as error:
         raise UsageError(f'witnesses: {text[:80]!r} is not "URL VKEY" ({error})') from error
     if key.type != COSIGNATURE or not url.startswith(("http://", "https://")):

@@ -19,17 +19,7 @@ from pathlib import Path
 from seawall.connectors.keys import FileSigner
 from seawall.connectors.transparency_log import TIMEOUT_S
 from seawall.schemas.evidence import Signer, decode_base64url
-from seawall.schemas.transparency import (
-    COSIGNATURE,
-    REQUEST_BYTES_MAX,
-    NoteKey,
-    WitnessRefusal,
-    check_cosignature_request,
-    cosign_checkpoint,
-    note_key,
-    parse_cosignature_request,
-    parse_vkey,
-)
+from seawall.schemas.transparency import COSIGNATURE, REQUEST_BYTES_MAX, CosignatureRequest, NoteKey, WitnessRefusal
 
 BUSY_S = 5  # that another user of the database is waited for: the answer must come before who asks gives up
 _SCHEMA = (
@@ -56,18 +46,18 @@ class Witness:
         self._db.execute(_SCHEMA)
         self._lock = threading.Lock()
         self._logs, self._sign = logs, signer.sign
-        self.key = note_key(name, decode_base64url(signer.public_jwk()["x"]), COSIGNATURE)
+        self.key = NoteKey.named(name, decode_base64url(signer.public_jwk()["x"]), COSIGNATURE)
 
     def add_checkpoint(self, body: bytes, time_s: int) -> bytes:
         """Return the cosignature line, after the new size and root are durable; raise `WitnessRefusal` otherwise."""
-        request = parse_cosignature_request(body)
+        request = CosignatureRequest.parse(body)
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 rows = self._db.execute("SELECT origin, size, root FROM witnessed").fetchall()
                 last = {origin: (size, root) for origin, size, root in rows}
-                checkpoint, note = check_cosignature_request(request, self._logs, last)
-                line = cosign_checkpoint(note.text, self.key, self._sign, time_s).line().encode()
+                checkpoint, note = request.check(self._logs, last)
+                line = self.key.cosign(note.text, self._sign, time_s).line().encode()
                 row = checkpoint.origin, checkpoint.size, checkpoint.root, request.checkpoint
                 self._db.execute("INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?, ?)", row)
                 self._db.execute("COMMIT")
@@ -130,7 +120,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7380)
     arguments = parser.parse_args()
-    keys = [parse_vkey(text) for text in arguments.log]
+    keys = [NoteKey.parse(text) for text in arguments.log]
     logs = {key.name: [other for other in keys if other.name == key.name] for key in keys}
     witness = Witness(arguments.database, arguments.name, FileSigner(arguments.key), logs)
     print(witness.key.vkey, flush=True)

@@ -11,7 +11,7 @@ from seawall.schemas.faces import lazy_face
 if TYPE_CHECKING:
     from seawall.dataflows._journal import check_compatibility, check_journal, fold_journal, load_compatible
     from seawall.dataflows._local_risk import LocalRisk
-    from seawall.dataflows._log_publishing import LogPublisher, open_log
+    from seawall.dataflows._log_publishing import LogPublisher
     from seawall.dataflows._market_inputs import has_market_records
     from seawall.dataflows._sequencer import Sequencer
     from seawall.dataflows._sources import redriven_event
@@ -25,7 +25,6 @@ _HOMES = {
     "fold_journal": "seawall.dataflows._journal",
     "has_market_records": "seawall.dataflows._market_inputs",
     "load_compatible": "seawall.dataflows._journal",
-    "open_log": "seawall.dataflows._log_publishing",
     "redriven_event": "seawall.dataflows._sources",
 }
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "fold_journal",
     "has_market_records",
     "load_compatible",
-    "open_log",
     "redriven_event",
 ]
 

@@ -24,7 +24,7 @@ from seawall.operators.core.journal import JournalState, WriteStep
 from seawall.schemas.configuration import Configuration, check_unchanged, load_configuration
 from seawall.schemas.errors import BusError, Gap, UsageError
 from seawall.schemas.records import Stored, decides_alike, decode_slice
-from seawall.schemas.telemetry import current_telemetry
+from seawall.schemas.telemetry import Telemetry
 
 # Does a dataflow go with what stands on its bus? Looked at before it writes anything, whatever starts it.
 #
@@ -161,7 +161,7 @@ class JournalWriter:
         self._writer, self._shards, self._clock = writer, shards, clock
         self._waiting, self._given_at = 0, time.monotonic()  # bytes that were not given to the writer
         self._submitted = False
-        telemetry = current_telemetry()
+        telemetry = Telemetry.current()
         self._watched = None if telemetry is None else telemetry.part("sequence")
         self.slices = 0
 

@@ -22,7 +22,7 @@ from seawall.connectors.bus import (
     written_topics,
 )
 from seawall.connectors.files import write_atomically
-from seawall.connectors.keys import load_trust, open_signer
+from seawall.connectors.keys import Trust, open_signer
 from seawall.connectors.signatures import CommandSigner
 from seawall.operators.core.base import pack, unpack
 from seawall.operators.core.pipeline import Pipeline
@@ -64,7 +64,7 @@ class LocalRisk:
         self._finished, self._stopped = finished, stopped
         base = configuration.directory
         self._bus: Bus = open_bus(configuration.bus, base)
-        trust = load_trust(configuration).issuers
+        trust = Trust.load(configuration).issuers
         self._follower = self._bus.follow("journal")
         self._signer = CommandSigner(open_signer(configuration.signer, base), self._bus, trust)
         self._last = [b""] * configuration.shards  # by shard: the last slice taken

@@ -14,22 +14,13 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from seawall.connectors.bus import Bus, Writer, open_bus
-from seawall.connectors.transparency_log import CHECKPOINTS_TOPIC, Cosigner, LogFolder, log_folder, log_key
+from seawall.connectors.transparency_log import CHECKPOINTS_TOPIC, Cosigner, LogFolder, log_key
 from seawall.operators.core.audit import Sealed, origin_of
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import Divergence, Gap
 from seawall.schemas.evidence import Signer
 from seawall.schemas.records import Stored
-from seawall.schemas.transparency import Checkpoint, NoteError, NoteKey, parse_note, sign_note
-
-
-def open_log(configuration: Configuration, partition: int, signer: Signer, take: bool = False) -> "LogPublisher":
-    """Become the writer of the log over one audit partition; with ``take`` fence whoever writes it."""
-    bus = open_bus(configuration.bus, configuration.directory)
-    key = log_key(origin_of(configuration.issuer, configuration.environment, partition), signer.public_jwk())
-    folder = log_folder(configuration.directory, partition)
-    writer = bus.writer([(CHECKPOINTS_TOPIC, partition)], take)
-    return LogPublisher(bus, writer, partition, folder, signer, key, Cosigner(folder.read, configuration.witnesses))
+from seawall.schemas.transparency import Checkpoint, Note, NoteError, NoteKey
 
 
 class LogPublisher:
@@ -93,7 +84,7 @@ class LogPublisher:
         if at != end:
             text = f"checkpoint {at} of {CHECKPOINTS_TOPIC}/{self._partition} comes next, but {end} stand"
             raise Gap(f"{text}; move the folder recovery-seal away, and the log is sealed again from its start")
-        value = sign_note(checkpoint.text(), self._key, self._signer.sign).encode()
+        value = self._key.sign(checkpoint.text(), self._signer.sign).encode()
         headers = {"seawall-id": f"{self._partition}-{checkpoint.size}-0", "seawall-n": str(at)}
         self._writer.append(CHECKPOINTS_TOPIC, self._partition, self._key.name, value, headers)
         return value
@@ -104,7 +95,7 @@ class LogPublisher:
             self._ahead = self._bus.read(CHECKPOINTS_TOPIC, self._partition, at, 500)
         stored = self._ahead.pop(0)
         try:
-            same = parse_note(stored.value).text == checkpoint.text()
+            same = Note.parse(stored.value).text == checkpoint.text()
         except NoteError:
             same = False
         if not same:
@@ -112,3 +103,12 @@ class LogPublisher:
             text = f"{where} is not the checkpoint of {checkpoint.size} records that the audit gives"
             raise Divergence(f"{text}: one of them was changed; run seawall verify to see which")
         return stored.value
+
+    @classmethod
+    def open(cls, configuration: Configuration, partition: int, signer: Signer, take: bool = False) -> "LogPublisher":
+        """Become the writer of the log over one audit partition; with ``take`` fence whoever writes it."""
+        bus = open_bus(configuration.bus, configuration.directory)
+        key = log_key(origin_of(configuration.issuer, configuration.environment, partition), signer.public_jwk())
+        folder = LogFolder.of_partition(configuration.directory, partition)
+        writer = bus.writer([(CHECKPOINTS_TOPIC, partition)], take)
+        return cls(bus, writer, partition, folder, signer, key, Cosigner(folder.read, configuration.witnesses))

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any
 
 from seawall.connectors.bus import Bus
-from seawall.connectors.keys import StoredDocument, read_key_sets, read_limit_documents
+from seawall.connectors.keys import StoredDocument, read_key_sets
 from seawall.connectors.mapping import load_mappings
 from seawall.dataflows._inputs import FileInputs, LiveInputs, ahead_s, clock_of
 from seawall.dataflows._journal import JournalWriter, check_drained, fold_journal
@@ -28,7 +28,7 @@ from seawall.operators.core.journal import JournalState, MergedRecord, RecordSeq
 from seawall.schemas.configuration import Configuration, journaled_configuration
 from seawall.schemas.errors import Rejected, UsageError
 from seawall.schemas.events import NO_TIME
-from seawall.schemas.telemetry import current_telemetry
+from seawall.schemas.telemetry import Telemetry
 
 log = logging.getLogger("seawall")
 
@@ -69,7 +69,7 @@ class LimitDocumentIntake:
         UsageError
             One of them breaks a rule; it is named.
         """
-        for stored in read_limit_documents(self._configuration):
+        for stored in StoredDocument.read_all(self._configuration):
             try:
                 self._take_document(stored, slicer)
             except Rejected as error:
@@ -83,7 +83,7 @@ class LimitDocumentIntake:
         if not self._configuration.limit_documents:
             return
         try:
-            found = read_limit_documents(self._configuration)
+            found = StoredDocument.read_all(self._configuration)
         except UsageError as error:
             self._complain(str(error), str(error))
             return
@@ -197,7 +197,7 @@ class Sequencer:
             self.close()
             raise
         self._merged: Iterator[MergedRecord] | None = bounded.items()
-        telemetry = current_telemetry()
+        telemetry = Telemetry.current()
         if telemetry is not None:
             telemetry.totals |= {"events": lambda: self.events, "late_events": lambda: self.late}
 

@@ -10,20 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from seawall.connectors.bus import Bus, Follower
 from seawall.connectors.files import Lines, Oversize
 from seawall.connectors.mapping import RecordMapping
-from seawall.operators.core.journal import (
-    RECORD_BYTES_MAX,
-    ConvertedRecord,
-    MergedRecord,
-    RecordSource,
-    RejectRecord,
-    refuse_record,
-    reject_oversize,
-    reject_record,
-)
+from seawall.operators.core.journal import RECORD_BYTES_MAX, ConvertedRecord, MergedRecord, RecordSource, RejectRecord
 from seawall.schemas.decoding import decode_event
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import NO_TIME, Event, Signal
-from seawall.schemas.records import Stored, decode_redrive
+from seawall.schemas.records import Redrive, Stored
 
 FUTURE_US_MAX = 24 * 3600 * 1_000_000
 NO_CLOCK_US = 1 << 62  # signals carry the times of records that were checked when they were made
@@ -106,8 +97,8 @@ class FileSource:
 
     def _refused(self, number: int, content: bytes | Oversize, rejected: Rejected) -> RejectRecord:
         if isinstance(content, bytes):
-            return reject_record(self.place, number, rejected, content)
-        return reject_oversize(self.place, number, *content)
+            return self.place.reject(number, rejected, content)
+        return self.place.reject_oversize(number, *content)
 
 
 class _Partition:
@@ -155,7 +146,7 @@ class _Partition:
                 else:
                     late, high = _reached(event, high, latest_us)
             except Rejected as rejected:
-                taken = refuse_record(self.place, offset, rejected, value)
+                taken = self.place.refuse(offset, rejected, value)
             items.append((high, number, offset, 0, late, taken, value))
         if items:
             self._high_us, self._offset = high, items[-1][2] + 1
@@ -275,13 +266,13 @@ class RedriveSource(TopicSource):
     def _item(self, offset: int, value: bytes, latest_us: int) -> MergedRecord:
         original = value
         try:
-            redrive = decode_redrive(value)
+            redrive = Redrive.decode(value)
             original = redrive.content()
             event, line = redriven_event(original, self._feeds.get(redrive.source))
             check_future(event, latest_us + FUTURE_US_MAX)
             taken = ConvertedRecord(event, line, original)
         except Rejected as rejected:
-            taken = ConvertedRecord(refuse_record(self.place, offset, rejected, original), b"", original)
+            taken = ConvertedRecord(self.place.refuse(offset, rejected, original), b"", original)
         return (NO_TIME, self.number, offset, 0, 1, taken, value)
 
 

@@ -15,7 +15,7 @@ import seawall.operators as sw
 from seawall.connectors.bus import JournalSource, failures, noting_failures
 from seawall.connectors.keys import SEALER_KEYS_FILE, open_signer
 from seawall.dataflows._journal import load_compatible
-from seawall.dataflows._log_publishing import LogPublisher, open_log
+from seawall.dataflows._log_publishing import LogPublisher
 from seawall.operators.core.audit import Sealed
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError
@@ -58,7 +58,7 @@ class LogSink(FixedPartitionedSink[Sealed, None]):
     @noting_failures
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_LogPartition":
         """Become the writer of one log."""
-        return _LogPartition(open_log(self._configuration, int(for_part), self._signer(), self._take))
+        return _LogPartition(LogPublisher.open(self._configuration, int(for_part), self._signer(), self._take))
 
 
 class _LogPartition(StatefulSinkPartition[Sealed, None]):

@@ -20,10 +20,11 @@ from seawall.operators.core.detection import (
     DetectionResult,
     Detector,
     GatedDetector,
+    ModelsFactory,
     SingleDetector,
 )
 from seawall.operators.core.journal import SlicingOutput, SlicingState
-from seawall.operators.core.market import GroupState, ModelsFactory
+from seawall.operators.core.market import GroupState
 from seawall.operators.stateful import StepLogic, call_logged, keep_state, single_output
 from seawall.schemas.configuration import Configuration, MarketTerms
 from seawall.schemas.records import Record

@@ -13,7 +13,7 @@ import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from seawall.schemas.errors import SnapshotError
-from seawall.schemas.telemetry import UTILISATION_S, Part, Telemetry, current_telemetry
+from seawall.schemas.telemetry import UTILISATION_S, Part, Telemetry
 
 log = logging.getLogger("seawall")
 In = TypeVar("In")
@@ -148,7 +148,7 @@ def keep_state(
 
     ``cut_us`` and ``look`` are for those who watch (`MeasuredLogic`).
     """
-    telemetry, stage = current_telemetry(), STAGES.get(step_id, step_id)
+    telemetry, stage = Telemetry.current(), STAGES.get(step_id, step_id)
     if telemetry is None:
         return op.stateful_batch(step_id, up, lambda resume: StepLogic(resume, make, restore, step))
     given = make, restore, step
@@ -157,7 +157,7 @@ def keep_state(
 
 def timed(stage: str, call: Callable[[In], Out]) -> Callable[[In], Out]:
     """Return a step without a state that says how long it took where somebody watches."""
-    telemetry = current_telemetry()
+    telemetry = Telemetry.current()
     return call if telemetry is None else _timed(telemetry.part(stage), call)
 
 

@@ -5,7 +5,7 @@ A field that is absent has its default: an empty string stands for no value wher
 (``schemas/decimals.py``). The aliases below say what a text must be; ``schemas/decoding.py`` enforces them.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +37,25 @@ Fraction = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="decimal 
 Time = Annotated[int, Meta(extra_json_schema={"minimum": 0}, description="microseconds since the epoch, UTC")]
 Count = Annotated[int, Meta(extra_json_schema={"minimum": 1}, description="positive integer")]
 Severity = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": 3}, description="0 to 3")]
+
+FieldKind = Literal["text", "decimal", "time", "integer", "boolean", "pairs", "plain"]
+_DECIMALS: tuple[Any, ...] = (Amount, Price, Quantity, Size, NonNegative, Fraction)
+
+
+def field_kind(hint: Any) -> FieldKind:
+    """Return how a field of an input record is written, from its type."""
+    if hint in _DECIMALS:
+        return "decimal"
+    if hint == Time:
+        return "time"
+    if hint in (Count, Severity):
+        return "integer"
+    if hint is bool:
+        return "boolean"
+    if hint == list[tuple[Price, Size]]:
+        return "pairs"
+    return "text" if hint in (str, Identifier) or get_origin(hint) is Literal else "plain"
+
 
 Status = Literal["active", "closed"]
 Side = Literal["buy", "sell"]

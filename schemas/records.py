@@ -238,24 +238,24 @@ class Redrive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
             return self.replacement.encode()
         return base64.b64decode(self.original_base64) if self.original_base64 else self.original.encode()
 
+    @classmethod
+    def decode(cls, value: bytes) -> "Redrive":
+        """Decode a record of the topic.
+
+        Raises
+        ------
+        Rejected
+            It is none.
+        """
+        try:
+            found = _REDRIVE_DECODER.decode(value)
+            found.content()
+        except (msgspec.MsgspecError, UnicodeError, ValueError) as error:
+            raise Rejected(Reason.REDRIVE_MUST_BE_WELL_FORMED, str(error)[:200]) from None
+        return found
+
 
 _REDRIVE_DECODER = msgspec.json.Decoder(Redrive)
-
-
-def decode_redrive(value: bytes) -> Redrive:
-    """Decode a record of the topic.
-
-    Raises
-    ------
-    Rejected
-        It is none.
-    """
-    try:
-        found = _REDRIVE_DECODER.decode(value)
-        found.content()
-    except (msgspec.MsgspecError, UnicodeError, ValueError) as error:
-        raise Rejected(Reason.REDRIVE_MUST_BE_WELL_FORMED, str(error)[:200]) from None
-    return found
 
 
 # Versions: what may work beside what, and who decides from where on.
@@ -270,10 +270,6 @@ def decode_redrive(value: bytes) -> Redrive:
 # What a process keeps for itself (recovery stores, snapshots) carries layouts of its own: what cannot be read is set
 # aside and derived again from the journal. What is exchanged carries a format that is checked where it is read.
 
-CONFIGURATION_FORMAT = 1  # of configuration files
-EMBEDDED_BUS_LAYOUT = (
-    1  # of the embedded bus, in its `pragma user_version`; stores of before say 0 and are laid out alike
-)
 _RELEASE = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})\.[0-9]{1,6}")
 
 

@@ -97,6 +97,11 @@ class Telemetry:
             "utilisation": self.utilisation.copy(),
         }
 
+    @classmethod
+    def current(cls) -> "Telemetry | None":
+        """Return where to count, None where nobody watches."""
+        return _current[0] if _current else None
+
 
 _current: list[Telemetry] = []
 
@@ -104,8 +109,3 @@ _current: list[Telemetry] = []
 def set_telemetry(telemetry: Telemetry | None) -> None:
     """Let what is built in this process from now on count here; None: nowhere."""
     _current[:] = [] if telemetry is None else [telemetry]
-
-
-def current_telemetry() -> Telemetry | None:
-    """Return where to count, None where nobody watches."""
-    return _current[0] if _current else None

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "dataflows": {"schemas", "operators.core", "operators", "connectors"},
     "ops": {"schemas", "operators.core", "operators", "connectors", "dataflows"},
 }
-# Of the core, what runs in `market` or by itself: it learns with River, and what it said is journaled.
+# Of the core, what runs in `market` or by itself: it learns, and what it said is journaled.
 BEFORE_THE_JOURNAL = ("seawall.operators.core.detection", "seawall.operators.core.market")
 UNLIKE = {
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "pow", "float_power", "cbrt", "hypot", "tanh",
@@ -63,10 +63,9 @@ IMPURE = {
 }  # fmt: skip
 
 
-# Except, with the reason: trees drawn from a seed; the state of seeded generators inside River's estimators.
+# Except, with the reason: trees drawn from a seed.
 PURE_ALL_THE_SAME = {
     ("operators/core/detection/_shared_forest.py", "random"),
-    ("operators/core/detection/river/_object_graphs.py", "random"),
 }
 
 
@@ -195,10 +194,8 @@ def test_arithmetic_behind_the_journal_is_what_every_host_does_alike() -> None:
     assert seen > 10_000
 
 
-def test_schemas_connectors_and_the_core_load_without_bytewax_and_all_but_detectors_without_river() -> None:
-    names = [
-        name for name, _ in modules() if room_of(name) in ("schemas", "operators.core") and ".detection" not in name
-    ]
+def test_schemas_connectors_and_the_core_load_without_bytewax_and_river() -> None:
+    names = [name for name, _ in modules() if room_of(name) in ("schemas", "operators.core")]
     names += ["seawall.operators", "seawall.connectors", "seawall.connectors.bus"]
     code = "import sys, importlib\nsys.modules['bytewax'] = sys.modules['river'] = None\n"
     code += f"for name in {names!r}:\n    importlib.import_module(name)\n"

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from seawall.connectors.bus._protocol import Bus, Writer
 from seawall.schemas.errors import Divergence, Gap, SnapshotError
@@ -197,45 +197,41 @@ class KeptSnapshot(NamedTuple):
     seq: int
     data: bytes
 
+    def publish(self, bus: Bus, partition: int) -> None:
+        """Append the state of a partition; nothing where its last one is the same."""
+        writer = bus.writer([(SNAPSHOTS_TOPIC, partition)])
+        try:
+            end = writer.end(SNAPSHOTS_TOPIC, partition)
+            last = bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1) if end else []
+            if last and _position(last[0].headers)[0] == self.seq and self.latest(bus, partition) == self:
+                return
+            parts = range(0, len(self.data), PART_BYTES)
+            for at, first in enumerate(parts):
+                headers = {"seawall-id": f"{partition}-{self.seq}-{at}", "seawall-n": str(end + at)}
+                writer.append(
+                    SNAPSHOTS_TOPIC, partition, str(partition), self.data[first : first + PART_BYTES], headers
+                )
+            writer.flush()
+        finally:
+            writer.close()
 
-def publish_snapshot(bus: Bus, partition: int, seq: int, data: bytes) -> None:
-    """Append the state of a partition; nothing where its last one is the same."""
-    writer = bus.writer([(SNAPSHOTS_TOPIC, partition)])
-    try:
-        end = writer.end(SNAPSHOTS_TOPIC, partition)
-        last = bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1) if end else []
-        if last and _position(last[0].headers)[0] == seq and _is_last(bus, partition, data):
-            return
-        parts = range(0, len(data), PART_BYTES)
-        for at, first in enumerate(parts):
-            headers = {"seawall-id": f"{partition}-{seq}-{at}", "seawall-n": str(end + at)}
-            writer.append(SNAPSHOTS_TOPIC, partition, str(partition), data[first : first + PART_BYTES], headers)
-        writer.flush()
-    finally:
-        writer.close()
+    @classmethod
+    def latest(cls, bus: Bus, partition: int, seq: int | None = None) -> Self | None:
+        """Return the last state of a partition, or the one at ``seq``; None where there is none.
 
-
-def latest_snapshot(bus: Bus, partition: int, seq: int | None = None) -> KeptSnapshot | None:
-    """Return the last state of a partition, or the one at ``seq``; None where there is none.
-
-    Raises
-    ------
-    SnapshotError
-        Parts of it are not there.
-    """
-    end = bus.end(SNAPSHOTS_TOPIC, partition)
-    while end:
-        found, last = _position(bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1)[0].headers)
-        first = end - 1 - last
-        if seq is None or found == seq:
-            return KeptSnapshot(found, _joined(bus, partition, first, found, last))
-        end = first
-    return None
-
-
-def _is_last(bus: Bus, partition: int, data: bytes) -> bool:
-    found = latest_snapshot(bus, partition)
-    return found is not None and found.data == data
+        Raises
+        ------
+        SnapshotError
+            Parts of it are not there.
+        """
+        end = bus.end(SNAPSHOTS_TOPIC, partition)
+        while end:
+            found, last = _position(bus.read(SNAPSHOTS_TOPIC, partition, end - 1, 1)[0].headers)
+            first = end - 1 - last
+            if seq is None or found == seq:
+                return cls(found, _joined(bus, partition, first, found, last))
+            end = first
+        return None
 
 
 def _joined(bus: Bus, partition: int, first: int, seq: int, last: int) -> bytes:

@@ -29,7 +29,7 @@ from seawall.connectors.bus._protocol import Bus, Writer, cluster_of
 from seawall.connectors.bus._replica import Replica, ReplicaPartition
 from seawall.schemas.errors import BusError, SnapshotError
 from seawall.schemas.records import Stored, decode_slice
-from seawall.schemas.telemetry import Part, current_telemetry
+from seawall.schemas.telemetry import Part, Telemetry
 
 BATCH_RECORDS = 128
 BATCH_BYTES = 512 * 1024  # large slices travel a few at a time, while what they touch is still in the caches
@@ -346,7 +346,7 @@ class RecordSink(FixedPartitionedSink[Any, None]):
         bus = open_bus(self._url, self._base)
         partition, last = int(for_part), len(self.list_parts()) - 1
         topics = written_topics(partition, last, self._topics)
-        telemetry, places = current_telemetry(), [(topic, partition) for topic in topics]
+        telemetry, places = Telemetry.current(), [(topic, partition) for topic in topics]
 
         def begin(writer: Writer) -> _SinkPartition:
             place = bus, writer, (topics, partition), self._one, self._stands

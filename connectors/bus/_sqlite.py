@@ -21,7 +21,7 @@ import seawall
 from seawall.connectors.bus._protocol import READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS, FileBus, headers_by_name
 from seawall.connectors.files import lock_partition
 from seawall.schemas.errors import BusError
-from seawall.schemas.records import EMBEDDED_BUS_LAYOUT, Stored
+from seawall.schemas.records import Stored
 
 # Rows of the embedded bus as a reader gets them, and those that no writer of Seawall wrote.
 
@@ -39,6 +39,7 @@ select distinct "partition" from records
 where topic = ? and "partition" >= 0 and typeof("partition") = 'integer' order by "partition"
 """
 ROWS_MAX = 1000
+LAYOUT = 1  # of the bus, in its `pragma user_version`; stores of before say 0 and are laid out alike
 # A value that is text is strange on our topics only: others may write theirs, and acknowledgements, with any tool.
 OURS = tuple(topic for topic in TOPICS if topic != "acknowledgements")
 COLUMNS = ("topic", "partition", "offset", "key", "headers", "value")
@@ -327,14 +328,14 @@ class SqliteBus(FileBus):
     def _check_version(self, connection: sqlite3.Connection) -> None:
         """Number a store that has no number; raise BusError where a later version made it."""
         if not self._version_of(connection):
-            retry_while_busy(lambda: connection.execute(f"pragma user_version = {EMBEDDED_BUS_LAYOUT}"))
+            retry_while_busy(lambda: connection.execute(f"pragma user_version = {LAYOUT}"))
 
     def _version_of(self, connection: sqlite3.Connection) -> int:
         (found,) = connection.execute("pragma user_version").fetchone()
-        if found > EMBEDDED_BUS_LAYOUT:
+        if found > LAYOUT:
             connection.close()
             text = f"{self.path} is an embedded bus of layout {found}, and Seawall {seawall.__version__} reads up to"
-            raise BusError(f"{text} {EMBEDDED_BUS_LAYOUT}: install the version that wrote it, or a later one")
+            raise BusError(f"{text} {LAYOUT}: install the version that wrote it, or a later one")
         return int(found)
 
     def failed(self, what: str, error: sqlite3.Error) -> BusError:

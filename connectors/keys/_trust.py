@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -23,16 +23,7 @@ from seawall.connectors.keys import _key_files
 from seawall.schemas import evidence
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError, VerificationError
-from seawall.schemas.evidence import (
-    DOCUMENTS,
-    Key,
-    KeySet,
-    LimitDocument,
-    Malformed,
-    open_limit_document,
-    open_pinned_key_set,
-    rotate_key_set,
-)
+from seawall.schemas.evidence import DOCUMENTS, KeySet, LimitDocument, Malformed
 
 # Key sets as files: a folder with ``0001.json``, ``0002.json``, …, or one file with an envelope per line.
 
@@ -93,45 +84,45 @@ class StoredDocument(NamedTuple):
     document: LimitDocument
     keys: list[str]
 
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the document in a file; raise UsageError naming the file and what is wrong with it."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}; name a limit document") from error
+        try:
+            if len(content) > ENVELOPE_BYTES_MAX:
+                raise Malformed(f"it has {len(content)} bytes, at most {ENVELOPE_BYTES_MAX}")
+            envelope = orjson.loads(content)
+            if not isinstance(envelope, dict):
+                raise Malformed("it is no JSON object")
+            return cls(path, envelope, *LimitDocument.of_envelope(envelope))
+        except (orjson.JSONDecodeError, Malformed) as error:
+            raise UsageError(f"{path} is no limit document ({error}); make one with: seawall limits propose") from error
 
-def read_limit_document(path: Path) -> StoredDocument:
-    """Return the document in a file; raise UsageError naming the file and what is wrong with it."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name a limit document") from error
-    try:
-        if len(content) > ENVELOPE_BYTES_MAX:
-            raise Malformed(f"it has {len(content)} bytes, at most {ENVELOPE_BYTES_MAX}")
-        envelope = orjson.loads(content)
-        if not isinstance(envelope, dict):
-            raise Malformed("it is no JSON object")
-        return StoredDocument(path, envelope, *open_limit_document(envelope))
-    except (orjson.JSONDecodeError, Malformed) as error:
-        raise UsageError(f"{path} is no limit document ({error}); make one with: seawall limits propose") from error
+    @classmethod
+    def read_all(cls, configuration: Configuration) -> list[Self]:
+        """Return the documents that a configuration names, in order of version."""
+        found: list[Path] = []
+        for path in configuration.limit_documents:
+            if path.suffix:
+                found.append(path)
+            elif path.is_dir():
+                found += [file for file in sorted(path.glob("*.json")) if not file.name.endswith(PROPOSAL_SUFFIX)]
+        return sorted((cls.read(path) for path in found), key=lambda stored: stored.document.version)
+
+    @classmethod
+    def read_proposals(cls, configuration: Configuration) -> list[Self]:
+        """Return the documents that wait for a checker."""
+        folder = limit_documents_folder(configuration)
+        return [cls.read(path) for path in sorted(folder.glob(f"*{PROPOSAL_SUFFIX}"))] if folder.is_dir() else []
 
 
 def limit_documents_folder(configuration: Configuration) -> Path:
     """Return where documents are proposed: the first folder among those configured, else ``limits`` beside it."""
     folders = [path for path in configuration.limit_documents if not path.suffix]
     return folders[0] if folders else configuration.directory / LIMITS_FOLDER
-
-
-def read_limit_documents(configuration: Configuration) -> list[StoredDocument]:
-    """Return the documents that a configuration names, in order of version."""
-    found: list[Path] = []
-    for path in configuration.limit_documents:
-        if path.suffix:
-            found.append(path)
-        elif path.is_dir():
-            found += [file for file in sorted(path.glob("*.json")) if not file.name.endswith(PROPOSAL_SUFFIX)]
-    return sorted((read_limit_document(path) for path in found), key=lambda stored: stored.document.version)
-
-
-def read_limit_proposals(configuration: Configuration) -> list[StoredDocument]:
-    """Return the documents that wait for a checker."""
-    folder = limit_documents_folder(configuration)
-    return [read_limit_document(path) for path in sorted(folder.glob(f"*{PROPOSAL_SUFFIX}"))] if folder.is_dir() else []
 
 
 def write_limit_document(path: Path, envelope: dict[str, Any]) -> None:
@@ -153,9 +144,9 @@ def read_key_sets(configuration: Configuration) -> list[KeySet]:
         return []
     listed = read_key_set_envelopes(configuration.key_set)
     try:
-        found = [open_pinned_key_set(listed[0], configuration.key_set_sha256)]
+        found = [KeySet.open_pinned(listed[0], configuration.key_set_sha256)]
         for envelope in listed[1:]:
-            found.append(rotate_key_set(found[-1], envelope))
+            found.append(found[-1].rotate(envelope))
     except VerificationError as error:
         raise VerificationError(f"{configuration.key_set}: {error}") from error
     last = found[-1].document
@@ -208,25 +199,25 @@ class Trust:
         known = [kid for kid in evidence.envelope_key_ids(envelope) if kid in self.issuers]
         return not known or any(self.covers(kid, origin, leaf) for kid in known)
 
+    @classmethod
+    def load(cls, configuration: Configuration) -> "Trust":
+        """Return the trust that a configuration names.
 
-def load_trust(configuration: Configuration) -> Trust:
-    """Return the trust that a configuration names.
-
-    Raises
-    ------
-    UsageError
-        There are no public keys, or the key set is not the pinned one.
-    VerificationError
-        A key set does not follow from the one before it.
-    """
-    if configuration.key_set is not None:
-        return trust_from_key_set(read_key_sets(configuration)[-1])
-    base = configuration.directory
-    issuers = _key_files.public_path(configuration.signer, base)
-    sealers = _key_files.public_path(configuration.sealer, base, _key_files.SEALER_KEYS_FILE)
-    own = _key_files.key_path(configuration.signer, base) or issuers
-    listed = _key_files.public_jwks(sealers, _key_files.SEALER_KEYS_FILE)["keys"] if sealers.exists() else []
-    return Trust(evidence.public_keys(_key_files.public_jwks(own)), listed)
+        Raises
+        ------
+        UsageError
+            There are no public keys, or the key set is not the pinned one.
+        VerificationError
+            A key set does not follow from the one before it.
+        """
+        if configuration.key_set is not None:
+            return trust_from_key_set(read_key_sets(configuration)[-1])
+        base = configuration.directory
+        issuers = _key_files.public_path(configuration.signer, base)
+        sealers = _key_files.public_path(configuration.sealer, base, _key_files.SEALER_KEYS_FILE)
+        own = _key_files.key_path(configuration.signer, base) or issuers
+        listed = _key_files.public_jwks(sealers, _key_files.SEALER_KEYS_FILE)["keys"] if sealers.exists() else []
+        return cls(evidence.public_keys(_key_files.public_jwks(own)), listed)
 
 
 def trust_from_key_set(key_set: KeySet) -> Trust:
@@ -238,14 +229,8 @@ def trust_from_key_set(key_set: KeySet) -> Trust:
         key.kid: {p.origin: p.size for p in key.revoked_after or ()} for key in listed if key.status == "revoked"
     }
     return Trust(
-        evidence.public_keys({"keys": [jwk_of_entry(key) for key in issuers]}),
-        list(map(jwk_of_entry, sealers)),
+        evidence.public_keys({"keys": [key.jwk() for key in issuers]}),
+        [key.jwk() for key in sealers],
         revoked,
         key_set,
     )
-
-
-def jwk_of_entry(key: Key) -> dict[str, str]:
-    """Return the public key of an entry as a JWK."""
-    found = {name: getattr(key, name) for name in ("kty", "crv", "x", "y", "kid", "alg", "use")}
-    return {name: value for name, value in found.items() if value is not None}

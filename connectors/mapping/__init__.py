@@ -15,6 +15,6 @@ Examples
 (1700000000123000, '1634.250')
 """
 
-from seawall.connectors.mapping._mapping import RecordMapping, load_mapping, load_mappings, read_mapping
+from seawall.connectors.mapping._mapping import RecordMapping, load_mappings, read_mapping
 
-__all__ = ["RecordMapping", "load_mapping", "load_mappings", "read_mapping"]
+__all__ = ["RecordMapping", "load_mappings", "read_mapping"]

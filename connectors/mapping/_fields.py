@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from seawall.schemas import events as ev
 from seawall.schemas.decimals import malformed, number_text
 from seawall.schemas.errors import Reason, Rejected, UsageError
+from seawall.schemas.events import FieldKind, field_kind
 from seawall.schemas.tables import Table, check_table, nearest
 
 # Values of foreign records: where they stand, and how each becomes what a field of an input record takes.
@@ -187,7 +187,6 @@ def _decimal(value: Value) -> Decimal:
 Make = Callable[[Value], Value]
 """From a decoded foreign record to the field's value; ``ABSENT`` where the field is left out."""
 
-DECIMALS: tuple[Any, ...] = (ev.Amount, ev.Price, ev.Quantity, ev.Size, ev.NonNegative, ev.Fraction)
 _SIGNS = ("positive", "negative")
 
 
@@ -212,24 +211,6 @@ class FieldTable(Table, frozen=True):
     pairs: tuple[str, ...] = ()
 
 
-Kind = Literal["text", "decimal", "time", "integer", "boolean", "pairs", "plain"]
-
-
-def kind_of(hint: Any) -> Kind:
-    """Return how a field of an input record is written."""
-    if hint in DECIMALS:
-        return "decimal"
-    if hint == ev.Time:
-        return "time"
-    if hint in (ev.Count, ev.Severity):
-        return "integer"
-    if hint is bool:
-        return "boolean"
-    if hint == list[tuple[ev.Price, ev.Size]]:
-        return "pairs"
-    return "text" if hint in (str, ev.Identifier) or get_origin(hint) is Literal else "plain"
-
-
 def compile_field(spec: Any, field: msgspec.structs.FieldInfo, place: str) -> Make:
     """Return what makes a field of a record.
 
@@ -247,7 +228,7 @@ def compile_field(spec: Any, field: msgspec.structs.FieldInfo, place: str) -> Ma
     UsageError
         The mapping cannot hold: what is wrong, where, and what would do.
     """
-    kind = kind_of(field.type)
+    kind = field_kind(field.type)
     found = check_table({"from": spec} if isinstance(spec, str) else _table(spec, place), FieldTable, place)
     _check(found, kind, place)
     if found["optional"] and field.required:
@@ -287,7 +268,7 @@ def _table(spec: Any, place: str) -> dict[str, Any]:
     return spec
 
 
-def _check(found: dict[str, Any], kind: Kind, place: str) -> None:
+def _check(found: dict[str, Any], kind: FieldKind, place: str) -> None:
     """Check what goes together, and what the kind of the field can be asked."""
     ways = [name for name in ("from", "join", "constant") if found[name] not in (None, [])]
     if len(ways) != 1:
@@ -342,7 +323,7 @@ def path_of(path: Any, place: str) -> tuple[str, ...]:
     return tuple(segments)
 
 
-def _translations(found: dict[str, Any], kind: Kind, hint: Any, place: str) -> list[Make]:
+def _translations(found: dict[str, Any], kind: FieldKind, hint: Any, place: str) -> list[Make]:
     """Return what replaces values by others: by sign, or by what they are."""
     table = {str(key): _written(value, kind, hint, place, "values") for key, value in found["values"].items()}
     sides = {key: _written(value, kind, hint, place, "sign") for key, value in found["sign"].items()}
@@ -361,7 +342,7 @@ def _translations(found: dict[str, Any], kind: Kind, hint: Any, place: str) -> l
     return [translate]
 
 
-def _shapes(found: dict[str, Any], kind: Kind, place: str) -> list[Make]:
+def _shapes(found: dict[str, Any], kind: FieldKind, place: str) -> list[Make]:
     steps: list[Make] = []
     if found["absolute"]:
         steps.append(absolute)
@@ -392,7 +373,7 @@ def _factor(scale: Any, place: str) -> Decimal:
     return factor
 
 
-def _written(value: Any, kind: Kind, hint: Any, place: str, name: str) -> Value:
+def _written(value: Any, kind: FieldKind, hint: Any, place: str, name: str) -> Value:
     """Return a value of the mapping itself as the field takes it; one that it cannot take is an error now."""
     if get_origin(hint) is Literal and value not in get_args(hint):
         words = [word for word in get_args(hint) if word]

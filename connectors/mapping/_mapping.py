@@ -113,21 +113,21 @@ class RecordMapping:
         except Rejected as rejected:
             raise Rejected(rejected.reason, f"{self._file} {rule.name}: {rejected.detail}") from None
 
+    @classmethod
+    def load(cls, path: Path) -> "RecordMapping":
+        """Read a mapping file.
 
-def load_mapping(path: Path) -> RecordMapping:
-    """Read a mapping file.
-
-    Raises
-    ------
-    UsageError
-        It cannot hold; names the record, the field and the rule.
-    """
-    return read_mapping(read_toml(path), path.name, path.absolute().parent)
+        Raises
+        ------
+        UsageError
+            It cannot hold; names the record, the field and the rule.
+        """
+        return read_mapping(read_toml(path), path.name, path.absolute().parent)
 
 
 def load_mappings(configuration: Configuration) -> dict[str, RecordMapping]:
     """Return the feed of each source that has one, by the source's name in the journal."""
-    feeds = {name: load_mapping(path) for name, path in configuration.mappings.items()}
+    feeds = {name: RecordMapping.load(path) for name, path in configuration.mappings.items()}
     for name, feed in feeds.items():
         if name in configuration.sources and not feed.lines:
             text = f"{name} is a file of lines, and framed records may hold line feeds; put them on a topic"
@@ -136,7 +136,7 @@ def load_mappings(configuration: Configuration) -> dict[str, RecordMapping]:
 
 
 def read_mapping(content: dict[str, Any], file: str, directory: Path = Path()) -> RecordMapping:
-    """Check the content of a mapping file; raises as ``load_mapping``."""
+    """Check the content of a mapping file; raises as ``RecordMapping.load``."""
     top = check_table(content, MappingFile, file)
     decode = open_format(top, directory, file)
     skips = [_condition(one["when"], f"{file} [[skip]]") for one in top["skip"]]

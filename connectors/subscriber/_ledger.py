@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
-from seawall.schemas.evidence import SEEN_MAX, HighWaterMark, Outcome, SeenCommand
+from seawall.connectors.subscriber._ordering import SEEN_MAX, HighWaterMark, Outcome, SeenCommand
 
 FORGET_EVERY = 64
 T_co = TypeVar("T_co", covariant=True)

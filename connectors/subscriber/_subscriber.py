@@ -20,6 +20,18 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from seawall.connectors.subscriber._ledger import Ledger, SqliteLedger
+from seawall.connectors.subscriber._ordering import (
+    Outcome,
+    advance_mark,
+    check_sequence,
+    check_state_entry,
+    linked_hash,
+    missed_restrictions,
+    next_held_command,
+    order_command,
+    seen_command,
+    seen_restriction,
+)
 from seawall.schemas.evidence import (
     HEADER,
     AcceptancePolicy,
@@ -28,21 +40,9 @@ from seawall.schemas.evidence import (
     Heartbeat,
     InForce,
     KeySet,
-    Outcome,
     Refusal,
     Refused,
     State,
-    accept_document,
-    advance_mark,
-    check_sequence,
-    check_state_entry,
-    linked_hash,
-    missed_restrictions,
-    next_held_command,
-    order_command,
-    rotate_key_set,
-    seen_command,
-    seen_restriction,
 )
 
 # What a subscriber's caller provides and gets back: effects, and a receipt per document.
@@ -150,7 +150,7 @@ class Subscriber(Generic[T]):
         """
         headers = list(headers)
         try:
-            document = accept_document(value, headers, self.keys, self.policy, now_us)
+            document = self.policy.accept(value, headers, self.keys, now_us)
         except Refused as refused:
             refusal = Receipt(Outcome.REFUSED, refused.document, refused.reason, refused.detail)
             return [self._repeated(refused.document) or refusal]
@@ -201,7 +201,7 @@ class Subscriber(Generic[T]):
 
         Keep the envelope where the next start finds it: a start pins the newest key set that it ever took.
         """
-        successor = rotate_key_set(self.keys, envelope)
+        successor = self.keys.rotate(envelope)
         self._reset(successor)
         self.keys = successor
 
@@ -264,7 +264,7 @@ class Subscriber(Generic[T]):
         mark = self._ledger.mark(iss, target)
         near = self._ledger.seen(iss, target, mark.head, seen_command(command, Outcome.HELD))
         try:
-            accept_document(value, [(HEADER, header)], self.keys, self.policy, now_us)
+            self.policy.accept(value, [(HEADER, header)], self.keys, now_us)
             others = [other for other in near if other.id != command.id]
             outcome = order_command(command, mark, others, self.keys.epoch_floor(iss), self.policy.jump_max)
         except Refused as refused:

@@ -1,7 +1,8 @@
 """Venue formats: raw messages in, events out (contract.md, "Input records").
 
 `open_venue` returns the reader of a venue's messages. Messages come from recordings (`read_messages`) or from anything
-else that has bytes and a time of receipt. `read_bars` reads OHLCV files; ``hyperliquid`` reads account exports.
+else that has bytes and a time of receipt. `read_bars` reads OHLCV files; `convert_messages` and `convert_bars` write
+input records; ``hyperliquid`` reads account exports.
 
 Examples
 --------
@@ -14,8 +15,26 @@ Examples
 """
 
 from seawall.connectors.venues._bars import read_bars
+from seawall.connectors.venues._conversion import (
+    VENUES,
+    ConversionResult,
+    ConvertOptions,
+    convert_bars,
+    convert_messages,
+    open_venue,
+)
 from seawall.connectors.venues._messages import Message, read_messages
 from seawall.connectors.venues._reader import Reader
-from seawall.connectors.venues._registry import VENUES, open_venue
 
-__all__ = ["VENUES", "Message", "Reader", "open_venue", "read_bars", "read_messages"]
+__all__ = [
+    "VENUES",
+    "ConversionResult",
+    "ConvertOptions",
+    "Message",
+    "Reader",
+    "convert_bars",
+    "convert_messages",
+    "open_venue",
+    "read_bars",
+    "read_messages",
+]

@@ -17,6 +17,7 @@ import gzip
 import heapq
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,9 +30,10 @@ from seawall.schemas.errors import UsageError
 from seawall.schemas.events import IDENTIFIER_PATTERN
 
 VENUE = "hyperliquid"
-TRADE_COLUMNS = ("time", "user", "coin", "side", "px", "sz")
-LEDGER_COLUMNS = ("time", "user", "delta_usd")
-SIDES = {"Bid": "buy", "Ask": "sell"}
+_TRADES, _LEDGER = "non_mm_trades.csv.gz", "non_mm_ledger_updates.csv.gz"
+_TRADE_COLUMNS = ("time", "user", "coin", "side", "px", "sz")
+_LEDGER_COLUMNS = ("time", "user", "delta_usd")
+_SIDES = {"Bid": "buy", "Ask": "sell"}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -54,6 +56,15 @@ class Converted(NamedTuple):
     transfers: int
     accounts: int
     instruments: int
+
+
+class Holder(NamedTuple):
+    """An account of the export: what it paid in, and the notionals of its positions when they were largest."""
+
+    user: str
+    paid: float
+    gross: float
+    notionals: dict[str, float]
 
 
 class _Survey(NamedTuple):
@@ -93,14 +104,14 @@ def convert(
         A file is missing or is not such an export; names file, line and column.
     """
     rates = {"initial_margin_rate": initial_margin_rate, "maintenance_margin_rate": maintenance_margin_rate}
-    traded, moved = _survey(trades, TRADE_COLUMNS), _survey(ledger, LEDGER_COLUMNS)
+    traded, moved = _survey(trades, _TRADE_COLUMNS), _survey(ledger, _LEDGER_COLUMNS)
     users = sorted(traded.users | moved.users)
     folder.mkdir(parents=True, exist_ok=True)
     with _replacing(folder / "reference.jsonl") as file:
         for record in _reference(users, traded.places, rates):
             file.write(_line(record))
-    transfers = (((r.time_us, 0), _transfer(r)) for r in _in_order(ledger, LEDGER_COLUMNS, moved))
-    fills = (((r.time_us, 1), _trade(r)) for r in _in_order(trades, TRADE_COLUMNS, traded))
+    transfers = (((r.time_us, 0), _transfer(r)) for r in _in_order(ledger, _LEDGER_COLUMNS, moved))
+    fills = (((r.time_us, 1), _trade(r)) for r in _in_order(trades, _TRADE_COLUMNS, traded))
     counts = {"collateral": 0, "fill": 0}
     with _replacing(folder / "events.jsonl") as file:
         for _, records in heapq.merge(transfers, fills, key=lambda item: item[0]):
@@ -109,10 +120,28 @@ def convert(
     return Converted(counts["fill"], counts["collateral"], len(users), len(traded.places))
 
 
+def read_holders(folder: Path) -> list[Holder]:
+    """Return the accounts of the export that paid in and traded, those that held most first."""
+    paid: dict[str, float] = defaultdict(float)
+    for row in _rows(folder / _LEDGER, _LEDGER_COLUMNS):
+        paid[row.values["user"]] += max(float(row.values["delta_usd"]), 0.0)
+    held: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    most: dict[str, Holder] = {}
+    for row in sorted(_rows(folder / _TRADES, _TRADE_COLUMNS), key=lambda row: row.time_us):
+        found = row.values
+        user, mine = found["user"], held[found["user"]]
+        sign = 1 if _SIDES[found["side"]] == "buy" else -1
+        mine[found["coin"]] += sign * float(found["sz"]) * float(found["px"])
+        gross = sum(map(abs, mine.values()))
+        if gross > (most[user].gross if user in most else 0.0):
+            most[user] = Holder(user, paid[user], gross, dict(mine))
+    return sorted((one for one in most.values() if one.paid > 0), key=lambda one: (-one.gross, one.user))
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
     """Yield the checked rows of one file of the export.
 
     Raises
@@ -146,7 +175,7 @@ def _check(name: str, value: str | None, place: str) -> None:
         wanted = "is empty"
     elif name in ("user", "coin") and _identifier(value) is None:
         wanted = f"is {value!r}, which does not match {IDENTIFIER_PATTERN}"
-    elif name == "side" and value not in SIDES:
+    elif name == "side" and value not in _SIDES:
         wanted = f"is {value!r}, neither Bid nor Ask"
     elif name in ("px", "sz", "delta_usd") and _decimal(value) is None:
         wanted = f"is {value!r}, which is not a plain decimal"
@@ -171,7 +200,7 @@ def _survey(path: Path, columns: tuple[str, ...]) -> _Survey:
     places: dict[str, int] = {}
 
     def times() -> Iterator[int]:
-        for row in read_rows(path, columns):
+        for row in _rows(path, columns):
             users.add(row.values["user"])
             if "coin" in columns:
                 coin, fraction = row.values["coin"], row.values["sz"].partition(".")[2]
@@ -183,7 +212,7 @@ def _survey(path: Path, columns: tuple[str, ...]) -> _Survey:
 
 
 def _in_order(path: Path, columns: tuple[str, ...], survey: _Survey) -> Iterator[Row]:
-    rows = read_rows(path, columns)
+    rows = _rows(path, columns)
     return rows if survey.ordered else iter(sorted(rows, key=lambda row: row.time_us))
 
 
@@ -217,7 +246,7 @@ def _trade(row: Row) -> list[dict[str, Any]]:
     instrument = f"{values['coin']}-PERP"
     mark = {"type": "mark", "event_time_us": time_us, "instrument": instrument, "price": values["px"], "kind": "last"}
     fill = {"type": "fill", "event_time_us": time_us, "fill_id": f"f{row.number}", "account": values["user"]}
-    fill |= {"instrument": instrument, "side": SIDES[values["side"]], "quantity": values["sz"], "price": values["px"]}
+    fill |= {"instrument": instrument, "side": _SIDES[values["side"]], "quantity": values["sz"], "price": values["px"]}
     return [mark, fill]
 
 

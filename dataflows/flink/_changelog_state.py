@@ -11,7 +11,7 @@ checkpoint holds that step's state of the same moment.
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from seawall.operators.core.pipeline import StepResult, encode_message
+from seawall.operators.core.pipeline import StepResult
 
 # A snapshot of a book takes as long as some dozens of slices, and so does taking the values after it again.
 TAIL_VALUES_MAX = 256
@@ -110,7 +110,7 @@ class ChangelogState:
             self._values = self._bytes = 0
         else:
             self._store.add(value)
-        return None if taken.message is None else encode_message(taken.message)
+        return None if taken.message is None else taken.message.encode()
 
     def _apply(self, value: bytes) -> StepResult:
         taken = self.state.step(self._read(value))

@@ -7,23 +7,15 @@ from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
-from seawall.connectors.bus import (
-    Bus,
-    RecordWriter,
-    check_outputs_stored,
-    latest_snapshot,
-    open_bus,
-    publish_snapshot,
-    written_topics,
-)
-from seawall.connectors.keys import SEALER_KEYS_FILE, load_trust, open_signer
+from seawall.connectors.bus import Bus, KeptSnapshot, RecordWriter, check_outputs_stored, open_bus, written_topics
+from seawall.connectors.keys import SEALER_KEYS_FILE, Trust, open_signer
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows._journal import load_compatible
-from seawall.dataflows._log_publishing import LogPublisher, open_log
+from seawall.dataflows._log_publishing import LogPublisher
 from seawall.dataflows.flink._changelog_state import ChangelogState, Step, Store, open_changelog_state
 from seawall.dataflows.flink._key_routing import GROUPS, flink_key, partition_of
 from seawall.operators.core.audit import SealState, origin_of
-from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, StepResult, decode_message
+from seawall.operators.core.pipeline import FirmPipeline, ShardMessage, ShardPipeline, StepResult
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError
 
@@ -157,7 +149,7 @@ class RiskSink:
         """Make everything durable, tell the state, and let the partition go."""
         try:
             self._writer.flush()
-            publish_snapshot(self._bus, self._partition, self._state.seq, self._state.snapshot())
+            KeptSnapshot(self._state.seq, self._state.snapshot()).publish(self._bus, self._partition)
         finally:
             self._writer.close()
 
@@ -215,7 +207,7 @@ def _firm(plan: Plan) -> Open:
         snapshot, values = store.read()
         begin = _begin(bus, plan, shards, store) if snapshot is None else snapshot
         state = FirmPipeline(shards, signer) if begin is None else FirmPipeline.restore(begin, signer)
-        keeper = ChangelogState(state, RiskSink(bus, shards, shards, state), store, read=decode_message)
+        keeper = ChangelogState(state, RiskSink(bus, shards, shards, state), store, read=ShardMessage.decode)
         _check(bus, shards, state.seq)
         keeper.resume(values)
         return keeper
@@ -241,7 +233,7 @@ def _opened(plan: Plan) -> tuple[Configuration, Bus, CommandSigner]:
     return (
         configuration,
         bus,
-        CommandSigner(open_signer(configuration.signer, base), bus, load_trust(configuration).issuers),
+        CommandSigner(open_signer(configuration.signer, base), bus, Trust.load(configuration).issuers),
     )
 
 
@@ -255,7 +247,7 @@ def _begin(bus: Bus, plan: Plan, partition: int, store: Store) -> bytes | None:
     """
     if not plan.begins:
         return None
-    found = latest_snapshot(bus, partition, plan.begins[partition])
+    found = KeptSnapshot.latest(bus, partition, plan.begins[partition])
     if found is None:
         text = f"snapshots/{partition} has no state at {plan.begins[partition]}, with which the job began"
         raise SnapshotError(f"{text}: submit the job again")
@@ -333,7 +325,7 @@ def _logs(path: str) -> Open:
 
     def open_partition(partition: int, store: Store) -> ChangelogState:
         def open_sink(_: Any) -> LogFolderSink:
-            return LogFolderSink(open_log(configuration, partition, signer, take=True))
+            return LogFolderSink(LogPublisher.open(configuration, partition, signer, take=True))
 
         return open_changelog_state(store, lambda: make(partition), restore, open_sink)
 

@@ -20,12 +20,12 @@ from pyflink.datastream.connectors.kafka import (
     KafkaTopicPartition,
 )
 
-from seawall.connectors.bus import Bus, KeptSnapshot, latest_snapshot, open_bus
-from seawall.connectors.bus.kafka import Address, KafkaBus, PointReader, parse_address, read_secret
+from seawall.connectors.bus import Bus, KeptSnapshot, open_bus
+from seawall.connectors.bus.kafka import Address, KafkaBus, PointReader, read_secret
 from seawall.dataflows._journal import check_journal
 from seawall.dataflows.flink import _dataflows
 from seawall.dataflows.flink._dataflows import Plan
-from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands, check_aligned
+from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands
 from seawall.schemas.configuration import Configuration, KafkaTerms, load_configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
 
@@ -63,7 +63,7 @@ def topic_source(url: str, base: Path, topic: str, starts: dict[int, int], reade
     bounded
         End at what the cluster holds now, instead of never.
     """
-    address = parse_address(url, base)
+    address = Address.parse(url, base)
     name = address.topic(topic)
     offsets = {
         KafkaTopicPartition(name, partition): reader.locate(topic, partition, start)[0] if start else 0
@@ -185,7 +185,7 @@ def begin_states(bus: Bus, shards: int) -> tuple[int, ...]:
     start of the journal.
     """
     try:
-        found = [latest_snapshot(bus, partition) for partition in range(shards + 1)]
+        found = [KeptSnapshot.latest(bus, partition) for partition in range(shards + 1)]
         kept = [one for one in found if one is not None]
         if len(kept) <= shards:
             return ()
@@ -197,8 +197,8 @@ def begin_states(bus: Bus, shards: int) -> tuple[int, ...]:
 
 def _check(kept: list[KeptSnapshot], shards: int) -> None:
     signer = UnsignedCommands()
-    check_aligned(
-        [ShardPipeline.restore(one.data, signer) for one in kept[:shards]], FirmPipeline.restore(kept[-1].data, signer)
+    FirmPipeline.restore(kept[-1].data, signer).check_aligned(
+        [ShardPipeline.restore(one.data, signer) for one in kept[:shards]]
     )
 
 

@@ -162,15 +162,14 @@ class ShardMessage(msgspec.Struct, frozen=True):
     commands: ShardCommands | None = msgspec.field(name="told")
     summary: ShardSummary | None = msgspec.field(name="partial")
 
+    def encode(self) -> bytes:
+        """Return it as bytes, for an engine that carries nothing else."""
+        return pack(MESSAGE, self)
 
-def encode_message(message: ShardMessage) -> bytes:
-    """Return a message as bytes, for an engine that carries nothing else."""
-    return pack(MESSAGE, message)
-
-
-def decode_message(data: bytes) -> ShardMessage:
-    """Return the message that ``encode_message`` encoded; raises SnapshotError where it cannot be read."""
-    return decode_part(unpack(MESSAGE, data), ShardMessage)
+    @classmethod
+    def decode(cls, data: bytes) -> "ShardMessage":
+        """Return the message that ``ShardMessage.encode`` encoded; raises SnapshotError where it cannot be read."""
+        return decode_part(unpack(MESSAGE, data), ShardMessage)
 
 
 class StepResult(NamedTuple):
@@ -374,6 +373,19 @@ class FirmPipeline:
         self._bind()
         return self
 
+    def check_aligned(self, shards: list[ShardPipeline]) -> None:
+        """Check that states of all shards and of this one are of one moment.
+
+        Raises
+        ------
+        InvariantError
+            The firm has heard less or more of a shard than the shard has told.
+        """
+        told = [shard.told for shard in shards]
+        invariant(
+            told == self.heard, f"the shards have told up to {told}, the second operator has heard up to {self.heard}"
+        )
+
 
 class Pipeline:
     """All shards and the firm in one piece: ``step(value) -> records``.
@@ -426,19 +438,5 @@ class Pipeline:
         self = cls(0, signer)
         self.shards = [ShardPipeline.restore(data, signer) for data in snapshots[:-1]]
         self.firm = FirmPipeline.restore(snapshots[-1], signer)
-        check_aligned(self.shards, self.firm)
+        self.firm.check_aligned(self.shards)
         return self
-
-
-def check_aligned(shards: list[ShardPipeline], firm: FirmPipeline) -> None:
-    """Check that states of all shards and of the firm are of one moment.
-
-    Raises
-    ------
-    InvariantError
-        The firm has heard less or more of a shard than the shard has told.
-    """
-    told = [shard.told for shard in shards]
-    invariant(
-        told == firm.heard, f"the shards have told up to {told}, the second operator has heard up to {firm.heard}"
-    )

@@ -32,6 +32,7 @@ from seawall.operators.core.detection import (
     DeviationDetector,
     GatedDetector,
     HalfSpaceForest,
+    LifecycleModels,
     ModelKey,
     ModelScope,
     ResidualBreaker,
@@ -41,8 +42,8 @@ from seawall.operators.core.detection import (
 )
 from seawall.operators.core.detection import WARM_ROWS as LEARNING_ROWS
 from seawall.operators.core.detection import _shared_forest as forests
-from seawall.operators.core.detection.river import RiverDetector, half_space_trees, loda, one_class_svm
-from seawall.operators.core.market import GroupBatcher, GroupState, LifecycleModels
+from seawall.operators.core.market import GroupBatcher, GroupState
+from seawall.operators.river import RiverDetector, half_space_trees, loda, one_class_svm
 from seawall.ops.reports import Drawn, detect_csv, draw_detection, parse_row_time
 from seawall.schemas.configuration import MarketTerms
 from seawall.schemas.decoding import decode_event

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from throughput import BATCH, COLUMNS, SHARDS, T0, Book, Item, Journal, columns, fills_of, sharded_desk, step_all
 
 from seawall.connectors.bus import Bus, RecordWriter, open_bus, written_topics
-from seawall.connectors.bus.kafka import parse_address
+from seawall.connectors.bus.kafka import Address
 from seawall.connectors.keys import open_signer
 from seawall.connectors.signatures import CommandSigner
 from seawall.operators.core.pipeline import Pipeline
@@ -183,7 +183,7 @@ class Latency:
     """Times of slices: when each was appended, and when a reader of committed records saw its last audit record."""
 
     def __init__(self, configuration: Configuration) -> None:
-        address = parse_address(configuration.bus, configuration.directory)
+        address = Address.parse(configuration.bus, configuration.directory)
         settings = {"bootstrap.servers": address.servers, "group.id": "ages", "isolation.level": "read_committed"}
         self._consumer = Consumer({**settings, "fetch.wait.max.ms": 5, "enable.auto.commit": False})
         places = [TopicPartition(address.topic("audit"), k) for k in range(SHARDS)]

@@ -28,7 +28,6 @@ from seawall.operators.core.audit import (
 from seawall.operators.core.base import Decision
 from seawall.ops.verify import LogCheck, Logs, Report
 from seawall.schemas.evidence import COMMAND_TYPE, pae, public_jwk, sign_payload
-from seawall.schemas.transparency import sign_note
 
 ROUNDS, SIGNATURES, SLICE_US = 25, 2000, 100_000
 ORIGIN = origin_of("risk/bench", "dev", 0)
@@ -70,7 +69,7 @@ def sealed(entries: list[bytes], sign: Callable[[bytes], bytes] | None = None) -
     key = log_key(ORIGIN, public_jwk(bytes(31) + b"\x09")) if sign is not None else None
     for at in range(0, len(entries), 128):
         for checkpoint in state.step(entries[at : at + 128]).checkpoints:
-            found.append(b"" if key is None or sign is None else sign_note(checkpoint.text(), key, sign).encode())
+            found.append(b"" if key is None or sign is None else key.sign(checkpoint.text(), sign).encode())
     return found
 
 
@@ -84,7 +83,7 @@ def stored(folder: Path, entries: list[bytes], signer: keys.FileSigner) -> Calla
             writer.append("audit", 0, "0", entry, {"seawall-id": f"0-{n}-0", "seawall-n": str(n)})
         for checkpoint in state.step(entries[at : at + 128]).checkpoints:
             headers = {"seawall-id": f"0-{checkpoint.size}-0", "seawall-n": str(number)}
-            writer.append("checkpoints", 0, ORIGIN, sign_note(checkpoint.text(), key, signer.sign).encode(), headers)
+            writer.append("checkpoints", 0, ORIGIN, key.sign(checkpoint.text(), signer.sign).encode(), headers)
             number += 1
     writer.flush()
     writer.close()

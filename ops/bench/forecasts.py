@@ -44,10 +44,10 @@ from seawall.operators.core.forecasts import (
     MarketForecasts,
     OnlineLogistic,
     PriceBar,
+    ShardLiquidationMap,
     VolatilityForecasts,
     liquidation_map,
     logistic_probability,
-    shard_map,
     sum_sensitivities,
 )
 from seawall.operators.core.portfolio import ExposureState
@@ -448,13 +448,13 @@ def minute(positions: int, accounts: int) -> tuple[float, float]:
     book, values = holdings(positions, accounts, price, T0), np.zeros((len(ACCOUNT), accounts))
     values[ACCOUNT.index("equity")] = 30_000.0 + draw.normal(0.0, 40_000.0, accounts)
     markets.sample(book, T0)
-    drawn = bench.least({"": lambda: shard_map(book, values, markets)}, 5)[""]
+    drawn = bench.least({"": lambda: ShardLiquidationMap.of_book(book, values, markets)}, 5)[""]
     nodes = [f"n{at}" for at in range(48)]
     claims = [(*draw.choice(nodes, 2, replace=False).tolist(), float(draw.random())) for _ in range(500)]
     told = ShardForecast(
         collateral=np.ones(3), claims=claims, own_funds=dict.fromkeys(nodes, 5.0), house=5.0,
         funding=np.full(UNDERLYINGS, 1e-4), interest=np.full(UNDERLYINGS, 10.0), depth=np.full(UNDERLYINGS, 1e6),
-        liquidations=tuple(shard_map(book, values, markets)),
+        liquidations=tuple(ShardLiquidationMap.of_book(book, values, markets)),
     )  # fmt: skip
     firm = {"underlying": MeasureTable(UNDERLYING_NAMES, ("gross_notional",), np.zeros((1, UNDERLYINGS)))}
     firm["firm"] = MeasureTable(["firm"], ("gross_notional",), np.zeros((1, 1)))

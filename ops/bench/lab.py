@@ -14,10 +14,9 @@ import _harness as bench
 import numpy as np
 
 from seawall.operators.core.forecasts import INDICATOR_WEIGHTS, STRESS_ALARM, MarketState, SystemicStress
-from seawall.ops.lab import Cache, Workers
-from seawall.ops.lab.backtest import REST, SIGNALS, load_backtest_plan, read_lines
+from seawall.ops.lab.backtest import REST, SIGNALS, Cache, Workers, load_backtest_plan, read_lines
 from seawall.ops.lab.backtest import backtest as run_backtest
-from seawall.ops.lab.cascade import (
+from seawall.ops.lab.stress import (
     Shocks,
     contagion_outcome,
     debtrank,

@@ -14,11 +14,18 @@ from typing import Any, NamedTuple
 
 import _harness as bench
 
+from seawall.connectors.venues.hyperliquid import read_holders
 from seawall.operators.core.market import InstrumentBreakers, admit_alert
 from seawall.ops.demo import TRANSFERS
 from seawall.ops.demo.scenario import write_scenario
-from seawall.ops.lab import Rehearsal, RehearsalResult, WorldReactions
-from seawall.ops.lab.backtest import Client, client_reference_records, opening_records, read_holders
+from seawall.ops.lab.backtest import (
+    Client,
+    Rehearsal,
+    RehearsalResult,
+    WorldReactions,
+    client_reference_records,
+    opening_records,
+)
 from seawall.schemas.configuration import MarketTerms, load_configuration
 
 app = bench.suite(__doc__)

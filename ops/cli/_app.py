@@ -4,16 +4,34 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import seawall
-from seawall.ops.cli import _evidence, _keys, _lab, _limits, _reports, _run
-from seawall.ops.cli import _reports as mapping
-from seawall.ops.cli._arguments import say
-from seawall.schemas.errors import SeawallError
+from seawall.ops import console, demo
+from seawall.ops.arguments import Where, say
+from seawall.ops.cli import _keys
+from seawall.ops.lab import commands as lab
+from seawall.ops.lab.backtest import commands as backtest
+from seawall.ops.lab.stress import commands as stress
+from seawall.ops.reports import commands as reports
+from seawall.ops.run import commands as run
+from seawall.ops.verify import commands as verify
+from seawall.schemas.configuration import where as find
+from seawall.schemas.errors import SeawallError, invariant
+
+# All commands, in the order in which the help shows them.
+SHOWN = (
+    *("keys", "audit", "limits", "rejects", "map", "playbook", "topics"),
+    *("backtest", "stress", "calibrate", "drill"),
+    *("run", "dump", "verify", "replay", "demo"),
+    *("detect", "convert", "saccr"),
+    *("exposures", "migrate", "backup", "restore", "mirror"),
+    *("forecast", "incidents", "console", "doctor"),
+)
 
 app = typer.Typer(
     name="seawall",
@@ -23,25 +41,49 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, group in {
-    **{
-        "keys": _keys.keys_app,
-        "audit": _evidence.audit_app,
-        "limits": _limits.limits_app,
-        "rejects": _evidence.rejects_app,
-    },
-    **{"map": mapping.map_app, "playbook": _limits.playbook_app, "topics": _run.topics_app},
-}.items():
-    app.add_typer(group, name=name)
-for command in (
-    *(_lab.backtest, _lab.stress, _lab.calibrate, _lab.drill),
-    *(_run.run, _evidence.dump, _evidence.verify, _evidence.replay, _run.demo),
-    *(_reports.detect, _reports.convert, _reports.saccr),
-    *(_reports.exposures, _run.migrate, _run.backup, _run.restore, _run.mirror),
-    *(_reports.forecast, _reports.incidents),
-    *(_run.console, _run.doctor),
-):
-    app.command()(command)
+
+
+def _demo(
+    directory: Annotated[Path | None, typer.Option("--dir", help="Where to run; a new folder by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
+) -> None:
+    """Rehearse a simulated crisis on the embedded bus, then verify it and show that tampering is found.
+
+    Example: seawall demo --dir ./demo
+    """
+    raise typer.Exit(demo.demo(directory, seed))
+
+
+def _console(
+    where: Where,
+    listen: Annotated[str, typer.Option(help="HOST:PORT; away from this host only with TLS.")] = "127.0.0.1:8321",
+    token_file: Annotated[Path | None, typer.Option(help="A file, mode 0600, with the token to look with.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM certificate chain for HTTPS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+    client_ca: Annotated[Path | None, typer.Option(help="PEM of who vouches for those who look (mutual TLS).")] = None,
+    name: Annotated[str, typer.Option(help="The name people ask it by, where that is not the host.")] = "",
+) -> None:
+    """Serve a read-only page of exposures, alerts, incidents, limits and audit that follows a run.
+
+    The address is told on standard error; without --token-file or --client-ca it carries a token made for this start.
+
+    Example: seawall console desk.toml
+    """
+    console.serve(find(where), console.Terms(listen, token_file, certificate, key, client_ca, name))
+
+
+_commands: dict[str, Callable[..., None] | typer.Typer] = {
+    **{"keys": _keys.keys_app, "demo": _demo, "console": _console},
+    **{**run.COMMANDS, **reports.COMMANDS, **verify.COMMANDS},
+    **{**lab.COMMANDS, **backtest.COMMANDS, **stress.COMMANDS},
+}
+for name in SHOWN:
+    command = _commands.pop(name)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
+invariant(not _commands, f"every command has its place in the help: {', '.join(_commands)}")
 
 
 def main() -> None:

@@ -30,11 +30,8 @@ from seawall.schemas.evidence import (
     KeySet,
     Malformed,
     Signature,
-    open_pinned_key_set,
     owners_signing,
     parse_envelope,
-    parse_key_set,
-    rotate_key_set,
 )
 
 PROPOSAL = "proposal.json"
@@ -103,7 +100,7 @@ class Draft:
         """Return the bytes to sign; `UsageError` where they are no key set."""
         value = orjson.dumps(self.document, option=orjson.OPT_INDENT_2)
         try:
-            parse_key_set(value)
+            KeySet.parse(value)
         except Malformed as error:
             raise UsageError(f"this would be no key set: {error}") from error
         return value
@@ -124,9 +121,7 @@ def latest(folder: Path) -> KeySet | None:
     for file in key_set_files(folder):
         envelope = file.read_bytes()
         current = (
-            open_pinned_key_set(envelope, _payload(envelope).sha256)
-            if current is None
-            else rotate_key_set(current, envelope)
+            KeySet.open_pinned(envelope, _payload(envelope).sha256) if current is None else current.rotate(envelope)
         )
     return current
 
@@ -166,7 +161,7 @@ def sign(folder: Path, signer: evidence.Signer) -> str:
     if any(one.keyid == signer.keyid for one in signatures):
         raise UsageError(f"the key {signer.keyid} has signed this proposal already")
     roots = {
-        key.kid for one in (latest(folder), parse_key_set(value)) if one is not None for key in one.keys_with("root")
+        key.kid for one in (latest(folder), KeySet.parse(value)) if one is not None for key in one.keys_with("root")
     }
     if signer.keyid not in roots:
         raise UsageError(f"{signer.keyid} is no root key of the present key set or of the proposed one")
@@ -179,7 +174,7 @@ def missing(folder: Path) -> str:
     """Return whose signatures the proposal still needs, in words; empty when it may be published."""
     value, signatures = read_proposal(folder)
     message, wanted = evidence.pae(KEY_SET_TYPE, value), []
-    for whose, one in (("the present key set", latest(folder)), ("the proposed one", parse_key_set(value))):
+    for whose, one in (("the present key set", latest(folder)), ("the proposed one", KeySet.parse(value))):
         if one is None:
             continue
         roots = [key for key in one.keys_with("root") if key.status == "active"]
@@ -199,11 +194,7 @@ def publish(folder: Path, dry_run: bool = False) -> tuple[Path, KeySet]:
     if lacking:
         raise VerificationError(f"the proposal is not signed by enough owners: {lacking}")
     envelope, current = (folder / PROPOSAL).read_bytes(), latest(folder)
-    found = (
-        open_pinned_key_set(envelope, _payload(envelope).sha256)
-        if current is None
-        else rotate_key_set(current, envelope)
-    )
+    found = KeySet.open_pinned(envelope, _payload(envelope).sha256) if current is None else current.rotate(envelope)
     target = folder / f"{found.version:04d}.json"
     if not dry_run:
         os.link(folder / PROPOSAL, target)  # never over another one
@@ -217,7 +208,7 @@ def read_proposal(folder: Path) -> tuple[bytes, list[Signature]]:
         content = json.loads((folder / PROPOSAL).read_bytes())
         value = base64.b64decode(content["payload"], validate=True)
         signatures = [Signature(one["keyid"], base64.b64decode(one["sig"])) for one in content["signatures"]]
-        parse_key_set(value)
+        KeySet.parse(value)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(_nothing(folder, "proposal")) from error
     except (ValueError, KeyError, TypeError) as error:
@@ -276,7 +267,7 @@ def _nothing(folder: Path, what: str) -> str:
 
 
 def _payload(envelope: bytes) -> KeySet:
-    return parse_key_set(parse_envelope(envelope)[1])
+    return KeySet.parse(parse_envelope(envelope)[1])
 
 
 def _write(target: Path, value: bytes, signatures: list[Signature]) -> None:

@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from seawall.connectors.keys import (
-    jwk_of_entry,
+    Trust,
     key_path,
     key_set_files,
-    load_trust,
     new_encrypted_key,
     new_key,
     public_jwks,
@@ -23,11 +22,11 @@ from seawall.connectors.keys import (
     read_signer,
 )
 from seawall.ops import verify as verification
+from seawall.ops.arguments import Where, say
 from seawall.ops.cli import _key_ceremony
-from seawall.ops.cli._arguments import Where, say
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
-from seawall.schemas.evidence import parse_key_set
+from seawall.schemas.evidence import KeySet
 
 keys_app = typer.Typer(help="Make, show and export keys; propose, sign and rotate key sets.", no_args_is_help=True)
 
@@ -79,9 +78,9 @@ def export(where: Where) -> None:
     configuration = find(where)
     base = configuration.directory
     if configuration.key_set is not None:
-        key_set = load_trust(configuration).key_set
+        key_set = Trust.load(configuration).key_set
         assert key_set is not None
-        listed = {"keys": [jwk_of_entry(key) for key in key_set.keys_with("issuer")]}
+        listed = {"keys": [key.jwk() for key in key_set.keys_with("issuer")]}
     else:
         listed = public_jwks(key_path(configuration.signer, base) or public_path(configuration.signer, base))
     print(json.dumps(listed, indent=2))
@@ -176,7 +175,7 @@ def sign(
     Example: seawall keys sign keys/sets --signer file:root-ada.pem
     """
     value, _ = _key_ceremony.read_proposal(folder)
-    _explain(folder, parse_key_set(value))
+    _explain(folder, KeySet.parse(value))
     key = read_signer(signer, Path.cwd())
     if dry_run:
         print(f"dry run: {key.keyid} would sign; nothing was written")
@@ -210,7 +209,7 @@ def rotate(folder: Folder, dry_run: DryRun = False) -> None:
 def _propose(folder: Path, draft, dry_run: bool) -> None:  # type: ignore[no-untyped-def]
 
     value = draft.encode() if dry_run else _key_ceremony.propose(folder, draft)
-    _explain(folder, parse_key_set(value))
+    _explain(folder, KeySet.parse(value))
     if dry_run:
         print("dry run: nothing was written")
     else:
@@ -231,7 +230,7 @@ def _show_folder(folder: Path) -> None:
     if (folder / _key_ceremony.PROPOSAL).exists():
         value, signatures = _key_ceremony.read_proposal(folder)
         print(f"proposal with {len(signatures)} signatures; still needed: {_key_ceremony.missing(folder) or 'none'}")
-        _explain(folder, parse_key_set(value))
+        _explain(folder, KeySet.parse(value))
 
 
 def _addition(text: str) -> tuple[str, list[str], dict[str, str]]:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seawall.connectors.bus import open_bus
-from seawall.connectors.keys import load_trust
+from seawall.connectors.keys import Trust
 from seawall.ops.console._access import COOKIE, SESSION_S, Access
 from seawall.ops.console._view import View
 from seawall.ops.verify import trusted_logs, verify
@@ -160,7 +160,7 @@ class Console:
         bus = open_bus(found.bus, found.directory)
         try:
             logs = trusted_logs(found)
-            report = verify(bus, load_trust(found), found.environment, found.issuer, logs, found.topics)
+            report = verify(bus, Trust.load(found), found.environment, found.issuer, logs, found.topics)
         except SeawallError as error:
             return {"good": False, "records": 0, "behind": 0, "findings": [str(error)], "more": 0}
         finally:

@@ -17,13 +17,11 @@ import orjson
 from seawall.connectors.bus import Bus, open_bus
 from seawall.operators.core.forecasts import MAP_STEPS
 from seawall.operators.core.limits import Policy
-from seawall.ops import reports
-from seawall.ops import reports as desk
-from seawall.ops.reports import ExposureFold, IncidentReader, ScopeExposure, incidents_json
+from seawall.ops.reports import ExposureFold, IncidentReader, LimitsInForce, ScopeExposure, report_forecasts
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SeawallError, UsageError
 from seawall.schemas.records import decode_slice
-from seawall.schemas.transparency import NoteError, parse_checkpoint
+from seawall.schemas.transparency import Checkpoint, NoteError
 
 log = logging.getLogger("seawall")
 LOOK_S = 1.0  # that one look may read before it publishes
@@ -56,7 +54,7 @@ class View(threading.Thread):
         self._configuration = configuration
         self._enough = threading.Event()
         self._fold = ExposureFold(configuration.shards)
-        self._limits = desk.LimitsInForce(Policy(), [], 0)
+        self._limits = LimitsInForce(Policy(), [], 0)
         self._taken = [0] * configuration.shards
         self._alerts: deque[dict[str, Any]] = deque(maxlen=ALERTS_MAX)
         self._alert_offsets: dict[int, int] = {}
@@ -114,7 +112,7 @@ class View(threading.Thread):
                     self._fold.step(piece)
                     if shard == 0:
                         incidents.take_slice(piece)
-                        desk.take_limit_changes(self._limits, piece)
+                        self._limits.take(piece)
                     self._taken[shard] += 1
                 more = more or bool(found)
         self._read_alerts(bus)
@@ -158,7 +156,7 @@ class View(threading.Thread):
         if last:
             text = last[0].value.decode("utf-8", "replace").partition("\n\n")[0] + "\n"
             try:
-                checkpoint = parse_checkpoint(text)
+                checkpoint = Checkpoint.parse(text)
             except NoteError:
                 return {**found, "root": "not a checkpoint"}
             found |= {"sealed": checkpoint.size, "root": checkpoint.root.hex()}
@@ -194,7 +192,7 @@ class View(threading.Thread):
         """Return the forecasts and the last liquidation map, read from the topic now."""
         bus = open_bus(self._configuration.bus, self._configuration.directory)
         try:
-            found = reports.report_forecasts(bus, None)
+            found = report_forecasts(bus, None)
             maps: list[dict[str, Any]] = []
             partition, at_us = self._configuration.shards, 0
             end = bus.end("forecasts", partition)
@@ -208,11 +206,10 @@ class View(threading.Thread):
             return {"error": str(error), "as_of_us": 0, "forecasts": [], "maps": [], "steps": MAP_STEPS}
         finally:
             bus.close()
-        rows = [{**row, "why": reports.forecast_reasons(row)} for row in found.forecasts[:FORECASTS_MAX]]
         return {
             "error": "",
             "as_of_us": found.as_of_us,
-            "forecasts": rows,
+            "forecasts": found.explained(FORECASTS_MAX),
             "maps": maps,
             "steps": MAP_STEPS,
             "map_as_of_us": at_us,
@@ -228,7 +225,7 @@ def _party(one: ScopeExposure, worst: dict[str, Any] | None) -> dict[str, Any]:
 def _incidents(found: list[Any]) -> dict[str, Any]:
     shown = found[:ROWS_MAX]
     return {
-        "incidents": incidents_json(shown),
+        "incidents": [one.as_dict() for one in shown],
         "incidents_open": sum(one.open for one in found),
         "incidents_more": len(found) - len(shown),
     }

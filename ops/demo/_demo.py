@@ -30,7 +30,7 @@ from seawall.ops.demo import _live
 from seawall.ops.demo._live import Summary, TopicWatch
 from seawall.ops.demo.scenario import Scenario, write_scenario
 from seawall.ops.run import run
-from seawall.ops.verify import Finding, Report, replay, verify
+from seawall.ops.verify import Report, replay, verify
 from seawall.schemas.configuration import Configuration, load_configuration
 from seawall.schemas.errors import UsageError
 from seawall.schemas.evidence import PublicKey
@@ -55,7 +55,7 @@ class Tampering(NamedTuple):
     before, after
         The text around the change.
     findings
-        Of ``verify`` on the copy.
+        Of ``verify`` on the copy, in words.
     named
         Whether one of them names topic, partition and offset of the record.
     """
@@ -63,7 +63,7 @@ class Tampering(NamedTuple):
     place: str
     before: str
     after: str
-    findings: list[Finding]
+    findings: list[str]
     named: bool
 
 
@@ -76,7 +76,9 @@ def tamper(configuration: Configuration, keys: dict[str, PublicKey]) -> Tamperin
         report = verify(bus, keys, configuration.environment, configuration.issuer)
         bus.close()
     named = any(finding[:3] == (TOPIC, partition, offset) for finding in report.findings)
-    return Tampering(f"{TOPIC}/{partition} offset {offset}", before, after, report.findings, named)
+    return Tampering(
+        f"{TOPIC}/{partition} offset {offset}", before, after, [str(one) for one in report.findings], named
+    )
 
 
 @contextmanager

@@ -24,17 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from seawall.connectors.keys import read_key_set_envelopes
-from seawall.connectors.subscriber import Subscriber, headers_of, sqlite_subscriber
-from seawall.schemas.evidence import (
-    TRADING_MODE,
-    AcceptancePolicy,
-    Command,
-    InForce,
-    KeySet,
-    open_pinned_key_set,
-    rotate_key_set,
-    trust_issuers,
-)
+from seawall.connectors.subscriber import TRADING_MODE, Subscriber, headers_of, sqlite_subscriber
+from seawall.schemas.evidence import AcceptancePolicy, Command, InForce, KeySet
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gateway_mode (target TEXT PRIMARY KEY, rung INT) WITHOUT ROWID;
@@ -142,8 +133,8 @@ def read_keys(arguments: argparse.Namespace) -> KeySet:
     """Return the signed key set, or for trials the keys of a plain JWKS."""
     if arguments.keyset:
         first, *later = read_key_set_envelopes(arguments.keyset)
-        return reduce(rotate_key_set, later, open_pinned_key_set(first, arguments.pin))
-    return trust_issuers(json.loads(arguments.jwks.read_text()), arguments.environment)
+        return reduce(KeySet.rotate, later, KeySet.open_pinned(first, arguments.pin))
+    return KeySet.of_issuers(json.loads(arguments.jwks.read_text()), arguments.environment)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from seawall.ops.flink.artifacts import Home
-from seawall.ops.run import free_ports
+from seawall.ops.ports import free_ports
 from seawall.schemas.errors import BusError, SeawallError, UsageError
 
 # Flink's configuration for Seawall: what its correctness needs, and what a small cluster on one machine needs.

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from seawall.ops.run import free_ports
+from seawall.ops.ports import free_ports
 from seawall.schemas.errors import BusError, UsageError
 
 # The broker's jars: fetched once per user with Maven, then found in the cache.

@@ -41,8 +41,6 @@ from seawall.schemas.configuration import (
     load_playbook,
     load_response,
     playbook_section,
-    read_playbook,
-    read_response,
     read_toml,
 )
 from seawall.schemas.errors import UsageError
@@ -282,8 +280,7 @@ def run_cases(file: Path) -> tuple[list[CaseOutcome], Coverage]:
     """
     content = check_table(read_toml(file), CasesFile, file.name)
     playbook = file.parent / content["playbook"]
-    found = read_toml(playbook)
-    rules, response = read_playbook(found, playbook.name), read_response(found, playbook.name)
+    rules, response = load_playbook(playbook), load_response(playbook)
     desk = CaseDesk(content["desk"], rules, response)
     coverage = Coverage({rule["id"]: False for rule in rules}, dict.fromkeys(possible_transitions(rules), False))
     return [_run(case, desk, coverage, file.name) for case in content["case"]], coverage

@@ -1,4 +1,4 @@
-"""Copies of a run: backup, mirror to another region, migration to another bus, and hot standbys."""
+"""Copies of a run: backup, mirror to another region, and migration to another bus."""
 
 from typing import TYPE_CHECKING
 
@@ -10,26 +10,20 @@ if TYPE_CHECKING:
     from seawall.ops.replicate._migration import check_migration_mark as check_migration_mark
     from seawall.ops.replicate._migration import migrate as migrate
     from seawall.ops.replicate._mirror import mirror as mirror
-    from seawall.ops.replicate._standby import StandbySequencer as StandbySequencer
-    from seawall.ops.replicate._standby import wait_to_seal as wait_to_seal
 
 _HOMES = {
-    "StandbySequencer": "seawall.ops.replicate._standby",
     "back_up": "seawall.ops.replicate._backup",
     "check_migration_mark": "seawall.ops.replicate._migration",
     "migrate": "seawall.ops.replicate._migration",
     "mirror": "seawall.ops.replicate._mirror",
     "restore": "seawall.ops.replicate._backup",
-    "wait_to_seal": "seawall.ops.replicate._standby",
 }
 __all__ = [
-    "StandbySequencer",
     "back_up",
     "check_migration_mark",
     "migrate",
     "mirror",
     "restore",
-    "wait_to_seal",
 ]
 
 if not TYPE_CHECKING:

@@ -22,7 +22,7 @@ import msgspec
 import orjson
 
 from seawall.connectors.bus import ANY_PARTITIONS, TOPICS, Bus, cluster_of, topic_partitions, written_topics
-from seawall.connectors.bus.kafka import parse_address
+from seawall.connectors.bus.kafka import Address
 from seawall.ops.replicate._copy import (
     BATCH_RECORDS,
     UNUSED,
@@ -40,7 +40,7 @@ from seawall.ops.replicate._copy import (
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import BusError, Divergence, Gap, PartitionLocked, UsageError
 from seawall.schemas.records import Rejects, Stored
-from seawall.schemas.transparency import parse_checkpoint, parse_note
+from seawall.schemas.transparency import Checkpoint, Note
 
 HELD_MAX = 2 * BATCH_RECORDS  # slices of a shard in memory; only those of one step may be more
 SLICES_MAX = 100  # of one transaction on a derived partition
@@ -180,7 +180,7 @@ def sealed_part(bus: Bus, partition: int, ends: Ends) -> Part:
     place = "checkpoints", partition
     found = read_batch(bus, *place, ends[place])
     audited = ends["audit", partition]
-    taken = list(takewhile(lambda one: parse_checkpoint(parse_note(one.value).text).size <= audited, found))
+    taken = list(takewhile(lambda one: Checkpoint.parse(Note.parse(one.value).text).size <= audited, found))
     return {place: taken} if taken else {}
 
 
@@ -385,7 +385,7 @@ def _prepare(configuration: Configuration, url: str) -> None:
 def _outage_s(configuration: Configuration, url: str) -> float:
     """Return how long the more patient of the two buses is waited for."""
     clusters = [one for one in (configuration.bus, url) if one.startswith("kafka:")]
-    return max((parse_address(one, configuration.directory).terms.outage_s for one in clusters), default=OUTAGE_S)
+    return max((Address.parse(one, configuration.directory).terms.outage_s for one in clusters), default=OUTAGE_S)
 
 
 def _newest_us(bus: Bus, ends: Mapping[TopicPartition, int]) -> int:

@@ -12,19 +12,13 @@ if TYPE_CHECKING:
     from seawall.ops.reports._exposures import liquidations_json as liquidations_json
     from seawall.ops.reports._exposures import print_exposures as print_exposures
     from seawall.ops.reports._exposures import print_liquidations as print_liquidations
-    from seawall.ops.reports._exposures import replay_progress as replay_progress
     from seawall.ops.reports._exposures import report_exposures as report_exposures
     from seawall.ops.reports._exposures import report_liquidations as report_liquidations
-    from seawall.ops.reports._files import ConvertOptions as ConvertOptions
     from seawall.ops.reports._files import Drawn as Drawn
-    from seawall.ops.reports._files import convert_bars as convert_bars
-    from seawall.ops.reports._files import convert_messages as convert_messages
     from seawall.ops.reports._files import detect_csv as detect_csv
     from seawall.ops.reports._files import draw_detection as draw_detection
     from seawall.ops.reports._files import netting_set_exposure as netting_set_exposure
     from seawall.ops.reports._files import parse_row_time as parse_row_time
-    from seawall.ops.reports._files import parse_symbol_names as parse_symbol_names
-    from seawall.ops.reports._forecasts import forecast_reasons as forecast_reasons
     from seawall.ops.reports._forecasts import plot_reliability as plot_reliability
     from seawall.ops.reports._forecasts import print_forecast_scores as print_forecast_scores
     from seawall.ops.reports._forecasts import print_forecasts as print_forecasts
@@ -32,7 +26,6 @@ if TYPE_CHECKING:
     from seawall.ops.reports._forecasts import report_forecasts as report_forecasts
     from seawall.ops.reports._incidents import IncidentReader as IncidentReader
     from seawall.ops.reports._incidents import incident_lines as incident_lines
-    from seawall.ops.reports._incidents import incidents_json as incidents_json
     from seawall.ops.reports._incidents import read_incidents as read_incidents
     from seawall.ops.reports._limits import DAY_US as DAY_US
     from seawall.ops.reports._limits import LimitsInForce as LimitsInForce
@@ -41,13 +34,11 @@ if TYPE_CHECKING:
     from seawall.ops.reports._limits import describe_document as describe_document
     from seawall.ops.reports._limits import last_key_set as last_key_set
     from seawall.ops.reports._limits import limits_before as limits_before
-    from seawall.ops.reports._limits import make_proposal as make_proposal
     from seawall.ops.reports._limits import pending_documents as pending_documents
     from seawall.ops.reports._limits import read_limits as read_limits
     from seawall.ops.reports._limits import read_requested_changes as read_requested_changes
     from seawall.ops.reports._limits import save_document as save_document
     from seawall.ops.reports._limits import sign_document as sign_document
-    from seawall.ops.reports._limits import take_limit_changes as take_limit_changes
     from seawall.ops.reports._limits import time_text as time_text
     from seawall.ops.reports._rejects import DeadLetter as DeadLetter
     from seawall.ops.reports._rejects import Redriver as Redriver
@@ -55,7 +46,6 @@ if TYPE_CHECKING:
     from seawall.ops.reports._rejects import read_dead_letters as read_dead_letters
 
 _HOMES = {
-    "ConvertOptions": "seawall.ops.reports._files",
     "DAY_US": "seawall.ops.reports._limits",
     "DeadLetter": "seawall.ops.reports._rejects",
     "Drawn": "seawall.ops.reports._files",
@@ -67,23 +57,17 @@ _HOMES = {
     "ScopeExposure": "seawall.ops.reports._exposures",
     "check_signed_document": "seawall.ops.reports._limits",
     "choose_dead_letters": "seawall.ops.reports._rejects",
-    "convert_bars": "seawall.ops.reports._files",
-    "convert_messages": "seawall.ops.reports._files",
     "describe_document": "seawall.ops.reports._limits",
     "detect_csv": "seawall.ops.reports._files",
     "draw_detection": "seawall.ops.reports._files",
     "exposures_csv": "seawall.ops.reports._exposures",
     "exposures_json": "seawall.ops.reports._exposures",
-    "forecast_reasons": "seawall.ops.reports._forecasts",
     "incident_lines": "seawall.ops.reports._incidents",
-    "incidents_json": "seawall.ops.reports._incidents",
     "last_key_set": "seawall.ops.reports._limits",
     "limits_before": "seawall.ops.reports._limits",
     "liquidations_json": "seawall.ops.reports._exposures",
-    "make_proposal": "seawall.ops.reports._limits",
     "netting_set_exposure": "seawall.ops.reports._files",
     "parse_row_time": "seawall.ops.reports._files",
-    "parse_symbol_names": "seawall.ops.reports._files",
     "pending_documents": "seawall.ops.reports._limits",
     "plot_reliability": "seawall.ops.reports._forecasts",
     "print_exposures": "seawall.ops.reports._exposures",
@@ -95,18 +79,15 @@ _HOMES = {
     "read_incidents": "seawall.ops.reports._incidents",
     "read_limits": "seawall.ops.reports._limits",
     "read_requested_changes": "seawall.ops.reports._limits",
-    "replay_progress": "seawall.ops.reports._exposures",
     "report_exposures": "seawall.ops.reports._exposures",
     "report_forecasts": "seawall.ops.reports._forecasts",
     "report_liquidations": "seawall.ops.reports._exposures",
     "save_document": "seawall.ops.reports._limits",
     "sign_document": "seawall.ops.reports._limits",
-    "take_limit_changes": "seawall.ops.reports._limits",
     "time_text": "seawall.ops.reports._limits",
 }
 __all__ = [
     "DAY_US",
-    "ConvertOptions",
     "DeadLetter",
     "Drawn",
     "ExposureFold",
@@ -117,23 +98,17 @@ __all__ = [
     "ScopeExposure",
     "check_signed_document",
     "choose_dead_letters",
-    "convert_bars",
-    "convert_messages",
     "describe_document",
     "detect_csv",
     "draw_detection",
     "exposures_csv",
     "exposures_json",
-    "forecast_reasons",
     "incident_lines",
-    "incidents_json",
     "last_key_set",
     "limits_before",
     "liquidations_json",
-    "make_proposal",
     "netting_set_exposure",
     "parse_row_time",
-    "parse_symbol_names",
     "pending_documents",
     "plot_reliability",
     "print_exposures",
@@ -145,13 +120,11 @@ __all__ = [
     "read_incidents",
     "read_limits",
     "read_requested_changes",
-    "replay_progress",
     "report_exposures",
     "report_forecasts",
     "report_liquidations",
     "save_document",
     "sign_document",
-    "take_limit_changes",
     "time_text",
 ]
 

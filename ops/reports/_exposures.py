@@ -12,14 +12,11 @@ Once a minute the stream publishes the same.
 import csv
 import heapq
 import io
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console, Group
-from rich.progress import Progress
 from rich.table import Table as View
 
 from seawall.connectors.bus import Bus, read_all
@@ -109,15 +106,6 @@ class ExposureFold:
                 found |= dict.fromkeys((f"account:{name}", party), party)
                 found |= {owner: party for owner in owners if owner.startswith("netting_set:")}
         return found
-
-
-@contextmanager
-def replay_progress(bus: Bus, shards: int) -> Iterator[Callable[[], None]]:
-    """Yield what to call once per slice: it moves a progress bar on a terminal, and does nothing elsewhere."""
-    total = sum(bus.end("journal", shard) for shard in range(shards))
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        task = bars.add_task("replaying the journal", total=total)
-        yield lambda: bars.advance(task)
 
 
 def merge_slices(bus: Bus, shards: int, as_of_us: int | None) -> Iterator[Slice]:
@@ -243,21 +231,23 @@ def report_liquidations(bus: Bus, shards: int, as_of_us: int | None, seen: Calla
         raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
     shards_ = sorted(last)
     ordered = [last[shard] for shard in shards_]
-    books = cs.sum_shard_maps([_liquidation_map(last[shard], risk.shards[shard].forecast) for shard in shards_])
+    books = cs.ShardLiquidationMap.sum(
+        [_liquidation_map(last[shard], risk.shards[shard].forecast) for shard in shards_]
+    )
     first = last[shards_[0]].holdings
     assert first is not None
     depth = np.full(len(books.exposed), np.nan)
     known = cs.underlying_depths(first, risk.shards[shards_[0]].forecast.markets)
     depth[: len(known)] = known
-    found = cs.cascade_map(books, depth)
+    found = books.cascade(depth)
     names = max((one.holdings.underlyings for one in ordered if one.holdings is not None), key=len)
-    rows = [cs.liquidation_map_row(found, at, names[at]) for at in cs.exposed_underlyings(books)]
+    rows = [found.row(at, names[at]) for at in books.exposed_underlyings()]
     return LiquidationReport(max(one.measures.moment.as_of_us for one in ordered), rows)
 
 
 def _liquidation_map(measured: MeasuredSlice, state: ForecastState) -> cs.ShardLiquidationMap:
     assert measured.holdings is not None
-    return cs.shard_map(measured.holdings, measured.measures.tables["account"].values, state.markets)
+    return cs.ShardLiquidationMap.of_book(measured.holdings, measured.measures.tables["account"].values, state.markets)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

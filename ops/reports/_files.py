@@ -1,8 +1,4 @@
-"""Single files: ``seawall convert`` turns recordings into input records, ``seawall detect`` scores a CSV.
-
-Conversion takes venue messages and OHLCV files and writes JSON lines. The venue's counterparty record comes first, then
-instruments, then events in order of event time: a venue does not send them in that order (its first message holds
-earlier trades), so the events of a file are held and sorted.
+"""Single files: ``seawall detect`` scores a CSV, ``seawall saccr`` computes the exposure of a netting set.
 
 Detection streams one CSV through the composite detector, causally, in one pass, with constant parameters: one row out
 per row in, in the same order, with the time column unchanged, ``anomaly_score``, ``alert``, ``state`` and, for alerts,
@@ -14,185 +10,19 @@ column of numbers needs one: read the state. ``--plot`` draws the series, the sc
 
 import csv
 import gzip
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import msgspec
 import numpy as np
 
-from seawall.connectors.venues import Reader, open_venue, read_bars, read_messages
 from seawall.operators.core.base import DocumentError, parse_json
 from seawall.operators.core.credit import exposure_at_default
 from seawall.operators.core.detection import ALERT_SCORE, PRICE_BAND, AlertPolicy, AlertSource, Sample, ScoreState
-from seawall.schemas import events as ev
-from seawall.schemas.decoding import check_event
-from seawall.schemas.errors import Rejected, UsageError
-
-# ``seawall convert``: recordings of venue messages and OHLCV files as JSON lines of input records.
-
-NAMED_MAX = 10  # instruments named in a report
-PLACES_MAX = 18
-_encode = msgspec.json.Encoder().encode
-
-
-class ConvertOptions(NamedTuple):
-    """Options of reading messages; see ``Reader``."""
-
-    names: Mapping[str, str]
-    levels: int = ev.LEVELS_MAX
-    depth_interval_us: int = 0
-    describe: bool = False
-
-
-class ConversionResult(NamedTuple):
-    """Result of converting a file."""
-
-    messages: int
-    events: Counter[str]
-    skipped: Counter[str]
-    first_line: dict[str, int]
-    lost: dict[str, str]
-    undescribed: list[str]
-    notes: dict[str, int]
-
-    @property
-    def refused(self) -> int:
-        """Return how many were unknown or malformed, or lost a book."""
-        return sum(
-            count for name, count in self.skipped.items() if name.startswith(("unknown:", "malformed:", "book lost:"))
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        return self._asdict() | {"refused": self.refused}
-
-    def lines(self) -> list[str]:
-        """Return the report for a person."""
-        events = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.events.items())) or "none"
-        summary = [f"{self.messages:,} messages; events: {events}"]
-        for name, count in self.skipped.most_common():
-            summary.append(f"left out {count:,} {name} (first in line {self.first_line[name]})")
-        summary += [f"{count:,} {name}" for name, count in self.notes.items() if count]
-        summary += [f"the book of {symbol} is not known at the end: {why}" for symbol, why in self.lost.items()]
-        if self.undescribed:
-            shown = ", ".join(self.undescribed[:NAMED_MAX]) + (", …" if len(self.undescribed) > NAMED_MAX else "")
-            summary.append(f"{len(self.undescribed)} instruments need instrument records in another input: {shown}")
-        return summary
-
-
-def parse_symbol_names(pairs: Iterable[str]) -> dict[str, str]:
-    """Return instruments by symbol from texts ``SYMBOL=INSTRUMENT``.
-
-    Raises
-    ------
-    UsageError
-        A text is something else.
-    """
-    names = {}
-    for pair in pairs:
-        symbol, equals, instrument = pair.partition("=")
-        if not (symbol and equals and instrument):
-            raise UsageError(f"--name {pair}: write SYMBOL=INSTRUMENT")
-        names[symbol] = instrument
-    return names
-
-
-def convert_messages(venue: str, path: Path, options: ConvertOptions, out: IO[bytes]) -> ConversionResult:
-    """Write the events of a recording.
-
-    Raises
-    ------
-    UsageError
-        The venue is not known or the file cannot be read.
-    """
-    reader = open_venue(venue, names=options.names, levels=options.levels, depth_interval_us=options.depth_interval_us)
-    events = [event for message in read_messages(path) for event in reader.read(message)]
-    events += reader.finish()
-    described = _described(reader, events) if options.describe else []
-    undescribed = sorted(set(reader.symbols) - reader.described - {record.instrument for record in described})
-    counted = _write(reader.venue, reader.title, described, events, out)
-    return ConversionResult(reader.messages, counted, reader.skipped, reader.first_line, reader.lost, undescribed, {})
-
-
-def convert_bars(
-    path: Path, venue: str, instrument: str, interval_s: int, stamp: str, out: IO[bytes]
-) -> ConversionResult:
-    """Write the bars of an OHLCV file.
-
-    Raises
-    ------
-    UsageError
-        Venue or instrument are missing or no identifiers, or the file cannot be read.
-    """
-    for option, value in (("--venue", venue), ("--instrument", instrument)):
-        if not value:
-            raise UsageError(f"ohlcv files do not say it: give {option}")
-    if stamp not in ("", "open", "close"):
-        raise UsageError(f"--stamp {stamp}: choose open or close")
-    bars = read_bars(path, venue, instrument, interval_s * 1_000_000, stamp)  # type: ignore[arg-type]
-    counted = _write(venue, venue, [], bars.events, out)
-    rows = len(bars.events) + bars.skipped.total()
-    return ConversionResult(
-        rows, counted, bars.skipped, bars.first_line, {}, [instrument], {"bars missing": bars.missing}
-    )
-
-
-def _write(
-    venue: str, title: str, described: list[ev.Instrument], events: Iterable[ev.Event], out: IO[bytes]
-) -> Counter[str]:
-    """Write records in the order of the module's docstring; count them by type."""
-    party = ev.Counterparty(counterparty=venue, name=title, role="venue")
-    try:
-        check_event(party)
-    except Rejected as rejected:
-        raise UsageError(f"--venue {venue}: {rejected.detail}") from None
-    counted: Counter[str] = Counter()
-    ordered = sorted(events, key=lambda event: event.event_time_us)  # reference records have no time: -1
-    for event in chain([party], described, ordered):
-        counted[str(type(event).__struct_config__.tag)] += 1
-        out.write(_encode(event) + b"\n")
-    return counted
-
-
-def _described(reader: Reader, events: list[ev.Event]) -> list[ev.Instrument]:
-    """Return records of the instruments that the venue described by their names only.
-
-    The increment is the smallest decimal that every quantity seen is a multiple of.
-    """
-    places = dict.fromkeys(sorted(set(reader.symbols) - reader.described), 0)
-    for event in events:
-        name = getattr(event, "instrument", "")
-        if name in places:
-            places[name] = max(places[name], *map(_places, _quantities(event)))
-    found = []
-    for name, count in places.items():
-        terms = reader.terms(reader.symbols[name])
-        if terms is not None:
-            increment = f"0.{'1':0>{min(count, PLACES_MAX)}}" if count else "1"
-            found.append(ev.Instrument(instrument=name, quantity_increment=increment, **terms))
-    return found
-
-
-def _quantities(event: ev.Event) -> list[str]:
-    """Return the quantities of an event, and a zero."""
-    if isinstance(event, ev.Trade | ev.Liquidation | ev.OpenInterest):
-        return ["0", event.quantity]
-    if isinstance(event, ev.Quote):
-        return ["0", event.bid_size, event.ask_size]
-    if isinstance(event, ev.Depth):
-        return ["0", *(size for _, size in event.bids), *(size for _, size in event.asks)]
-    return ["0"]
-
-
-def _places(quantity: str) -> int:
-    return len(quantity.partition(".")[2].rstrip("0"))
-
+from seawall.schemas.errors import UsageError
 
 # The picture of ``seawall detect --plot``: the series, the score, and where it alerted.
 

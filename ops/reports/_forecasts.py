@@ -159,6 +159,10 @@ class ForecastReport(NamedTuple):
     cascades: list[dict[str, Any]]
     losses: list[dict[str, Any]]
 
+    def explained(self, count: int) -> list[dict[str, Any]]:
+        """Return the likeliest forecasts, each with what moves it most in words."""
+        return [{**row, "why": forecast_reasons(row)} for row in self.forecasts[:count]]
+
 
 def report_forecasts(bus: Bus, as_of_us: int | None) -> ForecastReport:
     """Return what stood on the topic at a time, all of it for None.

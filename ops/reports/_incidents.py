@@ -72,6 +72,20 @@ class Incident:
                 found[command.target] = max(found.get(command.target, 0), rung)
         return {target: TARGET_STATES[rung] for target, rung in found.items()}
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "cause": self.cause,
+            "open": self.open,
+            "opened_us": self.opened_us,
+            "restricted": self.restricted(),
+            "story": [{"at_us": at_us, "text": text} for at_us, text in self.story()],
+            "commands": [
+                {"id": one.payload["id"], "kind": one.payload["type"], "target": one.target, "state": one.state}
+                for one in self.commands
+            ],
+        }
+
 
 class Incidents:
     """All incidents of a run: a fold of its breaches, venue states, notices, commands, answers and audit."""
@@ -273,24 +287,6 @@ def incident_lines(incidents: list[Incident], total: int) -> Iterator[str]:
             yield f"    {target} stands at {state} until people release it"
     still = sum(incident.open for incident in incidents)
     yield f"{still} open of {total} incidents"
-
-
-def incidents_json(incidents: list[Incident]) -> list[dict[str, Any]]:
-    """Return the incidents as plain values."""
-    return [
-        {
-            "cause": incident.cause,
-            "open": incident.open,
-            "opened_us": incident.opened_us,
-            "restricted": incident.restricted(),
-            "story": [{"at_us": at_us, "text": text} for at_us, text in incident.story()],
-            "commands": [
-                {"id": one.payload["id"], "kind": one.payload["type"], "target": one.target, "state": one.state}
-                for one in incident.commands
-            ],
-        }
-        for incident in incidents
-    ]
 
 
 def format_time(time_us: int) -> str:

@@ -19,8 +19,6 @@ from seawall.connectors.keys import (
     StoredDocument,
     limit_documents_folder,
     read_key_sets,
-    read_limit_documents,
-    read_limit_proposals,
     write_limit_document,
 )
 from seawall.operators.core.limits import Policy
@@ -28,16 +26,7 @@ from seawall.schemas import evidence
 from seawall.schemas.configuration import Configuration, read_toml
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import Limit as LimitEvent
-from seawall.schemas.evidence import (
-    LIMIT_DOCUMENT_TYPE,
-    KeySet,
-    LimitDocument,
-    Malformed,
-    check_limit_document,
-    encode_limit_document,
-    open_limit_document,
-    parse_limit_document,
-)
+from seawall.schemas.evidence import LIMIT_DOCUMENT_TYPE, LIMITS_VALID_DAYS, KeySet, LimitDocument, Malformed
 from seawall.schemas.measures import check_limits
 from seawall.schemas.records import Slice, decode_slice
 from seawall.schemas.tables import nearest
@@ -66,6 +55,47 @@ class LimitsInForce(NamedTuple):
     policy: Policy
     history: list[LimitChange]
     as_of_us: int
+
+    def take(self, piece: Slice) -> None:
+        """Take the changes of limits in a slice of shard 0, which hears of all of them."""
+        if piece.configuration is not None:
+            _configure(self, piece.configuration["limits"], piece.as_of_us)
+        for event in piece.events:
+            if isinstance(event, LimitEvent):
+                _take(self, event.document, piece.as_of_us)
+
+    def propose(
+        self,
+        configuration: Configuration,
+        changes: "RequestedChanges",
+        reason: str,
+        comment: str,
+        now_us: int,
+        valid_us: tuple[int, int] | None = None,
+    ) -> bytes:
+        """Return the next document, to be signed; ``valid_us`` is from when to when, `LIMITS_VALID_DAYS` by default."""
+        from_us, to_us = valid_us or (now_us, now_us + LIMITS_VALID_DAYS * DAY_US)
+        body = {
+            "v": 1,
+            "iss": configuration.issuer,
+            "env": configuration.environment,
+            "version": self.policy.version + 1,
+            "prev_sha256": self.policy.sha256 or None,
+            "iat_us": now_us,
+            "valid_from_us": from_us,
+            "valid_to_us": to_us,
+            "reason": reason,
+            "comment": comment,
+            "set": changes.set,
+            "remove": changes.remove,
+            "override": changes.override,
+        }
+        value = LimitDocument.encode(body)
+        try:
+            LimitDocument.parse(value)
+        except Malformed as error:
+            raise UsageError(f"the change cannot be proposed: {error}") from error
+        return value
 
 
 class RequestedChanges(NamedTuple):
@@ -100,7 +130,7 @@ def read_limits(configuration: Configuration, as_of_us: int | None = None, ahead
     if ahead and as_of_us is None:
         if not configuration.limit_documents and not found.history:
             found.policy.configure({"version": 1, "sha256": "", "limits": configuration.limits})
-        for stored in read_limit_documents(configuration) if configuration.limit_documents else ():
+        for stored in StoredDocument.read_all(configuration) if configuration.limit_documents else ():
             if stored.document.version > found.policy.version:
                 _take(found, stored.envelope, None)
     return found
@@ -115,17 +145,8 @@ def _fold(bus: Bus, as_of_us: int | None) -> LimitsInForce:
             break
         last_us = piece.as_of_us
         if not isinstance(piece, _Time):
-            take_limit_changes(found, piece)
+            found.take(piece)
     return found._replace(as_of_us=last_us)
-
-
-def take_limit_changes(found: LimitsInForce, piece: Slice) -> None:
-    """Take the changes of limits in a slice of shard 0, which hears of all of them."""
-    if piece.configuration is not None:
-        _configure(found, piece.configuration["limits"], piece.as_of_us)
-    for event in piece.events:
-        if isinstance(event, LimitEvent):
-            _take(found, event.document, piece.as_of_us)
 
 
 class _Time(msgspec.Struct):
@@ -142,7 +163,7 @@ def _configure(found: LimitsInForce, section: dict[str, Any], as_of_us: int) -> 
 
 
 def _take(found: LimitsInForce, envelope: dict[str, Any], as_of_us: int | None) -> None:
-    document, keys = open_limit_document(envelope)
+    document, keys = LimitDocument.of_envelope(envelope)
     changes = [] if document.sha256 == found.policy.sha256 else describe_document(document, found.policy)
     change = found.policy.apply(envelope, as_of_us or 0)
     outcome = change["outcome"] if as_of_us is not None else f"{change['outcome']}, not run yet"
@@ -238,39 +259,6 @@ def _check_known(name: str, policy: Policy) -> None:
         raise UsageError(f"there is no limit {name!r}{close}")
 
 
-def make_proposal(
-    configuration: Configuration,
-    policy: Policy,
-    changes: RequestedChanges,
-    reason: str,
-    comment: str,
-    times: tuple[int, int, int],
-) -> bytes:
-    """Return the bytes to sign; ``times`` are now, valid from and valid to."""
-    now_us, from_us, to_us = times
-    body = {
-        "v": 1,
-        "iss": configuration.issuer,
-        "env": configuration.environment,
-        "version": policy.version + 1,
-        "prev_sha256": policy.sha256 or None,
-        "iat_us": now_us,
-        "valid_from_us": from_us,
-        "valid_to_us": to_us,
-        "reason": reason,
-        "comment": comment,
-        "set": changes.set,
-        "remove": changes.remove,
-        "override": changes.override,
-    }
-    value = encode_limit_document(body)
-    try:
-        parse_limit_document(value)
-    except Malformed as error:
-        raise UsageError(f"the change cannot be proposed: {error}") from error
-    return value
-
-
 def sign_document(signer: evidence.Signer, value: bytes) -> dict[str, str]:
     """Return one signature over a document."""
     signed: dict[str, Any] = orjson.loads(evidence.sign_payload(signer, LIMIT_DOCUMENT_TYPE, value))
@@ -283,11 +271,11 @@ def check_signed_document(
 ) -> tuple[LimitDocument, bool]:
     """Return a document and whether it may count as signed now; raise UsageError where more signing cannot help."""
     try:
-        found = check_limit_document(envelope, policy, keys, configuration.issuer, configuration.environment, as_of_us)
+        found = LimitDocument.admit(envelope, policy, keys, configuration.issuer, configuration.environment, as_of_us)
         return found, True
     except Rejected as error:
         if error.reason == Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER:
-            return open_limit_document(envelope)[0], False
+            return LimitDocument.of_envelope(envelope)[0], False
         raise UsageError(f"{error.reason}: {error.detail}") from error
 
 
@@ -299,7 +287,7 @@ def document_path(configuration: Configuration, document: LimitDocument, complet
 def limits_before(configuration: Configuration, version: int) -> Policy:
     """Return the limits as they stood before a document, for showing and checking it again."""
     policy = Policy()
-    for stored in read_limit_documents(configuration):
+    for stored in StoredDocument.read_all(configuration):
         if stored.document.version < version:
             policy.apply(stored.envelope, 0)
     return policy
@@ -307,8 +295,8 @@ def limits_before(configuration: Configuration, version: int) -> Policy:
 
 def pending_documents(configuration: Configuration, policy: Policy) -> list[StoredDocument]:
     """Return what waits for a checker: proposals, and the last document where a maker tightened alone."""
-    tightened = [s for s in read_limit_documents(configuration) if s.document.version in policy.unratified]
-    return [*read_limit_proposals(configuration), *tightened[-1:]]
+    tightened = [s for s in StoredDocument.read_all(configuration) if s.document.version in policy.unratified]
+    return [*StoredDocument.read_proposals(configuration), *tightened[-1:]]
 
 
 def save_document(

@@ -18,7 +18,7 @@ from seawall import dataflows
 from seawall.connectors.bus import Bus
 from seawall.connectors.mapping import RecordMapping
 from seawall.schemas.errors import BusError, Rejected, UsageError
-from seawall.schemas.records import REDRIVE, SLICE_BYTES_MAX, Redrive, Stored, decode_redrive
+from seawall.schemas.records import REDRIVE, SLICE_BYTES_MAX, Redrive, Stored
 
 FLUSH_RECORDS = 500
 _encode = msgspec.json.Encoder().encode
@@ -99,7 +99,7 @@ def redriven(bus: Bus) -> dict[str, int]:
     found = {}
     for stored in _kept(bus, REDRIVE, 0) if bus.partitions(REDRIVE) else ():
         try:
-            found[decode_redrive(stored.value).reject] = stored.offset
+            found[Redrive.decode(stored.value).reject] = stored.offset
         except Rejected:  # somebody else's: the sequencer rejects it
             continue
     return found
@@ -227,7 +227,7 @@ class Redriver:
         if source == REDRIVE:
             stored = self._bus.read(REDRIVE, 0, letter.body["source"]["offset"], 1)
             try:
-                return decode_redrive(stored[0].value).source
+                return Redrive.decode(stored[0].value).source
             except (Rejected, IndexError):
                 return ""
         return source

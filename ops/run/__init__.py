@@ -10,7 +10,6 @@ from seawall.schemas.faces import lazy_face
 if TYPE_CHECKING:
     from seawall.ops.run._engine_change import change_engine as change_engine
     from seawall.ops.run._parts import Stop as Stop
-    from seawall.ops.run._ports import free_ports as free_ports
     from seawall.ops.run._preparation import RECOVERY as RECOVERY
     from seawall.ops.run._preparation import examine as examine
     from seawall.ops.run._preparation import prepare_run as prepare_run
@@ -21,11 +20,17 @@ _HOMES = {
     "Stop": "seawall.ops.run._parts",
     "change_engine": "seawall.ops.run._engine_change",
     "examine": "seawall.ops.run._preparation",
-    "free_ports": "seawall.ops.run._ports",
     "prepare_run": "seawall.ops.run._preparation",
     "run": "seawall.ops.run._run",
 }
-__all__ = ["RECOVERY", "Stop", "change_engine", "examine", "free_ports", "prepare_run", "run"]
+__all__ = [
+    "RECOVERY",
+    "Stop",
+    "change_engine",
+    "examine",
+    "prepare_run",
+    "run",
+]
 
 if not TYPE_CHECKING:
     __getattr__ = lazy_face(__name__, _HOMES)

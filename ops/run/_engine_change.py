@@ -11,7 +11,7 @@ stored. Topics and states stay in place, so a move may be made again, and either
 
 Every state in the recovery store is bytes of our own, so a change of engine only has to find them. Of the last
 execution, the states before the epoch at which it would resume count. Tables and meanings are those of Bytewax 0.21, as
-`seawall.connectors.bus._engine` makes them.
+`seawall.ops.run._recovery` makes them.
 """
 
 import contextlib
@@ -23,21 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seawall.connectors.bus import (
-    SNAPSHOTS_TOPIC,
-    Bus,
-    KeptSnapshot,
-    engine_key,
-    is_recovery_sound,
-    latest_snapshot,
-    open_bus,
-    open_recovery,
-    publish_snapshot,
-    set_recovery_aside,
-)
+from seawall.connectors.bus import SNAPSHOTS_TOPIC, Bus, KeptSnapshot, engine_key, open_bus
 from seawall.operators.core.pipeline import Pipeline
 from seawall.ops.replicate import check_migration_mark
 from seawall.ops.run._preparation import RECOVERY
+from seawall.ops.run._recovery import is_recovery_sound, open_recovery, set_recovery_aside
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
 
@@ -159,7 +149,7 @@ def _to_flink(bus: Bus, shards: int, recovery: Path) -> dict[int, int]:
     states, _ = read_store(recovery, shards)
     places = _places(states)
     for partition, state in enumerate(states):
-        publish_snapshot(bus, partition, places[partition], state)
+        KeptSnapshot(places[partition], state).publish(bus, partition)
     return places
 
 
@@ -184,7 +174,7 @@ def _places(states: list[bytes]) -> dict[int, int]:
 
 def _last(bus: Bus, partition: int) -> KeptSnapshot:
     """Return the last state of a partition, which must be that of the last audit record."""
-    found, end = latest_snapshot(bus, partition), bus.end("audit", partition)
+    found, end = KeptSnapshot.latest(bus, partition), bus.end("audit", partition)
     if found is None:
         raise SnapshotError(f"{SNAPSHOTS_TOPIC}/{partition} holds no state: {AGAIN}")
     last = bus.read("audit", partition, end - 1, 1) if end else []

@@ -25,20 +25,13 @@ from typing import TYPE_CHECKING
 
 from bytewax.run import cli_main
 
-from seawall.connectors.bus import (
-    Bus,
-    Replica,
-    kafka,
-    open_recovery,
-    own_error,
-    recovery_store_error,
-    set_recovery_aside,
-)
+from seawall.connectors.bus import Bus, Replica, kafka
 from seawall.connectors.bus import failures as bus_failures
 from seawall.connectors.transparency_log import check_all_sealed, is_log_stored
 from seawall.operators.stateful import failures as step_failures
-from seawall.ops.replicate import wait_to_seal
 from seawall.ops.run._preparation import MARKET_RECOVERY, SEAL_RECOVERY, local_store, recovery_store
+from seawall.ops.run._recovery import open_recovery, own_error, recovery_store_error, set_recovery_aside
+from seawall.ops.run._standby import wait_to_seal
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import PartitionLocked, SnapshotError
 

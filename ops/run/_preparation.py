@@ -12,15 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from seawall.connectors.bus import (
-    Bus,
-    Replica,
-    cluster_of,
-    is_recovery_sound,
-    open_bus,
-    set_recovery_aside,
-    topic_partitions,
-)
+from seawall.connectors.bus import Bus, Replica, cluster_of, open_bus, topic_partitions
 from seawall.connectors.files import write_atomically
 from seawall.connectors.keys import (
     PUBLIC_KEYS_FILE,
@@ -34,6 +26,7 @@ from seawall.connectors.keys import (
 )
 from seawall.dataflows import check_journal
 from seawall.ops.replicate import check_migration_mark
+from seawall.ops.run._recovery import is_recovery_sound, set_recovery_aside
 from seawall.schemas.configuration import RUN_FILE, Configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import SeawallError, UsageError

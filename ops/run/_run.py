@@ -15,8 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from seawall import dataflows
-from seawall.connectors.bus import Bus, Replica, set_recovery_aside
-from seawall.ops.replicate import StandbySequencer
+from seawall.connectors.bus import Bus, Replica
 from seawall.ops.run._health_server import serve_health
 from seawall.ops.run._parts import (
     DataflowTotals,
@@ -29,6 +28,8 @@ from seawall.ops.run._parts import (
     tune_interpreter,
 )
 from seawall.ops.run._preparation import local_store, prepare_run, recovery_store, save_configuration, set_stores_aside
+from seawall.ops.run._recovery import set_recovery_aside
+from seawall.ops.run._standby import StandbySequencer
 from seawall.ops.run.worker import run_processes
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError, UsageError

@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import seawall
-from seawall.connectors.bus import Replica, open_recovery
+from seawall.connectors.bus import Replica
+from seawall.ops.ports import free_ports
 from seawall.ops.run._parts import DataflowTotals, Stop, run_risk
-from seawall.ops.run._ports import free_ports
 from seawall.ops.run._preparation import recovery_store
+from seawall.ops.run._recovery import open_recovery
 from seawall.schemas.configuration import Configuration, load_configuration
 from seawall.schemas.errors import SeawallError, SnapshotError, VersionMismatch
-from seawall.schemas.telemetry import Telemetry, current_telemetry, set_telemetry
+from seawall.schemas.telemetry import Telemetry, set_telemetry
 
 # How worker processes hand over their numbers: a file each, replaced whole every second, beside no run's data.
 
@@ -92,7 +93,7 @@ def run_processes(
     """Run risk in processes of this process group; they hear by their standard input that the journal is complete."""
 
     open_recovery(recovery_store(configuration, replica))
-    telemetry = current_telemetry()
+    telemetry = Telemetry.current()
     addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(processes))
     children = [
         subprocess.Popen(

@@ -20,13 +20,12 @@ import msgspec
 import orjson
 
 from seawall.connectors.bus import Bus, open_bus
-from seawall.connectors.keys import load_trust
+from seawall.connectors.keys import Trust
 from seawall.connectors.transparency_log import (
     CHECKPOINT_FILE,
     CHECKPOINTS_TOPIC,
     LogFolder,
     last_checkpoint,
-    log_folder,
     log_key,
     parse_witness,
 )
@@ -36,25 +35,19 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import CouldNotVerify, UsageError, VerificationError
 from seawall.schemas.records import Stored
 from seawall.schemas.transparency import (
+    ENTRIES,
     ENTRY_BYTES_MAX,
-    TILE_WIDTH,
     Checkpoint,
     LogEdge,
     Note,
     NoteError,
     NoteKey,
+    Tile,
     TileFile,
     TlogProof,
     decode_bundle,
     inclusion_proof,
-    open_note,
-    parse_checkpoint,
-    parse_note,
-    parse_proof,
-    parse_vkey,
     tile_hashes,
-    tile_path,
-    verify_proof,
 )
 
 # Verifying sealed logs: audit records against checkpoints, checkpoints against keys, tiles against records.
@@ -76,7 +69,7 @@ class Logs(NamedTuple):
 def trusted_logs(configuration: Configuration) -> Logs:
     """Return the public keys of a run's sealers and witnesses, and where its tiles are."""
     witnesses = [parse_witness(text)[1] for text in configuration.witnesses]
-    trust = load_trust(configuration)
+    trust = Trust.load(configuration)
     valid, revoked = [], []
     for jwk in trust.sealers:
         sizes = trust.revoked.get(jwk.get("kid", ""))
@@ -133,7 +126,7 @@ class LogCheck:
         self._sizes: dict[NoteKey, float] = {log_key(self._origin, jwk): math.inf for jwk in logs.sealers}
         self._sizes |= {log_key(self._origin, jwk): sizes.get(self._origin, 0) for jwk, sizes in logs.revoked}
         self._known = [*self._sizes, *logs.witnesses]
-        self._folder = None if logs.folder is None else log_folder(logs.folder, partition)
+        self._folder = None if logs.folder is None else LogFolder.of_partition(logs.folder, partition)
         self._edge, self._rule, self._number = LogEdge(), SealRule(), 0
         self._checkpoints = self._read(CHECKPOINTS_TOPIC)
         self._last = b""
@@ -198,7 +191,7 @@ class LogCheck:
         number, self._number, self._last = self._number, self._number + 1, stored.value
         headers = {"seawall-id": f"{self._partition}-{size}-0", "seawall-n": str(number)}
         try:
-            note = open_note(stored.value, self._known)
+            note = Note.open(stored.value, self._known)
             checkpoint = self._sealed(note)
             if len(note.signatures) != len(note.verified):
                 raise NoteError("it has a signature line besides those of the sealer and the witnesses, or one twice")
@@ -217,7 +210,7 @@ class LogCheck:
 
     def _sealed(self, note: Note) -> Checkpoint:
         """Return the checkpoint of a note; `NoteError` unless a sealer whose key counts for its size signed it."""
-        checkpoint = parse_checkpoint(note.text)
+        checkpoint = Checkpoint.parse(note.text)
         sizes = [self._sizes[key] for key in note.verified if key in self._sizes]
         if not sizes:
             raise NoteError("no sealer signed the note")
@@ -242,7 +235,7 @@ class LogCheck:
 
     def _unbroken(self, stored: Stored) -> Checkpoint | None:
         try:
-            size = parse_checkpoint(parse_note(stored.value).text).size
+            size = Checkpoint.parse(Note.parse(stored.value).text).size
         except NoteError:
             size = 0
         return self._opened(stored, size)
@@ -275,8 +268,8 @@ class LogCheck:
             self._report.lag("tiles", self._partition, None, f"{folder.path / CHECKPOINT_FILE} is missing")
             return
         try:
-            note = open_note(published, self._known)
-            same, size = note.text == parse_note(self._last).text, self._sealed(note).size
+            note = Note.open(published, self._known)
+            same, size = note.text == Note.parse(self._last).text, self._sealed(note).size
         except NoteError as error:
             what = f"{folder.path / CHECKPOINT_FILE} is no checkpoint of the sealer: {error}"
             self._report.add("tiles", self._partition, None, what, "CHECKPOINT")
@@ -321,10 +314,10 @@ def prove_record(bus: Bus, base: Path, name: str) -> bytes:
         It is not sealed yet.
     """
     partition, stored = find_record(bus, name)
-    note, checkpoint = _covering(bus, log_folder(base, partition), partition, stored.offset)
+    note, checkpoint = _covering(bus, LogFolder.of_partition(base, partition), partition, stored.offset)
     try:
         hashes = inclusion_proof(
-            stored.offset, checkpoint.size, tile_hashes(log_folder(base, partition).read, checkpoint.size)
+            stored.offset, checkpoint.size, tile_hashes(LogFolder.of_partition(base, partition).read, checkpoint.size)
         )
     except OSError as error:
         raise CouldNotVerify(f"a tile of the log is missing ({error}); run seawall verify") from error
@@ -353,17 +346,17 @@ def find_record(bus: Bus, name: str) -> tuple[int, Stored]:
 
 def check_proof(proof: bytes, keys: list[NoteKey], witnesses_min: int = 0) -> Proven:
     """Return what a proof proves; `VerificationError` where it proves nothing under these keys."""
-    parsed = parse_proof(proof)
+    parsed = TlogProof.parse(proof)
     if parsed.extra is None:
         raise VerificationError("the proof holds no record; ask for one made with seawall audit prove")
-    note = parse_note(parsed.checkpoint)
-    origin, signed = parse_checkpoint(note.text).origin, {(one.name, one.key_id) for one in note.signatures}
+    note = Note.parse(parsed.checkpoint)
+    origin, signed = Checkpoint.parse(note.text).origin, {(one.name, one.key_id) for one in note.signatures}
     log = next((key for key in keys if key.name == origin and (key.name, key.id) in signed), None)
     if log is None:
         raise CouldNotVerify(f"no key of the log {origin} is among those given; get it from who runs the log")
     witnesses = [key for key in keys if key.type != log.type]
-    checkpoint = verify_proof(proof, parsed.extra, origin, log, witnesses, witnesses_min)
-    signers = open_note(parsed.checkpoint, keys).verified
+    checkpoint = TlogProof.verify(proof, parsed.extra, origin, log, witnesses, witnesses_min)
+    signers = Note.open(parsed.checkpoint, keys).verified
     return Proven(checkpoint, parsed.index, parsed.extra, [key.name for key in signers if key in witnesses])
 
 
@@ -389,8 +382,8 @@ def check_log(path: Path, keys: list[NoteKey], older: Sequence[Path] = ()) -> tu
 
 def _signed(data: bytes, keys: list[NoteKey]) -> Checkpoint:
     """Return the checkpoint of a note that the log itself signed."""
-    note = open_note(data, keys)
-    checkpoint = parse_checkpoint(note.text)
+    note = Note.open(data, keys)
+    checkpoint = Checkpoint.parse(note.text)
     if not any(key.name == checkpoint.origin for key in note.verified):
         raise VerificationError(f"the checkpoint is not signed by the log {checkpoint.origin}")
     return checkpoint
@@ -411,15 +404,14 @@ def _check_tiles(folder: LogFolder, size: int) -> Iterator[LogFinding]:
 
 def read_log_keys(text: str) -> list[NoteKey]:
     """Return the keys of a file with one vkey per line; empty lines and those that begin with # are skipped."""
-    return [parse_vkey(line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [NoteKey.parse(line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def _bundles(folder: LogFolder, size: int) -> Iterator[list[bytes]]:
     """Yield the records of a log, bundle by bundle; fewer than were sealed where one is missing or cut."""
-    for number in range(-(-size // TILE_WIDTH)):
-        width = min(TILE_WIDTH, size - number * TILE_WIDTH)
+    for tile in (tile for tile in Tile.of_log(size) if tile.level == ENTRIES):
         try:
-            yield decode_bundle(folder.read(tile_path("entries", number, width)))[:width]
+            yield decode_bundle(folder.read(tile.path))[: tile.width]
         except (OSError, ValueError):
             return
 
@@ -460,7 +452,7 @@ def _covering(bus: Bus, folder: LogFolder, partition: int, index: int) -> tuple[
     published = folder.checkpoint()
     if published is None:
         raise VerificationError(f"the log of audit/{partition} has no checkpoint yet; run the seal dataflow first")
-    checkpoint = parse_checkpoint(parse_note(published).text)
+    checkpoint = Checkpoint.parse(Note.parse(published).text)
     if checkpoint.size <= index:
         _, last = last_checkpoint(bus, partition)
         size = last.size if last else 0

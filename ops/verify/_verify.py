@@ -39,7 +39,7 @@ from seawall.ops.verify._records import AuditChain, RecordCheck, all_records
 from seawall.ops.verify._replay import EXTERNAL_TOPICS, InputProvenance
 from seawall.schemas.errors import Rejected
 from seawall.schemas.events import Limit, Release
-from seawall.schemas.evidence import KeySet, PublicKey, check_limit_document, check_release
+from seawall.schemas.evidence import KeySet, LimitDocument, PublicKey, check_release
 from seawall.schemas.records import Slice, Stored, decode_slice
 
 # Limits in the journal against those that a maker and a checker signed.
@@ -92,7 +92,7 @@ class _Fold:
                 if isinstance(event, Release):
                     check_release(event.document, self._keys, *self._who, piece.as_of_us)
                     continue
-                check_limit_document(event.document, self._policy, self._keys, *self._who, piece.as_of_us)
+                LimitDocument.admit(event.document, self._policy, self._keys, *self._who, piece.as_of_us)
                 self._policy.apply(event.document, piece.as_of_us)
             except Rejected as error:
                 found.append(f"a limit document does not hold: {error.reason}: {error.detail}")

@@ -29,8 +29,6 @@ from seawall.schemas.configuration._sections import (
     STANDARD_SCENARIOS,
     KafkaTerms,
     MarketTerms,
-    load_kafka,
-    scenarios_of,
 )
 
 __all__ = [
@@ -50,7 +48,6 @@ __all__ = [
     "conditions_of",
     "journaled_configuration",
     "load_configuration",
-    "load_kafka",
     "load_limits",
     "load_playbook",
     "load_response",
@@ -58,6 +55,5 @@ __all__ = [
     "read_playbook",
     "read_response",
     "read_toml",
-    "scenarios_of",
     "where",
 ]

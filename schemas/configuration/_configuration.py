@@ -27,7 +27,7 @@ from seawall.schemas.configuration._sections import (
 )
 from seawall.schemas.errors import UsageError
 from seawall.schemas.measures import check_forecast_limits, read_limits
-from seawall.schemas.records import CONFIGURATION_FORMAT, check_not_older
+from seawall.schemas.records import check_not_older
 from seawall.schemas.tables import Name, Table, between, check_table, nearest, ruled, text_like
 
 RUN_FILE = "run.toml"
@@ -118,15 +118,14 @@ class RunTerms(Table, frozen=True):
     snapshot_s: Annotated[float, between(0.1, 3600)] = 1
 
 
-_OTHER_VERSION = f"must be {CONFIGURATION_FORMAT}; a file of another version needs its Seawall"
+FORMAT = 1  # of configuration files
+_OTHER_VERSION = f"must be {FORMAT}; a file of another version needs its Seawall"
 
 
 class ConfigurationFile(RunTerms, frozen=True):
     """A configuration as its file has it."""
 
-    version: Annotated[int, ruled(_OTHER_VERSION, ge=CONFIGURATION_FORMAT, le=CONFIGURATION_FORMAT)] = (
-        CONFIGURATION_FORMAT
-    )
+    version: Annotated[int, ruled(_OTHER_VERSION, ge=FORMAT, le=FORMAT)] = FORMAT
     inputs: InputsTable = InputsTable()
     limits: LimitsTable = LimitsTable()
     mitigation: MitigationTable = MitigationTable()

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
 from msgspec import field
 
@@ -76,15 +76,15 @@ class KafkaTerms(KafkaTable, frozen=True):
 
     directory: Path = Path()
 
-
-def load_kafka(path: Path) -> KafkaTerms:
-    """Read the table ``[kafka]`` of a TOML file, which may hold other tables too."""
-    try:
-        tables = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} holds no settings of a cluster ({error}); correct ?settings= in bus") from None
-    terms = check_table(tables.get("kafka", {}), KafkaTable, f"{path.name} [kafka]")
-    return KafkaTerms(directory=path.absolute().parent, **terms)
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the table ``[kafka]`` of a TOML file, which may hold other tables too."""
+        try:
+            tables = tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"{path} holds no settings of a cluster ({error}); correct ?settings= in bus") from None
+        terms = check_table(tables.get("kafka", {}), KafkaTable, f"{path.name} [kafka]")
+        return cls(directory=path.absolute().parent, **terms)
 
 
 # What ``[market]`` of a configuration may say: how the dataflow ``market`` cuts, scores and judges.
@@ -235,8 +235,3 @@ STANDARD_SCENARIOS: Final[list[dict[str, Any]]] = [
     {"name": "volatility-halves", "moves": {}, "volatility": -0.5, "stablecoins": 0.0},
     {"name": "stablecoins-down-10", "moves": {}, "volatility": 0.0, "stablecoins": -0.1},
 ]
-
-
-def scenarios_of(section: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the scenarios of a configuration's ``[forecasts]``."""
-    return section.get("stress") or STANDARD_SCENARIOS

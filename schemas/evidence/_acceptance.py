@@ -1,7 +1,7 @@
 """Acceptance of a received document: it is genuine, meant for this subscriber, and in time.
 
-Steps 1 to 8 of a subscriber; step 9, the order of commands, is ``_ordering``. Whoever decides uses the same checks to
-learn that people released a target (REINSTATE).
+Steps 1 to 8 of a subscriber; step 9, the order of commands, is its own (``connectors/subscriber``). Whoever decides
+uses the same checks to learn that people released a target (REINSTATE).
 """
 
 import re
@@ -41,7 +41,7 @@ from seawall.schemas.evidence._key_sets import Key, KeySet, Role, matches_patter
 #
 # 1. sizes; 2. exactly one ``dsse`` header; 3. payload type known; 4. keys known, in force, in their role; 5. signatures
 # over the received bytes, distinct owners counted; 6. strict parse of the same bytes; 7. audience, environment, target;
-# 8. time. Step 9, the order of commands, is in `ordering`; 10 and 11, effect and acknowledgement, are the subscriber's.
+# 8. time. Steps 9 to 11, order, effect and acknowledgement, are the subscriber's.
 #
 # A refusal is named, and never an effect: anybody can send bytes, so a bad signature must not be able to halt trading.
 # What restricts tolerates clock skew and an expired key set; what loosens tolerates neither and needs several people.
@@ -96,7 +96,7 @@ class AcceptancePolicy:
     """Identity of a subscriber, and the documents that it accepts.
 
     ``targets`` are patterns; ``skew_us`` is granted to what restricts only. ``jump_max`` bounds how far
-    one document may count ahead (`ordering`): nobody can use all numbers up.
+    one document may count ahead: nobody can use all numbers up.
     """
 
     audience: str
@@ -106,31 +106,28 @@ class AcceptancePolicy:
     skew_us: int = 5_000_000
     jump_max: int = 1_000_000
 
+    def accept(self, value: bytes, headers: Iterable[tuple[str, bytes]], keys: KeySet, now_us: int) -> Document:
+        """Return the document when it is genuine, for us and in time; raise `Refused` with the first rule broken.
 
-def accept_document(
-    value: bytes, headers: Iterable[tuple[str, bytes]], keys: KeySet, policy: AcceptancePolicy, now_us: int
-) -> Document:
-    """Return the document when it is genuine, for us and in time; raise `Refused` with the first rule that it breaks.
+        A state lists everybody's targets; those are left in it that are ours and that its signers speak for.
 
-    A state lists everybody's targets; those are left in it that are ours and that its signers speak for.
-
-    Parameters
-    ----------
-    value
-        The record's exact bytes. The bytes verified are the bytes parsed.
-    headers
-        All headers of the record, as a list: one named ``dsse`` is needed, and a second one is an attack.
-    """
-    header = _read_header(value, headers)
-    signers = _signers(header, value, keys, now_us, policy.skew_us)
-    document = _parse(header.payload_type, value)
-    try:
-        _check_scope(document, policy)
-        _check_authority(document, header.payload_type, signers, keys, now_us)
-        _check_time(document, policy, now_us)
-    except Refused as refusal:
-        raise Refused(refusal.reason, refusal.detail, document) from None
-    return _within_reach(document, signers, policy) if isinstance(document, State) else document
+        Parameters
+        ----------
+        value
+            The record's exact bytes. The bytes verified are the bytes parsed.
+        headers
+            All headers of the record, as a list: one named ``dsse`` is needed, and a second one is an attack.
+        """
+        header = _read_header(value, headers)
+        signers = _signers(header, value, keys, now_us, self.skew_us)
+        document = _parse(header.payload_type, value)
+        try:
+            _check_scope(document, self)
+            _check_authority(document, header.payload_type, signers, keys, now_us)
+            _check_time(document, self, now_us)
+        except Refused as refusal:
+            raise Refused(refusal.reason, refusal.detail, document) from None
+        return _within_reach(document, signers, self) if isinstance(document, State) else document
 
 
 def _read_header(value: bytes, headers: Iterable[tuple[str, bytes]]) -> Header:
@@ -310,7 +307,7 @@ def check_release(
     header = msgspec.json.encode({name: part for name, part in envelope.items() if name != "payload"})
     audience = next(iter(command.aud), "*")
     try:
-        accept_document(value, [(HEADER, header)], keys, AcceptancePolicy(audience, environment, (issuer,)), as_of_us)
+        AcceptancePolicy(audience, environment, (issuer,)).accept(value, [(HEADER, header)], keys, as_of_us)
     except Refused as refused:
         raise Rejected(Reason.RELEASE_MUST_BE_ONE_THAT_SUBSCRIBERS_ACCEPT, str(refused)) from refused
     return command

@@ -8,7 +8,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -100,6 +100,11 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         """Return whether the signature over these bytes is this key's."""
         return verify_signature(self.alg, self.public_bytes(), message, signature)
 
+    def jwk(self) -> dict[str, str]:
+        """Return the public key alone, as a JWK."""
+        found = {name: getattr(self, name) for name in ("kty", "crv", "x", "y", "kid", "alg", "use")}
+        return {name: value for name, value in found.items() if value is not None}
+
     def public_bytes(self) -> bytes:
         """Return the raw public key: 32 bytes for Ed25519, x and y for P-256."""
         return decode_base64url(self.x) + (decode_base64url(self.y) if self.y is not None else b"")
@@ -147,57 +152,78 @@ class KeySet:
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys alone, all that a foreign verifier needs."""
+        return {"keys": [key.jwk() for key in self.document.keys if key.status != "revoked"]}
+
+    @classmethod
+    def parse(cls, value: bytes) -> Self:
+        """Return the key set in these bytes, its signatures not yet verified; raise `Malformed`."""
+        try:
+            document = msgspec.convert(parse_strict(value), KeySetDocument, strict=True)
+        except msgspec.ValidationError as error:
+            raise Malformed(f"not a key set: {error}") from error
+        by_kid = {key.kid: key for key in document.keys}
+        if len(by_kid) != len(document.keys):
+            raise Malformed("a key stands in the key set twice")
+        for key in document.keys:
+            _check_key(key)
+        if _unreachable(document):
+            raise Malformed("fewer owners hold root keys than the root threshold asks for")
+        return cls(document, hashlib.sha256(value).hexdigest(), by_kid)
+
+    @classmethod
+    def of_issuers(cls, jwks: Mapping[str, Any], environment: Literal["dev", "test"]) -> Self:
+        """Return a key set in which every key of a plain JWKS is an issuer: for trying things out, never for ``prod``.
+
+        Nobody vouches for such a set, nothing in it can loosen, and it never expires.
+        """
+        types = tuple(f"application/vnd.seawall.{kind}.v1+json" for kind in ("command", "state", "heartbeat"))
+        rights = {
+            "owner": "dev",
+            "roles": ["issuer"],
+            "types": types,
+            "status": "active",
+            "nbf_us": 0,
+            "exp_us": INTEGER_MAX,
+        }
         names = ("kty", "crv", "x", "y", "alg", "use", "kid")
-        keys = [{name: getattr(key, name) for name in names} for key in self.document.keys if key.status != "revoked"]
-        return {"keys": [{name: value for name, value in key.items() if value is not None} for key in keys]}
+        listed = [{name: jwk[name] for name in names if name in jwk} | rights for jwk in jwks["keys"]]
+        keys = tuple(msgspec.convert(entry, Key) for entry in listed)
+        for key in keys:
+            _check_key(key)
+        document = KeySetDocument(
+            v=1,
+            version=1,
+            prev_sha256=None,
+            environment=environment,
+            iat_us=0,
+            exp_us=INTEGER_MAX,
+            keys=keys,
+            thresholds={},
+        )
+        return cls(document, "", {key.kid: key for key in keys})
 
+    @classmethod
+    def open_pinned(cls, envelope: bytes, sha256: str) -> "KeySet":
+        """Return the first key set when it is the one whose SHA-256 was pinned, signed by its own root threshold."""
+        header, value, keys = _read_key_set(envelope)
+        if keys.sha256 != sha256:
+            raise RotationError(f"the key set is {keys.sha256}, not the pinned {sha256}")
+        _check_threshold(keys, header.signatures, value, "its own")
+        return keys
 
-def parse_key_set(value: bytes) -> KeySet:
-    """Return the key set in these bytes, its signatures not yet verified; raise `Malformed`."""
-    try:
-        document = msgspec.convert(parse_strict(value), KeySetDocument, strict=True)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"not a key set: {error}") from error
-    by_kid = {key.kid: key for key in document.keys}
-    if len(by_kid) != len(document.keys):
-        raise Malformed("a key stands in the key set twice")
-    for key in document.keys:
-        _check_key(key)
-    if _unreachable(document):
-        raise Malformed("fewer owners hold root keys than the root threshold asks for")
-    return KeySet(document, hashlib.sha256(value).hexdigest(), by_kid)
-
-
-def trust_issuers(jwks: Mapping[str, Any], environment: Literal["dev", "test"]) -> KeySet:
-    """Return a key set in which every key of a plain JWKS is an issuer: for trying things out, never for ``prod``.
-
-    Nobody vouches for such a set, nothing in it can loosen, and it never expires.
-    """
-    types = tuple(f"application/vnd.seawall.{kind}.v1+json" for kind in ("command", "state", "heartbeat"))
-    rights = {
-        "owner": "dev",
-        "roles": ["issuer"],
-        "types": types,
-        "status": "active",
-        "nbf_us": 0,
-        "exp_us": INTEGER_MAX,
-    }
-    names = ("kty", "crv", "x", "y", "alg", "use", "kid")
-    listed = [{name: jwk[name] for name in names if name in jwk} | rights for jwk in jwks["keys"]]
-    keys = tuple(msgspec.convert(entry, Key) for entry in listed)
-    for key in keys:
-        _check_key(key)
-    document = KeySetDocument(
-        v=1,
-        version=1,
-        prev_sha256=None,
-        environment=environment,
-        iat_us=0,
-        exp_us=INTEGER_MAX,
-        keys=keys,
-        thresholds={},
-    )
-    return KeySet(document, "", {key.kid: key for key in keys})
+    def rotate(self, envelope: bytes) -> "KeySet":
+        """Return the next key set, or raise `RotationError` and leave the present one in force."""
+        header, value, successor = _read_key_set(envelope)
+        if successor.version != self.version + 1:
+            raise RotationError(f"version {successor.version} does not follow version {self.version}")
+        if successor.document.prev_sha256 != self.sha256:
+            raise RotationError(f"version {successor.version} names another predecessor than {self.sha256}")
+        if successor.document.environment != self.document.environment:
+            raise RotationError("a key set never changes its environment")
+        _check_threshold(self, header.signatures, value, "the present")
+        _check_threshold(successor, header.signatures, value, "its own")
+        _check_floors(self, successor)
+        return successor
 
 
 def verify_signature(alg: str, public: bytes, message: bytes, signature: bytes) -> bool:
@@ -281,36 +307,12 @@ class RotationError(VerificationError):
     """The key set does not follow from the one that is trusted."""
 
 
-def open_pinned_key_set(envelope: bytes, sha256: str) -> KeySet:
-    """Return the first key set when it is the one whose SHA-256 was pinned, signed by its own root threshold."""
-    header, value, keys = _read_key_set(envelope)
-    if keys.sha256 != sha256:
-        raise RotationError(f"the key set is {keys.sha256}, not the pinned {sha256}")
-    _check_threshold(keys, header.signatures, value, "its own")
-    return keys
-
-
-def rotate_key_set(current: KeySet, envelope: bytes) -> KeySet:
-    """Return the next key set, or raise `RotationError` and leave the present one in force."""
-    header, value, successor = _read_key_set(envelope)
-    if successor.version != current.version + 1:
-        raise RotationError(f"version {successor.version} does not follow version {current.version}")
-    if successor.document.prev_sha256 != current.sha256:
-        raise RotationError(f"version {successor.version} names another predecessor than {current.sha256}")
-    if successor.document.environment != current.document.environment:
-        raise RotationError("a key set never changes its environment")
-    _check_threshold(current, header.signatures, value, "the present")
-    _check_threshold(successor, header.signatures, value, "its own")
-    _check_floors(current, successor)
-    return successor
-
-
 def follow_rotations(current: KeySet, envelopes: Iterable[bytes], now_us: int) -> KeySet:
     """Return the last key set of a chain, which must not have expired; versions up to the present one are skipped."""
     for envelope in envelopes:
         _, _, candidate = _read_key_set(envelope)
         if candidate.version > current.version:
-            current = rotate_key_set(current, envelope)
+            current = current.rotate(envelope)
     if current.document.exp_us < now_us:
         raise RotationError(f"key set version {current.version} has expired")
     return current
@@ -334,7 +336,7 @@ def _read_key_set(envelope: bytes) -> tuple[Header, bytes, KeySet]:
         header, value = parse_envelope(envelope)
         if header.payload_type != KEY_SET_TYPE:
             raise RotationError(f"the envelope holds a {header.payload_type[:80]}, not a key set")
-        return header, value, parse_key_set(value)
+        return header, value, KeySet.parse(value)
     except Malformed as error:
         raise RotationError(str(error)) from error
 

@@ -22,7 +22,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, Protocol, Self, get_args
 
 import msgspec
 
@@ -39,6 +39,17 @@ ReasonCode = Literal["market", "counterparty", "regulation", "threat", "calibrat
 LIMIT_REASONS: tuple[str, ...] = get_args(ReasonCode)
 COVERING = ("account", "netting_set", "counterparty", "group", "venue", "firm")
 Limit = dict[str, Any]
+
+
+class LimitsInForce(Protocol):
+    """The limits that a document is checked against (``operators.core.policy.Policy``)."""
+
+    version: int
+    sha256: str | None
+    valid_to_us: int | None
+    limits: dict[str, Limit]
+    overrides: dict[str, Limit]
+    unratified: list[int]
 
 
 class LimitDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,129 +70,121 @@ class LimitDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     override: list[Limit] = []
     sha256: str = ""
 
+    @classmethod
+    def parse(cls, value: bytes) -> Self:
+        """Return the document in these bytes, limits checked, decimals as numbers.
 
-class LimitsInForce(Protocol):
-    """The limits that a document is checked against (``operators.core.policy.Policy``)."""
+        Raises
+        ------
+        Malformed
+            Naming what is wrong, and where.
+        """
+        if len(value) > LIMIT_DOCUMENT_BYTES_MAX:
+            raise Malformed(
+                f"the document has {len(value)} bytes, at most {LIMIT_DOCUMENT_BYTES_MAX}; split it in several"
+            )
+        try:
+            found = msgspec.convert(parse_strict(value), cls, strict=True)
+            if found.sha256:
+                raise Malformed("a document does not state its own sha256")
+            limits = check_limits([_numbers(limit) for limit in found.set], "set")
+            overrides = check_limits([_numbers(limit) for limit in found.override], "override")
+        except (msgspec.ValidationError, UsageError) as error:
+            raise Malformed(str(error)) from error
+        _check_names(found, limits, overrides)
+        return msgspec.structs.replace(found, set=limits, override=overrides, sha256=hashlib.sha256(value).hexdigest())
 
-    version: int
-    sha256: str | None
-    valid_to_us: int | None
-    limits: dict[str, Limit]
-    overrides: dict[str, Limit]
-    unratified: list[int]
+    @classmethod
+    def of_envelope(cls, envelope: Mapping[str, Any]) -> tuple[Self, list[str]]:
+        """Return the document of an envelope and the ids of the keys that signed, nothing verified."""
+        header, value = _opened(envelope)
+        return cls.parse(value), [signature.keyid for signature in header.signatures]
+
+    @classmethod
+    def encode(cls, document: Mapping[str, Any]) -> bytes:
+        """Return the bytes to sign of a document given as plain values, numbers of its limits as decimal strings."""
+        body = dict(document)
+        for name in ("set", "override"):
+            body[name] = [_texts(limit) for limit in body.get(name, [])]
+        return msgspec.json.encode(body)
+
+    @classmethod
+    def envelope(cls, value: bytes, signatures: list[dict[str, str]]) -> dict[str, Any]:
+        """Return the DSSE envelope of a document and its signatures."""
+        payload = base64.b64encode(value).decode()
+        return {"payloadType": LIMIT_DOCUMENT_TYPE, "payload": payload, "signatures": signatures}
+
+    @classmethod
+    def admit(
+        cls,
+        envelope: Mapping[str, Any],
+        standing: LimitsInForce,
+        keys: KeySet | None,
+        issuer: str,
+        environment: str,
+        as_of_us: int,
+    ) -> Self:
+        """Return the document of an envelope that may be taken at ``as_of_us``.
+
+        Raises
+        ------
+        Rejected
+            With the rule that it breaks.
+        """
+        if keys is None:
+            raise Rejected(Reason.DOCUMENT_MUST_BE_EXPECTED, "limits of this run come from a file, not from documents")
+        try:
+            header, value = _opened(envelope)
+            document = cls.parse(value)
+        except Malformed as error:
+            raise Rejected(Reason.DOCUMENT_MUST_BE_WELL_FORMED, str(error)) from error
+        if (document.iss, document.env) != (issuer, environment):
+            raise Rejected(
+                Reason.DOCUMENT_MUST_BE_FOR_THIS_ISSUER_AND_ENVIRONMENT,
+                f"it is for {document.iss} in {document.env}, this is {issuer} in {environment}",
+            )
+        signers = _signers(header, value, keys, as_of_us)
+        checked = _check_roles(signers, document)
+        if _ratifies(document, standing) and checked:
+            return document
+        _check_place(document, standing)
+        if not document.valid_from_us <= as_of_us < document.valid_to_us:
+            raise Rejected(
+                Reason.DOCUMENT_MUST_BE_VALID_AT_ITS_TIME,
+                f"it holds from {document.valid_from_us} to {document.valid_to_us}, and it is {as_of_us}",
+            )
+        _check_content(document, standing)
+        looser = document.loosenings(standing)
+        if looser and not checked:
+            raise Rejected(
+                Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER,
+                f"only a maker signed, and it loosens: {'; '.join(looser[:3])}",
+            )
+        return document
+
+    def loosenings(self, standing: LimitsInForce) -> list[str]:
+        """Return what the document loosens, in words; empty where it only tightens."""
+        found = [f"{name} is removed" for name in self.remove]
+        if standing.version == 0:
+            found.append("these are the first limits")
+        elif standing.valid_to_us is not None and self.valid_to_us > standing.valid_to_us:
+            found.append("the limits hold for longer")
+        scopes = {limit["scope"] for limit in standing.limits.values()}
+        for limit in (*self.set, *self.override):
+            name = limit["id"]
+            replaced = [old for old in (standing.limits.get(name), standing.overrides.get(name)) if old is not None]
+            if not replaced and not _is_covered(limit["scope"], scopes):
+                found.append(f"{name} covers {limit['scope']}, which no limit covered")
+            found += [f"{name}: {what}" for old in replaced for what in _looser(old, limit)]
+            if name in standing.limits and _is_longer(standing.limits[name], limit):
+                found.append(f"{name} holds for longer")
+        return list(dict.fromkeys(found))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def parse_limit_document(value: bytes) -> LimitDocument:
-    """Return the document in these bytes, limits checked, decimals as numbers.
-
-    Raises
-    ------
-    Malformed
-        Naming what is wrong, and where.
-    """
-    if len(value) > LIMIT_DOCUMENT_BYTES_MAX:
-        raise Malformed(f"the document has {len(value)} bytes, at most {LIMIT_DOCUMENT_BYTES_MAX}; split it in several")
-    try:
-        found = msgspec.convert(parse_strict(value), LimitDocument, strict=True)
-        if found.sha256:
-            raise Malformed("a document does not state its own sha256")
-        limits = check_limits([_numbers(limit) for limit in found.set], "set")
-        overrides = check_limits([_numbers(limit) for limit in found.override], "override")
-    except (msgspec.ValidationError, UsageError) as error:
-        raise Malformed(str(error)) from error
-    _check_names(found, limits, overrides)
-    return msgspec.structs.replace(found, set=limits, override=overrides, sha256=hashlib.sha256(value).hexdigest())
-
-
-def open_limit_document(envelope: Mapping[str, Any]) -> tuple[LimitDocument, list[str]]:
-    """Return the document of an envelope and the ids of the keys that signed, nothing verified."""
-    header, value = _opened(envelope)
-    return parse_limit_document(value), [signature.keyid for signature in header.signatures]
-
-
-def encode_limit_document(document: Mapping[str, Any]) -> bytes:
-    """Return the bytes to sign of a document given as plain values, numbers of its limits as decimal strings."""
-    body = dict(document)
-    for name in ("set", "override"):
-        body[name] = [_texts(limit) for limit in body.get(name, [])]
-    return msgspec.json.encode(body)
-
-
-def limit_document_envelope(value: bytes, signatures: list[dict[str, str]]) -> dict[str, Any]:
-    """Return the DSSE envelope of a document and its signatures."""
-    payload = base64.b64encode(value).decode()
-    return {"payloadType": LIMIT_DOCUMENT_TYPE, "payload": payload, "signatures": signatures}
-
-
 # --- checking ---------------------------------------------------------------------------------------------------------
-
-
-def check_limit_document(
-    envelope: Mapping[str, Any],
-    standing: LimitsInForce,
-    keys: KeySet | None,
-    issuer: str,
-    environment: str,
-    as_of_us: int,
-) -> LimitDocument:
-    """Return the document of an envelope that may be taken at ``as_of_us``.
-
-    Raises
-    ------
-    Rejected
-        With the rule that it breaks.
-    """
-    if keys is None:
-        raise Rejected(Reason.DOCUMENT_MUST_BE_EXPECTED, "limits of this run come from a file, not from documents")
-    try:
-        header, value = _opened(envelope)
-        document = parse_limit_document(value)
-    except Malformed as error:
-        raise Rejected(Reason.DOCUMENT_MUST_BE_WELL_FORMED, str(error)) from error
-    if (document.iss, document.env) != (issuer, environment):
-        raise Rejected(
-            Reason.DOCUMENT_MUST_BE_FOR_THIS_ISSUER_AND_ENVIRONMENT,
-            f"it is for {document.iss} in {document.env}, this is {issuer} in {environment}",
-        )
-    signers = _signers(header, value, keys, as_of_us)
-    checked = _check_roles(signers, document)
-    if _ratifies(document, standing) and checked:
-        return document
-    _check_place(document, standing)
-    if not document.valid_from_us <= as_of_us < document.valid_to_us:
-        raise Rejected(
-            Reason.DOCUMENT_MUST_BE_VALID_AT_ITS_TIME,
-            f"it holds from {document.valid_from_us} to {document.valid_to_us}, and it is {as_of_us}",
-        )
-    _check_content(document, standing)
-    looser = loosenings(document, standing)
-    if looser and not checked:
-        raise Rejected(
-            Reason.DOCUMENT_MUST_BE_SIGNED_BY_A_CHECKER, f"only a maker signed, and it loosens: {'; '.join(looser[:3])}"
-        )
-    return document
-
-
-def loosenings(document: LimitDocument, standing: LimitsInForce) -> list[str]:
-    """Return what a document loosens, in words; empty where it only tightens."""
-    found = [f"{name} is removed" for name in document.remove]
-    if standing.version == 0:
-        found.append("these are the first limits")
-    elif standing.valid_to_us is not None and document.valid_to_us > standing.valid_to_us:
-        found.append("the limits hold for longer")
-    scopes = {limit["scope"] for limit in standing.limits.values()}
-    for limit in (*document.set, *document.override):
-        name = limit["id"]
-        replaced = [old for old in (standing.limits.get(name), standing.overrides.get(name)) if old is not None]
-        if not replaced and not _is_covered(limit["scope"], scopes):
-            found.append(f"{name} covers {limit['scope']}, which no limit covered")
-        found += [f"{name}: {what}" for old in replaced for what in _looser(old, limit)]
-        if name in standing.limits and _is_longer(standing.limits[name], limit):
-            found.append(f"{name} holds for longer")
-    return list(dict.fromkeys(found))
 
 
 def _looser(old: Limit, new: Limit) -> list[str]:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -58,7 +59,7 @@ class NoteError(VerificationError):
 
 @dataclass(frozen=True, slots=True)
 class NoteKey:
-    """A public key that may sign notes; `parse_vkey` reads one, `vkey` writes it."""
+    """A public key that may sign notes; `NoteKey.parse` reads one, `vkey` writes it."""
 
     name: str
     type: int
@@ -73,6 +74,44 @@ class NoteKey:
     def vkey(self) -> str:
         """The key as one line of text."""
         return f"{self.name}+{self.id.hex()}+{encode_base64(bytes([self.type]) + self.public)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the key of ``name+hash+base64``; the hash is recomputed.
+
+        Examples
+        --------
+        >>> NoteKey.parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").name
+        'PeterNeumann'
+        """
+        name, _, rest = text.partition("+")
+        key_id, _, encoded = rest.partition("+")
+        data = decode_base64(encoded)
+        if not _NAME.fullmatch(name) or len(data) != 33 or data[0] not in (ED25519, COSIGNATURE):
+            raise NoteError(f"not the vkey of an Ed25519 key: {text[:80]!r}")
+        key = cls(name, data[0], data[1:])
+        if key.id.hex() != key_id:
+            raise NoteError(f"the vkey of {name} names key id {key_id} but holds {key.id.hex()}")
+        return key
+
+    @classmethod
+    def named(cls, name: str, public: bytes, type: int = ED25519) -> Self:
+        """Return a raw public key under a name: type `ED25519` for a log, `COSIGNATURE` for a witness."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"a key name has no spaces and no plus sign: {name!r}")
+        return cls(name, type, public)
+
+    def sign(self, text: str, sign: Sign) -> "Note":
+        """Return the text signed by this self, whose private half is behind ``sign``."""
+        _check_text(text)
+        return Note(text, (NoteSignature(self.name, self.id, sign(text.encode())),))
+
+    def cosign(self, text: str, sign: Sign, time_s: int) -> "NoteSignature":
+        """Return a cosignature/v1 line over a checkpoint's text: what this witness saw, and when (seconds)."""
+        _check_text(text)
+        if not 0 <= time_s < 1 << 63:
+            raise ValueError(f"a cosignature time is 0 <= t < 2^63, not {time_s}")
+        return NoteSignature(self.name, self.id, time_s.to_bytes(8, "big") + sign(cosigned_message(text, time_s)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +129,7 @@ class NoteSignature:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note as read. ``verified`` holds only what `open_note` checked, and the time of each cosignature."""
+    """A note as read. ``verified`` holds only what `Note.open` checked, and the time of each cosignature."""
 
     text: str
     signatures: tuple[NoteSignature, ...]
@@ -100,6 +139,46 @@ class Note:
     def encode(self) -> bytes:
         """Return the note's bytes."""
         return (self.text + "\n" + "".join(signature.line() for signature in self.signatures)).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Return the note's parts, nothing verified."""
+        if len(data) > NOTE_BYTES_MAX:
+            raise NoteError(f"the note exceeds {NOTE_BYTES_MAX} bytes")
+        try:
+            whole = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise NoteError("the note is not UTF-8") from error
+        head, separator, tail = whole.rpartition("\n\n")
+        if not separator or not tail.endswith("\n"):
+            raise NoteError("the note has no signature block after its last empty line")
+        text = head + "\n"
+        _check_text(whole)
+        lines = tail[:-1].split("\n")
+        if len(lines) > SIGNATURES_MAX:
+            raise NoteError(f"the note has more than {SIGNATURES_MAX} signatures")
+        return cls(text, tuple(_parse_signature(line) for line in lines))
+
+    @classmethod
+    def open(cls, data: bytes, keys: Iterable[NoteKey]) -> Self:
+        """Return the note with the keys that signed it; `NoteError` when none of ``keys`` did, or one of them falsely.
+
+        A key that signs twice counts once, by its first line.
+        """
+        note, known = cls.parse(data), {(key.name, key.id): key for key in keys}
+        verified: list[NoteKey] = []
+        times: list[tuple[NoteKey, int]] = []
+        for signature in note.signatures:
+            key = known.get((signature.name, signature.key_id))
+            if key is None or key in verified:
+                continue
+            time_s = verify_note_signature(note.text, signature, key)
+            verified.append(key)
+            if time_s is not None:
+                times.append((key, time_s))
+        if not verified:
+            raise NoteError("no known key signed the note")
+        return replace(note, verified=tuple(verified), cosigned_at_s=tuple(times))
 
 
 def encode_base64(data: bytes) -> str:
@@ -118,89 +197,9 @@ def decode_base64(text: str) -> bytes:
     return data
 
 
-def parse_vkey(text: str) -> NoteKey:
-    """Return the key of ``name+hash+base64``; the hash is recomputed.
-
-    Examples
-    --------
-    >>> parse_vkey("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").name
-    'PeterNeumann'
-    """
-    name, _, rest = text.partition("+")
-    key_id, _, encoded = rest.partition("+")
-    data = decode_base64(encoded)
-    if not _NAME.fullmatch(name) or len(data) != 33 or data[0] not in (ED25519, COSIGNATURE):
-        raise NoteError(f"not the vkey of an Ed25519 key: {text[:80]!r}")
-    key = NoteKey(name, data[0], data[1:])
-    if key.id.hex() != key_id:
-        raise NoteError(f"the vkey of {name} names key id {key_id} but holds {key.id.hex()}")
-    return key
-
-
-def note_key(name: str, public: bytes, type: int = ED25519) -> NoteKey:
-    """Return a raw public key under a name: type `ED25519` for a log, `COSIGNATURE` for a witness."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"a key name has no spaces and no plus sign: {name!r}")
-    return NoteKey(name, type, public)
-
-
-def sign_note(text: str, key: NoteKey, sign: Sign) -> Note:
-    """Return the text signed by this key, whose private half is behind ``sign``."""
-    _check_text(text)
-    return Note(text, (NoteSignature(key.name, key.id, sign(text.encode())),))
-
-
-def cosign_checkpoint(text: str, key: NoteKey, sign: Sign, time_s: int) -> NoteSignature:
-    """Return a cosignature/v1 line over a checkpoint's text: what this witness saw, and when (seconds)."""
-    _check_text(text)
-    if not 0 <= time_s < 1 << 63:
-        raise ValueError(f"a cosignature time is 0 <= t < 2^63, not {time_s}")
-    return NoteSignature(key.name, key.id, time_s.to_bytes(8, "big") + sign(cosigned_message(text, time_s)))
-
-
 def cosigned_message(text: str, time_s: int) -> bytes:
     """Return the bytes under a cosignature/v1."""
     return f"cosignature/v1\ntime {time_s}\n{text}".encode()
-
-
-def parse_note(data: bytes) -> Note:
-    """Return the note's parts, nothing verified."""
-    if len(data) > NOTE_BYTES_MAX:
-        raise NoteError(f"the note exceeds {NOTE_BYTES_MAX} bytes")
-    try:
-        whole = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise NoteError("the note is not UTF-8") from error
-    head, separator, tail = whole.rpartition("\n\n")
-    if not separator or not tail.endswith("\n"):
-        raise NoteError("the note has no signature block after its last empty line")
-    text = head + "\n"
-    _check_text(whole)
-    lines = tail[:-1].split("\n")
-    if len(lines) > SIGNATURES_MAX:
-        raise NoteError(f"the note has more than {SIGNATURES_MAX} signatures")
-    return Note(text, tuple(_parse_signature(line) for line in lines))
-
-
-def open_note(data: bytes, keys: Iterable[NoteKey]) -> Note:
-    """Return the note with the keys that signed it; `NoteError` when none of ``keys`` did, or one of them falsely.
-
-    A key that signs twice counts once, by its first line.
-    """
-    note, known = parse_note(data), {(key.name, key.id): key for key in keys}
-    verified: list[NoteKey] = []
-    times: list[tuple[NoteKey, int]] = []
-    for signature in note.signatures:
-        key = known.get((signature.name, signature.key_id))
-        if key is None or key in verified:
-            continue
-        time_s = verify_note_signature(note.text, signature, key)
-        verified.append(key)
-        if time_s is not None:
-            times.append((key, time_s))
-    if not verified:
-        raise NoteError("no known key signed the note")
-    return replace(note, verified=tuple(verified), cosigned_at_s=tuple(times))
 
 
 def verify_note_signature(text: str, signature: NoteSignature, key: NoteKey) -> int | None:
@@ -267,24 +266,24 @@ class Checkpoint:
         """
         return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n"
 
-
-def parse_checkpoint(text: str) -> Checkpoint:
-    """Return the checkpoint of a note's text; extension lines are allowed and ignored."""
-    lines = text.split("\n")
-    if len(lines) < 4 or not lines[0] or not _DECIMAL.fullmatch(lines[1]) or "" in lines[:-1] or lines[-1]:
-        raise NoteError("not a checkpoint: origin, size and root must stand on its first three lines")
-    root, size = decode_base64(lines[2]), int(lines[1])
-    if len(root) != HASH_SIZE or size >= SIZE_MAX or (size == 0 and root != EMPTY_ROOT):
-        raise NoteError("not a checkpoint: the root does not fit the size")
-    return Checkpoint(lines[0], size, root)
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the checkpoint of a note's text; extension lines are allowed and ignored."""
+        lines = text.split("\n")
+        if len(lines) < 4 or not lines[0] or not _DECIMAL.fullmatch(lines[1]) or "" in lines[:-1] or lines[-1]:
+            raise NoteError("not a checkpoint: origin, size and root must stand on its first three lines")
+        root, size = decode_base64(lines[2]), int(lines[1])
+        if len(root) != HASH_SIZE or size >= SIZE_MAX or (size == 0 and root != EMPTY_ROOT):
+            raise NoteError("not a checkpoint: the root does not fit the size")
+        return cls(lines[0], size, root)
 
 
 def open_checkpoint(
     data: bytes, origin: str, log_key: NoteKey, witnesses: Sequence[NoteKey] = (), witnesses_min: int = 0
 ) -> tuple[Checkpoint, Note]:
     """Return the checkpoint when the log signed it for this origin and enough of the witnesses cosigned it."""
-    note = open_note(data, [log_key, *witnesses])
-    checkpoint = parse_checkpoint(note.text)
+    note = Note.open(data, [log_key, *witnesses])
+    checkpoint = Checkpoint.parse(note.text)
     if checkpoint.origin != origin:
         raise NoteError(f"the checkpoint is of {checkpoint.origin}, not of {origin}")
     if log_key not in note.verified:
@@ -310,31 +309,37 @@ class TlogProof:
         lines = [_PROOF_HEADER, *extra, f"index {self.index}", *map(encode_base64, self.hashes), "", ""]
         return "\n".join(lines).encode() + self.checkpoint
 
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Return the parts of a tlog-proof file, nothing verified; `NoteError` when it is malformed."""
+        head, separator, checkpoint = data.partition(b"\n\n")
+        try:
+            lines = head.decode("ascii").split("\n")
+        except UnicodeDecodeError as error:
+            raise NoteError("the proof's head is not ASCII") from error
+        if not separator or lines.pop(0) != _PROOF_HEADER:
+            raise NoteError(f"the proof does not begin with {_PROOF_HEADER}")
+        extra = decode_base64(lines.pop(0)[6:]) if lines and lines[0].startswith("extra ") else None
+        word, _, index = lines.pop(0).partition(" ") if lines else ("", "", "")
+        if word != "index" or not _DECIMAL.fullmatch(index) or len(lines) > _PROOF_HASHES_MAX:
+            raise NoteError("the proof has no index line, or too many hashes")
+        return cls(int(index), tuple(map(decode_base64, lines)), checkpoint, extra)
 
-def parse_proof(data: bytes) -> TlogProof:
-    """Return the parts of a tlog-proof file, nothing verified; `NoteError` when it is malformed."""
-    head, separator, checkpoint = data.partition(b"\n\n")
-    try:
-        lines = head.decode("ascii").split("\n")
-    except UnicodeDecodeError as error:
-        raise NoteError("the proof's head is not ASCII") from error
-    if not separator or lines.pop(0) != _PROOF_HEADER:
-        raise NoteError(f"the proof does not begin with {_PROOF_HEADER}")
-    extra = decode_base64(lines.pop(0)[6:]) if lines and lines[0].startswith("extra ") else None
-    word, _, index = lines.pop(0).partition(" ") if lines else ("", "", "")
-    if word != "index" or not _DECIMAL.fullmatch(index) or len(lines) > _PROOF_HASHES_MAX:
-        raise NoteError("the proof has no index line, or too many hashes")
-    return TlogProof(int(index), tuple(map(decode_base64, lines)), checkpoint, extra)
-
-
-def verify_proof(
-    data: bytes, entry: bytes, origin: str, log_key: NoteKey, witnesses: Sequence[NoteKey] = (), witnesses_min: int = 0
-) -> Checkpoint:
-    """Return the checkpoint under which ``entry`` is proven; `NoteError` or `ProofError` otherwise."""
-    proof = parse_proof(data)
-    checkpoint, _ = open_checkpoint(proof.checkpoint, origin, log_key, witnesses, witnesses_min)
-    verify_inclusion(leaf_hash(entry), proof.index, checkpoint.size, proof.hashes, checkpoint.root)
-    return checkpoint
+    @classmethod
+    def verify(
+        cls,
+        data: bytes,
+        entry: bytes,
+        origin: str,
+        log_key: NoteKey,
+        witnesses: Sequence[NoteKey] = (),
+        witnesses_min: int = 0,
+    ) -> Checkpoint:
+        """Return the checkpoint under which ``entry`` is proven; `NoteError` or `ProofError` otherwise."""
+        proof = cls.parse(data)
+        checkpoint, _ = open_checkpoint(proof.checkpoint, origin, log_key, witnesses, witnesses_min)
+        verify_inclusion(leaf_hash(entry), proof.index, checkpoint.size, proof.hashes, checkpoint.root)
+        return checkpoint
 
 
 # Witnessing: whether a log's new checkpoint extends what this witness saw before.
@@ -367,6 +372,59 @@ class CosignatureRequest:
         lines = [f"old {self.old_size}", *map(encode_base64, self.proof), "", ""]
         return "\n".join(lines).encode() + self.checkpoint
 
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Return the request's parts; a `WitnessRefusal` with 400 when it is malformed."""
+        head, separator, checkpoint = body.partition(b"\n\n")
+        try:
+            first, *lines = head.decode("ascii").split("\n")
+            match = _OLD.fullmatch(first)
+            if not separator or match is None or len(lines) > _PROOF_LINES_MAX or len(body) > REQUEST_BYTES_MAX:
+                raise NoteError("not an add-checkpoint request")
+            return cls(int(match[1]), tuple(map(decode_base64, lines)), checkpoint)
+        except (NoteError, UnicodeDecodeError) as error:
+            raise WitnessRefusal(400, str(error)) from error
+
+    def merge(self, lines: bytes, witnesses: Sequence[NoteKey]) -> bytes:
+        """Return the checkpoint with those lines of an answer that are good cosignatures by known witnesses."""
+        known = {(key.name, key.id) for key in witnesses}
+        present = Note.parse(self.checkpoint)
+        answered = Note.open(present.text.encode() + b"\n" + lines, witnesses)
+        added = [line for line in answered.signatures if (line.name, line.key_id) in known]
+        listed = {(line.name, line.key_id) for line in present.signatures}
+        fresh = [line for line in added if (line.name, line.key_id) not in listed]
+        return self.checkpoint + "".join(line.line() for line in fresh).encode()
+
+    def check(
+        self, logs: Mapping[str, Sequence[NoteKey]], last: Mapping[str, tuple[int, bytes]]
+    ) -> tuple[Checkpoint, Note]:
+        """Return the checkpoint that may be cosigned, or raise `WitnessRefusal`.
+
+        Parameters
+        ----------
+        logs
+            The keys trusted for each origin.
+        last
+            Size and root last cosigned, by origin; read in the transaction that will store the new ones.
+        """
+        checkpoint, note = _open_checkpoint(self, logs)
+        if self.old_size > checkpoint.size:
+            raise WitnessRefusal(400, "the old size exceeds the checkpoint's")
+        size, root = last.get(checkpoint.origin, (0, b""))
+        if self.old_size != size:
+            raise WitnessRefusal(409, f"the last checkpoint that was cosigned has size {size}", size)
+        if size == checkpoint.size and root and root != checkpoint.root:
+            raise WitnessRefusal(409, "another root for the same size: keep both, they prove a split view", size)
+        if size == 0:
+            if self.proof:
+                raise WitnessRefusal(422, "a proof from size 0 must be empty")
+            return checkpoint, note
+        try:
+            verify_consistency(size, root, checkpoint.size, checkpoint.root, self.proof)
+        except ProofError as error:
+            raise WitnessRefusal(422, str(error)) from error
+        return checkpoint, note
+
 
 class WitnessRefusal(VerificationError):
     """The witness does not cosign; ``status`` is the HTTP status that the specification gives the reason."""
@@ -376,68 +434,14 @@ class WitnessRefusal(VerificationError):
         self.status, self.size = status, size
 
 
-def parse_cosignature_request(body: bytes) -> CosignatureRequest:
-    """Return the request's parts; a `WitnessRefusal` with 400 when it is malformed."""
-    head, separator, checkpoint = body.partition(b"\n\n")
-    try:
-        first, *lines = head.decode("ascii").split("\n")
-        match = _OLD.fullmatch(first)
-        if not separator or match is None or len(lines) > _PROOF_LINES_MAX or len(body) > REQUEST_BYTES_MAX:
-            raise NoteError("not an add-checkpoint request")
-        return CosignatureRequest(int(match[1]), tuple(map(decode_base64, lines)), checkpoint)
-    except (NoteError, UnicodeDecodeError) as error:
-        raise WitnessRefusal(400, str(error)) from error
-
-
-def check_cosignature_request(
-    request: CosignatureRequest, logs: Mapping[str, Sequence[NoteKey]], last: Mapping[str, tuple[int, bytes]]
-) -> tuple[Checkpoint, Note]:
-    """Return the checkpoint that may be cosigned, or raise `WitnessRefusal`.
-
-    Parameters
-    ----------
-    logs
-        The keys trusted for each origin.
-    last
-        Size and root last cosigned, by origin; read in the transaction that will store the new ones.
-    """
-    checkpoint, note = _open_checkpoint(request, logs)
-    if request.old_size > checkpoint.size:
-        raise WitnessRefusal(400, "the old size exceeds the checkpoint's")
-    size, root = last.get(checkpoint.origin, (0, b""))
-    if request.old_size != size:
-        raise WitnessRefusal(409, f"the last checkpoint that was cosigned has size {size}", size)
-    if size == checkpoint.size and root and root != checkpoint.root:
-        raise WitnessRefusal(409, "another root for the same size: keep both, they prove a split view", size)
-    if size == 0:
-        if request.proof:
-            raise WitnessRefusal(422, "a proof from size 0 must be empty")
-        return checkpoint, note
-    try:
-        verify_consistency(size, root, checkpoint.size, checkpoint.root, request.proof)
-    except ProofError as error:
-        raise WitnessRefusal(422, str(error)) from error
-    return checkpoint, note
-
-
-def merge_cosignatures(checkpoint: bytes, lines: bytes, witnesses: Sequence[NoteKey]) -> bytes:
-    """Return the checkpoint with those lines of a witness's answer that are good cosignatures by known witnesses."""
-    known = {(key.name, key.id) for key in witnesses}
-    answered = open_note(parse_note(checkpoint).text.encode() + b"\n" + lines, witnesses)
-    added = [line for line in answered.signatures if (line.name, line.key_id) in known]
-    present = {(line.name, line.key_id) for line in parse_note(checkpoint).signatures}
-    fresh = [line for line in added if (line.name, line.key_id) not in present]
-    return checkpoint + "".join(line.line() for line in fresh).encode()
-
-
 def _open_checkpoint(request: CosignatureRequest, logs: Mapping[str, Sequence[NoteKey]]) -> tuple[Checkpoint, Note]:
     try:
-        checkpoint = parse_checkpoint(parse_note(request.checkpoint).text)
+        checkpoint = Checkpoint.parse(Note.parse(request.checkpoint).text)
     except NoteError as error:
         raise WitnessRefusal(400, str(error)) from error
     if checkpoint.origin not in logs:
         raise WitnessRefusal(404, f"no log of this name: {checkpoint.origin[:80]}")
     try:
-        return checkpoint, open_note(request.checkpoint, logs[checkpoint.origin])
+        return checkpoint, Note.open(request.checkpoint, logs[checkpoint.origin])
     except NoteError as error:
         raise WitnessRefusal(403, str(error)) from error

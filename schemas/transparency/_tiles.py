@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import NamedTuple, Self
 
 from seawall.schemas.transparency._merkle import (
     HASH_SIZE,
@@ -36,50 +37,71 @@ TileFile = tuple[str, bytes]
 """A path below the log's root, and what stands there."""
 
 
-def tile_path(level: int | str, number: int, width: int = TILE_WIDTH) -> str:
-    """Return the path of a tile; ``level`` is a number, or `ENTRIES`.
+class Tile(NamedTuple):
+    """Place of a tile: ``level`` is a number, or `ENTRIES`; ``width`` is how many hashes or records it holds.
 
     Examples
     --------
-    >>> tile_path(0, 1234067, 5)
+    >>> Tile(0, 1234067, 5).path
     'tile/0/x001/x234/067.p/5'
     """
-    groups = [f"{number % 1000:03d}"]
-    while number := number // 1000:
-        groups.append(f"x{number % 1000:03d}")
-    partial = "" if width == TILE_WIDTH else f".p/{width}"
-    return f"tile/{level}/{'/'.join(reversed(groups))}{partial}"
 
+    level: int | str
+    number: int
+    width: int = TILE_WIDTH
 
-def parse_tile_path(path: str) -> tuple[int | str, int, int]:
-    """Return level, number and width; ``ValueError`` for any spelling but the canonical one."""
-    match = _TILE_PATH.fullmatch(path)
-    if match is None:
-        raise ValueError(f"not a tile path: {path!r}")
-    level: int | str = match[1] if match[1] == ENTRIES else int(match[1])
-    number = int(re.sub(r"[x/]", "", match[2]))
-    width = int(match[3]) if match[3] else TILE_WIDTH
-    if tile_path(level, number, width) != path or (isinstance(level, int) and level > 63) or width > TILE_WIDTH:
-        raise ValueError(f"not a canonical tile path: {path!r}")
-    return level, number, width
+    @classmethod
+    def parse(cls, path: str) -> Self:
+        """Return the tile of a path; ``ValueError`` for any spelling but the canonical one."""
+        match = _TILE_PATH.fullmatch(path)
+        if match is None:
+            raise ValueError(f"not a tile path: {path!r}")
+        level: int | str = match[1] if match[1] == ENTRIES else int(match[1])
+        found = cls(level, int(re.sub(r"[x/]", "", match[2])), int(match[3]) if match[3] else TILE_WIDTH)
+        if found.path != path or (isinstance(level, int) and level > 63) or found.width > TILE_WIDTH:
+            raise ValueError(f"not a canonical tile path: {path!r}")
+        return found
 
+    @classmethod
+    def of_log(cls, size: int) -> Iterator[Self]:
+        """Yield each tile that a log of ``size`` records has, those of its records beside level 0.
 
-def tiles_of(size: int) -> Iterator[tuple[int | str, int, int]]:
-    """Yield level, number and width of each tile that a log of ``size`` records has, `ENTRIES` beside level 0.
+        Examples
+        --------
+        >>> [tuple(tile) for tile in Tile.of_log(258)]
+        [('entries', 0, 256), (0, 0, 256), ('entries', 1, 2), (0, 1, 2), (1, 0, 1)]
+        """
+        level, hashes = 0, size
+        while hashes:
+            for number in range(-(-hashes // TILE_WIDTH)):
+                width = min(TILE_WIDTH, hashes - number * TILE_WIDTH)
+                if level == 0:
+                    yield cls(ENTRIES, number, width)
+                yield cls(level, number, width)
+            level, hashes = level + 1, hashes // TILE_WIDTH
 
-    Examples
-    --------
-    >>> list(tiles_of(258))
-    [('entries', 0, 256), (0, 0, 256), ('entries', 1, 2), (0, 1, 2), (1, 0, 1)]
-    """
-    level, hashes = 0, size
-    while hashes:
-        for number in range(-(-hashes // TILE_WIDTH)):
-            width = min(TILE_WIDTH, hashes - number * TILE_WIDTH)
-            if level == 0:
-                yield ENTRIES, number, width
-            yield level, number, width
-        level, hashes = level + 1, hashes // TILE_WIDTH
+    @property
+    def path(self) -> str:
+        """The path below the log's root."""
+        number = self.number
+        groups = [f"{number % 1000:03d}"]
+        while number := number // 1000:
+            groups.append(f"x{number % 1000:03d}")
+        partial = "" if self.width == TILE_WIDTH else f".p/{self.width}"
+        return f"tile/{self.level}/{'/'.join(reversed(groups))}{partial}"
+
+    @property
+    def full(self) -> Self:
+        """The tile that this one becomes once it is full."""
+        return self._replace(width=TILE_WIDTH)
+
+    def is_held(self, length: int) -> bool:
+        """Return whether a file of so many bytes can hold it."""
+        return length > self.width if self.level == ENTRIES else length >= self.width * HASH_SIZE
+
+    def cut(self, full: bytes) -> bytes:
+        """Return its hashes out of those of the full tile; of records, which have no fixed length, all of them."""
+        return full if self.level == ENTRIES else full[: self.width * HASH_SIZE]
 
 
 def encode_bundle(entries: Iterable[bytes]) -> bytes:
@@ -144,9 +166,9 @@ class LogEdge:
         for level, hashes in enumerate(self.levels):
             number, width = divmod(leaves >> (TILE_HEIGHT * level), TILE_WIDTH)
             if width and number == self.size >> (TILE_HEIGHT * (level + 1)):
-                yield tile_path(level, number, width), b"".join(hashes[:width])
+                yield Tile(level, number, width).path, b"".join(hashes[:width])
                 if level == 0:
-                    yield tile_path(ENTRIES, number, width), encode_bundle(self.entries[:width])
+                    yield Tile(ENTRIES, number, width).path, encode_bundle(self.entries[:width])
 
     def root(self) -> bytes:
         """Return the root of the log as it stands."""
@@ -197,8 +219,8 @@ class LogEdge:
         self._grow()
         number, (root,) = self.full_tiles, self.nodes[-1]
         files = [
-            (tile_path(ENTRIES, number), encode_bundle(self.entries)),
-            (tile_path(0, number), b"".join(self.levels[0])),
+            (Tile(ENTRIES, number).path, encode_bundle(self.entries)),
+            (Tile(0, number).path, b"".join(self.levels[0])),
         ]
         self.entries, self.full_tiles, self.levels[0] = [], number + 1, []
         for high in self.nodes:
@@ -217,7 +239,7 @@ class LogEdge:
             return []
         self.levels[level], self.peaks[level - 1] = [], []
         number = (self.full_tiles >> (TILE_HEIGHT * level)) - 1
-        return [(tile_path(level, number), b"".join(hashes)), *self._raise(growing.root(), level + 1)]
+        return [(Tile(level, number).path, b"".join(hashes)), *self._raise(growing.root(), level + 1)]
 
 
 def tile_hashes(read: Callable[[str], bytes], size: int) -> HashAt:
@@ -232,7 +254,7 @@ def tile_hashes(read: Callable[[str], bytes], size: int) -> HashAt:
 
     def tile(level: int, number: int) -> list[bytes]:
         width = min(TILE_WIDTH, (size >> (TILE_HEIGHT * level)) - number * TILE_WIDTH)
-        path = tile_path(level, number, width)
+        path = Tile(level, number, width).path
         if path not in tiles:
             data = read(path)
             if len(data) != width * HASH_SIZE:

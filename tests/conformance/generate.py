@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seawall.schemas.evidence import COMMAND, KEY_SET_TYPE, STATE, encode_base64url, parse_key_set, thumbprint
+from seawall.schemas.evidence import COMMAND, KEY_SET_TYPE, STATE, KeySet, encode_base64url, thumbprint
 from seawall.schemas.evidence._documents import HEARTBEAT
 from seawall_testing.signing import (
     CHECKER,
@@ -462,7 +462,7 @@ def order_cases() -> Iterator[tuple[str, Case]]:
 def rotation_cases() -> Iterator[tuple[str, Case]]:
     """The next key set."""
     base = encode(keyset_document(epoch_floor={"risk/prod": 2}))
-    following = keyset_document(version=2, prev_sha256=parse_key_set(base).sha256, epoch_floor={"risk/prod": 2})
+    following = keyset_document(version=2, prev_sha256=KeySet.parse(base).sha256, epoch_floor={"risk/prod": 2})
     small = {"x": encode_base64url(bytes(32))}
     listed = entries()
     weak = listed[0] | small | {"kid": thumbprint(listed[0] | small)}
@@ -482,7 +482,7 @@ def rotation_cases() -> Iterator[tuple[str, Case]]:
     yield "keyset_one_owner", turn(fail(refused, "one of two"), (ROOTS[0],))
     yield "keyset_one_owner_twice", turn(fail(refused, "one owner listed twice"), (ROOTS[0], ROOTS[0]))
     with_twin = encode(keyset_document(keys=[*listed, twin.entry("root", types=())], epoch_floor={"risk/prod": 2}))
-    follows_twin = parse_key_set(with_twin).sha256
+    follows_twin = KeySet.parse(with_twin).sha256
     yield (
         "keyset_one_owner_two_keys",
         turn(fail(refused, "owners count, not keys"), (ROOTS[0], twin), with_twin, prev_sha256=follows_twin),

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from seawall.schemas.transparency import Checkpoint, LogEdge, NoteKey, leaf_hash, note_key, sign_note
+from seawall.schemas.transparency import Checkpoint, LogEdge, NoteKey, leaf_hash
 from seawall.schemas.transparency._tiles import encode_bundle
 
 ORIGIN = "risk.example/audit/prod/0"
 LOG = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 THIEF = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
-KEY = note_key(ORIGIN, LOG.public_key().public_bytes_raw())
+KEY = NoteKey.named(ORIGIN, LOG.public_key().public_bytes_raw())
 SIZE = 21
 Entries = list[bytes]
 Files = dict[str, bytes]
@@ -68,7 +68,7 @@ def signed(entries: Entries, origin: str = ORIGIN, key: NoteKey = KEY, holder: E
     """The signed checkpoint of these records."""
     edge = LogEdge()
     edge.extend(entries)
-    return sign_note(Checkpoint(origin, edge.size, edge.root()).text(), key, holder.sign).encode()
+    return key.sign(Checkpoint(origin, edge.size, edge.root()).text(), holder.sign).encode()
 
 
 def log(entries: Entries, checkpoint: bytes | None = None) -> Files:
@@ -92,8 +92,8 @@ def good_cases() -> Iterator[tuple[str, Case]]:
     yield "log_two_tiles", Case("a full tile, and one record in the next", log(records(257)))
     kept = tuple(signed(whole[:size]) for size in (1, 8, 20, SIZE))
     yield "log_extends", Case("checkpoints kept from before are prefixes", log(whole), kept)
-    stranger = note_key("witness.example", THIEF.public_key().public_bytes_raw())
-    line = sign_note(signed(whole).decode().split("\n\n")[0] + "\n", stranger, THIEF.sign).encode().split(b"\n\n")[1]
+    stranger = NoteKey.named("witness.example", THIEF.public_key().public_bytes_raw())
+    line = stranger.sign(signed(whole).decode().split("\n\n")[0] + "\n", THIEF.sign).encode().split(b"\n\n")[1]
     yield "log_unknown_signature_beside", Case("who else signed does not matter", log(whole, signed(whole) + line))
 
 
@@ -146,7 +146,7 @@ def checkpoint_cases() -> Iterator[tuple[str, Case]]:
     """Checkpoints that are not the log's."""
     whole = records()
     note = signed(whole)
-    forged = signed(whole, key=note_key(ORIGIN, THIEF.public_key().public_bytes_raw()), holder=THIEF)
+    forged = signed(whole, key=NoteKey.named(ORIGIN, THIEF.public_key().public_bytes_raw()), holder=THIEF)
     yield "checkpoint_by_another_key", Case("nobody known signed it", log(whole, forged), good=False)
     falsely = signed(whole, holder=THIEF)
     yield "checkpoint_forged", Case("a false signature under the log's key id", log(whole, falsely), good=False)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seawall.connectors.bus import Bus, open_bus
-from seawall.connectors.mapping import RecordMapping, load_mapping, read_mapping
+from seawall.connectors.mapping import RecordMapping, read_mapping
 from seawall.schemas.errors import BusError, Reason, Rejected, UsageError
 from seawall_testing.command_line import run_command
 from seawall_testing.desk import T0, account, instrument, lines, rejects, slices, write_desk
@@ -79,7 +79,7 @@ EXEC: dict[str, Any] = {
 @pytest.fixture
 def feed(tmp_path: Path) -> RecordMapping:
     (tmp_path / "oms.toml").write_text(MAPPING)
-    return load_mapping(tmp_path / "oms.toml")
+    return RecordMapping.load(tmp_path / "oms.toml")
 
 
 def mapped(feed: RecordMapping, record: Any) -> Any:

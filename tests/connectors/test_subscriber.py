@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 
 from seawall.connectors.subscriber import SqliteLedger, Subscriber, headers_of, sqlite_subscriber
 from seawall.connectors.subscriber._ledger import FORGET_EVERY
-from seawall.schemas.evidence import (
-    COMMAND,
-    SEEN_MAX,
-    STATE,
-    TRADING_MODE,
-    Command,
-    Outcome,
-    Refusal,
-    SeenCommand,
-    parse_key_set,
-)
+from seawall.connectors.subscriber._ordering import SEEN_MAX, TRADING_MODE, Outcome, SeenCommand
+from seawall.schemas.evidence import COMMAND, STATE, Command, KeySet, Refusal
 from seawall.schemas.evidence._documents import HEARTBEAT
 from seawall_testing import signing
 from seawall_testing.signing import (
@@ -279,7 +270,7 @@ def test_every_subset_of_lost_commands_is_healed_by_the_next_snapshot():
 
 def test_of_a_state_only_targets_that_are_ours_and_its_signers_own_are_taken():
     limited = [signing.ISSUER.entry("issuer", targets=["desk:eq-*"]), *signing.entries()[1:]]
-    keys = parse_key_set(encode(keyset_document(keys=limited)))
+    keys = KeySet.parse(encode(keyset_document(keys=limited)))
     effects = RecordingEffects()
     policy = replace(POLICY, targets=("desk:*",))
     subscriber = sqlite_subscriber(sqlite3.connect(":memory:", isolation_level=None), policy, keys, effects)
@@ -608,7 +599,7 @@ def test_a_reset_is_taken_once_though_the_key_set_came_by_a_start_and_not_by_rot
     connection = sqlite3.connect(":memory:", isolation_level=None)
     _, subscriber = new_subscriber(connection)
     assert outcome_of(subscriber, issue("CANCEL_ORDERS", 9, epoch=900_000)) is Outcome.APPLIED
-    keys = parse_key_set(encode(keyset_document(reset_seq={"risk/prod": 1})))
+    keys = KeySet.parse(encode(keyset_document(reset_seq={"risk/prod": 1})))
     for expected in (Outcome.APPLIED, Outcome.DUPLICATE):
         started = sqlite_subscriber(connection, POLICY, keys, RecordingEffects())
         assert outcome_of(started, issue("HALT_TRADING", 1)) is expected
@@ -626,7 +617,7 @@ def test_a_state_that_a_thief_counted_far_ahead_is_healed_by_the_next_epoch():
 
 def test_commands_of_the_pinned_document_types_only():
     _, subscriber = new_subscriber()
-    assert parse_key_set(encode(keyset_document())).sha256 == subscriber.keys.sha256
+    assert KeySet.parse(encode(keyset_document())).sha256 == subscriber.keys.sha256
     assert Command.__struct_fields__[:2] == ("v", "iss")
     value, _ = issue("HALT_TRADING", 1)
     header = signing.header(value, [signing.ISSUER], COMMAND.replace("command", "limits"))

@@ -13,21 +13,13 @@ from seawall.connectors.transparency_log import Cosigner, request_cosignature
 from seawall.connectors.witness import Witness, serve
 from seawall.schemas.errors import CouldNotVerify
 from seawall.schemas.evidence import public_jwk
-from seawall.schemas.transparency import (
-    CosignatureRequest,
-    NoteError,
-    WitnessRefusal,
-    _merkle,
-    _notes,
-    merge_cosignatures,
-    parse_cosignature_request,
-)
+from seawall.schemas.transparency import CosignatureRequest, NoteError, WitnessRefusal, _merkle, _notes
 from seawall_testing.reference_data import read_vectors
 from seawall_testing.signing import Holder
 
 LOG, OTHER, WITNESS = Holder("log"), Holder("other log"), Holder("witness")
 ORIGIN = "risk.example/audit/dev/audit/0"
-LOG_KEY = _notes.note_key(ORIGIN, LOG.private.public_key().public_bytes_raw())
+LOG_KEY = _notes.NoteKey.named(ORIGIN, LOG.private.public_key().public_bytes_raw())
 LEAVES = [_merkle.leaf_hash(bytes([index])) for index in range(20)]
 REWRITTEN = [_merkle.leaf_hash(bytes([index + (index == 3)])) for index in range(20)]
 FORK = [_merkle.leaf_hash(bytes([index + (index == 9)])) for index in range(20)]
@@ -53,8 +45,8 @@ def witness(tmp_path):
 
 def checkpoint(size: int, leaves: list[bytes] = LEAVES, origin: str = ORIGIN, signer: Holder = LOG) -> bytes:
     text = _notes.Checkpoint(origin, size, _merkle.tree_root(leaves[:size])).text()
-    key = _notes.note_key(origin, signer.private.public_key().public_bytes_raw())
-    return _notes.sign_note(text, key, signer.sign).encode()
+    key = _notes.NoteKey.named(origin, signer.private.public_key().public_bytes_raw())
+    return key.sign(text, signer.sign).encode()
 
 
 def request(old: int, size: int, leaves: list[bytes] = LEAVES, **options) -> CosignatureRequest:
@@ -67,7 +59,7 @@ def ask(witness: Witness, asked: CosignatureRequest) -> int:
         lines = witness.add_checkpoint(asked.encode(), 1_700_000_000)
     except WitnessRefusal as refusal:
         return refusal.status
-    merged = merge_cosignatures(asked.checkpoint, lines, [witness.key])
+    merged = asked.merge(lines, [witness.key])
     found, opened = _notes.open_checkpoint(merged, ORIGIN, LOG_KEY, [witness.key], 1)
     assert opened.cosigned_at_s == ((witness.key, 1_700_000_000),)
     assert f"\n{found.size}\n" in opened.text
@@ -120,7 +112,7 @@ def test_what_does_not_extend_the_log_is_refused_as_specified(witness, asked, st
 )
 def test_a_malformed_request_is_a_400(body):
     with pytest.raises(WitnessRefusal) as caught:
-        parse_cosignature_request(body)
+        CosignatureRequest.parse(body)
     assert caught.value.status == 400
 
 
@@ -153,7 +145,7 @@ def test_published_requests_are_cosigned_and_their_race_is_not(tmp_path):
     witness = Witness(tmp_path / "w.db", "w.example", Signer(WITNESS), {published["origin"]: [key]})
     first, second, third = (text.encode() for text in published["requests"])
     for body in (first, third):
-        assert _notes.open_note(body.partition(b"\n\n")[2] + witness.add_checkpoint(body, 7), [witness.key]).verified
+        assert _notes.Note.open(body.partition(b"\n\n")[2] + witness.add_checkpoint(body, 7), [witness.key]).verified
     with pytest.raises(WitnessRefusal) as caught:
         witness.add_checkpoint(second, 8)
     assert (caught.value.status, caught.value.size) == (409, 5)
@@ -186,7 +178,7 @@ def test_over_http_a_sealer_gets_its_cosignature_and_learns_the_size(witness):
             request_cosignature(url, request(3, 9), witness.key)
         assert (caught.value.status, caught.value.size) == (409, 8)
         with pytest.raises(NoteError):
-            stranger = _notes.note_key("w", OTHER.private.public_key().public_bytes_raw(), _notes.COSIGNATURE)
+            stranger = _notes.NoteKey.named("w", OTHER.private.public_key().public_bytes_raw(), _notes.COSIGNATURE)
             request_cosignature(url, request(8, 9), stranger)
         with pytest.raises(WitnessRefusal) as caught:
             request_cosignature(url + "/other", request(9, 10), witness.key)
@@ -207,7 +199,7 @@ NO_ANSWERS = {
     "a redirect to what is no address": b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
     "a redirect": b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
 }
-WITNESS_KEY = _notes.note_key("w", WITNESS.private.public_key().public_bytes_raw(), _notes.COSIGNATURE)
+WITNESS_KEY = _notes.NoteKey.named("w", WITNESS.private.public_key().public_bytes_raw(), _notes.COSIGNATURE)
 
 
 @contextmanager

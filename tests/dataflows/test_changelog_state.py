@@ -5,19 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from seawall.connectors.bus import RecordWriter, latest_snapshot, publish_snapshot, written_topics
+from seawall.connectors.bus import KeptSnapshot, RecordWriter, written_topics
 from seawall.connectors.bus._appending import PART_BYTES
 from seawall.dataflows.flink import _key_routing
 from seawall.dataflows.flink._changelog_state import ChangelogState, Step
 from seawall.operators.core.base import pack
-from seawall.operators.core.pipeline import (
-    FirmPipeline,
-    Pipeline,
-    ShardPipeline,
-    UnsignedCommands,
-    check_aligned,
-    decode_message,
-)
+from seawall.operators.core.pipeline import FirmPipeline, Pipeline, ShardMessage, ShardPipeline, UnsignedCommands
 from seawall.schemas.errors import InvariantError, SnapshotError
 from seawall_testing import crisis
 from seawall_testing.desk import sequence
@@ -85,7 +78,7 @@ class Engine:
             else:
                 state = ShardPipeline.restore(snapshot, UnsignedCommands())
             keeper = self.keepers[partition] = ChangelogState(
-                state, LossySink(self.bus, partition), store, 7, decode_message if partition == SHARDS else bytes
+                state, LossySink(self.bus, partition), store, 7, ShardMessage.decode if partition == SHARDS else bytes
             )
             keeper.resume(tail)
         return self.keepers[partition]
@@ -184,26 +177,26 @@ def test_states_of_one_moment_join_and_others_do_not(values: list[bytes]) -> Non
         engine.step()
     data = [engine.keeper(partition).state.snapshot() for partition in range(SHARDS + 1)]
     shards = [ShardPipeline.restore(one, UnsignedCommands()) for one in data[:SHARDS]]
-    check_aligned(shards, FirmPipeline.restore(data[SHARDS], UnsignedCommands()))
+    FirmPipeline.restore(data[SHARDS], UnsignedCommands()).check_aligned(shards)
     shards[0].told += 1
     with pytest.raises(InvariantError, match="the second operator has heard"):
-        check_aligned(shards, FirmPipeline.restore(data[SHARDS], UnsignedCommands()))
+        FirmPipeline.restore(data[SHARDS], UnsignedCommands()).check_aligned(shards)
 
 
 def test_a_published_state_is_found_by_its_place_and_written_once() -> None:
     bus = MemoryBus()
     states = {5: b"small", 9: pack("large/1", {"body": bytes(range(256)) * (PART_BYTES // 100)}), 12: b"last"}
     for seq, data in states.items():
-        publish_snapshot(bus, 3, seq, data)
-        publish_snapshot(bus, 3, seq, data)
+        KeptSnapshot(seq, data).publish(bus, 3)
+        KeptSnapshot(seq, data).publish(bus, 3)
     assert bus.end("snapshots", 3) == 5
-    newest = latest_snapshot(bus, 3)
+    newest = KeptSnapshot.latest(bus, 3)
     assert newest is not None and (newest.seq, newest.data) == (12, b"last")
     for seq, data in states.items():
-        found = latest_snapshot(bus, 3, seq)
+        found = KeptSnapshot.latest(bus, 3, seq)
         assert found is not None and found.data == data
-    assert latest_snapshot(bus, 3, 4) is None
-    assert latest_snapshot(bus, 0) is None
+    assert KeptSnapshot.latest(bus, 3, 4) is None
+    assert KeptSnapshot.latest(bus, 0) is None
 
 
 def test_keys_spread_shards_evenly_over_the_subtasks_of_a_cluster() -> None:

@@ -18,13 +18,14 @@ from bytewax.dataflow import Dataflow, _CoreOperator
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 import seawall.operators as sw
-from seawall.connectors.bus import _bytewax, engine_key, open_bus, own_error
+from seawall.connectors.bus import _bytewax, engine_key, open_bus
 from seawall.connectors.bus._bytewax import shard_count
 from seawall.connectors.keys import _key_files, _signers
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows import risk, seal
 from seawall.operators.core.base import MeasuredSlice, Outputs
 from seawall.operators.core.pipeline import UnsignedCommands
+from seawall.ops.run._recovery import own_error
 from seawall.ops.verify import verify
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.configuration._configuration import content_sha256

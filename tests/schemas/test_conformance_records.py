@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from seawall.connectors.subscriber import Subscriber, sqlite_subscriber
-from seawall.schemas.evidence import AcceptancePolicy, parse_key_set
+from seawall.schemas.evidence import AcceptancePolicy, KeySet
 from seawall.schemas.evidence._key_sets import RotationError
 from seawall_testing.paths import CONFORMANCE
 from seawall_testing.signing import RecordingEffects
@@ -30,7 +30,7 @@ def test_a_case_has_the_outcome_that_it_expects(name: str) -> None:
     assert name.endswith("_fail") == (expect["outcome"] == "refused")
     policy = AcceptancePolicy(**{k: tuple(v) if isinstance(v, list) else v for k, v in expect["policy"].items()})
     desk, connection = RecordingEffects(), sqlite3.connect(":memory:", isolation_level=None)
-    subscriber = sqlite_subscriber(connection, policy, parse_key_set((folder / "keyset.json").read_bytes()), desk)
+    subscriber = sqlite_subscriber(connection, policy, KeySet.parse((folder / "keyset.json").read_bytes()), desk)
     value = (folder / "value.json").read_bytes()
     if expect["document"] == "keyset":
         check_rotation(subscriber, value, headers(folder)[0][1], expect)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from seawall.ops.demo.scenario import write_scenario
 from seawall.schemas.evidence import COMMAND, pae
-from seawall.schemas.transparency import LogEdge, _notes, parse_checkpoint, parse_note
+from seawall.schemas.transparency import Checkpoint, LogEdge, Note, _notes
 from seawall_testing import signing
 from seawall_testing.command_line import seawall
 from seawall_testing.paths import FOREIGN
@@ -29,7 +29,7 @@ VERIFIERS = {
 TLOG = {"go_tlog": ["go", "run", "."], "node_tlog": ["node", "verify.mjs"]}
 LOG = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ORIGIN = "risk.example/audit/dev/audit/0"
-LOG_KEY = _notes.note_key(ORIGIN, LOG.public_key().public_bytes_raw())
+LOG_KEY = _notes.NoteKey.named(ORIGIN, LOG.public_key().public_bytes_raw())
 
 
 def need(tool: str) -> None:
@@ -129,7 +129,7 @@ def write_log(folder: Path, count: int, checkpoints: tuple[int, ...]) -> list[Pa
 
 
 def signed(edge: LogEdge) -> bytes:
-    return _notes.sign_note(_notes.Checkpoint(ORIGIN, edge.size, edge.root()).text(), LOG_KEY, LOG.sign).encode()
+    return LOG_KEY.sign(_notes.Checkpoint(ORIGIN, edge.size, edge.root()).text(), LOG.sign).encode()
 
 
 def write(folder: Path, files) -> None:
@@ -207,7 +207,7 @@ def test_other_peoples_log_code_verifies_every_log_of_the_demo(demo, tmp_path, n
             older.append(tmp_path / f"{partition}-{at}")
             older[-1].write_text(mine[at])
         result = run_tlog(name, demo / "tiles" / "audit" / str(partition), older, vkey)
-        size = parse_checkpoint(parse_note(mine[-1].encode()).text).size
+        size = Checkpoint.parse(Note.parse(mine[-1].encode()).text).size
         assert (result.returncode, result.stdout) == (0, f"{size} records, {len(older)} older checkpoints verified\n")
 
 

@@ -17,7 +17,6 @@ from seawall.schemas.evidence import (
     _key_sets,
     encode_base64url,
     pae,
-    parse_key_set,
     thumbprint,
 )
 from seawall.schemas.evidence._envelopes import DuplicateName
@@ -96,7 +95,7 @@ def test_small_order_keys_are_not_admitted_though_libraries_take_them():
             "Ed25519", *(bytes.fromhex(case[name]) for name in ("pub_key", "message", "signature"))
         )
         with pytest.raises(Malformed, match="small order"):
-            parse_key_set(encode(with_key(x=encode_base64url(bytes.fromhex(case["pub_key"])))))
+            KeySet.parse(encode(with_key(x=encode_base64url(bytes.fromhex(case["pub_key"])))))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,7 @@ def test_small_order_keys_are_not_admitted_though_libraries_take_them():
 )
 def test_every_spelling_of_a_small_order_point_is_refused(point):
     with pytest.raises(Malformed, match="small order"):
-        parse_key_set(encode(with_key(x=encode_base64url(bytes.fromhex(point)))))
+        KeySet.parse(encode(with_key(x=encode_base64url(bytes.fromhex(point)))))
 
 
 def with_key(**changes) -> dict:
@@ -129,7 +128,7 @@ def with_key(**changes) -> dict:
 
 def test_the_usual_key_set_is_read_and_its_hash_is_that_of_its_bytes():
     value = encode(keyset_document())
-    keys = parse_key_set(value)
+    keys = KeySet.parse(value)
     assert isinstance(keys, KeySet)
     assert keys.by_kid[ISSUER.kid].covers("issuer", _documents.COMMAND)
     assert [key["kid"] for key in keys.jwks()["keys"]] == [entry["kid"] for entry in signing.entries()]
@@ -158,14 +157,14 @@ def test_the_usual_key_set_is_read_and_its_hash_is_that_of_its_bytes():
 )
 def test_a_wrong_key_set_is_refused(document, message):
     with pytest.raises(Malformed, match=message):
-        parse_key_set(encode(document))
+        KeySet.parse(encode(document))
 
 
 def test_a_point_off_the_curve_is_refused():
     standby = signing.STANDBY.entry("issuer", y=encode_base64url(bytes(32)))
     standby["kid"] = thumbprint(standby)
     with pytest.raises(Malformed, match="P-256"):
-        parse_key_set(encode(keyset_document(keys=[standby, *signing.entries()[2:]])))
+        KeySet.parse(encode(keyset_document(keys=[standby, *signing.entries()[2:]])))
 
 
 # --- strict parsing ---
@@ -264,7 +263,7 @@ def test_a_header_takes_both_alphabets_and_ignores_unknown_fields():
 
 def first() -> KeySet:
     value = encode(keyset_document())
-    return _key_sets.open_pinned_key_set(signing.envelope(value, ROOTS[:2]), parse_key_set(value).sha256)
+    return _key_sets.KeySet.open_pinned(signing.envelope(value, ROOTS[:2]), KeySet.parse(value).sha256)
 
 
 def next_document(current: KeySet, **changes) -> dict:
@@ -276,8 +275,8 @@ def test_a_rotation_by_enough_old_and_new_owners_is_taken():
     newcomer = Holder("root dana", "dana")
     keys = [*signing.entries()[:-1], newcomer.entry("root", types=())]
     value = encode(next_document(current, keys=keys))
-    assert _key_sets.rotate_key_set(current, signing.envelope(value, ROOTS[:2])).version == 2
-    both = _key_sets.rotate_key_set(current, signing.envelope(value, [ROOTS[0], ROOTS[2], ROOTS[1], newcomer]))
+    assert current.rotate(signing.envelope(value, ROOTS[:2])).version == 2
+    both = current.rotate(signing.envelope(value, [ROOTS[0], ROOTS[2], ROOTS[1], newcomer]))
     assert newcomer.kid in both.by_kid
 
 
@@ -304,7 +303,7 @@ def test_a_rotation_that_breaks_a_rule_is_refused(changes, signers, message):
     current = first()
     value = encode(next_document(current, **changes))
     with pytest.raises(RotationError, match=message):
-        _key_sets.rotate_key_set(current, signing.envelope(value, signers))
+        current.rotate(signing.envelope(value, signers))
 
 
 def test_two_root_keys_of_one_owner_count_once():
@@ -312,13 +311,13 @@ def test_two_root_keys_of_one_owner_count_once():
     document = keyset_document(keys=[*signing.entries(), twin.entry("root", types=())])
     value = encode(document)
     with pytest.raises(RotationError, match="1 of 2 owners"):
-        _key_sets.open_pinned_key_set(signing.envelope(value, [ROOTS[0], twin]), parse_key_set(value).sha256)
+        _key_sets.KeySet.open_pinned(signing.envelope(value, [ROOTS[0], twin]), KeySet.parse(value).sha256)
 
 
 def test_the_first_key_set_is_the_pinned_one():
     value = encode(keyset_document())
     with pytest.raises(RotationError, match="pinned"):
-        _key_sets.open_pinned_key_set(signing.envelope(value, ROOTS), "0" * 64)
+        _key_sets.KeySet.open_pinned(signing.envelope(value, ROOTS), "0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -333,28 +332,28 @@ def test_the_first_key_set_is_the_pinned_one():
 )
 def test_what_is_no_key_set_envelope_is_refused(envelope):
     with pytest.raises(RotationError):
-        _key_sets.rotate_key_set(first(), envelope)
+        first().rotate(envelope)
 
 
 def test_floors_only_rise_except_by_a_reset():
     current = first()
     value = encode(next_document(current, epoch_floor={"risk/prod": 43}))
-    raised = _key_sets.rotate_key_set(current, signing.envelope(value, ROOTS))
+    raised = current.rotate(signing.envelope(value, ROOTS))
     assert raised.epoch_floor("risk/prod") == 43
     lowered = signing.envelope(encode(next_document(raised, epoch_floor={"risk/prod": 42})), ROOTS)
     with pytest.raises(RotationError, match="epoch floor"):
-        _key_sets.rotate_key_set(raised, lowered)
+        raised.rotate(lowered)
     value = encode(next_document(raised, epoch_floor={"risk/prod": 2}, reset_seq={"risk/prod": 1}))
-    reset = _key_sets.rotate_key_set(raised, signing.envelope(value, ROOTS))
+    reset = raised.rotate(signing.envelope(value, ROOTS))
     assert reset.epoch_floor("risk/prod") == 2
     with pytest.raises(RotationError, match="reset counter"):
-        _key_sets.rotate_key_set(reset, signing.envelope(encode(next_document(reset)), ROOTS))
+        reset.rotate(signing.envelope(encode(next_document(reset)), ROOTS))
 
 
 def test_a_chain_is_followed_past_expired_versions_but_not_onto_one():
     current, chain = first(), []
     for exp_us in (NOW_US - HOUR_US, NOW_US + HOUR_US):
-        base = parse_key_set(base64.b64decode(json.loads(chain[-1])["payload"])) if chain else current
+        base = KeySet.parse(base64.b64decode(json.loads(chain[-1])["payload"])) if chain else current
         chain.append(signing.envelope(encode(next_document(base, exp_us=exp_us)), ROOTS))
     assert _key_sets.follow_rotations(current, chain, NOW_US).version == 3
     assert _key_sets.follow_rotations(_key_sets.follow_rotations(current, chain, NOW_US), chain, NOW_US).version == 3
@@ -365,6 +364,6 @@ def test_a_chain_is_followed_past_expired_versions_but_not_onto_one():
 def test_es256_signs_here_as_it_verifies():
     holder = Holder("p256", alg="ES256")
     assert isinstance(holder.private, ec.EllipticCurvePrivateKey)
-    entry = parse_key_set(encode(with_key(**holder.jwk(), alg="ES256"))).by_kid[holder.kid]
+    entry = KeySet.parse(encode(with_key(**holder.jwk(), alg="ES256"))).by_kid[holder.kid]
     assert entry.verifies(b"m", holder.sign(b"m"))
     assert not entry.verifies(b"m", holder.sign(b"m")[:-1])

@@ -67,23 +67,23 @@ def test_wycheproof_ed25519_signatures_are_judged_as_published():
 
 def test_the_go_example_is_signed_byte_for_byte_and_opens():
     private = Ed25519PrivateKey.from_private_bytes(PETER_SEED)
-    signed = _notes.sign_note(TEXT, _notes.parse_vkey(PETER), private.sign)
+    signed = _notes.NoteKey.parse(PETER).sign(TEXT, private.sign)
     assert signed.encode() == (TEXT + "\n" + SIGNATURE).encode()
-    opened = _notes.open_note(signed.encode(), [_notes.parse_vkey(PETER)])
+    opened = _notes.Note.open(signed.encode(), [_notes.NoteKey.parse(PETER)])
     assert opened.text == TEXT
-    assert opened.verified == (_notes.parse_vkey(PETER),)
-    assert _notes.parse_vkey(PETER).vkey == PETER
+    assert opened.verified == (_notes.NoteKey.parse(PETER),)
+    assert _notes.NoteKey.parse(PETER).vkey == PETER
 
 
 def test_published_notes_are_judged_as_published():
     published = read_vectors("signed_note.json")
     for case in published["valid"]:
-        opened = _notes.open_note(case["note"].encode(), map(_notes.parse_vkey, case["vkeys"]))
+        opened = _notes.Note.open(case["note"].encode(), map(_notes.NoteKey.parse, case["vkeys"]))
         assert len(opened.verified) == len(case["vkeys"]), case["name"]
         assert opened.encode() == case["note"].encode()
     for case in published["invalid"]:
         with pytest.raises(NoteError):
-            _notes.open_note(case["note"].encode(), map(_notes.parse_vkey, case["vkeys"]))
+            _notes.Note.open(case["note"].encode(), map(_notes.NoteKey.parse, case["vkeys"]))
 
 
 @pytest.mark.parametrize("vkey", [
@@ -92,7 +92,7 @@ def test_published_notes_are_judged_as_published():
 ])  # fmt: skip
 def test_a_key_that_does_not_hash_to_its_id_is_refused(vkey):
     with pytest.raises(NoteError):
-        _notes.parse_vkey(vkey)
+        _notes.NoteKey.parse(vkey)
 
 
 @pytest.mark.parametrize(("name", "bad"), [
@@ -107,28 +107,28 @@ def test_a_key_that_does_not_hash_to_its_id_is_refused(vkey):
 ])  # fmt: skip
 def test_a_damaged_note_is_refused(name, bad):
     with pytest.raises(NoteError):
-        _notes.open_note(bad.encode(), [_notes.parse_vkey(PETER)])
+        _notes.Note.open(bad.encode(), [_notes.NoteKey.parse(PETER)])
 
 
 def test_a_key_that_signs_twice_counts_once():
-    opened = _notes.open_note((TEXT + "\n" + SIGNATURE * 2).encode(), [_notes.parse_vkey(PETER)])
+    opened = _notes.Note.open((TEXT + "\n" + SIGNATURE * 2).encode(), [_notes.NoteKey.parse(PETER)])
     assert len(opened.verified) == 1
 
 
 def test_a_cosignature_binds_its_time():
     text = "example.com/log\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
-    key = _notes.note_key("witness.example", PRIVATE.public_key().public_bytes_raw(), COSIGNATURE)
-    line = _notes.cosign_checkpoint(text, key, PRIVATE.sign, 1_700_000_000)
-    opened = _notes.open_note((text + "\n" + line.line()).encode(), [key])
+    key = _notes.NoteKey.named("witness.example", PRIVATE.public_key().public_bytes_raw(), COSIGNATURE)
+    line = key.cosign(text, PRIVATE.sign, 1_700_000_000)
+    opened = _notes.Note.open((text + "\n" + line.line()).encode(), [key])
     assert opened.cosigned_at_s == ((key, 1_700_000_000),)
     moved = _notes.NoteSignature(line.name, line.key_id, (1_700_000_001).to_bytes(8, "big") + line.value[8:])
     with pytest.raises(NoteError, match="false signature"):
-        _notes.open_note((text + "\n" + moved.line()).encode(), [key])
+        _notes.Note.open((text + "\n" + moved.line()).encode(), [key])
 
 
 def test_the_published_layout_of_cosignatures_is_ours():
     published = read_vectors("cosignature_v1.json")
-    assert _notes.parse_vkey(published["vkey_type04"]).type == COSIGNATURE
+    assert _notes.NoteKey.parse(published["vkey_type04"]).type == COSIGNATURE
     text = published["message_example"].split("\n", 2)[2]
     assert _notes.cosigned_message(text, 1679315147).decode() == published["message_example"]
     layout = base64.b64decode(published["timestamp_vector"]["sig_b64"])
@@ -149,7 +149,7 @@ def test_real_rekor_entries_verify_with_their_log_key(name):
 
 def rekor_key(entry: dict, checkpoint: bytes) -> NoteKey:
     """The log's key among those published with the entry: the one whose note key id signed the checkpoint."""
-    parsed = _notes.parse_note(checkpoint)
+    parsed = _notes.Note.parse(checkpoint)
     for log in entry["tlogs"]:
         der = base64.b64decode(log["publicKey"]["rawBytes"])
         key = NoteKey(parsed.signatures[0].name, _notes.ED25519, der[-32:])
@@ -161,7 +161,7 @@ def rekor_key(entry: dict, checkpoint: bytes) -> NoteKey:
 @given(st.binary(max_size=400))
 def test_no_bytes_make_the_parser_fail_otherwise(data):
     with contextlib.suppress(NoteError):
-        assert _notes.parse_note(data).encode() == data
+        assert _notes.Note.parse(data).encode() == data
 
 
 @given(st.integers(0, 8 * len(SIGNATURE.encode()) - 1))
@@ -169,4 +169,4 @@ def test_no_changed_bit_of_a_signature_line_is_accepted(bit):
     data = bytearray((TEXT + "\n" + SIGNATURE).encode())
     data[len(TEXT.encode()) + 1 + bit // 8] ^= 1 << bit % 8
     with pytest.raises(NoteError):
-        _notes.open_note(bytes(data), [_notes.parse_vkey(PETER)])
+        _notes.Note.open(bytes(data), [_notes.NoteKey.parse(PETER)])

@@ -12,9 +12,9 @@ from seawall_testing.reference_data import read_vectors
 LOG = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 WITNESSES = [Ed25519PrivateKey.from_private_bytes(bytes(range(i, i + 32))) for i in (1, 2)]
 ORIGIN = "risk.example/audit/dev/audit/0"
-LOG_KEY = _notes.note_key(ORIGIN, LOG.public_key().public_bytes_raw())
+LOG_KEY = _notes.NoteKey.named(ORIGIN, LOG.public_key().public_bytes_raw())
 WITNESS_KEYS = [
-    _notes.note_key(f"witness.example/{i}", key.public_key().public_bytes_raw(), _notes.COSIGNATURE)
+    _notes.NoteKey.named(f"witness.example/{i}", key.public_key().public_bytes_raw(), _notes.COSIGNATURE)
     for i, key in enumerate(WITNESSES)
 ]
 
@@ -33,11 +33,8 @@ def build(count: int) -> tuple[LogEdge, dict[str, bytes]]:
 
 def signed(edge: LogEdge, witnesses: int = 0) -> bytes:
     text = _notes.Checkpoint(ORIGIN, edge.size, edge.root()).text()
-    lines = [
-        _notes.cosign_checkpoint(text, WITNESS_KEYS[i], WITNESSES[i].sign, 1_700_000_000).line()
-        for i in range(witnesses)
-    ]
-    return _notes.sign_note(text, LOG_KEY, LOG.sign).encode() + "".join(lines).encode()
+    lines = [WITNESS_KEYS[i].cosign(text, WITNESSES[i].sign, 1_700_000_000).line() for i in range(witnesses)]
+    return LOG_KEY.sign(text, LOG.sign).encode() + "".join(lines).encode()
 
 
 @pytest.mark.parametrize(
@@ -50,8 +47,8 @@ def signed(edge: LogEdge, witnesses: int = 0) -> bytes:
     ],
 )
 def test_a_tile_path_is_written_and_read_as_specified(path, parts):
-    assert _tiles.tile_path(*parts) == path
-    assert _tiles.parse_tile_path(path) == parts
+    assert _tiles.Tile(*parts).path == path
+    assert _tiles.Tile.parse(path) == parts
 
 
 @pytest.mark.parametrize(
@@ -75,14 +72,14 @@ def test_a_tile_path_is_written_and_read_as_specified(path, parts):
 )
 def test_any_other_spelling_of_a_tile_path_is_refused(path):
     with pytest.raises(ValueError, match="path"):
-        _tiles.parse_tile_path(path)
+        _tiles.Tile.parse(path)
 
 
 def test_published_go_paths_agree_once_the_height_is_dropped():
     for path, (height, level, number, width) in read_vectors("tlog_sumdb_format.json")["tile_paths"]:
         spelled = path.replace(f"tile/{height}/", "tile/", 1).replace("tile/data", "tile/entries")
         full = width == 1 << height
-        ours = _tiles.tile_path(_tiles.ENTRIES if level < 0 else level, number, 256 if full else width)
+        ours = _tiles.Tile(_tiles.ENTRIES if level < 0 else level, number, 256 if full else width).path
         assert ours == (spelled.split(".p/")[0] if full else spelled)
 
 
@@ -91,7 +88,7 @@ def test_the_published_record_hash_and_tree_text_are_ours():
     root = _merkle.leaf_hash(b"hello world")
     assert _notes.encode_base64(root) == published["record_hash_hello_world_b64"]
     assert _notes.Checkpoint("go.sum database tree", 123456789012, root).text() == published["format_tree"]
-    assert _notes.parse_checkpoint(published["format_tree"]).size == 123456789012
+    assert _notes.Checkpoint.parse(published["format_tree"]).size == 123456789012
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
@@ -161,13 +158,13 @@ def test_a_proof_file_proves_its_record_and_no_other():
     edge, files = build(300)
     hashes = _merkle.inclusion_proof(77, 300, _tiles.tile_hashes(files.__getitem__, 300))
     proof = _notes.TlogProof(77, tuple(hashes), signed(edge, 2), b"context")
-    assert _notes.parse_proof(proof.encode()) == proof
-    checkpoint = _notes.verify_proof(proof.encode(), entry(77), ORIGIN, LOG_KEY, WITNESS_KEYS, 2)
+    assert _notes.TlogProof.parse(proof.encode()) == proof
+    checkpoint = _notes.TlogProof.verify(proof.encode(), entry(77), ORIGIN, LOG_KEY, WITNESS_KEYS, 2)
     assert checkpoint.size == 300
     with pytest.raises(ProofError):
-        _notes.verify_proof(proof.encode(), entry(78), ORIGIN, LOG_KEY)
+        _notes.TlogProof.verify(proof.encode(), entry(78), ORIGIN, LOG_KEY)
     with pytest.raises(NoteError, match="is of"):
-        _notes.verify_proof(proof.encode(), entry(77), ORIGIN + "1", LOG_KEY)
+        _notes.TlogProof.verify(proof.encode(), entry(77), ORIGIN + "1", LOG_KEY)
 
 
 @pytest.mark.parametrize(
@@ -186,16 +183,16 @@ def test_a_proof_file_proves_its_record_and_no_other():
 )
 def test_a_malformed_proof_file_is_refused(bad):
     with pytest.raises(NoteError):
-        _notes.verify_proof(bad, b"", ORIGIN, LOG_KEY)
+        _notes.TlogProof.verify(bad, b"", ORIGIN, LOG_KEY)
 
 
 def test_a_witness_counts_once_and_only_if_asked_for():
     edge, _ = build(3)
     with pytest.raises(NoteError, match="1 of at least 2"):
         _notes.open_checkpoint(signed(edge, 1), ORIGIN, LOG_KEY, WITNESS_KEYS, 2)
-    same_key = _notes.note_key("witness.example/alias", WITNESS_KEYS[0].public, _notes.COSIGNATURE)
+    same_key = _notes.NoteKey.named("witness.example/alias", WITNESS_KEYS[0].public, _notes.COSIGNATURE)
     text = _notes.Checkpoint(ORIGIN, edge.size, edge.root()).text()
-    alias = _notes.cosign_checkpoint(text, same_key, WITNESSES[0].sign, 1).line().encode()
+    alias = same_key.cosign(text, WITNESSES[0].sign, 1).line().encode()
     with pytest.raises(NoteError, match="1 of at least 2"):
         _notes.open_checkpoint(signed(edge, 1) + alias, ORIGIN, LOG_KEY, [WITNESS_KEYS[0], same_key], 2)
 
@@ -203,7 +200,7 @@ def test_a_witness_counts_once_and_only_if_asked_for():
 def test_witnesses_alone_do_not_make_a_checkpoint():
     edge, _ = build(3)
     text = _notes.Checkpoint(ORIGIN, edge.size, edge.root()).text()
-    line = _notes.cosign_checkpoint(text, WITNESS_KEYS[0], WITNESSES[0].sign, 1).line()
+    line = WITNESS_KEYS[0].cosign(text, WITNESSES[0].sign, 1).line()
     with pytest.raises(NoteError, match="did not sign"):
         _notes.open_checkpoint((text + "\n" + line).encode(), ORIGIN, LOG_KEY, WITNESS_KEYS, 1)
 
@@ -224,7 +221,7 @@ def test_witnesses_alone_do_not_make_a_checkpoint():
 )
 def test_a_malformed_checkpoint_is_refused(text):
     with pytest.raises(NoteError):
-        _notes.parse_checkpoint(text)
+        _notes.Checkpoint.parse(text)
 
 
 def test_published_witness_requests_have_consistent_signed_checkpoints():

@@ -29,25 +29,17 @@ from seawall.schemas.evidence import (
     COMMAND,
     STATE,
     AcceptancePolicy,
+    LimitDocument,
     Malformed,
     Refused,
-    accept_document,
     parse_envelope,
-    parse_limit_document,
     parse_strict,
 )
 from seawall.schemas.generate import OUTPUTS, decode_output
 from seawall.schemas.measures import read_limits
-from seawall.schemas.records import decode_redrive, decode_slice
+from seawall.schemas.records import Redrive, decode_slice
 from seawall.schemas.tables import check_table
-from seawall.schemas.transparency import (
-    decode_bundle,
-    parse_checkpoint,
-    parse_cosignature_request,
-    parse_note,
-    parse_proof,
-    parse_vkey,
-)
+from seawall.schemas.transparency import Checkpoint, CosignatureRequest, Note, NoteKey, TlogProof, decode_bundle
 from seawall_testing import signing
 from seawall_testing.paths import FUZZ_CORPUS
 
@@ -98,14 +90,14 @@ def targets() -> list[Target]:
         ("slice", decode_slice, (msgspec.MsgspecError,)),
         ("strict", parse_strict, (Malformed,)),
         ("envelope", parse_envelope, (Malformed,)),
-        ("limit_document", parse_limit_document, (Malformed,)),
-        ("note", parse_note, (VerificationError,)),
-        ("vkey", _text(parse_vkey), (VerificationError,)),
-        ("checkpoint", _text(parse_checkpoint), (VerificationError,)),
-        ("proof", parse_proof, (VerificationError,)),
+        ("limit_document", LimitDocument.parse, (Malformed,)),
+        ("note", Note.parse, (VerificationError,)),
+        ("vkey", _text(NoteKey.parse), (VerificationError,)),
+        ("checkpoint", _text(Checkpoint.parse), (VerificationError,)),
+        ("proof", TlogProof.parse, (VerificationError,)),
         ("bundle", decode_bundle, (ValueError,)),
-        ("witness_request", parse_cosignature_request, (VerificationError,)),
-        ("redrive", decode_redrive, (Rejected,)),
+        ("witness_request", CosignatureRequest.parse, (VerificationError,)),
+        ("redrive", Redrive.decode, (Rejected,)),
         ("feed", read_mapping(tomllib.loads(FEED.decode()), "oms.toml").read, (Rejected,)),
     ]
     plain += [(f"output_{topic}", _output(topic), (msgspec.MsgspecError,)) for topic in OUTPUTS]
@@ -226,7 +218,7 @@ def _accept() -> Decode:
     def decode(data: bytes) -> object:
         kind = STATE if b'"targets"' in data else COMMAND
         value, headers = signing.record(data, payload_type=kind)
-        return accept_document(value, headers, keys, policy, signing.NOW_US)
+        return policy.accept(value, headers, keys, signing.NOW_US)
 
     return decode
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.ops.lab.cascade._network import Network
+from seawall.ops.lab.stress._network import Network
 
 # Slow, obvious references of contagion: one scenario at a time, round by round, as the papers write them.
 

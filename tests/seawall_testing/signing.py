@@ -18,23 +18,20 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from msgspec import to_builtins
 
 from seawall.connectors.keys import SEALER_KEYS_FILE, new_key
+from seawall.connectors.subscriber import TRADING_MODE
 from seawall.schemas.evidence import (
     COMMAND,
     LIMIT_DOCUMENT_TYPE,
     STATE,
-    TRADING_MODE,
     AcceptancePolicy,
     Command,
     InForce,
     KeySet,
+    LimitDocument,
     Signer,
     _key_sets,
     encode_base64url,
-    encode_limit_document,
-    limit_document_envelope,
     pae,
-    parse_key_set,
-    parse_limit_document,
     thumbprint,
 )
 from seawall.schemas.evidence._documents import HEARTBEAT
@@ -122,7 +119,7 @@ def encode(document: Any) -> bytes:
 
 
 def keys(**changes: Any) -> KeySet:
-    return parse_key_set(encode(keyset_document(**changes)))
+    return KeySet.parse(encode(keyset_document(**changes)))
 
 
 def signatures(payload_type: str, value: bytes, signers: list[Holder]) -> list[dict[str, str]]:
@@ -212,7 +209,7 @@ def limit_key_set_bytes(environment: str = "prod", **changes: Any) -> bytes:
 
 
 def limit_key_set(**changes: Any) -> KeySet:
-    return parse_key_set(limit_key_set_bytes(**changes))
+    return KeySet.parse(limit_key_set_bytes(**changes))
 
 
 def key_set_entry(signer: Signer, role: str, types: tuple[str, ...] = ()) -> Json:
@@ -223,12 +220,12 @@ def key_set_entry(signer: Signer, role: str, types: tuple[str, ...] = ()) -> Jso
 
 def write_key_set(path: Path, environment: str = "prod", more: tuple[Json, ...] = ()) -> str:
     """Write a key set file, with further entries; return the hash to pin."""
-    people = parse_key_set(limit_key_set_bytes(environment)).document.keys
+    people = KeySet.parse(limit_key_set_bytes(environment)).document.keys
     listed = [to_builtins(key) for key in people]
     listed = [{name: value for name, value in entry.items() if value is not None} for entry in listed]
     value = limit_key_set_bytes(environment, keys=[*listed, *more])
     path.write_bytes(envelope(value, ROOTS[:2]) + b"\n")
-    return parse_key_set(value).sha256
+    return KeySet.parse(value).sha256
 
 
 def make_desk_keys(desk: Path) -> None:
@@ -248,16 +245,16 @@ def limit_document(version: int = 1, prev: str | None = None, **changes: Any) ->
         "valid_from_us": 0, "valid_to_us": T0 + 10_000 * SECOND, "reason": "calibration", "comment": "first limits",
         "set": [COVER], "remove": [], "override": [],
     }  # fmt: skip
-    return encode_limit_document({**document, **changes})
+    return LimitDocument.encode({**document, **changes})
 
 
 def signed_limit_document(value: bytes, *signers: Holder) -> Json:
     """Return the envelope of a document signed by these people."""
-    return limit_document_envelope(value, signatures(LIMIT_DOCUMENT_TYPE, value, list(signers)))
+    return LimitDocument.envelope(value, signatures(LIMIT_DOCUMENT_TYPE, value, list(signers)))
 
 
 def limit_document_sha256(value: bytes) -> str:
-    return parse_limit_document(value).sha256
+    return LimitDocument.parse(value).sha256
 
 
 def limit_event(at_us: int, envelope: Json) -> Json:

@@ -13,36 +13,27 @@ if TYPE_CHECKING:
     from seawall.connectors.bus.kafka._cluster import Address as Address
     from seawall.connectors.bus.kafka._cluster import cap_waiting as cap_waiting
     from seawall.connectors.bus.kafka._cluster import is_numbered as is_numbered
-    from seawall.connectors.bus.kafka._cluster import parse_address as parse_address
     from seawall.connectors.bus.kafka._cluster import uncap_waiting as uncap_waiting
     from seawall.connectors.bus.kafka._point_reader import PointReader as PointReader
-    from seawall.connectors.bus.kafka._provision import ELSEWHERE as ELSEWHERE
-    from seawall.connectors.bus.kafka._provision import ROLES as ROLES
     from seawall.connectors.bus.kafka._provision import grants as grants
 
 _HOMES = {
     "Address": "seawall.connectors.bus.kafka._cluster",
-    "ELSEWHERE": "seawall.connectors.bus.kafka._provision",
     "KafkaBus": "seawall.connectors.bus.kafka._bus",
     "PointReader": "seawall.connectors.bus.kafka._point_reader",
-    "ROLES": "seawall.connectors.bus.kafka._provision",
     "cap_waiting": "seawall.connectors.bus.kafka._cluster",
     "grants": "seawall.connectors.bus.kafka._provision",
     "is_numbered": "seawall.connectors.bus.kafka._cluster",
-    "parse_address": "seawall.connectors.bus.kafka._cluster",
     "read_secret": "seawall.connectors.bus.kafka._clients",
     "uncap_waiting": "seawall.connectors.bus.kafka._cluster",
 }
 __all__ = [
-    "ELSEWHERE",
-    "ROLES",
     "Address",
     "KafkaBus",
     "PointReader",
     "cap_waiting",
     "grants",
     "is_numbered",
-    "parse_address",
     "read_secret",
     "uncap_waiting",
 ]

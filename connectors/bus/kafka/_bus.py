@@ -15,7 +15,7 @@ from pathlib import Path
 
 from seawall.connectors.bus._protocol import ANY_PARTITIONS, READ_BYTES_MAX, READ_RECORDS_MAX, TOPICS, Writer
 from seawall.connectors.bus.kafka._clients import Clients
-from seawall.connectors.bus.kafka._cluster import is_numbered, parse_address
+from seawall.connectors.bus.kafka._cluster import Address, is_numbered
 from seawall.connectors.bus.kafka._partition_reader import PartitionReader, wait_for
 from seawall.connectors.bus.kafka._point_reader import PointReader
 from seawall.connectors.bus.kafka._provision import TopicFinding, check_topics, create_topics, provide_topics
@@ -157,7 +157,7 @@ class KafkaBus:
 
     def __init__(self, url: str, base: Path) -> None:
         self._base = base
-        self.address = parse_address(url, base)
+        self.address = Address.parse(url, base)
         self.clients = Clients(self.address)
         self.reader = PointReader(self.clients)
         self._followers: list[KafkaFollower] = []

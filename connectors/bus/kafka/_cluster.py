@@ -13,11 +13,11 @@ import math
 import re
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
 from seawall.connectors.bus._protocol import TOPICS
-from seawall.schemas.configuration import KafkaTerms, load_kafka
+from seawall.schemas.configuration import KafkaTerms
 from seawall.schemas.errors import UsageError
 
 # Address of a cluster and the names of Seawall's topics there: ``kafka://HOST:PORT,…[/PREFIX][?settings=FILE]``.
@@ -47,26 +47,26 @@ class Address(NamedTuple):
         head, _, name = topic.rpartition(".")
         return name if head == self.prefix and name in TOPICS else ("" if topic in TOPICS else topic)
 
+    @classmethod
+    def parse(cls, url: str, base: Path) -> Self:
+        """Return what a URL names.
+
+        Raises
+        ------
+        UsageError
+            It is none, or its settings cannot be read.
+        """
+        parts = urlsplit(url)
+        prefix, query = parts.path.strip("/"), parse_qs(parts.query)
+        if not _SERVERS.fullmatch(parts.netloc) or not _PREFIX.fullmatch(prefix) or set(query) - {"settings"}:
+            raise UsageError(f'bus = "{url}" is no address of a cluster; write it like "{EXAMPLE}"')
+        file = query.get("settings", [""])[-1]
+        return cls(parts.netloc, prefix, KafkaTerms.load(base / file) if file else KafkaTerms())
+
 
 def is_numbered(topic: str) -> bool:
     """Tell whether a topic's records carry their numbers, which are their offsets on every bus."""
     return topic in TOPICS and topic not in FOREIGN
-
-
-def parse_address(url: str, base: Path) -> Address:
-    """Return what a URL names.
-
-    Raises
-    ------
-    UsageError
-        It is none, or its settings cannot be read.
-    """
-    parts = urlsplit(url)
-    prefix, query = parts.path.strip("/"), parse_qs(parts.query)
-    if not _SERVERS.fullmatch(parts.netloc) or not _PREFIX.fullmatch(prefix) or set(query) - {"settings"}:
-        raise UsageError(f'bus = "{url}" is no address of a cluster; write it like "{EXAMPLE}"')
-    file = query.get("settings", [""])[-1]
-    return Address(parts.netloc, prefix, load_kafka(base / file) if file else KafkaTerms())
 
 
 # Patience with a cluster that does not answer: ``outage_s``, and no longer once a process is to end.

@@ -26,6 +26,7 @@ from seawall.connectors.bus.kafka._clients import Clients
 from seawall.connectors.bus.kafka._cluster import Address, is_numbered
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError
+from seawall.schemas.tables import nearest
 
 # Topics of a journal on a cluster: made with the right partitions, and refused where they would lose records.
 
@@ -201,7 +202,7 @@ SIGNED = ("commands", "state", "checkpoints")
 # On the cluster that a mirror writes it stands for all of them; on the one that it reads, ``verify`` is enough.
 MIRRORS = ("signals", "redrive", "journal", "exposures", "checkpoints")
 ROLES = (*WRITES, "mirror", "verify", "provision", "subscriber", "producer")
-ELSEWHERE = ("mirror",)  # of the other region's cluster: on a run's own nobody may write everything
+ELSEWHERE = "mirror"  # of the other region's cluster: on a run's own nobody may write everything
 
 
 class Grant(NamedTuple):
@@ -237,8 +238,21 @@ class Grant(NamedTuple):
 _SNAKE = {"DescribeConfigs": "DESCRIBE_CONFIGS"}
 
 
-def grants(address: Address, configuration: Configuration) -> list[Grant]:
-    """Return what each role of a configuration needs."""
+def grants(address: Address, configuration: Configuration, role: str = "") -> list[Grant]:
+    """Return what a role of a configuration needs, or each one on the run's own cluster.
+
+    Raises
+    ------
+    UsageError
+        There is no such role.
+    """
+    if role and role not in ROLES:
+        raise UsageError(f"--role {role}: there is no such role; did you mean {nearest(role, ROLES)!r}?")
+    wanted = {role} if role else set(ROLES) - {ELSEWHERE}
+    return [grant for grant in _all_grants(address, configuration) if grant.role in wanted]
+
+
+def _all_grants(address: Address, configuration: Configuration) -> list[Grant]:
     ours = [address.topic(name) for name in TOPICS]
     inputs = [address.topic(name) for name in configuration.topics]
     found = []

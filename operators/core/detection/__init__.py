@@ -1,8 +1,9 @@
 """Anomaly detection: scores that change nothing, gated learning, sparse alerts.
 
 Detectors keep one protocol (`Detector`): `Composite` is the usual one, `ModelRegistry` holds models of many keys with
-champion and challenger, `AlertPolicy` makes alerts of scores and rules, and `AccountBehaviourState` watches accounts.
-Any River estimator fits behind the same protocol: see the package ``river``, which nothing here imports.
+champion and challenger, `LifecycleModels` those of an instrument group. `AlertPolicy` makes alerts of scores and rules,
+and `AccountBehaviourState` watches accounts. Any River estimator fits behind the same protocol: see
+``operators/river``, which nothing here imports.
 """
 
 from seawall.operators.core.detection._account_behaviour import AccountBehaviourState
@@ -23,9 +24,11 @@ from seawall.operators.core.detection._composite import (
     REFRACTORY_ROWS,
     UNUSUAL_SCORE,
     Composite,
+    DeviationDetector,
+    ResidualBreaker,
 )
 from seawall.operators.core.detection._composite_array import ARRAY_BATCH_MIN, CompositeArray
-from seawall.operators.core.detection._deviations import DeviationDetector, ResidualBreaker
+from seawall.operators.core.detection._lifecycle_models import LifecycleModels
 from seawall.operators.core.detection._model_lifecycle import (
     TRIAL_TERMS,
     ChallengerRole,
@@ -37,31 +40,35 @@ from seawall.operators.core.detection._model_lifecycle import (
     new_page_hinkley,
 )
 from seawall.operators.core.detection._model_spec import (
+    FamilyModels,
     IndependentKind,
+    Judgement,
     ModelChange,
     ModelEvent,
     ModelFamily,
     ModelKey,
     ModelKind,
+    ModelReport,
     ModelScope,
+    ModelsFactory,
 )
 from seawall.operators.core.detection._registry import (
     DoorkeeperFilter,
     ModelRegistry,
+    RegisteredModels,
     RegistryParameters,
     make_models,
     warm_start,
 )
 from seawall.operators.core.detection._samples import Detector, GatedDetector, Sample, Score, ScoreState, observe
 from seawall.operators.core.detection._shared_forest import ForestMember, HalfSpaceForest, SharedForestKind, compiled
-from seawall.operators.core.detection._statistics import RECENT_MAX, UNUSUAL_RANK, WARM_ROWS, RecentRanks
+from seawall.operators.core.detection._statistics import UNUSUAL_RANK, WARM_ROWS
 
 __all__ = [
     "ALERT_SCORE",
     "ARRAY_BATCH_MIN",
     "CANDIDATE_SCORE",
     "PRICE_BAND",
-    "RECENT_MAX",
     "REFRACTORY_ROWS",
     "TRIAL_TERMS",
     "UNUSUAL_RANK",
@@ -79,11 +86,14 @@ __all__ = [
     "Detector",
     "DeviationDetector",
     "DoorkeeperFilter",
+    "FamilyModels",
     "ForestMember",
     "GatedDetector",
     "HalfSpaceForest",
     "IndependentKind",
+    "Judgement",
     "LifecycleChange",
+    "LifecycleModels",
     "LookBackBand",
     "ModelChange",
     "ModelEvent",
@@ -92,11 +102,13 @@ __all__ = [
     "ModelKind",
     "ModelLifecycle",
     "ModelRegistry",
+    "ModelReport",
     "ModelScope",
+    "ModelsFactory",
     "PageHinkley",
     "PremiumBand",
-    "RecentRanks",
     "ReferenceBand",
+    "RegisteredModels",
     "RegistryParameters",
     "ResidualBreaker",
     "Sample",

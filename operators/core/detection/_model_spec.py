@@ -1,4 +1,4 @@
-"""Model specification: keys, events and kinds of models.
+"""Model specification: keys, events and kinds of models, and the protocol of the models of one family of features.
 
 A dataflow holds one ``ModelRegistry`` per engine key (an instrument group, a shard), calls ``observe`` for each sample
 in its own order, drains the changes in the same step, and stores ``snapshot()`` when its engine asks. The result is a
@@ -7,7 +7,7 @@ function of the order of samples alone: no clock, no random source.
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from seawall.operators.core.base import pack_parts, unpack_parts
 from seawall.operators.core.detection._samples import Detector, Sample, Score, ScoreState
@@ -176,3 +176,57 @@ class ModelFamily:
         self._pool.restore(pool)
         for kind, part in zip(self.kinds, shared, strict=True):
             kind.restore(part)
+
+
+# Detectors of many instruments, one kind per family of features, behind a small factory.
+#
+# ``FamilyModels`` is what a group needs of them; ``LifecycleModels`` is what it is given unless one asks for another.
+
+
+class Judgement(NamedTuple):
+    """The answer to one row: 0..1, whether it may be used, and what an unusual one is made of."""
+
+    value: float
+    ready: bool
+    contributions: dict[str, float]
+
+
+class ModelReport(NamedTuple):
+    """Event of the model of a slot: its kind, how often the answering model was replaced, and why."""
+
+    slot: int
+    event: ModelEvent
+    version: int
+    text: str
+
+
+class FamilyModels(Protocol):
+    """Detectors of one family of features, by slot."""
+
+    def take(self, asset_class: str = "") -> int:
+        """Return a slot for a new member of an asset class."""
+
+    def give_back(self, slot: int) -> None:
+        """Forget what the detector of a slot has learned."""
+
+    def observe(
+        self, slots: list[int], time_us: int, rows: list[tuple[float, ...]], tripped: list[bool]
+    ) -> list[Judgement]:
+        """Score and learn one row for each of ``slots``, which must differ.
+
+        ``tripped`` says whether a circuit-breaker rule tripped since the slot's last row: incidents that a rule
+        confirms are what rivals are judged by.
+        """
+
+    def drain(self) -> list[ModelReport]:
+        """Return what has happened to models since the last call; it is no part of the state."""
+
+    def snapshot(self) -> Any:
+        """Return the whole state as plain values."""
+
+    def restore(self, state: Any) -> None:
+        """Take over a state."""
+
+
+ModelsFactory = Callable[[tuple[str, ...]], FamilyModels]
+"""Makes the models of a family from the names of its features."""

@@ -3,8 +3,7 @@
 Ranks exist for one key and for many keys at once, with the same operations in the same order, so with equal results.
 """
 
-from bisect import bisect_left, bisect_right, insort
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Iterable
 from math import sqrt
 
@@ -104,7 +103,6 @@ KNEE = 0.99
 _ROWS = KNEE + (1.0 - KNEE) * (ORDINARY_WEIGHT / UNUSUAL_WEIGHT)
 BELOW_KNEE, ABOVE_KNEE = 1.0 / _ROWS, ORDINARY_WEIGHT / UNUSUAL_WEIGHT / _ROWS
 GATE_RANK = KNEE * BELOW_KNEE  # .908: one ordinary row in eleven lies above, and is not let into the yardstick in full
-RECENT_MAX = 250
 NEAR_RANKS = 9  # bins that are sooner added one by one than all at once
 
 
@@ -183,42 +181,6 @@ class RankHistogram:
             below = sum(counts[:index])
         self._at, self._below = index, below
         return below
-
-
-class RecentRanks:
-    """Exact rank among the last ``RECENT_MAX`` values, for scores of any scale and sign.
-
-    Examples
-    --------
-    >>> ranks = RecentRanks()
-    >>> for value in (0.961, 0.960, 0.962, 0.960):
-    ...     ranks.learn(value)
-    >>> ranks.of(0.988), ranks.of(0.960)
-    (1.0, 0.25)
-    """
-
-    __slots__ = ("_sorted", "recent")
-
-    def __init__(self, recent: list[float] | None = None) -> None:
-        self.recent = deque(recent or [])
-        self._sorted = sorted(self.recent)
-
-    def of(self, value: float) -> float:
-        """Return the share of recent values below ``value``, ties counted half; 0 when there are none."""
-        ordered = self._sorted
-        if not ordered:
-            return 0.0
-        below = bisect_left(ordered, value)
-        if below == len(ordered) or ordered[below] != value:  # no ties, as for nearly every score: one search is enough
-            return below / len(ordered)
-        return (below + bisect_right(ordered, value)) / (2 * len(ordered))
-
-    def learn(self, value: float) -> None:
-        """Count ``value`` and forget the oldest beyond the bound."""
-        self.recent.append(value)
-        insort(self._sorted, value)
-        if len(self.recent) > RECENT_MAX:
-            del self._sorted[bisect_left(self._sorted, self.recent.popleft())]
 
 
 # Rank calibration of many keys at once: as `RankHistogram` of one key, with one row for each key.

@@ -11,12 +11,7 @@ from seawall.operators.core.forecasts._cascades import (
     MAP_STEPS,
     MEASURED_STEPS,
     ShardLiquidationMap,
-    cascade_map,
-    exposed_underlyings,
     liquidation_map,
-    liquidation_map_row,
-    shard_map,
-    sum_shard_maps,
     underlying_depths,
 )
 from seawall.operators.core.forecasts._firm_forecasts import FirmForecastState
@@ -62,13 +57,8 @@ __all__ = [
     "ShardLiquidationMap",
     "SystemicStress",
     "VolatilityForecasts",
-    "cascade_map",
-    "exposed_underlyings",
     "liquidation_map",
-    "liquidation_map_row",
     "logistic_probability",
-    "shard_map",
     "sum_sensitivities",
-    "sum_shard_maps",
     "underlying_depths",
 ]

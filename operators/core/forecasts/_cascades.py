@@ -4,7 +4,7 @@
 `debt_rank_centralities` what the default of each counterparty costs all others.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -261,6 +261,41 @@ class ShardLiquidationMap(NamedTuple):
     forced: F8
     exposed: F8
 
+    @classmethod
+    def of_book(cls, book: ForecastInputs, accounts: F8, markets: MarketForecasts) -> Self:
+        """Return the map of one shard's books; ``accounts`` are the values of its table."""
+        steps, count = np.array(MAP_STEPS), len(book.underlyings)
+        by_underlying = markets.of_underlyings(book)
+        volatility, rho = underlying_deviations(markets, by_underlying, DAY_S), markets.rho_of(by_underlying)
+        held = sum_sensitivities(book.account, book.underlying[book.instrument], book.gain, book.margin)
+        health = accounts[EQUITY] - accounts[MARGIN]
+        alone = liquidation_map(held, health, held.gain - held.margin, count, steps)
+        slopes = beta_slopes(held, volatility, rho, len(health))
+        followed = liquidation_map(held, health, slopes, count, steps)
+        return cls(np.stack([*alone, *followed]), _exposed(held, count))
+
+    @classmethod
+    def sum(cls, parts: list["ShardLiquidationMap"]) -> Self:
+        """Return the sum of the maps of shards, in order of shard; one may know more underlyings."""
+        count = max(len(part.exposed) for part in parts)
+        forced, exposed = np.zeros((4, count, len(MAP_STEPS))), np.zeros(count)
+        for part in parts:
+            known = len(part.exposed)
+            forced[:, :known] += part.forced
+            exposed[:known] += part.exposed
+        return cls(forced, exposed)
+
+    def cascade(self, known: F8) -> "CascadeMap":
+        """Return what becomes of moves of each underlying, with the depths that are known (NaN: the stated default)."""
+        steps = np.array(MAP_STEPS)
+        depth, good = depths_or_default(known, self.exposed)
+        ends = cascade_ends(LiquidationMap(self.forced[2], self.forced[3]), depth, steps)
+        return CascadeMap(self, depth, good, cascade_multipliers(ends, steps), first_divergence(ends, steps))
+
+    def exposed_underlyings(self) -> list[int]:
+        """Return the underlyings of which anything is held."""
+        return [int(at) for at in (self.exposed > 0).nonzero()[0]]
+
 
 class CascadeMap(NamedTuple):
     """The maps of all underlyings, and what becomes of their moves; shapes (underlyings,) and (underlyings, steps)."""
@@ -271,18 +306,19 @@ class CascadeMap(NamedTuple):
     grown: F8
     diverges_at: F8
 
-
-def shard_map(book: ForecastInputs, accounts: F8, markets: MarketForecasts) -> ShardLiquidationMap:
-    """Return the map of one shard's books; ``accounts`` are the values of its table."""
-    steps, count = np.array(MAP_STEPS), len(book.underlyings)
-    by_underlying = markets.of_underlyings(book)
-    volatility, rho = underlying_deviations(markets, by_underlying, DAY_S), markets.rho_of(by_underlying)
-    held = sum_sensitivities(book.account, book.underlying[book.instrument], book.gain, book.margin)
-    health = accounts[EQUITY] - accounts[MARGIN]
-    alone = liquidation_map(held, health, held.gain - held.margin, count, steps)
-    slopes = beta_slopes(held, volatility, rho, len(health))
-    followed = liquidation_map(held, health, slopes, count, steps)
-    return ShardLiquidationMap(np.stack([*alone, *followed]), _exposed(held, count))
+    def row(self, at: int, name: str) -> dict[str, Any]:
+        """Return the map of one underlying as it is published; null stands for a multiplier without bound."""
+        sides = ("alone_sold", "alone_bought", "with_betas_sold", "with_betas_bought")
+        forced = {side: self.books.forced[place, at].tolist() for place, side in enumerate(sides)}
+        grown, first = self.grown[at].tolist(), self.diverges_at.item(at)
+        return {
+            "scope": f"underlying:{name}",
+            "depth": self.depth.item(at),
+            "depth_known": bool(self.depth_known[at]),
+            **forced,
+            "cascade_multiplier": [value if value < np.inf else None for value in grown],
+            "diverges_at": None if np.isnan(first) else first,
+        }
 
 
 def underlying_depths(book: ForecastInputs, markets: MarketForecasts) -> F8:
@@ -295,44 +331,10 @@ def underlying_depths(book: ForecastInputs, markets: MarketForecasts) -> F8:
     )
 
 
-def sum_shard_maps(parts: list[ShardLiquidationMap]) -> ShardLiquidationMap:
-    """Return the sum of the maps of shards, in order of shard; one may know more underlyings."""
-    count = max(len(part.exposed) for part in parts)
-    forced, exposed = np.zeros((4, count, len(MAP_STEPS))), np.zeros(count)
-    for part in parts:
-        known = len(part.exposed)
-        forced[:, :known] += part.forced
-        exposed[:known] += part.exposed
-    return ShardLiquidationMap(forced, exposed)
-
-
-def cascade_map(books: ShardLiquidationMap, known: F8) -> CascadeMap:
-    """Return what becomes of moves of each underlying, with the depths that are known (NaN: the stated default)."""
-    steps = np.array(MAP_STEPS)
-    depth, good = depths_or_default(known, books.exposed)
-    ends = cascade_ends(LiquidationMap(books.forced[2], books.forced[3]), depth, steps)
-    return CascadeMap(books, depth, good, cascade_multipliers(ends, steps), first_divergence(ends, steps))
-
-
 def cascade_measures(found: CascadeMap) -> F8:
     """Return ``cascade_multiplier`` and ``cascade_distance`` of each underlying, shape (2, underlyings)."""
     worst = np.minimum(found.grown[:, MEASURED_STEPS].max(axis=1, initial=1.0), MULTIPLIER_MAX)
     return np.stack([worst, np.where(np.isnan(found.diverges_at), 1.0, np.abs(found.diverges_at))])
-
-
-def liquidation_map_row(found: CascadeMap, at: int, name: str) -> dict[str, Any]:
-    """Return the map of one underlying as it is published; null stands for a multiplier without bound."""
-    sides = ("alone_sold", "alone_bought", "with_betas_sold", "with_betas_bought")
-    forced = {side: found.books.forced[place, at].tolist() for place, side in enumerate(sides)}
-    grown, first = found.grown[at].tolist(), found.diverges_at.item(at)
-    return {
-        "scope": f"underlying:{name}",
-        "depth": found.depth.item(at),
-        "depth_known": bool(found.depth_known[at]),
-        **forced,
-        "cascade_multiplier": [value if value < np.inf else None for value in grown],
-        "diverges_at": None if np.isnan(first) else first,
-    }
 
 
 def moved_underlyings(now: ShardLiquidationMap, last: ShardLiquidationMap) -> list[int]:
@@ -342,11 +344,6 @@ def moved_underlyings(now: ShardLiquidationMap, last: ShardLiquidationMap) -> li
     size = np.maximum(now.exposed, before.exposed)
     wanted = (change > MAP_CHANGE_MIN * size) | ((now.exposed > 0) != (before.exposed > 0))
     return [int(at) for at in wanted.nonzero()[0]]
-
-
-def exposed_underlyings(books: ShardLiquidationMap) -> list[int]:
-    """Return the underlyings of which anything is held."""
-    return [int(at) for at in (books.exposed > 0).nonzero()[0]]
 
 
 def record_written_map(now: ShardLiquidationMap, last: ShardLiquidationMap, at: list[int]) -> ShardLiquidationMap:
@@ -363,7 +360,7 @@ def empty_shard_map() -> ShardLiquidationMap:
 
 def _grown_map(last: ShardLiquidationMap, now: ShardLiquidationMap) -> ShardLiquidationMap:
     """Return a copy of ``last`` with as many underlyings as ``now``."""
-    return sum_shard_maps([last, ShardLiquidationMap(np.zeros_like(now.forced), np.zeros_like(now.exposed))])
+    return ShardLiquidationMap.sum([last, ShardLiquidationMap(np.zeros_like(now.forced), np.zeros_like(now.exposed))])
 
 
 def _exposed(held: SensitivityRows, count: int) -> F8:

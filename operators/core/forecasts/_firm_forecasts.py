@@ -120,24 +120,26 @@ class FirmForecastState:
     def _foresee(self, measured: MeasuredSlice) -> MeasuredSlice:
         """Look at what shards told; return the second with its records."""
         parts, as_of_us = measured.forecasts, measured.measures.moment.as_of_us
-        books = cs.sum_shard_maps([cs.ShardLiquidationMap(*part.liquidations) for part in parts if part.liquidations])
+        books = cs.ShardLiquidationMap.sum(
+            [cs.ShardLiquidationMap(*part.liquidations) for part in parts if part.liquidations]
+        )
         depth = np.full(len(books.exposed), np.nan)
         known = parts[0].depth
         assert known is not None
         depth[: len(known)] = known
-        found = cs.cascade_map(books, depth)
+        found = books.cascade(depth)
         self._cascade = cs.cascade_measures(found)
         self.systemic.look(as_of_us // MINUTE_US, _merge_shards(parts))
         hour = as_of_us // HOUR_US
         at = sorted(
             {
                 *cs.moved_underlyings(books, self._written),
-                *(cs.exposed_underlyings(books) if hour != self._hour else ()),
+                *(books.exposed_underlyings() if hour != self._hour else ()),
             }
         )
         self._hour, self._written = hour, cs.record_written_map(books, self._written, at)
         names = measured.measures.tables["underlying"].names
-        return self._record(measured, [cs.liquidation_map_row(found, number, names[number]) for number in at])
+        return self._record(measured, [found.row(number, names[number]) for number in at])
 
     def _widened(self, tables: dict[str, MeasureTable]) -> dict[str, MeasureTable]:
         """Return the tables with these forecasts among the measures of underlyings and of the firm."""

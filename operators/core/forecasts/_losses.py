@@ -15,7 +15,7 @@ from seawall.operators.core.forecasts._markets import HORIZONS_S, MarketForecast
 from seawall.operators.core.forecasts._price_history import READY_MIN, SCENARIOS, ReturnHistory
 from seawall.operators.core.forecasts._volatility import VOLATILITY_PRIOR, YEAR_S
 from seawall.operators.core.pricing import black_value
-from seawall.schemas.configuration import STANDARD_SCENARIOS, scenarios_of
+from seawall.schemas.configuration import STANDARD_SCENARIOS
 from seawall.schemas.measures import LOSSES
 
 # Gains of a unit of each factor in every scenario: past hours at an hour's and a day's volatility, then stress.
@@ -422,3 +422,8 @@ class FirmLosses:
         """Take the state of a snapshot."""
         self.enabled, self._hour, self._stress = state["enabled"], state["hour"], state["stress"]
         self.values, self._written = state["rows"]
+
+
+def scenarios_of(section: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the scenarios of a configuration's ``[forecasts]``."""
+    return section.get("stress") or STANDARD_SCENARIOS

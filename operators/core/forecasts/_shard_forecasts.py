@@ -28,9 +28,14 @@ from seawall.operators.core.forecasts._account_margins import (
     margin_forecast_rows,
     volatility_faults,
 )
-from seawall.operators.core.forecasts._cascades import DEPTH_SPAN, depths_or_default, shard_map, underlying_depths
+from seawall.operators.core.forecasts._cascades import (
+    DEPTH_SPAN,
+    ShardLiquidationMap,
+    depths_or_default,
+    underlying_depths,
+)
 from seawall.operators.core.forecasts._limit_forecasts import LimitForecasts, UnderlyingForecasts
-from seawall.operators.core.forecasts._losses import LossForecasts
+from seawall.operators.core.forecasts._losses import LossForecasts, scenarios_of
 from seawall.operators.core.forecasts._markets import HORIZONS_S, MarketForecasts, underlying_deviations
 from seawall.operators.core.forecasts._price_history import ReturnHistory
 from seawall.operators.core.forecasts._sensitivities import (
@@ -40,7 +45,6 @@ from seawall.operators.core.forecasts._sensitivities import (
     health_deviation,
     sum_sensitivities,
 )
-from seawall.schemas.configuration import scenarios_of
 from seawall.schemas.measures import LOSSES, PROBABILITIES, SHARD_SCOPES
 from seawall.schemas.records import Record
 
@@ -239,7 +243,7 @@ class ForecastState:
         if summary is None or summary.forecast is None:
             return measured
         told = msgspec.structs.replace(
-            summary.forecast, liquidations=tuple(shard_map(book, table.values, self.markets))
+            summary.forecast, liquidations=tuple(ShardLiquidationMap.of_book(book, table.values, self.markets))
         )
         seen, sensitivities = self._seen(book), Sensitivities(book, tables)
         if moment.partition == 0:

@@ -6,9 +6,6 @@ from seawall.operators.core.journal._rejects import (
     ConvertedRecord,
     RecordSource,
     RejectRecord,
-    refuse_record,
-    reject_oversize,
-    reject_record,
 )
 from seawall.operators.core.journal._sequencer import (
     SCHEMA,
@@ -32,7 +29,4 @@ __all__ = [
     "SlicingOutput",
     "SlicingState",
     "WriteStep",
-    "refuse_record",
-    "reject_oversize",
-    "reject_record",
 ]

@@ -12,7 +12,7 @@ from seawall.operators.core.portfolio import computations_required
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import Scale, parse_scale
 from seawall.schemas.errors import Gap, Reason, Rejected, UsageError
-from seawall.schemas.evidence import KeySet, check_limit_document, check_release
+from seawall.schemas.evidence import KeySet, LimitDocument, check_release
 from seawall.schemas.measures import check_forecast_limits
 from seawall.schemas.records import Reference
 
@@ -72,7 +72,7 @@ class Admission:
 
     def check_limits(self, document: dict[str, Any], as_of_us: int) -> None:
         """Check a limit document that is to count from the slice that ends at ``as_of_us``, or raise Rejected."""
-        found = check_limit_document(document, self.policy, self.keys, self._issuer, self._environment, as_of_us)
+        found = LimitDocument.admit(document, self.policy, self.keys, self._issuer, self._environment, as_of_us)
         wrong = check_forecast_limits((*found.set, *found.override), self._forecasts)
         if wrong:
             raise Rejected(Reason.DOCUMENT_MUST_NAME_MEASURES_THAT_ARE_COMPUTED, wrong)

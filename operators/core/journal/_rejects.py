@@ -66,38 +66,34 @@ class RecordSource(NamedTuple):
         """Return the ``seawall-id`` of a rejected record."""
         return f"{self.name}-{number}" if self.partition < 0 else f"{self.name}-{self.partition}-{number}"
 
+    def reject(self, number: int, rejected: Rejected, original: bytes) -> RejectRecord:
+        """Return what is kept of a rejected record."""
+        head = {"reason": rejected.reason, "detail": rejected.detail, "source": self.describe(number)}
+        value = _encode({**head, **_kept(original)})
+        if len(value) > SLICE_BYTES_MAX:
+            value = _encode({**head, "original_base64": base64.b64encode(original).decode()})
+        return RejectRecord(self.record_id(number), value)
 
-def reject_record(place: RecordSource, number: int, rejected: Rejected, original: bytes) -> RejectRecord:
-    """Return what is kept of a rejected record."""
-    head = {"reason": rejected.reason, "detail": rejected.detail, "source": place.describe(number)}
-    value = _encode({**head, **_kept(original)})
-    if len(value) > SLICE_BYTES_MAX:
-        value = _encode({**head, "original_base64": base64.b64encode(original).decode()})
-    return RejectRecord(place.record_id(number), value)
+    def reject_oversize(self, number: int, head: bytes, length: int, sha256: str) -> RejectRecord:
+        """Return what is kept of a record over the size limit."""
+        text = head.decode(errors="ignore").encode()
+        body = {
+            "reason": Reason.RECORD_MUST_NOT_EXCEED_256_KIB,
+            "detail": f"the record has {length} bytes",
+            "source": self.describe(number),
+            **_kept(text if len(head) - len(text) < 4 and head.startswith(text) else head),
+            "truncated": True,
+            "bytes": length,
+            "sha256": sha256,
+        }
+        return RejectRecord(self.record_id(number), _encode(body))
 
-
-def reject_oversize(place: RecordSource, number: int, head: bytes, length: int, sha256: str) -> RejectRecord:
-    """Return what is kept of a record over the size limit."""
-    text = head.decode(errors="ignore").encode()
-    kept = _kept(text if len(head) - len(text) < 4 and head.startswith(text) else head)
-    body = {
-        "reason": Reason.RECORD_MUST_NOT_EXCEED_256_KIB,
-        "detail": f"the record has {length} bytes",
-        "source": place.describe(number),
-        **kept,
-        "truncated": True,
-        "bytes": length,
-        "sha256": sha256,
-    }
-    return RejectRecord(place.record_id(number), _encode(body))
-
-
-def refuse_record(place: RecordSource, number: int, rejected: Rejected, original: bytes) -> RejectRecord:
-    """Return what is kept of a rejected record of any size."""
-    if len(original) <= RECORD_BYTES_MAX:
-        return reject_record(place, number, rejected, original)
-    sha256 = hashlib.sha256(original).hexdigest()
-    return reject_oversize(place, number, original[:HEAD_BYTES], len(original), sha256)
+    def refuse(self, number: int, rejected: Rejected, original: bytes) -> RejectRecord:
+        """Return what is kept of a rejected record of any size."""
+        if len(original) <= RECORD_BYTES_MAX:
+            return self.reject(number, rejected, original)
+        sha256 = hashlib.sha256(original).hexdigest()
+        return self.reject_oversize(number, original[:HEAD_BYTES], len(original), sha256)
 
 
 def _kept(original: bytes) -> dict[str, str]:

@@ -20,14 +20,7 @@ from seawall.operators.core.journal._interval import (
     transfer_options,
 )
 from seawall.operators.core.journal._journal_state import JournalState
-from seawall.operators.core.journal._rejects import (
-    RECORD_BYTES_MAX,
-    ConvertedRecord,
-    RecordSource,
-    RejectRecord,
-    refuse_record,
-    reject_record,
-)
+from seawall.operators.core.journal._rejects import RECORD_BYTES_MAX, ConvertedRecord, RecordSource, RejectRecord
 from seawall.operators.core.journal._ticks import EVENT_BYTES_MAX, UNKNOWN_US, IntervalClock, MergedRecord
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import Configuration, journaled_configuration
@@ -83,7 +76,7 @@ class RecordSequencer(IntervalClock):
             try:
                 handlers[type(event)](event, item)
             except Rejected as rejected:
-                self._refuse(reject_record(self.places[item[1]], item[2], rejected, item[6]), item)
+                self._refuse(self.places[item[1]].reject(item[2], rejected, item[6]), item)
             last[item[1]] = item
             self.records += 1
             if self._interval.rejects_size > REJECTS_BYTES_MAX:
@@ -137,7 +130,7 @@ class RecordSequencer(IntervalClock):
         try:
             self._handlers[type(foreign.event)](foreign.event, inner)
         except Rejected as rejected:
-            self._refuse(reject_record(place, item[2], rejected, foreign.original), inner)
+            self._refuse(place.reject(item[2], rejected, foreign.original), inner)
         if redriven:
             sha256 = hashlib.sha256(item[6]).hexdigest()
             self._interval.add_taken([place.name, place.partition, item[2], sha256])
@@ -358,7 +351,7 @@ class SlicingState:
                 raise Rejected(Reason.RECORD_MUST_NOT_EXCEED_256_KIB, f"the record has {len(raw)} bytes")
             event = decode_event(raw)
         except Rejected as rejected:
-            return (self._high_us, 0, number, 0, 0, refuse_record(STREAM_SOURCE, number, rejected, raw), raw)
+            return (self._high_us, 0, number, 0, 0, STREAM_SOURCE.refuse(number, rejected, raw), raw)
         if event.event_time_us != NO_TIME:
             late = int(event.event_time_us < self._high_us)
             self._high_us = max(self._high_us, event.event_time_us)

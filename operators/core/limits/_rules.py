@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.base import power
-from seawall.schemas.evidence import LimitDocument, open_limit_document
+from seawall.schemas.evidence import LimitDocument
 from seawall.schemas.measures import LOOSEN_PER_S, STEP_MAX, TIGHTEN_PER_S
 
 # Limits that adapt to markets by rule: fast to tighten, slow to loosen, never in a big step, never below their floor.
@@ -324,7 +324,7 @@ class Policy:
 
     def apply(self, envelope: dict[str, Any], as_of_us: int) -> dict[str, Any]:
         """Take a journaled envelope; return what the audit hears."""
-        document, signers = open_limit_document(envelope)
+        document, signers = LimitDocument.of_envelope(envelope)
         if document.sha256 == self.sha256:
             self.unratified = [version for version in self.unratified if version > document.version]
             return _document_outcome(document, "ratified", signers)

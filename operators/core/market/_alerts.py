@@ -7,9 +7,8 @@ Kinds, for a playbook's ``when = { alert = "KIND" }``: "circuit_breaker", "price
 "anomaly", "model_drift", "stale_feed", "dead_feed", "feed_back", "time_backwards", "notice".
 """
 
-from seawall.operators.core.detection import LookBackBand, PremiumBand, ReferenceBand
+from seawall.operators.core.detection import Judgement, LookBackBand, PremiumBand, ReferenceBand
 from seawall.operators.core.market._instrument import Instrument
-from seawall.operators.core.market._models import Judgement
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import MarketTerms
 

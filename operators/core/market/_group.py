@@ -19,11 +19,10 @@ from zlib import crc32
 import msgspec
 
 from seawall.operators.core.base import pack, unpack
+from seawall.operators.core.detection import Judgement, LifecycleModels, ModelReport, ModelsFactory
 from seawall.operators.core.market import _alerts
 from seawall.operators.core.market._instrument import FAMILIES, Instrument, robust_mark, total_depth
 from seawall.operators.core.market._instrument_cache import CachedInstrument, InstrumentCache
-from seawall.operators.core.market._model_lifecycle import LifecycleModels
-from seawall.operators.core.market._models import Judgement, ModelReport, ModelsFactory
 from seawall.operators.core.market._venues import GAPS_MIN, VenueState
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import MarketTerms

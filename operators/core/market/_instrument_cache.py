@@ -8,10 +8,9 @@ comes back after it was forgotten starts as a new one: unknown marks, models len
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from seawall.operators.core.detection import DoorkeeperFilter
+from seawall.operators.core.detection import DoorkeeperFilter, FamilyModels, ModelsFactory
 from seawall.operators.core.market._alerts import InstrumentBreakers
 from seawall.operators.core.market._instrument import FAMILIES, FAMILY_NUMBERS, NO_SLOT, Instrument
-from seawall.operators.core.market._models import FamilyModels, ModelsFactory
 from seawall.schemas import events as ev
 from seawall.schemas.configuration import MarketTerms
 

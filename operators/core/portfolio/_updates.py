@@ -13,7 +13,7 @@ from seawall.operators.core.pricing import payoff
 from seawall.schemas import events as ev
 from seawall.schemas.decimals import parse_quantity, parse_scale
 from seawall.schemas.errors import Rejected
-from seawall.schemas.evidence import open_limit_document
+from seawall.schemas.evidence import LimitDocument
 
 # Expiry: positions become cash at the settlement mark of their instrument, whenever either comes.
 #
@@ -123,7 +123,7 @@ def apply_events(ledger: Ledger, events: list[Any], out: SliceRecords) -> None:
             case ev.Order():
                 _apply_order(ledger, event, out)
             case ev.Limit():
-                document, _ = open_limit_document(event.document)
+                document, _ = LimitDocument.of_envelope(event.document)
                 ledger.ask([*document.set, *document.override])
                 ledger.touch()
             case ev.Obligation():

@@ -1,4 +1,4 @@
-"""Backtests: history through the live steps, with and without mitigation, and tests of the risk figures."""
+"""Backtests: history through the live steps, with and without mitigation, and parameters calibrated on it."""
 
 from typing import TYPE_CHECKING
 
@@ -7,77 +7,80 @@ from seawall.schemas.faces import lazy_face
 if TYPE_CHECKING:
     from seawall.ops.lab.backtest._history import REST as REST
     from seawall.ops.lab.backtest._history import read_lines as read_lines
-    from seawall.ops.lab.backtest._plan import BacktestPlan as BacktestPlan
-    from seawall.ops.lab.backtest._plan import Variant as Variant
-    from seawall.ops.lab.backtest._plan import code_sha256 as code_sha256
-    from seawall.ops.lab.backtest._plan import file_sha256 as file_sha256
     from seawall.ops.lab.backtest._plan import load_backtest_plan as load_backtest_plan
-    from seawall.ops.lab.backtest._plan import sha256_of as sha256_of
     from seawall.ops.lab.backtest._play import detection_quality as detection_quality
+    from seawall.ops.lab.backtest._proposal import fit_study as fit_study
+    from seawall.ops.lab.backtest._proposal import measure_drift as measure_drift
+    from seawall.ops.lab.backtest._proposal import study_evidence as study_evidence
+    from seawall.ops.lab.backtest._proposal import write_proposal as write_proposal
+    from seawall.ops.lab.backtest._rehearsal import Exposures as Exposures
+    from seawall.ops.lab.backtest._rehearsal import Rehearsal as Rehearsal
+    from seawall.ops.lab.backtest._rehearsal import RehearsalResult as RehearsalResult
+    from seawall.ops.lab.backtest._rehearsal import WorldReactions as WorldReactions
     from seawall.ops.lab.backtest._run import SIGNALS as SIGNALS
-    from seawall.ops.lab.backtest._run import Prepared as Prepared
     from seawall.ops.lab.backtest._run import backtest as backtest
-    from seawall.ops.lab.backtest._run import compared_variants as compared_variants
-    from seawall.ops.lab.backtest._run import detection_line as detection_line
-    from seawall.ops.lab.backtest._run import play_job as play_job
-    from seawall.ops.lab.backtest._run import play_key as play_key
     from seawall.ops.lab.backtest._run import prepare_history as prepare_history
     from seawall.ops.lab.backtest._run import result_figures as result_figures
-    from seawall.ops.lab.backtest._run import result_lines as result_lines
     from seawall.ops.lab.backtest._stream import Client as Client
     from seawall.ops.lab.backtest._stream import client_reference_records as client_reference_records
     from seawall.ops.lab.backtest._stream import opening_records as opening_records
-    from seawall.ops.lab.backtest._stream import read_holders as read_holders
+    from seawall.ops.lab.backtest._study import load_study as load_study
+    from seawall.ops.lab.backtest._work import Cache as Cache
+    from seawall.ops.lab.backtest._work import GrowingFile as GrowingFile
+    from seawall.ops.lab.backtest._work import Job as Job
+    from seawall.ops.lab.backtest._work import Workers as Workers
 
 _HOMES = {
-    "BacktestPlan": "seawall.ops.lab.backtest._plan",
+    "Cache": "seawall.ops.lab.backtest._work",
     "Client": "seawall.ops.lab.backtest._stream",
-    "Prepared": "seawall.ops.lab.backtest._run",
+    "Exposures": "seawall.ops.lab.backtest._rehearsal",
+    "GrowingFile": "seawall.ops.lab.backtest._work",
+    "Job": "seawall.ops.lab.backtest._work",
     "REST": "seawall.ops.lab.backtest._history",
+    "Rehearsal": "seawall.ops.lab.backtest._rehearsal",
+    "RehearsalResult": "seawall.ops.lab.backtest._rehearsal",
     "SIGNALS": "seawall.ops.lab.backtest._run",
-    "Variant": "seawall.ops.lab.backtest._plan",
+    "Workers": "seawall.ops.lab.backtest._work",
+    "WorldReactions": "seawall.ops.lab.backtest._rehearsal",
     "backtest": "seawall.ops.lab.backtest._run",
     "client_reference_records": "seawall.ops.lab.backtest._stream",
-    "code_sha256": "seawall.ops.lab.backtest._plan",
-    "compared_variants": "seawall.ops.lab.backtest._run",
-    "detection_line": "seawall.ops.lab.backtest._run",
     "detection_quality": "seawall.ops.lab.backtest._play",
-    "file_sha256": "seawall.ops.lab.backtest._plan",
+    "fit_study": "seawall.ops.lab.backtest._proposal",
     "load_backtest_plan": "seawall.ops.lab.backtest._plan",
+    "load_study": "seawall.ops.lab.backtest._study",
+    "measure_drift": "seawall.ops.lab.backtest._proposal",
     "opening_records": "seawall.ops.lab.backtest._stream",
-    "play_job": "seawall.ops.lab.backtest._run",
-    "play_key": "seawall.ops.lab.backtest._run",
     "prepare_history": "seawall.ops.lab.backtest._run",
-    "read_holders": "seawall.ops.lab.backtest._stream",
     "read_lines": "seawall.ops.lab.backtest._history",
     "result_figures": "seawall.ops.lab.backtest._run",
-    "result_lines": "seawall.ops.lab.backtest._run",
-    "sha256_of": "seawall.ops.lab.backtest._plan",
+    "study_evidence": "seawall.ops.lab.backtest._proposal",
+    "write_proposal": "seawall.ops.lab.backtest._proposal",
 }
 __all__ = [
     "REST",
     "SIGNALS",
-    "BacktestPlan",
+    "Cache",
     "Client",
-    "Prepared",
-    "Variant",
+    "Exposures",
+    "GrowingFile",
+    "Job",
+    "Rehearsal",
+    "RehearsalResult",
+    "Workers",
+    "WorldReactions",
     "backtest",
     "client_reference_records",
-    "code_sha256",
-    "compared_variants",
-    "detection_line",
     "detection_quality",
-    "file_sha256",
+    "fit_study",
     "load_backtest_plan",
+    "load_study",
+    "measure_drift",
     "opening_records",
-    "play_job",
-    "play_key",
     "prepare_history",
-    "read_holders",
     "read_lines",
     "result_figures",
-    "result_lines",
-    "sha256_of",
+    "study_evidence",
+    "write_proposal",
 ]
 
 if not TYPE_CHECKING:

@@ -21,11 +21,11 @@ from typing import IO, Any
 
 import msgspec
 
+from seawall.connectors.venues import ConvertOptions, convert_bars, convert_messages
 from seawall.connectors.venues.hyperliquid import convert as convert_accounts
 from seawall.operators.core.market import GroupBatcher, GroupState
-from seawall.ops.lab._work import Cache, GrowingFile
-from seawall.ops.lab.backtest._plan import History, file_sha256, sha256_of
-from seawall.ops.reports import ConvertOptions, convert_bars, convert_messages
+from seawall.ops.lab.backtest._plan import History, file_sha256
+from seawall.ops.lab.backtest._work import Cache, GrowingFile
 from seawall.schemas.configuration import MarketTerms
 from seawall.schemas.decoding import decode_event
 from seawall.schemas.errors import Rejected, UsageError
@@ -68,7 +68,7 @@ def conversion_jobs(history: tuple[History, ...]) -> list[tuple[History, tuple[P
 def converted_file(one: History, files: tuple[Path, ...], cache: Cache) -> Path:
     """Return the file of input records that some files are, converting them where that was not done yet."""
     options = [one.format, one.venue, one.pattern, one.instrument, one.terms, one.names, one.interval_s, one.stamp]
-    key = sha256_of(["history", options, [[file.name, file_sha256(file)] for file in files]])
+    key = Cache.key(["history", options, [[file.name, file_sha256(file)] for file in files]])
 
     def build(part: Path) -> None:
         with part.open("wb") as out:

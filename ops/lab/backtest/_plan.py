@@ -5,15 +5,12 @@ names, so the SHA-256 over their contents names the result.
 """
 
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-import seawall
 from seawall.connectors.venues import VENUES
 from seawall.schemas.configuration import Configuration, load_configuration, load_limits, load_playbook, load_response
 from seawall.schemas.configuration import read_toml as read
@@ -175,30 +172,6 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def sha256_of(content: Any) -> str:
-    """Return the SHA-256 of plain values, and of the code that makes something of them."""
-    return hashlib.sha256(msgspec.json.encode([code_sha256(), content], order="sorted")).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def code_sha256() -> str:
-    """Return the SHA-256 over all of Seawall's code as it is installed: a version number forgets local changes."""
-    base = Path(seawall.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(_modules(base)):
-        digest.update(f"{file.relative_to(base).as_posix()}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def _modules(package: Path) -> Iterator[Path]:
-    """Yield the files of a package and of those in it, through links too, where it is installed from a checkout."""
-    if (package / "__init__.py").is_file():
-        yield from package.glob("*.py")
-        for folder in package.iterdir():
-            if folder.is_dir():
-                yield from _modules(folder)
 
 
 def _time(text: str, place: str) -> int:

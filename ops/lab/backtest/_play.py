@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from seawall.ops.lab._rehearsal import SECOND_US, Exposures, Rehearsal, WorldReactions
 from seawall.ops.lab.backtest._plan import BacktestPlan, Variant
+from seawall.ops.lab.backtest._rehearsal import SECOND_US, Exposures, Rehearsal, WorldReactions
 from seawall.ops.lab.backtest._stream import Client
 from seawall.ops.lab.backtest._var_tests import LENGTHS, Observation
 

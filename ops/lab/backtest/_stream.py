@@ -19,17 +19,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from seawall.connectors.venues.hyperliquid import LEDGER_COLUMNS, SIDES, TRADE_COLUMNS, read_rows
-from seawall.ops.lab._work import Cache, GrowingFile
+from seawall.connectors.venues.hyperliquid import read_holders
 from seawall.ops.lab.backtest._history import Line, other_records_file, read_lines, record_type
-from seawall.ops.lab.backtest._plan import BacktestPlan, sha256_of
+from seawall.ops.lab.backtest._plan import BacktestPlan
+from seawall.ops.lab.backtest._work import Cache, GrowingFile
 from seawall.schemas.errors import UsageError
 
 # A book of clients to put through a history: real accounts of another time, scaled to this market.
 
 Json = dict[str, Any]
 LEVERAGE_MIN = 1.0
-TRADES, LEDGER = "non_mm_trades.csv.gz", "non_mm_ledger_updates.csv.gz"
 
 
 class Client(NamedTuple):
@@ -37,15 +36,6 @@ class Client(NamedTuple):
 
     account: str
     equity: float
-    notionals: dict[str, float]
-
-
-class Holder(NamedTuple):
-    """An account of the export: what it paid in, and the notionals of its positions when they were largest."""
-
-    user: str
-    paid: float
-    gross: float
     notionals: dict[str, float]
 
 
@@ -76,24 +66,6 @@ def select_clients(folder: Path, coins: list[str], terms: Mapping[str, Any]) -> 
         leverage = min(max(one.gross / one.paid, LEVERAGE_MIN), terms["leverage_max"])
         found.append(Client(f"client-{number:03}/main", one.gross * scale / leverage, dict(mapped)))
     return found
-
-
-def read_holders(folder: Path) -> list[Holder]:
-    """Return the accounts of the export that paid in and traded, those that held most first."""
-    paid: dict[str, float] = defaultdict(float)
-    for row in read_rows(folder / LEDGER, LEDGER_COLUMNS):
-        paid[row.values["user"]] += max(float(row.values["delta_usd"]), 0.0)
-    held: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    most: dict[str, Holder] = {}
-    for row in sorted(read_rows(folder / TRADES, TRADE_COLUMNS), key=lambda row: row.time_us):
-        found = row.values
-        user, mine = found["user"], held[found["user"]]
-        sign = 1 if SIDES[found["side"]] == "buy" else -1
-        mine[found["coin"]] += sign * float(found["sz"]) * float(found["px"])
-        gross = sum(map(abs, mine.values()))
-        if gross > (most[user].gross if user in most else 0.0):
-            most[user] = Holder(user, paid[user], gross, dict(mine))
-    return sorted((one for one in most.values() if one.paid > 0), key=lambda one: (-one.gross, one.user))
 
 
 def client_reference_records(book: list[Client], hedged_at: str) -> Iterator[Json]:
@@ -164,7 +136,7 @@ def survey_market(
 ) -> MarketSurvey:
     """Read off what the book and the assumed depth need; what does not depend on the period only once."""
     share = bool(plan.reactions["depth_share"])
-    key = sha256_of(["survey", [path.name for path in files], share])
+    key = Cache.key(["survey", [path.name for path in files], share])
     path, _ = cache.make(key, ".survey.json", lambda part: _describe(files, share, part))
     found = orjson.loads(path.read_bytes())
     traded = {(name, hour): quantity for name, hour, quantity in found["traded"]}

@@ -8,9 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 import seawall
-from seawall.ops.lab.backtest import compared_variants, detection_line
 from seawall.ops.lab.report import _figures, _plots
-from seawall.ops.lab.report._figures import distinct, money
+from seawall.ops.lab.report._figures import compared_variants, detection_line, distinct, money
 
 # The report of a backtest: one HTML file, nothing loaded from elsewhere, laid out for screens and for A4.
 

@@ -17,8 +17,7 @@ Breaking need not be monotone in the multiple: the answer breaks, and none of th
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,8 +28,8 @@ from rich.table import Table as View
 from seawall.connectors.bus import Bus
 from seawall.operators.core.base import Outputs
 from seawall.operators.core.portfolio import FIRM_KEY
-from seawall.ops.lab._work import Cache, progress_bars
-from seawall.ops.lab.backtest import sha256_of
+from seawall.ops.arguments import show_progress
+from seawall.ops.lab.backtest import Cache
 from seawall.ops.lab.stress._scenario import Scenario, Step, StressPlan
 from seawall.ops.lab.stress._system import System, SystemSnapshot, scenario_records, snapshot_system, untouched
 from seawall.schemas.configuration import Configuration, journaled_configuration
@@ -330,7 +329,7 @@ def stress(plan: StressPlan, configuration: Configuration, bus: Bus, cache: Cach
     key = _key(plan, configuration, bus)
     if journal is None and cache.path(key, ".json").exists():
         return {**json.loads(cache.path(key, ".json").read_bytes()), "cached": True}
-    with _bar("replaying the journal", _slices(bus, configuration.shards)) as seen:
+    with show_progress("replaying the journal", _slices(bus, configuration.shards)) as seen:
         base = snapshot_system(configuration, bus, seen)
     answer = _searched(plan, base) if plan.reverse else _played(plan, base, journal)
     cache.make(key, ".json", lambda path: _write(path, json.dumps(answer).encode()))
@@ -338,7 +337,7 @@ def stress(plan: StressPlan, configuration: Configuration, bus: Bus, cache: Cach
 
 
 def _played(plan: StressPlan, base: SystemSnapshot, journal: Path | None) -> Json:
-    with _bar("scenarios", len(plan.scenarios)) as seen:
+    with show_progress("scenarios", len(plan.scenarios)) as seen:
         results = play_scenarios(plan.scenarios, base, seen)
     if journal is not None:
         _write_journal(journal, base, results[0])
@@ -350,7 +349,7 @@ def _played(plan: StressPlan, base: SystemSnapshot, journal: Path | None) -> Jso
 def _searched(plan: StressPlan, base: SystemSnapshot) -> Json:
     scenario = plan.scenarios[0]
     parts = directions(scenario, plan.reverse["apart"])
-    with _bar("searching", len(parts) * (len(COARSE) // 2 + BISECTIONS)) as seen:
+    with show_progress("searching", len(parts) * (len(COARSE) // 2 + BISECTIONS)) as seen:
         found = search_breaking_point(scenario, plan.reverse, base, seen)
     first = found[0]
     figures = {"smallest_move": first.size if first.multiple is not None else None}
@@ -364,7 +363,7 @@ def _direction(one: BreakingPoint) -> Json:
 
 
 def _key(plan: StressPlan, configuration: Configuration, bus: Bus) -> str:
-    found = hashlib.sha256(sha256_of(["stress", plan, journaled_configuration(configuration, None)]).encode())
+    found = hashlib.sha256(Cache.key(["stress", plan, journaled_configuration(configuration, None)]).encode())
     for shard in range(configuration.shards):
         offset = 0
         while stored := bus.read("journal", shard, offset):
@@ -390,14 +389,6 @@ def _write_journal(folder: Path, base: SystemSnapshot, result: ScenarioResult) -
     (folder / "journal.jsonl").write_bytes(b"".join(value + b"\n" for value in result.journal))
     head = {"after": base.digest, "as_of_us": base.as_of_us, **result.as_dict()}
     (folder / "result.json").write_text(json.dumps(head, indent=1) + "\n")
-
-
-@contextmanager
-def _bar(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """Yield what to call once per piece of work: it moves a bar with the time left, on a terminal only."""
-    with progress_bars() as shown:
-        task = shown.add_task(label, total=total)
-        yield lambda: shown.advance(task)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

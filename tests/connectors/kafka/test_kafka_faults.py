@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from seawall.connectors.bus import Bus, cluster_of, open_bus, read_all
-from seawall.connectors.bus.kafka import _provision, parse_address
+from seawall.connectors.bus.kafka import Address, _provision
 from seawall.connectors.bus.kafka._clients import Clients
 from seawall.ops.kafka.cluster import Cluster
 from seawall.schemas.errors import BusError
@@ -81,7 +81,7 @@ def test_a_broker_that_dies_while_topics_are_made_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_provision, "CALL_S", 1.0)
-    clients = Clients(parse_address(f"kafka://{UNUSED}/x", tmp_path))
+    clients = Clients(Address.parse(f"kafka://{UNUSED}/x", tmp_path))
     for ask in (
         lambda: _provision.create_topics(clients, {"journal": 1}),
         lambda: _provision.check_topics(clients, {"x.audit": 1}, {"audit": 1}),

@@ -14,7 +14,7 @@ from seawall.connectors.transparency_log import CHECKPOINT_FILE, CHECKPOINTS_TOP
 from seawall.dataflows import LogPublisher
 from seawall.operators.core.audit import GENESIS, LogFault, SealState, check_partition
 from seawall.schemas.errors import Divergence, PartitionLocked
-from seawall.schemas.transparency import Checkpoint, CompactRange, LogEdge, leaf_hash, tile_path, tiles_of
+from seawall.schemas.transparency import Checkpoint, CompactRange, LogEdge, Tile, leaf_hash
 from seawall_testing.pipeline import MemoryBus, MemoryWriter
 
 RUNS = int(os.environ.get("SEAWALL_TAMPER_RUNS", "20"))
@@ -226,7 +226,7 @@ def test_tiles_of_a_log_are_those_that_were_written_and_one_that_is_gone_or_shor
         folder.write(list(edge.partial_tiles()))
         assert folder.has_tiles(size)
         assert not folder.has_tiles(size + 1)
-        expected = {tile_path(*tile) for tile in tiles_of(size)}
+        expected = {tile.path for tile in Tile.of_log(size)}
         assert expected <= {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     for path in sorted(expected):
         kept = (tmp_path / path).read_bytes()

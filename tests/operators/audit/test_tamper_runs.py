@@ -20,7 +20,7 @@ import orjson
 import pytest
 
 from seawall.connectors.bus import open_bus
-from seawall.connectors.keys import load_trust
+from seawall.connectors.keys import Trust
 from seawall.operators.core.audit import GENESIS, leaf_hash
 from seawall.ops.verify import LogCheck, Report, trusted_logs, verify
 from seawall.schemas.configuration import load_configuration
@@ -141,10 +141,10 @@ def test_a_history_that_the_holder_of_the_issuers_key_wrote_anew_is_found(clean_
         db.commit()
     configuration = load_configuration(copy / "run.toml")
     bus = open_bus(configuration.bus, copy)
-    told = verify(bus, load_trust(configuration), configuration.environment, configuration.issuer)
+    told = verify(bus, Trust.load(configuration), configuration.environment, configuration.issuer)
     assert told.good  # without the log nothing is wrong with it
     report = verify(
-        bus, load_trust(configuration), configuration.environment, configuration.issuer, trusted_logs(configuration)
+        bus, Trust.load(configuration), configuration.environment, configuration.issuer, trusted_logs(configuration)
     )
     assert {finding.rule for finding in report.findings} & {"SEALED", "CHECKPOINT"}
     assert {finding.topic for finding in report.findings} <= {"audit", "checkpoints"}

@@ -29,7 +29,7 @@ from seawall.operators.core.detection import (
     make_models,
     observe,
 )
-from seawall.operators.core.detection.river import RiverDetector, loda
+from seawall.operators.river import RiverDetector, loda
 
 MINUTE_US = 60_000_000
 

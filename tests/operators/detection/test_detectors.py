@@ -18,7 +18,7 @@ from seawall.operators.core.detection import (
     ScoreState,
     observe,
 )
-from seawall.operators.core.detection.river import RiverDetector, half_space_trees, loda, one_class_svm
+from seawall.operators.river import RiverDetector, half_space_trees, loda, one_class_svm
 from seawall.schemas.errors import SnapshotError
 
 MINUTE_US = 60_000_000

@@ -20,7 +20,7 @@ from seawall.operators.core.detection import (
     make_models,
     new_page_hinkley,
 )
-from seawall.operators.core.detection.river import RiverDrift
+from seawall.operators.river import RiverDrift
 
 MINUTE_US = 60_000_000
 KEY = ModelKey(ModelScope.COUNTERPARTY, "bank", "dealer")

@@ -8,7 +8,7 @@ from river import anomaly, stats, time_series
 
 from seawall.operators.core.detection import DeviationDetector, GatedDetector, Sample, ScoreState, observe
 from seawall.operators.core.detection._statistics import RobustMoments
-from seawall.operators.core.detection.river import RiverDetector, half_space_trees, loda, one_class_svm
+from seawall.operators.river import RiverDetector, half_space_trees, loda, one_class_svm
 
 
 def feed(detector, values):

@@ -21,7 +21,7 @@ from river import (
 
 from seawall.operators.core.base import pack_numbers, pack_parts
 from seawall.operators.core.detection import PageHinkley, Sample, observe
-from seawall.operators.core.detection.river import (
+from seawall.operators.river import (
     RiverDetector,
     RiverDrift,
     _object_graphs,

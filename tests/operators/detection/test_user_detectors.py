@@ -20,7 +20,7 @@ from seawall.operators.core.detection import (
     TrialTerms,
     observe,
 )
-from seawall.operators.core.detection.river import river_detector, river_kind
+from seawall.operators.river import river_detector, river_kind
 from seawall.schemas.errors import UsageError
 
 KEY = ModelKey(ModelScope.INSTRUMENT, "BTC-PERP", "perpetual")

@@ -123,7 +123,7 @@ def test_the_map_is_who_is_beyond_its_margin_when_the_whole_book_is_revalued_at_
 def test_underlyings_that_one_shard_has_yet_to_meet_are_added_up() -> None:
     small = cs.ShardLiquidationMap(np.ones((4, 1, len(MAP_STEPS))), np.ones(1))
     large = cs.ShardLiquidationMap(np.full((4, 2, len(MAP_STEPS)), 2.0), np.full(2, 2.0))
-    both = cs.sum_shard_maps([small, large])
+    both = cs.ShardLiquidationMap.sum([small, large])
     assert both.exposed.tolist() == [3.0, 2.0]
     assert both.forced[:, :, 7].tolist() == [[3.0, 2.0]] * 4
     assert cs.moved_underlyings(both, small) == [0, 1]
@@ -134,9 +134,9 @@ def test_underlyings_that_one_shard_has_yet_to_meet_are_added_up() -> None:
 def test_a_move_that_does_not_come_to_rest_has_the_largest_multiplier_that_a_limit_sees() -> None:
     books = cs.ShardLiquidationMap(np.zeros((4, 2, len(MAP_STEPS))), np.array([10_000.0, 0.0]))
     books.forced[2, 0, :45] = 10_000.0
-    found = cs.cascade_map(books, np.array([40.0, np.nan]))
+    found = books.cascade(np.array([40.0, np.nan]))
     assert cs.cascade_measures(found).T.tolist() == [[cs.MULTIPLIER_MAX, 0.06], [1.0, 1.0]]
-    assert cs.liquidation_map_row(found, 0, "ETH")["diverges_at"] == -0.06
+    assert found.row(0, "ETH")["diverges_at"] == -0.06
 
 
 def test_many_underlyings_cascade_as_each_does_alone() -> None:

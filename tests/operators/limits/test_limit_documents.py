@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from seawall.connectors.bus import open_bus
-from seawall.connectors.keys import read_limit_documents, write_limit_document
+from seawall.connectors.keys import StoredDocument, write_limit_document
 from seawall.dataflows import Sequencer
 from seawall.operators.core.base import MeasureTable
 from seawall.operators.core.forecasts import ForecastState
@@ -23,13 +23,7 @@ from seawall.ops.verify import Report, verify_limits
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.events import Limit as LimitEvent
-from seawall.schemas.evidence import (
-    LIMIT_DOCUMENT_TYPE,
-    LimitDocument,
-    check_limit_document,
-    loosenings,
-    parse_limit_document,
-)
+from seawall.schemas.evidence import LIMIT_DOCUMENT_TYPE, LimitDocument
 from seawall.schemas.measures import check_limits
 from seawall.schemas.records import decode_slice, encode_slice
 from seawall_testing.command_line import seawall
@@ -71,7 +65,7 @@ def standing(*envelopes: Json) -> Policy:
 
 
 def check(envelope: Json, policy: Policy | None = None, at_us: int = T0, keys: Any = KEYS) -> LimitDocument:
-    return check_limit_document(envelope, policy or standing(), keys, "risk/prod", "prod", at_us)
+    return LimitDocument.admit(envelope, policy or standing(), keys, "risk/prod", "prod", at_us)
 
 
 def reason(envelope: Json, policy: Policy | None = None, **options: Any) -> Reason:
@@ -216,8 +210,8 @@ def test_a_run_whose_limits_come_from_a_file_takes_no_documents() -> None:
     ],
 )
 def test_what_is_not_plainly_tighter_loosens(changes: Json, loosens: bool) -> None:
-    document = parse_limit_document(limit_document(2, limit_document_sha256(FIRST), **changes))
-    assert bool(loosenings(document, standing())) == loosens
+    document = LimitDocument.parse(limit_document(2, limit_document_sha256(FIRST), **changes))
+    assert bool(document.loosenings(standing())) == loosens
 
 
 @pytest.mark.parametrize(
@@ -234,17 +228,17 @@ def test_what_is_not_plainly_tighter_loosens(changes: Json, loosens: bool) -> No
 def test_a_limit_that_holds_past_the_end_of_what_it_replaces_loosens(changes: Json, loosens: bool) -> None:
     policy = Policy()
     policy.apply(signed_limit_document(limit_document(set=[{**COVER, "valid_to_us": T0 + 10 * SECOND}]), *BOTH), T0)
-    document = parse_limit_document(limit_document(2, policy.sha256, **changes))
-    assert bool(loosenings(document, policy)) == loosens
+    document = LimitDocument.parse(limit_document(2, policy.sha256, **changes))
+    assert bool(document.loosenings(policy)) == loosens
 
 
 def test_a_limit_on_what_nothing_covered_loosens_because_default_deny_refused_it() -> None:
     policy = Policy()
     policy.apply(signed_limit_document(limit_document(set=[{**COVER, "scope": "account:a"}]), *BOTH), T0)
     other = limit_document(2, policy.sha256, set=[{**COVER, "id": "b", "scope": "account:b"}])
-    assert loosenings(parse_limit_document(other), policy)
+    assert LimitDocument.parse(other).loosenings(policy)
     same = limit_document(2, policy.sha256, set=[{**COVER, "id": "b", "scope": "account:a"}])
-    assert not loosenings(parse_limit_document(same), policy)
+    assert not LimitDocument.parse(same).loosenings(policy)
 
 
 def test_tightening_the_limit_beneath_a_tighter_override_loosens() -> None:
@@ -252,7 +246,7 @@ def test_tightening_the_limit_beneath_a_tighter_override_loosens() -> None:
     policy = standing(
         signed_limit_document(limit_document(2, limit_document_sha256(FIRST), set=[], override=[override]), *BOTH)
     )
-    assert loosenings(parse_limit_document(limit_document(3, policy.sha256, set=[{**COVER, "soft": 90.0}])), policy)
+    assert LimitDocument.parse(limit_document(3, policy.sha256, set=[{**COVER, "soft": 90.0}])).loosenings(policy)
 
 
 bound = st.integers(1, 50).map(float)
@@ -270,7 +264,7 @@ def test_a_change_that_loosens_nothing_never_lowers_a_level(
     old, new = limit(bounds[:3]), limit(bounds[3:])
     policy = Policy()
     policy.apply(signed_limit_document(limit_document(set=[old]), *BOTH), T0)
-    assume(not loosenings(parse_limit_document(limit_document(2, policy.sha256, set=[new])), policy))
+    assume(not LimitDocument.parse(limit_document(2, policy.sha256, set=[new])).loosenings(policy))
     table = MeasureTable([str(at) for at in range(len(values))], ("gross_notional",), np.array([values]))
     levels = []
     for one in (old, new):
@@ -632,4 +626,4 @@ def test_files_that_are_no_documents_are_named(tmp_path: Path) -> None:
     path = write_prod(tmp_path, *BOOK)
     (tmp_path / "limits" / "0002.json").write_text("[]")
     with pytest.raises(UsageError, match=r"0002\.json is no limit document"):
-        read_limit_documents(load_configuration(path))
+        StoredDocument.read_all(load_configuration(path))

@@ -10,13 +10,14 @@ from seawall.operators.core.base import pack
 from seawall.operators.core.detection import (
     Composite,
     CompositeArray,
+    LifecycleModels,
     ModelEvent,
     Sample,
     ScoreState,
     TrialTerms,
     observe,
 )
-from seawall.operators.core.market import GroupBatcher, GroupState, LifecycleModels
+from seawall.operators.core.market import GroupBatcher, GroupState
 from seawall.schemas.configuration import MarketTerms
 from seawall_testing.desk import SECOND, T0, Json, instrument
 from seawall_testing.market_data import decoded, group_items, market, signals

@@ -2,9 +2,16 @@
 
 from river import anomaly, preprocessing
 
-from seawall.operators.core.detection import UNUSUAL_SCORE, Composite, IndependentKind, ModelRegistry, make_models
-from seawall.operators.core.detection.river import river_kind
-from seawall.operators.core.market import GroupState, RegisteredModels
+from seawall.operators.core.detection import (
+    UNUSUAL_SCORE,
+    Composite,
+    IndependentKind,
+    ModelRegistry,
+    RegisteredModels,
+    make_models,
+)
+from seawall.operators.core.market import GroupState
+from seawall.operators.river import river_kind
 from seawall.schemas.configuration import MarketTerms
 from seawall_testing.desk import SECOND, T0
 from seawall_testing.market_data import group_items, market, quote, signals

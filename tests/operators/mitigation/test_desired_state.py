@@ -13,7 +13,7 @@ from seawall.connectors.subscriber import Subscriber, sqlite_subscriber
 from seawall.operators.core.base import Moment, Outputs
 from seawall.operators.core.mitigation import DesiredState, ShardCommands
 from seawall.operators.core.mitigation._desired_state import FULL_EVERY_US, TARGETS_MAX
-from seawall.schemas.evidence import STATE, AcceptancePolicy, Refusal, _envelopes, state_type, trust_issuers
+from seawall.schemas.evidence import STATE, AcceptancePolicy, KeySet, Refusal, _envelopes, state_type
 from seawall.schemas.evidence._acceptance import VALUE_BYTES_MAX
 from seawall_testing.command_line import bus_contents
 from seawall_testing.crisis import CrisisRuns
@@ -165,7 +165,7 @@ def crisis_folder(crisis_run: CrisisRuns) -> Path:
 
 
 def subscriber(folder: Path) -> tuple[Subscriber[sqlite3.Connection], RecordingEffects]:
-    keys = trust_issuers(json.loads((folder / "keys" / "public.jwks.json").read_text()), "dev")
+    keys = KeySet.of_issuers(json.loads((folder / "keys" / "public.jwks.json").read_text()), "dev")
     desk = RecordingEffects()
     connection = sqlite3.connect(":memory:", isolation_level=None)
     return sqlite_subscriber(connection, AcceptancePolicy("oms", "dev", ("risk/dev",)), keys, desk), desk

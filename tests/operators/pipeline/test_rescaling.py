@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall.ops.run import free_ports
+from seawall.ops.ports import free_ports
 from seawall_testing import crisis
 from seawall_testing.command_line import bus_contents, differences, run_command
 from seawall_testing.desk import T0, fill, lines

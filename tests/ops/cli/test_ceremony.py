@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from seawall.connectors.keys import key_set_files, new_key, open_signer
-from seawall.connectors.subscriber import Subscriber, sqlite_subscriber
-from seawall.schemas.evidence import AcceptancePolicy, Outcome, Refusal, _envelopes, open_pinned_key_set
+from seawall.connectors.subscriber import Outcome, Subscriber, sqlite_subscriber
+from seawall.schemas.evidence import AcceptancePolicy, KeySet, Refusal, _envelopes
 from seawall.schemas.evidence._key_sets import RotationError
 from seawall_testing import crisis
 from seawall_testing.command_line import bus_contents, run_command, seawall
@@ -82,7 +82,7 @@ class Listener:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self.taken, self.receipts, self.desk = folder, 0, [], RecordingEffects()
-        first = open_pinned_key_set(key_set_files(folder / "sets")[0].read_bytes(), pin(folder))
+        first = KeySet.open_pinned(key_set_files(folder / "sets")[0].read_bytes(), pin(folder))
         connection = sqlite3.connect(":memory:", isolation_level=None)
         policy = AcceptancePolicy("oms", "test", ("risk/dev",))
         self.subscriber: Subscriber[sqlite3.Connection] = sqlite_subscriber(connection, policy, first, self.desk)

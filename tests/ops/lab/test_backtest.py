@@ -11,9 +11,15 @@ from typer.testing import CliRunner
 from seawall.connectors.bus import open_bus, read_all
 from seawall.operators.core.forecasts import _losses
 from seawall.ops.cli._app import app
-from seawall.ops.cli._lab import failed_gates, flatten_figures, parse_gates
-from seawall.ops.lab import Cache, Exposures, Workers
-from seawall.ops.lab.backtest import backtest, detection_quality, load_backtest_plan, prepare_history
+from seawall.ops.lab.backtest import (
+    Cache,
+    Exposures,
+    Workers,
+    backtest,
+    detection_quality,
+    load_backtest_plan,
+    prepare_history,
+)
 from seawall.ops.lab.backtest._play import (
     HOUR_US,
     VAR_OF_ES,
@@ -24,6 +30,7 @@ from seawall.ops.lab.backtest._play import (
 )
 from seawall.ops.lab.backtest._run import variant_verdicts
 from seawall.ops.lab.backtest._stream import read_stream, survey_market
+from seawall.ops.lab.backtest.commands import Gates
 from seawall.ops.run import _run as runner
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
@@ -161,18 +168,14 @@ def test_the_command_ends_with_1_where_a_gate_fails(history_folder: Path, result
 
 def test_gates_name_figures_and_refuse_what_they_do_not_understand() -> None:
     found = {"a": {"loss": 5.0, "recall": None}, "ok": True, "text": "x"}
-    assert flatten_figures(found) == {"a.loss": 5.0, "a.recall": None}
-    assert failed_gates(parse_gates(["a.loss >= 5", "a.loss<5"]), flatten_figures(found)) == [
-        "a.loss >= 5: a.loss is 5"
-    ]
-    assert failed_gates(parse_gates(["a.recall < 0.9"]), flatten_figures(found)) == [
-        "a.recall < 0.9: a.recall is not known"
-    ]
-    with pytest.raises(UsageError, match=r"did you mean 'a\.loss'"):
-        failed_gates(parse_gates(["a.los > 5"]), flatten_figures(found))
+    assert Gates(["a.loss >= 5", "a.loss<5"]).failed(found) == ["a.loss >= 5: a.loss is 5"]
+    assert Gates(["a.recall < 0.9"]).failed(found) == ["a.recall < 0.9: a.recall is not known"]
+    for text in ("a.los > 5", "ok == 1", "text > 1"):
+        with pytest.raises(UsageError, match=r"did you mean 'a\.loss'" if text[0] == "a" else "there is no figure"):
+            Gates([text]).failed(found)
     for text in ("a.loss", "a.loss > x", "a.loss > nan"):
         with pytest.raises(UsageError, match="--fail-if"):
-            parse_gates([text])
+            Gates([text])
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from seawall.connectors.bus import open_bus
 from seawall.operators.core.portfolio import Ledger
 from seawall.ops.cli._app import app
 from seawall.ops.demo.scenario import write_scenario
-from seawall.ops.lab.cascade import book_markets
-from seawall.ops.lab.stress import System, snapshot_system
+from seawall.ops.lab.stress import System, book_markets, snapshot_system
 from seawall.ops.lab.stress._system import SystemSnapshot
 from seawall.ops.run import run
 from seawall.schemas.configuration import load_configuration

@@ -12,17 +12,15 @@ from typer.testing import CliRunner
 
 from seawall.operators.core.limits import Policy
 from seawall.ops.cli._app import app
-from seawall.ops.lab import Cache, Workers
-from seawall.ops.lab.backtest import load_backtest_plan, prepare_history
+from seawall.ops.lab.backtest import Cache, Workers, load_backtest_plan, load_study, prepare_history
 from seawall.ops.lab.backtest._history import write_signals
-from seawall.ops.lab.calibrate import load_study
-from seawall.ops.lab.calibrate._proposal import DRIFTED, Fit, alerts_at_threshold, read_scores, stability
-from seawall.ops.lab.calibrate._study import apply_values, blocks, candidates, current_value, folds, walk_forward
+from seawall.ops.lab.backtest._proposal import DRIFTED, Fit, alerts_at_threshold, read_scores, stability
+from seawall.ops.lab.backtest._study import apply_values, blocks, candidates, current_value, folds, walk_forward
 from seawall.ops.reports import read_requested_changes
 from seawall.ops.run import _run as runner
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
-from seawall.schemas.evidence import parse_limit_document
+from seawall.schemas.evidence import LimitDocument
 from seawall_testing.lab_history import write_history, write_inputs
 
 Json = dict[str, Any]
@@ -147,7 +145,7 @@ def test_a_study_proposes_an_unsigned_document_with_its_evidence_and_applies_not
     assert (study_folder / "limits.toml").read_bytes() == before
     assert (done.exit_code == 0) == (any(one["beats"] for one in told["fits"]) and not told["drift"]["drift"])
     assert acting["beats"], acting["said"]
-    document = parse_limit_document((study_folder / "out" / "document.json").read_bytes())
+    document = LimitDocument.parse((study_folder / "out" / "document.json").read_bytes())
     assert (document.reason, document.set[0]["hard"]) == ("calibration", 0.55)
     assert "evidence sha256" in document.comment
     changes = read_requested_changes(study_folder / "out" / "limits.toml", [], [], None, Policy())

@@ -8,10 +8,9 @@ from typer.testing import CliRunner
 
 from seawall.connectors.bus import open_bus
 from seawall.ops.cli._app import app
-from seawall.ops.lab.cascade import BookNetwork, book_network, rank_contagion
-from seawall.ops.lab.cascade._network import make_network
 from seawall.ops.lab.report import contagion_page
-from seawall.ops.lab.stress import System, snapshot_system
+from seawall.ops.lab.stress import BookNetwork, System, book_network, rank_contagion, snapshot_system
+from seawall.ops.lab.stress._network import make_network
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
 from seawall_testing.desk import T0, Json, account, instrument, lines, mark, sequence, transfer

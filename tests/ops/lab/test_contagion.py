@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from seawall.ops.lab.cascade import (
+from seawall.ops.lab.stress import (
     Shocks,
     contagion_outcome,
     debtrank,
@@ -20,9 +20,9 @@ from seawall.ops.lab.cascade import (
     read_network,
     settle_scenarios,
 )
-from seawall.ops.lab.cascade._clearing import clear_debts
-from seawall.ops.lab.cascade._models import economic_value, rank_failures, single_hit, single_hit_debtrank
-from seawall.ops.lab.cascade._network import Network, make_network, unshocked_state
+from seawall.ops.lab.stress._clearing import clear_debts
+from seawall.ops.lab.stress._models import economic_value, rank_failures, single_hit, single_hit_debtrank
+from seawall.ops.lab.stress._network import Network, make_network, unshocked_state
 from seawall.schemas.errors import UsageError
 from seawall_testing.paths import SHARED
 from seawall_testing.reference_models import slow_clearing, slow_debtrank, slow_furfine

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from seawall.connectors.keys import load_trust
+from seawall.connectors.keys import Trust
 from seawall.ops.cli._app import app
-from seawall.ops.lab.drill import load_drill, verify_drill_record
+from seawall.ops.lab import load_drill, verify_drill_record
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError, VerificationError
 from seawall_testing.desk import Json, instrument, lines
@@ -66,7 +66,7 @@ def test_after_the_drill_the_run_verifies_and_replays(drilled: tuple[Path, Json]
 
 def test_the_record_has_every_fault_and_is_signed_by_the_runs_key(drilled: tuple[Path, Json]) -> None:
     folder, found = drilled
-    keys = load_trust(load_configuration(folder / "desk.toml")).issuers
+    keys = Trust.load(load_configuration(folder / "desk.toml")).issuers
     entries = verify_drill_record(folder / "out" / "drill.jsonl", keys)
     assert [entry["kind"] for entry in entries] == ["begun", "ready", "fault", "fault", "fault", "ended"]
     assert [entry["body"] for entry in entries[2:5]] == found["faults"]
@@ -77,7 +77,7 @@ def test_the_record_has_every_fault_and_is_signed_by_the_runs_key(drilled: tuple
 @pytest.mark.parametrize("how", ["changed", "removed", "swapped", "cut"])
 def test_a_record_that_was_tampered_with_does_not_verify(drilled: tuple[Path, Json], tmp_path: Path, how: str) -> None:
     folder, _ = drilled
-    keys = load_trust(load_configuration(folder / "desk.toml")).issuers
+    keys = Trust.load(load_configuration(folder / "desk.toml")).issuers
     shutil.copytree(folder / "out", tmp_path / "out")
     path = tmp_path / "out" / "drill.jsonl"
     kept = path.read_bytes().splitlines()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.ops.lab.cascade._clearing import (
+from seawall.ops.lab.stress._clearing import (
     Holders,
     Loans,
     clear_debts,
@@ -18,8 +18,8 @@ from seawall.ops.lab.cascade._clearing import (
     price_after,
     sell_down,
 )
-from seawall.ops.lab.cascade._exchange import Accounts, Cascade, Markets, even_books, liquidate, make_books, walk_books
-from seawall.ops.lab.cascade._network import make_network
+from seawall.ops.lab.stress._exchange import Accounts, Cascade, Markets, even_books, liquidate, make_books, walk_books
+from seawall.ops.lab.stress._network import make_network
 from seawall.schemas.errors import UsageError
 from seawall_testing.paths import SHARED
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall.ops.lab import Cache, GrowingFile, Job, Workers
+from seawall.ops.lab.backtest import Cache, GrowingFile, Job, Workers
 
 # A file is read to its end while another process writes it: whole lines, each once; a writer that fails is noticed.
 
@@ -60,7 +60,7 @@ def test_a_reader_ends_when_its_writer_fails_and_the_writers_error_is_told(tmp_p
 
 PROGRAM = """
 import os, time
-from seawall.ops.lab import Job, Workers
+from seawall.ops.lab.backtest import Job, Workers
 
 def busy(place):
     print(os.getpid(), flush=True)

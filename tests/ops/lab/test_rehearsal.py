@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall.ops.lab import Rehearsal, RehearsalResult, WorldReactions
+from seawall.ops.lab.backtest import Rehearsal, RehearsalResult, WorldReactions
 from seawall.schemas.configuration import load_configuration
 from seawall_testing.bench import benchmark
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, mark, transfer

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from seawall.connectors.bus import TOPICS, open_bus
-from seawall.connectors.keys import load_trust
+from seawall.connectors.keys import Trust
 from seawall.ops.replicate import _copy, _mirror, mirror
 from seawall.ops.verify import trusted_logs, verify
 from seawall.schemas.configuration import load_configuration
@@ -55,7 +55,7 @@ def check_joins(path: Path) -> bool:
     configuration = load_configuration(path)
     bus, logs = open_bus(configuration.bus, path.parent), trusted_logs(configuration)._replace(folder=None)
     try:
-        trust = load_trust(configuration)
+        trust = Trust.load(configuration)
         report = verify(bus, trust, configuration.environment, configuration.issuer, logs, configuration.topics)
     finally:
         bus.close()

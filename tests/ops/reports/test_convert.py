@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
-from seawall.connectors.venues import read_bars, read_messages
-from seawall.ops.reports import ConvertOptions, convert_bars, convert_messages, parse_symbol_names
-from seawall.ops.reports._files import ConversionResult
+from seawall.connectors.venues import (
+    ConversionResult,
+    ConvertOptions,
+    convert_bars,
+    convert_messages,
+    read_bars,
+    read_messages,
+)
 from seawall.schemas.decoding import decode_event
 from seawall.schemas.errors import UsageError
 from seawall_testing.command_line import seawall
@@ -71,10 +76,12 @@ def test_instruments_without_a_record_are_named(tmp_path: Path) -> None:
     assert "1 instruments need instrument records" in done.lines()[-1]
 
 
-def test_names_are_pairs() -> None:
-    assert parse_symbol_names(["A=B", "C=D"]) == {"A": "B", "C": "D"}
-    with pytest.raises(UsageError, match="SYMBOL=INSTRUMENT"):
-        parse_symbol_names(["A"])
+def test_names_are_pairs(tmp_path: Path) -> None:
+    path = written(tmp_path / "k.ws", KRAKEN)
+    done = seawall("convert", "kraken_futures", path, "--name", "PI_XBTUSD=XBT", "--describe", cwd=tmp_path)
+    assert '"instrument":"XBT"' in done.stdout
+    done = seawall("convert", "kraken_futures", path, "--name", "A", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "seawall: --name A: write SYMBOL=INSTRUMENT\n")
 
 
 def test_a_recording_may_be_gzipped_or_have_no_times_and_a_damaged_one_is_one_line(tmp_path: Path) -> None:

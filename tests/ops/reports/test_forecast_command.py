@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from seawall.connectors.bus import open_bus
-from seawall.connectors.keys import load_trust
+from seawall.connectors.keys import Trust
 from seawall.ops.cli._app import app
 from seawall.ops.reports import _forecasts
 from seawall.ops.reports._forecasts import cascade_words, print_systemic
@@ -65,7 +65,7 @@ def said(*arguments: str | Path) -> Any:
 
 def test_a_run_with_forecasts_replays_byte_for_byte_and_verifies(path: Path) -> None:
     configuration = load_configuration(path)
-    bus, trust = open_bus(configuration.bus, configuration.directory), load_trust(configuration)
+    bus, trust = open_bus(configuration.bus, configuration.directory), Trust.load(configuration)
     replayed, _, _ = replay(bus, trust.issuers, configuration.shards)
     assert replayed.good, [str(finding) for finding in replayed.findings]
     assert replayed.records["forecasts"] > 2
@@ -78,7 +78,7 @@ def test_a_changed_forecast_is_found(tmp_path: Path) -> None:
     bus = open_bus(configuration.bus, configuration.directory)
     with sqlite3.connect(tmp_path / "seawall.db") as opened:
         opened.execute("update records set value = replace(value, 'near', 'mear') where topic = 'forecasts'")
-    verified = verify(bus, load_trust(configuration), configuration.environment, configuration.issuer)
+    verified = verify(bus, Trust.load(configuration), configuration.environment, configuration.issuer)
     assert "forecasts" in {finding.topic for finding in verified.findings}
 
 

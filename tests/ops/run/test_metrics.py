@@ -22,7 +22,7 @@ from seawall.ops.run._health_server import HealthServer, _tls, serve_health
 from seawall.ops.run._metrics import LABELS_MAX, OTHER, Counts, Tally, clock_state
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import UsageError
-from seawall.schemas.telemetry import Timing, current_telemetry
+from seawall.schemas.telemetry import Telemetry, Timing
 from seawall_testing.command_line import bus_contents, differences
 from seawall_testing.desk import SECOND, T0, Json, account, fill, instrument, lines, mark
 from seawall_testing.live_runs import metric_value, send, starting_runs, wait_for_endpoint, write_live
@@ -97,7 +97,7 @@ def test_a_run_that_is_watched_writes_the_same_bytes(tmp_path: Path) -> None:
             if name == "watched":
                 shutil.copy(key, tmp_path / name / "keys" / key.name)
         run(load_configuration(path))
-        assert current_telemetry() is None
+        assert Telemetry.current() is None
         found.append(bus_contents(path.parent))
     assert not differences(*found) and any(topic == "commands" for topic, _ in found[0])
 

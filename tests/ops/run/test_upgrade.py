@@ -18,16 +18,17 @@ from typing import Any
 
 import pytest
 
-from seawall.connectors.bus import BackupStore, decided_slices, is_recovery_sound, open_bus, open_recovery
+from seawall.connectors.bus import BackupStore, decided_slices, open_bus
 from seawall.operators.core.base import pack, unpack
 from seawall.operators.core.forecasts import ForecastState
 from seawall.operators.core.forecasts._shard_forecasts import SCHEMA
 from seawall.operators.core.pipeline import FirmPipeline, ShardPipeline, UnsignedCommands
 from seawall.operators.stateful import restore_state
+from seawall.ops.run._recovery import is_recovery_sound, open_recovery
 from seawall.ops.verify import slices_in_order
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import BackupError, BusError, SnapshotError, UsageError
-from seawall.schemas.evidence import Malformed, parse_key_set
+from seawall.schemas.evidence import KeySet, Malformed
 from seawall_testing.command_line import CLI, bus_contents, run_command, seawall
 from seawall_testing.live_runs import write_live
 from seawall_testing.paths import FIXTURES
@@ -238,7 +239,7 @@ def test_a_backup_of_another_format_is_refused(tmp_path: Path) -> None:
 def test_a_key_set_of_another_version_is_refused() -> None:
     document = {"v": 2, "version": 1, "prev_sha256": None, "environment": "dev", "keys": []}
     with pytest.raises(Malformed, match="not a key set"):
-        parse_key_set(json.dumps(document).encode())
+        KeySet.parse(json.dumps(document).encode())
 
 
 # --- layouts of states ------------------------------------------------------------------------------------------------

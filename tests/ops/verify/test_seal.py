@@ -15,11 +15,11 @@ import pytest
 
 from seawall.connectors.bus import open_bus
 from seawall.connectors.keys import _key_files
-from seawall.connectors.transparency_log import log_folder
+from seawall.connectors.transparency_log import LogFolder
 from seawall.connectors.witness import Witness, serve
 from seawall.ops.verify import read_log_keys
 from seawall.schemas.evidence import decode_base64url
-from seawall.schemas.transparency import COSIGNATURE, leaf_hash, note_key, open_note, parse_checkpoint
+from seawall.schemas.transparency import COSIGNATURE, Checkpoint, Note, NoteKey, leaf_hash
 from seawall.schemas.transparency._merkle import tree_root
 from seawall_testing import crisis
 from seawall_testing.command_line import CLI, bus_contents, differences, seawall, wait_for
@@ -58,10 +58,10 @@ def test_each_checkpoint_is_the_root_over_all_audit_records_before_it(sealed: Pa
     for partition in PARTITIONS:
         hashes = [leaf_hash(value) for value in audit(sealed, partition)]
         records = bus_contents(sealed, ["checkpoints"])["checkpoints", partition]
-        found = [parse_checkpoint(open_note(value, trusted).text) for *_, value in records]
+        found = [Checkpoint.parse(Note.open(value, trusted).text) for *_, value in records]
         assert [one.root for one in found] == [tree_root(hashes[: one.size]) for one in found]
         assert found[-1].size == len(hashes)
-        assert log_folder(sealed, partition).checkpoint() == records[-1][3]
+        assert LogFolder.of_partition(sealed, partition).checkpoint() == records[-1][3]
 
 
 def test_one_log_spans_several_tiles(sealed: Path) -> None:
@@ -138,12 +138,14 @@ def test_tiles_that_are_gone_are_named_and_written_again_by_the_next_run(copy: P
 
 def test_one_tile_that_is_gone_is_written_again_by_the_next_run(copy: Path, sealed: Path) -> None:
     partition = next(partition for partition in PARTITIONS if len(audit(sealed, partition)) > 256)
-    tile = log_folder(copy, partition).path / "tile" / "entries" / "000"
+    tile = LogFolder.of_partition(copy, partition).path / "tile" / "entries" / "000"
     tile.write_bytes(b"")  # as a disk may leave it whose power was cut
     assert seawall("verify", copy).returncode == 1
     assert seawall("run", copy / "desk.toml").returncode == 0
     assert seawall("verify", copy).returncode == 0
-    assert tile.read_bytes() == (log_folder(sealed, partition).path / "tile" / "entries" / "000").read_bytes()
+    assert (
+        tile.read_bytes() == (LogFolder.of_partition(sealed, partition).path / "tile" / "entries" / "000").read_bytes()
+    )
     assert differences(bus_contents(copy), bus_contents(sealed)) == []
 
 
@@ -252,7 +254,7 @@ def test_a_witness_whose_answer_is_none_holds_no_run_up(copy: Path, tmp_path: Pa
                         connection.sendall(b"SSH-2.0-OpenSSH_9\r\n")
 
         threading.Thread(target=answer, daemon=True).start()
-        line = f"http://127.0.0.1:{server.getsockname()[1]} {note_key('w', raw, COSIGNATURE).vkey}"
+        line = f"http://127.0.0.1:{server.getsockname()[1]} {NoteKey.named('w', raw, COSIGNATURE).vkey}"
         text = (copy / "desk.toml").read_text().replace("[limits]", f'[keys]\nwitnesses = ["{line}"]\n[limits]')
         (copy / "desk.toml").write_text(text)
         shutil.rmtree(copy / "tiles")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from seawall.connectors.bus import open_bus, publish_snapshot
+from seawall.connectors.bus import KeptSnapshot, open_bus
 from seawall.connectors.bus._appending import PART_BYTES
 from seawall.connectors.bus.kafka._partition_reader import read_headers
 from seawall.connectors.keys import _key_files
@@ -23,7 +23,7 @@ from seawall.ops.verify import Report, replay, slices_in_order, trusted_logs, ve
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.evidence import _envelopes, decode_base64url
 from seawall.schemas.records import Stored, decode_slice
-from seawall.schemas.transparency import COSIGNATURE, cosign_checkpoint, note_key
+from seawall.schemas.transparency import COSIGNATURE, NoteKey
 from seawall_testing import crisis
 from seawall_testing.desk import MS, SECOND, T0, account, fill, instrument, lines, mark, write_desk
 from seawall_testing.pipeline import MemoryBus
@@ -304,8 +304,8 @@ def test_a_checkpoint_has_the_lines_of_the_sealer_and_of_witnesses_and_no_others
     record, *rest = original[place]
     text, _, line = record.value.partition("\n\n— ".encode())
     witness = _key_files.new_key(folder.parent / "witness.pem")
-    key = note_key("witness", decode_base64url(witness.public_jwk()["x"]), COSIGNATURE)
-    seen = cosign_checkpoint(text.decode() + "\n", key, witness.sign, T0 // SECOND).line().encode()
+    key = NoteKey.named("witness", decode_base64url(witness.public_jwk()["x"]), COSIGNATURE)
+    seen = key.cosign(text.decode() + "\n", witness.sign, T0 // SECOND).line().encode()
     logs = trusted_logs(load_configuration(folder / "run.toml"))._replace(folder=None)
     for more, known in ((seen, [key]), (seen, []), (seen * 2, [key]), ("— ".encode() + line, [key])):
         bus = MemoryBus()
@@ -319,8 +319,8 @@ def test_states_that_an_engine_left_are_whole_and_a_part_that_was_changed_remove
     original: Records, check: Check
 ) -> None:
     bus = MemoryBus()
-    publish_snapshot(bus, 1, 4, pack("small/1", {"body": b"a"}))
-    publish_snapshot(bus, 1, 7, pack("large/1", {"body": bytes(range(256)) * (PART_BYTES // 100)}))
+    KeptSnapshot(4, pack("small/1", {"body": b"a"})).publish(bus, 1)
+    KeptSnapshot(7, pack("large/1", {"body": bytes(range(256)) * (PART_BYTES // 100)})).publish(bus, 1)
     states = bus.records["snapshots", 1]
     assert len(states) == 4
     good = check({**original, ("snapshots", 1): states})

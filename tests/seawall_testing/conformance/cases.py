@@ -12,14 +12,7 @@ from seawall.operators.core.forecasts import FirmForecastState, ForecastState
 from seawall.operators.core.journal import SlicingState
 from seawall.operators.core.market import GroupState
 from seawall.operators.core.mitigation import DesiredState, shard_commands
-from seawall.operators.core.pipeline import (
-    Decider,
-    FirmPipeline,
-    ShardPipeline,
-    UnsignedCommands,
-    decode_message,
-    encode_message,
-)
+from seawall.operators.core.pipeline import Decider, FirmPipeline, ShardMessage, ShardPipeline, UnsignedCommands
 from seawall.operators.core.portfolio import FIRM_KEY
 from seawall.schemas.configuration import MarketTerms, load_configuration
 from seawall.schemas.records import encode_slice
@@ -85,7 +78,7 @@ def _keyed(ran: PipelineRun) -> Iterable[StateCase]:
     values = [(piece.shard, encode_slice(piece)) for piece in ran.slices]
     for shard, value in values:
         message = shards[shard].step(value).message
-        messages += [] if message is None else [decode_message(encode_message(message))]
+        messages += [] if message is None else [ShardMessage.decode(message.encode())]
     for shard in range(SHARDS):
         own = [value for of, value in values if of == shard]
         make: Callable[[Any], Any] = lambda _, shard=shard: ShardPipeline(shard, signer)  # noqa: E731

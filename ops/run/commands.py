@@ -1,10 +1,11 @@
-"""Commands that start, serve, check and move a run.
+"""Commands that start, check and move a run.
 
-``run``, ``demo``, ``doctor`` and ``console`` work on this machine; ``topics`` makes and checks the topics of a cluster;
+``run`` and ``doctor`` work on this machine; ``topics`` makes and checks the topics of a cluster;
 ``mirror``, ``migrate``, ``backup`` and ``restore`` copy a run to another bus or folder, every record compared.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,31 +13,28 @@ import typer
 
 from seawall.connectors import bus as buses
 from seawall.connectors.bus import kafka, open_bus, topic_partitions
-from seawall.ops import console as pages
-from seawall.ops import demo as rehearsal
 from seawall.ops import replicate
 from seawall.ops import run as runner
-from seawall.ops.cli._arguments import Json, Where, open_run, record_progress, say
+from seawall.ops.arguments import Json, Where, open_run, say, show_progress
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
-from seawall.schemas.tables import nearest
 
 if TYPE_CHECKING:
     from seawall.connectors.bus.kafka import KafkaBus
     from seawall.schemas.configuration import Configuration
 
-# ``seawall run``, ``demo`` and ``doctor``: the dataflows of a configuration, a rehearsal, and this machine.
+# ``seawall run`` and ``doctor``: the dataflows of a configuration, and this machine.
 
-DATAFLOW_NAMES = ("market", "sequence", "risk", "seal")
-PARALLEL_MAX = 256  # one machine has no use for more, and each is a process or a thread
+_DATAFLOW_NAMES = ("market", "sequence", "risk", "seal")
+_PARALLEL_MAX = 256  # one machine has no use for more, and each is a process or a thread
 
 
-def run(  # noqa: PLR0913 - a command line option each
+def _run(  # noqa: PLR0913 - a command line option each
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The configuration file.")],
     only: Annotated[list[str] | None, typer.Option("--only", help="Run this dataflow only; may be repeated.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Bytewax workers per process.")] = 1,
-    processes: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Processes of the risk dataflow.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=_PARALLEL_MAX, help="Bytewax workers per process.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, max=_PARALLEL_MAX, help="Processes of the risk dataflow.")] = 1,
     replica: Annotated[str, typer.Option("--replica", metavar="NAME", help="One of several that run the same.")] = "",
     takeover_s: Annotated[
         float, typer.Option(min=0.1, help="Of a replica: how long a cluster's writer may owe.")
@@ -50,8 +48,8 @@ def run(  # noqa: PLR0913 - a command line option each
     Example: seawall run desk.toml --workers 2
     """
     for name in only or ():
-        if name not in DATAFLOW_NAMES:
-            raise UsageError(f"--only {name}: there is no such dataflow; choose from {', '.join(DATAFLOW_NAMES)}")
+        if name not in _DATAFLOW_NAMES:
+            raise UsageError(f"--only {name}: there is no such dataflow; choose from {', '.join(_DATAFLOW_NAMES)}")
     if replica and not replica.isidentifier():
         raise UsageError(f"--replica {replica!r} is no name; use letters, digits and _, such as --replica b")
     part = buses.Replica(replica, takeover_s) if replica else None
@@ -67,18 +65,7 @@ def run(  # noqa: PLR0913 - a command line option each
             raise typer.Exit(2)
 
 
-def demo(
-    directory: Annotated[Path | None, typer.Option("--dir", help="Where to run; a new folder by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
-) -> None:
-    """Rehearse a simulated crisis on the embedded bus, then verify it and show that tampering is found.
-
-    Example: seawall demo --dir ./demo
-    """
-    raise typer.Exit(rehearsal.demo(directory, seed))
-
-
-def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
+def _doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = None, as_json: Json = False) -> None:
     """Check this machine and, with WHERE, a configuration: versions, keys, files, bus, recovery store.
 
     Example: seawall doctor desk.toml
@@ -93,34 +80,13 @@ def doctor(where: Annotated[Path | None, typer.Argument(metavar="[WHERE]")] = No
         raise typer.Exit(1)
 
 
-# ``seawall console``.
-
-
-def console(
-    where: Where,
-    listen: Annotated[str, typer.Option(help="HOST:PORT; away from this host only with TLS.")] = "127.0.0.1:8321",
-    token_file: Annotated[Path | None, typer.Option(help="A file, mode 0600, with the token to look with.")] = None,
-    certificate: Annotated[Path | None, typer.Option(help="PEM certificate chain for HTTPS.")] = None,
-    key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
-    client_ca: Annotated[Path | None, typer.Option(help="PEM of who vouches for those who look (mutual TLS).")] = None,
-    name: Annotated[str, typer.Option(help="The name people ask it by, where that is not the host.")] = "",
-) -> None:
-    """Serve a read-only page of exposures, alerts, incidents, limits and audit that follows a run.
-
-    The address is told on standard error; without --token-file or --client-ca it carries a token made for this start.
-
-    Example: seawall console desk.toml
-    """
-    pages.serve(find(where), pages.Terms(listen, token_file, certificate, key, client_ca, name))
-
-
 # ``seawall topics``: the topics of a configuration on a cluster: make them, check them, and say who may use them.
 
-topics_app = typer.Typer(help="Topics of a configuration on Apache Kafka.", no_args_is_help=True)
+_topics = typer.Typer(help="Topics of a configuration on Apache Kafka.", no_args_is_help=True)
 
 
-@topics_app.command()
-def create(where: Where, as_json: Json = False) -> None:
+@_topics.command("create")
+def _create(where: Where, as_json: Json = False) -> None:
     """Make the topics that a configuration needs and that do not exist, with safe settings.
 
     Example: seawall topics create desk.toml
@@ -133,8 +99,8 @@ def create(where: Where, as_json: Json = False) -> None:
         print("\n".join(f"made {name}" for name in made) or "every topic exists")
 
 
-@topics_app.command()
-def check(where: Where, as_json: Json = False) -> None:
+@_topics.command("check")
+def _check(where: Where, as_json: Json = False) -> None:
     """Say what is unsafe about the topics of a configuration; exit 1 when anything is.
 
     Example: seawall topics check desk.toml
@@ -149,8 +115,8 @@ def check(where: Where, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@topics_app.command()
-def acl(
+@_topics.command("acl")
+def _acl(
     where: Where,
     role: Annotated[str, typer.Option("--role", help="One role only; all but mirror by default.")] = "",
     principal: Annotated[str, typer.Option("--principal", help="Name of the user; {role} is filled in.")] = "{role}",
@@ -160,11 +126,8 @@ def acl(
 
     Example: seawall topics acl desk.toml --role risk --principal 'seawall-{role}'
     """
-    if role and role not in kafka.ROLES:
-        raise UsageError(f"--role {role}: there is no such role; did you mean {nearest(role, kafka.ROLES)!r}?")
     configuration, bus = _open(where)
-    roles = {role} if role else set(kafka.ROLES) - set(kafka.ELSEWHERE)
-    wanted = [grant for grant in kafka.grants(bus.address, configuration) if grant.role in roles]
+    wanted = kafka.grants(bus.address, configuration, role)
     if as_json:
         print(json.dumps([{"principal": principal.format(role=one.role), **one._asdict()} for one in wanted]))
         return
@@ -189,7 +152,7 @@ def _open(where: Path) -> "tuple[Configuration, KafkaBus]":
 # ``seawall mirror``: all topics of a run on a second bus, while it goes on.
 
 
-def mirror(
+def _mirror(
     where: Where,
     to: Annotated[str, typer.Option("--to", metavar="BUS_URL", help="The other bus; paths count from the run's.")],
     follow: Annotated[bool, typer.Option("--follow", help="Go on until SIGTERM.")] = False,
@@ -219,7 +182,7 @@ def mirror(
 # ``seawall migrate``, ``backup`` and ``restore``: a run elsewhere, every record compared.
 
 
-def migrate(
+def _migrate(
     where: Where,
     target: Annotated[
         Path | None, typer.Argument(metavar="[NEW.toml]", help="The same configuration, with another bus.")
@@ -241,7 +204,7 @@ def migrate(
     if target is None:
         raise UsageError("name the configuration with the other bus, or an engine with --to")
     source, new = find(where), load_configuration(target)
-    with record_progress(f"to {new.bus}") as seen:
+    with show_progress(f"to {new.bus}") as seen:
         moved = replicate.migrate(source, new, seen)
     if as_json:
         print(json.dumps({"bus": new.bus, "records": moved}))
@@ -261,7 +224,7 @@ def _change_engine(where: Path, target: Path | None, engine: str, as_json: bool)
         print(f"{len(places)} states stand where {engine} finds them; they go on after {places}")
 
 
-def backup(
+def _backup(
     where: Where,
     to: Annotated[Path, typer.Option("--to", help="The folder that the objects go to.")],
     as_json: Json = False,
@@ -270,7 +233,7 @@ def backup(
 
     Private keys are left out: they are kept elsewhere. Example: seawall backup desk.toml --to /mnt/backup/desk
     """
-    with record_progress(f"to {to}") as seen:
+    with show_progress(f"to {to}") as seen:
         made = replicate.back_up(find(where), to, seen)
     if as_json:
         print(json.dumps(made._asdict()))
@@ -280,7 +243,7 @@ def backup(
     print(f"backup {made.number}: {sum(made.records.values()):,} new records, {made.files} files in {to}")
 
 
-def restore(
+def _restore(
     folder: Annotated[Path, typer.Argument(metavar="BACKUP", help="What `seawall backup` has written.")],
     into: Annotated[Path, typer.Option("--into", help="An empty folder for the run.")],
     bus: Annotated[str, typer.Option("--bus", help="Another bus than the configuration names.")] = "",
@@ -289,6 +252,12 @@ def restore(
 
     Example: seawall restore /mnt/backup/desk --into desk-again
     """
-    with record_progress(f"into {into}") as seen:
+    with show_progress(f"into {into}") as seen:
         configuration = replicate.restore(folder, into, bus, seen)
     print(f"restored and compared; bring the private keys back, then run: seawall run {configuration.path}")
+
+
+COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
+    **{"run": _run, "doctor": _doctor, "topics": _topics},
+    **{"mirror": _mirror, "migrate": _migrate, "backup": _backup, "restore": _restore},
+}

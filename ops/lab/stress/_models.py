@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import bdtrik, ndtri
 
-from seawall.ops.lab.cascade._network import (
+from seawall.ops.lab.stress._network import (
     I8,
     TOLERANCE,
     ContagionModel,

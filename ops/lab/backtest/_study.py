@@ -32,7 +32,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from seawall.ops.lab.backtest import BacktestPlan, load_backtest_plan
+from seawall.ops.lab.backtest._plan import BacktestPlan, load_backtest_plan
 from seawall.schemas.configuration import Configuration, read_toml
 from seawall.schemas.errors import UsageError
 from seawall.schemas.measures import check_limits

@@ -1,6 +1,7 @@
 """Long work of the lab: worker processes, a cache of results by content hash, and files read while they grow."""
 
 import gc
+import hashlib
 import multiprocessing
 import os
 import sys
@@ -9,12 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import seawall
 
 # Results by the hash of what they are made of: the same question is answered once.
 #
@@ -28,11 +33,18 @@ class Cache:
     Parameters
     ----------
     folder
-        Where they stand; made when first written to.
+        Where they stand; made when first written to. None: with this user's, ``$XDG_CACHE_HOME/seawall/lab`` or below
+        ``~/.cache``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None) -> None:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        self.folder = folder or Path(base) / "seawall" / "lab"
+
+    @staticmethod
+    def key(content: Any) -> str:
+        """Return the key of plain values: their SHA-256, and that of the code that makes something of them."""
+        return hashlib.sha256(msgspec.json.encode([code_sha256(), content], order="sorted")).hexdigest()
 
     def path(self, key: str, suffix: str) -> Path:
         """Return where the entry of a key stands, or will."""
@@ -62,10 +74,23 @@ class Cache:
         return path, False
 
 
-def default_cache_folder() -> Path:
-    """Return the folder of this user's entries: ``$XDG_CACHE_HOME/seawall/lab``, or below ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "seawall" / "lab"
+@lru_cache(maxsize=1)
+def code_sha256() -> str:
+    """Return the SHA-256 over all of Seawall's code as it is installed: a version number forgets local changes."""
+    base = Path(seawall.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(_modules(base)):
+        digest.update(f"{file.relative_to(base).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _modules(package: Path) -> Iterator[Path]:
+    """Yield the files of a package and of those in it, through links too, where it is installed from a checkout."""
+    if (package / "__init__.py").is_file():
+        yield from package.glob("*.py")
+        for folder in package.iterdir():
+            if folder.is_dir():
+                yield from _modules(folder)
 
 
 # Long work in processes, with bars that show how far each is and how long it will take.

@@ -1,28 +1,38 @@
 """Commands that answer questions, of a run or of a file.
 
-``exposures``, ``forecast`` and ``incidents`` read a run. ``detect``, ``convert``, ``saccr`` and ``map`` take one file
-and need neither a configuration nor a bus.
+``exposures``, ``forecast``, ``incidents`` and ``rejects`` read a run, the last also sends in again; ``limits`` has a
+module of its own. ``detect``, ``convert``, ``saccr`` and ``map`` take one file and need neither a configuration nor a
+bus.
 """
 
+import getpass
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
+from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.files import Lines
-from seawall.connectors.mapping import load_mapping
+from seawall.connectors.mapping import RecordMapping, load_mappings
 from seawall.ops import reports
-from seawall.ops.cli._arguments import Json, Where, open_run, say
-from seawall.ops.cli._limits import parse_time
+from seawall.ops.arguments import Json, Where, open_run, parse_time, say, show_progress
+from seawall.ops.reports import _limits_commands
+from seawall.schemas.configuration import Configuration
+from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import Reason, Rejected, UsageError
+from seawall.schemas.records import REDRIVE
 
 # ``seawall exposures``, ``forecast`` and ``incidents``: what a run knows, for people.
 
 
-def exposures(
+def _exposures(
     where: Where,
     as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
     top: Annotated[int, typer.Option("--top", min=1, help="Rows per kind of scope in the table.")] = 20,
@@ -36,7 +46,7 @@ def exposures(
     Example: seawall exposures desk.toml --as-of 2021-05-19T13:00 --top 10
     """
     configuration, bus = open_run(where)
-    with reports.replay_progress(bus, configuration.shards) as seen:
+    with _replay_progress(bus, configuration.shards) as seen:
         found = reports.report_exposures(bus, configuration.shards, parse_time(as_of), seen)
     if as_json:
         print(json.dumps(reports.exposures_json(found)))
@@ -46,7 +56,7 @@ def exposures(
         reports.print_exposures(found, top)
 
 
-def forecast(
+def _forecast(
     where: Where,
     as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
     horizon: Annotated[int, typer.Option("--horizon", help="Seconds: 60, 600, 3600 or 86400.")] = 86_400,
@@ -62,7 +72,7 @@ def forecast(
     """
     configuration, bus = open_run(where)
     if liquidations:
-        with reports.replay_progress(bus, configuration.shards) as seen:
+        with _replay_progress(bus, configuration.shards) as seen:
             drawn = reports.report_liquidations(bus, configuration.shards, parse_time(as_of), seen)
         print(json.dumps(reports.liquidations_json(drawn))) if as_json else reports.print_liquidations(drawn)
         return
@@ -78,7 +88,7 @@ def forecast(
         reports.print_losses(found.losses, configuration.reporting_currency, top)
 
 
-def incidents(
+def _incidents(
     where: Where,
     everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
     as_json: Json = False,
@@ -92,16 +102,20 @@ def incidents(
     chosen = [one for one in found.found.values() if everything or one.open]
     chosen.sort(key=lambda one: one.opened_us)
     if as_json:
-        print(json.dumps(reports.incidents_json(chosen)))
+        print(json.dumps([one.as_dict() for one in chosen]))
     else:
         for line in reports.incident_lines(chosen, len(found.found)):
             print(line)
 
 
+def _replay_progress(bus: Any, shards: int) -> AbstractContextManager[Callable[..., None]]:
+    return show_progress("replaying the journal", sum(bus.end("journal", shard) for shard in range(shards)))
+
+
 # ``seawall detect``, ``convert`` and ``saccr``: one file in, figures out; no configuration and no bus.
 
 
-def detect(
+def _detect(
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A CSV with a header row.")],
     time: Annotated[str, typer.Option("--time", help="The column of event times.")],
     value: Annotated[list[str], typer.Option("--value", help="A column to judge; may be repeated.")],
@@ -125,7 +139,7 @@ def detect(
         say(f"{found.rows} rows, {found.alerts} alerts{by}, {found.invalid} rows without a finite value: {out}")
 
 
-def convert(  # noqa: PLR0913 - the options of the command
+def _convert(  # noqa: PLR0913 - the options of the command
     form: Annotated[str, typer.Argument(metavar="FORMAT", help="A venue (binance, bitmex, bybit, …) or ohlcv.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of raw messages, or a CSV of bars.")],
     name: Annotated[list[str] | None, typer.Option("--name", help="SYMBOL=INSTRUMENT; may be repeated.")] = None,
@@ -147,18 +161,38 @@ def convert(  # noqa: PLR0913 - the options of the command
 
     Example: seawall convert kraken_futures recording.ws.gz --describe > events.jsonl
     """
+    # The readers of all venues: the command line starts without them.
+    from seawall.connectors.venues import ConvertOptions, convert_bars, convert_messages  # noqa: PLC0415
+
     if form == "ohlcv":
-        done = reports.convert_bars(file, venue, instrument, interval_s, stamp, sys.stdout.buffer)
+        done = convert_bars(file, venue, instrument, interval_s, stamp, sys.stdout.buffer)
     else:
-        options = reports.ConvertOptions(reports.parse_symbol_names(name or []), levels, depth_ms * 1_000, describe)
-        done = reports.convert_messages(form, file, options, sys.stdout.buffer)
+        options = ConvertOptions(_symbol_names(name or []), levels, depth_ms * 1_000, describe)
+        done = convert_messages(form, file, options, sys.stdout.buffer)
     for line in [json.dumps(done.as_dict())] if as_json else done.lines():
         say(line)
     if strict and done.refused:
         raise typer.Exit(1)
 
 
-def saccr(
+def _symbol_names(pairs: list[str]) -> dict[str, str]:
+    """Return instruments by symbol from texts ``SYMBOL=INSTRUMENT``.
+
+    Raises
+    ------
+    UsageError
+        A text is something else.
+    """
+    names = {}
+    for pair in pairs:
+        symbol, equals, instrument = pair.partition("=")
+        if not (symbol and equals and instrument):
+            raise UsageError(f"--name {pair}: write SYMBOL=INSTRUMENT")
+        names[symbol] = instrument
+    return names
+
+
+def _saccr(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A netting set; see ops/docs/manual/saccr.md.")],
 ) -> None:
     """Compute the SA-CCR exposure at default of a netting set, with every figure on the way, as JSON.
@@ -170,15 +204,15 @@ def saccr(
 
 # ``seawall map``: check a mapping of foreign records, and see what it makes of some.
 
-map_app = typer.Typer(help="Map foreign records onto input records, by a TOML file.", no_args_is_help=True)
+_map = typer.Typer(help="Map foreign records onto input records, by a TOML file.", no_args_is_help=True)
 
-Mapping = Annotated[Path, typer.Argument(metavar="MAPPING.toml", help="The mapping file.")]
-SHOWN_MAX = 10
+_Mapping = Annotated[Path, typer.Argument(metavar="MAPPING.toml", help="The mapping file.")]
+_SHOWN_MAX = 10
 
 
-@map_app.command("check")
-def check_mapping(
-    mapping: Mapping,
+@_map.command("check")
+def _check_mapping(
+    mapping: _Mapping,
     sample: Annotated[Path | None, typer.Option("--sample", help="Foreign records, one per line (.gz too).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")] = False,
 ) -> None:
@@ -186,7 +220,7 @@ def check_mapping(
 
     Example: seawall map check oms.toml --sample oms-2026-11-20.jsonl
     """
-    feed = load_mapping(mapping)
+    feed = RecordMapping.load(mapping)
     counts: Counter[str] = Counter()
     findings = []
     for line, found in _mapped(feed, sample) if sample is not None else ():
@@ -201,17 +235,17 @@ def check_mapping(
         print(f"{mapping.name} makes {', '.join(sorted(feed.kinds))}")
         for kind, count in counts.most_common():
             print(f"{count:>8,}  {kind}")
-        for one in findings[:SHOWN_MAX]:
+        for one in findings[:_SHOWN_MAX]:
             print(f"line {one['line']}: {one['reason']}: {one['detail']}")
-        if len(findings) > SHOWN_MAX:
-            print(f"{len(findings) - SHOWN_MAX} more; --json lists them all")
+        if len(findings) > _SHOWN_MAX:
+            print(f"{len(findings) - _SHOWN_MAX} more; --json lists them all")
     if findings:
         raise typer.Exit(1)
 
 
-@map_app.command("apply")
-def apply_mapping(
-    mapping: Mapping,
+@_map.command("apply")
+def _apply_mapping(
+    mapping: _Mapping,
     records: Annotated[Path, typer.Argument(metavar="RECORDS", help="Foreign records, one per line (.gz too).")],
 ) -> None:
     """Print what a mapping makes of records, as JSON lines; what it rejects is said on standard error, exit 1.
@@ -219,7 +253,7 @@ def apply_mapping(
     Example: seawall map apply oms.toml oms-2026-11-20.jsonl > events.jsonl
     """
     rejected = 0
-    for line, found in _mapped(load_mapping(mapping), records):
+    for line, found in _mapped(RecordMapping.load(mapping), records):
         if isinstance(found, Rejected):
             rejected += 1
             print(f"line {line}: {found}", file=sys.stderr)
@@ -245,3 +279,143 @@ def _mapped(feed: Any, path: Path) -> Any:
             except Rejected as rejected:
                 yield number, rejected
     lines.close()
+
+
+# ``seawall rejects``: list and show what was rejected, and send it in again once its cause is mended.
+
+_rejects = typer.Typer(help="See what was rejected and why, and send it in again.", no_args_is_help=True)
+
+_Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Of this reason; may be repeated.")]
+_Sources = Annotated[list[str] | None, typer.Option("--source", help="From this file or topic; may be repeated.")]
+_DETAIL_MAX = 100
+
+
+@_rejects.command("list")
+def _list_rejects(
+    where: Where,
+    reason: _Reasons = None,
+    source: _Sources = None,
+    waiting: Annotated[bool, typer.Option("--open", help="Only what was not sent in again.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the table; --json has all.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List rejected records: place, reason, where they stood, what was wrong, and whether they went in again.
+
+    Example: seawall rejects list desk.toml --reason ACCOUNT_MUST_BE_KNOWN --open
+    """
+    _, bus = _open(where)
+    chosen = reports.choose_dead_letters(reports.read_dead_letters(bus), (), reason or (), source or ())
+    chosen = [one for one in chosen if one.redriven < 0 or not waiting]
+    counts = Counter(one.body["reason"] for one in chosen)
+    if as_json:
+        print(json.dumps({"reasons": counts, "rejects": [_plain(one) for one in chosen]}))
+        return
+    table = Table(title=f"{len(chosen)} rejected records", title_justify="left")
+    for name in ("place", "reason", "stood at", "detail", "redriven"):
+        table.add_column(name, overflow="fold")
+    for one in chosen[:limit]:
+        went = "" if one.redriven < 0 else f"{REDRIVE}/0 offset {one.redriven}"
+        table.add_row(one.place, one.body["reason"], one.where(), str(one.body["detail"])[:_DETAIL_MAX], went)
+    console = Console()
+    console.print(table, markup=False)
+    for name, count in counts.most_common():
+        console.print(f"{count:>8,}  {name}", markup=False)
+    if len(chosen) > limit:
+        print(f"{len(chosen) - limit} more; --limit {len(chosen)} shows them", file=sys.stderr)
+
+
+@_rejects.command("show")
+def _show_rejects(
+    where: Where,
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="PARTITION/OFFSET on rejects, or the seawall-id.")],
+    raw: Annotated[bool, typer.Option("--raw", help="Only the original bytes, exactly.")] = False,
+) -> None:
+    """Show one rejected record: why, where it stood, and its original bytes.
+
+    Example: seawall rejects show desk.toml 4/17 --raw > record.json
+    """
+    _, bus = _open(where)
+    for one in reports.choose_dead_letters(reports.read_dead_letters(bus), [place]):
+        if raw:
+            sys.stdout.buffer.write(one.original)
+        else:
+            print(json.dumps({**_plain(one), **one.body}, indent=1))
+
+
+@_rejects.command("redrive")
+def _redrive_rejects(  # noqa: PLR0913 - the options of the command
+    where: Where,
+    places: Annotated[list[str] | None, typer.Argument(metavar="[PLACE…]", help="PARTITION/OFFSET on rejects.")] = None,
+    reason: _Reasons = None,
+    source: _Sources = None,
+    everything: Annotated[bool, typer.Option("--all", help="Whatever was rejected.")] = False,
+    why: Annotated[str, typer.Option("--why", help="What was mended; it is kept as evidence.")] = "",
+    by: Annotated[str, typer.Option("--by", help="Who sends it; you by default.")] = "",
+    replace: Annotated[
+        Path | None, typer.Option("--replace", help="Of one record: the file with its corrected form.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send rejected records in again; what was sent before is not sent twice. Exit 1 when any would fail again.
+
+    Example: seawall rejects redrive desk.toml --reason ACCOUNT_MUST_BE_KNOWN --why "accounts of May were missing"
+    """
+    configuration, bus = _open(where)
+    if not (places or reason or source or everything):
+        raise UsageError("say which: places such as 4/17, --reason, --source or --all; see: seawall rejects list")
+    if not why.strip():
+        raise UsageError('say what was mended: --why "accounts of May were missing"; it is kept as evidence')
+    chosen = reports.choose_dead_letters(reports.read_dead_letters(bus), places or (), reason or (), source or ())
+    sender = reports.Redriver(bus, load_mappings(configuration), by or getpass.getuser(), why.strip())
+    outcomes = sender.send(chosen, _replacement(replace, chosen), dry_run)
+    counts = Counter(one.state for one in outcomes)
+    if as_json:
+        totals = {state: counts[state] for state in ("sent", "already", "refused")}
+        print(json.dumps({**totals, "records": [one._asdict() for one in outcomes]}))
+    else:
+        for one in outcomes:
+            if one.state != "sent":
+                print(f"{one.place}: {one.state}: {one.detail}")
+        live = "a live run takes them within a second, a bounded one when it runs again"
+        verb = "would be sent in" if dry_run else "sent in"
+        print(f"{counts['sent']} {verb}, {counts['already']} were before, {counts['refused']} refused; {live}")
+    if counts["refused"]:
+        raise typer.Exit(1)
+
+
+def _replacement(path: Path | None, chosen: "list[reports.DeadLetter]") -> str:
+    if path is None:
+        return ""
+    if len(chosen) != 1:
+        raise UsageError(f"--replace is for one record, and {len(chosen)} are chosen; name its place")
+    try:
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as text: {error}") from None
+    if not text:
+        raise UsageError(f"{path} is empty; write the corrected record into it")
+    return text
+
+
+def _plain(one: "reports.DeadLetter") -> dict[str, object]:
+    return {
+        "place": one.place,
+        "id": one.id,
+        "reason": one.body["reason"],
+        "detail": one.body["detail"],
+        "source": one.body["source"],
+        "redriven": None if one.redriven < 0 else one.redriven,
+    }
+
+
+def _open(where: Path) -> tuple[Configuration, Bus]:
+    configuration = find(where)
+    return configuration, open_bus(configuration.bus, configuration.directory)
+
+
+COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
+    **{"exposures": _exposures, "forecast": _forecast, "incidents": _incidents},
+    **{"detect": _detect, "convert": _convert, "saccr": _saccr, "map": _map},
+    **{"limits": _limits_commands.limits_app, "rejects": _rejects},
+}

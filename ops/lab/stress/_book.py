@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.forecasts import HOUSE_NODE
 from seawall.operators.core.portfolio import Ledger, claims_of, own_funds_of
-from seawall.ops.lab.cascade._clearing import Clearing, clear_debts
-from seawall.ops.lab.cascade._models import (
+from seawall.ops.lab.stress._clearing import Clearing, clear_debts
+from seawall.ops.lab.stress._models import (
     Ranking,
     debtrank,
     eisenberg_noe,
@@ -26,7 +26,7 @@ from seawall.ops.lab.cascade._models import (
     rank_failures,
     single_hit_debtrank,
 )
-from seawall.ops.lab.cascade._network import (
+from seawall.ops.lab.stress._network import (
     CELLS_MAX,
     ContagionModel,
     Network,

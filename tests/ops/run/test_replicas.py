@@ -12,7 +12,7 @@ import pytest
 
 from seawall.connectors.bus import Bus, Patience, Replica, Unclustered, open_bus
 from seawall.connectors.bus._replica import ReplicaPartition
-from seawall.ops.replicate import wait_to_seal
+from seawall.ops.run._standby import wait_to_seal
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import Divergence, PartitionLocked
 from seawall.schemas.records import Record, Stored

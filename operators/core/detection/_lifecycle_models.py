@@ -11,29 +11,21 @@ from typing import Any, Self
 import numpy as np
 
 from seawall.operators.core.base import pack_numbers, unpack_numbers
-from seawall.operators.core.detection import (
-    ARRAY_BATCH_MIN,
-    CANDIDATE_SCORE,
+from seawall.operators.core.detection._composite import CANDIDATE_SCORE, UNUSUAL_SCORE, Composite
+from seawall.operators.core.detection._composite_array import ARRAY_BATCH_MIN, CompositeArray
+from seawall.operators.core.detection._model_lifecycle import (
     TRIAL_TERMS,
-    UNUSUAL_SCORE,
     ChallengerRole,
-    Composite,
-    CompositeArray,
-    Detector,
-    ModelFamily,
-    ModelKind,
     ModelLifecycle,
     PageHinkley,
-    Sample,
-    Score,
-    ScoreState,
-    SharedForestKind,
     Trial,
     TrialTerms,
     new_page_hinkley,
 )
-from seawall.operators.core.detection import LifecycleChange as Happened
-from seawall.operators.core.market._models import Judgement, ModelReport
+from seawall.operators.core.detection._model_lifecycle import LifecycleChange as Happened
+from seawall.operators.core.detection._model_spec import Judgement, ModelFamily, ModelKind, ModelReport
+from seawall.operators.core.detection._samples import Detector, Sample, Score, ScoreState
+from seawall.operators.core.detection._shared_forest import SharedForestKind
 
 ARRAY_ROWS_MIN = 16
 BITS = 32

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall.connectors.bus import is_recovery_sound, open_recovery, recovery_store_error
-from seawall.connectors.bus._engine import PAGE_BYTES
+from seawall.ops.run._recovery import PAGE_BYTES, is_recovery_sound, open_recovery, recovery_store_error
 from seawall_testing.command_line import CLI, seawall, wait_for
 from seawall_testing.live_runs import wait_for_endpoint, write_live
 
@@ -56,7 +55,7 @@ def test_a_store_that_a_full_disk_keeps_from_being_looked_at_is_not_set_aside(tm
     with contextlib.closing(sqlite3.connect(store / "part-0.sqlite3")) as last:
         last.execute("select * from parts").fetchall()  # whoever closes it last removes its log, as the engine does
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom seawall.connectors.bus._engine import open_recovery\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom seawall.ops.run._recovery import open_recovery\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"  # no file may grow: what a full disk does
         "try:\n    open_recovery(Path(sys.argv[1]))\nexcept Exception as error:\n    sys.exit(str(error))"
     )

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
-from seawall.ops.lab.cascade._network import TOLERANCE, Network
+from seawall.ops.lab.stress._network import TOLERANCE, Network
 
 # One clearing vector, exactly, by fictitious default (Eisenberg and Noe 2001, section 3).
 #

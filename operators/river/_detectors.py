@@ -2,6 +2,8 @@
 
 import copy
 import math
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Self
@@ -12,8 +14,8 @@ from river.base.anomaly_detector import SupervisedAnomalyDetector
 from seawall.operators.core.base import pack_parts, unpack_parts
 from seawall.operators.core.detection._model_spec import IndependentKind
 from seawall.operators.core.detection._samples import GatedDetector, Sample, Score, ScoreState
-from seawall.operators.core.detection._statistics import RECENT_MAX, UNUSUAL_RANK, WARM_ROWS, RecentRanks
-from seawall.operators.core.detection.river._object_graphs import decode_graph, encode_graph
+from seawall.operators.core.detection._statistics import UNUSUAL_RANK, WARM_ROWS
+from seawall.operators.river._object_graphs import decode_graph, encode_graph
 from seawall.schemas.errors import SnapshotError, UsageError
 
 # Any River anomaly detector behind the protocol, without the traps that were measured in River 0.26.
@@ -46,8 +48,46 @@ SEED = 7
 RIVER = version("river")
 _RELEASE = tuple(float(part) for part in RIVER.split(".")[:2])
 
+RECENT_MAX = 250
+
 _TAG = "river_02"
 _NUMBERS = 4 + RECENT_MAX
+
+
+class RecentRanks:
+    """Exact rank among the last ``RECENT_MAX`` values, for scores of any scale and sign.
+
+    Examples
+    --------
+    >>> ranks = RecentRanks()
+    >>> for value in (0.961, 0.960, 0.962, 0.960):
+    ...     ranks.learn(value)
+    >>> ranks.of(0.988), ranks.of(0.960)
+    (1.0, 0.25)
+    """
+
+    __slots__ = ("_sorted", "recent")
+
+    def __init__(self, recent: list[float] | None = None) -> None:
+        self.recent = deque(recent or [])
+        self._sorted = sorted(self.recent)
+
+    def of(self, value: float) -> float:
+        """Return the share of recent values below ``value``, ties counted half; 0 when there are none."""
+        ordered = self._sorted
+        if not ordered:
+            return 0.0
+        below = bisect_left(ordered, value)
+        if below == len(ordered) or ordered[below] != value:  # no ties, as for nearly every score: one search is enough
+            return below / len(ordered)
+        return (below + bisect_right(ordered, value)) / (2 * len(ordered))
+
+    def learn(self, value: float) -> None:
+        """Count ``value`` and forget the oldest beyond the bound."""
+        self.recent.append(value)
+        insort(self._sorted, value)
+        if len(self.recent) > RECENT_MAX:
+            del self._sorted[bisect_left(self._sorted, self.recent.popleft())]
 
 
 class RiverDetector:

@@ -1,8 +1,13 @@
-"""Arguments and messages that several commands share, and the run that a command is about."""
+"""Arguments and messages that commands share, and the run that a command is about.
+
+The commands themselves lie with what they command, in ``commands`` of its package; `ops.cli` puts them together.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,9 +37,21 @@ def open_run(where: Path) -> tuple[Any, Any]:
     return configuration, open_bus(configuration.bus, configuration.directory)
 
 
+def parse_time(text: str) -> int | None:
+    """Return event time in microseconds of an ISO time (UTC unless it says otherwise) or a number; None for none."""
+    if not text:
+        return None
+    if text.isdigit():
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no time; write 2021-05-19T13:00 or microseconds since the epoch") from error
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e6)
+
+
 @contextmanager
-def record_progress(what: str) -> Iterator[Callable[[int], None]]:
-    """Show how many records were handled, where somebody looks."""
+def show_progress(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Show a bar while work goes on, where somebody looks; yield what to call with how many parts are done, or one."""
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
-        bar = shown.add_task(what, total=None)
-        yield lambda count: shown.advance(bar, count)
+        yield partial(shown.advance, shown.add_task(what, total=total))

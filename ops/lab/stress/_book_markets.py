@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.portfolio import Ledger
-from seawall.ops.lab.cascade._exchange import Accounts, Markets, liquidate, make_books
+from seawall.ops.lab.stress._exchange import Accounts, Markets, liquidate, make_books
 from seawall.schemas.errors import UsageError
 from seawall.schemas.events import Instrument, SignalRow
 from seawall.schemas.measures import ACCOUNT

@@ -19,20 +19,11 @@ import numpy as np
 import orjson
 
 from seawall.connectors.bus import open_bus, read_all
-from seawall.ops.lab._work import Cache, Job, Workers
-from seawall.ops.lab.backtest import (
-    BacktestPlan,
-    Prepared,
-    Variant,
-    code_sha256,
-    detection_quality,
-    file_sha256,
-    play_job,
-    play_key,
-    prepare_history,
-    read_lines,
-)
-from seawall.ops.lab.calibrate._study import (
+from seawall.ops.lab.backtest._history import read_lines
+from seawall.ops.lab.backtest._plan import BacktestPlan, Variant, file_sha256
+from seawall.ops.lab.backtest._play import detection_quality
+from seawall.ops.lab.backtest._run import Prepared, play_job, play_key, prepare_history
+from seawall.ops.lab.backtest._study import (
     ALERT_SCORE,
     Block,
     JudgedFold,
@@ -44,10 +35,10 @@ from seawall.ops.lab.calibrate._study import (
     cheapest_candidate,
     walk_forward,
 )
-from seawall.ops.reports import DAY_US, RequestedChanges, make_proposal, read_limits
+from seawall.ops.lab.backtest._work import Cache, Job, Workers, code_sha256
+from seawall.ops.reports import RequestedChanges, read_limits
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import UsageError
-from seawall.schemas.evidence import LIMITS_VALID_DAYS
 
 # The alerts that a detector would have raised with other thresholds, from the scores that it gave.
 
@@ -326,10 +317,9 @@ def _changed_limits(study: Study, values: dict[str, float]) -> list[Json]:
 
 def _document(study: Study, limits: list[Json], evidence: bytes, now_us: int) -> bytes:
     configuration = study.plan.configuration
-    policy = read_limits(configuration).policy
     comment = f"calibrated on {study.plan.path.name}; evidence sha256 {hashlib.sha256(evidence).hexdigest()}"
-    times = (now_us, now_us, now_us + LIMITS_VALID_DAYS * DAY_US)
-    return make_proposal(configuration, policy, RequestedChanges(limits, [], []), "calibration", comment, times)
+    changes = RequestedChanges(limits, [], [])
+    return read_limits(configuration).propose(configuration, changes, "calibration", comment, now_us)
 
 
 def _toml(limits: list[Json]) -> str:

@@ -14,11 +14,11 @@ import orjson
 from rich.console import Console
 from rich.table import Table as View
 
-from seawall.connectors.keys import load_trust, open_signer
+from seawall.connectors.keys import Trust, open_signer
 from seawall.operators.core.audit import GENESIS, audit_value, leaf_hash
 from seawall.operators.core.base import Decision
-from seawall.ops.lab._work import progress_bars
-from seawall.ops.lab.drill._faults import DrillPlan, Fault, Probes, SupervisedRun, begin_fault, wait_until
+from seawall.ops.arguments import show_progress
+from seawall.ops.lab._drill_faults import DrillPlan, Fault, Probes, SupervisedRun, begin_fault, wait_until
 from seawall.ops.run import prepare_run
 from seawall.ops.verify import replay, verify
 from seawall.schemas import evidence
@@ -111,26 +111,25 @@ def drill(plan: DrillPlan, folder: Path) -> Json:
     record.add("begun", {"at_us": _now_us(), "plan": plan.content, "issuer": plan.configuration.issuer})
     found: list[Json] = []
     with (
-        progress_bars() as shown,
+        show_progress("drill", len(plan.faults) + 1) as advance,
         SupervisedRun(plan.configuration.path, folder / "run.log") as system,
         Probes(plan, f"{_now_us():x}") as probes,
     ):
-        task = shown.add_task("drill", total=len(plan.faults) + 1)
         ready = _requested_at(plan, probes)
         record.add("ready", {"at_us": _now_us(), "seconds": ready})
-        shown.advance(task)
+        advance()
         for fault in plan.faults if ready is not None else ():
             time.sleep(fault.after_s)
             found.append(_fault(fault, plan, system, probes))
             record.add("fault", found[-1])
-            shown.advance(task)
+            advance()
         code = system.stop()
     return _ended(plan, record, found, ready, code)
 
 
 def _ended(plan: DrillPlan, record: DrillRecord, found: list[Json], ready: float | None, code: int) -> Json:
     configuration = plan.configuration
-    bus, trust = prepare_run(configuration), load_trust(configuration)
+    bus, trust = prepare_run(configuration), Trust.load(configuration)
     checked = verify(bus, trust, configuration.environment, configuration.issuer, topics=configuration.topics)
     again, *_ = replay(bus, trust, configuration.shards)
     bus.close()

@@ -1,11 +1,9 @@
-"""Commands for rules: ``limits`` (propose, approve, show, history) and ``playbook`` (test, lint, ready)."""
+"""``seawall limits``: propose, approve, show and history, for a risk officer at a terminal."""
 
 import base64
 import json
 import sys
 import time
-from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,21 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from seawall.connectors.keys import open_signer, read_key_sets
-from seawall.ops import lab, reports
-from seawall.ops.cli._arguments import Json, Where, say
+from seawall.ops import reports
+from seawall.ops.arguments import Json, Where, parse_time, say
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
-from seawall.schemas.evidence import (
-    LIMIT_REASONS,
-    LIMITS_VALID_DAYS,
-    LimitDocument,
-    limit_document_envelope,
-    loosenings,
-    parse_limit_document,
-)
-
-# ``seawall limits``: propose, approve, show and history, for a risk officer at a terminal.
+from seawall.schemas.evidence import LIMIT_REASONS, LIMITS_VALID_DAYS, LimitDocument
 
 limits_app = typer.Typer(help="Propose, approve and show limits; see how they came about.", no_args_is_help=True)
 
@@ -36,19 +25,6 @@ AsOf = Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00
 Signer = Annotated[str, typer.Option("--signer", help="Your key: file:PATH, exec:, agent:, pkcs11: or kms:.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change; sign and write nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-def parse_time(text: str) -> int | None:
-    """Return event time in microseconds of an ISO time (UTC unless it says otherwise) or a number; None for none."""
-    if not text:
-        return None
-    if text.isdigit():
-        return int(text)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{text!r} is no time; write 2021-05-19T13:00 or microseconds since the epoch") from error
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
 @limits_app.command()
@@ -155,20 +131,21 @@ def propose(  # noqa: PLR0913 - the options of the command
     configuration, keys = _open(where)
     if reason not in LIMIT_REASONS:
         raise UsageError(f"--reason {reason}: choose one of {', '.join(LIMIT_REASONS)}")
-    policy = reports.read_limits(configuration).policy
+    found = reports.read_limits(configuration)
+    policy = found.policy
     changes = reports.read_requested_changes(file, change or [], remove or [], parse_time(until), policy)
     if not any(changes):
         raise UsageError("nothing to propose; use --set LIMIT.FIELD=VALUE, --remove LIMIT or --file CHANGES.toml")
-    value = reports.make_proposal(
-        configuration, policy, changes, reason, comment, _times(configuration, policy, valid_days)
-    )
-    document = parse_limit_document(value)
+    now_us = _now_us()
+    valid_us = _validity(configuration, policy, valid_days, now_us)
+    value = found.propose(configuration, changes, reason, comment, now_us, valid_us)
+    document = LimitDocument.parse(value)
     _print_change(document, policy)
     if dry_run:
         say("dry run: nothing was signed or written")
         return
     _confirm(f"Sign version {document.version} as its maker?", yes)
-    envelope = limit_document_envelope(value, [reports.sign_document(_signer(signer), value)])
+    envelope = LimitDocument.envelope(value, [reports.sign_document(_signer(signer), value)])
     _finish(configuration, policy, envelope, keys)
 
 
@@ -196,7 +173,7 @@ def approve(
     _confirm(f"Sign version {stored.document.version} as its checker?", yes)
     value = base64.b64decode(stored.envelope["payload"])
     signatures = [*stored.envelope["signatures"], reports.sign_document(_signer(signer), value)]
-    _finish(configuration, before, limit_document_envelope(value, signatures), keys, checker=True)
+    _finish(configuration, before, LimitDocument.envelope(value, signatures), keys, checker=True)
 
 
 def _finish(
@@ -224,18 +201,15 @@ def _finish(
 
 def parse_document_from(envelope: dict[str, Any]) -> LimitDocument:
     """Return the document inside an envelope that was just made."""
-    return parse_limit_document(base64.b64decode(envelope["payload"]))
+    return LimitDocument.parse(base64.b64decode(envelope["payload"]))
 
 
-def _times(configuration: Configuration, policy: Any, valid_days: int) -> tuple[int, int, int]:
-    """Return now, valid from and valid to. What is bounded has its own time, so its limits hold whenever that was."""
-    now_us = _now_us()
-    from_us, to_us = (now_us, now_us + valid_days * reports.DAY_US)
-    if not configuration.topics:
-        from_us = 0
+def _validity(configuration: Configuration, policy: Any, valid_days: int, now_us: int) -> tuple[int, int]:
+    """Return valid from and valid to. What is bounded has its own time, so its limits hold whenever that was."""
+    from_us, to_us = (now_us if configuration.topics else 0, now_us + valid_days * reports.DAY_US)
     if policy.valid_to_us is not None and valid_days == LIMITS_VALID_DAYS:
         to_us = policy.valid_to_us if policy.valid_to_us > now_us else to_us
-    return now_us, from_us, to_us
+    return from_us, to_us
 
 
 def _chosen(found: list[Any], file: Path | None) -> Any:
@@ -251,7 +225,7 @@ def _chosen(found: list[Any], file: Path | None) -> Any:
 
 def _print_change(document: LimitDocument, policy: Any) -> None:
     console = Console(file=sys.stderr)
-    looser = loosenings(document, policy)
+    looser = document.loosenings(policy)
     table = Table(title=f"Version {document.version}: {document.reason}. {document.comment}", title_justify="left")
     table.add_column("change", overflow="fold")
     for line in reports.describe_document(document, policy):
@@ -292,86 +266,3 @@ def _open(where: Path) -> tuple[Configuration, Any]:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-# ``seawall playbook``: try a playbook with cases, find what is wrong with it, and copy a ready one.
-
-playbook_app = typer.Typer(help="Test and lint playbooks; ready ones to start from.", no_args_is_help=True)
-LIBRARY = "playbooks"
-
-
-@playbook_app.command("test")
-def test_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Cases in TOML; names the playbook beside it.")],
-    as_json: Json = False,
-) -> None:
-    """Run given-when-then cases against a playbook, and say which rules and transitions they reach.
-
-    Example: seawall playbook test venue_outage.cases.toml
-    """
-    outcomes, coverage = lab.run_cases(file)
-    failed = [outcome for outcome in outcomes if outcome.faults]
-    parts = {"rules": coverage.rules, "transitions": coverage.transitions}
-    if as_json:
-        cases = [{"name": one.name, "good": not one.faults, "faults": one.faults} for one in outcomes]
-        print(json.dumps({"good": not failed, "cases": cases, "coverage": parts}))
-    else:
-        for outcome in outcomes:
-            print(f"{'FAIL' if outcome.faults else 'ok  '}  {outcome.name}")
-            for fault in outcome.faults:
-                print(f"        {fault}")
-        for name, reached in parts.items():
-            missed = [one for one, hit in reached.items() if not hit]
-            left = f"; not reached: {'; '.join(missed)}" if missed else ""
-            print(f"{name}: {len(reached) - len(missed)} of {len(reached)}{left}")
-    if failed:
-        raise typer.Exit(1)
-
-
-@playbook_app.command("lint")
-def lint_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A playbook.")],
-    limits: Annotated[Path | None, typer.Option(help="The limits file that it will run with.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Find unreachable rules, rules that fight, and states without a way out.
-
-    Example: seawall playbook lint playbook.toml --limits limits.toml
-    """
-    rules, faults = lab.lint_playbook(file, limits)
-    if as_json:
-        print(json.dumps([fault._asdict() for fault in faults]))
-    else:
-        for fault in faults:
-            print(f"{file.name} [[rule]] {fault.rule}: {fault.kind}: {fault.text}")
-        print(f"{rules} rules, {len(faults)} faults")
-    if faults:
-        raise typer.Exit(1)
-
-
-@playbook_app.command("ready")
-def ready_command(
-    name: Annotated[str, typer.Argument(help="Which one; leave it out for a list.")] = "",
-    to: Annotated[Path | None, typer.Option("--to", help="A folder to copy the playbook and its cases into.")] = None,
-) -> None:
-    """List the ready playbooks, or print or copy one.
-
-    Example: seawall playbook ready venue_outage --to playbooks
-    """
-    folder = resources.files("seawall.ops") / LIBRARY
-    names = sorted(one.name.removesuffix(".toml") for one in folder.iterdir() if one.name.endswith(".toml"))
-    ready = [one for one in names if not one.endswith(".cases")]
-    if not name:
-        for one in ready:
-            head = (folder / f"{one}.toml").read_text("utf-8").splitlines()[0].removeprefix("# ")
-            print(f"{one:20} {head}")
-        return
-    if name not in ready:
-        raise UsageError(f"there is no ready playbook {name!r}; choose from {', '.join(ready)}")
-    for file in (f"{name}.toml", f"{name}.cases.toml"):
-        text = (folder / file).read_text("utf-8")
-        if to is None:
-            print(text)
-        else:
-            to.mkdir(parents=True, exist_ok=True)
-            (to / file).write_text(text, "utf-8")

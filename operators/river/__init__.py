@@ -1,13 +1,21 @@
 """River models in a dataflow: any River anomaly detector behind ``sw.detect`` and ``sw.watch_market``.
 
-Importing this module imports River; ``seawall.operators`` itself does not. The guide is guides/river-models.md.
+Anomaly detectors, drift detectors, and their state without pickle. Importing this package imports River; nothing else
+in Seawall does. The guide is guides/river-models.md.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from seawall.operators.core.detection import ModelRegistry, RegistryParameters, new_page_hinkley
-from seawall.operators.core.detection.river import (
+from seawall.operators.core.detection import (
+    FamilyModels,
+    ModelRegistry,
+    ModelsFactory,
+    RegisteredModels,
+    RegistryParameters,
+    new_page_hinkley,
+)
+from seawall.operators.river._detectors import (
     RiverDetector,
     RiverDrift,
     half_space_trees,
@@ -16,11 +24,13 @@ from seawall.operators.core.detection.river import (
     river_detector,
     river_kind,
 )
-from seawall.operators.core.market import FamilyModels, ModelsFactory, RegisteredModels
+from seawall.operators.river._object_graphs import decode_graph, encode_graph
 
 __all__ = [
     "RiverDetector",
     "RiverDrift",
+    "decode_graph",
+    "encode_graph",
     "half_space_trees",
     "loda",
     "one_class_svm",
