@@ -166,8 +166,8 @@ class LocalRisk:
             taken = risk.shards[shard].step(stored.value)
             items = taken.items if taken.message is None else [*taken.items, *risk.firm.step(taken.message).items]
             for audited in items:
-                self._writers[audited.partition].append(audited.records)
-                written.add(audited.partition)
+                self._writers[audited.moment.partition].append(audited.records)
+                written.add(audited.moment.partition)
             self._last[shard] = stored.value
         for partition in sorted(written):
             self._writers[partition].submit()

@@ -21,7 +21,7 @@ from seawall.connectors.bus import POLL, JournalSource, RecordSink, Replica, eng
 from seawall.connectors.keys import Trust, open_signer
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows._journal import load_compatible
-from seawall.operators.core.base import Audited
+from seawall.operators.core.base import Outputs
 from seawall.operators.core.limits import peak_utilisations
 from seawall.operators.core.pipeline import FirmPipeline, ShardMessage, ShardPipeline, StageStep
 from seawall.operators.stateful import StepLogic
@@ -82,7 +82,7 @@ def build(
 
 
 @operator
-def decide_slices(step_id: str, up: KeyedStream[bytes], shards: int, signer: CommandSigner) -> KeyedStream[Audited]:
+def decide_slices(step_id: str, up: KeyedStream[bytes], shards: int, signer: CommandSigner) -> KeyedStream[Outputs]:
     """Decide on the slices of all shards, and on the seconds that they complete.
 
     Parameters
@@ -98,7 +98,7 @@ def decide_slices(step_id: str, up: KeyedStream[bytes], shards: int, signer: Com
 
     Returns
     -------
-    KeyedStream[Audited]
+    KeyedStream[Outputs]
         All records of each slice and second, keyed by ``engine_key(partition)``.
 
     Raises
@@ -195,11 +195,11 @@ class StageTelemetry:
     def _note_age(self, part: Part, state: Any, signed: Any, audited: Any) -> None:
         """Note how old a slice is once all is decided, with live inputs."""
         if self._telemetry.live:
-            part.ages.observe(time.time() - signed.planned.enforced.frame.cut_us / 1e6)
+            part.ages.observe(time.time() - signed.moment.cut_us / 1e6)
 
-    def _note_utilisation(self, part: Part, state: Any, frame: Any, enforced: Any) -> None:
+    def _note_utilisation(self, part: Part, state: Any, measures: Any, breaches: Any) -> None:
         """Note now and then how much of each limit is used."""
         now = time.monotonic()
         if now - self._looked_at > UTILISATION_S:
             self._looked_at = now
-            self._telemetry.utilisation[state.key] = peak_utilisations(state, frame)
+            self._telemetry.utilisation[state.key] = peak_utilisations(state, measures)

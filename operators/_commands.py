@@ -14,7 +14,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from seawall.operators.core import pipeline
 from seawall.operators.core.audit import AuditState, Sealed, SealState, origin_of
-from seawall.operators.core.base import Audited, Enforced, Planned, Signed
+from seawall.operators.core.base import MeasuredSlice, Outputs, add_outputs
 from seawall.operators.core.mitigation import DesiredState, MitigationState, ShardCommands, shard_commands
 from seawall.operators.core.pipeline import CommandSigner
 from seawall.operators.core.portfolio import FIRM_KEY
@@ -25,7 +25,7 @@ from seawall.schemas.records import Record
 
 
 @operator
-def record_audit(step_id: str, up: KeyedStream[Signed]) -> KeyedStream[Audited]:
+def record_audit(step_id: str, up: KeyedStream[Outputs]) -> KeyedStream[Outputs]:
     """Chain one audit record per decision and one per slice.
 
     Parameters
@@ -33,23 +33,22 @@ def record_audit(step_id: str, up: KeyedStream[Signed]) -> KeyedStream[Audited]:
     step_id
         Unique id of the step; it names the state in the recovery store, so it must not change.
     up
-        Signed plans, keyed by shard or ``all``.
+        Signed outputs, keyed by shard or ``all``.
 
     Returns
     -------
-    KeyedStream[Audited]
+    KeyedStream[Outputs]
         All records of each slice by topic, ready for ``connectors.bus.sink(url)``.
     """
     return keep_state("chain", up, _new_audit_state, AuditState.restore, single_output(AuditState.step), cut_us=_cut_us)
 
 
-def _new_audit_state(signed: Signed) -> AuditState:
-    frame = signed.planned.enforced.frame
-    return AuditState(frame.key, frame.partition)
+def _new_audit_state(signed: Outputs) -> AuditState:
+    return AuditState(signed.moment.key, signed.moment.partition)
 
 
-def _cut_us(signed: Signed) -> int:
-    return signed.planned.enforced.frame.cut_us
+def _cut_us(signed: Outputs) -> int:
+    return signed.moment.cut_us
 
 
 # ``plan_mitigation``: breaches and news in, commands out, by the playbook.
@@ -57,8 +56,8 @@ def _cut_us(signed: Signed) -> int:
 
 @operator
 def plan_mitigation(
-    step_id: str, up: KeyedStream[Enforced], playbook: dict[str, Any] | None = None
-) -> KeyedStream[Planned]:
+    step_id: str, up: KeyedStream[MeasuredSlice], playbook: dict[str, Any] | None = None
+) -> KeyedStream[Outputs]:
     """Turn breaches, venue states, notices and alerts into commands.
 
     Parameters
@@ -66,43 +65,48 @@ def plan_mitigation(
     step_id
         Unique id of the step; it names the state in the recovery store, so it must not change.
     up
-        Enforced frames, keyed by shard or ``all``.
+        Measured slices with their breaches, keyed by shard or ``all``.
     playbook
         ``{"version", "sha256", "rules"}`` to use instead of the one in the journal, for trying a playbook out; what it
         decides is then no longer a function of the journal alone and ``replay`` will differ.
 
     Returns
     -------
-    KeyedStream[Planned]
-        Each frame with its commands: payload bytes, targets and ids, not signed yet.
+    KeyedStream[Outputs]
+        What is said of each slice, with its commands: payload bytes, targets and ids, not signed yet.
     """
 
-    def make(enforced: Enforced) -> MitigationState:
-        return MitigationState(enforced.frame.key, enforced.frame.partition, playbook)
+    def make(measured: MeasuredSlice) -> MitigationState:
+        return MitigationState(measured.measures.moment.key, measured.measures.moment.partition, playbook)
 
     def restore(data: bytes) -> MitigationState:
         return MitigationState.restore(data, playbook)
 
-    return keep_state("plan", up, make, restore, single_output(MitigationState.step))
+    return keep_state("plan", up, make, restore, _plan)
 
 
-# ``publish_state``: plans in, the same plans out, those of the second operator with signed state to publish.
+def _plan(state: MitigationState, measured: MeasuredSlice) -> list[Outputs]:
+    planned = state.step(measured.measures, measured.events, measured.breaches)
+    return [add_outputs(measured.outputs, measured.breaches, planned)]
+
+
+# ``publish_state``: outputs in, the same out, those of the firm with state to publish.
 
 
 @operator
-def publish_state(step_id: str, up: KeyedStream[Planned]) -> KeyedStream[Planned]:
-    """Add state documents and heartbeats to the plans of the key ``all``, once per second.
+def publish_state(step_id: str, up: KeyedStream[Outputs]) -> KeyedStream[Outputs]:
+    """Add state documents and heartbeats to the outputs of the key ``all``, once per second.
 
     Parameters
     ----------
     step_id
         Unique id of the step; it names the state in the recovery store, so it must not change.
     up
-        Plans of ``plan_mitigation``, keyed by shard or ``all``.
+        Outputs of ``plan_mitigation``, keyed by shard or ``all``.
 
     Returns
     -------
-    KeyedStream[Planned]
+    KeyedStream[Outputs]
         For ``sign_commands``, which signs both.
     """
     branches = op.branch("whose", up, lambda item: item[0] != FIRM_KEY)
@@ -112,11 +116,11 @@ def publish_state(step_id: str, up: KeyedStream[Planned]) -> KeyedStream[Planned
     return op.merge("planned", branches.trues, wide)
 
 
-def _new_desired_state(_: ShardCommands | Planned) -> DesiredState:
+def _new_desired_state(_: ShardCommands | Outputs) -> DesiredState:
     return DesiredState()
 
 
-def _command_reports(item: tuple[str, Planned]) -> list[tuple[str, ShardCommands]]:
+def _command_reports(item: tuple[str, Outputs]) -> list[tuple[str, ShardCommands]]:
     told = shard_commands(item[1])
     return [] if told is None else [(FIRM_KEY, told)]
 
@@ -134,11 +138,11 @@ class SignedStreams:
     commands: KeyedStream[list[Record]]
     audit: KeyedStream[list[Record]]
     state: KeyedStream[list[Record]]
-    records: KeyedStream[Audited]
+    records: KeyedStream[Outputs]
 
 
 @operator
-def sign_commands(step_id: str, up: KeyedStream[Planned], signer: CommandSigner) -> SignedStreams:
+def sign_commands(step_id: str, up: KeyedStream[Outputs], signer: CommandSigner) -> SignedStreams:
     """Sign every command (DSSE, detached in the header ``dsse``) and chain the audit of every slice.
 
     Parameters
@@ -146,7 +150,7 @@ def sign_commands(step_id: str, up: KeyedStream[Planned], signer: CommandSigner)
     step_id
         Unique id of the step; it names the state in the recovery store, so it must not change.
     up
-        Plans, keyed by shard or ``all``.
+        Outputs of ``publish_state``, keyed by shard or ``all``.
     signer
         Where signatures come from; it never becomes part of the engine's state. See
         ``seawall.connectors.keys._key_files.command_signer``.
@@ -156,7 +160,7 @@ def sign_commands(step_id: str, up: KeyedStream[Planned], signer: CommandSigner)
     SignedOut
         Streams for ``connectors.bus.sink(url, topic)``.
     """
-    signed = op.map_value("sign", up, timed("sign", lambda planned: pipeline.sign_commands(planned, signer)))
+    signed = op.map_value("sign", up, timed("sign", lambda outputs: pipeline.sign_commands(outputs, signer)))
     audited = record_audit("audit", signed)
     return SignedStreams(
         op.flat_map("commands", audited, lambda item: _records_of(item[1], "commands")),
@@ -166,9 +170,9 @@ def sign_commands(step_id: str, up: KeyedStream[Planned], signer: CommandSigner)
     )
 
 
-def _records_of(audited: Audited, topic: str) -> list[tuple[str, list[Record]]]:
+def _records_of(audited: Outputs, topic: str) -> list[tuple[str, list[Record]]]:
     records = audited.records.get(topic)
-    return [(str(audited.partition), records)] if records else []
+    return [(str(audited.moment.partition), records)] if records else []
 
 
 # ``seal_log``: audit records in, the Merkle log over them out: tiles, and checkpoints to sign.

@@ -13,7 +13,16 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from seawall.operators.core.audit import AuditState
-from seawall.operators.core.base import Audited, Frame, Planned, ShardSummary, Signed, decode_part, pack, unpack
+from seawall.operators.core.base import (
+    NO_BREACHES,
+    MeasuredSlice,
+    Outputs,
+    ShardSummary,
+    add_outputs,
+    decode_part,
+    pack,
+    unpack,
+)
 from seawall.operators.core.detection import AccountBehaviourState
 from seawall.operators.core.forecasts import FirmForecastState, ForecastState
 from seawall.operators.core.limits import LimitsState
@@ -42,12 +51,15 @@ class UnsignedCommands:
         return record
 
 
-def sign_commands(planned: Planned, signer: CommandSigner) -> Signed:
-    """Sign the commands and state documents of one plan."""
-    partition = planned.enforced.frame.partition
-    commands = [signer.sign("commands", COMMAND, partition, command) for command in planned.commands]
-    state = [signer.sign("state", state_type(record.value), partition, record) for record in planned.state]
-    return Signed(planned, commands, state)
+def sign_commands(outputs: Outputs, signer: CommandSigner) -> Outputs:
+    """Sign the commands and state documents of one slice or second."""
+    partition, signed = outputs.moment.partition, dict(outputs.records)
+    if "commands" in signed:
+        signed["commands"] = [signer.sign("commands", COMMAND, partition, command) for command in signed["commands"]]
+    if "state" in signed:
+        state = signed["state"]
+        signed["state"] = [signer.sign("state", state_type(record.value), partition, record) for record in state]
+    return outputs._replace(records=signed)
 
 
 class StageObserver(Protocol):
@@ -74,7 +86,7 @@ class NoObserver:
 
 
 class Decider:
-    """What follows a frame, for one key: limits, mitigation, signature, audit."""
+    """What follows measures, for one key: limits, mitigation, signature, audit. A stage without work is not entered."""
 
     def __init__(self, key: str, partition: int, signer: CommandSigner, observer: StageObserver | None = None) -> None:
         self.key = key
@@ -91,19 +103,32 @@ class Decider:
         self._sign = watch("sign", None, sign_commands)
         self._record = watch("audit", self.audit, self.audit.step)
 
-    def plan(self, frame: Frame) -> Planned:
-        """Return what is decided for one frame."""
-        planned: Planned = self._plan(self._enforce(frame))
-        return planned
+    def plan(self, measured: MeasuredSlice) -> Outputs:
+        """Return what is said of one slice or second, its breaches and commands too, before anything is signed."""
+        measures, events, outputs, mitigation = measured.measures, measured.events, measured.outputs, self.mitigation
+        breaches = self._enforce(measures, events)
+        if (
+            breaches is not NO_BREACHES
+            or events.external
+            or events.configuration is not None
+            or events.limit_documents
+            or (mitigation.watches and events.causes is not None)
+            or measures.moment.as_of_us >= mitigation.due_us
+        ):
+            return add_outputs(outputs, breaches, self._plan(measures, events, breaches))
+        return outputs
 
-    def finish(self, planned: Planned) -> Audited:
-        """Return all records of one plan."""
-        audited: Audited = self._record(self._sign(planned, self._signer))
+    def finish(self, outputs: Outputs) -> Outputs:
+        """Return all records of what was planned, signed and audited."""
+        records = outputs.records
+        if "commands" in records or "state" in records:
+            outputs = self._sign(outputs, self._signer)
+        audited: Outputs = self._record(outputs)
         return audited
 
-    def step(self, frame: Frame) -> Audited:
-        """Return all records of one frame, without state documents."""
-        return self.finish(self.plan(frame))
+    def step(self, measured: MeasuredSlice) -> Outputs:
+        """Return all records of one slice or second, without state documents."""
+        return self.finish(self.plan(measured))
 
     def parts(self) -> dict[str, bytes]:
         """Return the state of each stage that has one."""
@@ -176,7 +201,7 @@ class ShardPipeline:
     Attributes
     ----------
     measured
-        The last frame that was decided on, with its measures; not part of the snapshot.
+        The last slice that was decided on, with its measures; not part of the snapshot.
     """
 
     def __init__(self, shard: int, signer: CommandSigner, observer: StageObserver | None = None) -> None:
@@ -186,7 +211,7 @@ class ShardPipeline:
         self.forecast = ForecastState(shard)
         self.decider = Decider(str(shard), shard, signer, self._observer)
         self.told = -1  # the last slice of which the firm was told
-        self.measured: Frame | None = None
+        self.measured: MeasuredSlice | None = None
         self._bind()
 
     def _bind(self) -> None:
@@ -221,16 +246,19 @@ class ShardPipeline:
 
     def take(self, piece: Slice, digest: str) -> StepResult:
         """Apply one slice, whoever decides there; ``digest`` is the SHA-256 of its bytes, for the audit."""
-        frame: Frame = self._foresee(self._compare(self._measure(piece, digest)))
-        if frame.decides:
-            self.measured = frame
-        planned = self.decider.plan(frame)
-        audited, told = self.decider.finish(planned), shard_commands(planned)
-        if told is None and frame.summary is None:
-            return StepResult([audited], None, frame.end)
-        message = ShardMessage(frame.partition, frame.seq, self.told, told, frame.summary)
-        self.told = frame.seq
-        return StepResult([audited], message, frame.end)
+        measured: MeasuredSlice = self._compare(self._measure(piece, digest))
+        events, moment = measured.events, measured.measures.moment
+        if self.forecast.enabled or events.configuration is not None or events.limit_documents:
+            measured = self._foresee(measured)
+        if moment.decides:
+            self.measured = measured
+        planned = self.decider.plan(measured)
+        audited = self.decider.finish(planned)
+        if not (moment.second or planned.releases or "commands" in planned.records):
+            return StepResult([audited], None, moment.end)
+        message = ShardMessage(moment.partition, moment.seq, self.told, shard_commands(planned), measured.summary)
+        self.told = moment.seq
+        return StepResult([audited], message, moment.end)
 
     def parts(self) -> dict[str, bytes]:
         """Return the state of each stage by name."""
@@ -276,7 +304,7 @@ class FirmPipeline:
     Attributes
     ----------
     measured
-        The frame of the last second, with its measures; not part of the snapshot.
+        The last second, with its measures; not part of the snapshot.
     """
 
     def __init__(self, shards: int, signer: CommandSigner, observer: StageObserver | None = None) -> None:
@@ -284,7 +312,7 @@ class FirmPipeline:
         self.firm, self.systemic, self.desired = FirmState(), FirmForecastState(shards), DesiredState()
         self.decider = Decider(FIRM_KEY, shards, signer, self._observer)
         self.heard = [-1] * shards  # by shard: the slice of the last message taken
-        self.measured: Frame | None = None
+        self.measured: MeasuredSlice | None = None
         self._bind()
 
     def _bind(self) -> None:
@@ -313,10 +341,10 @@ class FirmPipeline:
         self.heard[shard] = seq
         complete = self._publish(message.commands) if message.commands is not None else []
         for second in self._sum(message.summary) if message.summary is not None else ():
-            self.measured = frame = self._foresee(second)
-            complete += self._publish(self.decider.plan(frame))
+            self.measured = measured = self._foresee(second)
+            complete += self._publish(self.decider.plan(measured))
         items = [self.decider.finish(planned) for planned in complete]
-        return StepResult(items, None, any(planned.enforced.frame.end for planned in complete))
+        return StepResult(items, None, any(planned.moment.end for planned in complete))
 
     def parts(self) -> dict[str, bytes]:
         """Return the state of each stage by name."""
@@ -373,11 +401,11 @@ class Pipeline:
         self.shards = [ShardPipeline(shard, signer) for shard in range(shards)]
         self.firm = FirmPipeline(shards, signer)
 
-    def step(self, value: bytes) -> list[Audited]:
+    def step(self, value: bytes) -> list[Outputs]:
         """Apply one journal value; return the records of its slice, and of the seconds that it completes."""
         return self.take(decode_slice(value), hashlib.sha256(value).hexdigest())
 
-    def take(self, piece: Slice, digest: str) -> list[Audited]:
+    def take(self, piece: Slice, digest: str) -> list[Outputs]:
         """Apply one slice; ``digest`` is the SHA-256 of its bytes, for the audit."""
         taken = self.shards[piece.shard].take(piece, digest)
         return taken.items if taken.message is None else [*taken.items, *self.firm.step(taken.message).items]
@@ -386,10 +414,10 @@ class Pipeline:
         """Return the pipelines inside: the shards in order, then the firm."""
         return [*self.shards, self.firm]
 
-    def measured(self) -> dict[str, Frame]:
-        """Return by key the last frame of each shard and of the firm that has measures."""
-        frames = [one.measured for one in self.parts()]
-        return {frame.key: frame for frame in frames if frame is not None}
+    def measured(self) -> dict[str, MeasuredSlice]:
+        """Return by key the last slice of each shard, and second of the firm, that has measures."""
+        found = [one.measured for one in self.parts()]
+        return {one.measures.moment.key: one for one in found if one is not None}
 
     def snapshots(self) -> list[bytes]:
         """Return the states of all shards, in order, and that of the firm."""

@@ -277,12 +277,12 @@ def on_loop(desk: tuple[Configuration, Bus], opening: list[Item], live: list[Ite
     for shard, count in enumerate(counts):
         for stored in bus.read("journal", shard, 0, count, 1 << 40):
             for audited in risk.step(stored.value):
-                writers[audited.partition].append(audited.records)
+                writers[audited.moment.partition].append(audited.records)
     read = [followed(bus, shard, count) for shard, count in enumerate(counts)]
     with bench.spending() as spent:
         for number in range(len(live)):
             for audited in risk.step(next(read[number % SHARDS])):
-                writers[audited.partition].append(audited.records)
+                writers[audited.moment.partition].append(audited.records)
             for writer in writers:
                 writer.pump()
         for writer in writers:

@@ -18,10 +18,14 @@ from seawall.connectors.bus import Bus, open_bus, read_all
 from seawall.connectors.venues.hyperliquid import convert
 from seawall.operators.core.base import (
     AccountActivity,
+    Events,
     ForecastInputs,
-    Frame,
     LossBook,
+    MeasuredSlice,
+    Measures,
     MeasureTable,
+    Moment,
+    Outputs,
     Ownership,
     RiskFactors,
     ShardForecast,
@@ -202,17 +206,17 @@ def replay(bus: Bus, shard: int) -> tuple[list[tuple[Any, ...]], Crossings]:
                 said = (standing.get((names[at], horizon), np.nan) for horizon in HORIZONS_S)
                 rows.append((hour, names[at], values[RATIO, at], *said))
             hour += HOUR_US
-        frame = foresight.step(conduct.step(exposure.step(piece, "")))
+        measures, _, outputs, *_ = foresight.step(conduct.step(exposure.step(piece, "")))
         hour = hour or (piece.as_of_us // HOUR_US + 1) * HOUR_US
-        for record in frame.records.get("forecasts", ()):
+        for record in outputs.records.get("forecasts", ()):
             for row in json.loads(record.value)["forecasts"]:
                 if row["scope"].startswith("account:") and row["level"] == "hard":
                     standing[row["scope"][8:], row["horizon_s"]] = row["probability"]
-        if frame.decides:
-            values, names = frame.tables["account"].values, frame.tables["account"].names
+        if measures.moment.decides:
+            values, names = measures.tables["account"].values, measures.tables["account"].names
             now = {names[at] for at in np.flatnonzero(values[RATIO] >= 1.0).tolist()}
             for name in now - there:
-                came.setdefault(name, []).append(frame.as_of_us)
+                came.setdefault(name, []).append(measures.moment.as_of_us)
             there = now
     return rows, came
 
@@ -393,12 +397,18 @@ def tables(held: ForecastInputs, names: list[str]) -> dict[str, MeasureTable]:
     return {"account": MeasureTable(names, ACCOUNT, values), "counterparty": parties}
 
 
-def stepped(state: Any, frame: Frame) -> float:
+def stepped(state: Any, measured: MeasuredSlice) -> float:
     """Return the processor seconds of a step and of the state in bytes after it."""
     with bench.spending() as spent:
-        state.step(frame)
+        state.step(measured)
         state.snapshot()
     return spent.cpu
+
+
+def measured_of(moment: Moment, parts: tuple[str, ...], tables: dict[str, MeasureTable]) -> MeasuredSlice:
+    """Return what was measured at a moment, with a configuration where parts of one are named."""
+    events = Events(configuration(parts) if parts else None)
+    return MeasuredSlice(Measures(moment, tables), events, Outputs(moment, {}))
 
 
 def second(positions: int, accounts: int, seconds: int, parts: tuple[str, ...]) -> float:
@@ -413,12 +423,12 @@ def second(positions: int, accounts: int, seconds: int, parts: tuple[str, ...]) 
             draw.integers(0, accounts, 20_000), [], [], [], np.zeros(accounts, dtype=np.int64), None
         )
         now = T0 + (at + 1) * SECOND
-        frame = Frame(
-            "0", 0, at, now, 0, True, [], configuration(parts) if at == 0 else None, tables(held, names), second=True,
-            activity=activity, holdings=held if "enabled" in parts else None,
-            summary=summary(at, now),
+        measured = measured_of(Moment("0", 0, at, now, 0, second=True), parts if at == 0 else (), tables(held, names))
+        measured = measured._replace(
+            events=measured.events._replace(activity=activity), summary=summary(at, now),
+            holdings=held if "enabled" in parts else None,
         )  # fmt: skip
-        taken.append(stepped(state, frame))
+        taken.append(stepped(state, measured))
     return float(np.mean(taken[WARM:]))
 
 
@@ -452,9 +462,10 @@ def minute(positions: int, accounts: int) -> tuple[float, float]:
     for at in range(90 * 60):
         price = price * np.exp(0.001 * draw.standard_normal(UNDERLYINGS))
         if at % 60 == 0 or at >= 80 * 60:  # until all is known hours are enough
-            known, now = configuration(("enabled",)) if at == 0 else None, T0 + at * 60 * SECOND
+            moment = Moment("all", 1, at, T0 + at * 60 * SECOND, 0)
+            measured = measured_of(moment, ("enabled",) if at == 0 else (), dict(firm))
             seen = [msgspec.structs.replace(told, price=price)]
-            taken.append(stepped(state, Frame("all", 1, at, now, 0, True, [], known, dict(firm), forecasts=seen)))
+            taken.append(stepped(state, measured._replace(forecasts=seen)))
     return drawn, float(np.mean(sorted(taken[-600:])[:-10]))  # with hours among them, without the host's worst
 
 

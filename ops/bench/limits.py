@@ -16,7 +16,7 @@ import numpy as np
 
 from seawall.connectors.bus import Bus, read_all
 from seawall.connectors.venues.hyperliquid import convert
-from seawall.operators.core.base import Frame, MarketConditions, MeasureTable
+from seawall.operators.core.base import Events, MarketConditions, Measures, MeasureTable, Moment
 from seawall.operators.core.limits import LimitsState
 from seawall.operators.core.portfolio import ExposureState, FirmState
 from seawall.schemas.measures import check_limits
@@ -42,21 +42,19 @@ def limits_of(form: str, count: int) -> list[bench.Json]:
     return [{"id": f"l{at}", "scope": f"account:a{at // 2}", "measure": PAIR[at % 2], **fields} for at in range(count)]
 
 
-def evaluated(form: str, count: int) -> tuple[LimitsState, list[Frame]]:
+def evaluated(form: str, count: int) -> tuple[LimitsState, list[Measures]]:
     """Return a state that has seen its first slice, and the slices to come."""
     names, scaled = [f"a{at}" for at in range(count // 2)], form == "scaled"
     section = {"version": 1, "sha256": "", "limits": check_limits(limits_of(form, count), "limits")}
-    values, frames = 0.4 * np.random.default_rng(7).random((2, count // 2)), []
+    values, found = 0.4 * np.random.default_rng(7).random((2, count // 2)), list[Measures]()
     for seq in range(SLICES):
         market = MarketConditions(["BTC"], np.array([0.5 + 0.01 * seq]), NAN, NAN, NAN, NAN)
-        frames.append(Frame(
-            key="0", partition=0, seq=seq, as_of_us=(1_000_000 if scaled else 100_000) * (seq + 1), cut_us=0,
-            decides=True, inputs=[], configuration=None if seq else {"limits": section},
-            tables={"account": MeasureTable(names, PAIR, values + 0.001 * seq)}, markets=market if scaled else None,
-        ))  # fmt: skip
+        moment = Moment("0", 0, seq, (1_000_000 if scaled else 100_000) * (seq + 1), 0)
+        table = MeasureTable(names, PAIR, values + 0.001 * seq)
+        found.append(Measures(moment, {"account": table}, markets=market if scaled else None))
     state = LimitsState("0", 0)
-    state.step(frames[0])
-    return state, frames[1:]
+    state.step(found[0], Events({"limits": section}))
+    return state, found[1:]
 
 
 @app.command()
@@ -71,7 +69,7 @@ def cost(limits: int = 50_000) -> None:
     print(f"{limits:,} cells; baseline, a bare comparison: {1e3 * bare:.3f} ms")
     print(f"{'form':<10} {'ms per slice':>12} {'to bare':>8} {'snapshot ms':>12} {'snapshot kB':>12}")
     ready = {form: evaluated(form, limits) for form in FORMS}
-    works = {form: lambda at, one=one: one[0].step(one[1][at]) for form, one in ready.items()}
+    works = {form: lambda at, one=one: one[0].step(one[1][at], Events()) for form, one in ready.items()}
     for form, spent in bench.in_turns(works, SLICES - 1).items():
         state, mean = ready[form][0], float(np.mean(spent))
         state.snapshot()
@@ -171,24 +169,24 @@ def paths(values: list[bytes]) -> dict[str, Moved]:
     exposure, limits, firm, wide = ExposureState(0), LimitsState("0", 0), FirmState(), LimitsState("all", 1)
     found: dict[str, Moved] = {}
     for value in values:
-        frame = exposure.step(decode_slice(value), hashlib.sha256(value).hexdigest())
-        limits.step(frame)
-        _note(found, limits, frame)
-        for second in firm.step(frame.summary) if frame.summary is not None else ():
-            wide.step(second)
-            _note(found, wide, second)
+        measured = exposure.step(decode_slice(value), hashlib.sha256(value).hexdigest())
+        limits.step(measured.measures, measured.events)
+        _note(found, limits, measured.measures)
+        for second in firm.step(measured.summary) if measured.summary is not None else ():
+            wide.step(second.measures, second.events)
+            _note(found, wide, second.measures)
     return found
 
 
-def _note(found: dict[str, Moved], state: LimitsState, frame: Frame) -> None:
-    for table, cells in state.evaluated(frame) if frame.markets is not None else ():
+def _note(found: dict[str, Moved], state: LimitsState, measures: Measures) -> None:
+    for table, cells in state.evaluated(measures) if measures.markets is not None else ():
         columns = cells.scaled.columns
         for at, effective in enumerate(columns["effective"].tolist()):
             limit = cells.limits[columns["limit"].item(at)]
             if not np.isnan(effective):
                 scope = f"{limit.kind}:{table.names[columns['column'].item(at)]}"
                 moved = found.setdefault(scope, Moved([], [], {}))
-                moved.times.append(frame.as_of_us)
+                moved.times.append(measures.moment.as_of_us)
                 moved.bounds.append(effective)
                 moved.factors.update(cells.scaled.factors(at) or {})
 

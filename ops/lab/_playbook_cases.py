@@ -31,7 +31,7 @@ import orjson
 from msgspec import UNSET, UnsetType
 from msgspec import field as default
 
-from seawall.operators.core.base import Enforced, ExternalEvent, Frame, MeasureTable, Planned
+from seawall.operators.core.base import Breaches, Events, ExternalEvent, Measures, MeasureTable, Moment, Outputs
 from seawall.operators.core.mitigation import MODE_RANKS, TARGET_STATES, MitigationState, PlaybookFault, playbook_faults
 from seawall.operators.core.portfolio import FIRM_KEY
 from seawall.schemas.configuration import (
@@ -82,15 +82,12 @@ class CaseDesk:
             "limits": {"version": 1, "sha256": "", "limits": []}, "playbook": playbook,
         }  # fmt: skip
 
-    def frame(self, key: str, seq: int, at_us: int, news: list[ExternalEvent]) -> Frame:
-        """Return a frame of the one shard or of the second operator."""
+    def measured(self, key: str, seq: int, at_us: int, external: list[ExternalEvent]) -> tuple[Measures, Events]:
+        """Return measures and events of the one shard or of the firm."""
         tables, owners, house = self._tables() if key != FIRM_KEY else self._wide()
-        return Frame(
-            key=key, partition=1 if key == FIRM_KEY else 0, seq=seq, as_of_us=at_us, cut_us=at_us, decides=True,
-            inputs=[],
-            configuration=self.configuration if seq == 0 else None, tables=tables, owners=owners, house=house,
-            news=news,
-        )  # fmt: skip
+        moment = Moment(key, 1 if key == FIRM_KEY else 0, seq, at_us, at_us)
+        events = Events(self.configuration if seq == 0 else None, external=external)
+        return Measures(moment, tables, owners=owners, house=house), events
 
     def _tables(self) -> tuple[dict[str, MeasureTable], list[tuple[str, ...]], frozenset[str]]:
         values = np.array([[float(one[m]) for one in self.accounts.values()] for m in ACCOUNT])
@@ -135,13 +132,13 @@ class CasePlay:
             mine = [b for b in breaches if (b["scope"].partition(":")[0] in SHARD_SCOPES) == (key != FIRM_KEY)]
             records = [Record("", orjson.dumps(b), f"case-{self._seq}-{at}", at) for at, b in enumerate(mine)]
             before = writer.places()
-            planned = writer.step(Enforced(self._desk.frame(key, self._seq, at_us, news), mine, records))
+            planned = writer.step(*self._desk.measured(key, self._seq, at_us, news), Breaches(mine, records))
             self._take(planned, second, writer, before)
         self._seq += 1
 
-    def _take(self, planned: Planned, second: float, writer: MitigationState, before: dict[str, int]) -> None:
+    def _take(self, planned: Outputs, second: float, writer: MitigationState, before: dict[str, int]) -> None:
         mine: dict[tuple[str, str], list[str]] = {}
-        for record in planned.commands:
+        for record in planned.records.get("commands", ()):
             payload = orjson.loads(record.value)
             rule = payload["reason"]["rule"]
             self.given.append((second, payload["type"], record.key, rule))

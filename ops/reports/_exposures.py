@@ -22,7 +22,7 @@ from rich.table import Table as View
 from seawall.connectors.bus import Bus, read_all
 from seawall.operators.core import forecasts as cs
 from seawall.operators.core import forecasts as lq
-from seawall.operators.core.base import Frame
+from seawall.operators.core.base import MeasuredSlice, Measures
 from seawall.operators.core.forecasts import ForecastState
 from seawall.operators.core.limits import LimitsState, LimitStatus, limit_statuses
 from seawall.operators.core.pipeline import Pipeline
@@ -89,16 +89,19 @@ class ExposureFold:
     def report(self) -> ExposureReport:
         """Return all scopes as they stand, those with the most used limits first."""
         scopes = [
-            scope for one in self._risk.parts() if one.measured for scope in _scopes(one.decider.limits, one.measured)
+            scope
+            for one in self._risk.parts()
+            if one.measured is not None
+            for scope in _scopes(one.decider.limits, one.measured.measures)
         ]
         return ExposureReport(self.as_of_us, sorted(scopes, key=lambda scope: (-scope.utilisation, scope.scope)))
 
     def owners(self) -> dict[str, str]:
         """Return the counterparty of each scope of a shard: account, netting set and counterparty itself."""
         found: dict[str, str] = {}
-        for frame in self._risk.measured().values():
-            table = frame.tables.get("account")
-            for name, owners in zip(table.names if table is not None else (), frame.owners, strict=False):
+        for one in self._risk.measured().values():
+            table = one.measures.tables.get("account")
+            for name, owners in zip(table.names if table is not None else (), one.measures.owners, strict=False):
                 party = next((owner for owner in owners if owner.startswith("counterparty:")), "")
                 found |= dict.fromkeys((f"account:{name}", party), party)
                 found |= {owner: party for owner in owners if owner.startswith("netting_set:")}
@@ -119,12 +122,12 @@ def merge_slices(bus: Bus, shards: int, as_of_us: int | None) -> Iterator[Slice]
         yield piece
 
 
-def _scopes(state: LimitsState, frame: Frame) -> Iterator[ScopeExposure]:
-    """Yield the scopes of a frame that hold anything or have a limit that is used."""
+def _scopes(state: LimitsState, measures: Measures) -> Iterator[ScopeExposure]:
+    """Yield the scopes that hold anything or have a limit that is used."""
     of: dict[str, list[LimitStatus]] = {}
-    for standing in limit_statuses(state, frame):
+    for standing in limit_statuses(state, measures):
         of.setdefault(standing.scope, []).append(standing)
-    for kind, table in frame.tables.items():
+    for kind, table in measures.tables.items():
         for name, values in zip(table.names, table.values.T.tolist(), strict=False):
             scope = "firm" if kind == "firm" else f"{kind}:{name}"
             if any(values) or any(one.utilisation for one in of.get(scope, ())):
@@ -217,33 +220,34 @@ def report_liquidations(bus: Bus, shards: int, as_of_us: int | None, seen: Calla
         The run makes no forecasts.
     """
     risk = Pipeline(shards)
-    last: dict[int, Frame] = {}
+    last: dict[int, MeasuredSlice] = {}
     for piece in merge_slices(bus, shards, as_of_us):
         seen()
         risk.take(piece, "")
-        frame = risk.shards[piece.shard].measured
-        if frame is not None and frame.holdings is not None:
-            last[piece.shard] = frame
+        measured = risk.shards[piece.shard].measured
+        if measured is not None and measured.holdings is not None:
+            last[piece.shard] = measured
     if not last:
         raise UsageError("no forecasts here; set enabled = true under [forecasts] and run again")
-    shards_ = [last[shard] for shard in sorted(last)]
+    shards_ = sorted(last)
+    ordered = [last[shard] for shard in shards_]
     books = cs.ShardLiquidationMap.sum(
-        [_liquidation_map(frame, risk.shards[frame.partition].forecast) for frame in shards_]
+        [_liquidation_map(last[shard], risk.shards[shard].forecast) for shard in shards_]
     )
-    first = shards_[0].holdings
+    first = last[shards_[0]].holdings
     assert first is not None
     depth = np.full(len(books.exposed), np.nan)
-    known = cs.underlying_depths(first, risk.shards[shards_[0].partition].forecast.markets)
+    known = cs.underlying_depths(first, risk.shards[shards_[0]].forecast.markets)
     depth[: len(known)] = known
     found = books.cascade(depth)
-    names = max((frame.holdings.underlyings for frame in shards_ if frame.holdings is not None), key=len)
+    names = max((one.holdings.underlyings for one in ordered if one.holdings is not None), key=len)
     rows = [found.row(at, names[at]) for at in books.exposed_underlyings()]
-    return LiquidationReport(max(one.as_of_us for one in shards_), rows)
+    return LiquidationReport(max(one.measures.moment.as_of_us for one in ordered), rows)
 
 
-def _liquidation_map(frame: Frame, state: ForecastState) -> cs.ShardLiquidationMap:
-    assert frame.holdings is not None
-    return cs.ShardLiquidationMap.of_book(frame.holdings, frame.tables["account"].values, state.markets)
+def _liquidation_map(measured: MeasuredSlice, state: ForecastState) -> cs.ShardLiquidationMap:
+    assert measured.holdings is not None
+    return cs.ShardLiquidationMap.of_book(measured.holdings, measured.measures.tables["account"].values, state.markets)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

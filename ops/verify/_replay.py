@@ -157,9 +157,9 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
     for value in slices_in_order(bus, shards, note):
         slices += 1
         for audited in risk.step(value):
-            log = origin_of(*who, audited.partition), audited.records["audit"][-1].n
+            log = origin_of(*who, audited.moment.partition), audited.records["audit"][-1].n
             for topic, records in audited.records.items():
-                place = (topic, audited.partition)
+                place = (topic, audited.moment.partition)
                 reader = readers.setdefault(place, read_all(bus, *place))
                 for record in records:
                     _compare(report, trust, place, record, next(reader, None), log)

@@ -109,7 +109,7 @@ def plain_records(values: list[bytes]) -> dict[tuple[str, int], list[bytes]]:
     for value in values:
         for audited in risk.step(value):
             for topic, records in audited.records.items():
-                found.setdefault((topic, audited.partition), []).extend(record.value for record in records)
+                found.setdefault((topic, audited.moment.partition), []).extend(record.value for record in records)
     assert {"audit", "exposures", "state"} <= {topic for topic, _ in found}
     return {place: records for place, records in found.items() if records}
 

@@ -23,7 +23,7 @@ from seawall.connectors.bus._bytewax import shard_count
 from seawall.connectors.keys import _key_files, _signers
 from seawall.connectors.signatures import CommandSigner
 from seawall.dataflows import risk, seal
-from seawall.operators.core.base import Audited, Enforced, Frame, Planned, Signed
+from seawall.operators.core.base import MeasuredSlice, Outputs
 from seawall.operators.core.pipeline import UnsignedCommands
 from seawall.ops.run._recovery import own_error
 from seawall.ops.verify import verify
@@ -84,8 +84,13 @@ def by_place(found: Iterable[Any], topic: str) -> dict[int, list[Any]]:
     """Return the records of a topic by partition, of bundles in any order between partitions."""
     places: dict[int, list[Any]] = {}
     for audited in found:
-        places.setdefault(audited.partition, []).extend(audited.records.get(topic, []))
+        places.setdefault(audited.moment.partition, []).extend(audited.records.get(topic, []))
     return places
+
+
+def items_of(measured: Iterable[MeasuredSlice]) -> list[tuple[str, MeasuredSlice]]:
+    """Return measured slices as the items of a stream, each with its key."""
+    return [(one.measures.moment.key, one) for one in measured]
 
 
 # --- one by one -------------------------------------------------------------------------------------------------------
@@ -94,24 +99,25 @@ def by_place(found: Iterable[Any], topic: str) -> dict[int, list[Any]]:
 def test_aggregate_exposure_alone_gives_a_frame_per_slice_and_one_per_second_across_shards(
     crisis_pipeline: PipelineRun,
 ) -> None:
-    frames: list[tuple[str, Frame]] = through(keyed(crisis_pipeline.values), exposure)
-    per_shard = {f"{s}": [f.seq for _, f in frames if f.key == f"{s}"] for s in range(SHARDS)}
+    frames: list[tuple[str, MeasuredSlice]] = through(keyed(crisis_pipeline.values), exposure)
+    moments = [one.measures.moment for _, one in frames]
+    per_shard = {f"{s}": [f.seq for f in moments if f.key == f"{s}"] for s in range(SHARDS)}
     assert per_shard == {f"{s}": list(range(sum(p.shard == s for p in crisis_pipeline.slices))) for s in range(SHARDS)}
-    wide = [frame for _, frame in frames if frame.key == "all"]
+    wide = [f for f in moments if f.key == "all"]
     seconds = sorted({piece.as_of_us for piece in crisis_pipeline.slices if piece.second})
-    assert [frame.as_of_us for frame in wide] == seconds
-    assert [frame.inputs for frame in wide] == [f.inputs for f in crisis_pipeline.frames if f.key == "all"]
+    assert [f.as_of_us for f in wide] == seconds
+    assert wide == [f.measures.moment for f in crisis_pipeline.measured if f.measures.moment.key == "all"]
 
 
 def test_aggregate_exposure_measures_what_its_core_measures(crisis_pipeline: PipelineRun) -> None:
-    frames: list[tuple[str, Frame]] = through(keyed(crisis_pipeline.values), exposure)
-    wanted = {(f.key, f.seq): f for f in crisis_pipeline.frames}
+    frames: list[tuple[str, MeasuredSlice]] = through(keyed(crisis_pipeline.values), exposure)
+    wanted = {f.measures.moment[:3]: f for f in crisis_pipeline.measured}
     assert len(frames) == len(wanted)
-    for _, frame in frames:
-        twin = wanted[frame.key, frame.seq]
-        assert frame.records == twin.records
-        tables = {kind: table.values.tobytes() for kind, table in frame.tables.items()}
-        assert tables == {kind: table.values.tobytes() for kind, table in twin.tables.items()}
+    for _, one in frames:
+        twin = wanted[one.measures.moment[:3]]
+        assert one.outputs.records == twin.outputs.records
+        tables = {kind: table.values.tobytes() for kind, table in one.measures.tables.items()}
+        assert tables == {kind: table.values.tobytes() for kind, table in twin.measures.tables.items()}
 
 
 def test_aggregate_exposure_stops_at_a_slice_that_is_missing(crisis_pipeline: PipelineRun) -> None:
@@ -126,20 +132,22 @@ def test_aggregate_exposure_stops_at_a_slice_that_is_missing(crisis_pipeline: Pi
 def test_aggregate_exposure_takes_any_key_that_is_one_per_shard(crisis_pipeline: PipelineRun) -> None:
     items = [(f"desk-{decode_slice(value).shard}", value) for value in crisis_pipeline.values]
     frames = through(items, exposure)
-    assert sum(len(records) for _, f in frames for records in f.records.values()) > 0
-    assert sorted(f.key for _, f in frames) == sorted(f.key for f in crisis_pipeline.frames)
+    assert sum(len(records) for _, f in frames for records in f.outputs.records.values()) > 0
+    assert sorted(key for key, _ in items_of(f for _, f in frames)) == sorted(
+        key for key, _ in items_of(crisis_pipeline.measured)
+    )
 
 
 def test_enforce_limits_alone_reports_the_breaches_of_frames(crisis_pipeline: PipelineRun) -> None:
-    enforced: list[tuple[str, Enforced]] = through([(f.key, f) for f in crisis_pipeline.frames], limits)
-    found = in_order(record for _, e in enforced for record in e.records)
+    enforced: list[tuple[str, MeasuredSlice]] = through(items_of(crisis_pipeline.measured), limits)
+    found = in_order(record for _, one in enforced for record in one.breaches.records)
     assert found == in_order(crisis_pipeline.records("breaches"))
     assert len(found) > 10
 
 
 def test_plan_mitigation_alone_gives_the_commands_of_the_journals_playbook(crisis_pipeline: PipelineRun) -> None:
-    planned: list[tuple[str, Planned]] = through([(f.key, f) for f in crisis_pipeline.frames], limits, mitigation)
-    found = in_order(record for _, plan in planned for record in plan.commands)
+    planned: list[tuple[str, Outputs]] = through(items_of(crisis_pipeline.measured), limits, mitigation)
+    found = in_order(record for _, plan in planned for record in plan.records.get("commands", ()))
     assert found == in_order(crisis_pipeline.records("commands"))
     assert len(found) > 10
 
@@ -152,10 +160,10 @@ def test_plan_mitigation_with_its_own_playbook_uses_that_and_not_the_journals(cr
         "cooldown_s": 0,
     }
     own = {"version": 42, "sha256": content_sha256([rule]), "rules": [rule]}
-    planned: list[tuple[str, Planned]] = through(
-        [(f.key, f) for f in crisis_pipeline.frames], limits, lambda up: sw.plan_mitigation("mine", up, own)
+    planned: list[tuple[str, Outputs]] = through(
+        items_of(crisis_pipeline.measured), limits, lambda up: sw.plan_mitigation("mine", up, own)
     )
-    commands = [json.loads(record.value) for _, plan in planned for record in plan.commands]
+    commands = [json.loads(record.value) for _, plan in planned for record in plan.records.get("commands", ())]
     hard = {scope.removeprefix("account:") for scope, _, level in crisis_pipeline.breaches("margin") if level == "hard"}
     assert {command["target"]["id"] for command in commands} == {n if n in crisis.CLIENTS else "hub" for n in hard}
     assert {command["type"] for command in commands} == {"HALT_TRADING"}
@@ -168,7 +176,7 @@ def test_sign_commands_gives_every_command_an_envelope_that_the_public_key_verif
     signer = _key_files.new_key(tmp_path / "keys" / "dev.pem")
     out: dict[str, list[Any]] = {"commands": [], "audit": [], "records": []}
     flow = Dataflow("theirs")
-    planned = mitigation(limits(op.input("frames", flow, TestingSource([(f.key, f) for f in crisis_pipeline.frames]))))
+    planned = mitigation(limits(op.input("frames", flow, TestingSource(items_of(crisis_pipeline.measured)))))
     signed = sw.sign_commands("sign", planned, CommandSigner(signer))
     op.output("to-commands", signed.commands, TestingSink(out["commands"]))
     op.output("to-audit", signed.audit, TestingSink(out["audit"]))
@@ -182,13 +190,13 @@ def test_sign_commands_gives_every_command_an_envelope_that_the_public_key_verif
     assert [r.value for _, records in out["audit"] for r in records] == [
         r.value for r in crisis_pipeline.records("audit")
     ]
-    assert [audited.seq for _, audited in out["records"]] == [audited.seq for audited in crisis_pipeline.audited]
+    assert [audited.moment for _, audited in out["records"]] == [audited.moment for audited in crisis_pipeline.audited]
 
 
 def test_sign_commands_keys_its_streams_by_the_partition_that_their_records_go_to(crisis_pipeline: PipelineRun) -> None:
     out: list[Any] = []
     flow = Dataflow("theirs")
-    planned = mitigation(limits(op.input("frames", flow, TestingSource([(f.key, f) for f in crisis_pipeline.frames]))))
+    planned = mitigation(limits(op.input("frames", flow, TestingSource(items_of(crisis_pipeline.measured)))))
     op.output("out", sw.sign_commands("sign", planned, UnsignedCommands()).commands, TestingSink(out))
     run_main(flow)
     assert {partition for partition, _ in out} == {"0", "1", str(SHARDS)}
@@ -196,12 +204,9 @@ def test_sign_commands_keys_its_streams_by_the_partition_that_their_records_go_t
 
 
 def test_record_audit_alone_chains_one_record_per_decision_and_one_per_slice(crisis_pipeline: PipelineRun) -> None:
-    def signed(item: Planned) -> Signed:
-        return Signed(item, item.commands)
-
-    wires: list[Step] = [limits, mitigation, lambda up: op.map_value("mine", up, signed)]
-    found: list[tuple[str, Audited]] = through(
-        [(f.key, f) for f in crisis_pipeline.frames], *wires, lambda up: sw.record_audit("audit", up)
+    wires: list[Step] = [limits, mitigation]
+    found: list[tuple[str, Outputs]] = through(
+        items_of(crisis_pipeline.measured), *wires, lambda up: sw.record_audit("audit", up)
     )
     records = in_order(record for _, audited in found for record in audited.records["audit"])
     assert records == in_order(crisis_pipeline.records("audit"))
@@ -212,7 +217,7 @@ def test_record_audit_alone_chains_one_record_per_decision_and_one_per_slice(cri
         assert content["prev"] == chains.get(content["shard"], "genesis")
         chains[content["shard"]] = hashlib.sha256(b"\0" + value).hexdigest()
     slices = [v for v in map(json.loads, values) if v["kind"] in ("slice", "second")]
-    assert len(slices) == len(crisis_pipeline.frames)
+    assert len(slices) == len(crisis_pipeline.measured)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 13, 10_000])

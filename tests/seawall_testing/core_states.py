@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from seawall.operators.core.audit import AuditState
-from seawall.operators.core.base import Audited, Enforced, Frame, Planned, Signed
+from seawall.operators.core.base import Breaches, MeasuredSlice, Measures, Outputs, add_outputs
 from seawall.operators.core.detection import AccountBehaviourState
 from seawall.operators.core.limits import LimitsState
 from seawall.operators.core.mitigation import MitigationState
@@ -44,20 +44,13 @@ class StateCase:
 def fingerprint(item: Any) -> Any:
     """Return what an output says, as plain values that compare by content."""
     match item:
-        case Frame():
+        case Measures():
             tables = {k: (t.names[: t.values.shape[1]], t.measures, t.values.tobytes()) for k, t in item.tables.items()}
-            head = (item.key, item.partition, item.seq, item.as_of_us, item.cut_us, item.decides, item.second)
-            tail = (item.inputs, item.configuration, item.news, item.decisions, item.records)
-            head = (*head, fingerprint(item.activity))
-            return (head, tables, deepcopy(tail), fingerprint(item.summary))
-        case Enforced():
-            return (fingerprint(item.frame), deepcopy(item.breaches), list(item.records))
-        case Planned():
-            return (fingerprint(item.enforced), list(item.commands), list(item.state), list(item.releases))
-        case Signed():
-            return (fingerprint(item.planned), list(item.commands), list(item.state))
-        case Audited():
-            return (item.key, item.partition, item.seq, deepcopy(item.records))
+            return (deepcopy(item.moment), tables)
+        case MeasuredSlice():
+            events = item.events._replace(causes=None)
+            found = (item.measures, events, item.outputs, item.summary, item.breaches)
+            return [fingerprint(part) for part in found]
         case msgspec.Struct():
             return fingerprint(msgspec.structs.asdict(item))
         case list() | tuple():
@@ -72,11 +65,10 @@ def core_state_cases(ran: PipelineRun, shards: int) -> list[StateCase]:
     """Return every core state as a subject, with the items that a run gave it."""
     found = [_exposure(ran, shard) for shard in range(shards)]
     found += [_conduct(ran, shard) for shard in range(shards)]
-    summaries = [frame.summary for frame in ran.frames if frame.summary is not None]
+    summaries = [one.summary for one in ran.measured if one.summary is not None]
     found.append(StateCase("firm", lambda _: FirmState(), FirmState.restore, FirmState.step, summaries))
     for key in [*map(str, range(shards)), "all"]:
-        frames = [frame for frame in ran.frames if frame.key == key]
-        found += _deciders(key, frames)
+        found += _deciders(key, [one for one in ran.measured if one.measures.moment.key == key])
     return found
 
 
@@ -94,28 +86,37 @@ def _exposure(ran: PipelineRun, shard: int) -> StateCase:
 
 
 def _conduct(ran: PipelineRun, shard: int) -> StateCase:
-    frames = [frame for frame in ran.exposed if frame.partition == shard]
+    exposed = [one for one in ran.exposed if one.measures.moment.partition == shard]
     return StateCase(
         f"conduct-{shard}",
         lambda _: AccountBehaviourState(shard),
         AccountBehaviourState.restore,
         AccountBehaviourState.step,
-        frames,
+        exposed,
     )
 
 
-def _deciders(key: str, frames: list[Frame]) -> list[StateCase]:
-    partition = frames[0].partition
+def _deciders(key: str, measured: list[MeasuredSlice]) -> list[StateCase]:
+    partition = measured[0].measures.moment.partition
     limits, mitigation = LimitsState(key, partition), MitigationState(key, partition)
-    enforced = [limits.step(frame) for frame in frames]
-    planned = [mitigation.step(item) for item in enforced]
-    signed = [Signed(item, item.commands) for item in planned]
+    enforced = [one._replace(breaches=enforce(limits, one)) for one in measured]
+    planned = [add_outputs(one.outputs, one.breaches, plan(mitigation, one)) for one in enforced]
 
-    def subject(name: str, kind: Any, items: list[Any]) -> StateCase:
-        return StateCase(f"{name}-{key}", lambda _: kind(key, partition), kind.restore, kind.step, items)
+    def subject(name: str, kind: Any, step: Any, items: list[Any]) -> StateCase:
+        return StateCase(f"{name}-{key}", lambda _: kind(key, partition), kind.restore, step, items)
 
     return [
-        subject("limits", LimitsState, frames),
-        subject("mitigation", MitigationState, enforced),
-        subject("audit", AuditState, signed),
+        subject("limits", LimitsState, enforce, measured),
+        subject("mitigation", MitigationState, plan, enforced),
+        subject("audit", AuditState, AuditState.step, planned),
     ]
+
+
+def enforce(state: LimitsState, measured: MeasuredSlice) -> Breaches:
+    """Return the breaches of a slice."""
+    return state.step(measured.measures, measured.events)
+
+
+def plan(state: MitigationState, measured: MeasuredSlice) -> Outputs:
+    """Return what mitigation says of a slice whose limits have been enforced."""
+    return state.step(measured.measures, measured.events, measured.breaches)

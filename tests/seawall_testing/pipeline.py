@@ -1,4 +1,4 @@
-"""Risk in memory: records go through the sequencer and the core of risk, and every frame and record is kept.
+"""Risk in memory: records go through the sequencer and the core of risk, and every measure and record is kept.
 
 Nothing here needs an engine or a test runner, so it also loads in Flink's environment.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seawall.connectors.bus import ReadingFollower
-from seawall.operators.core.base import Audited, Frame
+from seawall.operators.core.base import MeasuredSlice, Outputs
 from seawall.operators.core.detection import AccountBehaviourState
 from seawall.operators.core.forecasts import FirmForecastState, ForecastState
 from seawall.operators.core.pipeline import Decider, UnsignedCommands
@@ -87,7 +87,7 @@ class MemoryWriter:
         self._buffer.clear()
 
 
-# Runs records through the sequencer and the core of risk, in memory, and keeps every frame and record to look at.
+# Runs records through the sequencer and the core of risk, in memory, and keeps every measure and record to look at.
 
 
 def toml_tables(name: str, tables: Iterable[Json]) -> str:
@@ -145,33 +145,34 @@ class PipelineRun:
     def __init__(self, values: list[bytes], shards: int) -> None:
         self.values = values
         self.slices: list[Slice] = []
-        self.frames: list[Frame] = []
-        self.audited: list[Audited] = []
-        self.exposed: list[Frame] = []  # as the exposure operator made them
-        self.conduct_frames: list[Frame] = []  # with the alerts of accounts
+        self.measured: list[MeasuredSlice] = []
+        self.audited: list[Outputs] = []
+        self.exposed: list[MeasuredSlice] = []  # as the exposure operator made them
+        self.watched: list[MeasuredSlice] = []  # with the alerts of accounts
         self.exposures = [ExposureState(shard) for shard in range(shards)]
         self.conduct = [AccountBehaviourState(shard) for shard in range(shards)]
         self.foresight = [ForecastState(shard) for shard in range(shards)]
         self._deciders = [Decider(str(shard), shard, UnsignedCommands()) for shard in range(shards)]
         self._firm, self._firm_decider = FirmState(), Decider(FIRM_KEY, shards, UnsignedCommands())
-        self.systemic, self.wide_frames = FirmForecastState(shards), list[Frame]()  # frames as the firm made them
+        self.systemic = FirmForecastState(shards)
+        self.wide: list[MeasuredSlice] = []  # seconds as the firm made them
         for value in values:
             self._step(value)
 
     def _step(self, value: bytes) -> None:
         piece = decode_slice(value)
         self.slices.append(piece)
-        frame = self.exposures[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
-        self.exposed.append(frame)
-        frame = self.conduct[piece.shard].step(frame)
-        self.conduct_frames.append(frame)
-        frame = self.foresight[piece.shard].step(frame)
-        self.frames.append(frame)
-        self.audited.append(self._deciders[piece.shard].step(frame))
-        for wide in self._firm.step(frame.summary) if frame.summary is not None else ():
-            self.wide_frames.append(wide)
-            self.frames.append(self.systemic.step(wide))
-            self.audited.append(self._firm_decider.step(self.frames[-1]))
+        measured = self.exposures[piece.shard].step(piece, hashlib.sha256(value).hexdigest())
+        self.exposed.append(measured)
+        measured = self.conduct[piece.shard].step(measured)
+        self.watched.append(measured)
+        measured = self.foresight[piece.shard].step(measured)
+        self.measured.append(measured)
+        self.audited.append(self._deciders[piece.shard].step(measured))
+        for second in self._firm.step(measured.summary) if measured.summary is not None else ():
+            self.wide.append(second)
+            self.measured.append(self.systemic.step(second))
+            self.audited.append(self._firm_decider.step(self.measured[-1]))
 
     def records(self, topic: str) -> list[Record]:
         """Return all records of a topic, in the order in which they came."""
@@ -188,9 +189,9 @@ class PipelineRun:
     def measures(self, scope: str, at_us: int | None = None) -> dict[str, float]:
         """Return the measures of a scope as they stood last, or last at ``at_us``."""
         kind, _, name = scope.partition(":")
-        for frame in reversed(self.frames):
-            table = frame.tables.get(kind)
-            if table is None or (at_us is not None and frame.as_of_us > at_us):
+        for one in reversed(self.measured):
+            table = one.measures.tables.get(kind)
+            if table is None or (at_us is not None and one.measures.moment.as_of_us > at_us):
                 continue
             if (name or kind) in table.names[: table.values.shape[1]]:
                 column = table.values[:, table.names.index(name or kind)].tolist()

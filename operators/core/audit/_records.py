@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from seawall.operators.core.base import Audited, Decision, Frame, RecordNumbering, Signed, pack, unpack
+from seawall.operators.core.base import Decision, Outputs, RecordNumbering, pack, unpack
 from seawall.schemas import transparency
 from seawall.schemas.records import Record
 
@@ -18,36 +18,32 @@ SCHEMA = "audit/1"
 GENESIS = "genesis"
 _record = tuple.__new__  # a record without the named tuple's constructor, which takes as long as hashing it
 TOPICS = ("exposures", "alerts", "breaches", "commands", "rejects", "state", "forecasts")
+DECIDED_TOPICS = ("alerts", "rejects", "breaches", "commands")  # each of their records is a decision
 
 
 class AuditState:
-    """The audit operator of one key: ``step(signed) -> Audited``."""
+    """The audit operator of one key: ``step(outputs) -> Outputs``, with the audit records."""
 
     def __init__(self, key: str, partition: int) -> None:
         self.key = key
         self.numbering = RecordNumbering(partition)
         self.prev = GENESIS
 
-    def step(self, signed: Signed) -> Audited:
-        """Chain the audit records of one slice and gather all its records by topic."""
-        enforced = signed.planned.enforced
-        frame = enforced.frame
-        records = dict(frame.records)
-        if enforced.records:
-            records["breaches"] = enforced.records
-        if signed.commands:
-            records["commands"] = signed.commands
-        if signed.state:
-            records["state"] = signed.state
-        decided = [*frame.decisions, *enforced.decisions, *signed.planned.decisions]
-        bodies = [*slice_decisions(frame.configuration), *decided]
-        for topic in ("alerts", "rejects", "breaches", "commands"):
-            bodies += [record_decision(topic, record.id, record.value) for record in records.get(topic, ())]
-        bodies.append(
-            slice_body(frame, {topic: [r.value for r in records[topic]] for topic in TOPICS if topic in records})
-        )
-        records["audit"] = self.chain(frame.seq, bodies)
-        return Audited(frame.key, frame.partition, frame.seq, records)
+    def step(self, outputs: Outputs) -> Outputs:
+        """Chain the audit records of one slice or second and put them behind all its other records."""
+        moment, records, bodies = outputs.moment, outputs.records, outputs.decisions
+        if outputs.configuration is not None:
+            bodies = [*slice_decisions(outputs.configuration), *bodies]
+        for topic in DECIDED_TOPICS:
+            if topic in records:
+                bodies = bodies + [record_decision(topic, record.id, record.value) for record in records[topic]]
+        topics: dict[str, list[Any]] = {}
+        for topic in TOPICS:
+            if topic in records:
+                topics[topic] = [len(records[topic]), digest_values([record.value for record in records[topic]])]
+        times = moment.as_of_us, moment.cut_us
+        done = slice_decision(moment.key, times, moment.inputs, topics, moment.end)
+        return Outputs(moment, {**records, "audit": self.chain(moment.seq, [*bodies, done])})
 
     def chain(self, seq: int, decisions: list[Decision]) -> list[Record]:
         """Return the audit records of one slice, each with the hash of the one before it."""
@@ -55,7 +51,7 @@ class AuditState:
         n, found = counts.get("audit", 0), []
         for at, decision in enumerate(decisions):
             value = audit_value(key, seq, at, prev, decision)
-            prev = leaf_hash(value)
+            prev = hashlib.sha256(b"\0" + value).hexdigest()  # `leaf_hash`, without two calls for every record
             found.append(_record(Record, (key, value, f"{partition}-{seq}-{at}", n + at, "")))
         self.prev, counts["audit"] = prev, n + len(found)
         return found
@@ -123,12 +119,6 @@ def record_decision(topic: str, record_id: str, value: bytes) -> Decision:
         causes = [evidence["id"], *evidence["causes"]]
         body |= {"causes": causes, "versions": {"playbook": content["policy"]["version"]}}
     return Decision({"alerts": "alert", "rejects": "reject", "breaches": "breach", "commands": "command"}[topic], body)
-
-
-def slice_body(frame: Frame, values: dict[str, list[bytes]]) -> Decision:
-    """Return the record of a slice (or of a second across shards): what went in, and what came out."""
-    topics = {topic: [len(found), digest_values(found)] for topic, found in values.items()}
-    return slice_decision(frame.key, (frame.as_of_us, frame.cut_us), frame.inputs, topics, frame.end)
 
 
 def slice_decision(

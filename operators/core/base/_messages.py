@@ -1,11 +1,11 @@
-"""Messages between the risk operators: one frame per slice, and what each operator adds to it.
+"""Messages between the risk operators: small frozen structs, each with what one step finds and others need.
 
-Every operator takes the item of the one before and returns a new one that holds it; nothing is changed in place, so any
-of them may be forked, skipped or used alone.
+A slice, or a second across shards, is a `Moment`. Its `Measures` and `Events` go into limits and mitigation, its
+`Outputs` are what the steps say: records by topic and decisions for the audit. Nothing is changed in place, so any step
+may be forked, skipped or used alone.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ class AccountActivity(NamedTuple):
     concentration: F8 | None
 
 
-# Messages between the risk operators: one frame per slice, and what each operator adds to it.
+# What measures are of: tables by kind of scope, markets, positions, and what losses and forecasts need of a book.
 
 CAUSES_MAX = 10
 CHOSEN_SOURCES = ("order", "manual")  # sources of fills that no venue forced
@@ -199,7 +199,7 @@ class Decision(NamedTuple):
 
 
 class AccountTrade(NamedTuple):
-    """A fill that an account chose: units bought positive, at a price; ``after`` is its position after the slice."""
+    """A fill as accounts are watched by it: units bought positive, at a price; ``after`` is the position it led to."""
 
     id: str
     instrument: str
@@ -208,136 +208,44 @@ class AccountTrade(NamedTuple):
     after: int
 
 
-class AccountTrades(NamedTuple):
-    """The fills of a slice in columns: names of instruments by number; by fill instrument, units, price, after."""
+class FillCauses(NamedTuple):
+    """The fills of one slice by scope, found only when a breach asks; without ``named`` they are of every scope.
 
-    names: dict[int, str]
-    instruments: list[int]
-    units: list[int]
-    prices: list[float]
-    after: list[int]
+    Ids, accounts by number with the names of these, their netting sets and counterparties; sources, and the trades
+    themselves where the playbook watches what accounts trade.
+    """
 
-
-class FillCauses:
-    """The fills of one slice by scope, found only when a breach asks."""
-
-    def __init__(
-        self,
-        ids: list[str],
-        accounts: list[int],
-        names: dict[int, tuple[str, str, str]],
-        sources: list[str] | None = None,
-        trades: "AccountTrades | None" = None,
-    ) -> None:
-        self._ids, self._accounts, self._names = ids, accounts, names
-        self._sources = sources or []
-        self._trades = trades
+    ids: list[str]
+    accounts: list[int] = []  # noqa: RUF012 (never changed in place)
+    named: dict[int, tuple[str, str, str]] | None = None
+    sources: list[str] | None = None
+    trades: list[AccountTrade] | None = None
 
     def of(self, kind: str, name: str) -> list[str]:
         """Return up to ``CAUSES_MAX`` fills that moved a scope in this slice, as ``fill:<id>``."""
         place = {"account": 0, "netting_set": 1, "counterparty": 2}.get(kind)
-        if place is None:
-            return [f"fill:{fill}" for fill in self._ids[:CAUSES_MAX]]
-        found = (
-            fill for fill, account in zip(self._ids, self._accounts, strict=True) if self._names[account][place] == name
-        )
+        named = self.named
+        if place is None or named is None:
+            return [f"fill:{fill}" for fill in self.ids[:CAUSES_MAX]]
+        found = (fill for fill, account in zip(self.ids, self.accounts, strict=True) if named[account][place] == name)
         return [f"fill:{fill}" for fill in islice(found, CAUSES_MAX)]
 
     def orders_of(self, kind: str, name: str) -> list[str]:
         """Return those of a scope's fills that came of orders, none of those that a venue forced."""
         found = self.of(kind, name)
-        if not self._sources or not found:
+        if not self.sources or not found:
             return found
-        forced = {f"fill:{fill}" for fill, source in zip(self._ids, self._sources, strict=True) if source != "order"}
+        forced = {f"fill:{fill}" for fill, source in zip(self.ids, self.sources, strict=True) if source != "order"}
         return [fill for fill in found if fill not in forced]
 
     def trades_of(self, account: str) -> Iterator[AccountTrade]:
         """Yield an account's fills that nobody forced, where the playbook watches what accounts trade."""
-        if self._trades is None:
+        if self.trades is None or self.named is None:
             return
-        sources = self._sources or ["order"] * len(self._ids)
-        names, instruments, units, prices, after = self._trades
-        for at, (number, source) in enumerate(zip(self._accounts, sources, strict=True)):
-            if source in CHOSEN_SOURCES and self._names[number][0] == account:
-                yield AccountTrade(f"fill:{self._ids[at]}", names[instruments[at]], units[at], prices[at], after[at])
-
-
-@dataclass(slots=True)  # frozen, making one takes 3.4 us instead of 0.3; still, nobody changes one
-class Frame:
-    """The measures of one slice of a shard (or of one second across shards) and the records that came with them."""
-
-    key: str
-    partition: int
-    seq: int
-    as_of_us: int
-    cut_us: int
-    decides: bool
-    inputs: list[Any]
-    configuration: dict[str, Any] | None
-    tables: dict[str, MeasureTable]
-    second: bool = False
-    end: bool = False
-    positions: NDArray[np.bool_] | None = None
-    owners: list[tuple[str, ...]] = field(default_factory=list)
-    causes: "FillCauses | None" = None
-    news: list[ExternalEvent] = field(default_factory=list)
-    records: dict[str, list[Record]] = field(default_factory=dict)
-    decisions: list[Decision] = field(default_factory=list)
-    activity: "AccountActivity | None" = None
-    summary: "ShardSummary | None" = None  # for the firm, at the end of a second
-    markets: MarketConditions | None = None  # once per second of event time
-    ratings: dict[str, str] = field(default_factory=dict)  # of counterparties; the same object until one changes
-    house: frozenset[str] = frozenset()  # scopes that hold an account of our own
-    limit_documents: list[dict[str, Any]] = field(default_factory=list)  # journaled, so verified
-    closable: frozenset[str] = frozenset()  # scopes of counterparties' accounts whose terms let us close them out
-    book: OpenPositions | None = None  # this and the next four only where a playbook has something computed of them
-    parties: dict[str, list[Any]] | None = None  # counterparty -> what we have there (`counterparty_holdings`)
-    routes: dict[str, list[float]] | None = None  # venue -> visible depth, taker fee
-    quotes: dict[str, list[Any]] | None = None  # instrument to hedge with -> `hedge_quotes`
-    strategies: dict[str, list[str]] | None = None  # scope -> strategies that hold something in it
-    holdings: ForecastInputs | None = None  # once per second of event time, where forecasts are made
-    forecasts: "list[ShardForecast]" = field(default_factory=list)  # of the firm: what shards tell it once a minute
-    losses: "list[ShardLosses]" = field(default_factory=list)  # and of what their books may lose
-
-
-class Enforced(NamedTuple):
-    """A frame and the breaches found in it: values of the ``breaches`` topic, their records, and audit decisions."""
-
-    frame: Frame
-    breaches: list[dict[str, Any]]
-    records: list[Record]
-    decisions: list[Decision] = []  # noqa: RUF012 (never changed in place)
-
-
-class Planned(NamedTuple):
-    """An enforced frame and the commands decided for it: payload bytes with target keys, not yet signed.
-
-    ``state`` are the state documents and the heartbeat of a second, where they are published; ``releases`` the payloads
-    of what people released in it.
-    """
-
-    enforced: Enforced
-    commands: list[Record]
-    decisions: list[Decision] = []  # noqa: RUF012 (never changed in place)
-    state: list[Record] = []  # noqa: RUF012 - never changed in place
-    releases: list[bytes] = []  # noqa: RUF012 - never changed in place
-
-
-class Signed(NamedTuple):
-    """A planned frame whose commands and state documents carry their signatures."""
-
-    planned: Planned
-    commands: list[Record]
-    state: list[Record] = []  # noqa: RUF012 - never changed in place
-
-
-class Audited(NamedTuple):
-    """All records of one slice by topic, the audit records last."""
-
-    key: str
-    partition: int
-    seq: int
-    records: dict[str, list[Record]]
+        sources = self.sources or ["order"] * len(self.ids)
+        for trade, number, source in zip(self.trades, self.accounts, sources, strict=True):
+            if source in CHOSEN_SOURCES and self.named[number][0] == account:
+                yield trade
 
 
 # Shard summaries: what a shard tells the firm at the end of a second of event time, as typed records.
@@ -402,7 +310,7 @@ class ShardSummary(msgspec.Struct, frozen=True, kw_only=True):
     digest
         SHA-256 of the slice.
     parties, routes, strategies
-        Inputs that the playbook has computed (`Frame`).
+        Inputs that the playbook has computed (`ComputationInputs`).
     forecast, losses
         Where forecasts are made.
     """
@@ -428,3 +336,130 @@ class ShardSummary(msgspec.Struct, frozen=True, kw_only=True):
     strategies: dict[str, list[str]] | None = None
     forecast: ShardForecast | None = msgspec.field(default=None, name="foreseen")
     losses: ShardLosses | None = None
+
+
+# What goes from step to step.
+#
+# Exposure, or the firm's sums, give a `MeasuredSlice`; the watch over accounts and the forecasts add to it. Limits take
+# measures and events and give `Breaches`, mitigation takes all three and gives `Outputs`. From there on only outputs go
+# on: published, signed, audited.
+
+
+class Moment(NamedTuple):
+    """A slice of a shard, or a second across shards (key ``all``): which one, and of what time.
+
+    ``decides`` is false where more of it follows, ``second`` says that it ends one, ``end`` that it is the last of a
+    bounded run; ``inputs`` are what the audit says went in.
+    """
+
+    key: str
+    partition: int
+    seq: int
+    as_of_us: int
+    cut_us: int
+    decides: bool = True
+    second: bool = False
+    end: bool = False
+    inputs: list[Any] = []  # noqa: RUF012 (never changed in place)
+
+
+class ComputationInputs(NamedTuple):
+    """Inputs of computed commands, each only where the playbook has something computed of it.
+
+    Open positions of a shard; of the firm, by counterparty what we have there (`counterparty_holdings`), by venue
+    visible depth and taker fee, quotes of instruments to hedge with, by scope the strategies that hold something in it.
+    """
+
+    book: OpenPositions | None = None
+    parties: dict[str, list[Any]] | None = None
+    routes: dict[str, list[float]] | None = None
+    quotes: dict[str, list[Any]] | None = None
+    strategies: dict[str, list[str]] | None = None
+
+
+class Measures(NamedTuple):
+    """Measures at a moment, empty tables where it does not decide, and what they are compared with.
+
+    ``positions`` says by account whether it holds any, ``owners`` what an account is part of. ``markets`` come once per
+    second of event time. ``ratings`` of counterparties and ``owners`` are one object until one changes. ``house`` are
+    scopes that hold an account of our own, ``closable`` scopes whose terms let us close them out.
+    """
+
+    moment: Moment
+    tables: dict[str, MeasureTable]
+    positions: NDArray[np.bool_] | None = None
+    owners: list[tuple[str, ...]] = []  # noqa: RUF012 (never changed in place)
+    markets: MarketConditions | None = None
+    ratings: dict[str, str] = {}  # noqa: RUF012 (never changed in place)
+    house: frozenset[str] = frozenset()
+    closable: frozenset[str] = frozenset()
+    computation: ComputationInputs = ComputationInputs()
+
+
+class Events(NamedTuple):
+    """Events of a slice beside its measures: a configuration that begins, verified limit documents, external events,
+    the fills that may have caused what moved, and what accounts did.
+    """
+
+    configuration: dict[str, Any] | None = None
+    limit_documents: list[dict[str, Any]] = []  # noqa: RUF012 (never changed in place)
+    external: list[ExternalEvent] = []  # noqa: RUF012 (never changed in place)
+    causes: FillCauses | None = None
+    activity: AccountActivity | None = None
+
+
+class Outputs(NamedTuple):
+    """Outputs of a slice or second so far: records by topic, commands and state documents among them, and decisions.
+
+    ``releases`` are the payloads of what people released in it, ``configuration`` is one that begins with it. Once
+    audited only moment and records are left, the audit records last.
+    """
+
+    moment: Moment
+    records: dict[str, list[Record]]
+    decisions: list[Decision] = []  # noqa: RUF012 (never changed in place)
+    releases: list[bytes] = []  # noqa: RUF012 (never changed in place)
+    configuration: dict[str, Any] | None = None
+
+
+class Breaches(NamedTuple):
+    """Changes of levels of limits: values of the ``breaches`` topic, their records, and decisions for the audit."""
+
+    values: list[dict[str, Any]] = []  # noqa: RUF012 (never changed in place)
+    records: list[Record] = []  # noqa: RUF012 (never changed in place)
+    decisions: list[Decision] = []  # noqa: RUF012 (never changed in place)
+
+
+NO_BREACHES = Breaches()
+
+
+class MeasuredSlice(NamedTuple):
+    """Measures, events and outputs of a slice or second, as they are before anything is decided.
+
+    ``summary`` is for the firm, at the end of a second; ``holdings`` come once per second where forecasts are made,
+    ``forecasts`` and ``losses`` (of the firm: what all shards tell) once a minute. ``breaches`` are those found in it,
+    where limits have been enforced.
+    """
+
+    measures: Measures
+    events: Events
+    outputs: Outputs
+    summary: ShardSummary | None = None
+    holdings: ForecastInputs | None = None
+    forecasts: list[ShardForecast] = []  # noqa: RUF012 (never changed in place)
+    losses: list[ShardLosses] = []  # noqa: RUF012 (never changed in place)
+    breaches: Breaches = NO_BREACHES
+
+
+def add_outputs(outputs: Outputs, breaches: Breaches, planned: Outputs | None) -> Outputs:
+    """Return what was said before with what limits and mitigation say."""
+    if breaches is not NO_BREACHES:
+        records = {**outputs.records, "breaches": breaches.records} if breaches.records else outputs.records
+        outputs = outputs._replace(records=records, decisions=[*outputs.decisions, *breaches.decisions])
+    if planned is None:
+        return outputs
+    return outputs._replace(
+        records={**outputs.records, **planned.records},
+        decisions=[*outputs.decisions, *planned.decisions],
+        releases=planned.releases,
+    )

@@ -55,17 +55,16 @@ class ShardRecordWriter:
             kind: np.array([[change_floor(measure)] for measure in measures]) for kind, measures in SHARD_SCOPES.items()
         }
 
-    def begin(self, piece: Slice) -> "SliceRecords":
-        """Return an empty set of records for one slice."""
-        return SliceRecords(self, piece)
-
     def moved(self, kind: str, table: MeasureTable, change_min: float) -> NDArray[np.int64]:
         """Return the scopes of which any measure moved by more than ``change_min``, and take them as written."""
         last, values = self._last[kind], table.values
+        beyond: Any
+        moved: NDArray[np.int64]
         if last.shape != values.shape:
             last = self._grown(kind, values)
         if not change_min:
-            moved = _where((values != last).any(axis=0))
+            beyond = values != last
+            moved = beyond.any(axis=0).nonzero()[0]
             last[:, moved] = values[:, moved]
             return moved
         bound = self._bounds.get(kind)
@@ -73,7 +72,8 @@ class ShardRecordWriter:
             self._bounds[kind] = bound = change_min * np.maximum(np.abs(last), self._floors[kind][: len(last)])
             self._change_min = change_min
         change = values - last
-        moved = _where((np.abs(change, out=change) > bound).any(axis=0))
+        beyond = np.abs(change, out=change) > bound
+        moved = beyond.any(axis=0).nonzero()[0]  # `np.flatnonzero` costs several times as much for a small mask
         now = values[:, moved]
         last[:, moved] = now
         bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind][: len(last)])
@@ -112,7 +112,13 @@ class SliceRecords:
         self, tables: dict[str, MeasureTable], states: dict[str, list[str]], change_min: float, told: bool = False
     ) -> None:
         """Write the rows that moved, with the states of prices; where these are to be ``told``, without rows too."""
-        groups = {kind: self._rows(kind, tables[kind], change_min) if kind in tables else [] for kind in SCOPE_PLURALS}
+        groups: dict[str, list[msgspec.Struct]] = {}
+        for kind in SCOPE_PLURALS:
+            groups[kind], table = [], tables.get(kind)
+            if table is not None:
+                moved = self._writer.moved(kind, table, change_min)
+                if len(moved):
+                    groups[kind] = _rows(kind, table, moved)
         total = max(sum(map(len, groups.values())), int(told))
         for first in range(0, total, ROWS_MAX):
             value: dict[str, Any] = dict(self._head)
@@ -148,13 +154,6 @@ class SliceRecords:
         """Note a decision for the audit."""
         self.decisions.append(Decision(kind, body))
 
-    def _rows(self, kind: str, table: MeasureTable, change_min: float) -> list[msgspec.Struct]:
-        moved = self._writer.moved(kind, table, change_min)
-        if not len(moved):
-            return []
-        names = [table.names[i] for i in moved.tolist()]
-        return list(map(row_type(kind, table.measures), names, *table.values[:, moved].tolist()))
-
     def _next_id(self, topic: str) -> str:
         return f"{self._writer.shard}-{self._piece.seq}-{len(self.records.get(topic, ()))}"
 
@@ -163,7 +162,7 @@ class SliceRecords:
         records.append(self._writer.numbering.record(topic, self._piece.seq, len(records), key, value))
 
 
-def _where(mask: Any) -> NDArray[np.int64]:
-    """Return where a mask is true; ``np.flatnonzero`` does the same at several times the cost for a small mask."""
-    found: NDArray[np.int64] = mask.nonzero()[0]
-    return found
+def _rows(kind: str, table: MeasureTable, moved: NDArray[np.int64]) -> list[msgspec.Struct]:
+    """Return the rows of some scopes."""
+    names = map(table.names.__getitem__, moved.tolist())
+    return list(map(row_type(kind, table.measures), names, *table.values[:, moved].tolist()))

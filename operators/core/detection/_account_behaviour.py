@@ -1,86 +1,34 @@
-"""Account behaviour: alerts on accounts that behave unlike themselves, ``step(frame) -> frame`` with alerts added."""
+"""Account behaviour: alerts on accounts that behave unlike themselves, added to what was measured of a slice."""
 
-from dataclasses import replace
 from math import isfinite
 from typing import Any
 
 import msgspec
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import NO_ACCOUNTS, AccountActivity, ExternalEvent, Frame, MeasureTable, pack, unpack
+from seawall.operators.core.base import (
+    NO_ACCOUNTS,
+    AccountActivity,
+    ExternalEvent,
+    MeasuredSlice,
+    Measures,
+    MeasureTable,
+    Moment,
+    pack,
+    unpack,
+)
 from seawall.operators.core.detection import _account_features as cr
 from seawall.schemas.measures import ACCOUNT
 from seawall.schemas.records import Record
 
-# Alerts on account behaviour: the score, each feature's share of it, and why in one sentence.
-
-ALERT_KIND = "unusual_conduct"
-ALERT_SEVERITY = 2
-SHARE_MIN = 0.15  # a contribution below it is not worth a clause
-
-
-def behaviour_alert(frame: Frame, name: str, row: list[float], squares: list[float], window_s: float) -> bytes:
-    """Return the value of an alert.
-
-    Parameters
-    ----------
-    frame
-        The slice in which the account rang.
-    name, row
-        The account, and its numbers after it was judged.
-    squares
-        What each feature adds to the sum that is scored.
-    window_s
-        The window of the sums.
-    """
-    total = 0.0
-    for square in squares:
-        total += square
-    score = total / (total + cr.HALF)
-    shares = {feature: square / total for feature, square in zip(cr.FEATURES, squares, strict=True) if square > 0.0}
-    ranked = sorted(shares.items(), key=lambda item: -item[1])
-    said = [feature_clause(feature, row, frame.as_of_us, share) for feature, share in ranked if share >= SHARE_MIN]
-    value = {
-        "shard": frame.partition,
-        "seq": frame.seq,
-        "as_of_us": frame.as_of_us,
-        "kind": ALERT_KIND,
-        "scope": f"account:{name}",
-        "score": score,
-        "severity": ALERT_SEVERITY,
-        "text": f"{name} behaves unlike itself (score {score:.2f}, window {window_s} s): {'; '.join(said)}",
-        "contributions": shares,
-    }
-    return orjson.dumps(value)
-
-
-def feature_clause(feature: str, row: list[float], now_us: int, share: float) -> str:
-    """Say what was seen of one feature and what is usual."""
-    at = cr.FEATURES.index(feature)
-    usual = row[cr.MEAN + at]
-    if at == cr.DELAY:
-        said = f"collateral is {(now_us - row[cr.SINCE]) / 1e6:.0f} s overdue, usually {usual:.0f} s"
-    else:
-        seen = row[cr.SUM + at]
-        said = {
-            "exposure_velocity": f"gross notional grew by {seen:.2f} times the account, usually {usual:.2f}",
-            "utilisation_jump": f"the margin ratio rose by {seen:.3f}, usually {usual:.3f}",
-            "fill_rate": f"{seen:.0f} fills, usually {usual:.1f}",
-            "cancel_rate": f"{seen:.0f} cancelled orders, usually {usual:.1f}",
-            "concentration_change": f"concentration rose by {seen:.2f}, usually {usual:.2f}",
-        }[feature]
-    return f"{said} ({share:.0%} of the score)"
-
-
 # Account behaviour: which account behaves unlike itself.
 #
 # Every account that a slice touches is compared with what is usual for this very account, feature by feature
-# (`judge_account`); an account that owes collateral under a margin call is looked at once a second, too, since its
-# silence is the sign. An account is *warming* until it was touched ``warm_up`` times: it learns and says nothing. A
-# score of at least ``level`` in ``persistence`` looks in a row is an alert of the kind ``unusual_conduct``, at most one
-# per account and ``refractory_s``.
+# (`judge_account`, of many `judge_accounts`); an account that owes collateral under a margin call is looked at once a
+# second, too, since its silence is the sign. An account is *warming* until it was touched ``warm_up`` times: it learns
+# and says nothing. A score of at least ``level`` in ``persistence`` looks in a row is an alert of the kind
+# ``unusual_conduct``, at most one per account and ``refractory_s``.
 #
 # Alerts stand on the topic ``alerts`` behind those of the exposure operator: ids and counts go on from theirs, so their
 # counts are written anew here. News goes with them, so that playbook rules fire, in the shard and once a second for
@@ -96,7 +44,7 @@ EQUITY, GROSS, RATIO = (ACCOUNT.index(name) for name in ("equity", "gross_notion
 
 
 class AccountBehaviourState:
-    """The watch over one shard's accounts: ``step(frame) -> frame``, with its alerts added.
+    """The watch over one shard's accounts: ``step(measured) -> MeasuredSlice``, with its alerts added.
 
     Parameters
     ----------
@@ -117,20 +65,24 @@ class AccountBehaviourState:
         self._written = 0  # alerts written here so far
         self._second_news: list[list[str]] = []
 
-    def step(self, frame: Frame) -> Frame:
-        """Judge the accounts of one frame."""
-        if frame.configuration is not None:
-            self._configure(frame.configuration.get("conduct"))
-        alerts = self._alerts(frame) if self._settings["enabled"] and frame.activity is not None else []
-        standing = frame.records.get("alerts", [])
+    def step(self, measured: MeasuredSlice) -> MeasuredSlice:
+        """Judge the accounts of one slice."""
+        configuration, activity = measured.events.configuration, measured.events.activity
+        if configuration is not None:
+            self._configure(configuration.get("conduct"))
+        alerts: list[tuple[str, bytes]] = []
+        if activity is not None and self._settings["enabled"]:
+            alerts = self._alerts(measured.measures, activity)
+        standing = measured.outputs.records.get("alerts", [])
         if standing:
             self._before = standing[-1].n + 1
         if alerts or (standing and self._written):
-            frame = self._with(frame, standing, alerts)
-        if frame.summary is not None and self._second_news:
-            news = [*frame.summary.news, *(ExternalEvent(*item) for item in self._second_news)]
-            frame, self._second_news = replace(frame, summary=msgspec.structs.replace(frame.summary, news=news)), []
-        return frame
+            measured = self._with(measured, standing, alerts)
+        if measured.summary is not None and self._second_news:
+            news = [*measured.summary.news, *(ExternalEvent(*item) for item in self._second_news)]
+            measured = measured._replace(summary=msgspec.structs.replace(measured.summary, news=news))
+            self._second_news = []
+        return measured
 
     def _configure(self, settings: dict[str, Any] | None) -> None:
         """Take settings; a journal without them is older than the watch."""
@@ -146,28 +98,28 @@ class AccountBehaviourState:
 
     # --- judging ------------------------------------------------------------------------------------------------------
 
-    def _alerts(self, frame: Frame) -> list[tuple[str, bytes]]:
-        """Return scope and value of the alerts of one frame."""
-        activity = frame.activity
-        assert activity is not None
+    def _alerts(self, measures: Measures, activity: AccountActivity) -> list[tuple[str, bytes]]:
+        """Return scope and value of the alerts of one slice."""
+        moment = measures.moment
         for call in activity.calls:
             self._take_call(call.obligation, call.counterparty, call.since_us, call.open)
-        if len(self._filled) or self._touched or not frame.decides:
+        if len(self._filled) or self._touched or not moment.decides:
             activity = self._together(activity)
-        if not frame.decides:
+        if not moment.decides:
             self._filled, self._ended, self._touched = activity.filled, activity.ended, activity.touched
             return []
         self._filled, self._ended, self._touched = NO_ACCOUNTS, [], []
-        table = frame.tables["account"]
-        self._grow(table.values.shape[1])
+        table = measures.tables["account"]
+        if len(self._rows) < table.values.shape[1]:
+            self._grow(table.values.shape[1])
         if activity.concentration is not None:
             self._rows[: len(activity.concentration), cr.NOW] = activity.concentration
         busy = len(activity.filled) + len(activity.touched)
         if self._calls or self._owes:
-            return self._many(frame, table, activity, self._owing(activity)) if busy or frame.second else []
+            return self._many(moment, table, activity, self._owing(activity)) if busy or moment.second else []
         if busy >= MANY_MIN:
-            return self._many(frame, table, activity, None)
-        return self._few(frame, table, activity) if busy else []
+            return self._many(moment, table, activity, None)
+        return self._few(moment, table, activity) if busy else []
 
     def _together(self, activity: AccountActivity) -> AccountActivity:
         """Return the activity of this slice and of those before that did not decide."""
@@ -186,10 +138,9 @@ class AccountBehaviourState:
             del self._calls[next(iter(self._calls))]
 
     def _grow(self, count: int) -> None:
-        if len(self._rows) < count:
-            grown = np.zeros((count, cr.WIDTH))
-            grown[: len(self._rows)] = self._rows
-            self._rows = grown
+        grown = np.zeros((count, cr.WIDTH))
+        grown[: len(self._rows)] = self._rows
+        self._rows = grown
 
     def _owing(self, activity: AccountActivity) -> F8:
         """Return since when each account owes collateral, 0 where it does not."""
@@ -202,7 +153,7 @@ class AccountBehaviourState:
                 by_party[counterparty] = since_us
         return by_party[activity.counterparty][: len(self._rows)]
 
-    def _few(self, frame: Frame, table: MeasureTable, activity: AccountActivity) -> list[tuple[str, bytes]]:
+    def _few(self, moment: Moment, table: MeasureTable, activity: AccountActivity) -> list[tuple[str, bytes]]:
         """Judge the touched accounts one by one, in order of number."""
         found = []
         filled = activity.filled.tolist()
@@ -212,16 +163,16 @@ class AccountBehaviourState:
             equity, gross = table.values.item(EQUITY, account), table.values.item(GROSS, account)
             ratio = min(table.values.item(RATIO, account), cr.RATIO_MAX)
             finite = isfinite(equity + gross + ratio)
-            given = cr.AccountObservation(finite, equity, gross, ratio, float(fills), float(cancels), 0.0)
+            given = cr.AccountObservations(finite, equity, gross, ratio, float(fills), float(cancels), 0.0)
             row = self._rows[account].tolist()
-            squares, due = cr.judge_account(row, given, float(frame.as_of_us), self._rule)
+            squares, due = judge_account(row, given, float(moment.as_of_us), self._rule)
             self._rows[account] = row
             if due:
-                found.append(self._alert(frame, table, account, squares))
+                found.append(self._alert(moment, table, account, squares))
         return found
 
     def _many(
-        self, frame: Frame, table: MeasureTable, activity: AccountActivity, owing: F8 | None
+        self, moment: Moment, table: MeasureTable, activity: AccountActivity, owing: F8 | None
     ) -> list[tuple[str, bytes]]:
         """Judge the touched accounts, and at the end of a second those that owe or did, as arrays."""
         count = len(self._rows)
@@ -230,7 +181,7 @@ class AccountBehaviourState:
         if activity.touched:
             touched[_numbers(activity.touched)] = True
         looked = touched
-        if owing is not None and frame.second:
+        if owing is not None and moment.second:
             looked = touched | (owing > 0.0) | (self._rows[:, cr.SINCE] > 0.0)
         at = looked.nonzero()[0]
         filled = fills[at].astype(np.float64)
@@ -246,31 +197,37 @@ class AccountBehaviourState:
         if owing is not None:
             finite &= touched[at]
         given = cr.AccountObservations(finite, equity, gross, ratio, filled, cancels, since)
-        squares, due = cr.judge_accounts(rows, given, float(frame.as_of_us), self._rule)
+        squares, due = cr.judge_accounts(rows, given, float(moment.as_of_us), self._rule)
         self._rows[at] = rows.T
         if owing is not None:
             self._owes = bool(self._rows[:, cr.SINCE].any())
         ringing = due.nonzero()[0].tolist()
-        return [self._alert(frame, table, int(at[place]), squares[:, place].tolist()) for place in ringing]
+        return [self._alert(moment, table, int(at[place]), squares[:, place].tolist()) for place in ringing]
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
-    def _alert(self, frame: Frame, table: MeasureTable, account: int, squares: list[float]) -> tuple[str, bytes]:
+    def _alert(self, moment: Moment, table: MeasureTable, account: int, squares: list[float]) -> tuple[str, bytes]:
         name, row = table.names[account], self._rows[account].tolist()
-        value = behaviour_alert(frame, name, row, squares, self._settings["window_s"])
+        value = cr.behaviour_alert(moment, name, row, squares, self._settings["window_s"])
         return f"account:{name}", value
 
-    def _with(self, frame: Frame, standing: list[Record], alerts: list[tuple[str, bytes]]) -> Frame:
-        """Return the frame with the alerts behind those that stand in it, all counted anew."""
+    def _with(self, measured: MeasuredSlice, standing: list[Record], alerts: list[tuple[str, bytes]]) -> MeasuredSlice:
+        """Return the slice with the alerts behind those that stand in it, all counted anew."""
+        moment, outputs = measured.measures.moment, measured.outputs
         records = [record._replace(n=record.n + self._written) for record in standing]
-        news = list(frame.news)
+        external = list(measured.events.external)
         for scope, value in alerts:
-            record = Record(scope, value, f"{frame.partition}-{frame.seq}-{len(records)}", self._before + self._written)
+            record = Record(
+                scope, value, f"{moment.partition}-{moment.seq}-{len(records)}", self._before + self._written
+            )
             records.append(record)
             self._written += 1
-            news.append(ExternalEvent("alert", scope, ALERT_KIND, record.id))
-            self._second_news.append(list(news[-1]))
-        return replace(frame, records={**frame.records, "alerts": records}, news=news)
+            external.append(ExternalEvent("alert", scope, cr.ALERT_KIND, record.id))
+            self._second_news.append(list(external[-1]))
+        return measured._replace(
+            events=measured.events._replace(external=external),
+            outputs=outputs._replace(records={**outputs.records, "alerts": records}),
+        )
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -300,6 +257,59 @@ class AccountBehaviourState:
         self._before, self._written = state["counts"]
         self._second_news = state["news"]
         return self
+
+
+def judge_account(
+    row: list[float], given: cr.AccountObservations, now_us: float, rule: cr.BehaviourRule
+) -> tuple[list[float], bool]:
+    """Judge one account and learn from it, in its row; return its squares by feature and whether it rings."""
+    squares = [0.0] * len(cr.FEATURES)
+    if given.touched:
+        known, warm = row[cr.COUNT] > 0.0, row[cr.COUNT] >= rule.warm_up
+        growth = (given.gross - row[cr.GROSS]) / max(given.equity, row[cr.GROSS], 1.0) if known else 0.0
+        rise = given.ratio - row[cr.RATIO] if known else 0.0
+        spread = row[cr.NOW] - row[cr.SEEN] if known else 0.0
+        keep = rule.window_us / (rule.window_us + (now_us - row[cr.LAST]))
+        row[cr.COUNT] += 1.0
+        rate = max(1.0 / row[cr.COUNT], cr.LEARN_RATE)
+        for feature, move in enumerate((growth, rise, given.fills, given.cancels, spread)):
+            row[cr.SUM + feature] = value = row[cr.SUM + feature] * keep + move
+            gap, variance = value - row[cr.MEAN + feature], row[cr.VARIANCE + feature]
+            square, weight = gap * gap / max(variance, cr.FLOORS[feature]), rate
+            if warm and gap > 0.0:  # less than usual is never unusual
+                squares[feature] = min(square, cr.SQUARE_MAX)
+            if warm and square > cr.ORDINARY:
+                weight = rate * (cr.ORDINARY / square)
+            row[cr.MEAN + feature] += weight * gap
+            row[cr.VARIANCE + feature] = (1.0 - weight) * (variance + weight * (gap * gap))
+        row[cr.LAST], row[cr.GROSS], row[cr.RATIO], row[cr.SEEN] = now_us, given.gross, given.ratio, row[cr.NOW]
+    if given.since_us > 0.0 or row[cr.SINCE] > 0.0:
+        squares[cr.DELAY] = _judge_delay(row, given.since_us, now_us)
+    total = 0.0
+    for square in squares:
+        total += square
+    row[cr.RUN] = row[cr.RUN] + 1.0 if total / (total + cr.HALF) >= rule.level else 0.0
+    due = row[cr.RUN] >= rule.persistence and now_us >= row[cr.QUIET]
+    if due:
+        row[cr.QUIET] = now_us + rule.refractory_us
+    return squares, due
+
+
+def _judge_delay(row: list[float], since_us: float, now_us: float) -> float:
+    """Return how unusual it is that an account owes for so long; learn from one that has just delivered."""
+    owing, mean, variance = since_us > 0.0, row[cr.MEAN + cr.DELAY], row[cr.VARIANCE + cr.DELAY]
+    gap = max((now_us - (since_us if owing else row[cr.SINCE])) / 1e6, 0.0) - mean
+    square = gap * gap / max(variance, cr.FLOORS[cr.DELAY])
+    row[cr.SINCE] = since_us if owing else 0.0
+    if owing:
+        return min(square, cr.SQUARE_MAX) if gap > 0.0 else 0.0
+    row[cr.LATE] += 1.0
+    weight = max(1.0 / row[cr.LATE], cr.LEARN_RATE)
+    if row[cr.LATE] > 1.0 and square > cr.ORDINARY:
+        weight = weight * (cr.ORDINARY / square)
+    row[cr.MEAN + cr.DELAY] += weight * gap
+    row[cr.VARIANCE + cr.DELAY] = (1.0 - weight) * (variance + weight * (gap * gap))
+    return 0.0
 
 
 def _numbers(accounts: list[int]) -> I8:

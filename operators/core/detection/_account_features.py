@@ -17,10 +17,13 @@ Only + − × ÷ and comparisons in a fixed order (architecture.md, "Same bits")
 many as arrays give the same bits, so how many accounts a slice touches decides speed only.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
+
+from seawall.operators.core.base import Moment
 
 F8 = NDArray[np.float64]
 B1 = NDArray[np.bool_]
@@ -48,6 +51,7 @@ HALF = 9.0  # one feature three standard deviations out scores one half
 RATIO_MAX = 10.0  # margin ratios beyond are all alike
 # The variance that a feature is taken to have at least, in its own unit squared: below these deviations nothing is odd.
 FLOORS = (0.05 * 0.05, 0.02 * 0.02, 2.0 * 2.0, 2.0 * 2.0, 0.05 * 0.05, 100.0 * 100.0)
+_FLOORS: F8 = np.array(FLOORS).reshape(-1, 1)
 
 
 class BehaviourRule(NamedTuple):
@@ -60,109 +64,29 @@ class BehaviourRule(NamedTuple):
     window_us: float
 
 
-class AccountObservation(NamedTuple):
-    """Input of one account: its measures, its activity, and since when it owes collateral (0: it does not)."""
-
-    touched: bool
-    equity: float
-    gross: float
-    ratio: float
-    fills: float
-    cancels: float
-    since_us: float
-
-
 class AccountObservations(NamedTuple):
-    """The same of many accounts, as arrays of one length."""
+    """Input of accounts, arrays of one length; of a single one, numbers.
 
-    touched: B1
-    equity: F8
-    gross: F8
-    ratio: F8
-    fills: F8
-    cancels: F8
-    since_us: F8
+    Measures, activity, and since when an account owes collateral (0: it does not).
+    """
 
-
-# --- one account ------------------------------------------------------------------------------------------------------
-
-
-def judge_account(
-    row: list[float], given: AccountObservation, now_us: float, rule: BehaviourRule
-) -> tuple[list[float], bool]:
-    """Judge one account and learn from it, in its row; return its squares by feature and whether it rings."""
-    squares = [0.0] * len(FEATURES)
-    if given.touched:
-        _touch_one(row, given, now_us, rule, squares)
-    since = row[SINCE]
-    if given.since_us > 0.0:
-        row[SINCE] = given.since_us
-        late = (now_us - given.since_us) / 1e6
-        squares[DELAY] = _unusual_one(row, DELAY, late if late > 0.0 else 0.0)
-    elif since > 0.0:
-        late = (now_us - since) / 1e6
-        row[LATE] += 1.0
-        _learn_one(row, DELAY, late if late > 0.0 else 0.0, _rate(row[LATE]), row[LATE] > 1.0)
-        row[SINCE] = 0.0
-    total = 0.0
-    for square in squares:
-        total += square
-    row[RUN] = row[RUN] + 1.0 if total / (total + HALF) >= rule.level else 0.0
-    due = row[RUN] >= rule.persistence and now_us >= row[QUIET]
-    if due:
-        row[QUIET] = now_us + rule.refractory_us
-    return squares, due
-
-
-def _touch_one(
-    row: list[float], given: AccountObservation, now_us: float, rule: BehaviourRule, squares: list[float]
-) -> None:
-    warm, scale = row[COUNT] >= rule.warm_up, max(given.equity, row[GROSS], 1.0)
-    known = row[COUNT] > 0.0
-    moves = (
-        (given.gross - row[GROSS]) / scale if known else 0.0,
-        given.ratio - row[RATIO] if known else 0.0,
-        given.fills,
-        given.cancels,
-        row[NOW] - row[SEEN] if known else 0.0,
-    )
-    keep, row[COUNT] = rule.window_us / (rule.window_us + (now_us - row[LAST])), row[COUNT] + 1.0
-    for feature in range(WINDOWED):
-        row[SUM + feature] = value = row[SUM + feature] * keep + moves[feature]
-        squares[feature] = _unusual_one(row, feature, value) if warm else 0.0
-        _learn_one(row, feature, value, _rate(row[COUNT]), warm)
-    row[LAST], row[GROSS], row[RATIO], row[SEEN] = now_us, given.gross, given.ratio, row[NOW]
-
-
-def _rate(count: float) -> float:
-    return max(1.0 / count, LEARN_RATE)
-
-
-def _square_one(row: list[float], feature: int, value: float) -> float:
-    """Return the squared standard deviations between a value and the mean of its feature."""
-    gap = value - row[MEAN + feature]
-    return gap * gap / max(row[VARIANCE + feature], FLOORS[feature])
-
-
-def _unusual_one(row: list[float], feature: int, value: float) -> float:
-    """Return what of them counts as unusual: less than usual never does."""
-    return min(_square_one(row, feature, value), SQUARE_MAX) if value > row[MEAN + feature] else 0.0
-
-
-def _learn_one(row: list[float], feature: int, value: float, rate: float, warm: bool) -> None:
-    square = _square_one(row, feature, value)
-    if warm and square > ORDINARY:
-        rate = rate * (ORDINARY / square)
-    gap, variance = value - row[MEAN + feature], row[VARIANCE + feature]
-    row[MEAN + feature] += rate * gap
-    row[VARIANCE + feature] = (1.0 - rate) * (variance + rate * (gap * gap))
+    touched: Any
+    equity: Any
+    gross: Any
+    ratio: Any
+    fills: Any
+    cancels: Any
+    since_us: Any
 
 
 # --- many accounts ----------------------------------------------------------------------------------------------------
 
 
 def judge_accounts(rows: F8, given: AccountObservations, now_us: float, rule: BehaviourRule) -> tuple[F8, B1]:
-    """Do the same for many: ``rows`` has shape (WIDTH, accounts); return squares (features, accounts) and who rings."""
+    """Judge accounts and learn from them, in their rows of shape (WIDTH, accounts).
+
+    Return squares by feature, shape (features, accounts), and who rings.
+    """
     squares = np.zeros((len(FEATURES), rows.shape[1]))
     touched = given.touched.nonzero()[0]
     if len(touched) == rows.shape[1]:
@@ -246,4 +170,61 @@ def _delay_many(rows: F8, given: AccountObservations, now_us: float, squares: F8
     rows[SINCE] = np.where(owing, given.since_us, 0.0)
 
 
-_FLOORS: F8 = np.array(FLOORS).reshape(-1, 1)
+# Alerts on account behaviour: the score, each feature's share of it, and why in one sentence.
+
+ALERT_KIND = "unusual_conduct"
+ALERT_SEVERITY = 2
+SHARE_MIN = 0.15  # a contribution below it is not worth a clause
+
+
+def behaviour_alert(moment: Moment, name: str, row: list[float], squares: list[float], window_s: float) -> bytes:
+    """Return the value of an alert.
+
+    Parameters
+    ----------
+    moment
+        The slice in which the account rang.
+    name, row
+        The account, and its numbers after it was judged.
+    squares
+        What each feature adds to the sum that is scored.
+    window_s
+        The window of the sums.
+    """
+    total = 0.0
+    for square in squares:
+        total += square
+    score = total / (total + HALF)
+    shares = {feature: square / total for feature, square in zip(FEATURES, squares, strict=True) if square > 0.0}
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    said = [feature_clause(feature, row, moment.as_of_us, share) for feature, share in ranked if share >= SHARE_MIN]
+    value = {
+        "shard": moment.partition,
+        "seq": moment.seq,
+        "as_of_us": moment.as_of_us,
+        "kind": ALERT_KIND,
+        "scope": f"account:{name}",
+        "score": score,
+        "severity": ALERT_SEVERITY,
+        "text": f"{name} behaves unlike itself (score {score:.2f}, window {window_s} s): {'; '.join(said)}",
+        "contributions": shares,
+    }
+    return orjson.dumps(value)
+
+
+def feature_clause(feature: str, row: list[float], now_us: int, share: float) -> str:
+    """Say what was seen of one feature and what is usual."""
+    at = FEATURES.index(feature)
+    usual = row[MEAN + at]
+    if at == DELAY:
+        said = f"collateral is {(now_us - row[SINCE]) / 1e6:.0f} s overdue, usually {usual:.0f} s"
+    else:
+        seen = row[SUM + at]
+        said = {
+            "exposure_velocity": f"gross notional grew by {seen:.2f} times the account, usually {usual:.2f}",
+            "utilisation_jump": f"the margin ratio rose by {seen:.3f}, usually {usual:.3f}",
+            "fill_rate": f"{seen:.0f} fills, usually {usual:.1f}",
+            "cancel_rate": f"{seen:.0f} cancelled orders, usually {usual:.1f}",
+            "concentration_change": f"concentration rose by {seen:.2f}, usually {usual:.2f}",
+        }[feature]
+    return f"{said} ({share:.0%} of the score)"

@@ -1,7 +1,8 @@
 """Forecasts of breaches and losses, as probabilities that are scored when their outcome is known.
 
 `ForecastState` forecasts margins, limits and losses of one shard, `FirmForecastState` liquidation cascades and systemic
-stress of the firm. Both are pure steps over frames; models are learned online and calibrated on their outcomes.
+stress of the firm. Both are pure steps over what was measured; models are learned online and calibrated on their
+outcomes.
 """
 
 from seawall.operators.core.forecasts._account_margins import MarginForecasts

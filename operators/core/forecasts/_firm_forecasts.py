@@ -6,14 +6,21 @@ measures stay as they are. Records stand on the firm's partition with ``"shard":
 maps when they moved.
 """
 
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import Frame, RecordNumbering, ShardForecast, pack, unpack, widen_table
+from seawall.operators.core.base import (
+    MeasuredSlice,
+    MeasureTable,
+    RecordNumbering,
+    ShardForecast,
+    pack,
+    unpack,
+    widen_table,
+)
 from seawall.operators.core.forecasts import _cascades as cs
 from seawall.operators.core.forecasts._cascades import HOUSE_NODE
 from seawall.operators.core.forecasts._limit_forecasts import LimitForecasts, UnderlyingForecasts
@@ -31,7 +38,7 @@ MAPS_MAX: Final = 20  # maps of a record: about 8 KB each
 
 
 class FirmForecastState:
-    """The forecasts of the firm: ``step(frame) -> frame``.
+    """The forecasts of the firm: ``step(measured) -> MeasuredSlice``, with its records and measures added.
 
     Parameters
     ----------
@@ -49,32 +56,37 @@ class FirmForecastState:
         self.systemic = SystemicStress()
         self._limits, self._named, self._scored = LimitForecasts(FIRM_WIDE_SCOPES), False, -1
 
-    def step(self, frame: Frame) -> Frame:
-        """Forecast on one frame."""
-        if frame.configuration is not None:
-            section = frame.configuration.get("forecasts", {})
+    def step(self, measured: MeasuredSlice) -> MeasuredSlice:
+        """Forecast on one second."""
+        events, as_of_us = measured.events, measured.measures.moment.as_of_us
+        if events.configuration is not None:
+            section = events.configuration.get("forecasts", {})
             self._enabled = bool(section.get("enabled"))
             self._losses.configure(section)
-            limits = frame.configuration["limits"]
+            limits = events.configuration["limits"]
             self._limits.configure(limits)
             self._named = bool(limits.get("documents")) or any(
                 one["measure"] in PROBABILITIES for one in limits["limits"]
             )
-        if frame.limit_documents:
-            self._limits.apply(frame.limit_documents, frame.as_of_us)
+        if events.limit_documents:
+            self._limits.apply(events.limit_documents, as_of_us)
         if not self._enabled:
-            return frame
-        self._limits.look(frame.as_of_us)
-        self._limits.settle(frame.tables, frame.as_of_us)
-        if frame.forecasts:
-            frame = self._foresee(frame)
-            frame = self._likely(frame) if self._limits else frame
-        frame = self._with_measures(frame)
-        return self._lose(frame) if self._losses.enabled else frame
+            return measured
+        self._limits.look(as_of_us)
+        self._limits.settle(measured.measures.tables, as_of_us)
+        if measured.forecasts:
+            measured = self._foresee(measured)
+            measured = self._likely(measured) if self._limits else measured
+        tables = self._widened(measured.measures.tables)
+        if self._losses.enabled:
+            row = self._losses.update(measured.losses, as_of_us) if measured.losses else None
+            tables["firm"] = widen_table(tables["firm"], LOSSES, self._losses.values[:, None])
+            measured = measured if row is None else self._with(measured, {"forecasts": [], "losses": [row]})
+        return measured._replace(measures=measured.measures._replace(tables=tables))
 
-    def _likely(self, frame: Frame) -> Frame:
-        """Return the frame with forecasts of limits on what spans shards."""
-        parts, tables = frame.forecasts, frame.tables
+    def _likely(self, measured: MeasuredSlice) -> MeasuredSlice:
+        """Return the second with forecasts of limits on what spans shards."""
+        parts, tables, as_of_us = measured.forecasts, measured.measures.tables, measured.measures.moment.as_of_us
         held: dict[str, F8] = {}
         for kind in FIRM_WIDE_SCOPES:
             found = [part.sensitivities[kind] for part in parts if kind in part.sensitivities]
@@ -91,31 +103,23 @@ class FirmForecastState:
             matrix = held[kind][FIRM_MEASURES.index(measure), : len(values), : len(rho)]
             return plain_gap(values, below, bound, sensitivities_of_matrix(matrix))
 
-        rows = self._limits.forecast(lean, tables, seen, frame.as_of_us)
-        hourly = frame.as_of_us // HOUR_US != self._scored
-        self._scored = frame.as_of_us // HOUR_US
+        rows = self._limits.forecast(lean, tables, seen, as_of_us)
+        hourly = as_of_us // HOUR_US != self._scored
+        self._scored = as_of_us // HOUR_US
         body = {"forecasts": rows} | ({"scores": self._limits.scores()} if hourly else {})
-        return self._with(frame, body) if rows or hourly else frame
+        return self._with(measured, body) if rows or hourly else measured
 
-    def _lose(self, frame: Frame) -> Frame:
-        """Return the frame with what the firm may lose among its measures, and with a record of it where that moved."""
-        row = self._losses.update(frame.losses, frame.as_of_us) if frame.losses else None
-        firm = widen_table(frame.tables["firm"], LOSSES, self._losses.values[:, None])
-        frame = replace(frame, tables={**frame.tables, "firm": firm})
-        if row is None:
-            return frame
-        return self._with(frame, {"forecasts": [], "losses": [row]})
+    def _with(self, measured: MeasuredSlice, body: dict[str, Any]) -> MeasuredSlice:
+        """Return the second with a further record of forecasts."""
+        moment, outputs = measured.measures.moment, measured.outputs
+        records = list(outputs.records.get("forecasts", []))
+        value = orjson.dumps({"shard": moment.key, "seq": moment.seq, "as_of_us": moment.as_of_us, **body})
+        records.append(self.numbering.record("forecasts", moment.seq, len(records), moment.key, value))
+        return measured._replace(outputs=outputs._replace(records={**outputs.records, "forecasts": records}))
 
-    def _with(self, frame: Frame, body: dict[str, Any]) -> Frame:
-        """Return the frame with a further record of forecasts."""
-        records = list(frame.records.get("forecasts", []))
-        value = orjson.dumps({"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, **body})
-        records.append(self.numbering.record("forecasts", frame.seq, len(records), frame.key, value))
-        return replace(frame, records={**frame.records, "forecasts": records})
-
-    def _foresee(self, frame: Frame) -> Frame:
-        """Look at what shards told; return the frame with its records."""
-        parts = frame.forecasts
+    def _foresee(self, measured: MeasuredSlice) -> MeasuredSlice:
+        """Look at what shards told; return the second with its records."""
+        parts, as_of_us = measured.forecasts, measured.measures.moment.as_of_us
         books = cs.ShardLiquidationMap.sum(
             [cs.ShardLiquidationMap(*part.liquidations) for part in parts if part.liquidations]
         )
@@ -125,8 +129,8 @@ class FirmForecastState:
         depth[: len(known)] = known
         found = books.cascade(depth)
         self._cascade = cs.cascade_measures(found)
-        self.systemic.look(frame.as_of_us // MINUTE_US, _merge_shards(parts))
-        hour = frame.as_of_us // HOUR_US
+        self.systemic.look(as_of_us // MINUTE_US, _merge_shards(parts))
+        hour = as_of_us // HOUR_US
         at = sorted(
             {
                 *cs.moved_underlyings(books, self._written),
@@ -134,35 +138,36 @@ class FirmForecastState:
             }
         )
         self._hour, self._written = hour, cs.record_written_map(books, self._written, at)
-        names = frame.tables["underlying"].names
-        return self._record(frame, [found.row(number, names[number]) for number in at])
+        names = measured.measures.tables["underlying"].names
+        return self._record(measured, [found.row(number, names[number]) for number in at])
 
-    def _with_measures(self, frame: Frame) -> Frame:
-        """Return the frame with these forecasts among the measures of underlyings and of the firm."""
-        underlying, firm = frame.tables["underlying"], frame.tables["firm"]
+    def _widened(self, tables: dict[str, MeasureTable]) -> dict[str, MeasureTable]:
+        """Return the tables with these forecasts among the measures of underlyings and of the firm."""
+        underlying, firm = tables["underlying"], tables["firm"]
         own = np.ones((len(CASCADE_FORECASTS), underlying.values.shape[1]))
         own[:, : self._cascade.shape[1]] = self._cascade
         worst = [own[0].max(initial=1.0), own[1].min(initial=1.0)]
         said = np.array([*worst, self.systemic.stress, *(part.value for part in self.systemic.parts.values())])
         tables = {
-            **frame.tables,
+            **tables,
             "underlying": widen_table(underlying, CASCADE_FORECASTS, own),
             "firm": widen_table(firm, (*CASCADE_FORECASTS, *SYSTEMIC_FORECASTS), said[:, None]),
         }
         for kind in FIRM_WIDE_SCOPES if self._named else ():
             found = self._limits.probabilities(kind, tables[kind].values.shape[1])
             tables[kind] = widen_table(tables[kind], PROBABILITIES, found)
-        return replace(frame, tables=tables)
+        return tables
 
-    def _record(self, frame: Frame, maps: list[dict[str, Any]]) -> Frame:
-        head = {"shard": frame.key, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": []}
+    def _record(self, measured: MeasuredSlice, maps: list[dict[str, Any]]) -> MeasuredSlice:
+        moment, outputs = measured.measures.moment, measured.outputs
+        head = {"shard": moment.key, "seq": moment.seq, "as_of_us": moment.as_of_us, "forecasts": []}
         records = []
         for at, first in enumerate(range(0, max(len(maps), 1), MAPS_MAX)):
             value = {**head, "systemic": self.systemic.row()} if at == 0 else dict(head)
             if maps:
                 value["liquidations"] = maps[first : first + MAPS_MAX]
-            records.append(self.numbering.record("forecasts", frame.seq, at, frame.key, orjson.dumps(value)))
-        return replace(frame, records={**frame.records, "forecasts": records})
+            records.append(self.numbering.record("forecasts", moment.seq, at, moment.key, orjson.dumps(value)))
+        return measured._replace(outputs=outputs._replace(records={**outputs.records, "forecasts": records}))
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -223,7 +223,7 @@ class LimitForecasts:
             self._until_us, self._encoded = -1, None
 
     def look(self, as_of_us: int) -> list[dict[str, Any]] | None:
-        """Take the limits in force, before the measures of a frame, and return them; None where none has changed."""
+        """Take the limits in force, before the measures of a slice, and return them; None where none has changed."""
         if as_of_us < self._until_us:
             return None
         found, until_us = self._policy.in_force(as_of_us)
@@ -233,7 +233,7 @@ class LimitForecasts:
         return in_force
 
     def settle(self, tables: dict[str, MeasureTable], as_of_us: int) -> None:
-        """Score and note outcomes on the measures of a frame."""
+        """Score and note outcomes on the measures of a slice."""
         for course in self._courses.values():
             values = rule_values(course.rule, tables)
             if values is not None:

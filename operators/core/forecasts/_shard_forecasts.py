@@ -1,6 +1,5 @@
-"""Forecasts of one shard, ``step(frame) -> frame``, and the loss of an account that comes to its level."""
+"""Forecasts of one shard, added to what was measured, and the loss of an account that comes to its level."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -10,9 +9,10 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.base import (
     ForecastInputs,
-    Frame,
     LossBook,
+    MeasuredSlice,
     MeasureTable,
+    Moment,
     Ownership,
     RecordNumbering,
     pack,
@@ -135,17 +135,22 @@ ROWS_MAX: Final = 1000
 
 
 class ForecastState:
-    """The forecasts of one shard: ``step(frame) -> frame``.
+    """The forecasts of one shard: ``step(measured) -> MeasuredSlice``, with its records and measures added.
 
     Parameters
     ----------
     partition
         The shard, also the partition of its records. Whether forecasts are made comes with the configuration.
+
+    Attributes
+    ----------
+    enabled
+        Whether forecasts are made; until then only configurations and limit documents matter to it.
     """
 
     def __init__(self, partition: int) -> None:
         self.numbering = RecordNumbering(partition)
-        self._enabled = self._named = False
+        self.enabled = self._named = False
         self.markets, self.margins = MarketForecasts(), MarginForecasts()
         self._filled: list[int] = []  # since the last minute
         self._traded: list[int] = []  # since the last second
@@ -155,36 +160,41 @@ class ForecastState:
         self._limits = LimitForecasts(SHARD_SCOPES)
         self._losing: tuple[Any, Any] = (None, None)  # as _extended, of counterparties
 
-    def step(self, frame: Frame) -> Frame:
-        """Forecast on one frame."""
-        if frame.configuration is not None:
-            self._configure(frame.configuration)
-        if frame.limit_documents:
-            self._limits.apply(frame.limit_documents, frame.as_of_us)
-        if not self._enabled:
-            return frame
-        if frame.activity is not None and len(frame.activity.filled):
-            self._traded += frame.activity.filled.tolist()
-        if not frame.decides:
-            return frame
-        table = frame.tables["account"]
-        in_force = self._limits.look(frame.as_of_us)
+    def step(self, measured: MeasuredSlice) -> MeasuredSlice:
+        """Forecast on one slice."""
+        measures, events, holdings = measured.measures, measured.events, measured.holdings
+        as_of_us = measures.moment.as_of_us
+        if events.configuration is not None:
+            self._configure(events.configuration)
+        if events.limit_documents:
+            self._limits.apply(events.limit_documents, as_of_us)
+        if not self.enabled:
+            return measured
+        if events.activity is not None and len(events.activity.filled):
+            self._traded += events.activity.filled.tolist()
+        if not measures.moment.decides:
+            return measured
+        table = measures.tables["account"]
+        in_force = self._limits.look(as_of_us)
         if in_force is not None:
             self.margins.configure(in_force)
             self._extended = (None, None)  # who stands at a level is noted anew, with or without a snapshot in between
-        self._settle(table, frame.as_of_us)
-        self._limits.settle(frame.tables, frame.as_of_us)
-        if frame.holdings is not None:
-            frame = self._with_map(self._foresee(frame, frame.holdings, table), frame.holdings, table)
+        self._settle(table, as_of_us)
+        self._limits.settle(measures.tables, as_of_us)
+        if holdings is not None:
+            measured = self._with_map(self._foresee(measured, holdings, table), holdings, table)
+        tables = measures.tables
         if self.markets.history is not None:
-            frame = self._with_losses(frame)
-        return self._with_measures(frame, table) if self._named else frame
+            tables = self._with_losses(tables)
+        if self._named:
+            tables = self._with_probabilities(tables, table)
+        return measured if tables is measures.tables else measured._replace(measures=measures._replace(tables=tables))
 
     def _configure(self, configuration: dict[str, Any]) -> None:
         section = configuration.get("forecasts", {})
-        self._enabled = bool(section.get("enabled"))
+        self.enabled = bool(section.get("enabled"))
         self._losses.configure(scenarios_of(section))
-        if self._enabled and section.get("losses"):
+        if self.enabled and section.get("losses"):
             self.markets.history = self.markets.history or ReturnHistory()
         else:
             self.markets.history = None
@@ -201,14 +211,14 @@ class ForecastState:
 
     # --- forecasts --------------------------------------------------------------------------------------------------
 
-    def _foresee(self, frame: Frame, book: ForecastInputs, table: MeasureTable) -> Frame:
-        values = table.values
+    def _foresee(self, measured: MeasuredSlice, book: ForecastInputs, table: MeasureTable) -> MeasuredSlice:
+        values, as_of_us = table.values, measured.measures.moment.as_of_us
         self._filled += self._traded
-        minute = self.markets.sample(book, frame.as_of_us)
+        minute = self.markets.sample(book, as_of_us)
         if minute:
-            self.margins.look(frame.as_of_us, values, book, self._filled)
+            self.margins.look(as_of_us, values, book, self._filled)
             self._filled = []
-        hour = frame.as_of_us // HOUR_US
+        hour = as_of_us // HOUR_US
         hourly, self._hour = hour != self._hour, hour
         held = sum_sensitivities(book.account, book.underlying[book.instrument], book.gain, book.margin)
         said = self.margins.forecast(held, book, values, self.markets)
@@ -216,22 +226,27 @@ class ForecastState:
         states, lost = volatility_faults(self.markets, book, values.shape[1]), self._lost(held, book, table)
         rows = margin_forecast_rows(self.margins, said, table, self._traded, hourly, states, lost)
         if hourly:
-            self.margins.keep(said, frame.as_of_us)
-        frame = self._record(frame, rows, self._scores() if hourly else {}, book if hourly else None)
-        if book.losses is not None:
-            frame = self._lose(frame, book.losses, minute, hourly)
-        self._traded = []
-        return frame
-
-    def _with_map(self, frame: Frame, book: ForecastInputs, table: MeasureTable) -> Frame:
-        """Return the frame with what the firm needs to know, once a minute."""
-        if frame.summary is None or frame.summary.forecast is None:
-            return frame
-        told = msgspec.structs.replace(
-            frame.summary.forecast, liquidations=tuple(ShardLiquidationMap.of_book(book, table.values, self.markets))
+            self.margins.keep(said, as_of_us)
+        records = self._records(
+            measured.measures.moment, rows, self._scores() if hourly else {}, book if hourly else None
         )
-        seen, sensitivities = self._seen(book), Sensitivities(book, frame.tables)
-        if frame.partition == 0:
+        if records:
+            measured = _with_records(measured, records)
+        if book.losses is not None:
+            measured = self._lose(measured, book.losses, minute, hourly)
+        self._traded = []
+        return measured
+
+    def _with_map(self, measured: MeasuredSlice, book: ForecastInputs, table: MeasureTable) -> MeasuredSlice:
+        """Return the slice with what the firm needs to know, once a minute."""
+        summary, moment, tables = measured.summary, measured.measures.moment, measured.measures.tables
+        if summary is None or summary.forecast is None:
+            return measured
+        told = msgspec.structs.replace(
+            summary.forecast, liquidations=tuple(ShardLiquidationMap.of_book(book, table.values, self.markets))
+        )
+        seen, sensitivities = self._seen(book), Sensitivities(book, tables)
+        if moment.partition == 0:
             told = msgspec.structs.replace(
                 told,
                 price=self.markets.prices(book),
@@ -241,11 +256,11 @@ class ForecastState:
         if self._limits.others:
             found = {kind: sensitivities.wide(kind) for kind in sorted(self._limits.others)}
             told = msgspec.structs.replace(told, sensitivities=found)
-        frame = replace(frame, summary=msgspec.structs.replace(frame.summary, forecast=told))
+        measured = measured._replace(summary=msgspec.structs.replace(summary, forecast=told))
         if not self._limits:
-            return frame
+            return measured
         self._extended = (None, None)
-        return self._also(frame, self._limits.forecast(sensitivities.gap, frame.tables, seen, frame.as_of_us))
+        return self._also(measured, self._limits.forecast(sensitivities.gap, tables, seen, moment.as_of_us))
 
     def _seen(self, book: ForecastInputs) -> UnderlyingForecasts:
         """Return what forecasts of limits need of markets."""
@@ -268,47 +283,54 @@ class ForecastState:
         at_level, depths = self.margins.at_hard(table), underlying_depths(book, self.markets)
         return loss_given_breach(held, table.values[EQUITY], at_level, book.owned, depths, volatility, rho)
 
-    def _with_measures(self, frame: Frame, table: MeasureTable) -> Frame:
-        """Return the frame with the probabilities among the measures; one set of tables until one changes."""
+    def _with_probabilities(self, tables: dict[str, MeasureTable], table: MeasureTable) -> dict[str, MeasureTable]:
+        """Return the tables with the probabilities among the measures; one set of tables until one changes."""
         if self._extended[0] is not table.values:
-            tables = {**frame.tables, "account": widen_table(table, PROBABILITIES, self.margins.measured)}
+            tables = {**tables, "account": widen_table(table, PROBABILITIES, self.margins.measured)}
             for kind in ("netting_set", "counterparty"):
                 found = self._limits.probabilities(kind, tables[kind].values.shape[1])
                 tables[kind] = widen_table(tables[kind], PROBABILITIES, found)
             self._extended = table.values, tables
-        return replace(frame, tables=self._extended[1])
+        extended: dict[str, MeasureTable] = self._extended[1]
+        return extended
 
     # --- losses -----------------------------------------------------------------------------------------------------
 
-    def _lose(self, frame: Frame, book: LossBook, minute: bool, hourly: bool) -> Frame:
-        """Measure what counterparties and the whole book may lose; return the frame with what is to be written."""
+    def _lose(self, measured: MeasuredSlice, book: LossBook, minute: bool, hourly: bool) -> MeasuredSlice:
+        """Measure what counterparties and the whole book may lose; return the slice with what is to be written."""
         history, traded = self.markets.history, np.array(self._traded, dtype=np.int64)
         assert history is not None
-        due, measured = self._losses.update(book, self.markets, history, traded, frame.as_of_us, minute)
+        as_of_us = measured.measures.moment.as_of_us
+        due, found = self._losses.update(book, self.markets, history, traded, as_of_us, minute)
         self._losing = (None, None)
-        summary = None if frame.summary is None else msgspec.structs.replace(frame.summary, losses=measured)
+        if measured.summary is not None:
+            measured = measured._replace(summary=msgspec.structs.replace(measured.summary, losses=found))
         everyone = np.arange(len(book.names))
         rows = self._losses.rows(book, everyone if hourly else due, hourly)
-        return self._also(replace(frame, summary=summary), [], rows)
+        return self._also(measured, [], rows)
 
-    def _also(self, frame: Frame, forecasts: list[dict[str, Any]], losses: list[dict[str, Any]] | None = None) -> Frame:
-        """Return the frame with further records of forecasts or losses, behind those that it has."""
-        head = {"shard": frame.partition, "seq": frame.seq, "as_of_us": frame.as_of_us, "forecasts": []}
+    def _also(
+        self, measured: MeasuredSlice, forecasts: list[dict[str, Any]], losses: list[dict[str, Any]] | None = None
+    ) -> MeasuredSlice:
+        """Return the slice with further records of forecasts or losses, behind those that it has."""
+        moment = measured.measures.moment
+        head = {"shard": moment.partition, "seq": moment.seq, "as_of_us": moment.as_of_us, "forecasts": []}
         name, rows = ("forecasts", forecasts) if losses is None else ("losses", losses)
-        records = list(frame.records.get("forecasts", []))
+        records = list(measured.outputs.records.get("forecasts", []))
         for first in range(0, len(rows), ROWS_MAX):
             value = orjson.dumps({**head, name: rows[first : first + ROWS_MAX]})
-            records.append(self.numbering.record("forecasts", frame.seq, len(records), frame.key, value))
-        return replace(frame, records={**frame.records, "forecasts": records}) if rows else frame
+            records.append(self.numbering.record("forecasts", moment.seq, len(records), moment.key, value))
+        return _with_records(measured, records) if rows else measured
 
-    def _with_losses(self, frame: Frame) -> Frame:
-        """Return the frame with the losses among the measures of counterparties; one table until one changes."""
-        table = frame.tables["counterparty"]
+    def _with_losses(self, tables: dict[str, MeasureTable]) -> dict[str, MeasureTable]:
+        """Return the tables with the losses among the measures of counterparties; one set until one changes."""
+        table = tables["counterparty"]
         if self._losing[0] is not table.values:
             self._losses.grow(table.values.shape[1])
             own = self._losses.values[:, : table.values.shape[1]]
-            self._losing = table.values, {**frame.tables, "counterparty": widen_table(table, LOSSES, own)}
-        return replace(frame, tables=self._losing[1])
+            self._losing = table.values, {**tables, "counterparty": widen_table(table, LOSSES, own)}
+        found: dict[str, MeasureTable] = self._losing[1]
+        return found
 
     # --- records ----------------------------------------------------------------------------------------------------
 
@@ -317,31 +339,31 @@ class ForecastState:
         rows = self.margins.scores() + self._limits.scores()
         return {"scores": rows, "quantiles": [one.row(horizon) for horizon, one in self.markets.scores.items()]}
 
-    def _record(
-        self, frame: Frame, rows: list[dict[str, Any]], scores: dict[str, Any], book: ForecastInputs | None
-    ) -> Frame:
-        """Return the frame with its records: rows in parts, the scores and volatilities of an hour with the first."""
+    def _records(
+        self, moment: Moment, rows: list[dict[str, Any]], scores: dict[str, Any], book: ForecastInputs | None
+    ) -> list[Record]:
+        """Return the records of a slice: rows in parts, the scores and volatilities of an hour with the first."""
         if not rows and not scores:
-            return frame
-        head = {"shard": frame.partition, "seq": frame.seq, "as_of_us": frame.as_of_us}
-        if book is not None and frame.partition == 0:
+            return []
+        head = {"shard": moment.partition, "seq": moment.seq, "as_of_us": moment.as_of_us}
+        if book is not None and moment.partition == 0:
             scores = {**scores, "volatility": self.markets.rows(book)}
         records: list[Record] = []
         for first in range(0, max(len(rows), 1), ROWS_MAX):
             value = {**head, "forecasts": rows[first : first + ROWS_MAX], **(scores if first == 0 else {})}
             at = len(records)
-            records.append(self.numbering.record("forecasts", frame.seq, at, frame.key, orjson.dumps(value)))
-        return replace(frame, records={**frame.records, "forecasts": records})
+            records.append(self.numbering.record("forecasts", moment.seq, at, moment.key, orjson.dumps(value)))
+        return records
 
     # --- state ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""
-        used = self._enabled or self._hour >= 0  # where nothing is forecast a snapshot costs nothing
+        used = self.enabled or self._hour >= 0  # where nothing is forecast a snapshot costs nothing
         state = {
             "partition": self.numbering.partition,
             "counts": dict(self.numbering.counts),
-            "flags": [self._enabled, self._named, self._hour],
+            "flags": [self.enabled, self._named, self._hour],
             "markets": self.markets.snapshot() if used else [],
             "margins": self.margins.snapshot(used),
             "fills": [self._filled, self._traded],
@@ -356,7 +378,7 @@ class ForecastState:
         state = unpack(SCHEMA, data)
         self = cls(state["partition"])
         self.numbering.counts = state["counts"]
-        self._enabled, self._named, self._hour = state["flags"]
+        self.enabled, self._named, self._hour = state["flags"]
         if state["markets"]:
             self.markets.restore(state["markets"])
         self.margins.restore(state["margins"])
@@ -365,3 +387,8 @@ class ForecastState:
         if state["losses"] is not None:
             self._losses.restore(state["losses"])
         return self
+
+
+def _with_records(measured: MeasuredSlice, records: list[Record]) -> MeasuredSlice:
+    outputs = measured.outputs
+    return measured._replace(outputs=outputs._replace(records={**outputs.records, "forecasts": records}))

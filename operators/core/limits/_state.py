@@ -12,7 +12,19 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import Decision, Enforced, Frame, MeasureTable, RecordNumbering, pack, unpack
+from seawall.operators.core.base import (
+    NO_BREACHES,
+    Breaches,
+    Decision,
+    Events,
+    FillCauses,
+    Measures,
+    MeasureTable,
+    Moment,
+    RecordNumbering,
+    pack,
+    unpack,
+)
 from seawall.operators.core.limits._cells import LevelChange, LimitCells
 from seawall.operators.core.limits._rules import (
     DEFAULT_DENY,
@@ -48,19 +60,20 @@ _UNRATED: dict[str, str] = {}
 
 
 class LimitsState:
-    """The limits operator of one key (a shard, or ``all``): ``step(frame) -> Enforced``."""
+    """The limits operator of one key (a shard, or ``all``): ``step(measures, events) -> Breaches``."""
 
     def __init__(self, key: str, partition: int) -> None:
         self.key = key
         self.numbering = RecordNumbering(partition)
         self.policy = Policy()
         self._kinds = SHARD_SCOPES if key != "all" else {k: v for k, v in MEASURES.items() if k not in SHARD_SCOPES}
-        self._inbox: list[dict[str, Any]] = []  # changes of limits that wait for a frame that decides
+        self._inbox: list[dict[str, Any]] = []  # changes of limits that wait for a slice that decides
         self._encoded: bytes | None = None
         self._cells: dict[str, LimitCells] = {}
         self._covering: set[str] = set()
+        self._covers_all = False
         self._forecast_names: frozenset[str] = frozenset()  # the forecasts that are made, so that limits may be on them
-        self._changes_us = -1  # when the limits in force change by themselves; before the first frame: at once
+        self._changes_us = -1  # when the limits in force change by themselves; before the first slice: at once
         self._built_us, self._scaled_us = -1, 0
         self._seen: dict[str, MeasureTable] | None = None  # what was evaluated last: nothing new, nothing to do
         self._bare: tuple[Any, NDArray[np.float64]] = (None, np.zeros(0))
@@ -71,22 +84,27 @@ class LimitsState:
         """The version of the limits in force."""
         return self.policy.version
 
-    def step(self, frame: Frame) -> Enforced:
-        """Evaluate all limits on one frame."""
-        if frame.configuration is not None:
-            self._forecast_names = forecast_measures(frame.configuration.get("forecasts", {}))
-            self._inbox.append({"configuration": frame.configuration["limits"]})
-        self._inbox += [{"document": document} for document in frame.limit_documents]
-        if not frame.decides:
-            return Enforced(frame, [], [])
-        changed = bool(self._inbox) or frame.as_of_us >= self._changes_us
-        decisions = self._read_inbox(frame.as_of_us) if self._inbox else []
-        breaches = self._rebuild(frame) if changed else []
-        if frame.markets is not None:
-            decisions += self._scale(frame)
-        breaches += [self._breach(frame, *found) for found in self._evaluate(frame)]
-        records = [self._record(frame.seq, at, breach) for at, breach in enumerate(breaches)]
-        return Enforced(frame, breaches, records, decisions)
+    def step(self, measures: Measures, events: Events) -> Breaches:
+        """Evaluate all limits on one slice or second."""
+        moment = measures.moment
+        if events.configuration is not None:
+            self._forecast_names = forecast_measures(events.configuration.get("forecasts", {}))
+            self._inbox.append({"configuration": events.configuration["limits"]})
+        for document in events.limit_documents:
+            self._inbox.append({"document": document})
+        if not moment.decides:
+            return NO_BREACHES
+        changed = bool(self._inbox) or moment.as_of_us >= self._changes_us
+        decisions = self._read_inbox(moment.as_of_us) if self._inbox else []
+        breaches = self._rebuild(measures, events.causes) if changed else []
+        if measures.markets is not None:
+            decisions += self._scale(measures)
+        for found in self._evaluate(measures):
+            breaches.append(self._breach(moment, events.causes, *found))
+        if not breaches and not decisions:
+            return NO_BREACHES
+        records = [self._record(moment.seq, at, breach) for at, breach in enumerate(breaches)]
+        return Breaches(breaches, records, decisions)
 
     # --- which limits -----------------------------------------------------------------------------------------------
 
@@ -101,17 +119,18 @@ class LimitsState:
                 decisions.append(Decision("limit_document", self.policy.apply(item["document"], as_of_us)))
         return decisions
 
-    def _rebuild(self, frame: Frame) -> list[dict[str, Any]]:
+    def _rebuild(self, measures: Measures, causes: FillCauses | None) -> list[dict[str, Any]]:
         """Make the cells of the limits in force, what stands of those that stay kept; return the breaches that end."""
         before = self._cells
-        self._build(frame.as_of_us)
+        self._build(measures.moment.as_of_us)
         ended = []
         for kind, old in before.items():
-            table = frame.tables.get("account" if kind == DENY else kind)
+            table = measures.tables.get("account" if kind == DENY else kind)
             if table is None:
                 continue
             for change in self._cells.get(kind, LimitCells([])).take_from(old, table.names, old.known):
-                ended.append(self._breach(frame, change._replace(value=_end_value(table, change)), table, old))
+                end = change._replace(value=_end_value(table, change))
+                ended.append(self._breach(measures.moment, causes, end, table, old))
         return ended
 
     def _build(self, as_of_us: int) -> None:
@@ -128,64 +147,71 @@ class LimitsState:
         if self.key != "all":
             limits[DENY] = [Limit(DEFAULT_DENY, len(in_force))]
         self._covering = {document["scope"] for document, _ in in_force}
+        self._covers_all = covers_every_account(self._covering)
         self._cells = {kind: LimitCells(found) for kind, found in limits.items()}
         self._seen, self._bare = None, (None, np.zeros(0))
 
     # --- evaluating -------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, frame: Frame) -> list[tuple[LevelChange, MeasureTable, LimitCells]]:
+    def _evaluate(self, measures: Measures) -> list[tuple[LevelChange, MeasureTable, LimitCells]]:
         """Return the changes of level, in order of limit and scope."""
-        if frame.tables is self._seen and not any(cells.restless for cells in self._cells.values()):
-            return []
-        self._seen = frame.tables
-        found = []
+        tables, found = measures.tables, list[tuple[LevelChange, MeasureTable, LimitCells]]()
+        if tables is self._seen and not any(cells.restless for cells in self._cells.values()):
+            return found
+        self._seen = tables
         for kind, cells in self._cells.items():
-            table = self._table(kind, frame)
+            if kind != DENY:
+                table = tables.get(kind)
+            elif self._covers_all and not cells.raised:
+                continue
+            else:
+                table = self._uncovered(measures)
             if table is not None:
-                found += [(change, table, cells) for change in cells.evaluate(table, frame.as_of_us)]
+                for change in cells.evaluate(table, measures.moment.as_of_us):
+                    found.append((change, table, cells))
         found.sort(key=lambda item: item[0][:2])
         return found
 
-    def evaluated(self, frame: Frame) -> list[tuple[MeasureTable, LimitCells]]:
-        """Return the cells of each kind of scope beside the measures of a frame that was evaluated."""
-        found = ((self._table(kind, frame), cells) for kind, cells in self._cells.items() if kind != DENY)
+    def evaluated(self, measures: Measures) -> list[tuple[MeasureTable, LimitCells]]:
+        """Return the cells of each kind of scope beside its measures, which were evaluated."""
+        found = ((self._table(kind, measures), cells) for kind, cells in self._cells.items() if kind != DENY)
         return [(table, cells) for table, cells in found if table is not None]
 
-    def _table(self, kind: str, frame: Frame) -> MeasureTable | None:
-        return self._uncovered(frame) if kind == DENY else frame.tables.get(kind)
+    def _table(self, kind: str, measures: Measures) -> MeasureTable | None:
+        return self._uncovered(measures) if kind == DENY else measures.tables.get(kind)
 
-    def _uncovered(self, frame: Frame) -> MeasureTable | None:
+    def _uncovered(self, measures: Measures) -> MeasureTable | None:
         """Return the measure of ``default-deny``: 1 for accounts that hold a position and that no limit covers."""
-        if frame.positions is None:
+        if measures.positions is None:
             return None
-        names, held = frame.tables["account"].names, frame.positions
-        if covers_every_account(self._covering):
+        names, held = measures.tables["account"].names, measures.positions
+        if self._covers_all:
             if not self._cells[DENY].raised:
                 return None
             return MeasureTable(names, ("uncovered_position",), np.zeros((1, len(held))))
-        if self._bare[0] is not frame.owners or len(self._bare[1]) != len(held):
-            pairs = zip(names[: len(held)], frame.owners, strict=False)
+        if self._bare[0] is not measures.owners or len(self._bare[1]) != len(held):
+            pairs = zip(names[: len(held)], measures.owners, strict=False)
             bare = [float(self._covering.isdisjoint(covering_scopes(name, owners))) for name, owners in pairs]
-            self._bare = (frame.owners, np.array(bare))
+            self._bare = (measures.owners, np.array(bare))
         return MeasureTable(names, ("uncovered_position",), (held * self._bare[1]).reshape(1, -1))
 
     # --- scaling ----------------------------------------------------------------------------------------------------
 
-    def _scale(self, frame: Frame) -> list[Decision]:
+    def _scale(self, measures: Measures) -> list[Decision]:
         """Move the bounds that scale with the market; return what the audit hears of it."""
-        assert frame.markets is not None
-        elapsed_s = (frame.as_of_us - self._scaled_us) / 1e6 if self._scaled_us else 0.0
-        self._scaled_us = frame.as_of_us
+        assert measures.markets is not None
+        elapsed_s = (measures.moment.as_of_us - self._scaled_us) / 1e6 if self._scaled_us else 0.0
+        self._scaled_us = measures.moment.as_of_us
         moved: list[tuple[float, dict[str, Any]]] = []
         count, digest = 0, hashlib.sha256()
         for kind, cells in self._cells.items():
-            table = self._table(kind, frame)
+            table = self._table(kind, measures)
             if table is None:
                 continue
             cells.grow(table)
             if not cells.scaled:
                 continue
-            cells.scaled.update(frame.markets, table.names, self._rated(kind, frame), elapsed_s)
+            cells.scaled.update(measures.markets, table.names, self._rated(kind, measures), elapsed_s)
             cells.bound()
             self._seen = None
             at, change = cells.scaled.moved()
@@ -205,25 +231,27 @@ class LimitsState:
         name = table.names[cells.scaled.columns["column"].item(at)]
         return {"limit": limit.id, "scope": _scope(limit, name), "factors": cells.scaled.factors(at)}
 
-    def _rated(self, kind: str, frame: Frame) -> dict[str, str]:
+    def _rated(self, kind: str, measures: Measures) -> dict[str, str]:
         """Return the rating of each scope of a kind that has a rated counterparty; one object until one changes."""
-        if self._ratings[0] is not frame.ratings or self._ratings[2] != len(frame.owners):
-            self._ratings = (frame.ratings, _ratings(frame), len(frame.owners))
+        if self._ratings[0] is not measures.ratings or self._ratings[2] != len(measures.owners):
+            self._ratings = (measures.ratings, _ratings(measures), len(measures.owners))
         found: dict[str, str] = self._ratings[1].get(kind, _UNRATED)
         return found
 
     # --- records ----------------------------------------------------------------------------------------------------
 
-    def _breach(self, frame: Frame, change: LevelChange, table: MeasureTable, cells: LimitCells) -> dict[str, Any]:
+    def _breach(
+        self, moment: Moment, causes: FillCauses | None, change: LevelChange, table: MeasureTable, cells: LimitCells
+    ) -> dict[str, Any]:
         limit, name = change.limit, table.names[change.column]
         bound = cells.bound_of(change.cell, max(change.before, change.after))
-        causes = frame.causes.of(limit.kind, name) if frame.causes is not None else []
-        marks = [f"journal:{frame.key}:{frame.seq}"] if frame.key != "all" else [f"second:{frame.as_of_us}"]
+        fills = causes.of(limit.kind, name) if causes is not None else []
+        marks = [f"journal:{moment.key}:{moment.seq}"] if moment.key != "all" else [f"second:{moment.as_of_us}"]
         factors = cells.scaled.explain(change.cell)
         breach = {
-            "shard": frame.partition if frame.key != "all" else "all",
-            "seq": frame.seq,
-            "as_of_us": frame.as_of_us,
+            "shard": moment.partition if moment.key != "all" else "all",
+            "seq": moment.seq,
+            "as_of_us": moment.as_of_us,
             "limit": limit.id,
             "version": self.version,
             "scope": _scope(limit, name),
@@ -233,8 +261,8 @@ class LimitsState:
             "utilisation": limit.utilisation(change.value, bound),
             "level": LEVELS[change.after],
             "previous_level": LEVELS[change.before],
-            "cause": "active" if causes else "passive",
-            "evidence": marks + causes,
+            "cause": "active" if fills else "passive",
+            "evidence": marks + fills,
         }
         return breach if factors is None else {**breach, "factors": factors}
 
@@ -285,13 +313,13 @@ def _scope(limit: Limit, name: str) -> str:
     return "firm" if limit.kind == "firm" else f"{limit.kind}:{name}"
 
 
-def _ratings(frame: Frame) -> dict[str, dict[str, str]]:
+def _ratings(measures: Measures) -> dict[str, dict[str, str]]:
     """Return the rating of every account, netting set and counterparty whose counterparty has one, by kind."""
-    found: dict[str, dict[str, str]] = {"account": {}, "netting_set": {}, "counterparty": frame.ratings}
-    table = frame.tables.get("account")
-    for name, owners in zip(table.names if table is not None else (), frame.owners, strict=False):
+    found: dict[str, dict[str, str]] = {"account": {}, "netting_set": {}, "counterparty": measures.ratings}
+    table = measures.tables.get("account")
+    for name, owners in zip(table.names if table is not None else (), measures.owners, strict=False):
         named = dict(owner.split(":", 1) for owner in reversed(owners))
-        rating = frame.ratings.get(named.get("counterparty", ""))
+        rating = measures.ratings.get(named.get("counterparty", ""))
         if rating:
             found["account"][name] = rating
             found["netting_set"][named.get("netting_set", name)] = rating
@@ -300,7 +328,7 @@ def _ratings(frame: Frame) -> dict[str, dict[str, str]]:
 
 # Limit status on every scope: value, effective bounds, level, utilisation, and the factors of its bound.
 #
-# Read from the state of the limits operator beside the frame that it evaluated last; nothing is changed.
+# Read from the state of the limits operator beside the measures that it evaluated last; nothing is changed.
 
 
 class LimitStatus(NamedTuple):
@@ -319,10 +347,10 @@ class LimitStatus(NamedTuple):
     factors: dict[str, Any] | None
 
 
-def limit_statuses(state: LimitsState, frame: Frame) -> list[LimitStatus]:
-    """Return every limit on every scope of a frame, those most used first."""
+def limit_statuses(state: LimitsState, measures: Measures) -> list[LimitStatus]:
+    """Return every limit on every scope, those most used first."""
     found = []
-    for table, cells in state.evaluated(frame):
+    for table, cells in state.evaluated(measures):
         levels, moving = cells.columns["level"].tolist(), cells.windows.standing()
         pairs = zip(cells.columns["limit"].tolist(), cells.columns["column"].tolist(), strict=True)
         for cell, (number, column) in enumerate(pairs):
@@ -347,13 +375,13 @@ def limit_statuses(state: LimitsState, frame: Frame) -> list[LimitStatus]:
     return sorted(found, key=lambda one: (-one.utilisation, one.scope, one.limit))
 
 
-def peak_utilisations(state: LimitsState, frame: Frame) -> dict[str, float]:
+def peak_utilisations(state: LimitsState, measures: Measures) -> dict[str, float]:
     """Return how much of each limit is used on the scope that uses most of it, in a few vector operations.
 
     Limits with windows are left out: what counts for them is a change, which only evaluating them tells.
     """
     found: dict[str, float] = {}
-    for table, cells in state.evaluated(frame):
+    for table, cells in state.evaluated(measures):
         cells.grow(table)
         used = np.zeros(len(cells.limits))
         np.maximum.at(used, cells.columns["limit"], _shares(table, cells))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seawall.operators.core.base import AccountTrade, Frame
+from seawall.operators.core.base import AccountTrade, FillCauses, Measures
 from seawall.operators.core.mitigation._triggers import member_scopes
 
 # Command tracking: what became of each command, by what subscribers answer and by what venues and fills show.
@@ -204,58 +204,58 @@ PRICE_TOLERANCE = 1 + 1e-9
 Command = dict[str, Any]
 
 
-def contradictions(watched: list[Command], frame: Frame) -> Iterator[tuple[str, str]]:
-    """Yield the id of each command that this frame contradicts, and by what."""
+def contradictions(watched: list[Command], measures: Measures, causes: FillCauses | None) -> Iterator[tuple[str, str]]:
+    """Yield the id of each command that this slice contradicts, and by what."""
     for command in watched:
-        found = next(_against(command, frame), None)
+        found = next(_against(command, measures, causes), None)
         if found is not None:
             yield command["id"], found
 
 
-def _against(command: Command, frame: Frame) -> Iterator[str]:
+def _against(command: Command, measures: Measures, causes: FillCauses | None) -> Iterator[str]:
     kind, target = command["kind"], command["target"]
-    over = command["state"] == "completed" and frame.as_of_us >= command["end_us"]
-    if frame.causes is not None and not over:
+    over = command["state"] == "completed" and measures.moment.as_of_us >= command["end_us"]
+    if causes is not None and not over:
         if kind in STOPPING_MODES:
             scope, _, name = target.partition(":")
-            yield from frame.causes.orders_of(scope, name)
+            yield from causes.orders_of(scope, name)
         elif kind == "REDUCE_ONLY":
-            yield from _adding(target, frame)
+            yield from _adding(target, measures, causes)
         elif kind == "REDUCE_POSITION":
-            yield from _worse(command, frame)
+            yield from _worse(command, causes)
     if over and kind == "CANCEL_ORDERS":
-        yield from (f"orders:{name}" for name in _working(target, frame))
+        yield from (f"orders:{name}" for name in _working(target, measures))
     if over and kind == "REDUCE_POSITION":
-        yield from (f"position:{name}" for name in _uncut(command, frame))
+        yield from (f"position:{name}" for name in _uncut(command, measures))
 
 
-def _trades(account: str, frame: Frame) -> Iterator[tuple[AccountTrade, bool]]:
+def _trades(account: str, causes: FillCauses) -> Iterator[tuple[AccountTrade, bool]]:
     """Yield the trades of an account's own, each with whether they made the position larger, or smaller, together."""
-    trades = [] if frame.causes is None else list(frame.causes.trades_of(account))
+    trades = list(causes.trades_of(account))
     for trade in trades:
         change = sum(one.units for one in trades if one.instrument == trade.instrument)
         if trade.units * change > 0:
             yield trade, abs(trade.after) > abs(trade.after - change)
 
 
-def _adding(target: str, frame: Frame) -> Iterator[str]:
+def _adding(target: str, measures: Measures, causes: FillCauses) -> Iterator[str]:
     """Yield the trades of a target's accounts that made a position larger."""
-    for account in member_scopes("account", target, frame):
-        yield from (trade.id for trade, larger in _trades(account.partition(":")[2], frame) if larger)
+    for account in member_scopes("account", target, measures):
+        yield from (trade.id for trade, larger in _trades(account.partition(":")[2], causes) if larger)
 
 
-def _worse(command: Command, frame: Frame) -> Iterator[str]:
+def _worse(command: Command, causes: FillCauses) -> Iterator[str]:
     """Yield the trades that cut a position at a worse price than the command allows."""
     bounds = {name: float(text) for name, text in _texts(command, "limit_prices").items()}
-    for trade, larger in _trades(command["target"].partition(":")[2], frame) if bounds else ():
+    for trade, larger in _trades(command["target"].partition(":")[2], causes) if bounds else ():
         bound = bounds.get(trade.instrument, trade.price)
         if not larger and (trade.price < bound if trade.units < 0 else trade.price > bound):
             yield trade.id
 
 
-def _uncut(command: Command, frame: Frame) -> Iterator[str]:
+def _uncut(command: Command, measures: Measures) -> Iterator[str]:
     """Yield the instruments in which more stands than a close-out was to leave."""
-    table, book = frame.tables.get("account"), frame.book
+    table, book = measures.tables.get("account"), measures.computation.book
     name = command["target"].partition(":")[2]
     if table is None or book is None or name not in table.names:
         return
@@ -274,13 +274,13 @@ def _texts(command: Command, name: str) -> dict[str, str]:
     return {part.rpartition("=")[0]: part.rpartition("=")[2] for part in listed.split(",")} if listed else {}
 
 
-def _working(target: str, frame: Frame) -> Iterator[str]:
+def _working(target: str, measures: Measures) -> Iterator[str]:
     """Yield the accounts of a target in which orders still work."""
-    table = frame.tables.get("account")
+    table = measures.tables.get("account")
     if table is None or "worst_case_notional" not in table.measures:
         return
     worst, gross = (table.values[table.measures.index(name)] for name in ("worst_case_notional", "gross_notional"))
-    for name in member_scopes("account", target, frame):
+    for name in member_scopes("account", target, measures):
         at = table.names.index(name.partition(":")[2])
         if at < table.values.shape[1] and worst.item(at) > gross.item(at) * PRICE_TOLERANCE:
             yield name

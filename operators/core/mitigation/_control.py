@@ -6,7 +6,7 @@ says what only a person may give.
 
 from typing import Any
 
-from seawall.operators.core.base import Frame
+from seawall.operators.core.base import Measures
 from seawall.operators.core.mitigation._requests import ComputationResult
 from seawall.operators.core.mitigation._triggers import FIRM_WRITER, NEVER_US, CommandCandidate
 from seawall.schemas.evidence import subject_of
@@ -254,18 +254,18 @@ Command = dict[str, Any]
 def reserved_reason(
     candidate: CommandCandidate,
     command: Command,
-    frame: Frame,
+    measures: Measures,
     computed: ComputationResult | None,
     response: dict[str, Any],
     limits: dict[str, dict[str, Any]],
 ) -> str:
     """Say why a command is not a machine's to give; empty where it is. Wide targets hold our own books."""
-    if command["kind"] in TRADING and (frame.key == FIRM_WRITER or candidate.target in frame.house):
+    if command["kind"] in TRADING and (measures.moment.key == FIRM_WRITER or candidate.target in measures.house):
         if candidate.breach is not None and candidate.breach["cause"] == "passive":
             return "a passive breach never forces trading in our own books"
         if response:
             return OWN_TRADING_REASON
-    elif command["kind"] in TRADING and response and candidate.target not in frame.closable:
+    elif command["kind"] in TRADING and response and candidate.target not in measures.closable:
         return "its terms do not let us close it out (close_out)"
     if command.get("human"):
         return "the playbook reserves it for a person"

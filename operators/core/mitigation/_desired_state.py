@@ -24,8 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from seawall.operators.core.base import Planned, RecordNumbering, pack, unpack
-from seawall.operators.core.portfolio import FIRM_KEY
+from seawall.operators.core.base import Outputs, RecordNumbering, pack, unpack
 from seawall.schemas.errors import invariant
 from seawall.schemas.evidence import subject_of
 from seawall.schemas.records import Record
@@ -77,13 +76,18 @@ def _pages(targets: list[_TargetStatement]) -> list[list[orjson.Fragment]]:
     return pages
 
 
-def shard_commands(planned: Planned) -> ShardCommands | None:
+def shard_commands(planned: Outputs) -> ShardCommands | None:
     """Return what a shard tells the firm of a slice; None where there is nothing to tell."""
-    frame = planned.enforced.frame
-    if frame.key == FIRM_KEY or not (planned.commands or planned.releases or frame.second):
+    moment, commands = planned.moment, planned.records.get("commands")
+    if not (moment.second or commands or planned.releases):
         return None
-    values = [*planned.releases, *(record.value for record in planned.commands)]
-    return ShardCommands(frame.partition, frame.as_of_us, frame.second, values)
+    return ShardCommands(moment.partition, moment.as_of_us, moment.second, _ordered_values(planned))
+
+
+def _ordered_values(planned: Outputs) -> list[bytes]:
+    """Return the values of what was released and ordered in a slice, in this order."""
+    commands = planned.records.get("commands")
+    return [*planned.releases, *[record.value for record in commands]] if commands else planned.releases
 
 
 class _Command(msgspec.Struct):
@@ -99,22 +103,22 @@ class _Command(msgspec.Struct):
 
 
 class DesiredState:
-    """The publisher: ``step(told or planned) -> [Planned]``, the firm's plans with their state documents."""
+    """The publisher: ``step(told or planned) -> [Outputs]``, the firm's outputs with their state documents."""
 
     def __init__(self) -> None:
         self.configuration: dict[str, Any] = {}
         self.numbering = RecordNumbering(-1)
         self._unpublished: list[deque[ShardCommands]] = []  # by shard, in order of time: what is not published yet
         self._passed_us: list[int] = []  # by shard: the last second that it has told the end of
-        self._waiting: list[Planned] = []
+        self._waiting: list[Outputs] = []
         self._targets: dict[str, dict[str, Any]] = {}  # target -> its last command, and those in force by slot
         self._said: dict[str, _TargetStatement] = {}  # a full document repeats most of the one before
         self._full_as_of_us = -1
         self._sha256: str | None = None
 
-    def step(self, item: ShardCommands | Planned) -> list[Planned]:
-        """Take what one shard told, or one plan of the firm; return the plans that became complete."""
-        if isinstance(item, Planned):
+    def step(self, item: ShardCommands | Outputs) -> list[Outputs]:
+        """Take what one shard told, or what one second of the firm gave; return the seconds that became complete."""
+        if isinstance(item, Outputs):
             self._waiting.append(item)
         else:
             self._take_commands(item)
@@ -131,35 +135,33 @@ class DesiredState:
         if sent.second:
             self._passed_us[sent.shard] = sent.as_of_us
 
-    def _complete(self, planned: Planned) -> bool:
-        frame = planned.enforced.frame
-        if frame.configuration is not None:
-            self.configuration = frame.configuration
-            self.numbering.partition = frame.partition
+    def _complete(self, planned: Outputs) -> bool:
+        if planned.configuration is not None:
+            self.configuration = planned.configuration
+            self.numbering.partition = planned.moment.partition
         passed = self._passed_us
-        return len(passed) == self.configuration["shards"] and min(passed) >= frame.as_of_us
+        return len(passed) == self.configuration["shards"] and min(passed) >= planned.moment.as_of_us
 
-    def _published(self, planned: Planned) -> Planned:
-        frame = planned.enforced.frame
-        ours = [*planned.releases, *(record.value for record in planned.commands)]
-        values = [*self._take(frame.as_of_us), *ours]
+    def _published(self, planned: Outputs) -> Outputs:
+        moment = planned.moment
+        values = [*self._take(moment.as_of_us), *_ordered_values(planned)]
         changed = dict.fromkeys(map(self._apply, values))
-        full = self._full_as_of_us < 0 or frame.as_of_us - self._full_as_of_us >= FULL_EVERY_US
+        full = self._full_as_of_us < 0 or moment.as_of_us - self._full_as_of_us >= FULL_EVERY_US
         if full:
-            self._full_as_of_us = frame.as_of_us
+            self._full_as_of_us = moment.as_of_us
         names = list(self._targets if full else changed)
         records: list[Record] = []
-        head = self._head(frame.seq, frame.cut_us)
-        for listed in _pages([self._target(name, frame.cut_us) for name in names]):
+        head = self._head(moment.seq, moment.cut_us)
+        for listed in _pages([self._target(name, moment.cut_us) for name in names]):
             before = None if full and not records else self._sha256
             chain = {"prev_sha256": before} if self.configuration.get("chained_states") else {}
-            ends = {"exp_us": frame.cut_us + STATE_EXPIRES_US, **chain}
+            ends = {"exp_us": moment.cut_us + STATE_EXPIRES_US, **chain}
             value = orjson.dumps({**head, **ends, "targets": listed})
             self._sha256 = hashlib.sha256(value).hexdigest()
-            records.append(self._record(frame.seq, len(records), value))
-        beat = {**head, "exp_us": frame.cut_us + HEARTBEAT_EXPIRES_US, "state_sha256": self._sha256}
-        records.append(self._record(frame.seq, len(records), orjson.dumps(beat)))
-        return planned._replace(state=records)
+            records.append(self._record(moment.seq, len(records), value))
+        beat = {**head, "exp_us": moment.cut_us + HEARTBEAT_EXPIRES_US, "state_sha256": self._sha256}
+        records.append(self._record(moment.seq, len(records), orjson.dumps(beat)))
+        return planned._replace(records={**planned.records, "state": records})
 
     def _take(self, as_of_us: int) -> list[bytes]:
         """Take the commands that were ordered up to ``as_of_us``, shard by shard; the others stay."""
@@ -214,7 +216,7 @@ class DesiredState:
         return _TargetStatement(orjson.dumps(target), len(in_force), now_us, until_us)
 
     def snapshot(self) -> bytes:
-        """Return the whole state as bytes; between two epochs of the engine no plan waits."""
+        """Return the whole state as bytes; between two epochs of the engine no second waits."""
         invariant(not self._waiting, "a second is published in the epoch in which its last shard passed it")
         state = {
             "configuration": self.configuration,

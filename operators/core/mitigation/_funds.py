@@ -238,11 +238,13 @@ BLOCKED = "withdrawals_blocked"
 
 def collateral_by_terms(request: ComputationRequest) -> ComputationResult:
     """CALL_MARGIN and RECALL_COLLATERAL: what the terms of the target's netting sets make due now."""
-    table = request.frame.tables.get("netting_set")
+    table = request.measures.tables.get("netting_set")
     if table is None or "margin_call" not in table.measures:
         return no_action("no netting set has terms; describe them, or leave compute out")
     row = table.values[table.measures.index("margin_call")]
-    sets = [scope.partition(":")[2] for scope in member_scopes("netting_set", request.candidate.target, request.frame)]
+    sets = [
+        scope.partition(":")[2] for scope in member_scopes("netting_set", request.candidate.target, request.measures)
+    ]
     due = {name: row.item(table.names.index(name)) for name in sets}
     amount = float(ordered_sums(np.array([value for _, value in sorted(due.items()) if value > 0])))
     if amount <= 0:
@@ -256,7 +258,7 @@ def withdrawable_funds(request: ComputationRequest) -> ComputationResult:
 
     Ahead of a failing venue, where no limit broke, all that is free goes, as far as ``size_max`` says.
     """
-    breach, frame, target = request.candidate.breach, request.frame, request.candidate.target
+    breach, measures, target = request.candidate.breach, request.measures, request.candidate.target
     if request.ill.get(target.partition(":")[2]) == BLOCKED:
         return no_action("withdrawals are blocked there")
     if breach is None and "size_max" not in request.command:
@@ -265,15 +267,15 @@ def withdrawable_funds(request: ComputationRequest) -> ComputationResult:
         return no_action("only a limit on current_exposure says how much to withdraw")
     if breach is not None and is_change_limit(breach, request.limits):
         return no_action(CHANGE_LIMIT_FAULT)
-    table = frame.tables.get("account")
+    table = measures.tables.get("account")
     if table is None:
         return no_action("the accounts of a target that is wider than a counterparty are not known in one place")
     excess = math.inf if breach is None else _excess(request, breach)
     equity, initial = (table.values[table.measures.index(name)] for name in ("equity", "initial_margin"))
     free = 0.0
-    for account in member_scopes("account", target, frame):
+    for account in member_scopes("account", target, measures):
         at = table.names.index(account.partition(":")[2])
-        free += max(equity.item(at) - initial.item(at), 0.0) if account in frame.house else 0.0
+        free += max(equity.item(at) - initial.item(at), 0.0) if account in measures.house else 0.0
     amount = min(excess, free, float(request.command.get("size_max", math.inf)))
     if amount <= 0:
         return no_action("nothing of ours is free there")
@@ -282,7 +284,7 @@ def withdrawable_funds(request: ComputationRequest) -> ComputationResult:
 
 
 def _excess(request: ComputationRequest, breach: dict[str, Any]) -> float:
-    breach = current_breach(breach, request.frame)
+    breach = current_breach(breach, request.measures)
     keep = kept_share(
         {**breach, "measure": "gross_notional"}, request.limits.get(breach["limit"]), request.command.get("to")
     )
@@ -292,7 +294,9 @@ def _excess(request: ComputationRequest, breach: dict[str, Any]) -> float:
 def diversify_funds(request: ComputationRequest) -> ComputationResult:
     """REROUTE of the firm's money, and with ``positions`` of its positions, back under the limits on counterparties."""
     moves = bool(request.command.get("positions"))
-    parties = [_party(name, row, request, moves) for name, row in sorted((request.frame.parties or {}).items())]
+    parties = [
+        _party(name, row, request, moves) for name, row in sorted((request.measures.computation.parties or {}).items())
+    ]
     known = [one for one in parties if math.isfinite(one.limit) or math.isfinite(one.gross_limit)]
     participation = float(request.command.get("participation", PARTICIPATION))
     plan = diversify(known, {}, UNIT, participation=participation)
@@ -340,7 +344,7 @@ def _moved(plan: TransferPlan, request: ComputationRequest) -> list[str]:
     found = []
     for one in plan.moves:
         left = float(one.units) * UNIT
-        rows = [row for row in (request.frame.parties or {})[one.source][4] if row[1] == one.instrument]
+        rows = [row for row in (request.measures.computation.parties or {})[one.source][4] if row[1] == one.instrument]
         for account, instrument, units, notional, _, _, increment, _ in rows:
             part = min(left / notional, 1.0) if notional > 0 else 0.0
             whole, left = math.floor(abs(units) * part), left - notional * part

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from seawall.operators.core.base import Decision, Frame
+from seawall.operators.core.base import Decision, Measures
 from seawall.operators.core.mitigation._requests import ComputationResult, Limits, is_change_limit
 from seawall.operators.core.mitigation._triggers import CommandCandidate
 from seawall.schemas.configuration import HANDLING
@@ -19,7 +19,7 @@ SUPERSEDES_BYTES = 64  # of the id that may take the place of null when the comm
 def payload_of(
     candidate: CommandCandidate,
     rule: dict[str, Any],
-    frame: Frame,
+    measures: Measures,
     configuration: dict[str, Any],
     place: list[Any],
     computed: ComputationResult | None = None,
@@ -42,7 +42,7 @@ def payload_of(
     evidence = {key: value for key, value in candidate.evidence.items() if key != "with"}
     # A rule may give one target several commands of a kind.
     at = [rule["id"], candidate.at, candidate.target]
-    cause = [configuration["issuer"], *at, evidence, policy, frame.key, frame.seq]
+    cause = [configuration["issuer"], *at, evidence, policy, measures.moment.key, measures.moment.seq]
     return {
         "v": 1,
         "type": command["kind"],
@@ -55,16 +55,16 @@ def payload_of(
         "seq": place[0] + 1,
         "prev_id": place[1],
         "supersedes": None,
-        "iat_us": frame.cut_us,
-        "nbf_us": frame.cut_us,
-        "exp_us": frame.cut_us + valid_for_us(rule),
+        "iat_us": measures.moment.cut_us,
+        "nbf_us": measures.moment.cut_us,
+        "exp_us": measures.moment.cut_us + valid_for_us(rule),
         "effect_until_us": None,
-        "action": _action(candidate, command, frame, configuration["reporting_currency"], computed, limits or {}),
+        "action": _action(candidate, command, measures, configuration["reporting_currency"], computed, limits or {}),
         "reason": _reason(candidate, rule),
         "policy": policy,
         "evidence": {
             **evidence,
-            "as_of_us": frame.as_of_us,
+            "as_of_us": measures.moment.as_of_us,
             "causes": [*(candidate.breach or {}).get("evidence", ()), *candidate.evidence.get("with", ())],
             **({"plan": computed.plan} if computed else {}),
         },
@@ -104,7 +104,7 @@ def _reason(candidate: CommandCandidate, rule: dict[str, Any]) -> dict[str, Any]
 def _action(
     candidate: CommandCandidate,
     command: dict[str, Any],
-    frame: Frame,
+    measures: Measures,
     currency: str,
     computed: ComputationResult | None,
     limits: Limits,
@@ -118,7 +118,7 @@ def _action(
         and computed is None
         and not is_change_limit(breach, limits)
     ):
-        action |= margin_call_amount(breach, frame, currency)
+        action |= margin_call_amount(breach, measures, currency)
     return action
 
 
@@ -127,12 +127,12 @@ def valid_for_us(rule: dict[str, Any]) -> int:
     return int(float(rule.get("expires_s", EXPIRES_S)) * 1_000_000)
 
 
-def margin_call_amount(breach: dict[str, Any], frame: Frame, currency: str) -> dict[str, Any]:
+def margin_call_amount(breach: dict[str, Any], measures: Measures, currency: str) -> dict[str, Any]:
     """Return the amount that brings the margin ratio back to the bound that was broken, to the cent upwards.
 
     No amount brings it to a bound of nothing: then the call names none.
     """
-    table = frame.tables.get("account")
+    table = measures.tables.get("account")
     kind, _, name = breach["scope"].partition(":")
     if kind != "account" or breach["measure"] != "margin_ratio" or table is None or breach["bound"] <= 0:
         return {}

@@ -1,11 +1,22 @@
-"""Mitigation of one writer: ``step(enforced) -> Planned``, from an enforced frame to the commands for it."""
+"""Mitigation of one writer: ``step(measures, events, breaches) -> Outputs``, the commands for a slice or second."""
 
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
-from seawall.operators.core.base import Decision, Enforced, ExternalEvent, Frame, Planned, RecordNumbering, pack, unpack
+from seawall.operators.core.base import (
+    Breaches,
+    Decision,
+    Events,
+    ExternalEvent,
+    FillCauses,
+    Measures,
+    Outputs,
+    RecordNumbering,
+    pack,
+    unpack,
+)
 from seawall.operators.core.limits import LEVELS, Policy
 from seawall.operators.core.mitigation._command_tracking import CommandChange, CommandTracker, contradictions
 from seawall.operators.core.mitigation._control import (
@@ -27,14 +38,20 @@ from seawall.operators.core.mitigation._payload import (
 )
 from seawall.operators.core.mitigation._requests import ComputationRequest, ComputationResult
 from seawall.operators.core.mitigation._sizes import haircut_setting, limit_setting, trade_size
-from seawall.operators.core.mitigation._triggers import CommandCandidate, TriggerEvent, Triggers, resolve_targets
+from seawall.operators.core.mitigation._triggers import (
+    NEVER_US,
+    CommandCandidate,
+    TriggerEvent,
+    Triggers,
+    resolve_targets,
+)
 from seawall.operators.core.mitigation._venue_routing import VenueHealth, reroute_orders
 from seawall.schemas.configuration import VENUE_STATES
 from seawall.schemas.errors import invariant
 from seawall.schemas.evidence import COMMAND_BYTES_MAX
 from seawall.schemas.records import Record
 
-# Computed actions: the action of a command whose rule says ``compute``, from the frame alone.
+# Computed actions: the action of a command whose rule says ``compute``, from the measures alone.
 #
 # Each returns the action, the plan for the evidence, and its size; or why it cannot be worked out, which withholds the
 # command: a person sees what was asked for and decides.
@@ -81,55 +98,57 @@ class RuleEvaluation:
         self.triggers.restore(kept, before)
         self.venues.configure(configuration["playbook"].get("response", {}))
 
-    def breaches(self, enforced: Enforced) -> list[CommandCandidate]:
+    def breaches(self, breaches: Breaches, measures: Measures) -> list[CommandCandidate]:
         """Return what rules ask for because levels of limits changed."""
         found: list[CommandCandidate] = []
-        for breach, record in zip(enforced.breaches, enforced.records, strict=True):
+        for breach, record in zip(breaches.values, breaches.records, strict=True):
             before, level = LEVELS.index(breach["previous_level"]), LEVELS.index(breach["level"])
             for left in range(level + 1, before + 1):
                 self.triggers.end(("limit", breach["limit"], LEVELS[left]), breach["scope"])
             for risen in range(before + 1, level + 1):
                 key = ("limit", breach["limit"], LEVELS[risen])
                 evidence = {"topic": "breaches", "id": record.id, "sha256": sha256_hex(record.value)}
-                found += self._on_trigger(TriggerEvent(key, breach["scope"], evidence, breach), enforced.frame)
+                found += self._on_trigger(TriggerEvent(key, breach["scope"], evidence, breach), measures)
         return found
 
-    def news(self, news: ExternalEvent, frame: Frame) -> list[CommandCandidate]:
+    def news(self, news: ExternalEvent, measures: Measures) -> list[CommandCandidate]:
         """Return what rules ask for because of a status, a notice, an alert or a fill."""
-        reported = self.venues.hear(news, frame.as_of_us)
-        return [candidate for one in (news, *reported) for candidate in self._news(one, frame)]
+        reported = self.venues.hear(news, measures.moment.as_of_us)
+        return [candidate for one in (news, *reported) for candidate in self._news(one, measures)]
 
-    def changes(self, changes: list[CommandChange], frame: Frame) -> list[CommandCandidate]:
+    def changes(self, changes: list[CommandChange], measures: Measures) -> list[CommandCandidate]:
         """Return what rules ask for because of what became of commands."""
         found: list[CommandCandidate] = []
         for what, command, _ in changes:
             why = {"topic": "commands", "id": command["id"]}
             trigger = TriggerEvent(("acknowledgement", what), command["target"], why, None, None, command["rule"])
-            found += self._on_trigger(trigger, frame)
+            found += self._on_trigger(trigger, measures)
         return found
 
-    def due(self, frame: Frame) -> list[CommandCandidate]:
+    def due(self, measures: Measures) -> list[CommandCandidate]:
         """Return what rules ask for because time has passed."""
         found: list[CommandCandidate] = []
-        if frame.as_of_us >= self.venues.due_us:
-            for news in self.venues.advance(frame.as_of_us):
-                found += self._news(news, frame)
-        if frame.as_of_us >= self.triggers.due_us:
-            found += self.triggers.advance(frame.as_of_us)
+        if measures.moment.as_of_us >= self.venues.due_us:
+            for news in self.venues.advance(measures.moment.as_of_us):
+                found += self._news(news, measures)
+        if measures.moment.as_of_us >= self.triggers.due_us:
+            found += self.triggers.advance(measures.moment.as_of_us)
         return found
 
-    def _news(self, news: ExternalEvent, frame: Frame) -> list[CommandCandidate]:
+    def _news(self, news: ExternalEvent, measures: Measures) -> list[CommandCandidate]:
         scope = f"{EVENT_SCOPES[news.kind]}:{news.subject}" if news.kind in EVENT_SCOPES else news.subject
         for status in VENUE_STATES if news.kind == "venue_status" else ():
             if status != news.state:
                 self.triggers.end((news.kind, status), scope)
-        return self._on_trigger(TriggerEvent((news.kind, news.state), scope, {"id": news.evidence}, None, news), frame)
+        return self._on_trigger(
+            TriggerEvent((news.kind, news.state), scope, {"id": news.evidence}, None, news), measures
+        )
 
-    def _on_trigger(self, trigger: TriggerEvent, frame: Frame) -> list[CommandCandidate]:
+    def _on_trigger(self, trigger: TriggerEvent, measures: Measures) -> list[CommandCandidate]:
         def targets(kind: str, scope: str, news: ExternalEvent | None) -> list[str]:
-            return resolve_targets(kind, scope, frame, news, self._configuration)
+            return resolve_targets(kind, scope, measures, news, self._configuration)
 
-        return self.triggers.hear(trigger, frame.as_of_us, targets)
+        return self.triggers.hear(trigger, measures.moment.as_of_us, targets)
 
     def snapshot(self) -> list[Any]:
         """Return the state as plain values."""
@@ -141,7 +160,7 @@ class RuleEvaluation:
         self.venues.restore(state[1])
 
 
-# Planning: the step of one writer, from an enforced frame to the commands for it.
+# Planning: the step of one writer, from what was found in a slice to the commands for it.
 #
 # 1. What is heard fires rules (`RuleEvaluation`): a breach that rises to a level, a venue's status, a notice,
 #    an alert, a fill that a venue forced, an answer to a command (`CommandTracker`), and time.
@@ -157,7 +176,15 @@ TOO_LARGE = "what it says does not fit into a command"
 
 
 class MitigationState:
-    """The mitigation operator of one key: ``step(enforced) -> Planned``."""
+    """The mitigation operator of one key: ``step(measures, events, breaches) -> Outputs``.
+
+    Attributes
+    ----------
+    due_us
+        When something is to be decided by time alone; without breaches and events before it no step is needed.
+    watches
+        Whether fills are held against commands, so that a slice with any is to be looked at.
+    """
 
     def __init__(self, key: str, partition: int, playbook: dict[str, Any] | None = None) -> None:
         self.key = key
@@ -172,28 +199,36 @@ class MitigationState:
         self._decisions: list[Decision] = []
         self._releases: list[bytes] = []
         self._ends: dict[str, int] = {}  # until when what has another try in this step may wait, by slot
+        self.due_us, self.watches = NEVER_US, False
 
-    def step(self, enforced: Enforced) -> Planned:
-        """Plan the commands of one frame."""
-        frame = enforced.frame
+    def step(self, measures: Measures, events: Events, breaches: Breaches) -> Outputs:
+        """Plan the commands of one slice or second."""
         self._decisions, self._releases, self._limits, self._ends = [], [], None, {}
-        if frame.configuration is not None:
-            self._configure(self._with_playbook(frame.configuration))
-        for document in frame.limit_documents:
-            self.policy.apply(document, frame.as_of_us)
+        if events.configuration is not None:
+            self._configure(self._with_playbook(events.configuration))
+        for document in events.limit_documents:
+            self.policy.apply(document, measures.moment.as_of_us)
             self._amended = True
-        found = self.hearing.breaches(enforced) if enforced.breaches else []
-        for news in frame.news:
-            found += self._news(news, frame)
-        found += self.hearing.due(frame)
+        found = self.hearing.breaches(breaches, measures) if breaches.values else []
+        for external in events.external:
+            found += self._news(external, measures)
+        found += self.hearing.due(measures)
         if self.response:
-            found = self._watched(found, frame)
+            found = self._watched(found, measures, events.causes)
         commands: list[Record] = []
         for candidate in found:
-            record = self._command(candidate, frame, len(commands))
+            record = self._command(candidate, measures, len(commands))
             if record is not None:
                 commands.append(record)
-        return Planned(enforced, commands, self._decisions, releases=self._releases)
+        self._set_due()
+        records = {"commands": commands} if commands else {}
+        return Outputs(measures.moment, records, self._decisions, self._releases)
+
+    def _set_due(self) -> None:
+        self.due_us = min(self.hearing.venues.due_us, self.hearing.triggers.due_us)
+        self.watches = bool(self.response and self.loop.commands)
+        if self.response:
+            self.due_us = min(self.due_us, self.loop.due_us, self.budget.due_us)
 
     def place(self, target: str) -> int:
         """Return where a target stands: 0 active, 1 reducing, 2 halted."""
@@ -222,16 +257,16 @@ class MitigationState:
 
     # --- what is heard ----------------------------------------------------------------------------------------------
 
-    def _news(self, news: ExternalEvent, frame: Frame) -> list[CommandCandidate]:
+    def _news(self, news: ExternalEvent, measures: Measures) -> list[CommandCandidate]:
         """Return what rules ask for because of one piece of news."""
         if news.kind == "release":
             self._release(news)
             return []
         if news.kind == "acknowledgement":
             subscriber = news.evidence.split(":")[1]
-            changes = self.loop.hear(news.subject, subscriber, news.state, news.evidence, frame.as_of_us)
-            return self._changed(changes, frame)
-        return self.hearing.news(news, frame)
+            changes = self.loop.hear(news.subject, subscriber, news.state, news.evidence, measures.moment.as_of_us)
+            return self._changed(changes, measures)
+        return self.hearing.news(news, measures)
 
     def _release(self, news: ExternalEvent) -> None:
         """Take it that people released a target: from here on it may be restricted anew."""
@@ -245,21 +280,23 @@ class MitigationState:
             self.loop.close(news.subject)
             self._releases.append(news.state.encode())
 
-    def _changed(self, changes: list[CommandChange], frame: Frame) -> list[CommandCandidate]:
+    def _changed(self, changes: list[CommandChange], measures: Measures) -> list[CommandCandidate]:
         """Return what rules ask for because of what became of commands; the audit hears of it."""
         for what, command, evidence in changes:
             body = {"command_id": command["id"], "kind": command["kind"], "target": command["target"], "state": what}
             self._decisions.append(Decision("command_state", {**body, "evidence": evidence}))
-        return self.hearing.changes(changes, frame)
+        return self.hearing.changes(changes, measures)
 
-    def _watched(self, found: list[CommandCandidate], frame: Frame) -> list[CommandCandidate]:
+    def _watched(
+        self, found: list[CommandCandidate], measures: Measures, causes: FillCauses | None
+    ) -> list[CommandCandidate]:
         """Add what time and contradictions ask for, and what waited; return what stays of all of it."""
-        now_us = frame.as_of_us
-        if self.loop.commands and (frame.causes is not None or now_us >= self.loop.due_us):
-            changes = [self.loop.contradict(*one) for one in contradictions(self.loop.watched(), frame)]
-            found = found + self._changed(changes, frame)
+        now_us = measures.moment.as_of_us
+        if self.loop.commands and (causes is not None or now_us >= self.loop.due_us):
+            changes = [self.loop.contradict(*one) for one in contradictions(self.loop.watched(), measures, causes)]
+            found = found + self._changed(changes, measures)
         if now_us >= self.loop.due_us:
-            found = found + self._changed(self.loop.advance(now_us), frame)
+            found = found + self._changed(self.loop.advance(now_us), measures)
         if now_us >= self.budget.due_us:
             again, gone = self.budget.take(now_us)
             requested = {self._slot(candidate) for candidate in found}
@@ -280,12 +317,12 @@ class MitigationState:
     def _slot(self, candidate: CommandCandidate) -> str:
         return slot_of(self.hearing.triggers.rules[candidate.rule]["commands"][candidate.at], candidate.target)
 
-    def _command(self, candidate: CommandCandidate, frame: Frame, at: int) -> Record | None:
+    def _command(self, candidate: CommandCandidate, measures: Measures, at: int) -> Record | None:
         """Return the record of one command; None where it is not given."""
-        rule, now_us = self.hearing.triggers.rules[candidate.rule], frame.as_of_us
+        rule, now_us = self.hearing.triggers.rules[candidate.rule], measures.moment.as_of_us
         command, limits = rule["commands"][candidate.at], self._in_force(now_us)
-        computed = self._computed(candidate, command, frame) if "compute" in command else None
-        why = reserved_reason(candidate, command, frame, computed, self.response, limits)
+        computed = self._computed(candidate, command, measures) if "compute" in command else None
+        why = reserved_reason(candidate, command, measures, computed, self.response, limits)
         if why:
             self._withhold(candidate, why, computed)
             return None
@@ -299,7 +336,7 @@ class MitigationState:
         if not in_shadow and not self.budget.allows(command["kind"], now_us):
             self._wait(slot, candidate, self._ends.get(slot, now_us + valid_for_us(rule)), limits)
             return None
-        payload = payload_of(candidate, rule, frame, self.configuration, self.ladder.chain(target), computed, limits)
+        payload = payload_of(candidate, rule, measures, self.configuration, self.ladder.chain(target), computed, limits)
         given = payload if in_shadow else fit_payload(payload)
         if given is None:
             self._withhold(candidate, TOO_LARGE, computed)
@@ -311,21 +348,21 @@ class MitigationState:
             return None
         if bounded:
             given["supersedes"] = self.loop.issue(given, slot, target, rule, now_us, valid_for_us(rule))
-        return self._record(given, frame, at, target)
+        return self._record(given, measures, at, target)
 
-    def _record(self, payload: dict[str, Any], frame: Frame, at: int, target: str) -> Record:
+    def _record(self, payload: dict[str, Any], measures: Measures, at: int, target: str) -> Record:
         value = orjson.dumps(payload)
         invariant(len(value) <= COMMAND_BYTES_MAX, f"a command exceeds {COMMAND_BYTES_MAX} bytes")
-        return self.numbering.record("commands", frame.seq, at, target, value)
+        return self.numbering.record("commands", measures.moment.seq, at, target, value)
 
-    def _computed(self, candidate: CommandCandidate, command: dict[str, Any], frame: Frame) -> ComputationResult:
-        ill = self.hearing.venues.states(frame.as_of_us)
+    def _computed(self, candidate: CommandCandidate, command: dict[str, Any], measures: Measures) -> ComputationResult:
+        ill = self.hearing.venues.states(measures.moment.as_of_us)
         ill |= dict.fromkeys(self.ladder.standing("venue"), "halted")
-        limits, configuration = self._in_force(frame.as_of_us), self.configuration
+        limits, configuration = self._in_force(measures.moment.as_of_us), self.configuration
         stale_us = int(float(configuration.get("mark_max_age_s", 60)) * 1_000_000)
         currency = configuration["reporting_currency"]
         return compute_action(
-            ComputationRequest(command, candidate, frame, limits, ill, currency, frame.as_of_us - stale_us)
+            ComputationRequest(command, candidate, measures, limits, ill, currency, measures.moment.as_of_us - stale_us)
         )
 
     def _wait(self, slot: str, candidate: CommandCandidate, end_us: int, limits: dict[str, dict[str, Any]]) -> None:
@@ -373,4 +410,5 @@ class MitigationState:
         if state["policy"] is not None:
             self.policy.restore(state["policy"])
             self._amended = True
+        self._set_due()
         return self

@@ -4,7 +4,7 @@ import math
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Any, NamedTuple
 
-from seawall.operators.core.base import Frame
+from seawall.operators.core.base import Measures
 from seawall.operators.core.mitigation._triggers import CommandCandidate
 
 CHANGE_LIMIT_FAULT = "the limit is on a change over time, which says nothing of how much may stand"
@@ -25,13 +25,13 @@ class ComputationResult(NamedTuple):
 class ComputationRequest(NamedTuple):
     """Inputs of a computation.
 
-    The command, whom for, the frame, the limits in force, venues that may not be relied on with their states, the
+    The command, whom for, the measures, the limits in force, venues that may not be relied on with their states, the
     reporting currency, and since when a mark is fresh.
     """
 
     command: dict[str, Any]
     candidate: CommandCandidate
-    frame: Frame
+    measures: Measures
     limits: Limits
     ill: dict[str, str]
     currency: str
@@ -76,10 +76,10 @@ def is_change_limit(breach: dict[str, Any], limits: Limits) -> bool:
     return "window_s" in limits.get(breach["limit"], {})
 
 
-def current_breach(breach: dict[str, Any], frame: Frame) -> dict[str, Any]:
+def current_breach(breach: dict[str, Any], measures: Measures) -> dict[str, Any]:
     """Return a breach with the value that its measure has now: a rule may fire long after its limit broke."""
     kind, _, name = breach["scope"].partition(":")
-    table = frame.tables.get(kind)
+    table = measures.tables.get(kind)
     if table is None or breach["measure"] not in table.measures or (name or kind) not in table.names:
         return breach
     value = table.values.item(table.measures.index(breach["measure"]), table.names.index(name or kind))

@@ -128,7 +128,7 @@ def trade_size(request: ComputationRequest) -> ComputationResult:
     limit = request.limits.get(breach["limit"])
     if is_change_limit(breach, request.limits):
         return no_action(CHANGE_LIMIT_FAULT)
-    breach = current_breach(breach, request.frame)
+    breach = current_breach(breach, request.measures)
     if breach["value"] == 0:
         return no_action("nothing is left to cut")
     keep = kept_share(breach, limit, command.get("to"))
@@ -144,7 +144,7 @@ def _participation(command: dict[str, Any]) -> float:
 def _reduce(request: ComputationRequest, keep: float) -> ComputationResult:
     command = request.command
     kind, _, name = request.candidate.target.partition(":")
-    table, book = request.frame.tables.get("account"), request.frame.book
+    table, book = request.measures.tables.get("account"), request.measures.computation.book
     if kind != "account" or table is None or book is None:
         return no_action("positions are cut account by account; name the account as target")
     size_max = float(command.get("size_max", math.inf))
@@ -166,7 +166,7 @@ def _hedge(request: ComputationRequest, breach: dict[str, Any], keep: float) -> 
     if breach["measure"] not in HEDGED:
         return no_action(f"a hedge brings net_notional or delta back, it adds to {breach['measure']}")
     command, value = request.command, float(breach["value"])
-    quote = (request.frame.quotes or {}).get(command.get("instrument", ""))
+    quote = (request.measures.computation.quotes or {}).get(command.get("instrument", ""))
     if "instrument" in command and (quote is None or quote[1] < request.fresh_us):
         return no_action(f"{command['instrument']} has no fresh mark to hedge at")
     depth = _depth(request) if quote is None else quote[4]
@@ -193,7 +193,7 @@ def _hedge(request: ComputationRequest, breach: dict[str, Any], keep: float) -> 
 
 def _depth(request: ComputationRequest) -> float:
     """Return the visible depth of the underlying that is hedged."""
-    name, markets = request.candidate.target.partition(":")[2], request.frame.markets
+    name, markets = request.candidate.target.partition(":")[2], request.measures.markets
     if markets is None or name not in markets.names:
         return math.nan
     return markets.depth.item(markets.names.index(name))
@@ -229,7 +229,7 @@ def limit_setting(request: ComputationRequest) -> ComputationResult:
 
 def haircut_setting(request: ComputationRequest) -> ComputationResult:
     """SET_HAIRCUT."""
-    command, markets = request.command, request.frame.markets
+    command, markets = request.command, request.measures.markets
     if markets is None or command["asset"] not in markets.names:
         return no_action(f"no volatility of {command['asset']} is known")
     at = markets.names.index(command["asset"])

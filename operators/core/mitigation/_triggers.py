@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from seawall.operators.core.base import ExternalEvent, Frame
+from seawall.operators.core.base import ExternalEvent, Measures
 from seawall.operators.core.holdings import shard_of
 from seawall.schemas.configuration import FEEDS, conditions_of
 from seawall.schemas.measures import SHARD_SCOPES
@@ -17,56 +17,56 @@ FIRM_WRITER = "all"
 
 
 def resolve_targets(
-    kind: str, scope: str, frame: Frame, news: ExternalEvent | None, configuration: dict[str, Any]
+    kind: str, scope: str, measures: Measures, news: ExternalEvent | None, configuration: dict[str, Any]
 ) -> list[str]:
-    """Return the targets of one kind that a scope stands for, of those that the writer of a frame may address."""
-    if (kind in SHARD_SCOPES) == (frame.key == FIRM_WRITER):
+    """Return the targets of one kind that a scope stands for, of those that the writer of a slice may address."""
+    if (kind in SHARD_SCOPES) == (measures.moment.key == FIRM_WRITER):
         return []
     name = scope.partition(":")[2]
     if kind == "firm":
         return ["firm"]
     if kind == "strategy" and not scope.startswith("strategy:"):
-        return _strategies(scope, name, frame, news)
-    if frame.key == FIRM_WRITER:
-        return _firm_target(kind, scope, name, frame, news)
+        return _strategies(scope, name, measures, news)
+    if measures.moment.key == FIRM_WRITER:
+        return _firm_target(kind, scope, name, measures, news)
     if news is not None and news.kind in ("venue_status", "notice"):
         subject = f"venue:{name}" if news.kind == "venue_status" else f"counterparty:{name}"
         if kind == "counterparty":
-            mine = shard_of(name, configuration["shards"]) == frame.partition
+            mine = shard_of(name, configuration["shards"]) == measures.moment.partition
             return [f"counterparty:{name}"] if mine else []
-        return member_scopes(kind, subject, frame)
+        return member_scopes(kind, subject, measures)
     if scope.startswith(f"{kind}:"):
         return [scope]
-    return member_scopes(kind, scope, frame)
+    return member_scopes(kind, scope, measures)
 
 
-def _firm_target(kind: str, scope: str, name: str, frame: Frame, news: ExternalEvent | None) -> list[str]:
+def _firm_target(kind: str, scope: str, name: str, measures: Measures, news: ExternalEvent | None) -> list[str]:
     """Return the target across shards: the scope itself, the venue of a status, what a notice is about."""
     if news is None or news.kind not in ("venue_status", "notice"):
         return [scope] if scope.startswith(f"{kind}:") else []
     if news.kind == "venue_status":
         return [f"venue:{name}"] if kind == "venue" else []
-    table = frame.tables.get(kind)
+    table = measures.tables.get(kind)
     return [f"{kind}:{name}"] if table is not None and name in table.names else []
 
 
-def _strategies(scope: str, name: str, frame: Frame, news: ExternalEvent | None) -> list[str]:
+def _strategies(scope: str, name: str, measures: Measures, news: ExternalEvent | None) -> list[str]:
     """Return the strategies that hold something in a scope, at the venue of a status, in what a notice is about."""
     scopes = [scope]
     if news is not None and news.kind in ("venue_status", "notice"):
         kinds = ("venue",) if news.kind == "venue_status" else ("counterparty", "underlying", "instrument")
         scopes = [f"{kind}:{name}" for kind in kinds]
-    found = (strategy for one in scopes for strategy in (frame.strategies or {}).get(one, ()))
+    found = (strategy for one in scopes for strategy in (measures.computation.strategies or {}).get(one, ()))
     return [f"strategy:{strategy}" for strategy in dict.fromkeys(found)]
 
 
-def member_scopes(kind: str, scope: str, frame: Frame) -> list[str]:
+def member_scopes(kind: str, scope: str, measures: Measures) -> list[str]:
     """Return the scopes of ``kind`` that hold, or are held by, the accounts of a scope, in order of account."""
-    table = frame.tables.get("account")
+    table = measures.tables.get("account")
     if table is None:
         return []
     found: dict[str, None] = {}
-    for name, owners in zip(table.names, frame.owners, strict=False):
+    for name, owners in zip(table.names, measures.owners, strict=False):
         circle = (f"account:{name}", *owners)
         if scope in circle:
             found.update((member, None) for member in circle if member.startswith(f"{kind}:"))

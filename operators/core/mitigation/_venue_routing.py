@@ -160,8 +160,8 @@ def reroute_orders(request: ComputationRequest) -> ComputationResult:
 
     The venue itself takes part again only where it is news that it has recovered.
     """
-    frame, failing = request.frame, request.candidate.target.partition(":")[2]
-    table, routes = frame.tables.get("venue"), frame.routes or {}
+    measures, failing = request.measures, request.candidate.target.partition(":")[2]
+    table, routes = measures.tables.get("venue"), measures.computation.routes or {}
     if table is None:
         return no_action("there are no venues")
     gross = dict(zip(table.names, table.values[table.measures.index("gross_notional")].tolist(), strict=False))

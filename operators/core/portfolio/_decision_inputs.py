@@ -1,7 +1,7 @@
 """Inputs of decisions and forecasts: a shard's data for computed commands, systemic indicators and loss measures.
 
-Each is made only where the configuration asks for it. Arrays are copied, because a frame must not change after it was
-made.
+Each is made only where the configuration asks for it. Arrays are copied, because measures must not change after
+they were made.
 """
 
 from typing import Any, Final
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.base import (
-    AccountTrades,
+    AccountTrade,
     LossBook,
     OpenPositions,
     RiskFactors,
@@ -37,7 +37,7 @@ from seawall.schemas.records import Fills
 #
 # Of a shard its open positions with price and visible depth of their instruments; for the second operator what we have
 # at each counterparty and could withdraw or move, depth and fee of each venue, what instruments to hedge with cost, and
-# which strategies are where. Arrays are copied, because a frame must not change after it was made.
+# which strategies are where. Arrays are copied, because measures must not change once made.
 
 VenueDepths = dict[str, list[Any]]  # "venue instrument" -> [depth in the reporting currency, event time]
 
@@ -84,13 +84,14 @@ def open_positions_of(ledger: Ledger, depth: Any) -> OpenPositions:
     )
 
 
-def account_trades(ledger: Ledger, fills: Fills) -> AccountTrades:
+def account_trades(ledger: Ledger, fills: Fills) -> list[AccountTrade]:
     """Return the fills of a slice with the positions that they led to."""
     directory = ledger.directory
-    names = {number: directory.instrument_records[number].instrument for number in set(fills.instrument)}
     local = directory.arrays["local"][np.array(fills.account, dtype=np.int64)]
     after = ledger.positions.units_of(local, np.array(fills.instrument, dtype=np.int64))
-    return AccountTrades(names, fills.instrument, fills.quantity, fills.price, after.tolist())
+    ids = [f"fill:{fill}" for fill in fills.id]
+    names = [directory.instrument_records[number].instrument for number in fills.instrument]
+    return list(map(AccountTrade, ids, names, fills.quantity, fills.price, after.tolist()))
 
 
 def counterparty_holdings(ledger: Ledger, depth: NDArray[np.float64] | None) -> dict[str, list[Any]]:

@@ -18,12 +18,17 @@ import numpy as np
 from seawall.operators.core import base
 from seawall.operators.core.base import (
     CAUSES_MAX,
+    ComputationInputs,
+    Events,
     ExternalEvent,
     FillCauses,
     ForecastInputs,
-    Frame,
     MarketConditions,
+    MeasuredSlice,
+    Measures,
     MeasureTable,
+    Moment,
+    Outputs,
     Ownership,
     ShardForecast,
     ShardSummary,
@@ -53,15 +58,15 @@ from seawall.operators.core.portfolio._observations import (
 from seawall.operators.core.portfolio._trades import activity_of, take_slice
 from seawall.operators.core.pricing import VolatilityState
 from seawall.schemas import events as ev
-from seawall.schemas.errors import invariant
-from seawall.schemas.records import Fills, Slice, check_decided_alike
+from seawall.schemas.errors import InvariantError
+from seawall.schemas.records import Slice, check_decided_alike
 
 SCHEMA = "exposure/8"
 MINUTE_US = 60_000_000
 
 
 class ExposureState:
-    """The exposure operator of one shard: ``step(slice, digest) -> Frame``.
+    """The exposure operator of one shard: ``step(slice, digest) -> MeasuredSlice``.
 
     Parameters
     ----------
@@ -87,6 +92,7 @@ class ExposureState:
         self._closable: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()  # what the playbook has computed
         self._hedges: list[str] = []  # and with what it hedges
+        self._adapts = False  # whether limits or commands depend on markets
         self._watches = self._foresees = False  # whether anyone wants to know what accounts do, and what may come
         self._loss_books: LossBookBuilder | None = None  # where losses are measured
         self._depths: dict[str, list[Any]] = {}
@@ -95,7 +101,7 @@ class ExposureState:
         self._watch = PriceStateMonitor()
         self._held: tuple[int, ...] = ()  # what was held, counted, when states of prices were looked at last
 
-    def step(self, piece: Slice, digest: str) -> Frame:
+    def step(self, piece: Slice, digest: str) -> MeasuredSlice:
         """Apply one slice.
 
         Parameters
@@ -110,16 +116,18 @@ class ExposureState:
         InvariantError
             The slice is not the next one of this shard.
         """
-        invariant(piece.shard == self.shard, f"shard {self.shard} was given a slice of shard {piece.shard}")
-        invariant(piece.seq == self.seq + 1, f"shard {self.shard} stands at slice {self.seq} and was given {piece.seq}")
+        if piece.shard != self.shard:
+            raise InvariantError(f"shard {self.shard} was given a slice of shard {piece.shard}")
+        if piece.seq != self.seq + 1:
+            raise InvariantError(f"shard {self.shard} stands at slice {self.seq} and was given {piece.seq}")
         self.seq = piece.seq
         if piece.configuration is not None:
             self._configure(piece.configuration)
             self._second_configuration = piece.configuration
-        invariant(self.ledger is not None, "the journal's first slice carries no configuration")
         ledger = self.ledger
-        assert ledger is not None
-        out = self._writer.begin(piece)
+        if ledger is None:
+            raise InvariantError("the journal's first slice carries no configuration")
+        out = base.SliceRecords(self._writer, piece)
         take_slice(ledger, piece, out)
         if piece.marks is not None:
             self._watch.hear(piece.marks.instrument)
@@ -130,27 +138,22 @@ class ExposureState:
         decides = not piece.more
         if piece.second and ledger.moves_with_time():
             ledger.touch_values()
-        changed = ledger.take_changed() if decides else False
-        tables = self._tables(ledger, piece, changed) if decides else {}
+        tables: dict[str, MeasureTable] = {}
         if decides:
-            self._write(ledger, piece, tables, changed, out)
-        frame = self._frame(piece, digest, tables, out)
-        if frame.second:
+            changed = ledger.take_changed()
+            tables = ledger.measure(piece.as_of_us, piece.second) if changed else ledger.tables or ledger.measure(None)
+            if changed or piece.second:
+                self._write(ledger, piece, tables, changed, out)
+        measured = self._measured(piece, digest, tables, out)
+        if measured.measures.moment.second:
             self._second_fills, self._second_news, self._second_configuration = [], [], None
             self._second_limits, self._second_alerts = [], []
-        return frame
-
-    def _tables(self, ledger: Ledger, piece: Slice, changed: bool) -> dict[str, MeasureTable]:
-        if changed:
-            return ledger.measure(piece.as_of_us, piece.second)
-        return ledger.tables or ledger.measure(None)
+        return measured
 
     def _write(
         self, ledger: Ledger, piece: Slice, tables: dict[str, MeasureTable], changed: bool, out: base.SliceRecords
     ) -> None:
         """Write the rows that moved, with the states of their prices; where these changed, without rows too."""
-        if not changed and not piece.second:
-            return
         states: dict[str, list[str]] = {}
         told = False
         held = (ledger.open.changes, len(ledger.balances.assets), len(ledger.expiring), ledger.directory.version)
@@ -183,66 +186,74 @@ class ExposureState:
     def _switch(self) -> None:
         """Derive from the configuration what is wanted; journals of before lack some of its tables."""
         self._asked, self._hedges = computations_required(self.configuration), hedge_instruments(self.configuration)
+        limits = self.configuration["limits"]
+        adapt = bool(limits.get("documents")) or any("scaling" in limit for limit in limits["limits"])
+        self._adapts = adapt or bool(self._asked & NEEDS_MARKETS)
         self._watches = bool(self.configuration.get("conduct", {}).get("enabled"))
         section = self.configuration.get("forecasts", {})
         self._foresees = bool(section.get("enabled"))
         self._loss_books = LossBookBuilder() if self._foresees and section.get("losses") else None
 
-    def _frame(self, piece: Slice, digest: str, tables: dict[str, MeasureTable], out: base.SliceRecords) -> Frame:
+    def _measured(
+        self, piece: Slice, digest: str, tables: dict[str, MeasureTable], out: base.SliceRecords
+    ) -> MeasuredSlice:
         ledger = self.ledger
         assert ledger is not None
-        decides = not piece.more
+        decides, as_of_us = not piece.more, piece.as_of_us
+        second = piece.second and decides
         if piece.reference or not self._derived:
             self._derived = True
             self._ratings, self._house = ledger.directory.ratings(), ledger.directory.house()
             self._closable = ledger.directory.closable()
-        signalled = [row for event in piece.events for row in getattr(event, "instruments", ())]
-        if signalled:
-            self._markets.hear_signals(signalled, ledger.directory.instruments)
-            if "weights" in self._asked:
-                learn_depths(self._depths, piece.events)
-        documents = [event.document for event in piece.events if isinstance(event, ev.Limit)]
-        self._second_limits += documents
-        markets = self._sampled(ledger, piece.as_of_us) if piece.second and decides else None
-        heard = external_events_of(piece.events, ledger) if piece.events else []
-        # Every shard hears of venues, notices and markets; shard 0 tells the second operator, alerts their own shard.
-        if self.shard == 0 and piece.events:
-            self._second_news += [list(item) for item in firm_external_events(piece.events, ledger)]
-            self._second_alerts += alerts_of(piece.events)
-        if piece.fills is not None and piece.fills.source:
-            heard = heard + forced_fills(piece.fills, ledger)
-            self._second_news += [list(item) for item in firm_forced_fills(piece.fills, ledger)]
-        self._second_news += [list(item) for item in out.news]
-        return Frame(
-            key=str(self.shard),
-            partition=self.shard,
-            seq=piece.seq,
-            as_of_us=piece.as_of_us,
-            cut_us=piece.cut_us,
-            decides=decides,
-            inputs=[[piece.seq, digest]],
-            configuration=piece.configuration,
-            tables=tables,
-            second=piece.second and decides,
-            end=piece.end,
-            positions=ledger.open.by_account > 0 if decides else None,
-            owners=ledger.directory.owners,
-            causes=None if piece.fills is None else _causes(piece.fills, ledger, "watch" in self._asked),
-            news=heard + out.news,
-            records=out.records,
-            decisions=out.decisions,
-            activity=activity_of(piece, ledger, bool(self._second_fills)) if self._watches or self._foresees else None,
-            summary=self._summary(ledger, piece, digest, markets) if piece.second and decides else None,
-            markets=markets,
-            ratings=self._ratings,
-            house=self._house,
-            limit_documents=documents,
-            closable=self._closable,
-            book=open_positions_of(ledger, self._markets.depths(piece.as_of_us))
-            if decides and "position" in self._asked
-            else None,
-            holdings=self._holdings(ledger, piece.as_of_us) if piece.second and decides and self._foresees else None,
+        events = self._events(piece, ledger, out)
+        markets = self._sampled(ledger, as_of_us) if second else None
+        positions = ledger.open.by_account > 0 if decides else None
+        computed = decides and "position" in self._asked
+        book = open_positions_of(ledger, self._markets.depths(as_of_us)) if computed else None
+        inputs = [[piece.seq, digest]]
+        moment = Moment(
+            str(self.shard), self.shard, piece.seq, as_of_us, piece.cut_us, decides, second, piece.end, inputs
         )
+        standing = (self._ratings, self._house, self._closable)
+        return MeasuredSlice(
+            Measures(moment, tables, positions, ledger.directory.owners, markets, *standing, ComputationInputs(book)),
+            events,
+            Outputs(moment, out.records, out.decisions, configuration=piece.configuration),
+            self._summary(ledger, piece, digest, markets) if second else None,
+            self._holdings(ledger, as_of_us) if second and self._foresees else None,
+        )
+
+    def _events(self, piece: Slice, ledger: Ledger, out: base.SliceRecords) -> Events:
+        """Return what happened in a slice, and keep what the firm is to hear of it when the second ends."""
+        heard, documents = list[ExternalEvent](), list[dict[str, Any]]()
+        if piece.events:
+            signalled = [row for event in piece.events for row in getattr(event, "instruments", ())]
+            if signalled:
+                self._markets.hear_signals(signalled, ledger.directory.instruments)
+                if "weights" in self._asked:
+                    learn_depths(self._depths, piece.events)
+            documents = [event.document for event in piece.events if isinstance(event, ev.Limit)]
+            self._second_limits += documents
+            heard = external_events_of(piece.events, ledger)
+            # Every shard hears of venues, notices and markets; shard 0 tells the firm, alerts their own shard.
+            if self.shard == 0:
+                self._second_news += map(list, firm_external_events(piece.events, ledger))
+                self._second_alerts += alerts_of(piece.events)
+        causes = None
+        if piece.fills is not None:
+            fills = piece.fills
+            trades = account_trades(ledger, fills) if "watch" in self._asked else None
+            causes = FillCauses(fills.id, fills.account, ledger.directory.named, fills.source, trades)
+            if fills.source:
+                heard = heard + forced_fills(fills, ledger)
+                self._second_news += map(list, firm_forced_fills(fills, ledger))
+        if out.news:
+            self._second_news += map(list, out.news)
+            heard = heard + out.news
+        activity = None
+        if self._watches or self._foresees:
+            activity = activity_of(piece, ledger, bool(self._second_fills))
+        return Events(piece.configuration, documents, heard, causes, activity)
 
     def _holdings(self, ledger: Ledger, as_of_us: int) -> ForecastInputs:
         """Return what forecasts need, of the book as it was last measured."""
@@ -285,9 +296,7 @@ class ExposureState:
             for number in marked:
                 row = across.item(number)
                 self._markets.sample_one(number, price.item(row), time_us.item(row))
-        limits = self.configuration["limits"]
-        asked = limits.get("documents") or any("scaling" in limit for limit in limits["limits"])
-        return self._markets.markets(ledger.directory, as_of_us) if asked or self._asked & NEEDS_MARKETS else None
+        return self._markets.markets(ledger.directory, as_of_us) if self._adapts else None
 
     def _forecast_inputs(self, ledger: Ledger, as_of_us: int) -> ShardForecast | None:
         """Return what systemic indicators need, once a minute where forecasts are made."""
@@ -368,8 +377,3 @@ class ExposureState:
         self._watch.restore(state["watch"])
         self._depths, self._minute = state["depths"], state["minute"]
         return self
-
-
-def _causes(fills_: Fills, ledger: Ledger, watched: bool) -> FillCauses:
-    trades = account_trades(ledger, fills_) if watched else None
-    return FillCauses(fills_.id, fills_.account, ledger.directory.named, fills_.source, trades)

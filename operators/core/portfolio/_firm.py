@@ -1,8 +1,8 @@
 """Firm-wide aggregation: the sums of all shards, once per second of event time.
 
 Every shard ends every second with a slice, and with it sends its sums. When all shards have passed a second the sums
-are added in order of shard, so the result does not depend on which arrived first, and become a frame of the key
-``all``.
+are added in order of shard, so the result does not depend on which arrived first, and become measures of the
+key ``all``.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,15 @@ import orjson
 from numpy.typing import NDArray
 
 from seawall.operators.core.base import (
+    CAUSES_MAX,
+    ComputationInputs,
+    Events,
     FillCauses,
-    Frame,
+    MeasuredSlice,
+    Measures,
     MeasureTable,
+    Moment,
+    Outputs,
     RecordNumbering,
     ShardSummary,
     change_floor,
@@ -37,7 +43,7 @@ OPTIONAL_SCOPE_PLURALS = {"instrument": "instruments", "asset": "assets", "issue
 
 
 class FirmState:
-    """The firm-wide aggregation: ``step(summary) -> [Frame]``, empty until every shard has passed the second."""
+    """The firm-wide aggregation: ``step(summary) -> [MeasuredSlice]``, empty until all shards have passed one."""
 
     def __init__(self) -> None:
         self.seq = -1
@@ -48,8 +54,8 @@ class FirmState:
         self._numbering = RecordNumbering(-1)
         self._named = {kind: NamedSums() for kind in REQUESTED_SCOPES}
 
-    def step(self, summary: ShardSummary) -> list[Frame]:
-        """Take the sums of one shard at the end of a second; return the frames that became complete."""
+    def step(self, summary: ShardSummary) -> list[MeasuredSlice]:
+        """Take the sums of one shard at the end of a second; return the seconds now complete."""
         if summary.shard == 0 and summary.configuration is not None and not self.configuration:
             self.configuration = summary.configuration
             self._numbering.partition = self.configuration["shards"]
@@ -59,9 +65,9 @@ class FirmState:
         if not self.configuration or len(parts) < self.configuration["shards"]:
             return []
         del self._pending[summary.as_of_us]
-        return [self._frame(sorted(parts, key=lambda part: part.shard))]
+        return [self._measured(sorted(parts, key=lambda part: part.shard))]
 
-    def _frame(self, parts: list[ShardSummary]) -> Frame:
+    def _measured(self, parts: list[ShardSummary]) -> MeasuredSlice:
         self.seq += 1
         changed = parts[0].configuration
         if changed is not None:
@@ -71,29 +77,26 @@ class FirmState:
         head = parts[0]
         exposures, alerts = self._exposures(tables, head.as_of_us), self._alerts(head)
         fills = [fill for part in parts for fill in part.fills]
-        return Frame(
-            key=FIRM_KEY,
-            partition=self._numbering.partition,
-            seq=self.seq,
-            as_of_us=head.as_of_us,
-            cut_us=max(part.cut_us for part in parts),
-            decides=True,
-            inputs=[[part.shard, part.seq, part.digest] for part in parts],
-            configuration=changed,
-            tables=tables,
+        causes = FillCauses(fills[:CAUSES_MAX]) if fills else None  # whatever moved may be due to any of them
+        external = [event for part in parts for event in part.news]
+        records = ({"exposures": exposures} if exposures else {}) | ({"alerts": alerts} if alerts else {})
+        moment = Moment(
+            FIRM_KEY,
+            self._numbering.partition,
+            self.seq,
+            head.as_of_us,
+            max(part.cut_us for part in parts),
             second=True,
             end=head.end,
-            causes=_SecondFills(fills) if fills else None,
-            news=[event for part in parts for event in part.news],
-            records=({"exposures": exposures} if exposures else {}) | ({"alerts": alerts} if alerts else {}),
-            markets=head.markets,
-            limit_documents=head.limit_documents,
-            parties=_parties(parts),
-            routes=head.routes,
-            losses=_of_all([part.losses for part in parts]),
+            inputs=[[part.shard, part.seq, part.digest] for part in parts],
+        )
+        computation = ComputationInputs(None, _parties(parts), head.routes, head.quotes, _strategies(parts))
+        return MeasuredSlice(
+            Measures(moment, tables, markets=head.markets, computation=computation),
+            Events(changed, head.limit_documents, external, causes),
+            Outputs(moment, records, configuration=changed),
             forecasts=_of_all([part.forecast for part in parts]),
-            quotes=head.quotes,
-            strategies=_strategies(parts),
+            losses=_of_all([part.losses for part in parts]),
         )
 
     def _requested(self, parts: list[ShardSummary]) -> dict[str, MeasureTable]:
@@ -213,18 +216,6 @@ def _of_all(parts: list[Part | None]) -> list[Part]:
     """Return what every shard tells; nothing where one does not."""
     found = [part for part in parts if part is not None]
     return found if len(found) == len(parts) else []
-
-
-class _SecondFills(FillCauses):
-    """The fills of one second; whatever moved in it may be due to any of them."""
-
-    def __init__(self, fills: list[str]) -> None:
-        super().__init__([], [], {})
-        self._fills = [f"fill:{fill}" for fill in fills[:10]]
-
-    def of(self, kind: str, name: str) -> list[str]:
-        """Return the fills of the second."""
-        return self._fills
 
 
 def _strategies(parts: list[ShardSummary]) -> dict[str, list[str]] | None:

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table as View
 
 from seawall.connectors.bus import Bus
-from seawall.operators.core.base import Audited
+from seawall.operators.core.base import Outputs
 from seawall.operators.core.portfolio import FIRM_KEY
 from seawall.ops.arguments import show_progress
 from seawall.ops.lab.backtest import Cache
@@ -100,7 +100,7 @@ class ScenarioResult(NamedTuple):
 
 
 class _Book(NamedTuple):
-    """Books of a system by its last frames."""
+    """Books of a system by its last measures."""
 
     pnl: float
     equity: dict[str, float]
@@ -153,7 +153,7 @@ class _Decisions:
         self.commands: dict[str, int] = {}
         self.alerts: dict[str, int] = {}
 
-    def hear(self, audited: Audited) -> None:
+    def hear(self, audited: Outputs) -> None:
         for stored in audited.records.get("breaches", ()):
             breach = orjson.loads(stored.value)
             if LEVELS.index(breach["level"]) > LEVELS.index(breach["previous_level"]):
@@ -185,14 +185,16 @@ def _book(system: System) -> _Book:
         assert ledger is not None
         records = ledger.directory.account_records
         clients.update(one.account for one in records if one.holder == "counterparty")
-    for key, frame in system.frames.items():
-        if key != FIRM_KEY and "account" in frame.tables:
-            names, _, values = frame.tables["account"]
+    measured = system.measured
+    for key, one in measured.items():
+        tables = one.measures.tables
+        if key != FIRM_KEY and "account" in tables:
+            names, _, values = tables["account"]
             equity |= dict(zip(names, values[EQUITY].tolist(), strict=False))
-            names, measures, values = frame.tables["counterparty"]
+            names, measures, values = tables["counterparty"]
             row = values[measures.index("current_exposure")].tolist()
             exposure |= dict(zip(names, row, strict=False))
-    firm = system.frames[FIRM_KEY].tables["firm"] if FIRM_KEY in system.frames else None
+    firm = measured[FIRM_KEY].measures.tables["firm"] if FIRM_KEY in measured else None
     pnl = 0.0 if firm is None else float(firm.values[firm.measures.index("pnl"), 0])
     return _Book(pnl, equity, exposure, frozenset(clients & equity.keys()))
 

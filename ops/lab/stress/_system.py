@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seawall.connectors.bus import Bus
-from seawall.operators.core.base import Audited, Frame, pack
+from seawall.operators.core.base import MeasuredSlice, Outputs, pack
 from seawall.operators.core.journal import SCHEMA, STREAM_SOURCE, JournalState, SlicingState
 from seawall.operators.core.pipeline import Pipeline
 from seawall.operators.core.portfolio import ExposureState
@@ -37,7 +37,7 @@ from seawall.schemas.records import decode_slice
 
 
 class System:
-    """Risk of all shards and of the firm: ``step(value)``; ``frames`` has the last measures of each shard and all."""
+    """Risk of all shards and of the firm: ``step(value)``; ``measured`` has the last measures of each shard and all."""
 
     def __init__(self, shards: int) -> None:
         self._risk = Pipeline(shards)
@@ -48,18 +48,18 @@ class System:
         return [shard.exposure for shard in self._risk.shards]
 
     @property
-    def frames(self) -> dict[str, Frame]:
+    def measured(self) -> dict[str, MeasuredSlice]:
         """The last measures of each shard and of the firm."""
         return self._risk.measured()
 
-    def step(self, value: bytes) -> list[Audited]:
+    def step(self, value: bytes) -> list[Outputs]:
         """Apply one journal value; return the records of its slice, and of the seconds that it completes."""
         return self._risk.step(value)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the snapshots of all states; :meth:`restore` makes an equal system of them."""
         *shards, firm = self._risk.snapshots()
-        return {"shards": shards, "firm": firm, "frames": self.frames}
+        return {"shards": shards, "firm": firm, "measured": self.measured}
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> "System":
@@ -67,7 +67,7 @@ class System:
         self = cls(0)
         self._risk = Pipeline.restore([*state["shards"], state["firm"]])
         for one in self._risk.parts():
-            one.measured = state["frames"].get(one.decider.key)
+            one.measured = state["measured"].get(one.decider.key)
         return self
 
 

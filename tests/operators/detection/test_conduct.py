@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +14,8 @@ from seawall.operators.core.detection import AccountBehaviourState, _account_beh
 from seawall.operators.core.detection._account_features import (
     FEATURES,
     WIDTH,
-    AccountObservation,
     AccountObservations,
     BehaviourRule,
-    judge_account,
     judge_accounts,
 )
 from seawall.schemas.configuration import load_configuration
@@ -38,11 +35,11 @@ PLAYBOOK: list[Json] = [
 ]
 
 
-def given(rng: random.Random, now_us: float) -> AccountObservation:
+def given(rng: random.Random, now_us: float) -> AccountObservations:
     """Return something that an account may do, ordinary or not."""
     jump = rng.choice([1.0, 1.0, 1.0, 30.0])
     since = now_us - rng.random() * 2e9 if rng.random() < 0.2 else 0.0
-    return AccountObservation(
+    return AccountObservations(
         touched=rng.random() < 0.7,
         equity=rng.uniform(-50.0, 500.0),
         gross=rng.uniform(0.0, 1000.0) * jump,
@@ -68,7 +65,7 @@ def test_one_by_one_and_all_at_once_give_the_same_bits() -> None:
             together, AccountObservations(*(np.array(column) for column in zip(*inputs, strict=True))), now, RULE
         )
         for at, (row, item) in enumerate(zip(alone, inputs, strict=True)):
-            found, rung = judge_account(row, item, now, RULE)
+            found, rung = _account_behaviour.judge_account(row, item, now, RULE)
             assert found == squares[:, at].tolist()
             assert rung == bool(rings[at])
             rang += rung
@@ -89,7 +86,9 @@ def test_fill_rates_agree_with_exact_fractions() -> None:
         gap, warm = total - mean, count > 5
         square = gap * gap / max(variance, Fraction(4))
         wanted = min(square, Fraction(100)) if warm and gap > 0 else Fraction(0)
-        found, _ = judge_account(row, AccountObservation(True, 0.0, 0.0, 0.0, float(fills), 0.0, 0.0), float(now), RULE)
+        found, _ = _account_behaviour.judge_account(
+            row, AccountObservations(True, 0.0, 0.0, 0.0, float(fills), 0.0, 0.0), float(now), RULE
+        )
         assert found[2] == pytest.approx(float(wanted), rel=1e-9, abs=1e-12)
         rate = max(Fraction(1, count), Fraction(1, 512)) * (min(Fraction(1), 4 / square) if warm and square else 1)
         mean, variance = mean + rate * gap, (1 - rate) * (variance + rate * gap * gap)
@@ -237,28 +236,29 @@ def test_ids_and_counts_go_on_from_the_alerts_of_the_exposure_operator(tmp_path:
     assert [record.n for record in records] == list(range(len(records)))
     for audited in ran.audited:
         found = audited.records.get("alerts", [])
-        assert [record.id for record in found] == [f"0-{audited.seq}-{at}" for at in range(len(found))]
+        assert [record.id for record in found] == [f"0-{audited.moment.seq}-{at}" for at in range(len(found))]
 
 
 def test_switched_off_the_watch_changes_nothing(tmp_path: Path) -> None:
     ran = watch(tmp_path, reference(["a"]), trading(60), trading(5, first=60, each=40), enabled=False)
-    assert all(frame.activity is None for frame in ran.exposed)
-    assert [frame for frame in ran.frames if frame.key == "0"] == ran.exposed
+    assert all(one.events.activity is None for one in ran.exposed)
+    assert [one for one in ran.measured if one.measures.moment.key == "0"] == ran.exposed
     assert unusual(ran) == []
 
 
 def test_numbers_that_are_not_finite_teach_nothing(tmp_path: Path) -> None:
     ran = watch(tmp_path, reference(["a"]), trading(30))
     state = AccountBehaviourState.restore(ran.conduct[0].snapshot())
-    frame = next(f for f in reversed(ran.exposed) if f.activity is not None and len(f.activity.filled))
-    table = frame.tables["account"]
+    one = next(one for one in reversed(ran.exposed) if one.events.activity and len(one.events.activity.filled))
+    measures, events, activity = one.measures, one.events, one.events.activity
+    assert activity is not None
+    table = measures.tables["account"]
     odd = table._replace(values=np.full_like(table.values, np.nan))
     before = state.snapshot()
     for filled in (np.zeros(1, dtype=np.int64), np.zeros(_account_behaviour.MANY_MIN, dtype=np.int64)):
-        assert frame.activity is not None
-        state.step(
-            replace(frame, tables={**frame.tables, "account": odd}, activity=frame.activity._replace(filled=filled))
-        )
+        spoilt = measures._replace(tables={**measures.tables, "account": odd})
+        done = events._replace(activity=activity._replace(filled=filled))
+        state.step(one._replace(measures=spoilt, events=done))
     assert state.snapshot() == before
 
 
@@ -275,7 +275,7 @@ def test_open_calls_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_feature_has_a_floor_a_name_and_a_clause() -> None:
     assert len(FEATURES) == len(_account_features.FLOORS) == len(set(FEATURES))
     row = [0.0] * WIDTH
-    assert len({_account_behaviour.feature_clause(feature, row, T0, 1.0) for feature in FEATURES}) == len(FEATURES)
+    assert len({_account_features.feature_clause(feature, row, T0, 1.0) for feature in FEATURES}) == len(FEATURES)
 
 
 @pytest.mark.parametrize(

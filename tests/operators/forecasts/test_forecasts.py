@@ -338,11 +338,11 @@ def test_a_price_that_never_moves_is_a_state_and_no_certainty(tmp_path: Path) ->
 
 def test_forecasts_go_on_from_a_snapshot_with_the_same_bytes(jump_pipeline: PipelineRun) -> None:
     state, again = ForecastState(0), []
-    for at, frame in enumerate(jump_pipeline.exposed):
+    for at, one in enumerate(jump_pipeline.exposed):
         if at % 37 == 0:
             state = ForecastState.restore(state.snapshot())
-        again += [record.value for record in state.step(jump_pipeline.conduct_frames[at]).records.get("forecasts", [])]
-        assert frame.seq == jump_pipeline.conduct_frames[at].seq
+        again += [record.value for record in state.step(jump_pipeline.watched[at]).outputs.records.get("forecasts", [])]
+        assert one.measures.moment.seq == jump_pipeline.watched[at].measures.moment.seq
     assert again == [record.value for record in jump_pipeline.records("forecasts") if record.key == "0"]
 
 

@@ -142,17 +142,17 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> PipelineRun:
 
 @pytest.mark.parametrize(("kind", "measure"), SLOPES)
 def test_measures_lean_on_prices_as_they_follow_them(moved: PipelineRun, kind: str, measure: str) -> None:
-    before = next(frame for frame in moved.exposed if frame.holdings is not None)
+    before = next(one for one in moved.exposed if one.holdings is not None)
     after = moved.exposed[-1]
     assert before.holdings is not None
-    leanings = Sensitivities(before.holdings, before.tables)
+    leanings = Sensitivities(before.holdings, before.measures.tables)
     gap = leanings.gap(kind, measure, below=True, bound=-1e6)
     assert gap is not None
     sizes = np.array([{"ETH": 0.01, "BTC": -0.01}[name] for name in before.holdings.underlyings])
     gained = gap.held.gain * sizes[gap.held.underlying]
-    count = before.tables[kind].values.shape[1]
+    count = before.measures.tables[kind].values.shape[1]
     found = np.bincount(gap.held.account, gained, count)
-    now, then = (frame.tables[kind] for frame in (after, before))
+    now, then = (one.measures.tables[kind] for one in (after, before))
     change = now.values[now.measures.index(measure)] - then.values[then.measures.index(measure)]
     owed = then.values[then.measures.index(measure)] != 0 if measure == "current_exposure" else np.ones(count, bool)
     assert owed.any()
@@ -160,11 +160,11 @@ def test_measures_lean_on_prices_as_they_follow_them(moved: PipelineRun, kind: s
 
 
 def test_ratios_lean_as_the_health_that_they_stand_for(moved: PipelineRun) -> None:
-    frame = next(frame for frame in moved.exposed if frame.holdings is not None)
-    assert frame.holdings is not None
-    table = frame.tables["account"]
+    one = next(one for one in moved.exposed if one.holdings is not None)
+    assert one.holdings is not None
+    table = one.measures.tables["account"]
     equity, gross = (table.values[table.measures.index(name)] for name in ("equity", "gross_notional"))
-    gap = Sensitivities(frame.holdings, frame.tables).gap("account", "leverage", below=False, bound=30.0)
+    gap = Sensitivities(one.holdings, one.measures.tables).gap("account", "leverage", below=False, bound=30.0)
     assert gap is not None
     assert gap.gap == pytest.approx(30.0 * equity - gross)
     assert gap.level * gap.held.gain - gap.held.margin == pytest.approx(30.0 * gap.held.gain - np.abs(gap.held.gain))
@@ -175,9 +175,9 @@ def test_what_shards_tell_of_limits_on_the_firm_is_the_same_after_a_snapshot(tmp
     limits = [{**losing, "valid_from_us": T0 - SECOND}]
     ran = run_pipeline(tmp_path, *book_of_three(*walk(240, 60)), limits=limits, **ON)
     state, told = ForecastState(0), []
-    for frame, whole in zip(ran.conduct_frames, [one for one in ran.frames if one.key == "0"], strict=True):
+    for watched, whole in zip(ran.watched, [x for x in ran.measured if x.measures.moment.key == "0"], strict=True):
         state = ForecastState.restore(state.snapshot())
-        found = [one.summary and one.summary.forecast for one in (state.step(frame), whole)]
+        found = [one.summary and one.summary.forecast for one in (state.step(watched), whole)]
         assert pack("told", {"": found[0]}) == pack("told", {"": found[1]})
         told += [] if found[1] is None else list(found[1].sensitivities)
     assert set(told) == {"firm"}
@@ -200,14 +200,17 @@ def test_a_breach_of_a_limit_on_a_forecast_ends_when_both_are_taken_away(tmp_pat
 def test_forecasts_of_limits_go_on_from_a_snapshot_with_the_same_bytes(hour_pipeline: PipelineRun) -> None:
     shards, again = [ForecastState(0), ForecastState(1)], []
     wide, wider = FirmForecastState(2), []
-    for at, frame in enumerate(hour_pipeline.conduct_frames):
+    for at, one in enumerate(hour_pipeline.watched):
         if at % 29 == 0:
             shards = [ForecastState.restore(state.snapshot()) for state in shards]
-        again += [record.value for record in shards[frame.partition].step(frame).records.get("forecasts", [])]
-    for at, frame in enumerate(hour_pipeline.wide_frames):
+        again += [
+            record.value
+            for record in shards[one.measures.moment.partition].step(one).outputs.records.get("forecasts", [])
+        ]
+    for at, one in enumerate(hour_pipeline.wide):
         if at % 7 == 0:
             wide = FirmForecastState.restore(wide.snapshot())
-        wider += [record.value for record in wide.step(frame).records.get("forecasts", [])]
+        wider += [record.value for record in wide.step(one).outputs.records.get("forecasts", [])]
     assert again == [record.value for record in hour_pipeline.records("forecasts") if record.key != "all"]
     assert wider == [record.value for record in hour_pipeline.records("forecasts") if record.key == "all"]
     assert shards[0].snapshot() == hour_pipeline.foresight[0].snapshot()

@@ -80,10 +80,10 @@ def test_a_multiplier_is_a_limit_like_any_other_and_so_is_the_first_move_that_do
 
 def test_the_stream_goes_on_from_a_snapshot_with_the_same_bytes(leveraged_pipeline: PipelineRun) -> None:
     state, again = FirmForecastState(3), []
-    for at, frame in enumerate(leveraged_pipeline.wide_frames):
+    for at, one in enumerate(leveraged_pipeline.wide):
         if at % 7 == 3:
             state = FirmForecastState.restore(state.snapshot())
-        again += state.step(frame).records.get("forecasts", [])
+        again += state.step(one).outputs.records.get("forecasts", [])
     assert again == [record for record in leveraged_pipeline.records("forecasts") if record.key == "all"]
     assert again
 

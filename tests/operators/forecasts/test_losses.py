@@ -180,7 +180,7 @@ def brute(ran: PipelineRun, moves: dict[str, float], years: float = 0.0, volatil
     assert ledger is not None
     number = ledger.directory.instruments
     now = {name: ledger.marks.rows["price"][ledger.marks.across()[at]] for name, at in number.items()}
-    left = (EXPIRY - ran.frames[-1].as_of_us) / (365 * 86_400e6)
+    left = (EXPIRY - ran.measured[-1].measures.moment.as_of_us) / (365 * 86_400e6)
 
     def worth(price: dict[str, float], years: float, volatility: float) -> dict[str, float]:
         call = black(price["ETH-PERP"], 110.0, left - years, 0.7 * (1 + volatility), 1)
@@ -261,14 +261,14 @@ def test_limits_are_on_losses_as_on_any_measure(mixed_pipeline: PipelineRun) -> 
 def test_losses_go_on_from_a_snapshot_with_the_same_bytes(mixed_pipeline: PipelineRun) -> None:
     state, again = ForecastState(0), []
     wide, wider = FirmForecastState(1), []
-    for at, frame in enumerate(mixed_pipeline.conduct_frames):
+    for at, one in enumerate(mixed_pipeline.watched):
         if at % 13 == 0:
             state = ForecastState.restore(state.snapshot())
-        again += [record.value for record in state.step(frame).records.get("forecasts", [])]
-    for at, frame in enumerate(mixed_pipeline.wide_frames):
+        again += [record.value for record in state.step(one).outputs.records.get("forecasts", [])]
+    for at, one in enumerate(mixed_pipeline.wide):
         if at % 7 == 0:
             wide = FirmForecastState.restore(wide.snapshot())
-        wider += [record.value for record in wide.step(frame).records.get("forecasts", [])]
+        wider += [record.value for record in wide.step(one).outputs.records.get("forecasts", [])]
     assert again == [record.value for record in mixed_pipeline.records("forecasts") if record.key == "0"]
     assert wider == [record.value for record in mixed_pipeline.records("forecasts") if record.key == "all"]
     assert state.snapshot() == mixed_pipeline.foresight[0].snapshot()

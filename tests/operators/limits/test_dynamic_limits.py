@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.operators.core.base import Frame, MarketConditions, MeasureTable
+from seawall.operators.core.base import Events, MarketConditions, Measures, MeasureTable, Moment
 from seawall.operators.core.limits import LimitsState
 from seawall.operators.core.limits._cells import BUCKETS, ChangeWindows, LimitCells
 from seawall.operators.core.limits._rules import Limit
@@ -47,23 +47,15 @@ def markets(volatility: float, stressed: float = float("nan"), depth: float = fl
     return MarketConditions(["BTC"], *one)
 
 
-def frame(seq: int, value: float, limits: list[Json] | None = None, **fields: Any) -> Frame:
-    """Return a second of the second operator, or with ``kind`` a frame of a shard, with one scope."""
+def measured(seq: int, value: float, limits: list[Json] | None = None, **fields: Any) -> tuple[Measures, Events]:
+    """Return a second of the firm, or with ``kind`` a slice of a shard, with one scope."""
     kind, measure = fields.pop("kind", "underlying"), fields.pop("measure", "gross_notional")
     table = MeasureTable(fields.pop("names", ["BTC"]), (measure,), np.array([[value]]))
     section = None if limits is None else {"limits": {"version": 1, "sha256": str(limits), "limits": limits}}
-    body: dict[str, Any] = {
-        "key": "all",
-        "partition": 4,
-        "seq": seq,
-        "as_of_us": T0 + seq * SECOND,
-        "cut_us": 0,
-        "decides": True,
-        "inputs": [],
-        "configuration": section,
-        "tables": {kind: table},
-    }
-    return Frame(**{**body, **fields})
+    at_us, decides = fields.pop("as_of_us", T0 + seq * SECOND), fields.pop("decides", True)
+    moment = Moment(fields.pop("key", "all"), fields.pop("partition", 4), seq, at_us, 0, decides)
+    events = Events(section, fields.pop("limit_documents", []), causes=fields.pop("causes", None))
+    return Measures(moment, fields.pop("tables", {kind: table}), **fields), events
 
 
 def effective(state: LimitsState) -> float:
@@ -77,7 +69,7 @@ def test_a_bound_tightens_fast_and_loosens_slowly() -> None:
     state = LimitsState("all", 4)
     found = []
     for seq, volatility in enumerate([0.5, *[1.0] * 60, *[0.5] * 60]):
-        state.step(frame(seq, 0.0, checked(SCALED) if not seq else None, markets=markets(volatility)))
+        state.step(*measured(seq, 0.0, checked(SCALED) if not seq else None, markets=markets(volatility)))
         found.append(effective(state))
     assert found[0] == 100.0
     assert found[1:4] == pytest.approx([99.0, 98.0, 97.0])
@@ -91,11 +83,11 @@ def test_a_bound_never_rises_fast_never_steps_far_and_stays_between_floor_and_ce
     path: list[tuple[float, int]],
 ) -> None:
     state, seq = LimitsState("all", 4), 0
-    state.step(frame(0, 0.0, checked(SCALED), markets=markets(path[0][0])))
+    state.step(*measured(0, 0.0, checked(SCALED), markets=markets(path[0][0])))
     before = effective(state)
     for volatility, gap in path:
         seq += gap
-        state.step(frame(seq, 0.0, markets=markets(volatility)))
+        state.step(*measured(seq, 0.0, markets=markets(volatility)))
         now = effective(state)
         assert 20.0 <= now <= 120.0
         assert now - before <= min(0.001 * gap, 0.1) * 100.0 + 1e-9
@@ -105,32 +97,32 @@ def test_a_bound_never_rises_fast_never_steps_far_and_stays_between_floor_and_ce
 
 def test_a_quarter_of_the_volatility_that_counts_is_the_stressed_one() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 0.0, checked(SCALED), markets=markets(0.5, stressed=2.5)))
+    state.step(*measured(0, 0.0, checked(SCALED), markets=markets(0.5, stressed=2.5)))
     assert effective(state) == pytest.approx(100.0 * 0.5 / (0.75 * 0.5 + 0.25 * 2.5))
 
 
 def test_a_stressed_volatility_that_the_limit_states_counts_where_it_is_the_larger() -> None:
     limit = {**SCALED, "scaling": {"reference_volatility": 0.5, "stressed_volatility": 2.5}}
     state = LimitsState("all", 4)
-    state.step(frame(0, 0.0, checked(limit), markets=markets(0.5, stressed=0.6)))
+    state.step(*measured(0, 0.0, checked(limit), markets=markets(0.5, stressed=0.6)))
     assert effective(state) == pytest.approx(50.0)
 
 
 def test_what_is_not_known_tightens_at_most() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 0.0, checked(SCALED), markets=markets(1.0)))
+    state.step(*measured(0, 0.0, checked(SCALED), markets=markets(1.0)))
     tightened = effective(state)
     for seq in range(1, 100):
-        state.step(frame(seq, 0.0, markets=markets(float("nan"))))
+        state.step(*measured(seq, 0.0, markets=markets(float("nan"))))
     assert effective(state) == tightened == 50.0
 
 
 def test_a_breach_by_a_bound_that_moved_is_passive_and_carries_the_factors_that_give_it() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 45.0, checked(SCALED), markets=markets(0.5)))
+    state.step(*measured(0, 45.0, checked(SCALED), markets=markets(0.5)))
     breaches = []
     for seq in range(1, 70):
-        breaches += state.step(frame(seq, 45.0, markets=markets(1.0))).breaches
+        breaches += state.step(*measured(seq, 45.0, markets=markets(1.0))).values
     (breach,) = breaches
     assert (breach["level"], breach["cause"]) == ("warning", "passive")
     factors = breach["factors"]
@@ -145,7 +137,7 @@ def test_depth_counts_where_the_limit_asks_for_it() -> None:
     deep = {**SCALED, "scaling": {"volatility_power": 0, "depth_power": 0.5}}
     for limit, expected in ((deep, 50.0), (SCALED, 100.0)):
         state = LimitsState("all", 4)
-        state.step(frame(0, 0.0, checked(limit), markets=markets(0.5, depth=1.0)))
+        state.step(*measured(0, 0.0, checked(limit), markets=markets(0.5, depth=1.0)))
         assert effective(state) == pytest.approx(expected)
 
 
@@ -155,14 +147,14 @@ def test_the_rating_of_the_counterparty_scales_the_limits_of_its_accounts() -> N
     state = LimitsState("0", 0)
     step = {"kind": "account", "measure": "equity", "key": "0", "partition": 0, "owners": owners, "names": ["a"]}
     nan = markets(float("nan"))
-    (breach,) = state.step(frame(0, 45.0, checked(rated), ratings={"p": "B"}, markets=nan, **step)).breaches
+    (breach,) = state.step(*measured(0, 45.0, checked(rated), ratings={"p": "B"}, markets=nan, **step)).values
     assert (breach["level"], breach["bound"], breach["factors"]["rating"]) == ("warning", 40.0, 0.5)
 
 
 def test_the_audit_hears_of_every_move_of_one_percent_once() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 0.0, checked(SCALED), markets=markets(0.5)))
-    found = [state.step(frame(seq, 0.0, markets=markets(1.0))).decisions for seq in range(1, 80)]
+    state.step(*measured(0, 0.0, checked(SCALED), markets=markets(0.5)))
+    found = [state.step(*measured(seq, 0.0, markets=markets(1.0))).decisions for seq in range(1, 80)]
     bodies = [decision.body for decisions in found for decision in decisions if decision.kind == "limits"]
     assert 49 <= len(bodies) <= 50  # from 100 to 50, by 1 a second
     assert bodies[0]["examples"][0]["scope"] == "underlying:BTC"
@@ -268,7 +260,8 @@ def test_volatility_is_unknown_before_enough_returns_and_then_that_of_the_marks(
                                                 expiry_us=T0 + 9_000_000_000_000)]  # fmt: skip
     marks = [mark(T0 + at * SECOND, repr(price)) for at, price in enumerate(prices)]
     ran = run_pipeline(tmp_path, *base, *marks, limits=[SCALED])
-    known = [f.markets.volatility[0] for f in ran.frames if f.markets is not None and f.key == "0"]
+    shard = [one.measures for one in ran.measured if one.measures.moment.key == "0"]
+    known = [f.markets.volatility[0] for f in shard if f.markets is not None]
     assert np.isnan(known[: RETURNS_MIN - 1]).all()
     assert known[-1] == pytest.approx(move * YEAR_S**0.5, rel=0.01)
 
@@ -328,7 +321,7 @@ def test_a_limit_per_time_window_counts_what_a_measure_rose_in_it_and_forgets() 
     state, found = LimitsState("all", 4), []
     for seq, value in [(0, 1000.0), (30, 1040.0), (50, 1055.0), (200, 1055.0), (230, 1099.0)]:
         found += [(seq, b["level"], b["value"]) for b in state.step(
-            frame(seq, value, checked(fast) if not seq else None)).breaches]  # fmt: skip
+            *measured(seq, value, checked(fast) if not seq else None)).values]  # fmt: skip
     assert found == [(50, "hard", 55.0), (200, "none", 0.0)]
 
 
@@ -338,7 +331,7 @@ def test_a_fall_is_a_negative_change_of_a_limit_below() -> None:
     state, found = LimitsState("all", 4), []
     for seq, value in enumerate([100.0, 95.0, 88.0, 79.0, 89.0, 91.0, 96.0]):
         found += [(b["level"], b["value"], b["utilisation"]) for b in state.step(
-            frame(seq, value, checked(fall) if not seq else None)).breaches]  # fmt: skip
+            *measured(seq, value, checked(fall) if not seq else None)).values]  # fmt: skip
     assert found == [("soft", -12.0, 1.2), ("hard", -21.0, 1.05), ("soft", -9.0, 0.45), ("none", -4.0, 0.4)]
 
 
@@ -349,25 +342,25 @@ PLAIN: Json = {"id": "plain", "scope": "underlying:*", "measure": "gross_notiona
 
 def test_a_limit_removed_while_breached_leaves_with_a_record_to_none() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 70.0, checked(PLAIN)))
-    (left,) = state.step(frame(1, 70.0, [])).breaches
+    state.step(*measured(0, 70.0, checked(PLAIN)))
+    (left,) = state.step(*measured(1, 70.0, [])).values
     assert (left["limit"], left["previous_level"], left["level"]) == ("plain", "soft", "none")
     assert (left["value"], left["bound"]) == (70.0, 50.0)
 
 
 def test_a_limit_removed_in_a_slice_that_does_not_decide_leaves_at_the_next_that_does() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 70.0, checked(PLAIN)))
-    removed = frame(1, 0.0, [], decides=False)
-    assert state.step(removed).breaches == []
+    state.step(*measured(0, 70.0, checked(PLAIN)))
+    removed = measured(1, 0.0, [], decides=False)
+    assert state.step(*removed).values == []
     resumed = LimitsState.restore(state.snapshot())
-    assert [b["level"] for b in resumed.step(frame(2, 70.0)).breaches] == ["none"]
+    assert [b["level"] for b in resumed.step(*measured(2, 70.0)).values] == ["none"]
 
 
 def test_a_limit_that_now_names_another_scope_leaves_the_old_one() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 70.0, checked({**PLAIN, "scope": "underlying:BTC"})))
-    breaches = state.step(frame(1, 70.0, checked({**PLAIN, "scope": "underlying:ETH"}))).breaches
+    state.step(*measured(0, 70.0, checked({**PLAIN, "scope": "underlying:BTC"})))
+    breaches = state.step(*measured(1, 70.0, checked({**PLAIN, "scope": "underlying:ETH"}))).values
     assert [(b["scope"], b["level"]) for b in breaches] == [("underlying:BTC", "none")]
 
 
@@ -375,9 +368,9 @@ def test_an_account_that_a_new_limit_covers_leaves_default_deny(tmp_path: Path) 
     step = {"kind": "account", "measure": "equity", "key": "0", "partition": 0, "owners": [("counterparty:a",)],
             "names": ["a"], "positions": np.array([True])}  # fmt: skip
     state = LimitsState("0", 0)
-    assert [b["level"] for b in state.step(frame(0, 1.0, [], **step)).breaches] == ["hard"]
+    assert [b["level"] for b in state.step(*measured(0, 1.0, [], **step)).values] == ["hard"]
     cover = checked({"id": "cover", "scope": "account:*", "measure": "equity", "hard": 1e9})
-    assert [b["level"] for b in state.step(frame(1, 1.0, cover, **step)).breaches] == ["none"]
+    assert [b["level"] for b in state.step(*measured(1, 1.0, cover, **step)).values] == ["none"]
 
 
 def test_a_limit_past_its_validity_counts_at_its_tightest_and_one_before_it_not_at_all() -> None:
@@ -385,23 +378,23 @@ def test_a_limit_past_its_validity_counts_at_its_tightest_and_one_before_it_not_
     state, found = LimitsState("all", 4), []
     for seq in range(6):
         found += [(seq, b["level"], b["bound"]) for b in state.step(
-            frame(seq, 70.0, checked(later) if not seq else None)).breaches]  # fmt: skip
+            *measured(seq, 70.0, checked(later) if not seq else None)).values]  # fmt: skip
     assert found == [(2, "soft", 50.0), (4, "hard", 50.0)]
 
 
 def test_a_scaled_limit_past_its_validity_falls_to_its_floor_and_loosens_slowly_when_renewed() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 0.0, checked({**SCALED, "valid_to_us": T0 + 2 * SECOND}), markets=markets(0.5)))
-    state.step(frame(2, 0.0, markets=markets(0.5)))
+    state.step(*measured(0, 0.0, checked({**SCALED, "valid_to_us": T0 + 2 * SECOND}), markets=markets(0.5)))
+    state.step(*measured(2, 0.0, markets=markets(0.5)))
     assert effective(state) == 20.0
-    state.step(frame(3, 0.0, checked(SCALED), markets=markets(0.5)))
+    state.step(*measured(3, 0.0, checked(SCALED), markets=markets(0.5)))
     assert effective(state) == pytest.approx(20.1)
 
 
 def test_a_bound_goes_on_from_where_it_is_when_the_limit_changes() -> None:
     state = LimitsState("all", 4)
-    state.step(frame(0, 0.0, checked(SCALED), markets=markets(1.0)))
-    state.step(frame(1, 0.0, checked({**SCALED, "hard": 110.0}), markets=markets(0.5)))
+    state.step(*measured(0, 0.0, checked(SCALED), markets=markets(1.0)))
+    state.step(*measured(1, 0.0, checked({**SCALED, "hard": 110.0}), markets=markets(0.5)))
     assert effective(state) == pytest.approx(50.0 + 0.001 * 110.0)
 
 

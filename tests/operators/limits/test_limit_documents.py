@@ -429,10 +429,10 @@ def test_margins_are_forecast_to_the_levels_of_the_documents_in_force(tmp_path: 
     path = write_prod(tmp_path, *book, amended, *notices, documents=(first,))
     path.write_text(path.read_text() + "[forecasts]\nenabled = true\n")
     found, state, levels = run_journal(path, MemoryBus()), ForecastState(0), []
-    for frame in found.conduct_frames:
+    for one in found.watched:
         state = ForecastState.restore(state.snapshot())
-        state.step(frame)
-        levels.append((frame.as_of_us, state.margins.bounds["hard"]))
+        state.step(one)
+        levels.append((one.measures.moment.as_of_us, state.margins.bounds["hard"]))
     assert {hard for at_us, hard in levels if at_us <= T0 + 2 * SECOND} == {0.8}
     assert {hard for at_us, hard in levels if T0 + 2 * SECOND < at_us < until_us} == {0.9}
     assert {hard for at_us, hard in levels if at_us >= until_us} == {0.8}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.operators.core.base import Frame, MeasureTable
+from seawall.operators.core.base import Events, Measures, MeasureTable, Moment
 from seawall.operators.core.limits import LEVELS, LimitsState
 from seawall.schemas.measures import FORECASTS, MEASURES
 from seawall_testing.desk import MS, SECOND, T0, Json, account, fill, instrument, mark, transfer
@@ -27,30 +27,20 @@ LIMIT: Json = {
 }
 
 
-def frame(
+def measured(
     seq: int,
     values: list[float],
     limits: list[Json] | None = None,
     at_s: float | None = None,
     measure: str = "equity",
     **fields: Any,
-) -> Frame:
-    """Return a frame of accounts a, b, … with one measure."""
+) -> tuple[Measures, Events]:
+    """Return a slice with accounts a, b, … and one measure."""
     names = [chr(ord("a") + at) for at in range(len(values))]
     table = MeasureTable(names, (measure,), np.array([values]))
     configuration = None if limits is None else {"limits": {"version": 1, "sha256": "", "limits": limits}}
-    body: dict[str, Any] = {
-        "key": "0",
-        "partition": 0,
-        "seq": seq,
-        "as_of_us": int((seq if at_s is None else at_s) * SECOND),
-        "cut_us": 0,
-        "decides": True,
-        "inputs": [],
-        "configuration": configuration,
-        "tables": {"account": table},
-    }
-    return Frame(**{**body, **fields})
+    moment = Moment("0", 0, seq, int((seq if at_s is None else at_s) * SECOND), 0, fields.get("decides", True))
+    return Measures(moment, fields.get("tables", {"account": table})), Events(configuration)
 
 
 def levels(values: list[float], times_s: list[float] | None = None, **changes: Any) -> list[str]:
@@ -58,8 +48,8 @@ def levels(values: list[float], times_s: list[float] | None = None, **changes: A
     state, level, found = LimitsState("0", 0), "none", []
     for seq, value in enumerate(values):
         at_s = None if times_s is None else times_s[seq]
-        enforced = state.step(frame(seq, [value], [{**LIMIT, **changes}] if seq == 0 else None, at_s))
-        for breach in enforced.breaches:
+        found_now = state.step(*measured(seq, [value], [{**LIMIT, **changes}] if seq == 0 else None, at_s))
+        for breach in found_now.values:
             assert breach["previous_level"] == level
             level = breach["level"]
         found.append(level)
@@ -122,7 +112,7 @@ def test_a_limit_below_is_worse_the_smaller_the_value_and_left_above_its_level_o
 def test_levels_that_a_limit_does_not_have_are_passed_over() -> None:
     only = {key: value for key, value in LIMIT.items() if key not in ("warning", "soft")}
     state = LimitsState("0", 0)
-    found = [state.step(frame(seq, [v], [only] if not seq else None)).breaches for seq, v in enumerate([25, 30, 0])]
+    found = [state.step(*measured(seq, [v], [only] if not seq else None)).values for seq, v in enumerate([25, 30, 0])]
     assert [[(b["previous_level"], b["level"], b["bound"]) for b in breaches] for breaches in found] == [
         [],
         [("none", "hard", 30.0)],
@@ -138,7 +128,7 @@ def test_utilisation_is_how_much_of_the_bound_is_used(
     direction: str, value: float, bound: float, utilisation: float
 ) -> None:
     limit = {"id": "m", "scope": "account:*", "measure": "equity", "direction": direction, "hard": bound}
-    (breach,) = LimitsState("0", 0).step(frame(0, [value], [limit])).breaches
+    (breach,) = LimitsState("0", 0).step(*measured(0, [value], [limit])).values
     assert (breach["utilisation"], breach["value"], breach["bound"]) == (utilisation, value, bound)
 
 
@@ -178,11 +168,11 @@ def test_levels_are_those_of_a_slow_model(steps: list[tuple[float, int]], dwell:
 
 def test_scopes_of_a_limit_move_on_their_own() -> None:
     state = LimitsState("0", 0)
-    state.step(frame(0, [0, 0, 0], [LIMIT]))
-    first = state.step(frame(1, [35, 0, 12]))
-    second = state.step(frame(2, [35, 35, 0, 20]))
-    assert [(b["scope"], b["level"]) for b in first.breaches] == [("account:a", "hard"), ("account:c", "warning")]
-    assert [(b["scope"], b["level"]) for b in second.breaches] == [
+    state.step(*measured(0, [0, 0, 0], [LIMIT]))
+    first = state.step(*measured(1, [35, 0, 12]))
+    second = state.step(*measured(2, [35, 35, 0, 20]))
+    assert [(b["scope"], b["level"]) for b in first.values] == [("account:a", "hard"), ("account:c", "warning")]
+    assert [(b["scope"], b["level"]) for b in second.values] == [
         ("account:b", "hard"),
         ("account:c", "none"),
         ("account:d", "soft"),
@@ -191,22 +181,22 @@ def test_scopes_of_a_limit_move_on_their_own() -> None:
 
 def test_a_limit_on_one_scope_leaves_the_others_alone_and_waits_for_its_own() -> None:
     state = LimitsState("0", 0)
-    assert state.step(frame(0, [99], [{**LIMIT, "scope": "account:c"}])).breaches == []
-    assert [b["scope"] for b in state.step(frame(1, [99, 99, 99])).breaches] == ["account:c"]
+    assert state.step(*measured(0, [99], [{**LIMIT, "scope": "account:c"}])).values == []
+    assert [b["scope"] for b in state.step(*measured(1, [99, 99, 99])).values] == ["account:c"]
 
 
 def test_a_frame_that_does_not_decide_moves_no_level() -> None:
     state = LimitsState("0", 0)
-    assert state.step(frame(0, [99], [LIMIT], decides=False, tables={})).breaches == []
-    assert len(state.step(frame(1, [99])).breaches) == 1
+    assert state.step(*measured(0, [99], [LIMIT], decides=False, tables={})).values == []
+    assert len(state.step(*measured(1, [99])).values) == 1
 
 
 def test_levels_stand_when_other_limits_change_and_their_new_bounds_count(tmp_path: Path) -> None:
     state = LimitsState("0", 0)
-    state.step(frame(0, [22], [LIMIT]))
+    state.step(*measured(0, [22], [LIMIT]))
     other = {**LIMIT, "id": "other", "hard": 1000.0}
-    assert state.step(frame(1, [22], [LIMIT, other])).breaches[0]["limit"] == "other"
-    tightened = state.step(frame(2, [22], [{**LIMIT, "hard": 21.0, "soft": 20.5}, other])).breaches
+    assert state.step(*measured(1, [22], [LIMIT, other])).values[0]["limit"] == "other"
+    tightened = state.step(*measured(2, [22], [{**LIMIT, "hard": 21.0, "soft": 20.5}, other])).values
     assert [(b["limit"], b["previous_level"], b["level"]) for b in tightened] == [("m", "soft", "hard")]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from seawall.connectors.keys import open_signer
 from seawall.connectors.subscriber import Subscriber, sqlite_subscriber
-from seawall.operators.core.base import Enforced, Frame, Planned
+from seawall.operators.core.base import Moment, Outputs
 from seawall.operators.core.mitigation import DesiredState, ShardCommands
 from seawall.operators.core.mitigation._desired_state import FULL_EVERY_US, TARGETS_MAX
 from seawall.schemas.evidence import STATE, AcceptancePolicy, KeySet, Refusal, _envelopes, state_type
@@ -23,10 +23,11 @@ SECOND = 1_000_000
 CONFIGURATION = {"shards": 2, "issuer": "risk/dev", "environment": "dev", "chained_states": True}
 
 
-def wide(seq: int, as_of_us: int, *commands: bytes) -> Planned:
+def wide(seq: int, as_of_us: int, *commands: bytes) -> Outputs:
     first = CONFIGURATION if seq == 0 else None
-    frame = Frame("all", 2, seq, as_of_us, as_of_us + 7, True, [], first, {}, second=True)
-    return Planned(Enforced(frame, [], []), [_record(value) for value in commands])
+    moment = Moment("all", 2, seq, as_of_us, as_of_us + 7, second=True)
+    records = {"commands": [_record(value) for value in commands]} if commands else {}
+    return Outputs(moment, records, configuration=first)
 
 
 def _record(value: bytes) -> Any:
@@ -47,7 +48,7 @@ def second(state: DesiredState, seq: int, *commands: bytes, as_of_us: int | None
     assert state.step(ShardCommands(0, at, True, list(commands))) == []
     assert state.step(wide(seq, at)) == []
     (planned,) = state.step(ShardCommands(1, at, True, []))
-    return [json.loads(record.value) for record in planned.state]
+    return [json.loads(record.value) for record in planned.records["state"]]
 
 
 def kinds(document: dict[str, Any]) -> dict[str, list[str]]:
@@ -64,12 +65,12 @@ def test_a_second_waits_for_every_shard_and_only_what_lies_in_it_counts() -> Non
     assert state.step(ShardCommands(1, 2 * SECOND - 1, False, [later])) == []
     assert state.step(wide(0, SECOND)) == []
     (planned,) = state.step(ShardCommands(0, SECOND, True, []))
-    documents = [json.loads(record.value) for record in planned.state]
+    documents = [json.loads(record.value) for record in planned.records["state"]]
     assert kinds(documents[0]) == {"account:a": ["HALT_TRADING"]}
     restored = DesiredState.restore(state.snapshot())
     assert restored.step(ShardCommands(0, 2 * SECOND, True, [])) == restored.step(wide(1, 2 * SECOND)) == []
     (planned,) = restored.step(ShardCommands(1, 2 * SECOND, True, []))
-    assert kinds(json.loads(planned.state[0].value)) == {"account:b": ["HALT_TRADING"]}
+    assert kinds(json.loads(planned.records["state"][0].value)) == {"account:b": ["HALT_TRADING"]}
 
 
 def test_the_order_in_which_shards_tell_changes_no_byte() -> None:
@@ -77,7 +78,7 @@ def test_the_order_in_which_shards_tell_changes_no_byte() -> None:
     found = []
     for items in ([*told, wide(0, SECOND)], [wide(0, SECOND), *told[::-1]], [told[1], wide(0, SECOND), told[0]]):
         state = DesiredState()
-        found.append([planned.state for item in items for planned in state.step(item)])
+        found.append([planned.records["state"] for item in items for planned in state.step(item)])
     assert found[0] == found[1] == found[2]
 
 
@@ -105,7 +106,7 @@ def test_each_state_names_the_one_before_it_and_a_full_one_begins_anew() -> None
         assert state.step(wide(seq, as_of_us)) == []
         (planned,) = state.step(ShardCommands(1, as_of_us, True, []))
         state = DesiredState.restore(state.snapshot())
-        for record in planned.state:
+        for record in planned.records["state"]:
             document = json.loads(record.value)
             if "targets" in document:
                 named.append((document["prev_sha256"], before))

@@ -123,7 +123,7 @@ def test_a_breach_across_shards_addresses_the_firm_and_never_an_account(tmp_path
     ran = run_playbook(tmp_path, book, limits=[limit], shards=3)
     assert ran.commands() == [("ENTER_DEGRADED_MODE", "firm")]
     assert payloads(ran)[0]["target"] == {"scope": "firm", "id": "firm"}
-    assert {audited.partition for audited in ran.audited if "commands" in audited.records} == {3}
+    assert {audited.moment.partition for audited in ran.audited if "commands" in audited.records} == {3}
 
 
 def test_a_venues_status_addresses_the_venue_and_the_accounts_there(tmp_path: Path) -> None:

@@ -149,11 +149,11 @@ def test_a_resumed_state_goes_on_like_one_that_never_stopped(tmp_path: Path) -> 
     ran = run_playbook(
         tmp_path, book, equity(1, "-850"), equity(2, "-950", "h1"), marks_every_second(12), response=TERMS
     )
-    shard = [frame for frame in ran.exposed if frame.key == "0"]
     limits, whole, cut = LimitsState("0", 0), MitigationState("0", 0), MitigationState("0", 0)
-    for frame in shard:
-        enforced = limits.step(frame)
+    for measures, events, *_ in ran.exposed:
+        breaches = limits.step(measures, events)
         cut = MitigationState.restore(cut.snapshot())
-        one, other = whole.step(enforced), cut.step(enforced)
-        assert (one.commands, one.decisions) == (other.commands, other.decisions)
+        one, other = whole.step(measures, events, breaches), cut.step(measures, events, breaches)
+        assert (one.records, one.decisions) == (other.records, other.decisions)
+        assert (whole.due_us, whole.watches) == (cut.due_us, cut.watches)
     assert whole.snapshot() == cut.snapshot()

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from seawall.operators.core.base import Enforced, ExternalEvent, Planned
+from seawall.operators.core.base import Breaches, ExternalEvent, Outputs
 from seawall.operators.core.mitigation import MODE_RANKS, MitigationState
 from seawall.operators.core.mitigation._control import UNBOUNDED, slot_of
 from seawall.ops.lab._playbook_cases import START_US, CaseDesk
@@ -98,12 +98,12 @@ class Machine(RuleBasedStateMachine):
 
     def slice(
         self, after_us: int, breaches: list[Json] | None = None, news: list[ExternalEvent] | None = None
-    ) -> Planned:
+    ) -> Outputs:
         self.now_us += after_us
         found = breaches or []
         records = [Record("", orjson.dumps(b), f"b-{self.seq}-{at}", at) for at, b in enumerate(found)]
-        frame = self.desk.frame("0", self.seq, self.now_us, news or [])
-        planned = self.state.step(Enforced(frame, found, records))
+        measured = self.desk.measured("0", self.seq, self.now_us, news or [])
+        planned = self.state.step(*measured, Breaches(found, records))
         self.seq += 1
         self._check(planned)
         return planned
@@ -123,8 +123,8 @@ class Machine(RuleBasedStateMachine):
         return {"limit": "low", "scope": f"account:{account}", "measure": "equity", "value": 1.0, "bound": 1.0,
                 "level": level, "previous_level": before, "cause": "active", "evidence": ["e"]}  # fmt: skip
 
-    def _check(self, planned: Planned) -> None:
-        payloads = [orjson.loads(record.value) for record in planned.commands]
+    def _check(self, planned: Outputs) -> None:
+        payloads = [orjson.loads(record.value) for record in planned.records.get("commands", ())]
         slots = []
         for payload in payloads:
             target = f"{payload['target']['scope']}:{payload['target']['id']}"
@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
         before = self.levels[account]
         planned = self.slice(after_us, [self.breach(account, level)])
         if level == "hard" and before != "hard":
-            kinds = [(orjson.loads(r.value)["type"], r.key) for r in planned.commands]
+            kinds = [(orjson.loads(r.value)["type"], r.key) for r in planned.records.get("commands", [])]
             assert ("CANCEL_ORDERS", f"account:{account}") in kinds, "3: a cancel is given at once, every time"
             self.places.setdefault(of_account(account), 0)
             if self.places[of_account(account)] < 2:
@@ -202,7 +202,7 @@ class Machine(RuleBasedStateMachine):
     def something_odd_is_seen(self, account: str, after_us: int) -> None:
         planned = self.slice(after_us, news=[ExternalEvent("alert", f"account:{account}", "odd", f"alert:{self.seq}")])
         if self.levels[account] in ("soft", "hard"):
-            given = [(orjson.loads(r.value)["type"], r.key) for r in planned.commands]
+            given = [(orjson.loads(r.value)["type"], r.key) for r in planned.records.get("commands", [])]
             assert ("CANCEL_ORDERS", f"account:{account}") in given, "3: whatever else waits, or is halted"
 
     @rule(account=st.sampled_from(ACCOUNTS), signers=st.sampled_from(SIGNERS), ahead=st.sampled_from((1, 1, 1, 0)))

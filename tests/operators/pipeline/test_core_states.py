@@ -76,8 +76,8 @@ def test_keys_are_isolated(crisis_pipeline: PipelineRun) -> None:
             order.append(queues[rng.choice([shard for shard, queue in queues.items() if queue])].pop(0))
         mixed = PipelineRun(order, SHARDS)
         for shard in (*range(SHARDS), SHARDS):
-            wanted = [audited for audited in crisis_pipeline.audited if audited.partition == shard]
-            assert [audited for audited in mixed.audited if audited.partition == shard] == wanted
+            wanted = [audited for audited in crisis_pipeline.audited if audited.moment.partition == shard]
+            assert [audited for audited in mixed.audited if audited.moment.partition == shard] == wanted
 
 
 def test_a_shard_is_silent_about_accounts_of_others(crisis_pipeline: PipelineRun) -> None:

@@ -185,7 +185,7 @@ def test_a_limit_on_such_a_scope_breaks_and_names_it_and_its_rows_are_written(tm
 
 def test_scopes_that_no_limit_names_are_neither_computed_nor_written(tmp_path: Path) -> None:
     found = run_scopes(tmp_path, fill(T0 + 6, "f", "h", instrument="Q", strategy="carry"), limits=[])
-    assert not [kind for frame in found.frames for kind in frame.tables if kind in KINDS]
+    assert not [kind for one in found.measured for kind in one.measures.tables if kind in KINDS]
     assert not [value for value in found.topic("exposures") if "instruments" in value or "strategies" in value]
 
 

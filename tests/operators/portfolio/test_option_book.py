@@ -49,7 +49,7 @@ def test_a_coin_settled_option_is_worth_its_mark_in_coin_and_has_the_greeks_of_b
     held = ran.measures("account:a")
     assert held["unrealised_pnl"] == pytest.approx(2 * (0.05 - 0.04) * 50000)
     assert held["equity"] == pytest.approx(50000 + 1000)
-    left = (EXPIRY - ran.frames[-1].as_of_us) / MICROSECONDS_PER_YEAR
+    left = (EXPIRY - ran.measured[-1].measures.moment.as_of_us) / MICROSECONDS_PER_YEAR
     wanted = black_valuation(51000.0, 52000.0, left, 0.6, True)
     coins = 2 * 50000 / 51000  # what the coin is worth, per unit of forward
     assert held["gross_notional"] == pytest.approx(coins * 51000)
@@ -85,7 +85,7 @@ def test_an_option_without_a_forward_of_its_own_is_on_the_spot_of_its_underlying
     ran = run_option_book(
         tmp_path, linear, *MARKS, mark(T0 + 2, "4000", "P", implied_volatility="0.5"), bought("P", "3900")
     )
-    left = (EXPIRY - ran.frames[-1].as_of_us) / MICROSECONDS_PER_YEAR
+    left = (EXPIRY - ran.measured[-1].measures.moment.as_of_us) / MICROSECONDS_PER_YEAR
     assert ran.measures("account:a")["net_notional"] == pytest.approx(
         2 * 50000 * float(black_valuation(50000.0, 52000.0, left, 0.5, False).delta)
     )

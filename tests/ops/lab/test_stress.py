@@ -375,7 +375,8 @@ def test_a_scenario_can_be_kept_as_the_journal_that_risk_goes_on_with(finished_p
     for value in [*journal_in_order(bus, 2), *(out / "journal.jsonl").read_bytes().splitlines()]:
         system.step(value)
     lost = json.loads((out / "result.json").read_text())["accounts"]["strong"]
-    table = next(f.tables["account"] for f in system.frames.values() if "strong" in f.tables.get("account", [[]])[0])
+    found = [one.measures.tables for one in system.measured.values()]
+    table = next(t["account"] for t in found if "strong" in t.get("account", [[]])[0])
     assert table.values[0, table.names.index("strong")] == pytest.approx(900 + lost)
 
 

@@ -81,7 +81,7 @@ def decide_half(path: Path) -> None:
         shard = decode_slice(value).shard
         last[shard], taken = value, states[shard].step(value)
         for audited in [*taken.items, *(firm.step(taken.message).items if taken.message else ())]:
-            writers[audited.partition].append(audited.records)
+            writers[audited.moment.partition].append(audited.records)
     for writer in writers:
         writer.flush()
         writer.close()

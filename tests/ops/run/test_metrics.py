@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from seawall.connectors.bus import open_bus
-from seawall.operators.core.base import Frame, MeasureTable
+from seawall.operators.core.base import Events, Measures, MeasureTable, Moment
 from seawall.operators.core.limits import LimitsState, limit_statuses, peak_utilisations
 from seawall.ops.kafka.cluster import write_certificates
 from seawall.ops.run import run
@@ -134,12 +134,12 @@ def test_the_peak_of_a_limit_is_the_utilisation_of_its_worst_scope() -> None:
     ]
     state = LimitsState("0", 0)
     section = {"limits": {"version": 1, "sha256": "", "limits": limits}}
-    frame = Frame("0", 0, 0, T0, T0, True, [], section, {"account": table})
-    state.step(frame)
+    found = Measures(Moment("0", 0, 0, T0, T0), {"account": table})
+    state.step(found, Events(section))
     wanted: dict[str, float] = {}
-    for one in limit_statuses(state, frame):
+    for one in limit_statuses(state, found):
         wanted[one.limit] = max(wanted.get(one.limit, 0.0), one.utilisation)
-    assert peak_utilisations(state, frame) == pytest.approx(wanted) and wanted["up"] == 0.5 and wanted["low"] == 1e6
+    assert peak_utilisations(state, found) == pytest.approx(wanted) and wanted["up"] == 0.5 and wanted["low"] == 1e6
 
 
 def test_a_histogram_counts_a_duration_on_its_bound_within_it() -> None:

@@ -356,7 +356,7 @@ def cut_everywhere(original: Records, as_of_us: int) -> Records:
                 steps[piece.as_of_us, sum(at[0] for at in piece.sources.values())] = piece.rejects.count
     risk = Pipeline(2)
     for audited in (found for value in slices_in_order(bus, 2) for found in risk.step(value)):
-        ends.update({(topic, audited.partition): len(records) for topic, records in audited.records.items()})
+        ends.update({(topic, audited.moment.partition): len(records) for topic, records in audited.records.items()})
     ends["rejects", 2] = sum(steps.values())
     signals = {place: records for place, records in original.items() if place[0] == "signals"}
     return {**bus.records, **{place: original.get(place, [])[:end] for place, end in ends.items()}, **signals}

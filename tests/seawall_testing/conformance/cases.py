@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seawall.operators.core.audit import SealState, origin_of
-from seawall.operators.core.base import Planned
+from seawall.operators.core.base import Outputs
 from seawall.operators.core.detection import AlertRule, Composite, SingleDetector
 from seawall.operators.core.forecasts import FirmForecastState, ForecastState
 from seawall.operators.core.journal import SlicingState
@@ -50,11 +50,11 @@ def own() -> list[StateCase]:
 
 def _foresight(ran: PipelineRun) -> Iterable[StateCase]:
     for shard in range(SHARDS):
-        frames = [frame for frame in ran.conduct_frames if frame.partition == shard]
-        make: Callable[[Any], Any] = lambda frame: ForecastState(frame.partition)  # noqa: E731
-        yield StateCase(f"foresight-{shard}", make, ForecastState.restore, ForecastState.step, frames)
+        watched = [one for one in ran.watched if one.measures.moment.partition == shard]
+        make: Callable[[Any], Any] = lambda one: ForecastState(one.measures.moment.partition)  # noqa: E731
+        yield StateCase(f"foresight-{shard}", make, ForecastState.restore, ForecastState.step, watched)
     make = lambda _: FirmForecastState(SHARDS)  # noqa: E731
-    yield StateCase("systemic", make, FirmForecastState.restore, FirmForecastState.step, ran.wide_frames)
+    yield StateCase("systemic", make, FirmForecastState.restore, FirmForecastState.step, ran.wide)
 
 
 def _desired(ran: PipelineRun) -> StateCase:
@@ -62,12 +62,12 @@ def _desired(ran: PipelineRun) -> StateCase:
     deciders = {
         key: Decider(key, at, UnsignedCommands()) for at, key in enumerate([*map(str, range(SHARDS)), FIRM_KEY])
     }
-    planned = [deciders[frame.key].plan(frame) for frame in ran.frames]
+    planned = [deciders[one.measures.moment.key].plan(one) for one in ran.measured]
     items: list[Any] = []
     for plan in planned:
-        told = plan if plan.enforced.frame.key == FIRM_KEY else shard_commands(plan)
+        told = plan if plan.moment.key == FIRM_KEY else shard_commands(plan)
         items += [] if told is None else [told]
-    assert any(isinstance(item, Planned) for item in items)
+    assert any(isinstance(item, Outputs) for item in items)
     return StateCase("desired", lambda _: DesiredState(), DesiredState.restore, DesiredState.step, items)
 
 
@@ -91,7 +91,7 @@ def _keyed(ran: PipelineRun) -> Iterable[StateCase]:
 
 def _sealing(ran: PipelineRun) -> Iterable[StateCase]:
     for partition in range(SHARDS + 1):
-        audited = [one for one in ran.audited if one.partition == partition]
+        audited = [one for one in ran.audited if one.moment.partition == partition]
         values = [record.value for one in audited for record in one.records["audit"]]
         origin = origin_of("risk/dev", "dev", partition)
         make: Callable[[Any], Any] = lambda _, where=(origin, partition): SealState(*where)  # noqa: E731
