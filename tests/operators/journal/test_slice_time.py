@@ -120,7 +120,7 @@ def flow(desk: Configuration, given: list[tuple[str, Any]], out: list[Any], kept
 
 
 def breaches_of(enforced: list[Any]) -> list[Any]:
-    return sorted((record.id, record.value) for _, item in enforced for record in item.records)
+    return sorted((record.id, record.value) for _, item in enforced for record in item.breaches.records)
 
 
 def test_exposure_and_limits_of_a_stream_are_those_of_the_journal(stream_configuration: Configuration) -> None:
