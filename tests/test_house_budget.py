@@ -12,7 +12,7 @@ from seawall_testing.paths import ROOT
 # capability states its sizes beforehand.
 BUDGET = {
     "modules": 296,
-    "statements": 38_026,
+    "statements": 38_029,
     "public names": 1_050,
     "public names per 1,000 statements": 27.6,
     "names that another package imports": 561,

@@ -421,6 +421,11 @@ class Outputs(NamedTuple):
     releases: list[bytes] = []  # noqa: RUF012 (never changed in place)
     configuration: dict[str, Any] | None = None
 
+    @property
+    def commands(self) -> list[Record]:
+        """Commands in it, signed once they have been."""
+        return self.records.get("commands", [])
+
 
 class Breaches(NamedTuple):
     """Changes of levels of limits: values of the ``breaches`` topic, their records, and decisions for the audit."""
