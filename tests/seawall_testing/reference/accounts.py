@@ -1,0 +1,251 @@
+"""Accounts: rows of what is held, equity, margins, ratios, and delta per underlying.
+
+What has no price is an interval, long [0, last known x factor] and short the negative of it. Measures are taken at
+the worse end: equity at the low one, notional and margin at the high one. An account is unvalued where the interval
+of its equity is wider than a tolerance of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from seawall_testing.reference.book import Book, balances, position, running_funding, units
+from seawall_testing.reference.ladders import Price, exactly
+from seawall_testing.reference.numbers import ONE, ZERO, exact
+from seawall_testing.reference.prices import (
+    asset_price,
+    forward,
+    instrument_price,
+    last_known,
+    option_value,
+)
+from seawall_testing.reference.terms import (
+    Json,
+    Rules,
+    haircut,
+    is_upfront,
+    margin_rate,
+    sign,
+    size,
+    underlying,
+    unit_value,
+)
+
+RATIO_MAX = Fraction(1_000_000)
+
+
+@dataclass
+class Interval:
+    """A sum of intervals."""
+
+    low: Fraction = ZERO
+    high: Fraction = ZERO
+
+    def add(self, amount: Fraction, price: Price) -> None:
+        """Add an amount at a price."""
+        ends = sorted((amount * price.low, amount * price.high))
+        self.low, self.high = self.low + ends[0], self.high + ends[1]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One position: value in its settlement asset against cost; notional and money delta in the reporting currency."""
+
+    instrument: Json
+    units: Fraction
+    value: Price  # of the position, in the settlement asset
+    cost: Fraction
+    settlement: Price
+    notional: Price
+    delta: Fraction
+
+
+@dataclass(frozen=True)
+class Account:
+    """Measures of one account in the reporting currency."""
+
+    equity: Fraction
+    unrealised_pnl: Fraction
+    gross_notional: Fraction
+    net_notional: Fraction
+    initial_margin: Fraction
+    maintenance_margin: Fraction
+    margin_ratio: Fraction
+    leverage: Fraction
+    unvalued: bool
+    rows: list[Row] = field(default_factory=list)
+
+
+def asset_value(book: Book, asset: str, as_of_us: int, rules: Rules, venue: str | None) -> Price:
+    """Return an asset's price; one that is not known is 0, the worse end of collateral."""
+    return asset_price(book, asset, as_of_us, rules, venue) or Price(ZERO, ZERO, "unvalued")
+
+
+def rows(book: Book, account: str, as_of_us: int, rules: Rules, venue: str | None) -> Iterator[Row]:
+    """Yield the positions of an account that are not spot."""
+    for key in sorted(key for key in book.trades if key[0] == account):
+        instrument = book.terms.instruments[key[1]]
+        if instrument["kind"] != "spot" and units(book, key) != 0:
+            yield _row(book, key, instrument, as_of_us, rules, venue)
+
+
+def _row(book: Book, key: tuple[str, str], item: Json, as_of_us: int, rules: Rules, venue: str | None) -> Row:
+    held = position(book, key)
+    settlement = asset_value(book, item["settlement"], as_of_us, rules, venue)
+    if item["kind"] == "option":
+        return _option_row(book, item, held.units, held.cost, settlement, as_of_us, rules, venue)
+    price = instrument_price(book, key[1], as_of_us, rules, venue) or _unpriced(book, key[1], rules)
+    if price is None:
+        return Row(
+            item, held.units, exactly(held.cost, "missing"), held.cost, settlement, exactly(ZERO, "missing"), ZERO
+        )
+    inverse = item.get("inverse", False)
+    if inverse and price.low == 0:  # 1/0: the value of a long inverse has no bound; the row is flagged by its state
+        price = Price(price.high, price.high, price.state)
+    ends = sorted(held.units * unit_value(item, end) for end in (price.low, price.high))
+    value = Price(ends[0], ends[1], price.state)
+    signed = [held.units * abs(unit_value(item, end)) for end in (price.low, price.high)]
+    ends = sorted(one * end for one in signed for end in (settlement.low, settlement.high))
+    notional = Price(ends[0], ends[-1], price.state)
+    delta = signed[1] * settlement.high
+    return Row(item, held.units, value, held.cost, settlement, notional, delta)
+
+
+def _unpriced(book: Book, name: str, rules: Rules) -> Price | None:
+    known = last_known(book, name)
+    return Price(ZERO, known * rules.unvalued_factor, "unvalued") if rules.intervals and known is not None else None
+
+
+def _option_row(
+    book: Book, item: Json, held: Fraction, cost: Fraction, settlement: Price, as_of_us: int, rules: Rules,
+    venue: str | None,
+) -> Row:  # fmt: skip
+    at = venue if rules.standing_decays else None  # before, notional and greeks of options knew no venue
+    quote, ahead = asset_value(book, item["quote"], as_of_us, rules, at), forward(book, item, as_of_us, rules, at)
+    model = option_value(book, item, as_of_us, rules, venue)
+    price = model[0] if model is not None and rules.options_from_forward else None
+    price = price or instrument_price(book, item["instrument"], as_of_us, rules, venue)
+    price = price or _unpriced(book, item["instrument"], rules)
+    whole = held * size(item)
+    ends = [cost, cost] if price is None else sorted((whole * price.low, whole * price.high))
+    value = Price(ends[0], ends[1], "missing" if price is None else price.state)
+    # Without a forward the strike stands in its place, and without a volatility an option moves with all of it.
+    slope = model[1] if model is not None else ONE if item["option_type"] == "call" else -ONE
+    ahead = ahead or exactly(exact(item["strike"]), "missing")
+    if item.get("inverse", False):  # a unit of an inverse option is on a unit of the coin that it settles in
+        ahead, quote = exactly(ONE), asset_value(book, item["settlement"], as_of_us, rules, at)
+    notional = sorted((whole * ahead.low * quote.low, whole * ahead.high * quote.high))
+    return Row(
+        item, held, value, cost, settlement, Price(notional[0], notional[1]), whole * slope * ahead.low * quote.low
+    )
+
+
+def _magnitude(price: Price) -> Fraction:
+    return max(abs(price.low), abs(price.high))
+
+
+def ratio(above: Fraction, equity: Fraction) -> Fraction:
+    """Return margin or notional over equity: 0 without any, the largest where equity is not positive."""
+    if above == 0:
+        return ZERO
+    return RATIO_MAX if equity <= 0 else min(above / equity, RATIO_MAX)
+
+
+def account_measures(book: Book, account: str, as_of_us: int, rules: Rules) -> Account:
+    """Return the measures of an account."""
+    terms = book.terms.accounts[account]
+    venue = terms.get("venue")
+    found = list(rows(book, account, as_of_us, rules, venue))
+    equity, pnl = Interval(), Interval()
+    for asset, amount in balances(book, account, rules).items():
+        kept = amount * (1 - haircut(book.terms, asset)) if amount > 0 else amount
+        equity.add(kept, asset_value(book, asset, as_of_us, rules, venue))
+    for row in found:
+        for end in (row.value.low, row.value.high):
+            part = end - row.cost
+            price = row.settlement.worse(part)
+            _widen(pnl, price, end is row.value.low)
+        paid = row.cost if is_upfront(row.instrument, rules) else ZERO
+        _widen(equity, row.settlement.worse(row.value.low - row.cost + paid), True)
+        _widen(equity, row.settlement.worse(row.value.high - row.cost + paid), False)
+    for amount, worth in open_funding(book, account, found, as_of_us, rules, venue):
+        equity.add(amount, worth)
+        pnl.add(amount, worth)
+    margins = [_margins(book, terms, row) for row in found]
+    gross = sum((_magnitude(row.notional) for row in found), ZERO)
+    net = sum(account_deltas(book, account, as_of_us, rules, venue, moving=True).values(), ZERO)
+    initial, maintenance = (sum((margin[n] for margin in margins), ZERO) for n in (0, 1))
+    wide = equity.high - equity.low > rules.unvalued_tolerance * abs(equity.high)
+    low = equity.low
+    return Account(
+        low, pnl.low, gross, net, initial, maintenance, ratio(maintenance, low), ratio(gross, low),
+        rules.intervals and wide, found,
+    )  # fmt: skip
+
+
+def open_funding(
+    book: Book, account: str, found: list[Row], as_of_us: int, rules: Rules, venue: str | None
+) -> Iterator[tuple[Fraction, Price]]:
+    """Yield unpaid funding with the price of its asset: whole intervals, and the running one's share."""
+    for accrual in book.accruals:
+        if accrual.account == account:
+            yield accrual.amount, asset_value(book, accrual.asset, as_of_us, rules, venue)
+    for row in found:
+        share, rate = running_funding(book, account, row.instrument["instrument"], as_of_us)
+        if share and row.value.state != "missing":
+            worth = abs(row.value.low) if row.instrument["kind"] == "perpetual" else ZERO
+            yield -worth * (1 if row.units > 0 else -1) * rate * share, row.settlement
+
+
+def _widen(total: Interval, value: Fraction, low: bool) -> None:
+    if low:
+        total.low += value
+    else:
+        total.high += value
+
+
+def _margins(book: Book, account: Json, row: Row) -> tuple[Fraction, Fraction]:
+    notional = _magnitude(row.notional)
+    found = []
+    for side in ("initial", "maintenance"):
+        rate, deduction = margin_rate(book.terms, account, row.instrument, notional, side)
+        found.append(max(notional * rate - (deduction if side == "maintenance" else ZERO), ZERO))
+    return found[0], found[1]
+
+
+def account_deltas(
+    book: Book, account: str, as_of_us: int, rules: Rules, venue: str | None = None, moving: bool = False
+) -> dict[str, Fraction]:
+    """Return money delta per underlying: positions, and with them all balances that are not the reporting currency.
+
+    A settlement coin's unrealised profit counts as a balance: so an inverse contract at its entry against its coin is
+    flat. ``moving``: without balances and profits in currencies and stablecoins, as net notional counts them.
+    """
+    still = {rules.reporting} | {
+        name for name, item in book.terms.assets.items() if moving and item["class"] in ("fiat", "stablecoin")
+    }
+    found: dict[str, Fraction] = defaultdict(Fraction)
+    for row in rows(book, account, as_of_us, rules, venue):
+        found[underlying(row.instrument)] += row.delta
+        if rules.all_holdings and row.instrument["settlement"] not in still:
+            paid = row.cost if is_upfront(row.instrument, rules) else ZERO
+            # The delta of an option is of its whole value, also where that is paid in coin.
+            in_coin = row.instrument["kind"] == "option" and row.instrument.get("inverse", False)
+            worth = ZERO if in_coin else row.value.low
+            found[row.instrument["settlement"]] += (worth - row.cost + paid) * row.settlement.low
+    if rules.all_holdings:
+        for asset, amount in balances(book, account, rules).items():
+            if asset not in still:
+                found[asset] += amount * asset_value(book, asset, as_of_us, rules, venue).low
+    return found
+
+
+def firm_deltas(book: Book, as_of_us: int, rules: Rules) -> dict[str, Fraction]:
+    """Return delta per underlying from our side; what we hold as an agent stays out."""
+    found: dict[str, Fraction] = defaultdict(Fraction)
+    for name, account in book.terms.accounts.items():
+        if account.get("capacity", "principal") == "principal":
+            for asset, delta in account_deltas(book, name, as_of_us, rules).items():
+                found[asset] += sign(account) * delta
+    return found
