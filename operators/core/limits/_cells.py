@@ -104,11 +104,13 @@ class ChangeWindows:
 # 1. Scopes that appeared since get their cells: one per starred limit, and those of limits that waited for their name.
 # 2. Gather the measures, orient them so that larger is worse, take the change over the window where a limit has one.
 # 3. Only cells that hold a level or reach the lowest one are looked at further; the others cost one comparison.
-# 4. Up at once; down, to the higher of what is reached and what is held, after ``dwell_us`` beyond the exit bound.
+# 4. Up at once; each level is left by itself, once the measure was beyond its exit bound for ``dwell_us``.
 #
 # Cells keep the order in which they came; it never shows, because changes are reported in order of limit and scope.
 
 NEVER = -1
+NUMBERS = np.array([1, 2, 3], dtype=np.int8)  # of the levels
+LEAVING = ("leaving_1_us", "leaving_2_us", "leaving_3_us")  # by level: since when a cell is beyond its exit bound
 
 
 class LevelChange(NamedTuple):
@@ -128,7 +130,7 @@ class LimitCells:
 
     def __init__(self, limits: list[Limit]) -> None:
         self.limits = limits
-        self.columns = Columns({"limit": "i8", "column": "i8", "level": "i1", "leaving_us": "i8"})
+        self.columns = Columns({"limit": "i8", "column": "i8", "level": "i1", **dict.fromkeys(LEAVING, "i8")})
         self.scaled = ScaledBounds(limits)
         self.windows = ChangeWindows()
         self.known = 0
@@ -171,7 +173,7 @@ class LimitCells:
             self._index(table)
 
     def _append(self, limit: I8, column: I8) -> None:
-        first = self.columns.append(len(limit), limit=limit, column=column, leaving_us=NEVER)
+        first = self.columns.append(len(limit), limit=limit, column=column, **dict.fromkeys(LEAVING, NEVER))
         moving = np.flatnonzero(self._window[limit] > 0)
         self.windows.add(first + moving, self._window[limit[moving]])
         self.scaled.add(limit, column, first)
@@ -183,7 +185,8 @@ class LimitCells:
         rows = np.array([table.measures.index(one.measure) for one in self.limits], dtype=np.int64)
         self._flat = rows[limit] * count + self.columns["column"]
         self._signs = self._sign[limit]
-        self.restless = bool((self.columns["leaving_us"] != NEVER).any()) or len(self.windows.cell) > 0
+        leaving = any(bool((self.columns[name] != NEVER).any()) for name in LEAVING)
+        self.restless = leaving or len(self.windows.cell) > 0
         self.bound()
 
     def bound(self) -> None:
@@ -209,22 +212,25 @@ class LimitCells:
         return self._move(at, values[at], as_of_us) if len(at) else []
 
     def _move(self, at: I8, values: F8, as_of_us: int) -> list[LevelChange]:
-        columns = self.columns
-        level, leaving = columns["level"], columns["leaving_us"]
-        of, before, since = columns["limit"][at], level[at], leaving[at]
+        columns, level = self.columns, self.columns["level"]
+        of, before = columns["limit"][at], level[at]
         enter, leave = self._enter[of], self._leave[of]
         if self._scale is not None:
             enter, leave = enter * self._scale[at, None], leave * self._scale[at, None]
-        target = np.maximum(_reached(enter, values), np.minimum(_reached(leave, values), before))
-        if (target == before).all() and (since == NEVER).all():
+        held = before[:, None] >= NUMBERS
+        below = held & (values[:, None] < leave)
+        since = np.stack([columns[name][at] for name in LEAVING], axis=1)
+        reached = _reached(enter, values)
+        if not below.any() and (reached <= before).all() and (since == NEVER).all():
             self.restless = len(self.windows.cell) > 0
             return []
-        falling = target < before
-        started = np.where(since == NEVER, as_of_us, since)
-        waiting = falling & (as_of_us - started < self._dwell[of])
-        leaving[at] = np.where(waiting, started, NEVER)
-        level[at] = after = np.where(waiting, before, target)
-        self.restless = bool(waiting.any()) or len(self.windows.cell) > 0
+        since = np.where(below, np.where(since == NEVER, as_of_us, since), NEVER)
+        left = below & (as_of_us - since >= self._dwell[of, None])
+        level[at] = after = np.maximum(reached, ((held & ~left) * NUMBERS).max(axis=1))
+        since[after[:, None] < NUMBERS] = NEVER
+        for number, name in enumerate(LEAVING):
+            columns[name][at] = since[:, number]
+        self.restless = bool((since != NEVER).any()) or len(self.windows.cell) > 0
         changed = (after != before).nonzero()[0].tolist()
         self.raised = bool(level.any())
         return [self._change(at.item(i), values.item(i), before.item(i), after.item(i)) for i in changed]
@@ -269,7 +275,7 @@ class LimitCells:
             elif other.columns["level"].item(cell):
                 gone.append(other._change(cell, 0.0, other.columns["level"].item(cell), 0))
         before, after = (np.array(part, dtype=np.int64) for part in (list(kept), list(kept.values())))
-        for name in ("level", "leaving_us"):
+        for name in ("level", *LEAVING):
             self.columns[name][after] = other.columns[name][before]
         self.windows.take_from(other.windows, kept)
         self.scaled.take_from(other.scaled, kept)

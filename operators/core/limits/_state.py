@@ -52,7 +52,7 @@ from seawall.schemas.records import Record
 #   all effective bounds, and a breach of such a limit carries the factors of its bound.
 # - A limit whose validity has passed counts at its tightest: time alone never loosens.
 
-SCHEMA = "limits/3"
+SCHEMA = "limits/4"
 EXAMPLES_MAX = 10
 DENY = "default-deny"
 NEVER_US = 1 << 62

@@ -133,20 +133,18 @@ def test_utilisation_is_how_much_of_the_bound_is_used(
 
 
 def slow(values: list[float], times: list[int], enter: list[float], leave: list[float], dwell: int) -> list[int]:
-    """Say what the level is after each value, one rule at a time."""
-    level, since, found = 0, None, []
+    """Say what the level is after each value, one rule at a time; each level is left by a timer of its own."""
+    level, found = 0, []
+    since: dict[int, int] = {}
     for value, now in zip(values, times, strict=True):
-        reached = sum(value >= bound for bound in enter)
-        kept = min(level, sum(value >= bound for bound in leave))
-        target = max(reached, kept)
-        if target > level:
-            level, since = target, None
-        elif target < level:
-            since = now if since is None else since
-            if now - since >= dwell:
-                level, since = target, None
-        else:
-            since = None
+        kept = 0
+        for one in range(1, level + 1):
+            if value >= leave[one - 1]:
+                since.pop(one, None)
+            if value >= leave[one - 1] or now - since.setdefault(one, now) < dwell:
+                kept = one
+        level = max(kept, sum(value >= bound for bound in enter))
+        since = {one: begun for one, begun in since.items() if one <= level}
         found.append(level)
     return found
 
