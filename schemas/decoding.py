@@ -21,7 +21,11 @@ from seawall.schemas.errors import Reason, Rejected
 
 # What the texts and integers of an input record must be, by the aliases of ``schemas/events.py``.
 
-TIME_MAX_US = (1 << 63) - 1
+COUNT_MAX = (1 << 63) - 1
+TIME_MIN_US = 1_230_768_000_000_000  # 2009-01-01, the year of the first crypto asset
+TIME_MAX_US = 7_258_118_400_000_000  # 2200-01-01: venues give perpetuals a delivery date in 2100
+UNITS = {"seconds": 1_000_000.0, "milliseconds": 1_000.0, "nanoseconds": 0.001}
+EXPIRED_US = 3_600_000_000  # before its record's own time an expiry may lie at most
 KNOWN_IDENTIFIERS_MAX = 200_000
 KNOWN_DECIMALS_MAX = 100_000
 CLASSES: dict[str, type[Any]] = {cls.__struct_config__.tag: cls for cls in get_args(ev.Event)}
@@ -102,13 +106,29 @@ def _refuse_decimal(name: str, value: str, reason: Reason) -> NoReturn:
 
 
 def _check_time(name: str, value: int) -> None:
-    if not 0 <= value <= TIME_MAX_US and (value != ev.NO_TIME or name != "event_time_us"):
+    if TIME_MIN_US <= value < TIME_MAX_US or (value == ev.NO_TIME and name == "event_time_us"):
+        return
+    reason = Reason.EVENT_TIME_MUST_NOT_BE_NEGATIVE if value < 0 else Reason.FIELD_MUST_BE_IN_ITS_RANGE
+    raise Rejected(reason, f"{name} is {value}, not a time from 2009 to 2200 in microseconds{_likely_unit(value)}")
+
+
+def _likely_unit(value: int) -> str:
+    """Return what a number that is no time in microseconds would be in another unit, empty where in none."""
+    for unit, factor in UNITS.items() if value <= COUNT_MAX else ():
+        if TIME_MIN_US <= value * factor < TIME_MAX_US:
+            return f"; it is one in {unit}: give {round(value * factor)}"
+    return ""
+
+
+def _check_expiry(name: str, value: int) -> None:
+    """Check the form of an expiry; `_check_instrument` checks its time, where the instrument has one."""
+    if not 0 <= value <= COUNT_MAX:
         reason = Reason.EVENT_TIME_MUST_NOT_BE_NEGATIVE if value < 0 else Reason.FIELD_MUST_BE_IN_ITS_RANGE
         raise Rejected(reason, f"{name} is {value}")
 
 
 def _check_count(name: str, value: int) -> None:
-    if not 1 <= value <= TIME_MAX_US:
+    if not 1 <= value <= COUNT_MAX:
         raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, f"{name} is {value}")
 
 
@@ -168,6 +188,13 @@ def _check_alerts(name: str, value: list[ev.SignalAlert]) -> None:
 def _check_instrument(event: ev.Instrument) -> None:
     if event.kind == "option" and not (event.strike and event.option_type and event.expiry_us):
         raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, "an option has strike, option_type and expiry_us")
+    if event.kind in ("spot", "perpetual") or not event.expiry_us:
+        return  # an expiry that a venue gives one of these counts for nothing
+    _check_time("expiry_us", event.expiry_us)
+    if event.status != "closed" and event.expiry_us < event.event_time_us - EXPIRED_US:
+        text = f"expiry_us is {event.expiry_us}, more than an hour before the record's own time, {event.event_time_us}"
+        advice = "give the instrument with status closed, or its expiry in microseconds"
+        raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, f"{text}: {advice}")
 
 
 def _check_asset(event: ev.Asset) -> None:
@@ -193,6 +220,7 @@ _CHECKS: list[tuple[Any, Check]] = [
     (ev.NonNegative, _check_non_negative),
     (ev.Fraction, _check_fraction),
     (ev.Time, _check_time),
+    (ev.Expiry, _check_expiry),
     (ev.Count, _check_count),
     (ev.Severity, _check_severity),
     (list[ev.Tier], _check_tiers),
@@ -265,7 +293,7 @@ def _is_plain_mark(event: ev.Mark) -> bool:
     return (
         event.instrument in _good
         and (event.price in _above_zero or _is_above_zero(event.price))
-        and 0 <= event.event_time_us <= TIME_MAX_US
+        and TIME_MIN_US <= event.event_time_us < TIME_MAX_US
         and (not event.venue or event.venue in _good)
         and not event.implied_volatility
     )
@@ -279,7 +307,7 @@ def _is_plain_fill(event: ev.Fill) -> bool:
         and (event.quantity in _above_zero or _is_above_zero(event.quantity))
         and (event.price in _above_zero or _is_above_zero(event.price))
         and _identifier(event.fill_id) is not None
-        and 0 <= event.event_time_us <= TIME_MAX_US
+        and TIME_MIN_US <= event.event_time_us < TIME_MAX_US
         and _fill_options(event) == _fill_defaults
         and event.action == "new"
     )

@@ -35,6 +35,9 @@ Size = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="quantity, no
 NonNegative = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="decimal, not negative")]
 Fraction = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="decimal from 0 to 1")]
 Time = Annotated[int, Meta(extra_json_schema={"minimum": 0}, description="microseconds since the epoch, UTC")]
+Expiry = Annotated[
+    int, Meta(extra_json_schema={"minimum": 0}, description="microseconds since the epoch, UTC; 0: none")
+]
 Count = Annotated[int, Meta(extra_json_schema={"minimum": 1}, description="positive integer")]
 Severity = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": 3}, description="0 to 3")]
 
@@ -103,7 +106,7 @@ class Instrument(ReferenceRecord, frozen=True, kw_only=True, tag="instrument"):
     contract_size: Price = "1"
     inverse: bool = False
     underlying: Identifier = ""
-    expiry_us: Time = 0
+    expiry_us: Expiry = 0
     strike: Price = ""
     option_type: Literal["call", "put", ""] = ""
     forward: Identifier = ""
@@ -111,6 +114,11 @@ class Instrument(ReferenceRecord, frozen=True, kw_only=True, tag="instrument"):
     premium: Literal["upfront", "futures_style"] = "upfront"
     initial_margin_rate: NonNegative = ""
     maintenance_margin_rate: NonNegative = ""
+
+    @property
+    def expires_us(self) -> int:
+        """Time of its expiry, 0 for never: what venues give as the delivery date of a perpetual is none."""
+        return self.expiry_us if self.kind in ("future", "option") else 0
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -333,7 +341,10 @@ Purpose = Literal[
 
 
 class Collateral(Dated, frozen=True, kw_only=True, gc=False, tag="collateral"):
-    """A movement of an asset; positive adds to the account holder's balance."""
+    """A movement of an asset; positive adds to the account holder's balance.
+
+    ``instrument`` and ``interval_end_us`` say for which interval of which contract ``funding`` was paid.
+    """
 
     transfer_id: Identifier
     account: Identifier
@@ -342,6 +353,8 @@ class Collateral(Dated, frozen=True, kw_only=True, gc=False, tag="collateral"):
     purpose: Purpose = "deposit"
     segregated: bool = False
     held_by: Identifier = ""
+    instrument: Identifier = ""
+    interval_end_us: Time = 0
 
 
 class Obligation(Dated, frozen=True, kw_only=True, tag="obligation"):

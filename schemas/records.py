@@ -83,7 +83,11 @@ class Marks(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Fills(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Fills of the shard's accounts in merge order; ``quantity`` in increments, bought positive."""
+    """Fills of the shard's accounts in order of event time; ``quantity`` in increments, bought positive.
+
+    A correction stands behind what it corrects. ``time_us`` is there where the slice settles funding, which what was
+    traded before it pays.
+    """
 
     id: list[str]
     account: list[int]
@@ -98,10 +102,11 @@ class Fills(msgspec.Struct, omit_defaults=True, kw_only=True):
     ref: list[str] = []
     strategy: list[str] = []
     trader: list[str] = []
+    time_us: list[int] = []
 
 
 class Transfers(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Collateral movements of the shard's accounts in merge order."""
+    """Collateral movements of the shard's accounts in merge order; ``instrument`` is -1 where none is named."""
 
     id: list[str]
     account: list[int]
@@ -110,6 +115,8 @@ class Transfers(msgspec.Struct, omit_defaults=True, kw_only=True):
     purpose: list[str] = []
     segregated: list[bool] = []
     held_by: list[str] = []
+    instrument: list[int] = []
+    interval_end_us: list[int] = []
 
 
 class Rejects(msgspec.Struct, kw_only=True):

@@ -38,7 +38,17 @@ STUCK_SNAPSHOTS_MIN = 2  # a dataflow that wrote its state late once is not stuc
 TOML_BYTES_MAX = 1024 * 1024  # of a file
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
 OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
-HOT = ("exposure_change_min", "mark_max_age_s", "fill_memory", "crypto_regime", "epoch", "conduct")
+CONFIRMATION = {"confirm_s": 30.0, "confirm_tolerance": 0.01}
+HOT = (
+    "exposure_change_min",
+    "mark_max_age_s",
+    "confirm_s",
+    "confirm_tolerance",
+    "fill_memory",
+    "crypto_regime",
+    "epoch",
+    "conduct",
+)
 
 
 class InputsTable(Table, frozen=True):
@@ -112,6 +122,8 @@ class RunTerms(Table, frozen=True):
     reporting_currency: Name = "USD"
     exposure_change_min: Annotated[float, between(0, 1)] = 0.001
     mark_max_age_s: Annotated[float, between(0, 1e9)] = 60
+    confirm_s: Annotated[float, between(0, 1e9)] = CONFIRMATION["confirm_s"]
+    confirm_tolerance: Annotated[float, between(0, 1)] = CONFIRMATION["confirm_tolerance"]
     fill_memory: Annotated[int, between(0, 10_000_000)] = 100_000
     crypto_regime: Literal["osfi", "basel"] = "osfi"
     epoch: Annotated[int, between(1, 1_000_000)] = 1
@@ -337,6 +349,9 @@ def journaled_configuration(
         When something changed that never may.
     """
     body = {name: getattr(configuration, name) for name in (*UNCHANGEABLE, *HOT)}
+    for name, default in CONFIRMATION.items():  # a journal without them is of a version without them, or has these
+        if body[name] == default:
+            del body[name]
     if configuration.forecasts["enabled"]:  # a journal without forecasts is that of a version without them
         body["forecasts"] = configuration.forecasts
     last = previous or {}

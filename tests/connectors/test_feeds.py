@@ -166,7 +166,7 @@ MARKS: dict[str, Any] = {
 }
 
 
-@given(st.decimals("0.000000001", 10**9, places=9), st.integers(0, 1 << 52))
+@given(st.decimals("0.000000001", 10**9, places=9), st.integers(1_300_000_000_000_000, 1 << 52))
 def test_scaling_is_exact_and_the_text_of_numbers_survives(price: Decimal, time_us: int) -> None:
     feed = read_mapping(MARKS, "m.toml")
     for shown in (f'"{price:f}"', f"{price:f}"):
@@ -253,8 +253,8 @@ def test_the_documented_mapping_makes_what_it_says() -> None:
     text = (ROOT / "ops/docs/manual/feeds.md").read_text().split("# oms.toml\n")[1].split("```")[0]
     feed = read_mapping(tomllib.loads(text), "oms.toml")
     assert mapped(feed, EXEC).quantity == "12.50"
-    levels = [{"price": 1, "size": "2"}]
-    assert mapped(feed, {"kind": "BOOK", "ts": 5000, "sym": "ETHPERP", "b": levels, "a": []}).bids == [("1", "2")]
+    levels, at_ns = [{"price": 1, "size": "2"}], 1_700_000_000_123_000_000
+    assert mapped(feed, {"kind": "BOOK", "ts": at_ns, "sym": "ETHPERP", "b": levels, "a": []}).bids == [("1", "2")]
 
 
 # --- framed records -------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_framed_avro_is_read_with_the_schema_that_it_names(tmp_path: Path) -> No
 
 def test_framed_json_is_read_behind_its_frame() -> None:
     feed = read_mapping({**MARKS, "format": "registry-json"}, "m.toml")
-    assert mapped(feed, struct.pack(">BI", 0, 3) + b'{"kind":"m","t":1,"i":"X","p":5}').price == "0.005"
+    assert mapped(feed, struct.pack(">BI", 0, 3) + b'{"kind":"m","t":1700000000000000,"i":"X","p":5}').price == "0.005"
     assert refused(feed, b'{"kind":"m"}').reason is Reason.FRAME_MUST_BE_VALID
 
 

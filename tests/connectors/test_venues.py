@@ -136,7 +136,7 @@ def test_an_unknown_venue_is_refused_with_the_nearest_name() -> None:
 
 def test_one_bad_item_of_a_list_costs_only_itself() -> None:
     reader = open_venue("bybit")
-    good = {"symbol": "X", "price": "1", "size": 2.5, "trade_time_ms": 1, "side": "Buy"}
+    good = {"symbol": "X", "price": "1", "size": 2.5, "trade_time_ms": 1_700_000_000_001, "side": "Buy"}
     found = send(reader, {"topic": "trade.X", "data": [good, good | {"price": "0"}, good | {"side": "Up"}, good]})
     assert [(trade.price, trade.quantity) for trade in found] == [("1", "2.5")] * 2
     assert reader.skipped == {
@@ -228,11 +228,18 @@ def test_depth_held_back_by_its_interval_comes_at_the_end() -> None:
 
 
 def change(first: int, last: int, previous: int, bids: list[list[str]]) -> dict[str, Any]:
-    data = {"e": "depthUpdate", "E": 2, "T": 1, "s": "X", "U": first, "u": last, "pu": previous, "b": bids, "a": []}
+    at = {"E": 1_700_000_000_002, "T": 1_700_000_000_001}
+    data = {"e": "depthUpdate", **at, "s": "X", "U": first, "u": last, "pu": previous, "b": bids, "a": []}
     return {"stream": "x@depth@100ms", "data": data}
 
 
-SNAPSHOT = {"lastUpdateId": 100, "E": 1, "T": 1, "bids": [["9", "1"]], "asks": [["10", "2"]]}
+SNAPSHOT = {
+    "lastUpdateId": 100,
+    "E": 1_700_000_000_001,
+    "T": 1_700_000_000_001,
+    "bids": [["9", "1"]],
+    "asks": [["10", "2"]],
+}
 
 
 def test_binance_changes_wait_for_a_snapshot_and_then_follow_it() -> None:
@@ -258,23 +265,35 @@ def test_a_snapshot_older_than_the_changes_kept_for_it_is_not_used() -> None:
 
 
 def test_binance_messages_become_events() -> None:
-    bar = {"t": 0, "T": 59_999, "s": "X", "i": "1m", "o": "1", "c": "2", "h": "3", "l": "1", "v": "5", "x": True}
-    order = {"s": "X", "S": "SELL", "p": "9", "ap": "9", "q": "2", "z": "2", "T": 4}
+    at_ms = 1_700_000_000_000
+    bar = {
+        "t": at_ms,
+        "T": at_ms + 59_999,
+        "s": "X",
+        "i": "1m",
+        "o": "1",
+        "c": "2",
+        "h": "3",
+        "l": "1",
+        "v": "5",
+        "x": True,
+    }
+    order = {"s": "X", "S": "SELL", "p": "9", "ap": "9", "q": "2", "z": "2", "T": at_ms}
     found = send(
         open_venue("binance"),
-        {"e": "aggTrade", "s": "X", "p": "1.0", "q": "3", "T": 1, "m": True},
+        {"e": "aggTrade", "s": "X", "p": "1.0", "q": "3", "T": at_ms, "m": True},
         {"u": 1, "s": "X", "b": "1", "B": "2", "a": "3", "A": "4"},
         {"e": "kline", "s": "X", "k": bar},
-        [{"e": "markPriceUpdate", "E": 3, "s": "X", "p": "9", "i": "8", "r": "-0.0001", "T": 5}],
-        {"e": "forceOrder", "E": 4, "o": order},
-        {"openInterest": "7", "symbol": "X", "time": 6},
+        [{"e": "markPriceUpdate", "E": at_ms, "s": "X", "p": "9", "i": "8", "r": "-0.0001", "T": at_ms}],
+        {"e": "forceOrder", "E": at_ms, "o": order},
+        {"openInterest": "7", "symbol": "X", "time": at_ms},
     )
     assert [type(event).__name__ for event in found] == [
         "Trade", "Quote", "Bar", "Mark", "Mark", "Funding", "Liquidation", "OpenInterest",
     ]  # fmt: skip
     assert found[0].side == "sell"
     assert (found[1].event_time_us, found[1].ask_size) == (NOW, "4")
-    assert (found[2].event_time_us, found[2].interval_us) == (60_000_000, 60_000_000)
+    assert (found[2].event_time_us, found[2].interval_us) == (1000 * at_ms + 60_000_000, 60_000_000)
     assert (found[5].rate, found[5].kind) == ("-0.0001", "predicted")
 
 
@@ -360,11 +379,21 @@ def test_bitmex_tables_become_events() -> None:
 def test_bybit_topics_become_events() -> None:
     row = {"symbol": "BTCUSD", "mark_price": "8088.72", "index_price_e4": 80_881_300, "open_interest": 12}
     row |= {"predicted_funding_rate_e6": -100}
-    bar = {"start": 60, "end": 120, "open": 1, "close": 2, "high": 2.5, "low": 1, "volume": "3", "confirm": True}
+    at_s = 1_700_000_000
+    bar = {
+        "start": at_s,
+        "end": at_s + 60,
+        "open": 1,
+        "close": 2,
+        "high": 2.5,
+        "low": 1,
+        "volume": "3",
+        "confirm": True,
+    }
     found = send(
         open_venue("bybit"),
-        {"topic": "instrument_info.100ms.BTCUSD", "type": "snapshot", "data": row, "timestamp_e6": "5"},
-        {"topic": "instrument_info.100ms.BTCUSD", "type": "delta", "timestamp_e6": 6, "data": {
+        {"topic": "instrument_info.100ms.BTCUSD", "type": "snapshot", "data": row, "timestamp_e6": f"{at_s}000005"},
+        {"topic": "instrument_info.100ms.BTCUSD", "type": "delta", "timestamp_e6": at_s * 1_000_000 + 6, "data": {
             "delete": [], "update": [{"symbol": "BTCUSD", "open_interest_e8": 150_000_000}], "insert": []}},
         {"topic": "candle.1.BTCUSDT", "data": [bar, bar | {"confirm": False}]},
     )  # fmt: skip
@@ -377,14 +406,20 @@ def test_bybit_topics_become_events() -> None:
         "Bar",
     ]
     assert (found[1].price, found[3].rate, found[4].quantity) == ("8088.1300", "-0.000100", "1.50000000")
-    assert (found[5].event_time_us, found[5].interval_us, found[5].high) == (120_000_000, 60_000_000, "2.5")
+    assert (found[5].event_time_us, found[5].interval_us, found[5].high) == ((at_s + 60) * 1_000_000, 60_000_000, "2.5")
 
 
 # --- Deribit, dYdX, OKX -----------------------------------------------------------------------------------------------
 
 
 def test_deribit_tells_which_side_was_liquidated() -> None:
-    trade = {"instrument_name": "BTC-PERPETUAL", "timestamp": 1, "price": 32000.5, "amount": 10, "direction": "buy"}
+    trade = {
+        "instrument_name": "BTC-PERPETUAL",
+        "timestamp": NOW // 1000,
+        "price": 32000.5,
+        "amount": 10,
+        "direction": "buy",
+    }
     params = {"channel": "trades.BTC-PERPETUAL.raw", "data": [trade, trade | {"liquidation": "M"}]}
     found = send(open_venue("deribit"), {"jsonrpc": "2.0", "method": "subscription", "params": params})
     assert [(type(event).__name__, event.side) for event in found] == [
@@ -393,9 +428,15 @@ def test_deribit_tells_which_side_was_liquidated() -> None:
 
 
 def test_a_deribit_option_has_no_index_of_its_own_and_a_perpetual_has_funding() -> None:
-    option = {"instrument_name": "O", "timestamp": 1, "mark_price": 0.001972, "mark_iv": 120.74, "index_price": 2006.7}
+    option = {
+        "instrument_name": "O",
+        "timestamp": NOW // 1000,
+        "mark_price": 0.001972,
+        "mark_iv": 120.74,
+        "index_price": 2006.7,
+    }
     option |= {"best_bid_price": 0.0, "best_ask_price": 0.0025}
-    perpetual = {"instrument_name": "P", "timestamp": 1, "mark_price": 32000, "index_price": 31990}
+    perpetual = {"instrument_name": "P", "timestamp": NOW // 1000, "mark_price": 32000, "index_price": 31990}
     perpetual |= {"current_funding": -2e-05, "open_interest": 7}
     states = [{"channel": "ticker.X.raw", "data": data} for data in (option, perpetual)]
     found = send(open_venue("deribit"), *({"method": "subscription", "params": params} for params in states))

@@ -216,7 +216,7 @@ def test_each_required_field_must_be_present(kind: str) -> None:
 
 
 def test_a_json_number_is_read_by_its_decimal_text() -> None:
-    line = b'{"type":"mark","event_time_us":1,"instrument":"A","price":0.1000000000000000055}'
+    line = b'{"type":"mark","event_time_us":1700000000000000,"instrument":"A","price":0.1000000000000000055}'
     assert reason_of(line) == Reason.DECIMAL_MUST_BE_WELL_FORMED
     mark = decode_event(line.replace(b"0055}", b"}"))
     assert isinstance(mark, ev.Mark) and mark.price == "0.100000000000000"

@@ -30,37 +30,54 @@ REJECTS_BYTES_MAX = 1 << 20
 Row = tuple[Any, ...]
 _encode = msgspec.json.Encoder().encode
 _FILL_DEFAULTS = (0.0, "", "", "order", "new", "", "", "")
-_TRANSFER_DEFAULTS = ("deposit", False, "")
+_TRANSFER_DEFAULTS = ("deposit", False, "", -1, 0)
 _FILL_ABSENT = ("0", *_FILL_DEFAULTS[1:])
 _FILL_OPTIONAL = ("fee", "fee_asset", "venue", "source", "action", "ref", "strategy", "trader")
+OPTIONS, TIME = 5, 6  # of a row of a fill
+ACTION, REF = 4, 5  # of its options
+NEVER_US = -1
 _fill_fields = attrgetter("fee", "fee_asset", "venue", "source", "action", "ref_fill_id", "strategy", "trader")
-_TRANSFER_OPTIONAL = ("purpose", "segregated", "held_by")
+_TRANSFER_OPTIONAL = ("purpose", "segregated", "held_by", "instrument", "interval_end_us")
 
 
 class ShardContent:
     """Content of one shard alone, and the events that it sees, in merge order."""
 
-    __slots__ = ("events", "fills", "late", "originals", "size", "transfers")
+    __slots__ = ("events", "fills", "last_us", "late", "ordered", "size", "transfers")
 
     def __init__(self) -> None:
         self.fills: list[Row] = []
         self.transfers: list[Row] = []
         self.events: list[bytes] = []
-        self.originals: dict[str, str] = {}
+        self.last_us = NEVER_US
+        self.ordered = True  # fills came in order of event time, and none names another
         self.late = 0
         self.size = 0
 
-    def encoded(self, shared_late: int) -> bytes:
-        """Return the fields from ``fills`` to ``late``."""
+    def add_fill(self, row: Row, time_us: int, original: str) -> None:
+        """Add a fill (`fills_of`), with its original text where that is kept."""
+        self.fills.append((*row, time_us, original))
+        self.ordered = self.ordered and time_us >= self.last_us and not original
+        self.last_us = time_us
+
+    def add_transfer(self, row: Row, original: str) -> None:
+        """Add a transfer (`transfers_of`), with its original text where that is kept."""
+        self.transfers.append((*row, original))
+
+    def encoded(self, shared_late: int, timed: bool) -> bytes:
+        """Return the fields from ``fills`` to ``late``; ``timed``: with the times of fills."""
         parts = []
-        if self.fills:
-            parts += [b',"fills":', _encode(fills_of(self.fills))]
+        fills = self.fills if self.ordered else in_time_order(self.fills)
+        if fills:
+            parts += [b',"fills":', _encode(fills_of(fills, timed))]
         if self.transfers:
             parts += [b',"transfers":', _encode(transfers_of(self.transfers))]
         if self.events:
             parts += [b',"events":[', b",".join(self.events), b"]"]
-        if self.originals:
-            parts += [b',"originals":', _encode(self.originals)]
+        named = (("fill", fills), ("transfer", self.transfers))
+        originals = {f"{kind}:{at}": row[-1] for kind, rows in named for at, row in enumerate(rows) if row[-1]}
+        if originals:
+            parts += [b',"originals":', _encode(originals)]
         late = self.late + shared_late
         if late:
             parts.append(b',"late":%d' % late)
@@ -92,6 +109,7 @@ class BatchInterval:
         self.sources: dict[str, list[int]] = {}
         self.broadcast = False
         self.late = 0
+        self.settles = False  # funding, which what was traded before it pays
         self.size = HEAD_BYTES + size
         self.largest = 0
 
@@ -162,7 +180,7 @@ class BatchInterval:
         times = b',"as_of_us":%d,"cut_us":%d%s' % (self.as_of_us, cut_us, flags)
         slices = []
         for shard, seq in numbered:
-            own = self.own[shard].encoded(self.late)
+            own = self.own[shard].encoded(self.late, self.settles)
             value = b'{"shard":%d,"seq":%d%s%s%s%s' % (shard, seq, times, lead, own, tail)
             invariant(len(value) <= SLICE_BYTES_MAX, f"slice {seq} of shard {shard} has {len(value)} bytes")
             slices.append((shard, seq, value))
@@ -203,16 +221,30 @@ def marks_of(marks: dict[tuple[int, str, str], tuple[float, int, float]]) -> Mar
     )
 
 
-def fills_of(rows: list[Row]) -> Fills:
-    """Return fills as columns; a row is id, account, instrument, quantity, price and the event."""
-    names, account, instrument, quantity, price, options = (list(column) for column in zip(*rows, strict=True))
+def in_time_order(rows: list[Row]) -> list[Row]:
+    """Return fills in order of event time and then of arrival, a correction behind what it corrects."""
+    times = {row[0]: row[TIME] for row in rows}
+    keys: list[tuple[int, bool, int]] = []
+    for at, row in enumerate(rows):
+        action, ref = row[OPTIONS][ACTION : REF + 1] if row[OPTIONS] is not None else ("new", "")
+        keys.append((max(row[TIME], times.get(ref, NEVER_US)), action != "new", at))
+    return [rows[at] for _, _, at in sorted(keys)]
+
+
+def fills_of(rows: list[Row], timed: bool = False) -> Fills:
+    """Return fills as columns; a row is id, account, instrument, quantity, price, options, time and original."""
+    names, account, instrument, quantity, price, options, times, _ = (
+        list(column) for column in zip(*rows, strict=True)
+    )
     optional = _columns(_FILL_OPTIONAL, options, _FILL_DEFAULTS)
+    if timed:
+        optional["time_us"] = times
     return Fills(id=names, account=account, instrument=instrument, quantity=quantity, price=price, **optional)
 
 
 def transfers_of(rows: list[Row]) -> Transfers:
-    """Return transfers as columns; a row is id, account, asset, amount and the event."""
-    names, account, asset, amount, options = (list(column) for column in zip(*rows, strict=True))
+    """Return transfers as columns; a row is id, account, asset, amount, options and original."""
+    names, account, asset, amount, options, _ = (list(column) for column in zip(*rows, strict=True))
     optional = _columns(_TRANSFER_OPTIONAL, options, _TRANSFER_DEFAULTS)
     return Transfers(id=names, account=account, asset=asset, amount=amount, **optional)
 
@@ -223,9 +255,9 @@ def fill_options(event: ev.Fill) -> Row | None:
     return None if options == _FILL_ABSENT else (float(options[0]), *options[1:])
 
 
-def transfer_options(event: ev.Collateral) -> Row | None:
-    """Return the optional columns of a transfer, None when all have their defaults."""
-    row = (event.purpose, event.segregated, event.held_by)
+def transfer_options(event: ev.Collateral, instrument: int) -> Row | None:
+    """Return the optional columns of a transfer, None when all have their defaults; the instrument is an ordinal."""
+    row = (event.purpose, event.segregated, event.held_by, instrument, event.interval_end_us)
     return None if row == _TRANSFER_DEFAULTS else row
 
 

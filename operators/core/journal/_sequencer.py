@@ -172,29 +172,26 @@ class RecordSequencer(IntervalClock):
         options, memory = fill_options(event), self.standing.fills[shard]
         again = memory.has(name)
         size = FILL_BYTES + len(name) + (sum(map(len, options[1:])) if options is not None else 0)
-        if again or event.action != "new":
-            own = self._own(size + _text_bytes(item[6]), shard)
-            own.originals[f"fill:{len(own.fills)}"] = item[6].decode()
-        else:
-            own = self._own(size, shard)
+        original = item[6].decode() if again or event.action != "new" else ""
+        own = self._own(size + (_text_bytes(item[6]) if original else 0), shard)
         if not again:
             memory.add(name, self.standing.ids_max)
         signed = quantity if event.side == "buy" else -quantity
-        own.fills.append((name, ordinal, instrument, signed, float(event.price), options))
+        row = (name, ordinal, instrument, signed, float(event.price), options)
+        own.add_fill(row, event.event_time_us, original)
         own.late += self._is_late(item)
 
     def _transfer(self, event: ev.Collateral, item: MergedRecord) -> None:
         ordinal, shard = self._admission.account(event.account)
-        options = transfer_options(event)
+        instrument = self._admission.instrument(event.instrument).ordinal if event.instrument else -1
+        options = transfer_options(event, instrument)
         memory, name = self.standing.transfers[shard], event.transfer_id
         size = TRANSFER_BYTES + len(name) + len(event.asset) + len(event.held_by)
-        if memory.has(name):
-            own = self._own(size + _text_bytes(item[6]), shard)
-            own.originals[f"transfer:{len(own.transfers)}"] = item[6].decode()
-        else:
-            own = self._own(size, shard)
+        original = item[6].decode() if memory.has(name) else ""
+        own = self._own(size + (_text_bytes(item[6]) if original else 0), shard)
+        if not original:
             memory.add(name, self.standing.ids_max)
-        own.transfers.append((name, ordinal, event.asset, float(event.amount), options))
+        own.add_transfer((name, ordinal, event.asset, float(event.amount), options), original)
         own.late += self._is_late(item)
 
     def _everywhere(self, event: Any, item: MergedRecord) -> None:
@@ -213,6 +210,7 @@ class RecordSequencer(IntervalClock):
     def _funding(self, event: ev.Funding, item: MergedRecord) -> None:
         self._admission.instrument(event.instrument)
         self._event(event, None, item)
+        self._interval.settles = self._interval.settles or event.kind == "settled"
 
     def _obligation(self, event: ev.Obligation, item: MergedRecord) -> None:
         self._admission.check_party(event.from_)

@@ -144,7 +144,7 @@ def test_records_of_equal_time_come_in_order_of_files_and_lines(tmp_path: Path) 
 def test_a_late_record_is_taken_now_and_counted(tmp_path: Path) -> None:
     bus = sequence_files(tmp_path, lines(fill(T0 + SECOND, "f1"), fill(T0, "f2"), fill(T0 + SECOND, "f3")))
     fills = first(bus).fills
-    assert fills is not None and fills.id == ["f1", "f2", "f3"]
+    assert fills is not None and fills.id == ["f2", "f1", "f3"]
     assert first(bus).late == 1
 
 
@@ -346,7 +346,8 @@ def model(files: list[list[Json]], shard: int) -> list[tuple[int, list[str], lis
     for at, (tick, group) in enumerate(ticks.items()):
         following = list(ticks)[at + 1] if at + 1 < len(ticks) else -(-tick // SECOND) * SECOND
         second = (tick - 1) // SECOND != (following - 1) // SECOND
-        ids = [r["fill_id"] for _, r in group if r["type"] == "fill" and shard_of(r["account"], SHARDS) == shard]
+        fills = [r for _, r in group if r["type"] == "fill" and shard_of(r["account"], SHARDS) == shard]
+        ids = [r["fill_id"] for r in sorted(fills, key=lambda r: r["event_time_us"])]
         marks = [r for _, r in group if r["type"] == "mark"]
         best = max(marks, key=lambda r: r["event_time_us"], default=None) if marks else None
         for r in marks:
@@ -694,7 +695,7 @@ def test_a_live_event_from_the_future_does_not_hold_up_those_after_it(tmp_path: 
     live = Live(tmp_path, T0)
     live.send(fill(T0 + 3600 * SECOND, "f1"), fill(T0 + 20 * MS, "f2"))
     live.until(T0 + 400 * MS)
-    assert [s.fills.id for s in slices(live.bus, A) if s.fills] == [["f1", "f2"]]
+    assert [s.fills.id for s in slices(live.bus, A) if s.fills] == [["f2", "f1"]]
 
 
 def test_a_live_mark_from_the_future_gives_way_to_those_after_it(tmp_path: Path) -> None:
