@@ -188,6 +188,10 @@ class PipelineRun:
 
     def measures(self, scope: str, at_us: int | None = None) -> dict[str, float]:
         """Return the measures of a scope as they stood last, or last at ``at_us``."""
+        return self.dated_measures(scope, at_us)[1]
+
+    def dated_measures(self, scope: str, at_us: int | None = None) -> tuple[int, dict[str, float]]:
+        """Return the measures of a scope as they stood last, or last at ``at_us``, and of when they are."""
         kind, _, name = scope.partition(":")
         for one in reversed(self.measured):
             table = one.measures.tables.get(kind)
@@ -195,8 +199,12 @@ class PipelineRun:
                 continue
             if (name or kind) in table.names[: table.values.shape[1]]:
                 column = table.values[:, table.names.index(name or kind)].tolist()
-                return dict(zip(table.measures, column, strict=True))
+                return one.measures.moment.as_of_us, dict(zip(table.measures, column, strict=True))
         raise LookupError(scope)
+
+    def slice_before(self, at_us: int) -> int:
+        """Return the time of the last slice at or before some time: what measures then are measures of."""
+        return max(piece.as_of_us for piece in self.slices if piece.as_of_us <= at_us)
 
     def breaches(self, limit: str | None = None) -> list[tuple[str, str, str]]:
         """Return scope, level before and level after of every breach (of a limit)."""

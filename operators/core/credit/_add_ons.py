@@ -18,7 +18,7 @@ from seawall.operators.core.credit._saccr_inputs import (
     SupervisoryRow,
 )
 from seawall.operators.core.holdings import Directory, KeyNumbers, Positions
-from seawall.operators.core.pricing import Marks, OptionSheet, years_to_expiry
+from seawall.operators.core.pricing import MICROSECONDS_PER_YEAR, Marks, OptionSheet, years_to_expiry
 from seawall.schemas import events as ev
 
 # Supervisory risk factors of instruments: class, hedging set, factor, correlation (CRE52.72).
@@ -41,7 +41,10 @@ YEAR_DAYS: Final = 365.0
 
 @dataclass(frozen=True, slots=True)
 class SupervisoryFactors:
-    """By instrument: numbers of entity and hedging set, and the supervisory figures of each; ``rates`` marks IR."""
+    """By instrument: numbers of entity and hedging set, and the supervisory figures of each.
+
+    ``rates`` marks interest rates, ``long`` what has a supervisory duration: rates and credit (CRE52.34).
+    """
 
     entity: I8
     hedging_set: I8
@@ -49,13 +52,14 @@ class SupervisoryFactors:
     correlation: F8
     volatility: F8
     rates: B1
+    long: B1
 
 
 def supervisory_factors(directory: Directory, regime: CryptoRegime) -> SupervisoryFactors:
     """Return the risk factor of every instrument, by number."""
     entities: dict[tuple[str, ...], int] = {}
     sets: dict[tuple[str, ...], int] = {}
-    rows: list[tuple[int, int, float, float, float, bool]] = []
+    rows: list[tuple[int, int, float, float, float, bool, bool]] = []
     for record in directory.instrument_records:
         asset_class, subclass, names = _place(directory, record)
         figures = _figures(asset_class, subclass, regime)
@@ -68,9 +72,10 @@ def supervisory_factors(directory: Directory, regime: CryptoRegime) -> Superviso
             1.0 if paired else figures.correlation,
             figures.volatility,
             asset_class == "IR",
+            asset_class in ("IR", "CR"),
         ))  # fmt: skip
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 6
-    kinds = (np.int64, np.int64, np.float64, np.float64, np.float64, np.bool_)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 7
+    kinds = (np.int64, np.int64, np.float64, np.float64, np.float64, np.bool_, np.bool_)
     return SupervisoryFactors(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)))
 
 
@@ -131,12 +136,13 @@ class EffectiveNotionals:
     ) -> None:
         self._directory, self._positions, self._sheet, self._factors = directory, positions, sheet, factors
         records = directory.instrument_records
-        self._expiry_us = np.array([r.expiry_us for r in records], dtype=np.int64)
+        self._expiry_us = np.array([r.expires_us for r in records], dtype=np.int64)
         arrays = directory.arrays
         sets = arrays["netting_set"]
         houses = np.bincount(sets, arrays["sign"] > 0, len(directory.netting_sets))
         total = np.bincount(sets, minlength=len(directory.netting_sets))
         self._mixed = bool(((houses > 0) & (houses < total)).any())
+        self._dated = dated_bilateral(directory)
         self._marked = _representatives(directory)
         self._found: tuple[I8, tuple[I8, I8, I8, I8, F8 | float]] | None = None
         self._priced, self._known = -1, (np.zeros(0), np.zeros(0))
@@ -146,11 +152,16 @@ class EffectiveNotionals:
         prices = marks.rows["price"][marks.across()[np.maximum(self._marked, 0)]]
         return np.where(self._marked >= 0, prices, np.nan)
 
+    def _years(self, as_of_us: int) -> F8:
+        """Return the years to the expiry of every instrument, 0 past it and for those without one."""
+        years: F8 = np.maximum(self._expiry_us - as_of_us, 0) / MICROSECONDS_PER_YEAR
+        return years
+
     def bucket(self, as_of_us: int) -> I8:
         """Return the maturity bucket of every instrument, for interest rates (CRE52.57)."""
         if not self._factors.rates.any():
             return np.zeros(len(self._expiry_us), dtype=np.int64)
-        years = years_to_expiry(self._expiry_us, as_of_us)
+        years = self._years(as_of_us)
         return (years >= 1.0).astype(np.int64) + (years > 5.0)
 
     def turned(self, signed: F8) -> F8:
@@ -161,8 +172,9 @@ class EffectiveNotionals:
         """Return the effective notionals of positions as unmargined and by the terms of their sets.
 
         Neither has the maturity factor common to a set: that of daily settlement, or of the margin period where the set
-        is ``margined``. Options have their supervisory delta and, where their set is not margined, their own maturity;
-        only in that the two differ, so without options they are one array.
+        is ``margined``. Options have their supervisory delta. Options, and contracts with an expiry that nobody settles
+        every day (`dated_bilateral`), have their own maturity where their set is not margined; only in that the two
+        differ, so without any they are one array.
 
         Parameters
         ----------
@@ -172,16 +184,24 @@ class EffectiveNotionals:
             The positions wanted; the same array as long as they are the same.
         """
         effective = turned[rows]
-        if self._factors.rates.any():
-            years = years_to_expiry(self._expiry_us, as_of_us)
-            duration = np.where(self._factors.rates, formulas.supervisory_duration(0.0, years), 1.0)
-            effective = effective * duration[self._positions.rows["instrument"][rows]]
+        account, number = (self._positions.rows[name][rows] for name in ("account", "instrument"))
+        if self._factors.long.any():
+            years = self._years(as_of_us)
+            duration = np.where(self._factors.long, formulas.supervisory_duration(0.0, years), 1.0)
+            effective = effective * duration[number]
+        by_terms = effective
+        dated = None if self._dated is None else self._dated[0][account] & self._dated[1][number]
+        if dated is not None and dated.any():
+            longer = formulas.maturity_factor(self._years(as_of_us)) / DAILY
+            of_set = self._directory.arrays["netting_set"][account]
+            by_terms = effective * np.where(dated & ~margined[of_set], longer[number], 1.0)
+            effective = effective * np.where(dated, longer[number], 1.0)
         if not self._directory.has_option:
-            return effective, effective
+            return effective, by_terms
         at, held, option, of_set, sign = self._options(rows)
         delta, ratio = self._figures()
         units = self._positions.rows["size"][held] * (self._sheet.scale() * self._sheet.greeks[3] * delta)[option]
-        by_terms = effective.copy()
+        by_terms, effective = by_terms.copy(), effective.copy()
         effective[at] = units * ratio[option] * sign
         by_terms[at] = units * np.where(margined[of_set], 1.0, ratio[option]) * sign
         return effective, by_terms
@@ -211,6 +231,19 @@ class EffectiveNotionals:
         return self._known
 
 
+def dated_bilateral(directory: Directory) -> tuple[B1, B1] | None:
+    """Return which own accounts are no venue's, and which instruments have an expiry and are no options.
+
+    A position in one of these by one of those is a bilateral trade, whose maturity is its own (CRE52.48); what a venue
+    settles every day has the smallest (CRE52.32 FAQ 1). None where there can be no such position.
+    """
+    parties, records = directory.counterparty_records, directory.instrument_records
+    owners = (parties.get(directory.account_records[number].counterparty) for number in directory.own)
+    bilateral = np.array([party is None or party.role != "venue" for party in owners], dtype=bool)
+    dated = np.array([bool(r.expires_us) and r.kind != "option" for r in records], dtype=bool)
+    return (bilateral, dated) if bilateral.any() and dated.any() else None
+
+
 def _representatives(directory: Directory) -> I8:
     """Return by underlying the instrument whose mark is its price, -1 for none: spot first, then the first contract."""
     found = np.full(len(directory.underlyings), -1, dtype=np.int64)
@@ -235,7 +268,7 @@ def _representatives(directory: Directory) -> I8:
 # 3. Groups of one hedging set add up by the formula of `SupervisoryFactors`; hedging sets of one netting set add up
 #    plainly.
 #
-# Most positions are *lone*: linear, the only one of their group, in a class whose hedging sets have one entity. Their
+# Most positions are *lone*: linear, settled daily, alone in their group, of a class with one entity a set. Their
 # add-on is the size of their notional times their factor, so that one sum over positions serves; all others are *joint*
 # and take the whole way. Groups are numbered in order of their first position, which makes the sums those of the
 # journal. They follow from positions and directory and are no state.
@@ -256,9 +289,12 @@ class NettingGroups:
         By group of joint positions: its set, and an instrument that stands for it.
     """
 
-    def __init__(self, factors: SupervisoryFactors, option: B1, netting_set: I8, enforceable: B1, sets: int) -> None:
-        self._factors, self._netting_set, self._enforceable, self.sets = factors, netting_set, enforceable, sets
-        self._may_be_isolated = (factors.correlation == 1.0) & ~factors.rates & ~option
+    def __init__(self, factors: SupervisoryFactors, directory: Directory, enforceable: B1) -> None:
+        arrays = directory.arrays
+        self._factors, self._netting_set, self._enforceable = factors, arrays["netting_set"], enforceable
+        self.sets, self._dated = len(directory.netting_sets), dated_bilateral(directory)
+        self._may_be_isolated = (factors.correlation == 1.0) & ~factors.long & ~arrays["option"]
+        self._own_maturity = np.zeros(0, dtype=bool)
         self._numbers = KeyNumbers()
         self._of, self._group_set, self._group_instrument = (np.zeros(0, dtype=np.int64) for _ in range(3))
         self.set_of: I8 = np.zeros(0, dtype=np.int64)
@@ -287,12 +323,18 @@ class NettingGroups:
         self._group_set = np.concatenate([self._group_set, of_set[new]])
         self._group_instrument = np.concatenate([self._group_instrument, instrument[new]])
         self.set_of = np.concatenate([self.set_of, of_set])
+        if self._dated is None:
+            more = np.zeros(len(instrument), dtype=bool)
+        else:
+            more = self._dated[0][rows["account"][first:]] & self._dated[1][instrument]
+        self._own_maturity = np.concatenate([self._own_maturity, more])
         self._split(rows["instrument"])
 
     def _split(self, instrument: I8) -> None:
         """Tell lone positions from joint ones; derive the columns by group of the latter and by hedging set."""
         figures = self._factors
-        joint = (np.bincount(self._of) > 1) | ~self._may_be_isolated[self._group_instrument]
+        own_maturity = np.bincount(self._of, self._own_maturity) > 0
+        joint = (np.bincount(self._of) > 1) | ~self._may_be_isolated[self._group_instrument] | own_maturity
         isolated = ~joint[self._of]
         self.is_lone = isolated.astype(np.float64)
         self.factor_of = np.where(isolated, figures.factor[instrument], 0.0)

@@ -37,6 +37,7 @@ from seawall.schemas import events as ev
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
+ROUNDING_NOISE: Final = 1e-10  # of an amount in units: a million times what summing doubles loses
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,17 @@ class CollateralTerms:
 
 @dataclass(frozen=True, slots=True)
 class CollateralPieces:
-    """Pieces of collateral: value before haircut (negative: posted by us), haircut (a fraction), and what it is."""
+    """Pieces of collateral: value before haircut (negative: posted by us), haircut (a fraction), and what it is.
+
+    ``received`` marks what others gave us, where that is known: of an account of ours a positive value is a debt.
+    """
 
     netting_set: I8
     value: F8
     haircut: F8
     independent: B1
     segregated: B1
+    received: B1 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +123,18 @@ def collateral_held(holdings: CollateralPieces, netting_sets: int) -> Collateral
     return CollateralHeld(variation, independent, held, held + given_remote)
 
 
-def margin_calls(terms: CollateralTerms, value: F8, delivered: F8) -> MarginCalls:
+def margin_calls(terms: CollateralTerms, value: F8, delivered: F8, independent: F8 | None = None) -> MarginCalls:
     """Return the transfers that are due on netting sets of market value ``value``.
 
     Parameters
     ----------
     terms
-        An unmargined set calls for its independent amount only.
+        An unmargined set calls for its independent amount, or gives it back, and no deposit beside it.
     value : float64
         Market value of the trades; NaN (a missing mark) gives NaN amounts.
-    delivered : float64
-        ``CollateralHeld.delivered``.
+    delivered, independent : float64
+        ``CollateralHeld.delivered`` and ``net_independent``; the second alone counts in a set that is not margined, and
+        is nothing where it is not given.
 
     Examples
     --------
@@ -141,11 +147,12 @@ def margin_calls(terms: CollateralTerms, value: F8, delivered: F8) -> MarginCall
     theirs = np.where(terms.margined & terms.they_post, np.maximum(value - terms.threshold, 0.0), 0.0 * value)
     ours = np.where(terms.margined & terms.we_post, np.maximum(-value - terms.our_threshold, 0.0), 0.0 * value)
     required = theirs - ours + terms.independent_amount
-    change = required - delivered
+    held = np.where(terms.margined, delivered, 0.0 if independent is None else independent)
+    change = required - held
     from_them = np.where(change >= terms.minimum_transfer_amount, np.maximum(change, 0.0), 0.0 * change)
     from_us = np.where(-change >= terms.our_minimum_transfer_amount, np.maximum(-change, 0.0), 0.0 * change)
-    call, returned = _rounded(from_them, np.maximum(-delivered, 0.0), terms.rounding)
-    due, _ = _rounded(from_us, np.maximum(delivered, 0.0), terms.rounding)
+    call, returned = _rounded(from_them, np.maximum(-held, 0.0), terms.rounding)
+    due, _ = _rounded(from_us, np.maximum(held, 0.0), terms.rounding)
     return MarginCalls(call, due, returned, required)
 
 
@@ -164,15 +171,24 @@ def _totals(netting_set: I8, values: F8, chosen: B1, netting_sets: int) -> F8:
 
 
 def _rounded(amount: F8, returnable: F8, unit: F8) -> tuple[F8, F8]:
-    """Return a transfer and the part of it that gives back, in whole units: returns down, deliveries up."""
+    """Return a transfer and the part of it that gives back, in whole units: returns down, deliveries up.
+
+    What is within :data:`ROUNDING_NOISE` of a whole number of units is that number: amounts are decimals that floating
+    point holds to some sixteen digits, and a unit more for the seventeenth would be wrong.
+    """
     back = np.minimum(amount, returnable)
     if not unit.any():
         return amount, back
     fresh = amount - back
     step = np.where(unit > 0, unit, 1.0)
-    back = np.where(unit > 0, np.floor(back / step) * step, back)
-    fresh = np.where(unit > 0, np.ceil(fresh / step) * step, fresh)
+    back = np.where(unit > 0, _whole(back / step, np.floor) * step, back)
+    fresh = np.where(unit > 0, _whole(fresh / step, np.ceil) * step, fresh)
     return back + fresh, back
+
+
+def _whole(units: F8, rounding: Callable[[F8], F8]) -> F8:
+    nearest = np.rint(units)
+    return np.where(np.abs(units - nearest) <= ROUNDING_NOISE * (1.0 + nearest), nearest, rounding(units))
 
 
 # The terms of the shard's netting sets as columns, in the reporting currency (`CollateralTerms`).
@@ -272,11 +288,20 @@ class SegregatedAmounts:
 
     def __init__(self) -> None:
         self.parts = {kind: Balances() for kind in SEGREGATED_KINDS}
+        self.kept = False  # there is anything
 
     def take(self, key: int, amount: float, independent: bool, segregated: bool) -> None:
         """Take a transfer that is either or both; a negative amount gives back."""
         if independent or segregated:
+            self.kept = True
             self.parts[independent, segregated].add(key, amount)
+
+    def sets(self, netting_set: I8, count: int) -> B1:
+        """Return which netting sets have anything kept apart; ``netting_set`` is by account."""
+        found = np.zeros(count, dtype=bool)
+        for part in self.parts.values():
+            found[netting_set[part.rows["account"]]] = True
+        return found
 
     def holdings(
         self,
@@ -314,12 +339,14 @@ class SegregatedAmounts:
             independent = np.concatenate([independent, np.full(part.rows.size, kind[0])])
             segregated = np.concatenate([segregated, np.full(part.rows.size, kind[1])])
         of, value = netting_set[account], -sign[account] * amount * worth[asset]
+        received = (sign[account] < 0) & (value > 0)  # a haircut is for what others gave us, not for what they owe us
         return CollateralPieces(
             netting_set=of,
             value=value,
-            haircut=haircut(of, asset, value),
+            haircut=np.where(received, haircut(of, asset, value), 0.0),
             independent=independent,
             segregated=segregated,
+            received=received,
         )
 
     def snapshot(self) -> list[Any]:
@@ -330,6 +357,7 @@ class SegregatedAmounts:
         """Take the state of a snapshot."""
         for part, rows in zip(self.parts.values(), state, strict=True):
             part.restore(rows)
+            self.kept = self.kept or bool(part.rows.size)
 
 
 # Obligations: what counterparties owe us beside positions and collateral, as loans, withdrawals and settlements that

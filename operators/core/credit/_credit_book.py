@@ -1,17 +1,17 @@
 """Netting sets on every slice: replacement cost, potential exposure, exposure at default, wrong-way risk, margin calls.
 
 1. ``V`` is what the positions of a set are worth to us at the marks across venues, ``C`` the collateral of
-   `collateral_held`; a set without a record of its own nets equity, as contract.md, "Netting sets" has it.
+   `collateral_held`; a set without a record of its own, and without amounts kept apart, nets equity.
 2. Replacement cost: ``max(V - C, 0)``, margined ``max(V - C, TH + MTA - NICA, 0)``.
 3. Add-ons (`NettingGroups`), the multiplier, and ``EAD = 1.4 (RC + PFE)``; margined never more than the same set
    unmargined (CRE52.2). Contracts that settle every day count with the smallest maturity.
 4. Counterparties add up their netting sets, and what they owe beside.
 
 All of it is computed where the book needs it: a netting set has terms, something is owed, or a limit names such a
-measure. Steps 1 and 2 follow every slice. Potential exposure, exposure at default and wrong-way risk of a set are
-computed again when positions or balances in it have changed, those of all sets when terms or reference data have
-and every ``POTENTIAL_US`` of event time; in between they stand. Potential exposure at today's volatility waits for the
-end of the second, when volatility itself is sampled.
+measure. Steps 1 and 2, and the exposure at default that follows from them, are those of every slice. Potential exposure
+and wrong-way risk are computed again at the end of every second and when terms or reference data have changed, and in
+between those of a set whose positions or balances have changed, or whose V - C has moved by ``POTENTIAL_MOVE`` of its
+add-on. Potential exposure at today's volatility waits for the end of the second, when volatility itself is sampled.
 """
 
 from collections.abc import Set
@@ -53,9 +53,11 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
 UNMARGINED_DAYS: Final = 250.0  # one year, the horizon of an unmargined set
-POTENTIAL_US: Final = 10_000_000
 GATHER_MIN: Final = 8  # netting sets for each that is due, from which only the positions of those are gathered
-POTENTIAL = slice(2, 6)  # rows of netting sets that stand between two computations
+POTENTIAL_MOVE: Final = 0.01
+# Rows that stand between two computations: potential exposure as the terms have it and as unmargined, that at today's
+# volatility, wrong-way risk, and the V - C and add-on of the computation.
+CALLED, UNCALLED, TODAY, FLAG, SURPLUS, ADD_ON = range(6)
 
 
 class CreditBook:
@@ -70,9 +72,9 @@ class CreditBook:
         self.pledges, self.obligations = SegregatedAmounts(), Obligations()
         self.volatility, self.comovement = EwVolatility(), ReturnCorrelations()
         self._known, self._numbered = -1, (-1, -1)  # versions of the directory and of positions that are learned
-        self._touched, self._computed_us, self._looked = True, -1, False
+        self._touched, self._looked, self._moved = True, False, False
         self._waiting: B1 = np.zeros(0, dtype=bool)
-        self._current: F8 = np.zeros((POTENTIAL.stop - POTENTIAL.start, 0))
+        self._current: F8 = np.zeros((ADD_ON + 1, 0))
         self.regime = CRYPTO_REGIME_DEFAULT
         self._agreements: NettingAgreements
         self._factors: SupervisoryFactors
@@ -84,7 +86,7 @@ class CreditBook:
     @property
     def needed(self) -> bool:
         """Tell whether the book needs these measures."""
-        return self.named or bool(self._directory.netting_set_records)
+        return self.named or bool(self._directory.netting_set_records) or self.pledges.kept
 
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take the regime of crypto assets."""
@@ -98,7 +100,7 @@ class CreditBook:
     @property
     def waits(self) -> bool:
         """Tell whether some potential exposure waits for the end of the second."""
-        return bool(self._waiting.any())
+        return self._moved or bool(self._waiting.any())
 
     def look(self, as_of_us: int) -> None:
         """Take the prices of this second for the volatility of underlyings; the next ``measure`` is of its end."""
@@ -116,7 +118,7 @@ class CreditBook:
         Parameters
         ----------
         exposed, unrealised, collateral
-            By account, at marks across venues: equity, its part that is unrealised, its part that is collateral.
+            By account, at marks across venues: equity, its part that is unrealised, and collateral without debts.
         values
             Signed and gross notionals of positions.
         touched
@@ -131,32 +133,33 @@ class CreditBook:
         rows = np.zeros((2 + len(CREDIT), sets))
         rows[1] = sum_by(of, arrays["client"] * collateral, sets)
         uncalled = np.zeros(sets)
-        if agreed.agreed.any():
-            value, held = sum_by(of, sign * unrealised, sets), self._held(rows)
-            surplus = np.where(agreed.agreed, value - held.collateral, surplus)
+        apart = agreed.agreed | self.pledges.sets(of, sets) if self.pledges.kept else agreed.agreed
+        if apart.any():
+            value, held = sum_by(of, sign * unrealised, sets), self._held(rows, apart)
+            surplus = np.where(apart, value - held.collateral, surplus)
             terms = agreed.at(self._marks.asset_worth)
             uncalled = terms.threshold + terms.minimum_transfer_amount - held.net_independent
             margined = np.maximum(surplus, uncalled)
             cost = np.maximum(np.where(agreed.margined, margined, surplus), 0.0)
-            calls = margin_calls(terms, value, held.delivered)
+            calls = margin_calls(terms, value, held.delivered, held.net_independent)
             rows[6] = np.where(agreed.agreed, calls.call - calls.due, 0.0)
         if not agreed.enforceable.all():
             alone = sum_by(of, np.maximum(sign * exposed, 0.0), sets)
             cost = np.where(agreed.enforceable, cost, alone)
             surplus = np.where(agreed.enforceable, surplus, np.maximum(surplus, alone))
         rows[0] = cost
-        at = self._due(of, touched, as_of_us)
+        at = self._due(of, touched, surplus)
         if len(at):
             flags = self._wrong.flags(of, arrays["netting_set_counterparty"], self._balances, self._positions)
-            found = self._potential(at, cost[at], surplus[at], values, as_of_us)
-            self._current[0, at], self._current[1, at] = found
-            self._current[3, at], self._waiting[at] = flags[at], True
+            self._current[:2, at], self._current[ADD_ON, at] = self._potential(at, surplus[at], values, as_of_us)
+            self._current[FLAG, at], self._current[SURPLUS, at], self._waiting[at] = flags[at], surplus[at], True
         if self._looked and self._waiting.any():
             at = self._waiting.nonzero()[0]
-            self._current[2, at] = self._today(at, surplus[at], values.robust[0])
+            self._current[TODAY, at] = self._today(at, surplus[at], values.robust[0])
             self._waiting[:] = False
-        self._looked = False
-        rows[POTENTIAL] = self._current
+        self._looked, self._moved = False, bool((surplus != self._current[SURPLUS]).any())
+        rows[2], rows[3] = self._current[CALLED], self._default(cost, surplus)
+        rows[4:6] = self._current[TODAY : FLAG + 1]
         return rows, self._counterparties(rows)
 
     def assets(self) -> Set[int]:
@@ -183,36 +186,49 @@ class CreditBook:
             self._notionals = EffectiveNotionals(directory, self._positions, self._sheet, self._factors)
             self._known = directory.version
         if stale or not self._groups.fits(self._positions):
-            of = directory.arrays["netting_set"]
-            enforceable, option = self._agreements.enforceable, directory.arrays["option"]
-            self._groups = NettingGroups(self._factors, option, of, enforceable, len(directory.netting_sets))
+            self._groups = NettingGroups(self._factors, directory, self._agreements.enforceable)
         self._groups.extend(self._positions)
         if stale:
             arrays = directory.arrays
             self._class_factor = self._groups.class_factors(arrays["class"], len(arrays["class_initial"]))
 
-    def _due(self, of: I8, touched: B1, as_of_us: int) -> I8:
+    def _default(self, cost: F8, surplus: F8) -> F8:
+        """Return the exposure at default of every set: alpha times replacement cost of now and potential exposure.
+
+        A margined one is never more than the same set unmargined (CRE52.2).
+        """
+        agreed, called = self._agreements, self._current[CALLED]
+        capping = formulas.exposure(np.maximum(surplus, 0.0), self._current[UNCALLED])
+        default = np.where(agreed.margined, np.minimum(formulas.exposure(cost, called), capping), capping)
+        if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
+            default = np.where(agreed.enforceable, default, formulas.exposure(cost, called))
+        return default
+
+    def _due(self, of: I8, touched: B1, surplus: F8) -> I8:
         """Return the netting sets whose potential exposure is computed now."""
         sets = len(self._agreements.agreed)
-        if not self._touched and as_of_us // POTENTIAL_US == self._computed_us // POTENTIAL_US:
-            due = np.zeros(sets, dtype=bool)
+        if not (self._touched or self._looked):
+            current = self._current
+            due: B1 = np.abs(surplus - current[SURPLUS]) > POTENTIAL_MOVE * current[ADD_ON]
             due[of[touched.nonzero()[0]]] = True
-            return due.nonzero()[0]
+            found: I8 = due.nonzero()[0]
+            return found
         if self._touched:
             more = sets - self._current.shape[1]
             self._current = np.pad(self._current, ((0, 0), (0, more)))
             self._waiting = np.ones(sets, dtype=bool)
-        self._touched, self._computed_us = False, as_of_us
+        self._touched = False
         return np.arange(sets)
 
-    def _held(self, rows: F8) -> CollateralHeld:
-        """Return the collateral of every set by its terms; fill the row of what is held for those that have any."""
+    def _held(self, rows: F8, apart: B1) -> CollateralHeld:
+        """Return the collateral of every set by its terms; fill the row of what is held for the sets ``apart``."""
         arrays, agreed = self._directory.arrays, self._agreements
         sign, of = arrays["sign"], arrays["netting_set"]
         holdings = self.pledges.holdings(self._balances, sign, of, self._marks.asset_worth, self._haircut)
-        received = np.where(holdings.value > 0, holdings.value * (1.0 - holdings.haircut), 0.0)
+        assert holdings.received is not None
+        received = np.where(holdings.received, holdings.value * (1.0 - holdings.haircut), 0.0)
         theirs = sum_by(holdings.netting_set, received, len(agreed.agreed))
-        rows[1] = np.where(agreed.agreed, theirs, rows[1])
+        rows[1] = np.where(apart, theirs, rows[1])
         return collateral_held(holdings, len(agreed.agreed))
 
     def _haircut(self, netting_set: I8, asset: I8, value: F8) -> F8:
@@ -226,25 +242,19 @@ class CreditBook:
         refused = np.where(value > 0, 1.0, haircut)
         return np.where(listed < 0, haircut, np.where(np.isnan(theirs), refused, theirs))
 
-    def _potential(self, at: I8, cost: F8, surplus: F8, values: AccountValues, as_of_us: int) -> tuple[F8, F8]:
-        """Return potential exposure and exposure at default of the sets ``at``.
-
-        ``cost`` and ``surplus`` are their replacement costs and what is owed above collateral.
+    def _potential(self, at: I8, surplus: F8, values: AccountValues, as_of_us: int) -> tuple[F8, F8]:
+        """Return the potential exposure of the sets ``at`` by their terms and as unmargined, shape (2, sets), and the
+        smaller of their two add-ons; ``surplus`` is V - C.
         """
         agreed = self._agreements
         daily, by_terms = self._add_ons(at, values, as_of_us)
-        margined, unmargined = agreed.margined[at], np.maximum(surplus, 0.0)
-        if margined.any():  # both at once: few sets cost as much as many
-            scale = formulas.margined_maturity_factor(agreed.period[at])
-            add_ons = np.stack([DAILY * daily[at], scale * by_terms[at]])
-            (uncalled, called), (capping, capped) = _exposure(np.stack([unmargined, cost]), surplus, add_ons)
-            potential = np.where(margined, called, uncalled)
-            default = np.where(margined, np.minimum(capped, capping), capping)
-        else:
-            (potential,), (default,) = _exposure(unmargined[None], surplus, DAILY * daily[at][None])
-        if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
-            default = np.where(agreed.enforceable[at], default, formulas.exposure(cost, potential))
-        return potential, default
+        margined, uncalled = agreed.margined[at], DAILY * daily[at]
+        if not margined.any():
+            potential = _potential_exposure(surplus, uncalled[None])
+            return np.concatenate([potential, potential]), uncalled
+        called = np.where(margined, formulas.margined_maturity_factor(agreed.period[at]) * by_terms[at], uncalled)
+        both = np.stack([called, uncalled])
+        return _potential_exposure(surplus, both), both.min(axis=0)
 
     def _near(self, at: I8) -> slice | I8:
         """Return the positions of the netting sets ``at``, or all: a gather costs several times what a pass does."""
@@ -326,7 +336,7 @@ class CreditBook:
             "volatility": self.volatility.snapshot(),
             "comovement": self.comovement.snapshot(),
             "touched": self._touched,
-            "computed_us": self._computed_us,
+            "moved": self._moved,
             "standing": self._current.copy(),
             "waiting": self._waiting.nonzero()[0].tolist(),
         }
@@ -338,22 +348,19 @@ class CreditBook:
         self.obligations.restore(state["obligations"])
         self.volatility.restore(state["volatility"])
         self.comovement.restore(state["comovement"])
-        self._touched, self._computed_us, self._current = state["touched"], state["computed_us"], state["standing"]
+        self._touched, self._moved, self._current = state["touched"], state["moved"], state["standing"]
         self._waiting = np.zeros(self._current.shape[1], dtype=bool)
         self._waiting[state["waiting"]] = True
         self._known = -1
 
 
-def _exposure(cost: F8, surplus: F8, add_on: F8) -> tuple[F8, F8]:
-    """Return potential exposure and exposure at default of replacement costs, V - C and add-ons.
-
-    Costs and add-ons have the shape (cases, sets), V - C (sets,).
-    """
+def _potential_exposure(surplus: F8, add_on: F8) -> F8:
+    """Return potential exposures of add-ons, shape (cases, sets): the multiplier counts where V - C is negative."""
     potential = np.where(surplus >= 0, add_on, 0.0)
     case, at = ((surplus < 0) & (add_on > 0)).nonzero()
     part = add_on[case, at]
     potential[case, at] = formulas.pfe_multiplier(surplus[at], 0.0, part) * part
-    return potential, formulas.exposure(cost, potential)
+    return potential
 
 
 # Wrong-way risk: what is worth least exactly when the counterparty fails.

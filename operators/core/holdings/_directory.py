@@ -42,9 +42,11 @@ class Directory:
         self.shard, self.shards, self.currency = shard, shards, currency
         self.assets: dict[str, int] = {}
         self.asset_records: dict[str, ev.Asset] = {}
+        self.pegs: dict[int, int] = {}  # by number of an asset: that of the one which it promises to equal
         self.haircuts: list[float] = []
         self.instruments: dict[str, int] = {}
         self.instrument_records: list[ev.Instrument] = []
+        self.expires_us: list[int] = []  # by instrument, 0 for never
         self.accounts: dict[str, int] = {}
         self.account_records: list[ev.Account] = []
         self.local: list[int] = []
@@ -86,6 +88,10 @@ class Directory:
             case ev.Asset():
                 self.haircuts[self.asset(record.asset)] = float(record.haircut)
                 self.asset_records[record.asset] = record
+                if record.peg and record.peg != record.asset:
+                    self.pegs[self.assets[record.asset]] = self.asset(record.peg)
+                else:
+                    self.pegs.pop(self.assets[record.asset], None)
             case ev.Instrument():
                 self._apply_instrument(record)
             case ev.Counterparty():
@@ -141,7 +147,8 @@ class Directory:
         number = self.instruments.setdefault(record.instrument, len(self.instruments))
         if number == len(self.instrument_records):
             self.instrument_records.append(record)
-        self.instrument_records[number] = record
+            self.expires_us.append(0)
+        self.instrument_records[number], self.expires_us[number] = record, record.expires_us
         self.has_option = self.has_option or record.kind == "option"
 
     def _apply_account(self, record: ev.Account) -> None:

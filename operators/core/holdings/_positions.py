@@ -135,6 +135,10 @@ class Positions:
             found[at] = self.slot(int(accounts[at]), int(instruments[at]), int(marks[at]))
         return found
 
+    def find(self, accounts: I8, instruments: I8) -> I8:
+        """Return the rows of pairs of account and instrument, -1 where there is no position."""
+        return self._index.find((accounts << 24) | instruments)
+
     def units_of(self, accounts: I8, instruments: I8) -> I8:
         """Return the units held in pairs of account and instrument, 0 where there is no position."""
         found = self._index.find((accounts << 24) | instruments)

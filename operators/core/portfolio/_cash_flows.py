@@ -67,16 +67,17 @@ class Contributions:
 #
 # An account that books funding itself has each ``settled`` payment booked to its balance (contract.md, "Funding").
 # Every other account accrues: within an interval the latest rate, in proportion to the time that passed, on the
-# position as it is (venues pay who holds when the interval ends); at a ``settled`` record the whole payment; and
-# nothing any more once
-# ``collateral`` with the purpose ``funding`` has brought it. Longs pay a positive rate.
+# position as it is (venues pay who holds when the interval ends); at a ``settled`` record the whole interval, at the
+# price that it names or else at the mark. A payment (``collateral`` with the purpose ``funding``) closes the interval
+# of the contract that it names, otherwise the oldest that is open in its account and asset; one that comes before its
+# record pays the interval that is running, which then is not accrued. The payment is the truth. Longs pay a positive
+# rate.
 #
 # An account without a venue follows the first venue that published for the instrument.
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 NOWHERE = -1
-ASSET = (1 << 20) - 1  # of a balance's key
 
 
 class FundingRate(NamedTuple):
@@ -91,25 +92,24 @@ class FundingRate(NamedTuple):
 class FundingRates(NamedTuple):
     """Funding rates of every instrument, as arrays of shape (venues + 1, instruments).
 
-    The last row is that of accounts without a venue. When an account was last paid is ``paid_us``, of shape (assets
-    that ever were + 1, accounts): its row is ``paid_in`` of the asset, the first of which says never.
+    The last row is that of accounts without a venue.
     """
 
     funded: NDArray[np.bool_]
     rate: F8
     interval_us: F8
     since_us: I8
-    paid_us: I8
-    paid_in: I8
 
 
 class Funding:
-    """Rates as they were last heard, what was settled and has not arrived, and since when accounts accrue.
+    """Rates as they were last heard, intervals that are settled and not paid, and what was paid ahead of its record.
 
     Attributes
     ----------
     known
         Rates by instrument and venue; without any nothing accrues.
+    accrued
+        What settled intervals owe each account in each asset until they are paid.
     """
 
     def __init__(self, directory: Directory, marks: Marks, positions: Positions, balances: Balances) -> None:
@@ -118,10 +118,13 @@ class Funding:
         self.accrued = Balances()
         self.known: dict[tuple[int, int], FundingRate] = {}
         self._followed: dict[int, int] = {}
-        self._paid_us: dict[int, int] = {}  # by account and asset, as balances are
+        self._open: dict[int, dict[tuple[int, int], float]] = {}  # by account and asset: by contract and interval's end
+        # By account and contract (or ``~asset`` where no contract is known yet): when the running interval was paid.
+        self._ahead: dict[tuple[int, int], int] = {}
         self._rows = PositionSubset()
         self._funded = 0
         self._paces: FundingRates | None = None
+        self._paid: tuple[Any, I8] = (None, np.zeros(0, dtype=np.int64))
 
     def hear(self, event: ev.Funding) -> None:
         """Take a rate; a settled one is paid at once. One that is earlier than the last is no rate of now."""
@@ -131,18 +134,31 @@ class Funding:
         for place in (venue, NOWHERE) if self._followed.setdefault(number, venue) == venue else (venue,):
             known = self.known.get((number, place)) or FundingRate(rate, event.interval_us, time_us, time_us)
             if settled:
-                self._pay(number, place, rate)
+                self._pay(number, place, event)
                 known = known._replace(since_us=max(known.since_us, time_us))
             if time_us >= known.heard_us:
                 known = FundingRate(rate, event.interval_us, known.since_us, time_us)
             self.known[number, place] = known
 
-    def arrived(self, account: int, asset: int, as_of_us: int) -> None:
-        """Reverse what an account accrued in an asset: its payment has come."""
+    def arrived(self, account: int, asset: int, as_of_us: int, contract: int = -1, end_us: int = 0) -> None:
+        """Close the interval that a payment is for: of the contract named, else the oldest that is open.
+
+        Where none is open the payment is ahead of its record: it pays what is running.
+        """
         key = account << 20 | asset
-        self.accrued.add(key, -self.accrued.amount(key))
-        self._paid_us[key] = as_of_us
-        self._paces = None
+        waiting = self._open.get(key, {})
+        fitting = (one for one in waiting if contract in (-1, one[0]) and end_us in (0, one[1]))
+        found = next(fitting, None)
+        if found is None:
+            running = contract if contract >= 0 else self._most_run(account, asset, as_of_us)
+            self._ahead[account, running if running >= 0 else ~asset] = as_of_us
+            self._paid = (None, self._paid[1])
+            return
+        amount = waiting.pop(found)
+        if not waiting:  # exactly nothing is left, whatever sums of floats say
+            del self._open[key]
+            amount = self.accrued.amount(key)
+        self.accrued.add(key, -amount)
 
     def rates(self, instruments: int, interval_us: float) -> F8:
         """Return the latest rate of every instrument per some interval, of the venue followed; NaN where none."""
@@ -169,44 +185,88 @@ class Funding:
             self._rows, self._funded = PositionSubset(), len(self.known)
         paces = self._known()
         at = self._rows.of(self._positions, paces.funded)
-        account, instrument = held["account"][at], held["instrument"][at]
-        of, paid = (arrays["venue"][account], instrument), paces.paid_in[arrays["settlement"][instrument]]
-        passed = np.maximum(as_of_us - np.maximum(paces.since_us[of], paces.paid_us[paid, account]), 0)
-        share = np.minimum(passed / paces.interval_us[of], 1.0)
+        account = held["account"][at]
+        of = (arrays["venue"][account], held["instrument"][at])
+        since = np.maximum(paces.since_us[of], self._paid_us()[at]) if self._ahead else paces.since_us[of]
+        share = np.minimum(np.maximum(as_of_us - since, 0) / paces.interval_us[of], 1.0)
         return at, np.where(arrays["books_funding"][account], 0.0, paces.rate[of] * share)
+
+    def _paid_us(self) -> I8:
+        """Return by row of positions when the running interval was paid, 0 where it was not."""
+        key = (self._positions.epoch, self._positions.rows.size)
+        if self._paid[0] != key:
+            named = {pair: paid_us for pair, paid_us in self._ahead.items() if pair[1] >= 0}
+            pairs = np.array(list(named), dtype=np.int64).reshape(-1, 2)
+            slots = self._positions.find(pairs[:, 0], pairs[:, 1])
+            paid = np.zeros(self._positions.rows.size, dtype=np.int64)
+            there = slots >= 0
+            paid[slots[there]] = np.array(list(named.values()), dtype=np.int64)[there]
+            self._paid = (key, paid)
+        return self._paid[1]
+
+    def _most_run(self, account: int, asset: int, as_of_us: int) -> int:
+        """Return the contract of an account, settled in an asset, whose interval has run furthest; -1 for none."""
+        records, venue = self._directory, self._directory.arrays["venue"].item(account)
+        found, most = -1, 0.0
+        for (number, place), known in self.known.items():
+            if place != venue or records.arrays["settlement"].item(number) != asset:
+                continue
+            slot = self._positions.find(np.array([account]), np.array([number])).item()
+            share = (as_of_us - known.since_us) / known.interval_us
+            if slot >= 0 and self._positions.rows["units"].item(slot) and share > most:
+                found, most = number, share
+        return found
 
     def _known(self) -> FundingRates:
         """Return what is known as arrays, made again when anything was heard or the directory grew."""
-        arrays = self._directory.arrays
-        shape, accounts = (len(self._directory.venues) + 1, len(arrays["size"])), len(arrays["venue"])
-        if self._paces is None or self._paces.rate.shape != shape or self._paces.paid_us.shape[1] != accounts:
-            funded, assets = np.zeros(shape[1], dtype=bool), sorted({key & ASSET for key in self._paid_us})
+        shape = (len(self._directory.venues) + 1, len(self._directory.arrays["size"]))
+        if self._paces is None or self._paces.rate.shape != shape:
+            funded = np.zeros(shape[1], dtype=bool)
             funded[list(self._followed)] = True
-            paid_in = np.zeros(len(self._directory.assets), dtype=np.int64)
-            paid_in[assets] = np.arange(1, len(assets) + 1)
-            paid = np.zeros((len(assets) + 1, accounts), dtype=np.int64)
-            for key, paid_us in self._paid_us.items():
-                paid[paid_in.item(key & ASSET), key >> 20] = paid_us
             rate, interval, since = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=np.int64)
             for (number, place), (value, interval_us, since_us, _) in self.known.items():
                 rate[place, number], interval[place, number], since[place, number] = value, interval_us, since_us
-            self._paces = FundingRates(funded, rate, interval, since, paid, paid_in)
+            self._paces = FundingRates(funded, rate, interval, since)
         return self._paces
 
-    def _pay(self, number: int, place: int, rate: float) -> None:
-        """Book a settled payment of one instrument's positions at a venue: to the balance, or to what is accrued."""
+    def _pay(self, number: int, place: int, event: ev.Funding) -> None:
+        """Book a settled interval of one instrument's positions at a venue: to the balance, or to what is accrued."""
         self._marks.price()
         arrays, rows = self._directory.arrays, self._positions.rows
         at = np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0))
         at = at[arrays["venue"][rows["account"][at]] == place]
-        mark = rows["mark"][at]
-        priced = self._marks.worth[mark] != 0
-        at, mark = at[priced], mark[priced]
-        notional = rows["size"][at] * np.abs(self._marks.unit[mark] / self._marks.worth[mark])
-        keys = (rows["account"][at] << 20) | int(arrays["settlement"][number])
-        books = arrays["books_funding"][rows["account"][at]]
-        self._balances.add_many(keys[books], -notional[books] * rate)
-        self.accrued.add_many(keys[~books], -notional[~books] * rate)
+        if event.price:
+            size, price = arrays["size"].item(number), float(event.price)
+            unit = np.full(len(at), size / price if arrays["inverse"].item(number) else size * price)
+        else:
+            at = at[self._marks.worth[rows["mark"][at]] != 0]
+            mark = rows["mark"][at]
+            unit = np.abs(self._marks.unit[mark] / self._marks.worth[mark])
+        amounts = -(rows["size"][at] * unit) * float(event.rate)
+        accounts = rows["account"][at]
+        keys = (accounts << 20) | int(arrays["settlement"][number])
+        books = arrays["books_funding"][accounts]
+        self._balances.add_many(keys[books], amounts[books])
+        owed = ~books & ~self._paid_ahead(accounts, number, event)
+        self.accrued.add_many(keys[owed], amounts[owed])
+        for key, amount in zip(keys[owed].tolist(), amounts[owed].tolist(), strict=True):
+            intervals = self._open.setdefault(key, {})
+            interval = (number, event.event_time_us)
+            intervals[interval] = intervals.get(interval, 0.0) + amount
+
+    def _paid_ahead(self, accounts: I8, number: int, event: ev.Funding) -> NDArray[np.bool_]:
+        """Return which accounts have paid the interval that ends before its record came: within its second half."""
+        found = np.zeros(len(accounts), dtype=bool)
+        if self._ahead:
+            since_us = event.event_time_us - event.interval_us // 2
+            unnamed = ~self._directory.arrays["settlement"].item(number)
+            paid = [
+                self._ahead.pop((account, number), 0) or self._ahead.pop((account, unnamed), 0)
+                for account in accounts.tolist()
+            ]
+            found = np.array(paid, dtype=np.int64) > since_us
+            self._paid = (None, self._paid[1])
+        return found
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -216,7 +276,8 @@ class Funding:
             "accrued": self.accrued.snapshot(),
             "rates": [[*key, *value] for key, value in self.known.items()],
             "followed": [[k, v] for k, v in self._followed.items()],
-            "paid": [[k, v] for k, v in self._paid_us.items()],
+            "open": [[key, *one, amount] for key, some in self._open.items() for one, amount in some.items()],
+            "ahead": [[*key, paid_us] for key, paid_us in self._ahead.items()],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -226,5 +287,8 @@ class Funding:
             (number, place): FundingRate(float(rate), *times) for number, place, rate, *times in state["rates"]
         }
         self._followed = {int(k): int(v) for k, v in state["followed"]}
-        self._paid_us = {int(k): int(v) for k, v in state["paid"]}
-        self._paces = None
+        self._open = {}
+        for key, number, end_us, amount in state["open"]:
+            self._open.setdefault(key, {})[number, end_us] = float(amount)
+        self._ahead = {(account, number): paid_us for account, number, paid_us in state["ahead"]}
+        self._paces, self._paid = None, (None, self._paid[1])

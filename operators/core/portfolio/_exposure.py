@@ -61,7 +61,7 @@ from seawall.schemas import events as ev
 from seawall.schemas.errors import InvariantError
 from seawall.schemas.records import Slice, check_decided_alike
 
-SCHEMA = "exposure/8"
+SCHEMA = "exposure/9"
 MINUTE_US = 60_000_000
 
 
@@ -207,7 +207,7 @@ class ExposureState:
             self._closable = ledger.directory.closable()
         events = self._events(piece, ledger, out)
         markets = self._sampled(ledger, as_of_us) if second else None
-        positions = ledger.open.by_account > 0 if decides else None
+        positions = ledger.holding if decides else None
         computed = decides and "position" in self._asked
         book = open_positions_of(ledger, self._markets.depths(as_of_us)) if computed else None
         inputs = [[piece.seq, digest]]

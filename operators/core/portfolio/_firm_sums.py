@@ -151,7 +151,7 @@ class FirmSums:
         self._positions, self._balances, self._strategies = positions, balances, strategies
         self.asked: set[str] = set()  # kinds of scope that limits name
 
-    def of(self, counterparty: F8, account_sums: tuple[F8, F8, F8]) -> dict[str, F8]:
+    def of(self, counterparty: F8, account_sums: tuple[F8, F8, F8], owed: list[tuple[int, float]]) -> dict[str, F8]:
         """Return the sums by kind of scope, each of shape (measures, scopes), of the book as it was last measured.
 
         Scopes are numbered as in the directory, alike in all shards.
@@ -162,12 +162,14 @@ class FirmSums:
             The table of counterparties.
         account_sums
             Gross notional, net notional and P&L by account, from our side.
+        owed
+            Asset and worth of what is owed to us beside.
         """
         arrays, directory = self._directory.arrays, self._directory
         firm = [2, 3, 4, 0, 5, 6, 7, 8] if len(counterparty) > len(COUNTERPARTY) else [2, 3, 4, 0]
         sums = {
             "firm": ordered_sums(counterparty[firm]),
-            "underlying": self._by_underlying(arrays),
+            "underlying": self._by_underlying(arrays, owed),
             "venue": _by(arrays["venue_or_none"], account_sums, len(directory.venues)),
             "group": np.zeros((len(counterparty), 0)),
         }
@@ -228,18 +230,39 @@ class FirmSums:
         sums[:2] += _by(on[at], (notional[at], ours), count)
         return list(names), sums
 
-    def _by_underlying(self, arrays: dict[str, Any]) -> F8:
+    def _by_underlying(self, arrays: dict[str, Any], owed: list[tuple[int, float]]) -> F8:
         signed, held, spent, notional = self._values.robust
         rows, count = self._positions.rows, len(self._directory.underlyings)
         of = arrays["underlying"][rows["instrument"]]
         sign, stake = arrays["sign"][rows["account"]], arrays["stake"][rows["account"]]
         sums = np.zeros((len(UNDERLYING), count))
         sums[:4] = _by(of, (notional, sign * signed, stake * (held - spent), stake * signed), count)
+        sums[[1, 3]] += self._coins_by_underlying(arrays, owed)
         if self._directory.has_option:
             at, option = self._values.options()
             units = stake[at] * rows["size"][at] * self._sheet.scale()[option]
             greeks = self._sheet.greeks
             sums[4:6] = _by(of[at], (units * greeks[1][option], units * greeks[2][option]), count)
+        return sums
+
+    def _coins_by_underlying(self, arrays: dict[str, Any], owed: list[tuple[int, float]]) -> F8:
+        """Return net notional and delta of what is held beside positions, by underlying, shape (2, underlyings).
+
+        That is every balance in an asset that is an underlying, and every profit that is settled in one.
+        """
+        underlyings, count = self._directory.underlyings, len(self._directory.underlyings)
+        of_asset = np.array([underlyings.get(name, count) for name in self._directory.assets], dtype=np.int64)
+        of_asset[0] = count  # the reporting currency does not move
+        rows, (_, held, spent, _) = self._positions.rows, self._values.robust
+        balances = self._balances.rows
+        account = np.concatenate([balances["account"], rows["account"]])
+        settled = arrays["settlement"][rows["instrument"]]
+        of = of_asset[np.concatenate([balances["asset"], settled])]
+        worth = np.concatenate([self._values.worth_across, self._values.coin_profits(held, spent)])
+        sums = _by(of, (arrays["sign"][account] * worth, arrays["stake"][account] * worth), count)
+        for asset, value in owed:
+            if of_asset.item(asset) < count:
+                sums[:, of_asset.item(asset)] += value
         return sums
 
 

@@ -47,15 +47,15 @@ from seawall.schemas.measures import (
 F8 = NDArray[np.float64]
 
 
-def netting_set_measures(directory: Directory, exposed: F8, lent: F8) -> F8:
+def netting_set_measures(directory: Directory, exposed: F8, given: F8) -> F8:
     """Return current exposure and collateral held of netting sets on default terms, shape (2, sets).
 
-    ``exposed`` and ``lent`` are by account: equity at marks across venues, and its part that is collateral.
+    ``exposed`` and ``given`` are by account: equity at marks across venues, and collateral without debts.
     """
     arrays, sets = directory.arrays, len(directory.netting_sets)
     table = np.empty((len(NETTING_SET), sets))
     table[0] = np.maximum(sum_by(arrays["netting_set"], arrays["sign"] * exposed, sets), 0.0)
-    table[1] = sum_by(arrays["netting_set"], arrays["client"] * lent, sets)
+    table[1] = sum_by(arrays["netting_set"], arrays["client"] * given, sets)
     return table
 
 
@@ -80,6 +80,7 @@ I8 = NDArray[np.int64]
 # Account, instrument, units, price, fee, its asset, strategy, action and reference
 FILL = (0, 0, 0, 0.0, 0.0, "", "", "")
 TRANSFER = (0, "", 0.0)  # account, asset, amount
+CONFIRM_S, CONFIRM_TOLERANCE = 30.0, 0.01  # of journals whose configuration does not say
 
 
 class Ledger:
@@ -100,7 +101,13 @@ class Ledger:
         )
         self.strategies = StrategyBook(self.directory, self.marks, self.sheet)
         self.wide = FirmSums(
-            self.directory, self.marks, self.positions, self.balances, self.sheet, self._values, self.strategies
+            self.directory,
+            self.marks,
+            self.positions,
+            self.balances,
+            self.sheet,
+            self._values,
+            self.strategies,
         )
         self.filled: I8 | None = None  # accounts of the fills of this slice, where these were taken as arrays
         self.fills = FillMemory(configuration["fill_memory"], FILL)
@@ -117,12 +124,15 @@ class Ledger:
         self.mark_age_us_max = self.measured_us = 0
         self._changed = True
         self._options_held: tuple[Any, I8] = (None, np.zeros(0, dtype=np.int64))
+        self.holding: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # accounts with a position, or with coins
         self._alone = False  # whether a limit names the distance of one underlying alone
 
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take what may change between configurations."""
         self.fills.size_max = self.transfers.size_max = configuration["fill_memory"]
-        self.mark_age_us_max = int(configuration["mark_max_age_s"] * 1_000_000)
+        self.mark_age_us_max = self.marks.max_age_us = int(configuration["mark_max_age_s"] * 1_000_000)
+        self.marks.confirm_us = int(configuration.get("confirm_s", CONFIRM_S) * 1_000_000)
+        self.marks.confirm_tolerance = float(configuration.get("confirm_tolerance", CONFIRM_TOLERANCE))
         self.credit.configure(configuration)
         self.ask(configuration["limits"]["limits"])
         self.touch()
@@ -191,10 +201,9 @@ class Ledger:
 
     def expect_expiry(self, instruments: Iterable[int]) -> None:
         """Expect the expiry of instruments in which something was traded, which may have been settled before."""
-        records = self.directory.instrument_records
         for number in sorted(set(instruments)):
-            if expiry_us := records[number].expiry_us:
-                self.expiring.setdefault(number, expiry_us)
+            if expires_us := self.directory.expires_us[number]:
+                self.expiring.setdefault(number, expires_us)
 
     def asset_of(self, name: str) -> int:
         """Return the number of an asset, which nothing may have named before."""
@@ -221,18 +230,20 @@ class Ledger:
     def measure(self, as_of_us: int | None, exact: bool = False) -> dict[str, MeasureTable]:
         """Revalue the book at ``as_of``; return the tables ``account``, ``netting_set`` and ``counterparty``.
 
-        Values are in the reporting currency (ratios: plain numbers). ``exact``: options are repriced wherever anything
-        moved. Without a time the tables are those of the last call again, as after a restore.
+        Values are in the reporting currency (ratios: plain numbers). ``exact``: this is the end of a second, of which
+        the volatility of underlyings learns. Without a time the tables are those of the last call again, as after a
+        restore.
         """
         self.marks.price()
         if as_of_us is None:
-            return self._measure(None)
+            self.sheet.apply_values()
+            return self._measure(None, False)
         self.measured_us = as_of_us
         if self.directory.has_option:
-            self.sheet.refresh(self.options_held(), as_of_us, exact)
+            self.sheet.refresh(self.options_held(), as_of_us)
         if exact and self.credit.needed:
             self.credit.look(as_of_us)
-        return self._measure(as_of_us)
+        return self._measure(as_of_us, exact)
 
     def options_held(self) -> I8:
         """Return the rows of the option sheet in which anything is held; found anew where that may have changed."""
@@ -245,7 +256,7 @@ class Ledger:
             self._options_held = key, held[self.sheet.terms.instrument].nonzero()[0]
         return self._options_held[1]
 
-    def _measure(self, as_of_us: int | None) -> dict[str, MeasureTable]:
+    def _measure(self, as_of_us: int | None, exact: bool) -> dict[str, MeasureTable]:
         """Compute the tables; without a time nothing that is kept between slices moves."""
         arrays, directory = self.directory.arrays, self.directory
         count = len(directory.own)
@@ -261,7 +272,14 @@ class Ledger:
         if self.directory.has_schedule or self.directory.has_scenario:
             self.margins.apply(account, self._values.margined[2], self.touched, as_of_us)
         fill_margin_ratios(account)
-        account[8] = self.health.distance(account, count)
+        due = np.ones(count, dtype=bool) if exact else self.touched & (as_of_us is not None)
+        account[8] = self.health.distance(account, count, due)
+        coins = self._values.value_coins(count)
+        self.holding = self.open.by_account > 0
+        if coins is not None:
+            account[2] += coins[0]
+            net = net + coins[1]
+            self.holding |= self._values.holds_coins
         if self.orders.seen:
             rate = arrays["class_initial"][arrays["class"]]
             more = self.orders.worst_case(self.positions, self._values.unit_notionals(), rate, count)
@@ -269,7 +287,8 @@ class Ledger:
         if self._alone:
             account[11] = self.health.alone(account[0], account[5])
         pnl = worth + unrealised - self.contributions.worth
-        netting_set, credit = self._netting_sets(lent, unrealised)
+        owed = np.where(arrays["sign"] > 0, worth, lent) if directory.has_haircut else lent
+        netting_set, credit = self._netting_sets(owed + unrealised, self._values.given(count), unrealised)
         sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
         deep = len(credit) > 0
@@ -287,17 +306,24 @@ class Ledger:
         self.touched[:] = False
         return self.tables
 
-    def _netting_sets(self, lent: F8, unrealised: F8) -> tuple[F8, F8]:
-        """Return the table of netting sets, and what counterparties have of it beside `counterparty_measures`."""
-        exposed = lent + unrealised
+    def _netting_sets(self, exposed: F8, given: F8, unrealised: F8) -> tuple[F8, F8]:
+        """Return the table of netting sets, and what counterparties have of it beside `counterparty_measures`.
+
+        ``exposed`` is what each account is worth to its holder: a deposit of ours is a claim at market value, what a
+        client has given us counts less its haircut.
+        """
         if self.credit.needed:
-            return self.credit.measure(exposed, unrealised, lent, self._values, self.touched, self.measured_us)
-        return netting_set_measures(self.directory, exposed, lent), np.empty((0, len(self.directory.counterparties)))
+            return self.credit.measure(exposed, unrealised, given, self._values, self.touched, self.measured_us)
+        return netting_set_measures(self.directory, exposed, given), np.empty((0, len(self.directory.counterparties)))
 
     def wide_sums(self) -> dict[str, F8]:
         """Return the sums over what spans shards of the book as it was last measured (`FirmSums`)."""
         if self._wide is None:
-            self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums)
+            worth = self.marks.asset_worth
+            owed = [
+                (debt.asset, debt.amount * worth.item(debt.asset)) for debt in self.credit.obligations.owed.values()
+            ]
+            self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums, owed)
         return self._wide
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -311,6 +337,7 @@ class Ledger:
             "funding": self.funding.snapshot(),
             "credit": self.credit.snapshot(),
             "margins": self.margins.snapshot(),
+            "revalued": self.health.revalued.copy(),
             "orders": self.orders.snapshot(),
             "strategies": self.strategies.snapshot(),
             "asked": [sorted(self.wide.asked), self._alone],
@@ -348,6 +375,7 @@ class Ledger:
         self.funding.restore(state["funding"])
         self.credit.restore(state["credit"])
         self.margins.restore(state["margins"])
+        self.health.revalued = state["revalued"]
         self.orders.restore(state["orders"])
         self.strategies.restore(state["strategies"])
         requested, self._alone = state["asked"]

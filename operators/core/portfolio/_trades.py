@@ -6,6 +6,7 @@ remembered changes nothing: with the same content it is audited as ``REPEATED``,
 and applies the new one. What names a correction means the fill that was corrected.
 """
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from seawall.operators.core.portfolio import _updates
 from seawall.operators.core.portfolio._ledger import Ledger
 from seawall.schemas import events as ev
 from seawall.schemas.errors import Reason
-from seawall.schemas.records import Fills, Slice, Transfers
+from seawall.schemas.records import Fills, Marks, Slice, Transfers
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -34,26 +35,42 @@ def take_slice(ledger: Ledger, piece: Slice, out: SliceRecords) -> None:
     if piece.reference:
         _updates.apply_reference(ledger, piece.reference, out)
     if piece.marks is not None:
-        ledger.marks.apply(piece.marks)
-        if ledger.directory.has_option:
-            ledger.sheet.take(piece.marks)
-        if ledger.unentered:
-            _updates.enter_position_costs(ledger)
-        if ledger.contributions and ledger.contributions.price():
-            ledger.touch_values()
-        ledger.touch_marks(piece.marks.instrument)
+        _apply_marks(ledger, piece.marks, piece.as_of_us)
+    if piece.as_of_us > ledger.marks.due_us and ledger.marks.replace_old(piece.as_of_us):
+        ledger.touch_values()
+    settled = _settled_between(piece)
     if piece.events:
-        _updates.apply_events(ledger, piece.events, out)
+        _updates.apply_events(ledger, [event for event in piece.events if event not in settled], out)
     if piece.transfers is not None:
         _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
     if piece.fills is not None:
-        apply_fills(ledger, piece.fills, out)
+        apply_fills(ledger, piece.fills, settled, out)
         ledger.expect_expiry(piece.fills.instrument)
     if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
         _updates.settle_expired(ledger, piece.as_of_us, out)
     if piece.seq % COMPACT_EVERY == 0:
         ledger.positions.compact()
         ledger.strategies.positions.compact()
+
+
+def _apply_marks(ledger: Ledger, marks: Marks, as_of_us: int) -> None:
+    """Take the marks of a slice, and price what waits for one."""
+    ledger.marks.apply(marks, as_of_us)
+    if ledger.directory.has_option:
+        ledger.sheet.take(marks)
+    if ledger.unentered:
+        _updates.enter_position_costs(ledger)
+    if ledger.contributions and ledger.contributions.price():
+        ledger.touch_values()
+    ledger.touch_marks(marks.instrument)
+
+
+def _settled_between(piece: Slice) -> list[ev.Funding]:
+    """Return the settled funding that stands between fills of its slice, in order of event time."""
+    if piece.fills is None or not piece.fills.time_us:
+        return []
+    settled = [event for event in piece.events if isinstance(event, ev.Funding) and event.kind == "settled"]
+    return sorted(settled, key=attrgetter("event_time_us"))
 
 
 def _report_repeated(out: SliceRecords, kind: str, at: int, name: str, same: bool) -> None:
@@ -64,15 +81,24 @@ def _report_repeated(out: SliceRecords, kind: str, at: int, name: str, same: boo
         out.reject(kind, at, Reason.ID_MUST_NOT_BE_REUSED, f"{kind} id {name} was used before with other content")
 
 
-def apply_fills(ledger: Ledger, fills: Fills, out: SliceRecords) -> None:
-    """Apply the fills of a slice in order; what cannot be applied goes to ``out``."""
-    count = len(fills.id)
-    if not fills.action and count >= VECTOR_MIN:
+def apply_fills(ledger: Ledger, fills: Fills, settled: list[ev.Funding], out: SliceRecords) -> None:
+    """Apply the fills of a slice in order, and settled funding between them; what cannot be applied goes to ``out``.
+
+    What was traded before an interval of funding ends pays for it, what is traded after it does not.
+    """
+    count, at = len(fills.id), 0
+    for event in settled:
+        while at < count and fills.time_us[at] <= event.event_time_us:
+            _apply_fill(ledger, fills, at, out)
+            at += 1
+        ledger.funding.hear(event)
+        ledger.touch_values()
+    if not at and not fills.action and count >= VECTOR_MIN:
         instruments = int_array(fills.instrument)
         if not ledger.directory.arrays["spot"][instruments].any() and _apply_many(ledger, fills, instruments):
             return
-    for at in range(count):
-        _apply_fill(ledger, fills, at, out)
+    for left in range(at, count):
+        _apply_fill(ledger, fills, left, out)
 
 
 def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
@@ -239,7 +265,9 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: S
         segregated = bool(transfers.segregated) and transfers.segregated[at]
         ledger.credit.pledges.take(local << 20 | number, amount, purpose == "independent_amount", segregated)
         if purpose == "funding":
-            ledger.funding.arrived(local, number, as_of_us)
+            contract = transfers.instrument[at] if transfers.instrument else -1
+            end_us = transfers.interval_end_us[at] if transfers.interval_end_us else 0
+            ledger.funding.arrived(local, number, as_of_us, contract, end_us)
         if purpose not in EARNED:
             ledger.contributions.add(local, number, amount)
         ledger.active[local] = True

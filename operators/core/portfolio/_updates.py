@@ -29,8 +29,8 @@ EARLY_US = 3_600_000_000
 def note_expiry(ledger: Ledger, record: ev.Instrument) -> None:
     """Expect the expiry that an instrument has now, or none."""
     number = ledger.directory.instruments[record.instrument]
-    if record.expiry_us:
-        ledger.expiring[number] = record.expiry_us
+    if record.expires_us:
+        ledger.expiring[number] = record.expires_us
     else:
         ledger.expiring.pop(number, None)
 
@@ -62,7 +62,7 @@ def _settlement(ledger: Ledger, number: int) -> float | None:
     price = _price_at(ledger, number, record)
     if price is None and record.forward:
         forward = ledger.directory.instruments.get(record.forward, -1)
-        if forward >= 0 and ledger.directory.instrument_records[forward].expiry_us == record.expiry_us:
+        if forward >= 0 and ledger.directory.instrument_records[forward].expires_us == record.expires_us:
             price = _price_at(ledger, forward, record)
     return price
 
@@ -70,7 +70,7 @@ def _settlement(ledger: Ledger, number: int) -> float | None:
 def _price_at(ledger: Ledger, number: int, record: Any) -> float | None:
     """Return the last mark for settlement of an instrument, unless it is of another day than the expiry."""
     price, time_us = ledger.marks.settlements.get(number, (0.0, -1))
-    return price if time_us >= record.expiry_us - EARLY_US else None
+    return price if time_us >= record.expires_us - EARLY_US else None
 
 
 def apply_reference(ledger: Ledger, records: list[Any], out: SliceRecords) -> None:

@@ -6,8 +6,8 @@ date for one shard.
 
 from seawall.operators.core.pricing._liquidation_distance import AccountValues, LiquidationDistances, fill_margin_ratios
 from seawall.operators.core.pricing._margin import MarginBook
-from seawall.operators.core.pricing._marks import ACROSS_VENUES, SOURCE_RANKS, Marks
-from seawall.operators.core.pricing._option_models import black_value, years_to_expiry
+from seawall.operators.core.pricing._marks import ACROSS_VENUES, RUNG, Marks
+from seawall.operators.core.pricing._option_models import MICROSECONDS_PER_YEAR, black_value, years_to_expiry
 from seawall.operators.core.pricing._option_sheet import OptionSheet, payoff
 from seawall.operators.core.pricing._volatility import ASKS_50_BP, BIDS_50_BP, SIGNAL_AGE_US_MAX, VolatilityState
 
@@ -15,8 +15,9 @@ __all__ = [
     "ACROSS_VENUES",
     "ASKS_50_BP",
     "BIDS_50_BP",
+    "MICROSECONDS_PER_YEAR",
+    "RUNG",
     "SIGNAL_AGE_US_MAX",
-    "SOURCE_RANKS",
     "AccountValues",
     "LiquidationDistances",
     "MarginBook",

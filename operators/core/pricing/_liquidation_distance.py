@@ -4,16 +4,17 @@ An account with a venue is margined at that venue's own marks, exposures are at 
 "Prices"); where no venue prices anything apart the two are one.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seawall.operators.core.base import sum_by
 from seawall.operators.core.holdings import Balances, Directory, Positions, PositionSubset
+from seawall.operators.core.pricing._distances import DISTANCE_MAX, liquidation_distances, nearest_root
 from seawall.operators.core.pricing._margin import MarginBook
 from seawall.operators.core.pricing._marks import Marks
-from seawall.operators.core.pricing._option_sheet import OptionSheet
+from seawall.operators.core.pricing._option_sheet import OptionBook, OptionSheet
 from seawall.schemas.measures import RATIO_MAX
 
 F8 = NDArray[np.float64]
@@ -30,8 +31,12 @@ class AccountValues:
         By position, at the marks across venues: signed notional, worth, entry cost, absolute notional.
     margined
         By position, at the marks of its account's venue: worth, entry cost, absolute notional.
-    lent_there
-        By balance: what it counts as collateral, at its account's venue.
+    lent_there, lent_across
+        By balance: what it counts as collateral, at its account's venue and at the marks across venues.
+    worth_across, worth_there
+        By balance: what it is worth without haircut, at the marks across venues and at those of its account's venue.
+    holds_coins
+        By account, after `value_coins`: whether it has anything of an asset that moves with the markets.
     by_class
         Gross notional by account and margin class, shape (accounts, classes); None where a venue's marks stand apart
         from those across venues.
@@ -45,7 +50,11 @@ class AccountValues:
         self.robust: tuple[F8, F8, F8, F8] = (EMPTY, EMPTY, EMPTY, EMPTY)
         self.margined: tuple[F8, F8, F8] = (EMPTY, EMPTY, EMPTY)
         self.lent_there: F8 = EMPTY
+        self.lent_across: F8 = EMPTY
+        self.worth_across: F8 = EMPTY
+        self.worth_there: F8 = EMPTY
         self.by_class: F8 | None = None
+        self.holds_coins: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self._option_rows = PositionSubset()
         self._options: tuple[Any, Any, I8] = (None, None, np.zeros(0, dtype=np.int64))
         self._held, self._spare, self._signs = np.zeros(0), np.zeros(0), np.zeros(0)
@@ -134,15 +143,56 @@ class AccountValues:
         """
         rows, directory = self._balances.rows, self._directory
         asset, owner = rows["asset"], rows["account"]
-        worth = rows["amount"] * self._marks.asset_worth[asset]
+        self.worth_across = self.worth_there = worth = rows["amount"] * self._marks.asset_worth[asset]
         total = sum_by(owner, worth, count)
-        self.lent_there = lent_across = self._lent(worth) if directory.has_haircut else worth
+        self.lent_there = self.lent_across = lent_across = self._lent(worth) if directory.has_haircut else worth
         lent = sum_by(owner, lent_across, count) if directory.has_haircut else total
         if not self._marks.worth_there:
             return lent, lent, total
-        there = rows["amount"] * self._marks.worth_at(directory.arrays["venue"][owner], asset)
+        self.worth_there = there = rows["amount"] * self._marks.worth_at(directory.arrays["venue"][owner], asset)
         self.lent_there = self._lent(there)
         return sum_by(owner, self.lent_there, count), lent, total
+
+    def value_coins(self, count: int) -> tuple[F8, F8] | None:
+        """Return by account what is held in assets that move, beside positions: balances, and profits settled in them.
+
+        They are without haircut, at the marks of its venue and at those across venues. None where nobody holds any.
+        """
+        moves, balances = self._directory.arrays["moves"], self._balances.rows
+        if not (self._directory.has_coin or any(map(moves.item, self._balances.assets))):
+            return None
+        held = moves[balances["asset"]] & (balances["amount"] != 0)
+        self.holds_coins = np.bincount(balances["account"], held, count) > 0
+        across = self._coins(self.worth_across, self.robust[1], self.robust[2], count)
+        if not (self._marks.worth_there or self._marks.venue_priced):
+            return across, across
+        return self._coins(self.worth_there, self.margined[0], self.margined[1], count), across
+
+    def _coins(self, worth: F8, held: F8, spent: F8, count: int) -> F8:
+        """Return by account the worth of balances and the profits of positions that are in assets that move."""
+        arrays, balances, rows = self._directory.arrays, self._balances.rows, self._positions.rows
+        moves = arrays["moves"]
+        found = sum_by(balances["account"], np.where(moves[balances["asset"]], worth, 0.0), count)
+        if self._directory.has_coin:
+            settled = moves[arrays["settlement"]][rows["instrument"]]
+            profit = self.coin_profits(held, spent)
+            found = found + sum_by(rows["account"], np.where(settled, profit, 0.0), count)
+        return found
+
+    def coin_profits(self, held: F8, spent: F8) -> F8:
+        """Return by position what its profit gains with its settlement asset beside what it gains with its price.
+
+        An option's delta is of its whole value, also where that is paid in coin: what is left is what it cost.
+        """
+        profit = held - spent
+        if self._directory.has_option:
+            at, of = self.options()
+            profit[at] = np.where(self._sheet.terms.coin[of], -spent[at], profit[at])
+        return profit
+
+    def given(self, count: int) -> F8:
+        """Return by account what of its balances counts as collateral given, debts left out."""
+        return sum_by(self._balances.rows["account"], np.maximum(self.lent_across, 0.0), count)
 
     def _lent(self, worth: F8) -> F8:
         """Return what balances count as collateral: less their haircut where they are positive."""
@@ -169,63 +219,6 @@ def _across(gross: F8, rates: F8 | None, out: F8) -> None:
         out += gross[:, at] if rates is None else gross[:, at] * rates[at]
 
 
-# Liquidation distance: the price move at which an account is liquidated.
-#
-# The model comes first, as functions of arrays; `LiquidationDistances` applies it to the accounts of one shard.
-
-# Liquidation distance: the relative move of prices that takes the margin ratio of an account to 1.
-#
-# Health is equity less maintenance margin; an account is liquidated where health is 0. In spot, linear and inverse
-# contracts health is a straight line in the move, so one division finds the point. (An inverse position's coin profit
-# ``size x (1/entry - 1/price)`` times the coin's price is linear in that price.) Options count by their delta.
-#
-# A move is a fraction of today's price: -0.2 is a fall by a fifth. It can fall by at most 1 and rise without bound; an
-# account that no move of that side liquidates is at infinity there.
-
-
-# where option books are looked at first: past the last of them an account counts as safe
-DISTANCE_MAX = 1_000_000.0  # stands for infinity, as the largest ratio does (contract.md, "Ratios")
-
-
-class LiquidationDistance(NamedTuple):
-    """The nearest fall (negative, or -inf) and the nearest rise (positive, or inf) at which health is 0."""
-
-    down: F8
-    up: F8
-
-    @property
-    def nearest(self) -> F8:
-        """Return the size of the smaller of the two moves: 0 where an account is already there, inf where none is."""
-        return np.minimum(-self.down, self.up)
-
-
-def linear_distance(health: F8, slope: F8) -> LiquidationDistance:
-    """Return the distance of accounts whose health is a straight line in the move.
-
-    Parameters
-    ----------
-    health : float64
-        Equity less maintenance margin today.
-    slope : float64
-        Change of health per move of 1: for a linear position its signed notional less its maintenance margin, for an
-        inverse one what it cost, with the other sign, for a coin balance its value after haircut.
-
-    Examples
-    --------
-    >>> distance = linear_distance(np.array([10.0, 10.0, -1.0]), np.array([100.0, 0.0, 5.0]))
-    >>> distance.down.tolist(), distance.up.tolist(), distance.nearest.tolist()
-    ([-0.1, -inf, 0.0], [inf, inf, 0.0], [0.1, inf, 0.0])
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        move = -health / slope
-    down = np.where((move < 0) & (move >= -1.0), move, -np.inf)
-    up = np.where((move > 0) & np.isfinite(move), move, np.inf)
-    over = health <= 0
-    unknown = np.isnan(health) | np.isnan(slope)
-    down = np.where(unknown, np.nan, np.where(over, 0.0, down))
-    return LiquidationDistance(down, np.where(unknown, np.nan, np.where(over, 0.0, up)))
-
-
 def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
     """Return the size of the nearest move that takes each margin ratio to 1, as one number for tables of measures.
 
@@ -244,53 +237,17 @@ def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
     return move
 
 
-def liquidation_distances(
-    account: I8, underlying: I8, slope: F8, moves: NDArray[np.bool_], health: F8
-) -> tuple[LiquidationDistance, I8, I8, LiquidationDistance]:
-    """Return how far each account is from liquidation: (a) all non-fiat assets together, (b) each underlying alone.
-
-    Parameters
-    ----------
-    account, underlying : int64, shape (rows,)
-        Of every position and every balance; any order.
-    slope : float64, shape (rows,)
-        As in :func:`linear_distance`, row by row.
-    moves : bool, shape (rows,)
-        False for fiat, which stays as it is.
-    health : float64, shape (accounts,)
-
-    Returns
-    -------
-    tuple
-        The distance of each account with all together; then account, underlying and distance of each pair in use.
-
-    Examples
-    --------
-    >>> zero = np.zeros(2, np.int64)
-    >>> rows = (zero, np.array([1, 2]), np.array([50.0, -40.0]), np.ones(2, bool))
-    >>> together, _, alone, single = liquidation_distances(*rows, np.array([5.0]))
-    >>> together.down.tolist(), alone.tolist(), single.down.tolist(), single.up.tolist()
-    ([-0.5], [1, 2], [-0.1, -inf], [inf, 0.125])
-    """
-    moved = np.where(moves, slope, 0.0)
-    together = linear_distance(health, _totals(account, moved, len(health)))
-    at = np.flatnonzero(moves)
-    keys, member = np.unique((account[at] << 32) | underlying[at], return_inverse=True)
-    of = keys >> 32
-    single = linear_distance(health[of], _totals(member, moved[at], len(keys)))
-    return together, of, keys & 0xFFFFFFFF, single
-
-
-def _totals(group: I8, values: F8, groups: int) -> F8:
-    """Return the sum of each group, added in the order of the rows."""
-    return np.bincount(group, weights=values, minlength=groups).astype(np.float64)
-
-
 # Liquidation distances of accounts: ratios, and the straight lines by which health follows the market.
 
 
 class LiquidationDistances:
-    """The distances of the shard's accounts; positions, balances and their values are the ledger's."""
+    """The distances of the shard's accounts; positions, balances and their values are the ledger's.
+
+    Attributes
+    ----------
+    revalued
+        By account: the distance of the last revaluation, part of the state; NaN for accounts without options.
+    """
 
     def __init__(
         self,
@@ -303,15 +260,63 @@ class LiquidationDistances:
     ) -> None:
         self._directory, self._positions, self._balances = directory, positions, balances
         self._sheet, self._margins, self._values = sheet, margins, values
+        self.revalued: F8 = EMPTY
         self._rated = (-1, False)  # at which version of the directory options have a maintenance rate
 
-    def distance(self, account: F8, count: int) -> F8:
-        """Return the move of all coins together that takes each margin ratio to 1, by the straight lines of health."""
+    def distance(self, account: F8, count: int, due: NDArray[np.bool_]) -> F8:
+        """Return the move of all coins together that takes each margin ratio to 1.
+
+        Health is a straight line in the move, or a parabola. Where an account has options it is revalued, which costs a
+        valuation of them for each move that is tried: for the accounts that are ``due``; the distances of others stand.
+        """
         moves = self._directory.arrays["moves"]
         coins = any(map(moves.item, self._balances.assets))
         directory = self._directory
         slope = self._slope(count) if coins or directory.has_coin else account[2] - self._required_slope(account[5])
-        return nearest_distance(account[0], account[5], slope)
+        curve = self._curvature(count) if directory.has_coin else None
+        if curve is not None:
+            slope = slope - curve[1]
+        found = nearest_distance(account[0], account[5], slope)
+        if curve is not None:
+            bent = curve[0] != 0
+            found[bent] = nearest_root(account[0] - account[5], slope, curve[0])[bent]
+            found[account[5] <= 0] = DISTANCE_MAX
+        if directory.has_option:
+            self._revalue(found, account, slope, due)
+        return found
+
+    def _curvature(self, count: int) -> tuple[F8, F8] | None:
+        """Return what health gains per square of the move, and what margins gain per move beyond their notional.
+
+        A contract that is settled in a coin which its price is not in (quanto) moves with both: profit and margin are
+        products of two that move. None where there is no such contract.
+        """
+        arrays, rows = self._directory.arrays, self._positions.rows
+        moves = arrays["moves"]
+        twice = moves[arrays["settlement"]] & ~(arrays["inverse"] | arrays["option"] | moves[arrays["quote"]])
+        if not twice.any():
+            return None
+        number, account, (held, _, notional) = rows["instrument"], rows["account"], self._values.margined
+        required = notional * arrays["class_maintenance"][arrays["class"][number]]
+        both = twice[number]
+        curve = sum_by(account, np.where(both, held - required, 0.0), count)
+        return curve, sum_by(account, np.where(both, required, 0.0), count)
+
+    def _revalue(self, found: F8, account: F8, slope: F8, due: NDArray[np.bool_]) -> None:
+        """Put in the distances of accounts with options: those of full revaluation, not of a tangent."""
+        at, option = self._values.options()
+        holders = np.zeros(len(found), dtype=bool)
+        holders[self._positions.rows["account"][at]] = True
+        if len(self.revalued) < len(found):
+            self.revalued = np.append(self.revalued, np.full(len(found) - len(self.revalued), np.nan))
+        due = (due | np.isnan(self.revalued)) & holders
+        chosen = due[self._positions.rows["account"][at]]
+        book = OptionBook.of(self._directory, self._positions, self._sheet, at[chosen], option[chosen])
+        self.revalued[due] = found[due]
+        if book is not None:
+            of = book.accounts
+            self.revalued[of] = book.distances(account[0, of], account[5, of], slope[of])
+        found[holders] = self.revalued[holders]
 
     def _required_slope(self, maintenance: F8) -> F8:
         """Return what maintenance margins gain per move of 1, where everything is settled in cash.

@@ -1,9 +1,13 @@
-"""Marks: the last price of every instrument, per venue and across venues, and what a unit is worth at it.
+"""Marks: the price of every instrument, per venue and across venues, and what a unit is worth at it.
 
 A *mark row* belongs to an instrument and either one venue or none; a position points at one mark row. A venue's row
-without a price of its own uses the row across venues, where the latest mark of the best standing wins (contract.md,
-"Prices"). An asset is priced by the mark of a spot instrument against the reporting currency, by its inverse, or
-through one intermediate asset; with none of these it is unpriced and counts zero.
+without a price of its own uses the row across venues. Of every row the latest mark of each rung is kept (`RUNGS`), and
+one of them stands: the highest that is no older than ``mark_max_age_s``. A mid or last price below a rung that is known
+stands only once it is confirmed, by a second source or by the time for which it holds its level; until then the older
+price of the higher rung does. Where nothing is fresh the newest stands (contract.md, "Prices").
+An asset is priced by the marks of spot instruments on
+the shortest path to the reporting currency, each way round; what has no market stands at its peg; with neither it is
+unpriced and counts zero.
 """
 
 from typing import Any
@@ -17,7 +21,11 @@ from seawall.schemas.records import Marks as MarkColumns
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-SOURCE_RANKS = {"robust": 5, "mark": 4, "mid": 3, "index": 2, "last": 1}  # robust: across venues, from signals
+RUNGS = ("robust", "mark", "index", "mid", "last")  # best first; robust: across venues, from signals
+RUNG = {name: number for number, name in enumerate(RUNGS)}
+MARK, MID = RUNG["mark"], RUNG["mid"]
+UNKNOWN = len(RUNGS)  # the rung of a row without a price
+NEVER_US = 1 << 62
 ACROSS_VENUES = -1
 VECTOR_MIN = 8
 
@@ -34,6 +42,8 @@ class Marks:
         Per asset, in the reporting currency; NaN where unpriced. ``asset_worth`` has 0 there.
     at_par
         All settlement assets are worth exactly 1.
+    pegged
+        Assets without a market that stand at their peg.
     worth_there
         By venue that prices an asset on its own: the prices of all assets there.
     """
@@ -41,6 +51,9 @@ class Marks:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self.rows = Columns({"instrument": "i8", "venue": "i8", "price": "f8", "time_us": "i8", "standing": "i8"})
+        # By rung, with as many rows: the latest mark, who gave it, and since when it holds its level.
+        kinds = {"price": "f8", "time_us": "i8", "source": "i8", "level": "f8", "since_us": "i8"}
+        self._rungs = [Columns(kinds) for _ in RUNGS]
         self._index: dict[tuple[int, int], int] = {}
         self._of: list[list[int]] = []
         self._across: I8 = np.zeros(0, dtype=np.int64)
@@ -51,15 +64,21 @@ class Marks:
         self.worth: F8 = np.zeros(0)
         self.at_par = False
         self.worth_there: dict[int, F8] = {}
+        self.pegged: frozenset[int] = frozenset()
         self.venue_priced = self.venue_accounts = False
         self._fresh = self._assets_fresh = False  # what units are worth, and what assets are, is that of the marks
+        self.max_age_us, self.confirm_us, self.confirm_tolerance = NEVER_US, 0, 0.0
+        self.due_us = NEVER_US  # when the first of the prices that stand, and might give way, may be too old
+        self._mixed: set[int] = set()  # rows of which marks of several rungs are known
         self._marked: set[int] | None = None  # instruments marked since somebody asked; None: maybe any
 
     def row(self, instrument: int, venue: int = ACROSS_VENUES) -> int:
         """Return the mark row of an instrument at a venue (or across venues), made without a price where new."""
         row = self._index.get((instrument, venue))
         if row is None:
-            row = self.rows.append(1, instrument=instrument, venue=venue, price=np.nan)
+            row = self.rows.append(1, instrument=instrument, venue=venue, price=np.nan, standing=UNKNOWN)
+            for rung in self._rungs:
+                rung.append(1, price=np.nan)
             self._index[instrument, venue] = row
             while len(self._of) <= instrument:
                 self._of.append([])
@@ -90,21 +109,21 @@ class Marks:
         marked, self._marked = self._marked, set()
         return None if marked is None or len(marked) >= VECTOR_MIN else sorted(marked)
 
-    def apply(self, marks: MarkColumns) -> None:
-        """Take the marks of a slice, at most one per (instrument, kind, venue)."""
+    def apply(self, marks: MarkColumns, as_of_us: int) -> None:
+        """Take the marks of a slice, at most one per (instrument, kind, venue); ages are those at ``as_of``."""
         across = self.across()
         if not marks.kind and not marks.venue and len(marks.price) >= VECTOR_MIN:
             self._fresh, self._marked = False, None
             instruments = int_array(marks.instrument)
             if self._directory.arrays["spot"][instruments].any():
                 self._assets_fresh = False
-            self._apply_many(across[instruments], float_array(marks.price), int_array(marks.time_us))
+            self._apply_many(across[instruments], float_array(marks.price), int_array(marks.time_us), as_of_us)
             return
         if self._marked is not None:
             self._marked.update(marks.instrument)
         kinds = marks.kind or ["mark"] * len(marks.price)
         venues = marks.venue or [""] * len(marks.price)
-        taken: list[tuple[int, float, int, int]] = []
+        taken: list[tuple[int, float, int, int, int]] = []
         for instrument, price, time_us, kind, venue in zip(
             marks.instrument, marks.price, marks.time_us, kinds, venues, strict=True
         ):
@@ -112,11 +131,12 @@ class Marks:
                 if time_us >= self.settlements.get(instrument, (0.0, 0))[1]:
                     self.settlements[instrument] = price, time_us
                 continue
-            taken.append((self.row(instrument), price, time_us, SOURCE_RANKS[kind]))
+            source = self._directory.venue(venue) if venue else ACROSS_VENUES
+            taken.append((self.row(instrument), price, time_us, RUNG[kind], source))
             if venue:
-                taken.append((self.row(instrument, self._directory.venue(venue)), price, time_us, SOURCE_RANKS[kind]))
+                taken.append((self.row(instrument, source), price, time_us, RUNG[kind], source))
                 self.venue_priced = True
-        self._apply_few(taken)
+        self._apply_few(taken, as_of_us)
         marked = set(marks.instrument)
         spot = self._directory.arrays["spot"]
         if any(spot.item(instrument) for instrument in marked):  # it prices assets, so everything
@@ -124,23 +144,81 @@ class Marks:
         elif self._fresh:
             self._reprice(marked)
 
-    def _apply_many(self, rows: I8, price: F8, time_us: I8) -> None:
-        """Take plain marks; one that is late, or below a robust mark that stands, changes nothing."""
-        sources, mark = self.rows["standing"][rows], SOURCE_RANKS["mark"]
-        taken = (sources < mark) | ((sources == mark) & (time_us >= self.rows["time_us"][rows]))
+    def _apply_many(self, rows: I8, price: F8, time_us: I8, as_of_us: int) -> None:
+        """Take plain marks; one that is late changes nothing."""
+        rung = self._rungs[MARK]
+        taken = time_us >= rung["time_us"][rows]
         if not taken.all():
             rows, price, time_us = rows[taken], price[taken], time_us[taken]
-        self.rows["price"][rows] = price
-        self.rows["time_us"][rows] = time_us
-        self.rows["standing"][rows] = SOURCE_RANKS["mark"]
+        rung["price"][rows], rung["time_us"][rows], rung["source"][rows] = price, time_us, ACROSS_VENUES
+        standing = self.rows["standing"]
+        self._mixed.update(rows[(standing[rows] != MARK) & (standing[rows] != UNKNOWN)].tolist())
+        mixed = [row for row in rows.tolist() if row in self._mixed] if self._mixed else []
+        self.rows["price"][rows], self.rows["time_us"][rows], standing[rows] = price, time_us, MARK
+        for row in mixed:
+            self._choose(row, as_of_us)
 
-    def _apply_few(self, marks: list[tuple[int, float, int, int]]) -> None:
-        """Take marks one by one: row, price, time and standing of each."""
-        prices, times, standings = (self.rows[name] for name in ("price", "time_us", "standing"))
-        for row, price, time_us, standing in marks:
-            sources = standings.item(row)
-            if standing > sources or (standing == sources and time_us >= times.item(row)):
-                prices[row], times[row], standings[row] = price, time_us, standing
+    def _apply_few(self, marks: list[tuple[int, float, int, int, int]], as_of_us: int) -> None:
+        """Take marks one by one: row, price, time, rung and source of each."""
+        for row, price, time_us, number, source in marks:
+            rung = self._rungs[number]
+            if time_us < rung["time_us"].item(row):
+                continue
+            level = rung["level"].item(row)
+            if number >= MID and not (level and abs(price / level - 1.0) <= self.confirm_tolerance):
+                rung["level"][row], rung["since_us"][row] = price, time_us
+            rung["price"][row], rung["time_us"][row], rung["source"][row] = price, time_us, source
+            standing = self.rows["standing"].item(row)
+            if standing not in (number, UNKNOWN):
+                self._mixed.add(row)
+            if row in self._mixed:
+                self._choose(row, as_of_us)
+            else:
+                self._stand(row, number)
+
+    def _stand(self, row: int, number: int) -> None:
+        """Let the latest mark of a rung stand for a row."""
+        rung, rows = self._rungs[number], self.rows
+        rows["price"][row], rows["time_us"][row] = rung["price"][row], rung["time_us"][row]
+        rows["standing"][row] = number
+
+    def _choose(self, row: int, as_of_us: int) -> None:
+        """Let that rung of a row stand which is the highest that is fresh and, where it must be, confirmed."""
+        known = [number for number, rung in enumerate(self._rungs) if rung["time_us"].item(row)]
+        since_us = as_of_us - self.max_age_us
+        fresh = [number for number in known if self._rungs[number]["time_us"].item(row) >= since_us]
+        best = fresh[0] if fresh else max(known, key=lambda number: self._rungs[number]["time_us"].item(row))
+        if best >= MID and known[0] >= MID:  # nothing higher was ever there: the newest of both counts
+            best = max(known, key=lambda number: self._rungs[number]["time_us"].item(row))
+        elif fresh and best >= MID and not self._is_confirmed(row, best, fresh):
+            best = known[0]
+        self._stand(row, best)
+        if best != known[-1] or best != known[0]:
+            self.due_us = min(self.due_us, self.rows["time_us"].item(row) + self.max_age_us)
+
+    def _is_confirmed(self, row: int, number: int, fresh: list[int]) -> bool:
+        """Tell whether a second source is close to the mark of a rung, or the mark holds its level long enough."""
+        rung = self._rungs[number]
+        price, source = rung["price"].item(row), rung["source"].item(row)
+        others = (self._rungs[other] for other in fresh if other != number)
+        near = (o for o in others if abs(o["price"].item(row) / price - 1.0) <= self.confirm_tolerance)
+        held_us = rung["time_us"].item(row) - rung["since_us"].item(row)
+        return held_us >= self.confirm_us or any(o["source"].item(row) != source for o in near)
+
+    def replace_old(self, as_of_us: int) -> bool:
+        """Let fresh prices take the place of those that are too old by now; tell whether any did."""
+        before = [(row, self.rows["standing"].item(row)) for row in sorted(self._mixed)]
+        self.due_us = NEVER_US
+        for row, _ in before:
+            self._choose(row, as_of_us)
+        self.due_us = max(self.due_us, as_of_us)
+        changed = [row for row, standing in before if self.rows["standing"].item(row) != standing]
+        if changed:
+            self._fresh, self._marked = False, None
+            spot = self._directory.arrays["spot"]
+            if any(spot.item(self.rows["instrument"].item(row)) for row in changed):
+                self._assets_fresh = False
+        return bool(changed)
 
     def refresh(self) -> None:
         """Forget derived prices: the directory changed."""
@@ -204,6 +282,7 @@ class Marks:
         pairs = [(arrays["base"].item(number), arrays["quote"].item(number)) for number in spots]
         standing = self.rows["price"].tolist()
         across = [standing[self._across.item(number)] for number in spots]
+        self.pegged = frozenset()
         self.asset_prices = self._solve(pairs, across)
         self.asset_worth = np.where(np.isnan(self.asset_prices), 0.0, self.asset_prices)
         self.worth_there = {
@@ -222,24 +301,44 @@ class Marks:
         return found
 
     def _solve(self, pairs: list[tuple[int, int]], spot: list[float]) -> F8:
-        """Return the price of every asset by the prices of spot instruments, each a pair of base and quote asset."""
-        prices = {0: 1.0}
+        """Return the price of every asset by the prices of spot instruments, each a pair of base and quote asset.
+
+        The shortest path to the reporting currency counts. A peg is a cap for what has a market, and the price of what
+        has none; it never raises a price (contract.md, "Prices").
+        """
+        prices, pegs = {0: 1.0}, self._directory.pegs
         edges = [(*pair, price) for pair, price in zip(pairs, spot, strict=True) if price == price]  # noqa: PLR0124
-        for _ in range(2):  # direct, then through one intermediate asset
-            known = prices.copy()
-            for base, quote, price in edges:
-                if base not in prices and quote in known:
-                    prices[base] = price * known[quote]
-                if quote not in prices and base in known:
-                    prices[quote] = known[base] / price
-        found = np.full(len(self._directory.assets), np.nan)
-        found[list(prices)] = list(prices.values())
+        while True:
+            found = self._step(edges, prices)
+            if not found:  # no market leads further: what has a peg alone stands at it, and may lead on
+                found = {asset: prices[peg] for asset, peg in pegs.items() if asset not in prices and peg in prices}
+                self.pegged = self.pegged.union(found)
+            if not found:
+                break
+            prices |= found
+        solved = np.full(len(self._directory.assets), np.nan)
+        solved[list(prices)] = list(prices.values())
+        return solved
+
+    def _step(self, edges: list[tuple[int, int, float]], known: dict[int, float]) -> dict[int, float]:
+        """Return the prices of assets that are one conversion further than those that are known."""
+        found: dict[int, float] = {}
+        for base, quote, price in edges:
+            if base not in known and base not in found and quote in known:
+                found[base] = price * known[quote]
+            if quote not in known and quote not in found and base in known:
+                found[quote] = known[base] / price
+        for asset, peg in self._directory.pegs.items():
+            if asset in found and peg in known:
+                found[asset] = min(found[asset], known[peg])
         return found
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays and plain values."""
         settled = [[number, *last] for number, last in self.settlements.items()]
-        return {"rows": self.rows.snapshot(), "venue_priced": self.venue_priced, "settlements": settled}
+        rungs = [rung.snapshot() for rung in self._rungs]
+        known = {"venue_priced": self.venue_priced, "settlements": settled, "rungs": rungs, "due_us": self.due_us}
+        return {"rows": self.rows.snapshot(), **known}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
@@ -252,4 +351,8 @@ class Marks:
         self.venue_priced = state["venue_priced"]
         self.venue_accounts = bool((self.rows["venue"] != ACROSS_VENUES).any())
         self.settlements = {number: (float(price), time_us) for number, price, time_us in state["settlements"]}
+        for rung, kept in zip(self._rungs, state["rungs"], strict=True):
+            rung.restore(kept)
+        known = np.stack([rung["time_us"] > 0 for rung in self._rungs]).sum(axis=0)
+        self._mixed, self.due_us = set((known > 1).nonzero()[0].tolist()), state["due_us"]
         self._fresh, self._assets_fresh, self._marked = False, False, None

@@ -2,29 +2,32 @@
 
 1. An option is marked like anything else; the mark of an inverse option is in coin, as on Deribit. Its volatility is
    the one that came with the mark, or else the one at which Black-76 gives the mark on the option's own forward.
-2. Greeks are those of Black-76 on the forward as it stands. They are computed for options that are held, once per
-   instrument, and again where forward or volatility moved (all of them once a second, those that moved by more than
-   ``MOVE_MIN`` at once), and once every ``AGE_MAX_US`` for the time that passed.
+2. Value and greeks are those of Black-76 on the forward as it stands, the last known volatility and the time of the
+   slice, for options that are held, once per instrument. The value takes the place of the option's own mark across
+   venues; a venue's own option mark serves the margin of accounts there (contract.md, "Prices").
 3. An option without a usable volatility counts with a delta of 1 (a put: -1); one without a forward counts with its
    strike in the forward's place. Both are named by :meth:`OptionSheet.unvalued`, never guessed in silence.
 
 Greeks of a unit are in quote currency and scaled as desks read them: delta is the value of the equivalent holding of
 the underlying, gamma what delta changes by when the forward moves 1 %, vega what the value changes by per volatility
-point.
+point, theta what it changes by in a day that passes.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.base import Columns, float_array, int_array
-from seawall.operators.core.holdings import Directory
-from seawall.operators.core.pricing._marks import SOURCE_RANKS, Marks
+from seawall.operators.core.base import Columns, float_array, int_array, sum_by
+from seawall.operators.core.holdings import Directory, Positions
+from seawall.operators.core.pricing._distances import DISTANCE_MAX
+from seawall.operators.core.pricing._marks import ACROSS_VENUES, MARK, RUNG, UNKNOWN, Marks
 from seawall.operators.core.pricing._option_models import (
+    DAYS_PER_YEAR,
     MarkState,
     black_valuation,
+    black_value,
     implied_volatility,
     settlement_value,
     years_to_expiry,
@@ -76,14 +79,24 @@ class RepricingRecord:
 
 
 class OptionSheet:
-    """Options of one shard; ``greeks`` has the rows delta, gamma, vega and the forward, valid after :meth:`refresh`."""
+    """Options of one shard.
+
+    Attributes
+    ----------
+    greeks
+        Rows delta, gamma, vega, the forward, and theta, by option; valid after :meth:`refresh`.
+    value
+        By option, in quote currency per unit of underlying; NaN where volatility or forward is not known.
+    """
 
     def __init__(self, directory: Directory, marks: Marks) -> None:
         self._directory, self._marks = directory, marks
         self.terms = _terms([], directory)
         self.marked = Columns({"price": "f8", "forward": "f8", "time_us": "i8", "quoted": "f8"})
         self.priced = RepricingRecord()
-        self.greeks: F8 = np.zeros((4, 0))
+        self.greeks: F8 = np.zeros((5, 0))
+        self.value: F8 = np.zeros(0)
+        self._marks_of: tuple[int, I8, I8] = (-1, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         self.repriced = 0  # raised whenever any greek changes
         self._scale: F8 | None = None  # between two calls of ``refresh``
         self._volatility: F8 = np.zeros(0)
@@ -109,9 +122,7 @@ class OptionSheet:
             return
         across = self._marks.across()[self.terms.instrument[rows[chosen]]]
         mark_rows, marked = self._marks.rows, self.marked
-        kind = (
-            np.array([SOURCE_RANKS.get(kind, 0) for kind in marks.kind])[chosen] if marks.kind else SOURCE_RANKS["mark"]
-        )
+        kind = np.array([RUNG.get(kind, UNKNOWN) for kind in marks.kind])[chosen] if marks.kind else MARK
         taken = int_array(marks.time_us)[chosen] == mark_rows["time_us"][across]
         taken &= kind == mark_rows["standing"][across]
         chosen, across, at = chosen[taken], across[taken], rows[chosen[taken]]
@@ -138,11 +149,40 @@ class OptionSheet:
             self._solve(at)
         return self._volatility
 
-    def refresh(self, at: I8, as_of_us: int, exact: bool) -> None:
-        """Bring the greeks of the rows ``at`` up to date; ``exact``: whatever moved at all."""
+    def refresh(self, at: I8, as_of_us: int) -> None:
+        """Value the rows ``at`` at a time, and bring their greeks up to date."""
+        rows = self.priced.rows
+        rows["forward"][at], rows["volatility"][at], rows["us"][at] = (
+            self.forwards()[at],
+            self.volatilities()[at],
+            as_of_us,
+        )
+        self._price(at)
+        self.apply_values()
+
+    def values_at(self, at: I8, forward: F8) -> F8:
+        """Return the values of rows ``at`` on other forwards, all else as they were last priced."""
+        terms, inputs = self.terms, self.priced.rows
+        left = years_to_expiry(terms.expiry_us[at], inputs["us"][at])
+        return black_value(forward, terms.strike[at], left, inputs["volatility"][at], terms.call[at], terms.rate[at])
+
+    def apply_values(self) -> None:
+        """Value what marks say of options at the values of now, but for marks of venues' own."""
         self._scale = None
-        forward, volatility = self.forwards()[at], self.volatilities()[at]
-        self._price(self.priced.due(at, forward, volatility, as_of_us, 0.0 if exact else MOVE_MIN))
+        marks, terms, arrays = self._marks, self.terms, self._directory.arrays
+        if self._marks_of[0] != marks.rows.size:
+            option = terms.row[marks.rows["instrument"]]
+            at = (option >= 0).nonzero()[0]
+            self._marks_of = marks.rows.size, at, option[at]
+        _, at, option = self._marks_of
+        own = (marks.rows["venue"][at] != ACROSS_VENUES) & ~np.isnan(marks.rows["price"][at])
+        past = terms.expiry_us[option] <= self.priced.rows["us"][option]  # its last mark stands until it is settled
+        known = np.isfinite(self.value[option]) & ~own & ~past
+        prices, instrument = marks.rows["price"], terms.instrument[option]
+        marked = np.where(np.isnan(prices[at]), prices[marks.across()[instrument]], prices[at])
+        modelled = np.where(terms.coin[option], self.value[option] / self.greeks[3, option], self.value[option])
+        value = np.where(known, modelled, np.where(np.isnan(marked), 0.0, marked))
+        marks.unit[at] = arrays["size"][instrument] * value * marks.worth[at]
 
     def scale(self) -> F8:
         """Return what a quote-currency unit of each option's greeks is worth in the reporting currency."""
@@ -174,10 +214,10 @@ class OptionSheet:
 
     def _forget(self) -> None:
         """Drop what was derived, and derive the greeks again from the inputs that they were computed at."""
-        self._scale = None
-        self._volatility = np.full(len(self), np.nan)
+        self._scale, self._marks_of = None, (-1, *self._marks_of[1:])
+        self._volatility, self.value = np.full(len(self), np.nan), np.full(len(self), np.nan)
         self._unsolved = np.ones(len(self), dtype=bool)
-        self.greeks = np.zeros((4, len(self)))
+        self.greeks = np.zeros((5, len(self)))
         self._price(np.flatnonzero(self.priced.rows["us"]))
 
     def _solve(self, at: I8) -> None:
@@ -195,7 +235,7 @@ class OptionSheet:
         self._volatility[at] = np.where(found.state == MarkState.BELOW_INTRINSIC, 0.0, found.volatility)
 
     def _price(self, at: I8) -> None:
-        """Compute the greeks of rows at the inputs that ``priced`` holds."""
+        """Compute value and greeks of rows at the inputs that ``priced`` holds."""
         if not len(at):
             return
         self.repriced += 1
@@ -208,7 +248,9 @@ class OptionSheet:
             forward, terms.strike[at], left, np.where(known, volatility, 0.0), terms.call[at], terms.rate[at]
         )
         delta = np.where(known, found.delta, np.where(terms.call[at], 1.0, -1.0))
-        self.greeks[:, at] = delta * forward, found.gamma * forward * forward * 0.01, found.vega * 0.01, forward
+        gamma, theta = found.gamma * forward * forward * 0.01, found.theta / DAYS_PER_YEAR
+        self.greeks[:, at] = delta * forward, gamma, found.vega * 0.01, forward, theta
+        self.value[at] = np.where(known, found.value, np.nan)
 
 
 def _terms(records: list[ev.Instrument], directory: Directory) -> OptionTerms:
@@ -224,7 +266,8 @@ def _terms(records: list[ev.Instrument], directory: Directory) -> OptionTerms:
         call=np.array([r.option_type == "call" for _, r in options], dtype=bool),
         expiry_us=np.array([r.expiry_us for _, r in options], dtype=np.int64),
         coin=np.array([r.inverse for _, r in options], dtype=bool),
-        rate=np.array([float(r.discount_rate) for _, r in options]),
+        # A premium that is settled every day is not discounted: nothing of it is paid ahead.
+        rate=np.array([float(r.discount_rate) if r.premium == "upfront" else 0.0 for _, r in options]),
         forward=np.array(forward, dtype=np.int64),
         forwards=frozenset(forward) - {NO_ROW},
     )
@@ -250,3 +293,91 @@ def payoff(record: ev.Instrument, price: float) -> float:
 def _moved(now: F8, then: F8, move_min: float) -> B1:
     moved: B1 = (np.abs(now - then) > move_min * np.abs(then)) | (np.isnan(now) != np.isnan(then))
     return moved
+
+
+# Option books: what options of accounts gain at a move of all forwards together.
+
+DOWN = -np.array([0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.99])
+UP = np.array([0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
+HALVINGS = 8  # of one step of a grid; what is left of it is a straight line
+
+
+class OptionBook(NamedTuple):
+    """The option positions of a shard whose values are known, a row each.
+
+    ``accounts`` are those that hold any, ``member`` is the place of each row's account among them. ``held`` is signed
+    and in units of the option's value in the reporting currency, ``rated`` the maintenance margin per move of 1,
+    ``delta`` the gain per move of 1 by the tangent, ``forward`` and ``value`` are those of now.
+    """
+
+    accounts: I8
+    member: I8
+    held: F8
+    rated: F8
+    delta: F8
+    option: I8
+    forward: F8
+    value: F8
+    sheet: OptionSheet
+
+    @classmethod
+    def of(
+        cls, directory: Directory, positions: Positions, sheet: OptionSheet, at: I8, option: I8
+    ) -> "OptionBook | None":
+        """Return the option book of positions as they were last valued, None where there is none.
+
+        ``at`` are the rows of positions in options, ``option`` the row of the sheet of each.
+        """
+        rows = positions.rows
+        known = (rows["units"][at] != 0) & np.isfinite(sheet.value[option])
+        at, option = at[known], option[known]
+        if not len(at):
+            return None
+        arrays, number = directory.arrays, rows["instrument"][at]
+        accounts, member = np.unique(rows["account"][at], return_inverse=True)
+        held = rows["size"][at] * sheet.scale()[option]
+        forward = sheet.greeks[3, option]
+        rate = arrays["class_maintenance"][arrays["class"][number]]
+        rated = np.abs(held) * forward * rate
+        delta = held * sheet.greeks[0, option]
+        return cls(accounts, member, held, rated, delta, option, forward, sheet.value[option], sheet)
+
+    def sum(self, rows: F8) -> F8:
+        """Return the sum of rows by account."""
+        return sum_by(self.member, rows, len(self.accounts))
+
+    def gained(self, moves: F8) -> F8:
+        """Return what options and the margins rated on them gain at a move of each account's forwards."""
+        move = moves[self.member]
+        worth = self.sheet.values_at(self.option, self.forward * (1.0 + move))
+        return self.sum(self.held * (worth - self.value) - self.rated * move)
+
+    def distances(self, equity: F8, maintenance: F8, slope: F8) -> F8:
+        """Return the nearest move that takes the health of each of ``accounts`` to 0, 1,000,000 for none.
+
+        All of an account's health but the values of its options and the margins rated on them is a straight line in the
+        move, of which ``slope`` is that of the tangent with them. A grid finds the first move in each direction that
+        leaves no health; halving the step before it, and a straight line at last, find where that begins.
+        """
+        line, health = slope - self.sum(self.delta), equity - maintenance
+        nearest = np.full(len(health), DISTANCE_MAX)
+        for grid in (DOWN, UP):
+            left = np.stack([health + move * line + self.gained(np.full(len(health), move)) for move in grid.tolist()])
+            lost: NDArray[np.bool_] = left <= 0
+            at = np.flatnonzero(lost.any(axis=0))
+            first = lost.argmax(axis=0)[at]
+            near, far = np.append(0.0, grid)[first], grid[first]
+            before = np.concatenate([health[None], left])[first, at]
+            after = left[first, at]
+            for _ in range(HALVINGS if len(at) else 0):
+                middle = 0.5 * (near + far)
+                moves = np.zeros(len(health))
+                moves[at] = middle
+                now = (health + moves * line + self.gained(moves))[at]
+                near, before = np.where(now > 0, middle, near), np.where(now > 0, now, before)
+                far, after = np.where(now > 0, far, middle), np.where(now > 0, after, now)
+            near = near + (far - near) * before / (before - after)
+            nearest[at] = np.minimum(nearest[at], np.abs(near))
+        nearest[health <= 0] = 0.0
+        nearest[maintenance <= 0] = DISTANCE_MAX
+        return nearest

@@ -21,7 +21,7 @@ from seawall.operators.core.base import MeasuredSlice, Outputs, pack
 from seawall.operators.core.journal import SCHEMA, STREAM_SOURCE, JournalState, SlicingState
 from seawall.operators.core.pipeline import Pipeline
 from seawall.operators.core.portfolio import ExposureState
-from seawall.operators.core.pricing import SOURCE_RANKS, black_value
+from seawall.operators.core.pricing import RUNG, black_value
 from seawall.ops.lab.stress._scenario import Scenario, Step
 from seawall.ops.verify import slices_in_order
 from seawall.schemas import events as ev
@@ -159,7 +159,7 @@ def _prices(ledger: Any) -> list[Price]:
         price = float(rows["price"][at])
         if price > 0:
             venue = int(rows["venue"][at])
-            robust = int(rows["standing"][at]) == SOURCE_RANKS["robust"]
+            robust = int(rows["standing"][at]) == RUNG["robust"]
             found.append(Price(names[int(rows["instrument"][at])], venues.get(venue, ""), price, robust))
     return found
 

@@ -584,7 +584,7 @@ def test_a_better_mark_is_not_replaced_by_a_lesser_one(tmp_path: Path) -> None:
     marks = [mark(T0 + SECOND * at, price, kind=kind) for at, (kind, price) in enumerate(kinds, 1)]
     ran = run_pipeline(tmp_path, instrument(), account("a"), fill(T0 + 1, "f", quantity="1"), *marks)
     seen = [ran.measures("account:a", T0 + SECOND * at + 100 * MS)["gross_notional"] for at in range(1, 8)]
-    assert seen == [90.0, 91.0, 92.0, 92.0, 94.0, 94.0, 94.0]
+    assert seen == [90.0, 91.0, 91.0, 93.0, 94.0, 94.0, 94.0]
 
 
 def test_an_instrument_without_a_mark_counts_nothing_until_it_has_one(tmp_path: Path) -> None:
@@ -609,11 +609,11 @@ SPOT = {"kind": "spot", "quantity_increment": "0.01"}
             {"X-Y": "2", "Y-USD": "3", "X-USD": "5"},
             10.0,
         ),
-        ([("X-Y", "X", "Y"), ("Y-Z", "Y", "Z"), ("Z-USD", "Z", "USD")], {"X-Y": "2", "Y-Z": "3", "Z-USD": "5"}, 0.0),
+        ([("X-Y", "X", "Y"), ("Y-Z", "Y", "Z"), ("Z-USD", "Z", "USD")], {"X-Y": "2", "Y-Z": "3", "Z-USD": "5"}, 60.0),
     ],
     ids=["unknown", "no price", "direct", "inverse", "through one", "direct before through", "through two"],
 )
-def test_an_asset_is_priced_directly_by_its_inverse_or_through_one_other_and_else_counts_zero(
+def test_an_asset_is_priced_directly_by_its_inverse_or_by_the_shortest_path_and_else_counts_zero(
     tmp_path: Path, instruments: list[tuple[str, str, str]], prices: dict[str, str], worth: float
 ) -> None:
     spot = [instrument(name, base=base, quote=quote, settlement=quote, **SPOT) for name, base, quote in instruments]
@@ -622,9 +622,12 @@ def test_an_asset_is_priced_directly_by_its_inverse_or_through_one_other_and_els
     assert ran.measures("account:a")["equity"] == worth
 
 
-def test_a_stablecoin_is_never_assumed_to_be_worth_one(tmp_path: Path) -> None:
+def test_a_stablecoin_without_a_market_stands_at_its_peg_and_one_without_a_peg_counts_nothing(tmp_path: Path) -> None:
     coin = {"type": "asset", "asset": "USDX", "class": "stablecoin", "peg": "USD"}
-    ran = run_pipeline(tmp_path, coin, account("a"), transfer(T0 + 2, "t", asset="USDX", amount="2"))
+    pegged = run_pipeline(tmp_path / "peg", coin, account("a"), transfer(T0 + 2, "t", asset="USDX", amount="2"))
+    assert pegged.measures("account:a")["equity"] == 2.0
+    del coin["peg"]
+    ran = run_pipeline(tmp_path / "none", coin, account("a"), transfer(T0 + 2, "t", asset="USDX", amount="2"))
     assert ran.measures("account:a")["equity"] == 0.0
 
 
@@ -673,7 +676,7 @@ def test_house_accounts_count_as_they_are_and_clients_turned(tmp_path: Path) -> 
     house, client = ran.measures("counterparty:hub"), ran.measures("counterparty:a")
     assert (house["current_exposure"], house["net_notional"], house["pnl"]) == (120.0, 200.0, 20.0)
     assert (client["current_exposure"], client["net_notional"], client["pnl"]) == (25.0, -100.0, -5.0)
-    assert client["collateral_held"] == -30.0
+    assert client["collateral_held"] == 0.0  # a debt is none
     firm = ran.measures("firm")
     assert firm == {"gross_notional": 300.0, "net_notional": 100.0, "pnl": 15.0, "current_exposure": 145.0}
 

@@ -95,8 +95,9 @@ class Reference:
             for (asset, independent, segregated), amount in pieces.items():
                 value = -self.sign(name) * amount * (COIN if asset == "BTC" else 1)
                 haircut = HAIRCUTS[asset]
-                counted = value * (1 - haircut if value > 0 else 1 + haircut)
-                theirs += max(counted, Fraction(0)) if value > 0 else 0
+                received = value > 0 and self.sign(name) < 0  # a haircut is for what others gave us
+                counted = value * (1 - haircut) if received else value
+                theirs += counted if received else 0
                 if value < 0 and segregated:
                     continue
                 total += counted

@@ -96,7 +96,7 @@ def known(rich_pipeline: PipelineRun) -> dict[str, StateCase]:
 def test_the_run_uses_every_part_whose_state_is_saved(rich_pipeline: PipelineRun) -> None:
     states = [exposure.ledger for exposure in rich_pipeline.exposures]
     assert rich_pipeline.topic("rejects") == []
-    assert all(ledger is not None and bool(ledger.funding) for ledger in states)
+    assert all(ledger is not None and bool(ledger.funding.known) for ledger in states)
     hub = next(ledger for ledger in states if ledger is not None and "hub-scenario" in ledger.directory.own_names)
     assert len(hub.orders) > 0
     assert rich_pipeline.measures("account:hub-scenario")["maintenance_margin"] > 0.0

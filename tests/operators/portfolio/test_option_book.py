@@ -41,21 +41,23 @@ def bought(name: str = "C", price: str = "0.04", **fields: Any) -> Json:
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_coin_settled_option_is_worth_its_mark_in_coin_and_has_the_greeks_of_black_on_its_forward(
+def test_a_coin_settled_option_has_the_value_in_coin_and_the_greeks_of_black_on_its_forward(
     tmp_path: Path,
 ) -> None:
     marked = mark(T0 + 2, "0.05", "C", implied_volatility="0.6")
     ran = run_option_book(tmp_path, option(), *MARKS, transfer(T0 + 2, "t", amount="1", asset="BTC"), marked, bought())
     held = ran.measures("account:a")
-    assert held["unrealised_pnl"] == pytest.approx(2 * (0.05 - 0.04) * 50000)
-    assert held["equity"] == pytest.approx(50000 + 1000)
     left = (EXPIRY - ran.measured[-1].measures.moment.as_of_us) / MICROSECONDS_PER_YEAR
     wanted = black_valuation(51000.0, 52000.0, left, 0.6, True)
+    profit = 2 * (float(wanted.value) / 51000 - 0.04) * 50000
+    assert held["unrealised_pnl"] == pytest.approx(profit)
+    assert held["equity"] == pytest.approx(50000 + profit)
     coins = 2 * 50000 / 51000  # what the coin is worth, per unit of forward
     assert held["gross_notional"] == pytest.approx(coins * 51000)
-    assert held["net_notional"] == pytest.approx(coins * float(wanted.delta) * 51000)
+    net = coins * float(wanted.delta) * 51000 + 50000 - 2 * 0.04 * 50000  # with the coin, less the coin that it cost
+    assert held["net_notional"] == pytest.approx(net)
     greeks = ran.measures("underlying:BTC")
-    assert greeks["delta"] == pytest.approx(-coins * float(wanted.delta) * 51000)  # a client's: from our side turned
+    assert greeks["delta"] == pytest.approx(-net)  # a client's: from our side turned
     assert greeks["gamma"] == pytest.approx(-coins * float(wanted.gamma) * 51000**2 / 100)
     assert greeks["vega"] == pytest.approx(-coins * float(wanted.vega) / 100)
 
@@ -86,10 +88,9 @@ def test_an_option_without_a_forward_of_its_own_is_on_the_spot_of_its_underlying
         tmp_path, linear, *MARKS, mark(T0 + 2, "4000", "P", implied_volatility="0.5"), bought("P", "3900")
     )
     left = (EXPIRY - ran.measured[-1].measures.moment.as_of_us) / MICROSECONDS_PER_YEAR
-    assert ran.measures("account:a")["net_notional"] == pytest.approx(
-        2 * 50000 * float(black_valuation(50000.0, 52000.0, left, 0.5, False).delta)
-    )
-    assert ran.measures("account:a")["unrealised_pnl"] == pytest.approx(200.0)
+    wanted = black_valuation(50000.0, 52000.0, left, 0.5, False)
+    assert ran.measures("account:a")["net_notional"] == pytest.approx(2 * 50000 * float(wanted.delta))
+    assert ran.measures("account:a")["unrealised_pnl"] == pytest.approx(2 * (float(wanted.value) - 3900))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_an_option_without_a_volatility_counts_with_a_delta_of_one_and_is_named(
 ) -> None:
     above_any = mark(T0 + 2, "1.5", "C")  # more than a whole coin: no volatility gives that
     ran = run_option_book(tmp_path, option(option_type=kind), *MARKS, above_any, bought())
-    assert ran.measures("account:a")["net_notional"] == pytest.approx(2 * delta * 50000)
+    assert ran.measures("account:a")["net_notional"] == pytest.approx(2 * delta * 50000 - 2 * 0.04 * 50000)
     assert states(ran, "unvalued")[-1] == ["C"]
     assert ("unvalued_option", "instrument:C") in [(alert["kind"], alert["scope"]) for alert in ran.topic("alerts")]
 
@@ -263,7 +264,8 @@ def test_an_account_at_a_venue_is_margined_at_that_venues_price_of_its_collatera
     )
     assert ran.measures("account:h")["equity"] == pytest.approx(100 * 0.65 * 0.9)
     assert ran.measures("account:a")["equity"] == pytest.approx(90.0)
-    assert ran.measures("counterparty:hub")["current_exposure"] == pytest.approx(90.0)  # at the price across venues
+    owed = ran.measures("counterparty:hub")["current_exposure"]
+    assert owed == pytest.approx(100.0)  # at the price across venues, without haircut
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
@@ -387,8 +389,8 @@ def test_an_option_alone_moves_by_its_delta_and_a_margin_by_scenarios_stands(tmp
               *(transfer(T0 + 2, name, name, amount="90000") for name in "as"), *held, limits=[limit])  # fmt: skip
     assert ran.measures("account:a")["distance_to_liquidation_alone"] == 1_000_000.0  # needs no margin
     seller = ran.measures("account:s")
-    spent = -2 * 0.05 * 50000.0 - seller["unrealised_pnl"]  # the coin that it was paid moves too
-    found = (seller["equity"] - seller["maintenance_margin"]) / abs(seller["net_notional"] - spent)
+    # The coin that it was paid moves too, and is in its net notional.
+    found = (seller["equity"] - seller["maintenance_margin"]) / abs(seller["net_notional"])
     assert seller["distance_to_liquidation_alone"] == pytest.approx(found, rel=1e-9)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seawall.operators.core.pricing import black_value
-from seawall.operators.core.pricing._liquidation_distance import (
+from seawall.operators.core.pricing._distances import (
     linear_distance,
     liquidation_distances,
 )

@@ -11,7 +11,7 @@ import pytest
 
 from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.limits._rules import ScalingInputs, ScalingRules, effective_bounds
-from seawall.operators.core.pricing._liquidation_distance import liquidation_distances
+from seawall.operators.core.pricing._distances import liquidation_distances
 from seawall.operators.core.pricing._option_models import black_valuation, implied_volatility
 from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, scenario_margins, scenario_profits
 from seawall_testing.paths import TESTS

@@ -1,0 +1,56 @@
+"""Holdings are one table: spot balances and coin collateral count in delta, net notional, hedges and default-deny."""
+
+from pathlib import Path
+
+import pytest
+
+from seawall_testing.desk import Json
+from seawall_testing.risk_desk import client, deposit, house, inverse, perpetual, price, run, spot, trade
+
+
+def hedged_book() -> list[Json]:
+    """Return 10 BTC bought spot against 10 BTC sold as a perpetual at one price: delta 0."""
+    return [
+        spot(), perpetual(), *house(), price(0.1, "BTC/USD", "30000"), price(0.2, "BTC-PERP", "30000"),
+        deposit(0.3, "300000"), trade(1, "BTC/USD", "buy", "10", "30000"),
+        trade(1.1, "BTC-PERP", "sell", "10", "30000"), deposit(5, "1"),
+    ]  # fmt: skip
+
+
+def test_spot_against_a_perpetual_has_no_delta(tmp_path: Path) -> None:
+    found = run(tmp_path, hedged_book())
+    assert found.measures("underlying:BTC")["delta"] == pytest.approx(0, abs=1e-6)
+    assert found.measures("firm")["net_notional"] == pytest.approx(0, abs=1e-6)
+
+
+def test_coin_margin_under_a_short_inverse_contract_has_no_delta(tmp_path: Path) -> None:
+    """1 BTC is +30,000; 300 contracts of 100 USD sold at 30,000 are -30,000: worth in USD 30,000 at any price."""
+    found = run(
+        tmp_path, spot(), inverse(), house(), price(0.1, "BTC/USD", "30000"), price(0.2, "BTC-INV", "30000"),
+        deposit(0.3, "1", "BTC"), trade(1.1, "BTC-INV", "sell", "300", "30000"), deposit(5, "1"),
+    )  # fmt: skip
+    assert found.measures("underlying:BTC")["delta"] == pytest.approx(0, abs=1e-6)
+
+
+def test_coin_margin_under_a_short_inverse_contract_has_no_delta_at_another_price(tmp_path: Path) -> None:
+    """At 40,000: margin 1 BTC, profit -30,000 x (1/30,000 - 1/40,000) = -0.25 BTC, contracts -0.75 BTC: 0."""
+    found = run(
+        tmp_path, spot(), inverse(), house(), price(0.1, "BTC/USD", "30000"), price(0.2, "BTC-INV", "30000"),
+        deposit(0.3, "1", "BTC"), trade(1.1, "BTC-INV", "sell", "300", "30000"),
+        price(3, "BTC/USD", "40000"), price(3.1, "BTC-INV", "40000"), deposit(5, "1"),
+    )  # fmt: skip
+    assert found.measures("underlying:BTC")["delta"] == pytest.approx(0, abs=1e-6)
+
+
+def test_no_hedge_is_asked_for_a_flat_book(tmp_path: Path) -> None:
+    limits = [{"id": "delta", "scope": "underlying:*", "measure": "delta", "direction": "below", "hard": -100_000}]
+    found = run(tmp_path, hedged_book(), limits=limits)
+    assert found.breaches("delta") == []
+
+
+def test_default_deny_covers_an_account_that_holds_only_spot(tmp_path: Path) -> None:
+    found = run(
+        tmp_path, spot(), client(), price(0.1, "BTC/USD", "30000"), deposit(0.3, "300000", holder="ann"),
+        trade(1, "BTC/USD", "buy", "10", "30000", holder="ann"), deposit(5, "1", holder="ann"), limits=[],
+    )  # fmt: skip
+    assert ("account:ann", "none", "hard") in found.breaches("default-deny")
