@@ -11,11 +11,11 @@ from seawall_testing.paths import ROOT
 # What may not be exceeded: the figures after the move into few packages. Ratios only shrink; an issue that adds a
 # capability states its sizes beforehand.
 BUDGET = {
-    "modules": 296,
-    "statements": 38_029,
-    "public names": 1_050,
+    "modules": 297,
+    "statements": 38_480,
+    "public names": 1_056,
     "public names per 1,000 statements": 27.6,
-    "names that another package imports": 561,
+    "names that another package imports": 562,
     "classes per 1,000 statements": 21.9,
     "floors of packages": 14,
     "floors of modules": 45,
@@ -33,8 +33,8 @@ BUDGET = {
 # Of a plain slice of the demo, in Python 3.11; 3.12 has fewer calls, because it makes none of a comprehension.
 TRIPS = {
     "slice with fills: files, median": 20,
-    "slice with fills: calls, median": 160,
-    "empty second: calls, median": 120,
+    "slice with fills: calls, median": 180,
+    "empty second: calls, median": 180,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from seawall.operators.core.pricing import black_value
 from seawall.ops.cli._app import app
 from seawall.ops.lab.stress import (
     System,
@@ -125,8 +126,10 @@ def test_an_option_that_a_fall_makes_worthless_loses_all_of_its_value(tmp_path: 
     falls = "[[step]]\nprice = { BTC = 0 }\n[grid]\n'price.BTC' = [-0.1, -0.4, -0.5, -0.8, -0.999999]\n"
     played = play_scenarios(plan(tmp_path, falls).scenarios, snapshot_system(load_configuration(path), bus))
     assert [one.rejected for one in played] == [0] * 5
-    assert played[0].loss < 20_000
-    assert [one.loss for one in played[1:]] == pytest.approx([20_000] * 4)
+    left = 5 * 86_400 / (365 * 86_400)
+    worth = 10 * float(black_value(50_000.0, 50_000.0, left, 0.6, True))
+    assert played[0].loss < worth
+    assert [one.loss for one in played[1:]] == pytest.approx([worth] * 4, rel=1e-4)
 
 
 def test_playing_changes_nothing_for_the_next_scenario(
