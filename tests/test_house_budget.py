@@ -12,7 +12,7 @@ from seawall_testing.paths import ROOT
 # capability states its sizes beforehand.
 BUDGET = {
     "modules": 297,
-    "statements": 38_480,
+    "statements": 38_485,
     "public names": 1_056,
     "public names per 1,000 statements": 27.6,
     "names that another package imports": 562,

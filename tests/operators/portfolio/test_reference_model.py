@@ -16,7 +16,7 @@ from seawall_testing.reference.streams import CONTESTED, FEATURES, Stream
 from seawall_testing.reference.terms import LANDED, Rules
 from seawall_testing.risk_desk import to_come
 
-STREAMS, MANY = 20, 500
+STREAMS, MANY = 8, 500
 TIMES = 8
 TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a stream that shows it
     "intervals": ["unmarked"], "undone_as_never": [], "premium_is_paid": ["options"],
