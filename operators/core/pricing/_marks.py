@@ -68,7 +68,7 @@ class Marks:
         self.venue_priced = self.venue_accounts = False
         self._fresh = self._assets_fresh = False  # what units are worth, and what assets are, is that of the marks
         self.max_age_us, self.confirm_us, self.confirm_tolerance = NEVER_US, 0, 0.0
-        self.due_us = NEVER_US  # when the first of the prices that stand, and might give way, may be too old
+        self.due_us = NEVER_US  # when the first of the fresh prices of rows with several rungs is too old
         self._mixed: set[int] = set()  # rows of which marks of several rungs are known
         self._marked: set[int] | None = None  # instruments marked since somebody asked; None: maybe any
 
@@ -193,8 +193,9 @@ class Marks:
         elif fresh and best >= MID and not self._is_confirmed(row, best, fresh):
             best = known[0]
         self._stand(row, best)
-        if best != known[-1] or best != known[0]:
-            self.due_us = min(self.due_us, self.rows["time_us"].item(row) + self.max_age_us)
+        if fresh:  # time alone changes nothing before the first of these is too old
+            oldest_us = min(self._rungs[number]["time_us"].item(row) for number in fresh)
+            self.due_us = min(self.due_us, oldest_us + self.max_age_us)
 
     def _is_confirmed(self, row: int, number: int, fresh: list[int]) -> bool:
         """Tell whether a second source is close to the mark of a rung, or the mark holds its level long enough."""
@@ -211,7 +212,6 @@ class Marks:
         self.due_us = NEVER_US
         for row, _ in before:
             self._choose(row, as_of_us)
-        self.due_us = max(self.due_us, as_of_us)
         changed = [row for row, standing in before if self.rows["standing"].item(row) != standing]
         if changed:
             self._fresh, self._marked = False, None

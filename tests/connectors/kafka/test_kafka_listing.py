@@ -4,6 +4,7 @@ That one is a process that speaks the protocol; stopped, it does not answer, and
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -46,6 +47,7 @@ class Mock:
 
     def pause(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # of a busy machine some threads go on for a moment
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
