@@ -15,22 +15,27 @@ from pathlib import Path
 
 import pytest
 
-from seawall_testing import crisis
-from seawall_testing.command_line import bus_contents, seawall
+from seawall_testing.command_line import seawall
+from seawall_testing.crisis import CrisisRun, CrisisRuns
 
 GATEWAY = [sys.executable, "-m", "seawall.ops.demo.order_gateway"]
-KILLS = 8
+KILLS = 5
 STARTING_S = 0.2
 
 
 @pytest.fixture(scope="module")
-def command_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with many commands, its dump and its public keys."""
-    path = crisis.write_crisis(tmp_path_factory.mktemp("run") / "run", 60, per_second=60)
-    assert seawall("run", path).returncode == 0
-    (path.parent / "jwks.json").write_text(seawall("keys", "export", path.parent).stdout)
-    (path.parent / "commands.jsonl").write_text(seawall("dump", path.parent, "commands").stdout)
-    return path.parent
+def finished(crisis_run: CrisisRuns) -> CrisisRun:
+    """A run with many commands."""
+    return crisis_run(60, per_second=60, shards=4)
+
+
+@pytest.fixture(scope="module")
+def command_folder(finished: CrisisRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dump of the commands of that run and its public keys."""
+    found = tmp_path_factory.mktemp("commands")
+    (found / "jwks.json").write_text(seawall("keys", "export", finished.folder).stdout)
+    (found / "commands.jsonl").write_text(seawall("dump", finished.folder, "commands").stdout)
+    return found
 
 
 def gateway(run: Path, database: Path, after_s: float | None) -> bool:
@@ -79,10 +84,10 @@ def kill_often(run: Path, folder: Path, kills: int, seed: int) -> None:
 
 
 def test_a_subscriber_killed_at_random_moments_applies_each_effect_exactly_once(
-    command_folder: Path, tmp_path: Path
+    finished: CrisisRun, command_folder: Path, tmp_path: Path
 ) -> None:
     kill_often(command_folder, tmp_path / "few", KILLS, seed=1)
-    ids = {record[3] for records in bus_contents(command_folder, ["commands"]).values() for record in records}
+    ids = {record[3] for (topic, _), records in finished.records.items() if topic == "commands" for record in records}
     assert len(ids) >= len(effects(tmp_path / "few" / "whole-0.db"))
 
 

@@ -301,6 +301,8 @@ class RecordBatches:
         ------
         BusError
             It did not answer in time.
+        KafkaException
+            The client has ended: it may not write at all, say.
         """
         self._waiting.clear()
         deadline = time.monotonic() + self._outage_s

@@ -16,6 +16,7 @@ from: the journal names such records by their offsets. Transactions would put ma
 without: idempotent, acknowledged by all replicas, and each delivery report is held against the offset that it must get.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -85,7 +86,10 @@ class OffsetPreservingWriter:
 
     def flush(self) -> None:
         """Wait until everything appended stands where it must; raises BusError where it does not."""
-        self._batches.flush()
+        try:
+            self._batches.flush()
+        except KafkaException as error:  # of what ends the client, as where it may not write at all
+            raise self._clients.failed("the copy cannot be written", error) from error
         if self._failures:
             raise self._failures[0]
 
@@ -95,8 +99,9 @@ class OffsetPreservingWriter:
 
     def close(self) -> None:
         """Let go of the client."""
-        self._producer.purge()
-        self._producer.flush(1)
+        with contextlib.suppress(KafkaException):  # of a client that has ended, which says so again
+            self._producer.purge()
+            self._producer.flush(1)
 
 
 log = logging.getLogger("seawall")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import cluster_of, open_bus
 from seawall.connectors.bus.kafka import read_secret
 from seawall.connectors.bus.kafka._provision import Grant
 from seawall.ops.kafka.cluster import Cluster
@@ -82,7 +82,9 @@ def test_each_role_runs_with_what_topics_acl_lists_for_it_over_mutual_tls_and_sc
     assert differences(bus_contents(path.parent, url=url), bus_contents(embedded.parent)) == []
 
 
-def test_a_mirror_writes_with_what_topics_acl_lists_for_it_and_not_with_less(broker: Broker, tmp_path: Path) -> None:
+def test_a_mirror_writes_with_what_topics_acl_lists_for_it_and_not_with_less(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster = broker.own()
     embedded = crisis.write_crisis(tmp_path / "embedded", 3, shards=2)
     assert seawall("run", embedded).returncode == 0
@@ -96,6 +98,12 @@ def test_a_mirror_writes_with_what_topics_acl_lists_for_it_and_not_with_less(bro
     grant(broker, listed, "stranger", {"verify"})
     done = seawall("mirror", embedded, "--to", to, env=environment)
     assert done.returncode == 2 and "AUTHORIZATION_FAILED" in done.stderr and "Traceback" not in done.stderr
+    monkeypatch.setenv("SEAWALL_TEST_PASSWORD", USERS["stranger"])
+    writer = cluster_of(open_bus(to, embedded.parent)).copier([("acknowledgements", 0)])
+    writer.append("acknowledgements", 0, "key", b"{}", {})  # so few that nothing waits for the cluster before `flush`
+    with pytest.raises(BusError, match="AUTHORIZATION_FAILED"):
+        writer.flush()
+    writer.close()
     assert "mirror" not in {entry["role"] for entry in json.loads(listed)}  # on a run's own cluster it has no place
     grant(broker, seawall("topics", "acl", path, "--role", "mirror", "--json").stdout, "stranger", {"mirror"})
     done = seawall("mirror", embedded, "--to", to, env=environment)

@@ -125,7 +125,7 @@ def test_every_interval_in_which_anything_happened_has_one_signal_per_group(mark
     assert [s["group"] for s in ends] == sorted({s["group"] for s in found})
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["2", pytest.param("1", marks=pytest.mark.soak)])
 def test_kills_in_mid_stream_leave_every_topic_byte_for_byte(
     market_run: tuple[Path, Contents], tmp_path: Path, workers: str
 ) -> None:

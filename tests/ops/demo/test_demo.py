@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from seawall_testing.shared_runs import DemoRun
+
 SEAWALL = "from seawall.ops.cli._app import main; main()"
 
 
@@ -21,7 +23,7 @@ def seawall(*args: object) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A demo that was stopped by SIGINT when its first commands stood, and then continued to its end."""
+    """A demo that was stopped by SIGINT when its first commands stood."""
     folder = tmp_path_factory.mktemp("demo") / "run"
     command = [sys.executable, "-c", SEAWALL, "demo", "--dir", str(folder)]
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -38,22 +40,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def continued(stopped: Path) -> "subprocess.CompletedProcess[str]":
-    """What the demo said when it was started again."""
-    return seawall("demo", "--dir", stopped)
-
-
-@pytest.fixture
-def finished(stopped: Path, continued: object) -> Path:
-    """The folder of the demo at its end."""
-    return stopped
-
-
-def test_a_demo_that_was_stopped_continues_and_then_everything_holds(
-    continued: "subprocess.CompletedProcess[str]",
-) -> None:
-    done = continued
+@pytest.mark.soak
+def test_a_demo_that_was_stopped_continues_and_then_everything_holds(stopped: Path) -> None:
+    done = seawall("demo", "--dir", stopped)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "it continues where it stopped" in done.stderr
     marks = [
@@ -62,8 +51,8 @@ def test_a_demo_that_was_stopped_continues_and_then_everything_holds(
     assert marks == ["ok"] * 7
 
 
-def test_a_changed_record_makes_the_demo_say_what_does_not_hold_and_exit_1(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "run")
+def test_a_changed_record_makes_the_demo_say_what_does_not_hold_and_exit_1(demo_run: DemoRun, tmp_path: Path) -> None:
+    shutil.copytree(demo_run.folder, tmp_path / "run")
     with closing(sqlite3.connect(tmp_path / "run" / "seawall.db")) as bus:
         bus.execute("update records set value = replace(value, 'HALT', 'HOLD') where topic = 'commands'")
         bus.commit()
