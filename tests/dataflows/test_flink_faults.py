@@ -35,7 +35,7 @@ class OldHome(Home):
         if not folder.exists():
             left_out = shutil.ignore_patterns("*.pyc", "package")  # in ops/package are links to the whole
             shutil.copytree(super().seawall() / "seawall", folder / "seawall", ignore=left_out)
-            module = folder / "seawall" / "operators" / "core" / "keyed_risk.py"
+            module = folder / "seawall" / "operators" / "core" / "pipeline.py"
             text = module.read_text()
             assert '"shard-risk/1"' in text
             module.unlink()  # where the copy is of links, what they name stays
