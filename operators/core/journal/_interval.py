@@ -43,11 +43,13 @@ _TRANSFER_OPTIONAL = ("purpose", "segregated", "held_by", "instrument", "interva
 class ShardContent:
     """Content of one shard alone, and the events that it sees, in merge order."""
 
-    __slots__ = ("events", "fills", "last_us", "late", "ordered", "size", "transfers")
+    __slots__ = ("events", "fill_ids", "fills", "last_us", "late", "ordered", "size", "transfer_ids", "transfers")
 
     def __init__(self) -> None:
         self.fills: list[Row] = []
         self.transfers: list[Row] = []
+        self.fill_ids: set[str] = set()
+        self.transfer_ids: set[str] = set()
         self.events: list[bytes] = []
         self.last_us = NEVER_US
         self.ordered = True  # fills came in order of event time, and none names another
@@ -57,24 +59,30 @@ class ShardContent:
     def add_fill(self, row: Row, time_us: int, original: str) -> None:
         """Add a fill (`fills_of`), with its original text where that is kept."""
         self.fills.append((*row, time_us, original))
+        self.fill_ids.add(row[0])
         self.ordered = self.ordered and time_us >= self.last_us and not original
         self.last_us = time_us
 
     def add_transfer(self, row: Row, original: str) -> None:
         """Add a transfer (`transfers_of`), with its original text where that is kept."""
         self.transfers.append((*row, original))
+        self.transfer_ids.add(row[0])
+
+    def close(self) -> None:
+        """Bring fills into the order of the slice: nothing is added any more."""
+        if not self.ordered:
+            self.fills = in_time_order(self.fills)
 
     def encoded(self, shared_late: int, timed: bool) -> bytes:
         """Return the fields from ``fills`` to ``late``; ``timed``: with the times of fills."""
         parts = []
-        fills = self.fills if self.ordered else in_time_order(self.fills)
-        if fills:
-            parts += [b',"fills":', _encode(fills_of(fills, timed))]
+        if self.fills:
+            parts += [b',"fills":', _encode(fills_of(self.fills, timed))]
         if self.transfers:
             parts += [b',"transfers":', _encode(transfers_of(self.transfers))]
         if self.events:
             parts += [b',"events":[', b",".join(self.events), b"]"]
-        named = (("fill", fills), ("transfer", self.transfers))
+        named = (("fill", self.fills), ("transfer", self.transfers))
         originals = {f"{kind}:{at}": row[-1] for kind, rows in named for at, row in enumerate(rows) if row[-1]}
         if originals:
             parts += [b',"originals":', _encode(originals)]
@@ -222,12 +230,23 @@ def marks_of(marks: dict[tuple[int, str, str], tuple[float, int, float]]) -> Mar
 
 
 def in_time_order(rows: list[Row]) -> list[Row]:
-    """Return fills in order of event time and then of arrival, a correction behind what it corrects."""
-    times = {row[0]: row[TIME] for row in rows}
+    """Return fills in order of event time and then of arrival.
+
+    A correction stands behind what it corrects, and an id that comes again behind its first fill: which of two is the
+    first was decided when they came.
+    """
+    times: dict[str, int] = {}
+    for row in rows:
+        times.setdefault(row[0], row[TIME])
+    came: set[str] = set()
     keys: list[tuple[int, bool, int]] = []
     for at, row in enumerate(rows):
         action, ref = row[OPTIONS][ACTION : REF + 1] if row[OPTIONS] is not None else ("new", "")
-        keys.append((max(row[TIME], times.get(ref, NEVER_US)), action != "new", at))
+        time_us, again = max(row[TIME], times[row[0]], times.get(ref, NEVER_US)), row[0] in came
+        if not again:
+            came.add(row[0])
+            times[row[0]] = time_us
+        keys.append((time_us, again or action != "new", at))
     return [rows[at] for _, _, at in sorted(keys)]
 
 

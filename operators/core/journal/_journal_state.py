@@ -228,10 +228,10 @@ class RememberedIds:
         self._ids: OrderedDict[str, None] = OrderedDict.fromkeys(ids)
         self.has = self._ids.__contains__  # a method of our own costs as much again
 
-    def add(self, name: str, count_max: int) -> None:
-        """Remember an id, and forget the oldest beyond ``count_max``."""
+    def add(self, names: Iterable[str], count_max: int) -> None:
+        """Remember the ids of a slice in its order, and then forget the oldest beyond ``count_max``."""
         ids = self._ids
-        ids[name] = None
+        ids.update(dict.fromkeys(names))  # one that is remembered stays where it is
         while len(ids) > count_max:
             ids.popitem(last=False)
 
@@ -373,5 +373,5 @@ class JournalState:
 
     def _remember(self, shard: int, found: _Folded) -> None:
         for ids, memory in ((found.fills, self.fills[shard]), (found.transfers, self.transfers[shard])):
-            for name in ids.id if ids is not None else ():
-                memory.add(name, self.ids_max)
+            if ids is not None:
+                memory.add(ids.id, self.ids_max)

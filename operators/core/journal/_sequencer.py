@@ -169,13 +169,11 @@ class RecordSequencer(IntervalClock):
         ordinal, shard = admission.accounts.get(event.account) or admission.account(event.account)
         instrument, scale = admission.instruments.get(event.instrument) or admission.instrument(event.instrument)
         quantity = parse_quantity(event.quantity, scale)
-        options, memory = fill_options(event), self.standing.fills[shard]
-        again = memory.has(name)
+        options = fill_options(event)
+        again = self.standing.fills[shard].has(name) or name in self._interval.own[shard].fill_ids
         size = FILL_BYTES + len(name) + (sum(map(len, options[1:])) if options is not None else 0)
         original = item[6].decode() if again or event.action != "new" else ""
         own = self._own(size + (_text_bytes(item[6]) if original else 0), shard)
-        if not again:
-            memory.add(name, self.standing.ids_max)
         signed = quantity if event.side == "buy" else -quantity
         row = (name, ordinal, instrument, signed, float(event.price), options)
         own.add_fill(row, event.event_time_us, original)
@@ -185,12 +183,11 @@ class RecordSequencer(IntervalClock):
         ordinal, shard = self._admission.account(event.account)
         instrument = self._admission.instrument(event.instrument).ordinal if event.instrument else -1
         options = transfer_options(event, instrument)
-        memory, name = self.standing.transfers[shard], event.transfer_id
+        name = event.transfer_id
+        again = self.standing.transfers[shard].has(name) or name in self._interval.own[shard].transfer_ids
         size = TRANSFER_BYTES + len(name) + len(event.asset) + len(event.held_by)
-        original = item[6].decode() if memory.has(name) else ""
+        original = item[6].decode() if again else ""
         own = self._own(size + (_text_bytes(item[6]) if original else 0), shard)
-        if not original:
-            memory.add(name, self.standing.ids_max)
         own.add_transfer((name, ordinal, event.asset, float(event.amount), options), original)
         own.late += self._is_late(item)
 

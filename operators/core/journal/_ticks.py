@@ -135,7 +135,7 @@ class IntervalClock:
             self._sealed = interval
             interval.sources = self._positions()
             self._floor = interval.as_of_us + self.slice_us
-            self._interval = interval = self._new(0)
+            interval = self._next(0)
         interval.as_of_us = max(self._tick(effective_us), self._floor)
 
     def _close_early(self, every_shard: bool = False) -> None:
@@ -144,8 +144,8 @@ class IntervalClock:
         self._write_sealed(interval.as_of_us)
         interval.sources = self._positions()
         interval.broadcast = interval.broadcast or every_shard
+        self._next(interval.as_of_us)
         self._emit(interval, 0, more=True)
-        self._interval = self._new(interval.as_of_us)
 
     def _flush(self, cut_us: int) -> None:
         interval = self._interval
@@ -157,7 +157,7 @@ class IntervalClock:
             if not known:
                 interval.as_of_us = self._floor
             interval.sources = self._positions()
-            self._interval = self._new(UNKNOWN_US)
+            self._next(UNKNOWN_US)
             self._emit(interval, interval.as_of_us + 1, cut_us=cut_us)
             self._floor = interval.as_of_us + self.slice_us
 
@@ -166,7 +166,7 @@ class IntervalClock:
         interval = self._interval
         interval.as_of_us = as_of_us
         interval.sources = self._positions()
-        self._interval = self._new(UNKNOWN_US)
+        self._next(UNKNOWN_US)
         self._floor = as_of_us + self.slice_us
         return interval
 
@@ -237,6 +237,18 @@ class IntervalClock:
                 known[key] = [item[2] + 1, item[3], item[0]]
         first = {key: known[key] for key in self._keys if key in known}
         return first | {key: known[key] for key in sorted(known) if key not in first}
+
+    def _next(self, as_of_us: int) -> BatchInterval:
+        """Begin another interval; ids of the one before are remembered in the order of its slices, as a fold does."""
+        standing = self.standing
+        for own, fills, transfers in zip(self._interval.own, standing.fills, standing.transfers, strict=True):
+            if own.fills:
+                own.close()
+                fills.add([row[0] for row in own.fills], standing.ids_max)
+            if own.transfers:
+                transfers.add([row[0] for row in own.transfers], standing.ids_max)
+        self._interval = self._new(as_of_us)
+        return self._interval
 
     def _new(self, as_of_us: int) -> BatchInterval:
         return BatchInterval(as_of_us, self.standing.admission.shards, self._reserve)

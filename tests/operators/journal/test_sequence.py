@@ -148,6 +148,24 @@ def test_a_late_record_is_taken_now_and_counted(tmp_path: Path) -> None:
     assert first(bus).late == 1
 
 
+def test_an_id_that_comes_again_stands_behind_the_fill_that_came_first(tmp_path: Path) -> None:
+    again = fill(T0, "f1", quantity="50")
+    bus = sequence_files(tmp_path, lines(fill(T0 + 20, "f1"), fill(T0 + 10, "f2"), again))
+    fills = first(bus).fills
+    assert fills is not None and fills.id == ["f2", "f1", "f1"] and fills.quantity[1] < fills.quantity[2]
+    assert {key: json.loads(text) for key, text in first(bus).originals.items()} == {"fill:2": again}
+
+
+def test_a_correction_of_a_correction_stands_behind_both(tmp_path: Path) -> None:
+    records = [
+        fill(T0 + 20, "f1"),
+        fill(T0 + 5, "f2", action="correct", ref_fill_id="f1"),
+        fill(T0 + 6, "f3", action="correct", ref_fill_id="f2"),
+    ]
+    fills = first(sequence_files(tmp_path, lines(*records))).fills
+    assert fills is not None and fills.id == ["f1", "f2", "f3"]
+
+
 def test_originals_travel_with_corrections_busts_and_repeated_ids(tmp_path: Path) -> None:
     records = [
         fill(T0, "f1"),

@@ -14,11 +14,12 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 
 import seawall.operators as sw
 from seawall.operators.core.journal import SlicingState
+from seawall.operators.core.journal._journal_state import REMEMBERED_MORE
 from seawall.schemas.configuration import Configuration, load_configuration
 from seawall.schemas.decoding import decode_event
 from seawall.schemas.records import decode_slice
 from seawall_testing import crisis
-from seawall_testing.desk import SECOND, T0, lines, mark, sequence
+from seawall_testing.desk import SECOND, T0, account, fill, instrument, lines, mark, sequence
 from seawall_testing.pipeline import MemoryBus, journal_in_order, write_configuration
 
 SHARDS = 2
@@ -166,3 +167,20 @@ def test_a_configuration_that_changed_becomes_an_event_of_the_next_slice(stream_
 def test_the_dotted_step_ids_are_frozen_because_they_are_the_state_schema(stream_configuration: Configuration) -> None:
     steps = flow(stream_configuration, [], [], []).substeps[1].substeps
     assert [step.step_id for step in steps] == [f"theirs.time.{name}" for name in ("one", "cut", "slices", "rejects")]
+
+
+def test_what_is_forgotten_does_not_depend_on_a_restart(tmp_path: Path) -> None:
+    reference = lines(instrument(), account("a"))
+    files = {"reference.jsonl": reference}
+    path = write_configuration(tmp_path / "desk", files, crisis.LIMITS, crisis.PLAYBOOK, shards=1, fill_memory=1000)
+    configuration = load_configuration(path)
+    early = [*reference.splitlines(), *lines(fill(T0 + 20, "late"), fill(T0 + 5, "early")).splitlines()]
+    between = lines(*(fill(T0 + SECOND, f"f{number}") for number in range(1000 + REMEMBERED_MORE - 1))).splitlines()
+    last = lines(fill(T0 + 2 * SECOND, "late"), fill(T0 + 2 * SECOND, "early")).splitlines()
+    wanted, _ = cut(SlicingState(configuration), [*early, *between, *last])
+    state = SlicingState(configuration)
+    found, _ = cut(state, [*early, *between[:1]], end=False)
+    found += cut(SlicingState.restore(state.snapshot(), configuration), [*between[1:], *last])[0]
+    assert found == wanted
+    (kept,) = [one for _, value in found if (one := decode_slice(value)).originals]
+    assert list(kept.originals) == ["fill:0"]  # what stood first in its slice, `early`, was forgotten first
