@@ -221,7 +221,7 @@ class EffectiveNotionals:
         """Return, by option, the supervisory delta of a bought one and its maturity factor over that of a day."""
         if self._priced == self._sheet.repriced:
             return self._known
-        terms, priced, greeks = self._sheet.terms, self._sheet.priced.rows, self._sheet.greeks
+        terms, priced, greeks = self._sheet.terms, self._sheet.priced, self._sheet.greeks
         left = years_to_expiry(terms.expiry_us, priced["us"])
         forward = np.where(greeks[3] > 0, greeks[3], terms.strike)
         volatility = self._factors.volatility[terms.instrument]

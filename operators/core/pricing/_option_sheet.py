@@ -38,8 +38,6 @@ from seawall.schemas.records import Marks as MarkColumns
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
-MOVE_MIN = 5e-4  # of forward or volatility: what five basis points change waits for the end of the second
-AGE_MAX_US = 10_000_000
 NO_ROW = -1
 
 
@@ -58,26 +56,6 @@ class OptionTerms:
     forwards: frozenset[int]
 
 
-class RepricingRecord:
-    """Forward and volatility at which each row was last repriced, and when: what decides whether it is due again."""
-
-    def __init__(self) -> None:
-        self.rows = Columns({"forward": "f8", "volatility": "f8", "us": "i8"})
-
-    def due(self, at: I8, forward: F8, volatility: F8, as_of_us: int, move_min: float, ages: B1 | bool = True) -> I8:
-        """Return which of the rows ``at`` are due, and take their inputs as those of today.
-
-        ``ages`` marks those that time alone makes due; what is no option only prices do.
-        """
-        rows = self.rows
-        past, since = rows["us"][at], as_of_us - rows["us"][at]
-        over = _moved(forward, rows["forward"][at], move_min) | _moved(volatility, rows["volatility"][at], move_min)
-        due = (past == 0) | ((since >= AGE_MAX_US) & ages) | over
-        found: I8 = at[due]
-        rows["forward"][found], rows["volatility"][found], rows["us"][found] = forward[due], volatility[due], as_of_us
-        return found
-
-
 class OptionSheet:
     """Options of one shard.
 
@@ -93,7 +71,7 @@ class OptionSheet:
         self._directory, self._marks = directory, marks
         self.terms = _terms([], directory)
         self.marked = Columns({"price": "f8", "forward": "f8", "time_us": "i8", "quoted": "f8"})
-        self.priced = RepricingRecord()
+        self.priced = Columns({"forward": "f8", "volatility": "f8", "us": "i8"})  # what each was last valued at
         self.greeks: F8 = np.zeros((5, 0))
         self.value: F8 = np.zeros(0)
         self._marks_of: tuple[int, I8, I8] = (-1, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
@@ -111,7 +89,7 @@ class OptionSheet:
         more = len(self) - self.marked.size
         if more:
             self.marked.append(more, price=np.nan, forward=np.nan, quoted=np.nan)
-            self.priced.rows.append(more)
+            self.priced.append(more)
         self._forget()
 
     def take(self, marks: MarkColumns) -> None:
@@ -151,7 +129,7 @@ class OptionSheet:
 
     def refresh(self, at: I8, as_of_us: int) -> None:
         """Value the rows ``at`` at a time, and bring their greeks up to date."""
-        rows = self.priced.rows
+        rows = self.priced
         rows["forward"][at], rows["volatility"][at], rows["us"][at] = (
             self.forwards()[at],
             self.volatilities()[at],
@@ -162,7 +140,7 @@ class OptionSheet:
 
     def values_at(self, at: I8, forward: F8) -> F8:
         """Return the values of rows ``at`` on other forwards, all else as they were last priced."""
-        terms, inputs = self.terms, self.priced.rows
+        terms, inputs = self.terms, self.priced
         left = years_to_expiry(terms.expiry_us[at], inputs["us"][at])
         return black_value(forward, terms.strike[at], left, inputs["volatility"][at], terms.call[at], terms.rate[at])
 
@@ -176,7 +154,7 @@ class OptionSheet:
             self._marks_of = marks.rows.size, at, option[at]
         _, at, option = self._marks_of
         own = (marks.rows["venue"][at] != ACROSS_VENUES) & ~np.isnan(marks.rows["price"][at])
-        past = terms.expiry_us[option] <= self.priced.rows["us"][option]  # its last mark stands until it is settled
+        past = terms.expiry_us[option] <= self.priced["us"][option]  # its last mark stands until it is settled
         known = np.isfinite(self.value[option]) & ~own & ~past
         prices, instrument = marks.rows["price"], terms.instrument[option]
         marked = np.where(np.isnan(prices[at]), prices[marks.across()[instrument]], prices[at])
@@ -203,13 +181,13 @@ class OptionSheet:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the sheet cannot compute again."""
-        return {"marked": self.marked.snapshot(), "priced": self.priced.rows.snapshot()}
+        return {"marked": self.marked.snapshot(), "priced": self.priced.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot; the directory is restored."""
         self.terms = _terms(self._directory.instrument_records, self._directory)
         self.marked.restore(state["marked"])
-        self.priced.rows.restore(state["priced"])
+        self.priced.restore(state["priced"])
         self._forget()
 
     def _forget(self) -> None:
@@ -218,7 +196,7 @@ class OptionSheet:
         self._volatility, self.value = np.full(len(self), np.nan), np.full(len(self), np.nan)
         self._unsolved = np.ones(len(self), dtype=bool)
         self.greeks = np.zeros((5, len(self)))
-        self._price(np.flatnonzero(self.priced.rows["us"]))
+        self._price(np.flatnonzero(self.priced["us"]))
 
     def _solve(self, at: I8) -> None:
         terms, marked = self.terms, self.marked
@@ -239,7 +217,7 @@ class OptionSheet:
         if not len(at):
             return
         self.repriced += 1
-        terms, inputs = self.terms, self.priced.rows
+        terms, inputs = self.terms, self.priced
         forward = np.where(np.isfinite(inputs["forward"][at]), inputs["forward"][at], terms.strike[at])
         left = years_to_expiry(terms.expiry_us[at], inputs["us"][at])
         volatility = inputs["volatility"][at]
@@ -288,11 +266,6 @@ def payoff(record: ev.Instrument, price: float) -> float:
     """Return what one unit of underlying pays at a settlement mark, in the settlement asset."""
     call = record.option_type == "call"
     return float(settlement_value(price, float(record.strike), call, record.inverse))
-
-
-def _moved(now: F8, then: F8, move_min: float) -> B1:
-    moved: B1 = (np.abs(now - then) > move_min * np.abs(then)) | (np.isnan(now) != np.isnan(then))
-    return moved
 
 
 # Option books: what options of accounts gain at a move of all forwards together.

@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seawall.operators.core.base import power
+from seawall.operators.core.base import Columns, power
 from seawall.operators.core.holdings import Directory, KeyNumbers, Positions, PositionSubset
 from seawall.operators.core.pricing._marks import Marks
 from seawall.operators.core.pricing._option_models import DAYS_PER_YEAR, black_value, years_to_expiry
-from seawall.operators.core.pricing._option_sheet import MOVE_MIN, OptionSheet, RepricingRecord
+from seawall.operators.core.pricing._option_sheet import OptionSheet
 
 # Scenario margin of option books: the worst loss over a named grid of price and volatility moves.
 #
@@ -203,7 +203,7 @@ def worst_losses(group: I8, instrument: I8, size: F8, profits: F8, settlement_pr
 # Scenario margin of the accounts that ask for it, kept up to date by what changed.
 #
 # 1. The profits of an instrument in the scenarios of the default grid are computed once, whoever holds it, and again
-#    when its price or volatility moved by ``MOVE_MIN``, that of an option after ten seconds too (`RepricingRecord`).
+#    when its price or volatility moved by ``MOVE_MIN``, that of an option after ``AGE_MAX_US`` too.
 # 2. Positions of one account on one underlying are a *pair*, which offsets within itself. A pair is revalued where
 #    units of it, profits of its instruments or the rate of their settlement asset changed since it was last.
 # 3. The margin of an account is the sum of its pairs. It is taken when something of the account was traded and, for all
@@ -213,6 +213,8 @@ def worst_losses(group: I8, instrument: I8, size: F8, profits: F8, settlement_pr
 # the same bits, before it is next taken.
 
 EVERY_US: Final = 10_000_000
+MOVE_MIN: Final = 5e-4  # of price or volatility
+AGE_MAX_US: Final = 10_000_000
 VOLATILITY_UNKNOWN: Final = 1.5  # of an option that has none: the supervisory one of crypto (OSFI)
 
 
@@ -222,7 +224,7 @@ class ScenarioBook:
     def __init__(self, directory: Directory, marks: Marks, positions: Positions, sheet: OptionSheet) -> None:
         self._directory, self._marks, self._positions, self._sheet = directory, marks, positions, sheet
         self.margin: F8 = np.zeros(0)
-        self._priced = RepricingRecord()
+        self._priced = Columns({"price": "f8", "volatility": "f8", "us": "i8"})  # at what profits were computed
         self._profits: F8 = np.zeros((0, len(DEFAULT_GRID)))
         self._all_us = 0
         self._forget()
@@ -230,11 +232,11 @@ class ScenarioBook:
     def learn(self, accounts: int) -> None:
         """Take what the directory has learned; ``accounts`` is the number of own ones."""
         self.margin = np.append(self.margin, np.zeros(accounts - len(self.margin)))
-        more = len(self._directory.instrument_records) - self._priced.rows.size
+        more = len(self._directory.instrument_records) - self._priced.size
         if more:
-            self._priced.rows.append(more)
-        self._profits = np.zeros((self._priced.rows.size, len(DEFAULT_GRID)))
-        self._price(self._priced.rows["us"].nonzero()[0])
+            self._priced.append(more)
+        self._profits = np.zeros((self._priced.size, len(DEFAULT_GRID)))
+        self._price(self._priced["us"].nonzero()[0])
         self._forget()
 
     def measure(self, wanted: B1, touched: B1, as_of_us: int) -> None:
@@ -329,7 +331,11 @@ class ScenarioBook:
             forward, known = self._sheet.forwards()[row], self._sheet.volatilities()[row]
             price[options] = np.where(np.isnan(forward), terms.strike[row], forward)
             volatility[options] = np.where(np.isnan(known), VOLATILITY_UNKNOWN, known)
-        due = self._priced.due(at, price, volatility, as_of_us, MOVE_MIN, arrays["option"][at])
+        priced, since = self._priced, as_of_us - self._priced["us"][at]
+        over = _moved(price, priced["price"][at]) | _moved(volatility, priced["volatility"][at])
+        wanted = (priced["us"][at] == 0) | ((since >= AGE_MAX_US) & arrays["option"][at]) | over
+        due: I8 = at[wanted]
+        priced["price"][due], priced["volatility"][due], priced["us"][due] = price[wanted], volatility[wanted], as_of_us
         self._price(due)
         return due
 
@@ -337,14 +343,14 @@ class ScenarioBook:
         """Compute the scenario profits of instruments at the inputs that ``_priced`` holds; 0 without a price."""
         if not len(at):
             return
-        arrays, terms, inputs = self._directory.arrays, self._sheet.terms, self._priced.rows
+        arrays, terms, inputs = self._directory.arrays, self._sheet.terms, self._priced
         option = arrays["option"][at]
         strike, expiry, call, coin = np.ones(len(at)), np.zeros(len(at)), np.zeros_like(option), arrays["inverse"][at]
         options = option.nonzero()[0]
         row = terms.row[at[options]]
         strike[options], call[options], coin[options] = terms.strike[row], terms.call[row], terms.coin[row]
         expiry[options] = years_to_expiry(terms.expiry_us[row], inputs["us"][at[options]])
-        held = ScenarioInstruments(inputs["forward"][at], coin, option, call, strike, expiry, inputs["volatility"][at])
+        held = ScenarioInstruments(inputs["price"][at], coin, option, call, strike, expiry, inputs["volatility"][at])
         profits = scenario_profits(held, DEFAULT_GRID)
         self._profits[at] = np.where(np.isnan(profits), 0.0, profits)
 
@@ -352,9 +358,14 @@ class ScenarioBook:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state for :func:`snapshot.pack`."""
-        return {"priced": self._priced.rows.snapshot(), "margin": self.margin.copy(), "all_us": self._all_us}
+        return {"priced": self._priced.snapshot(), "margin": self.margin.copy(), "all_us": self._all_us}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot; ``learn`` follows."""
-        self._priced.rows.restore(state["priced"])
+        self._priced.restore(state["priced"])
         self.margin, self._all_us = state["margin"], state["all_us"]
+
+
+def _moved(now: F8, then: F8) -> B1:
+    moved: B1 = (np.abs(now - then) > MOVE_MIN * np.abs(then)) | (np.isnan(now) != np.isnan(then))
+    return moved

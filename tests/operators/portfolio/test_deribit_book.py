@@ -69,7 +69,7 @@ def repriced(ran: PipelineRun, index: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Return the forwards that the option sheet took, and the values in coin on them and on the index."""
     ledger = ran.exposures[0].ledger
     assert ledger is not None
-    terms, inputs = ledger.sheet.terms, ledger.sheet.priced.rows
+    terms, inputs = ledger.sheet.terms, ledger.sheet.priced
     left = (terms.expiry_us - inputs["us"]) / YEAR_US
     forward, volatility = inputs["forward"], inputs["volatility"]
     values = [black_value(f, terms.strike, left, volatility, terms.call) / f for f in (forward, index)]
