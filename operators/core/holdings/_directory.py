@@ -139,7 +139,10 @@ class Directory:
 
     def venue(self, name: str) -> int:
         """Return a venue's number, from 0; a venue that is first named gets the next."""
-        return self.venues.setdefault(name, len(self.venues))
+        if name not in self.venues:
+            self.venues[name] = len(self.venues)
+            self.forget_arrays()  # of an account without a venue they say how many there are
+        return self.venues[name]
 
     def _apply_instrument(self, record: ev.Instrument) -> None:
         for name in (record.base, record.quote, record.settlement):

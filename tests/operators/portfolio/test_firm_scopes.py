@@ -225,3 +225,13 @@ def test_a_share_that_moves_by_a_hundredth_and_more_is_told_whatever_changes_are
     rows = [row for record in ran.topic("exposures") for row in record.get("underlyings", ())]
     shares = [round(row["concentration"], 4) for row in rows if row["underlying"] == "ETH"]
     assert shares == [0.5, 0.4854]
+
+
+def test_a_venue_that_is_first_named_by_a_mark_has_nothing_of_accounts_without_one(tmp_path: Path) -> None:
+    events = [mark(T0, "100", "P"), fill(T0 + 1, "f1", instrument="P"), mark(T0 + SECOND, "100", "P", venue="new")]
+    limit = {"id": "venues", "scope": "venue:*", "measure": "gross_notional", "hard": 1e15}
+    venue = {"type": "counterparty", "counterparty": "new", "name": "new", "role": "venue"}
+    reference = [venue, instrument("P", quantity_increment="0.01"), *account("a")]
+    found = run_pipeline(tmp_path, *reference, *events, mark(T0 + 3 * SECOND, "100", "P"), limits=[limit])
+    assert found.measures("account:a")["gross_notional"] == 150
+    assert found.measures("venue:new")["gross_notional"] == 0
