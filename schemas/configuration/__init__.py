@@ -1,6 +1,7 @@
 """Configuration: a run's TOML files, checked, and what the journal records of them (contract.md, "Configuration")."""
 
 from seawall.schemas.configuration._configuration import (
+    CONFIRMATION,
     RUN_FILE,
     UNCHANGEABLE,
     Configuration,
@@ -32,6 +33,7 @@ from seawall.schemas.configuration._sections import (
 )
 
 __all__ = [
+    "CONFIRMATION",
     "FEEDS",
     "HANDLING",
     "RUN_FILE",

@@ -38,6 +38,7 @@ STUCK_SNAPSHOTS_MIN = 2  # a dataflow that wrote its state late once is not stuc
 TOML_BYTES_MAX = 1024 * 1024  # of a file
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
 OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
+# Of journals that do not say, which are decided by these for ever; a later default of the file is journaled.
 CONFIRMATION = {"confirm_s": 30.0, "confirm_tolerance": 0.01}
 HOT = (
     "exposure_change_min",

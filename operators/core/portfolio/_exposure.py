@@ -156,7 +156,14 @@ class ExposureState:
         """Write the rows that moved, with the states of their prices; where these changed, without rows too."""
         states: dict[str, list[str]] = {}
         told = False
-        held = (ledger.open.changes, len(ledger.balances.assets), len(ledger.expiring), ledger.directory.version)
+        marks, directory = ledger.marks, ledger.directory
+        held = (
+            ledger.open.changes,
+            len(ledger.balances.assets),
+            len(ledger.expiring),
+            directory.version,
+            marks.set_back,
+        )
         if piece.as_of_us > self._watch.until_us or held != self._held:
             self._held = held
             states = self._watch.states(ledger, piece.as_of_us)

@@ -31,6 +31,7 @@ from seawall.operators.core.pricing import (
     OptionSheet,
     fill_margin_ratios,
 )
+from seawall.schemas.configuration import CONFIRMATION
 from seawall.schemas.measures import (
     ACCOUNT,
     COUNTERPARTY,
@@ -80,7 +81,6 @@ I8 = NDArray[np.int64]
 # Account, instrument, units, price, fee, its asset, strategy, action and reference
 FILL = (0, 0, 0, 0.0, 0.0, "", "", "")
 TRANSFER = (0, "", 0.0)  # account, asset, amount
-CONFIRM_S, CONFIRM_TOLERANCE = 30.0, 0.01  # of journals whose configuration does not say
 
 
 class Ledger:
@@ -130,9 +130,9 @@ class Ledger:
     def configure(self, configuration: dict[str, Any]) -> None:
         """Take what may change between configurations."""
         self.fills.size_max = self.transfers.size_max = configuration["fill_memory"]
-        self.mark_age_us_max = self.marks.max_age_us = int(configuration["mark_max_age_s"] * 1_000_000)
-        self.marks.confirm_us = int(configuration.get("confirm_s", CONFIRM_S) * 1_000_000)
-        self.marks.confirm_tolerance = float(configuration.get("confirm_tolerance", CONFIRM_TOLERANCE))
+        self.mark_age_us_max = int(configuration["mark_max_age_s"] * 1_000_000)
+        terms = CONFIRMATION | configuration
+        self.marks.configure(self.mark_age_us_max, int(terms["confirm_s"] * 1_000_000), terms["confirm_tolerance"])
         self.credit.configure(configuration)
         self.ask(configuration["limits"]["limits"])
         self.touch()

@@ -159,16 +159,16 @@ NEVER_US = 1 << 62
 class OldMarkSearch:
     """The instruments held whose mark is old or missing, looked for again only where that may have changed.
 
-    It changes when positions open or close, when one of these instruments is marked, when marks are to be younger than
-    before, and when the oldest mark that is still good enough is so no more. All of it can be found again from the
-    ledger, so it is no state.
+    It changes when positions open or close, when one of these instruments is marked, when an older mark comes to stand
+    again, when marks are to be younger than before, and when the oldest mark that is still good enough is so no more.
+    All of it can be found again from the ledger, so it is no state.
     """
 
     def __init__(self) -> None:
         self._found: States = {}
         self._numbers: frozenset[int] = frozenset()
         self.until_us = -1
-        self._seen = (-1, -1)
+        self._seen = (-1, -1, -1)
 
     def hear(self, instruments: list[int]) -> None:
         """Take note of instruments that were marked."""
@@ -177,7 +177,7 @@ class OldMarkSearch:
 
     def at(self, ledger: Ledger, as_of_us: int) -> States:
         """Return the names of the instruments ``stale`` and ``missing``."""
-        seen = (ledger.open.changes, ledger.mark_age_us_max)
+        seen = (ledger.open.changes, ledger.mark_age_us_max, ledger.marks.set_back)
         if as_of_us > self.until_us or seen != self._seen:
             self._seen = seen
             self._look(ledger, as_of_us)

@@ -42,15 +42,19 @@ class Marks:
         Per asset, in the reporting currency; NaN where unpriced. ``asset_worth`` has 0 there.
     at_par
         All settlement assets are worth exactly 1.
-    pegged
-        Assets without a market that stand at their peg.
     worth_there
         By venue that prices an asset on its own: the prices of all assets there.
+    set_back
+        How often a row came to stand at an older mark than before.
+    due_us
+        Before that time alone changes no price that stands.
     """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self.rows = Columns({"instrument": "i8", "venue": "i8", "price": "f8", "time_us": "i8", "standing": "i8"})
+        kinds = {"instrument": "i8", "venue": "i8", "price": "f8", "time_us": "i8", "standing": "i8"}
+        # Derived: whether marks of several rungs are known, and until when the rung that stands is fresh.
+        self.rows = Columns(kinds | {"mixed": "b1", "due_us": "i8"})
         # By rung, with as many rows: the latest mark, who gave it, and since when it holds its level.
         kinds = {"price": "f8", "time_us": "i8", "source": "i8", "level": "f8", "since_us": "i8"}
         self._rungs = [Columns(kinds) for _ in RUNGS]
@@ -64,19 +68,24 @@ class Marks:
         self.worth: F8 = np.zeros(0)
         self.at_par = False
         self.worth_there: dict[int, F8] = {}
-        self.pegged: frozenset[int] = frozenset()
         self.venue_priced = self.venue_accounts = False
         self._fresh = self._assets_fresh = False  # what units are worth, and what assets are, is that of the marks
-        self.max_age_us, self.confirm_us, self.confirm_tolerance = NEVER_US, 0, 0.0
-        self.due_us = NEVER_US  # when the first of the fresh prices of rows with several rungs is too old
-        self._mixed: set[int] = set()  # rows of which marks of several rungs are known
+        self._max_age_us, self._confirm_us, self._confirm_tolerance = NEVER_US, 0, 0.0
+        self.due_us, self.set_back = NEVER_US, 0
         self._marked: set[int] | None = None  # instruments marked since somebody asked; None: maybe any
+
+    def configure(self, max_age_us: int, confirm_us: int, confirm_tolerance: float) -> None:
+        """Take when a price is too old, and when a ``mid`` or ``last`` is confirmed; look at every ladder again."""
+        self._max_age_us, self._confirm_us, self._confirm_tolerance = max_age_us, confirm_us, confirm_tolerance
+        self.rows["due_us"][self.rows["mixed"]] = self.due_us = 0
 
     def row(self, instrument: int, venue: int = ACROSS_VENUES) -> int:
         """Return the mark row of an instrument at a venue (or across venues), made without a price where new."""
         row = self._index.get((instrument, venue))
         if row is None:
-            row = self.rows.append(1, instrument=instrument, venue=venue, price=np.nan, standing=UNKNOWN)
+            row = self.rows.append(
+                1, instrument=instrument, venue=venue, price=np.nan, standing=UNKNOWN, due_us=NEVER_US
+            )
             for rung in self._rungs:
                 rung.append(1, price=np.nan)
             self._index[instrument, venue] = row
@@ -146,17 +155,22 @@ class Marks:
 
     def _apply_many(self, rows: I8, price: F8, time_us: I8, as_of_us: int) -> None:
         """Take plain marks; one that is late changes nothing."""
-        rung = self._rungs[MARK]
+        rung, known = self._rungs[MARK], self.rows
         taken = time_us >= rung["time_us"][rows]
         if not taken.all():
             rows, price, time_us = rows[taken], price[taken], time_us[taken]
         rung["price"][rows], rung["time_us"][rows], rung["source"][rows] = price, time_us, ACROSS_VENUES
-        standing = self.rows["standing"]
-        self._mixed.update(rows[(standing[rows] != MARK) & (standing[rows] != UNKNOWN)].tolist())
-        mixed = [row for row in rows.tolist() if row in self._mixed] if self._mixed else []
-        self.rows["price"][rows], self.rows["time_us"][rows], standing[rows] = price, time_us, MARK
-        for row in mixed:
-            self._choose(row, as_of_us)
+        standing = known["standing"][rows]
+        mixed = known["mixed"][rows] | ((standing != MARK) & (standing != UNKNOWN))
+        self.set_back += int((time_us < known["time_us"][rows]).any())
+        known["price"][rows], known["time_us"][rows], known["standing"][rows] = price, time_us, MARK
+        if mixed.any():
+            until_us = time_us[mixed] + self._max_age_us
+            known["mixed"][rows], known["due_us"][rows[mixed]] = mixed, until_us
+            self.due_us = min(self.due_us, until_us.min().item())
+            old = time_us < as_of_us - self._max_age_us
+            for row in rows[mixed & (old | (self._rungs[0]["time_us"][rows] > 0))].tolist():
+                self._choose(row, as_of_us)
 
     def _apply_few(self, marks: list[tuple[int, float, int, int, int]], as_of_us: int) -> None:
         """Take marks one by one: row, price, time, rung and source of each."""
@@ -164,61 +178,77 @@ class Marks:
             rung = self._rungs[number]
             if time_us < rung["time_us"].item(row):
                 continue
-            level = rung["level"].item(row)
-            if number >= MID and not (level and abs(price / level - 1.0) <= self.confirm_tolerance):
-                rung["level"][row], rung["since_us"][row] = price, time_us
+            if number >= MID:
+                level, silent_us = rung["level"].item(row), time_us - rung["time_us"].item(row)
+                if not (level and silent_us <= self._max_age_us and self._is_near(price, level)):
+                    rung["level"][row], rung["since_us"][row] = price, time_us
             rung["price"][row], rung["time_us"][row], rung["source"][row] = price, time_us, source
-            standing = self.rows["standing"].item(row)
-            if standing not in (number, UNKNOWN):
-                self._mixed.add(row)
-            if row in self._mixed:
-                self._choose(row, as_of_us)
-            else:
+            if self.rows["standing"].item(row) in (number, UNKNOWN) and not self.rows["mixed"].item(row):
                 self._stand(row, number)
+            else:
+                self.rows["mixed"][row] = True
+        # A mark may confirm those of other venues.
+        for instrument in dict.fromkeys(self.rows["instrument"].item(row) for row, *_ in marks):
+            for row in self._of[instrument]:
+                if self.rows["mixed"].item(row):
+                    self._choose(row, as_of_us)
 
     def _stand(self, row: int, number: int) -> None:
         """Let the latest mark of a rung stand for a row."""
         rung, rows = self._rungs[number], self.rows
+        self.set_back += rung["time_us"].item(row) < rows["time_us"].item(row)
         rows["price"][row], rows["time_us"][row] = rung["price"][row], rung["time_us"][row]
         rows["standing"][row] = number
 
     def _choose(self, row: int, as_of_us: int) -> None:
-        """Let that rung of a row stand which is the highest that is fresh and, where it must be, confirmed."""
-        known = [number for number, rung in enumerate(self._rungs) if rung["time_us"].item(row)]
-        since_us = as_of_us - self.max_age_us
-        fresh = [number for number in known if self._rungs[number]["time_us"].item(row) >= since_us]
-        best = fresh[0] if fresh else max(known, key=lambda number: self._rungs[number]["time_us"].item(row))
-        if best >= MID and known[0] >= MID:  # nothing higher was ever there: the newest of both counts
-            best = max(known, key=lambda number: self._rungs[number]["time_us"].item(row))
-        elif fresh and best >= MID and not self._is_confirmed(row, best, fresh):
-            best = known[0]
-        self._stand(row, best)
-        if fresh:  # time alone changes nothing before the first of these is too old
-            oldest_us = min(self._rungs[number]["time_us"].item(row) for number in fresh)
-            self.due_us = min(self.due_us, oldest_us + self.max_age_us)
+        """Let the highest rung of a row stand that is fresh, or the newest where none is.
 
-    def _is_confirmed(self, row: int, number: int, fresh: list[int]) -> bool:
-        """Tell whether a second source is close to the mark of a rung, or the mark holds its level long enough."""
-        rung = self._rungs[number]
-        price, source = rung["price"].item(row), rung["source"].item(row)
-        others = (self._rungs[other] for other in fresh if other != number)
-        near = (o for o in others if abs(o["price"].item(row) / price - 1.0) <= self.confirm_tolerance)
-        held_us = rung["time_us"].item(row) - rung["since_us"].item(row)
-        return held_us >= self.confirm_us or any(o["source"].item(row) != source for o in near)
+        A ``mid`` or ``last`` below a rung that was ever known takes part once it is confirmed.
+        """
+        times = [rung["time_us"].item(row) for rung in self._rungs]
+        higher = [number for number in range(MID) if times[number]]
+        lower = [number for number in range(MID, UNKNOWN) if times[number]]
+        allowed = higher + [number for number in lower if not higher or self._is_confirmed(row, number)]
+        fresh = [number for number in allowed if times[number] >= as_of_us - self._max_age_us] if higher else []
+        best = fresh[0] if fresh else max(allowed, key=times.__getitem__)
+        self._stand(row, best)
+        self.rows["due_us"][row] = until_us = times[best] + self._max_age_us if fresh else NEVER_US
+        self.due_us = min(self.due_us, until_us)
+
+    def _is_confirmed(self, row: int, number: int) -> bool:
+        """Tell whether the mark of a rung holds its level long enough, or a second source was close to it in its time.
+
+        Sources are venues, and whoever names none; a venue's own row has that venue's marks alone.
+        """
+        rung, rows = self._rungs[number], self.rows
+        price, time_us, source = (rung[name].item(row) for name in ("price", "time_us", "source"))
+        if time_us - rung["since_us"].item(row) >= self._confirm_us:
+            return True
+        for other in self._of[rows["instrument"].item(row)]:
+            if other != row and rows["venue"].item(other) in (source, ACROSS_VENUES):
+                continue
+            for one in self._rungs:
+                is_other = one["source"].item(other) != source and one["time_us"].item(other) > 0
+                in_time = one["time_us"].item(other) >= time_us - self._max_age_us
+                if is_other and in_time and self._is_near(one["price"].item(other), price):
+                    return True
+        return False
+
+    def _is_near(self, price: float, other: float) -> bool:
+        return abs(price / other - 1.0) <= self._confirm_tolerance
 
     def replace_old(self, as_of_us: int) -> bool:
         """Let fresh prices take the place of those that are too old by now; tell whether any did."""
-        before = [(row, self.rows["standing"].item(row)) for row in sorted(self._mixed)]
-        self.due_us = NEVER_US
-        for row, _ in before:
+        rows, before = self.rows, self.rows["standing"].copy()
+        for row in (rows["due_us"] < as_of_us).nonzero()[0].tolist():
             self._choose(row, as_of_us)
-        changed = [row for row, standing in before if self.rows["standing"].item(row) != standing]
-        if changed:
+        self.due_us = rows["due_us"].min(initial=NEVER_US).item()
+        changed = (rows["standing"] != before).nonzero()[0]
+        if len(changed):
             self._fresh, self._marked = False, None
-            spot = self._directory.arrays["spot"]
-            if any(spot.item(self.rows["instrument"].item(row)) for row in changed):
+            if self._directory.arrays["spot"][rows["instrument"][changed]].any():
                 self._assets_fresh = False
-        return bool(changed)
+        return len(changed) > 0
 
     def refresh(self) -> None:
         """Forget derived prices: the directory changed."""
@@ -282,7 +312,6 @@ class Marks:
         pairs = [(arrays["base"].item(number), arrays["quote"].item(number)) for number in spots]
         standing = self.rows["price"].tolist()
         across = [standing[self._across.item(number)] for number in spots]
-        self.pegged = frozenset()
         self.asset_prices = self._solve(pairs, across)
         self.asset_worth = np.where(np.isnan(self.asset_prices), 0.0, self.asset_prices)
         self.worth_there = {
@@ -312,10 +341,11 @@ class Marks:
             found = self._step(edges, prices)
             if not found:  # no market leads further: what has a peg alone stands at it, and may lead on
                 found = {asset: prices[peg] for asset, peg in pegs.items() if asset not in prices and peg in prices}
-                self.pegged = self.pegged.union(found)
             if not found:
                 break
             prices |= found
+            while over := {a: prices[peg] for a, peg in pegs.items() if prices.get(a, 0.0) > prices.get(peg, np.inf)}:
+                prices |= over
         solved = np.full(len(self._directory.assets), np.nan)
         solved[list(prices)] = list(prices.values())
         return solved
@@ -328,17 +358,14 @@ class Marks:
                 found[base] = price * known[quote]
             if quote not in known and quote not in found and base in known:
                 found[quote] = known[base] / price
-        for asset, peg in self._directory.pegs.items():
-            if asset in found and peg in known:
-                found[asset] = min(found[asset], known[peg])
         return found
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as arrays and plain values."""
         settled = [[number, *last] for number, last in self.settlements.items()]
         rungs = [rung.snapshot() for rung in self._rungs]
-        known = {"venue_priced": self.venue_priced, "settlements": settled, "rungs": rungs, "due_us": self.due_us}
-        return {"rows": self.rows.snapshot(), **known}
+        known = {"venue_priced": self.venue_priced, "settlements": settled, "rungs": rungs}
+        return {"rows": self.rows.snapshot(without=("mixed", "due_us")), **known}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
@@ -353,6 +380,6 @@ class Marks:
         self.settlements = {number: (float(price), time_us) for number, price, time_us in state["settlements"]}
         for rung, kept in zip(self._rungs, state["rungs"], strict=True):
             rung.restore(kept)
-        known = np.stack([rung["time_us"] > 0 for rung in self._rungs]).sum(axis=0)
-        self._mixed, self.due_us = set((known > 1).nonzero()[0].tolist()), state["due_us"]
+        mixed = np.stack([rung["time_us"] > 0 for rung in self._rungs]).sum(axis=0) > 1
+        self.rows["mixed"], self.rows["due_us"], self.due_us = mixed, np.where(mixed, 0, NEVER_US), 0
         self._fresh, self._assets_fresh, self._marked = False, False, None

@@ -70,35 +70,45 @@ def _standing(
 ) -> Price | None:  # fmt: skip
     """Choose from the latest of each rung, best first.
 
-    A fresh rung stands, unless it is an unconfirmed `mid` or `last` below a rung that has been known: then the older
-    price stands as stale, and by the rules of intervals what lies between the two. Of `mid` and `last` without a higher
-    rung the newest counts. With nothing fresh the newest stands as stale, until it ends.
+    Of `mid` and `last` without a higher rung the newest counts. Below a rung that has been known they take part once
+    they are confirmed: until then one of the others stands, and by the rules of intervals what lies between the two.
+    The highest that is fresh stands; with nothing fresh the newest stands as stale.
     """
-    newest = max(known, key=lambda mark: mark["event_time_us"])
-    if known[0].get("kind") in ("mid", "last") and fresh:
-        return exactly(exact(newest["price"]))
-    if fresh:
-        best = fresh[0]
-        if best.get("kind") in ("mid", "last") and not _confirmed(best, fresh, marks, rules):
-            ends = sorted((exact(best["price"]), exact(known[0]["price"])))
-            return Price(ends[0], ends[1], "stale") if rules.intervals else exactly(exact(known[0]["price"]), "stale")
-        return exactly(exact(best["price"]))
-    if rules.price_max_age_us is not None and as_of_us - newest["event_time_us"] > rules.price_max_age_us:
-        return None
-    return exactly(exact(newest["price"]), "stale")
+    low = ("mid", "last")
+    if known[0].get("kind") in low:
+        return exactly(exact(_newest(known)["price"]), "fresh" if fresh else "stale")
+    allowed = [m for m in known if m.get("kind", "mark") not in low or _confirmed(m, marks, rules)]
+    standing = next((mark for mark in allowed if mark in fresh), None)
+    price = exact((standing or _newest(allowed))["price"])
+    if rules.intervals and fresh and fresh[0] is not standing:
+        ends = sorted((exact(fresh[0]["price"]), price))
+        return Price(ends[0], ends[1], "stale")
+    return exactly(price, "stale" if standing is None else "fresh")
 
 
-def _confirmed(best: Json, fresh: list[Json], marks: list[Json], rules: Rules) -> bool:
-    """Tell a second source that is close, or a level that was held for long enough."""
-    price = exact(best["price"])
-    others = [m for m in fresh if m is not best and m.get("venue") != best.get("venue")]
-    if any(abs(exact(m["price"]) / price - 1) <= rules.confirm_tolerance for m in others):
-        return True
+def _newest(marks: list[Json]) -> Json:
+    return max(marks, key=lambda mark: mark["event_time_us"])
+
+
+def _confirmed(one: Json, marks: list[Json], rules: Rules) -> bool:
+    """Tell a second source that is close in its time, or a level that was held for long enough without a gap."""
+    price, age_us, tolerance = exact(one["price"]), rules.mark_max_age_us, rules.confirm_tolerance
+    latest_of: dict[tuple[str, str], Json] = {}
     level, since, last = price, 0, 0
-    for mark in (m for m in marks if m.get("kind", "mark") == best["kind"]):
-        if mark["event_time_us"] < last:
+    for mark in marks:
+        source = (mark.get("venue", ""), mark.get("kind", "mark"))
+        if source not in latest_of or mark["event_time_us"] >= latest_of[source]["event_time_us"]:
+            latest_of[source] = mark
+        if source[1] != one["kind"] or mark["event_time_us"] < last:
             continue
+        gap = mark["event_time_us"] - last > age_us
         last = mark["event_time_us"]
-        if not since or abs(exact(mark["price"]) / level - 1) > rules.confirm_tolerance:
+        if not since or gap or abs(exact(mark["price"]) / level - 1) > tolerance:
             level, since = exact(mark["price"]), last
-    return best["event_time_us"] - since >= rules.confirm_us
+    if one["event_time_us"] - since >= rules.confirm_us:
+        return True
+    others = [mark for (venue, _), mark in latest_of.items() if venue != one.get("venue", "")]
+    return any(
+        mark["event_time_us"] >= one["event_time_us"] - age_us and abs(exact(mark["price"]) / price - 1) <= tolerance
+        for mark in others
+    )

@@ -54,7 +54,6 @@ class Rules:
     premium_is_paid: bool = True
     ead_follows: bool = True
     mark_max_age_us: int = 60 * SECOND
-    price_max_age_us: int | None = None
     unvalued_factor: Fraction = Fraction(3)
     unvalued_tolerance: Fraction = Fraction(1, 100)
     peg_haircut: Fraction = Fraction(2, 100)
