@@ -67,26 +67,28 @@ class Contributions:
 #
 # An account that books funding itself has each ``settled`` payment booked to its balance (contract.md, "Funding").
 # Every other account accrues: within an interval the latest rate, in proportion to the time that passed, on the
-# position as it is (venues pay who holds when the interval ends); at a ``settled`` record the whole interval, at the
-# price that it names or else at the mark. A payment (``collateral`` with the purpose ``funding``) closes the interval
-# of the contract that it names, otherwise the oldest that is open in its account and asset; one that comes before its
-# record pays the interval that is running, which then is not accrued. The payment is the truth. Longs pay a positive
-# rate.
+# position as it is (venues pay who holds when the interval ends); at a ``settled`` record the whole interval, once, at
+# the price that it names or else at the mark. A payment (``collateral`` with the purpose ``funding``) closes the
+# interval of the contract and the end that it names, otherwise the oldest that is open in its account and asset; one
+# that comes before its record pays the interval that is running, which then is not accrued. The payment is the truth,
+# and the end of an interval is the same where it is within half of one. Longs pay a positive rate.
 #
 # An account without a venue follows the first venue that published for the instrument.
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 NOWHERE = -1
+NEVER_US = 1 << 62
 
 
 class FundingRate(NamedTuple):
-    """A rate per interval, since when it accrues, and of which time it is."""
+    """A rate per interval, since when it accrues, of which time it is, and which interval was settled last."""
 
     rate: float
     interval_us: int
     since_us: int
     heard_us: int
+    settled_us: int = 0
 
 
 class FundingRates(NamedTuple):
@@ -133,11 +135,12 @@ class Funding:
         self._paces = None
         for place in (venue, NOWHERE) if self._followed.setdefault(number, venue) == venue else (venue,):
             known = self.known.get((number, place)) or FundingRate(rate, event.interval_us, time_us, time_us)
-            if settled:
+            if settled and time_us != known.settled_us:
                 self._pay(number, place, event)
-                known = known._replace(since_us=max(known.since_us, time_us))
+                settled_us = max(known.settled_us, time_us)
+                known = known._replace(since_us=max(known.since_us, time_us), settled_us=settled_us)
             if time_us >= known.heard_us:
-                known = FundingRate(rate, event.interval_us, known.since_us, time_us)
+                known = known._replace(rate=rate, interval_us=event.interval_us, heard_us=time_us)
             self.known[number, place] = known
 
     def arrived(self, account: int, asset: int, as_of_us: int, contract: int = -1, end_us: int = 0) -> None:
@@ -145,13 +148,16 @@ class Funding:
 
         Where none is open the payment is ahead of its record: it pays what is running.
         """
-        key = account << 20 | asset
+        key, venue = account << 20 | asset, self._directory.arrays["venue"].item(account)
         waiting = self._open.get(key, {})
-        fitting = (one for one in waiting if contract in (-1, one[0]) and end_us in (0, one[1]))
+        fitting = (number_end for number_end in waiting if contract in (-1, number_end[0]))
+        if end_us:
+            near = {number: known.interval_us // 2 for (number, place), known in self.known.items() if place == venue}
+            fitting = ((number, us) for number, us in fitting if abs(us - end_us) <= near[number])
         found = next(fitting, None)
         if found is None:
             running = contract if contract >= 0 else self._most_run(account, asset, as_of_us)
-            self._ahead[account, running if running >= 0 else ~asset] = as_of_us
+            self._ahead[account, running if running >= 0 else ~asset] = end_us or as_of_us
             self._paid = (None, self._paid[1])
             return
         amount = waiting.pop(found)
@@ -205,15 +211,16 @@ class Funding:
         return self._paid[1]
 
     def _most_run(self, account: int, asset: int, as_of_us: int) -> int:
-        """Return the contract of an account, settled in an asset, whose interval has run furthest; -1 for none."""
-        records, venue = self._directory, self._directory.arrays["venue"].item(account)
-        found, most = -1, 0.0
-        for (number, place), known in self.known.items():
-            if place != venue or records.arrays["settlement"].item(number) != asset:
+        """Return the contract of an account, settled in an asset, whose unpaid interval has run furthest; -1: none."""
+        arrays, rows = self._directory.arrays, self._positions.rows
+        venue, found, most = arrays["venue"].item(account), -1, 0.0
+        held = rows["instrument"][(rows["account"] == account) & (rows["units"] != 0)]
+        for number in sorted(held[arrays["settlement"][held] == asset].tolist()):
+            known = self.known.get((number, venue))
+            if known is None or (account, number) in self._ahead:
                 continue
-            slot = self._positions.find(np.array([account]), np.array([number])).item()
             share = (as_of_us - known.since_us) / known.interval_us
-            if slot >= 0 and self._positions.rows["units"].item(slot) and share > most:
+            if share > most:
                 found, most = number, share
         return found
 
@@ -224,8 +231,9 @@ class Funding:
             funded = np.zeros(shape[1], dtype=bool)
             funded[list(self._followed)] = True
             rate, interval, since = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=np.int64)
-            for (number, place), (value, interval_us, since_us, _) in self.known.items():
-                rate[place, number], interval[place, number], since[place, number] = value, interval_us, since_us
+            for (number, place), known in self.known.items():
+                rate[place, number], interval[place, number] = known.rate, known.interval_us
+                since[place, number] = known.since_us
             self._paces = FundingRates(funded, rate, interval, since)
         return self._paces
 
@@ -243,6 +251,7 @@ class Funding:
             mark = rows["mark"][at]
             unit = np.abs(self._marks.unit[mark] / self._marks.worth[mark])
         amounts = -(rows["size"][at] * unit) * float(event.rate)
+        at, amounts = at[amounts != 0], amounts[amounts != 0]  # of nothing no payment comes
         accounts = rows["account"][at]
         keys = (accounts << 20) | int(arrays["settlement"][number])
         books = arrays["books_funding"][accounts]
@@ -250,21 +259,19 @@ class Funding:
         owed = ~books & ~self._paid_ahead(accounts, number, event)
         self.accrued.add_many(keys[owed], amounts[owed])
         for key, amount in zip(keys[owed].tolist(), amounts[owed].tolist(), strict=True):
-            intervals = self._open.setdefault(key, {})
-            interval = (number, event.event_time_us)
-            intervals[interval] = intervals.get(interval, 0.0) + amount
+            self._open.setdefault(key, {})[number, event.event_time_us] = amount
 
     def _paid_ahead(self, accounts: I8, number: int, event: ev.Funding) -> NDArray[np.bool_]:
-        """Return which accounts have paid the interval that ends before its record came: within its second half."""
+        """Return which accounts have paid the interval before its record came; forget what was paid for older ones."""
         found = np.zeros(len(accounts), dtype=bool)
         if self._ahead:
-            since_us = event.event_time_us - event.interval_us // 2
-            unnamed = ~self._directory.arrays["settlement"].item(number)
-            paid = [
-                self._ahead.pop((account, number), 0) or self._ahead.pop((account, unnamed), 0)
-                for account in accounts.tolist()
-            ]
-            found = np.array(paid, dtype=np.int64) > since_us
+            half_us, unnamed = event.interval_us // 2, ~self._directory.arrays["settlement"].item(number)
+            for at, account in enumerate(accounts.tolist()):
+                for key in ((account, number), (account, unnamed)):
+                    late_us = event.event_time_us - self._ahead.get(key, NEVER_US)
+                    if late_us >= -half_us and not found[at]:
+                        del self._ahead[key]
+                        found[at] = late_us < half_us
             self._paid = (None, self._paid[1])
         return found
 

@@ -67,3 +67,49 @@ def test_a_fill_just_before_the_record_pays(tmp_path: Path) -> None:
 def test_a_fill_just_after_the_record_pays_nothing(tmp_path: Path) -> None:
     found = run(tmp_path, book(bought_at=10.09), settled(10.06), price(12, "BTC-PERP", "30000"))
     assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000, abs=0.01)
+
+
+def two(*records: Json | list[Json]) -> list[Any]:
+    """Return the book with 100 ETH at 2,000 beside it, of which an interval owes 20."""
+    eth = [perpetual("ETH-PERP", "ETH"), price(2, "ETH-PERP", "2000"), trade(3, "ETH-PERP", "buy", "100", "2000")]
+    return [book(), eth, *records, price(12, "BTC-PERP", "30000")]
+
+
+def test_two_payments_ahead_of_their_records_pay_two_contracts(tmp_path: Path) -> None:
+    known = [settled(5, kind="predicted"), settled(5, "ETH-PERP", kind="predicted")]
+    paid = [deposit(10.01, "-30", purpose="funding"), deposit(10.02, "-20", purpose="funding")]
+    found = run(tmp_path, *two(known, paid, settled(10.2), settled(10.3, "ETH-PERP")))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 30 - 20, abs=0.01)
+
+
+def test_a_rate_of_zero_leaves_no_interval_open(tmp_path: Path) -> None:
+    paid = deposit(10.5, "-30", purpose="funding")
+    found = run(tmp_path, book(), settled(10.2, rate="0"), settled(10.3), paid, price(12, "BTC-PERP", "30000"))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 30, abs=0.01)
+
+
+@pytest.mark.parametrize("off_us", [-3000, 0, 3000])
+def test_a_payment_that_names_its_interval_closes_it_also_by_another_clock(tmp_path: Path, off_us: int) -> None:
+    """The older interval, of ETH, stays open: both are owed until that one is paid too."""
+    named = {"instrument": "BTC-PERP", "interval_end_us": T0 + round(10.3 * SECOND) + off_us}
+    paid = deposit(10.5, "-30", purpose="funding", **named)
+    found = run(tmp_path, *two(settled(10.2, "ETH-PERP"), settled(10.3), paid))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 30 - 20, abs=0.01)
+    ledger = next(one.ledger for one in found.exposures if one.ledger is not None and one.ledger.directory.own)
+    assert [number for some in ledger.funding._open.values() for number, _ in some] == [
+        ledger.directory.instruments["ETH-PERP"]
+    ]
+
+
+def test_a_payment_of_an_interval_long_ago_pays_no_other(tmp_path: Path) -> None:
+    named = {"instrument": "BTC-PERP", "interval_end_us": T0 - 12 * 3_600 * SECOND}
+    paid = deposit(10.1, "-7", purpose="funding", **named)
+    found = run(tmp_path, book(), settled(5, kind="predicted"), paid, settled(10.2), price(12, "BTC-PERP", "30000"))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 7 - 30, abs=0.01)
+
+
+@pytest.mark.parametrize("books", [False, True])
+def test_a_record_that_comes_twice_is_owed_once(tmp_path: Path, books: bool) -> None:
+    account = house(venue="desk-venue", books_funding=books)
+    found = run(tmp_path, book(), account, settled(10.2), settled(10.2), price(12, "BTC-PERP", "30000"))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 30, abs=0.01)
