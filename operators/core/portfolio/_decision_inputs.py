@@ -331,7 +331,7 @@ def _rows(ledger: Ledger, factors: RiskFactors) -> tuple[I8, I8, F8, I8]:
     if directory.has_option:
         unvalued = np.zeros(len(directory.instrument_records), dtype=bool)
         terms, sheet = ledger.sheet.terms, ledger.sheet
-        unvalued[terms.instrument] = ~(np.isfinite(sheet.volatilities()) & np.isfinite(sheet.forwards()))
+        unvalued[terms.instrument] = ~(np.isfinite(sheet.volatility) & np.isfinite(sheet.forwards()))
         bare |= (rows["units"] != 0) & unvalued[number]
     poor = (balances["amount"] != 0.0) & np.isnan(ledger.marks.asset_prices[balances["asset"]])
     factor = np.concatenate([number, len(directory.instrument_records) + settled, assets])
@@ -395,7 +395,7 @@ def option_columns(ledger: Ledger, as_of_us: int) -> F8:
     if not directory.has_option:
         return found
     terms, arrays, number = sheet.terms, directory.arrays, sheet.terms.instrument
-    forward, volatility = sheet.forwards(), sheet.volatilities()
+    forward, volatility = sheet.forwards(), sheet.volatility
     worth = ledger.marks.asset_worth[arrays["settlement"][number]]
     found[:, number] = np.stack(
         [

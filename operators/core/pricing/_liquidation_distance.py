@@ -282,7 +282,7 @@ class LiquidationDistances:
             found[bent] = nearest_root(account[0] - account[5], slope, curve[0])[bent]
             found[account[5] <= 0] = DISTANCE_MAX
         if directory.has_option:
-            self._revalue(found, account, slope, due)
+            self._revalue(found, account, slope, np.zeros(count) if curve is None else curve[0], due)
         return found
 
     def _curvature(self, count: int) -> tuple[F8, F8] | None:
@@ -302,20 +302,23 @@ class LiquidationDistances:
         curve = sum_by(account, np.where(both, held - required, 0.0), count)
         return curve, sum_by(account, np.where(both, required, 0.0), count)
 
-    def _revalue(self, found: F8, account: F8, slope: F8, due: NDArray[np.bool_]) -> None:
+    def _revalue(self, found: F8, account: F8, slope: F8, curve: F8, due: NDArray[np.bool_]) -> None:
         """Put in the distances of accounts with options: those of full revaluation, not of a tangent."""
         at, option = self._values.options()
+        held = self._positions.rows["units"][at] != 0
+        at, option = at[held], option[held]
         holders = np.zeros(len(found), dtype=bool)
         holders[self._positions.rows["account"][at]] = True
         if len(self.revalued) < len(found):
             self.revalued = np.append(self.revalued, np.full(len(found) - len(self.revalued), np.nan))
+        self.revalued[~holders] = np.nan
         due = (due | np.isnan(self.revalued)) & holders
         chosen = due[self._positions.rows["account"][at]]
         book = OptionBook.of(self._directory, self._positions, self._sheet, at[chosen], option[chosen])
         self.revalued[due] = found[due]
         if book is not None:
             of = book.accounts
-            self.revalued[of] = book.distances(account[0, of], account[5, of], slope[of])
+            self.revalued[of] = book.distances(account[0, of], account[5, of], slope[of], curve[of])
         found[holders] = self.revalued[holders]
 
     def _required_slope(self, maintenance: F8) -> F8:

@@ -65,6 +65,8 @@ class OptionSheet:
         Rows delta, gamma, vega, the forward, and theta, by option; valid after :meth:`refresh`.
     value
         By option, in quote currency per unit of underlying; NaN where volatility or forward is not known.
+    volatility
+        Of every option the last known: 0 where its mark holds no time value, NaN where none ever told any.
     """
 
     def __init__(self, directory: Directory, marks: Marks) -> None:
@@ -74,11 +76,10 @@ class OptionSheet:
         self.priced = Columns({"forward": "f8", "volatility": "f8", "us": "i8"})  # what each was last valued at
         self.greeks: F8 = np.zeros((5, 0))
         self.value: F8 = np.zeros(0)
+        self.volatility: F8 = np.zeros(0)
         self._marks_of: tuple[int, I8, I8] = (-1, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         self.repriced = 0  # raised whenever any greek changes
         self._scale: F8 | None = None  # between two calls of ``refresh``
-        self._volatility: F8 = np.zeros(0)
-        self._unsolved: B1 = np.zeros(0, dtype=bool)
 
     def __len__(self) -> int:
         return len(self.terms.instrument)
@@ -107,10 +108,17 @@ class OptionSheet:
         volatility = (
             float_array(marks.implied_volatility)[chosen] if marks.implied_volatility else np.full(len(chosen), -1.0)
         )
-        marked["price"][at], marked["time_us"][at] = mark_rows["price"][across], mark_rows["time_us"][across]
-        marked["forward"][at] = self.forwards()[at]
-        marked["quoted"][at] = np.where(volatility > 0, volatility, np.nan)
-        self._unsolved[at] = True
+        columns = (
+            mark_rows["price"][across],
+            self.forwards()[at],
+            mark_rows["time_us"][across],
+            np.where(volatility > 0, volatility, np.nan),
+        )
+        found = self._implied(at, *columns)
+        usable = np.isfinite(found) | np.isnan(self.volatility[at])  # of a mark that tells none the last known stands
+        self.volatility[at[usable]] = found[usable]
+        for name, column in zip(("price", "forward", "time_us", "quoted"), columns, strict=True):
+            marked[name][at[usable]] = column[usable]
 
     def forwards(self) -> F8:
         """Return the mark of every option's forward, NaN where it has none."""
@@ -119,20 +127,12 @@ class OptionSheet:
         found: F8 = np.where(forward >= 0, prices, np.nan)
         return found
 
-    def volatilities(self) -> F8:
-        """Return the volatility of every option: 0 where its mark holds no time value, NaN where it has none."""
-        at = np.flatnonzero(self._unsolved)
-        if len(at):
-            self._unsolved[at] = False
-            self._solve(at)
-        return self._volatility
-
     def refresh(self, at: I8, as_of_us: int) -> None:
         """Value the rows ``at`` at a time, and bring their greeks up to date."""
         rows = self.priced
         rows["forward"][at], rows["volatility"][at], rows["us"][at] = (
             self.forwards()[at],
-            self.volatilities()[at],
+            self.volatility[at],
             as_of_us,
         )
         self._price(at)
@@ -174,7 +174,7 @@ class OptionSheet:
     def unvalued(self, at: I8) -> list[str]:
         """Return the options among the rows ``at`` that have no volatility or no forward, in order of number."""
         terms = self.terms
-        bad = ~(np.isfinite(self.volatilities()[at]) & np.isfinite(self.forwards()[at]))
+        bad = ~(np.isfinite(self.volatility[at]) & np.isfinite(self.forwards()[at]))
         return [self._directory.instrument_records[n].instrument for n in terms.instrument[at[bad]].tolist()]
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -193,24 +193,22 @@ class OptionSheet:
     def _forget(self) -> None:
         """Drop what was derived, and derive the greeks again from the inputs that they were computed at."""
         self._scale, self._marks_of = None, (-1, *self._marks_of[1:])
-        self._volatility, self.value = np.full(len(self), np.nan), np.full(len(self), np.nan)
-        self._unsolved = np.ones(len(self), dtype=bool)
+        names, self.value = ("price", "forward", "time_us", "quoted"), np.full(len(self), np.nan)
+        self.volatility = self._implied(np.arange(len(self)), *(self.marked[name] for name in names))
         self.greeks = np.zeros((5, len(self)))
         self._price(np.flatnonzero(self.priced["us"]))
 
-    def _solve(self, at: I8) -> None:
-        terms, marked = self.terms, self.marked
-        quoted = marked["quoted"][at]
-        has = np.isfinite(quoted)
-        self._volatility[at[has]] = quoted[has]
-        at = at[~has]
-        if not len(at):
-            return
-        forward = marked["forward"][at]
-        value = marked["price"][at] * np.where(terms.coin[at], forward, 1.0)
-        left = years_to_expiry(terms.expiry_us[at], marked["time_us"][at])
-        found = implied_volatility(value, forward, terms.strike[at], left, terms.call[at], terms.rate[at])
-        self._volatility[at] = np.where(found.state == MarkState.BELOW_INTRINSIC, 0.0, found.volatility)
+    def _implied(self, at: I8, price: F8, forward: F8, time_us: I8, quoted: F8) -> F8:
+        """Return the volatilities by marks of rows: those that came with them, else the implied, NaN for none."""
+        terms, found = self.terms, quoted.copy()
+        left = np.isnan(quoted).nonzero()[0]
+        if len(left):
+            at, forward = at[left], forward[left]
+            value = price[left] * np.where(terms.coin[at], forward, 1.0)
+            years = years_to_expiry(terms.expiry_us[at], time_us[left])
+            solved = implied_volatility(value, forward, terms.strike[at], years, terms.call[at], terms.rate[at])
+            found[left] = np.where(solved.state == MarkState.BELOW_INTRINSIC, 0.0, solved.volatility)
+        return found
 
     def _price(self, at: I8) -> None:
         """Compute value and greeks of rows at the inputs that ``priced`` holds."""
@@ -325,17 +323,19 @@ class OptionBook(NamedTuple):
         worth = self.sheet.values_at(self.option, self.forward * (1.0 + move))
         return self.sum(self.held * (worth - self.value) - self.rated * move)
 
-    def distances(self, equity: F8, maintenance: F8, slope: F8) -> F8:
+    def distances(self, equity: F8, maintenance: F8, slope: F8, curve: F8) -> F8:
         """Return the nearest move that takes the health of each of ``accounts`` to 0, 1,000,000 for none.
 
-        All of an account's health but the values of its options and the margins rated on them is a straight line in the
-        move, of which ``slope`` is that of the tangent with them. A grid finds the first move in each direction that
-        leaves no health; halving the step before it, and a straight line at last, find where that begins.
+        All of an account's health but the values of its options and the margins rated on them is a parabola in the
+        move, ``slope`` that of its tangent with them and ``curve`` the gain per square of the move. A grid finds the
+        first move in each direction that leaves no health; halving the step before it, and a straight line at last,
+        find where that begins. Beyond the grid the line through its last two moves counts.
         """
         line, health = slope - self.sum(self.delta), equity - maintenance
         nearest = np.full(len(health), DISTANCE_MAX)
         for grid in (DOWN, UP):
-            left = np.stack([health + move * line + self.gained(np.full(len(health), move)) for move in grid.tolist()])
+            moves = grid[:, None] * np.ones(len(health))
+            left = health + moves * line + moves * moves * curve + np.stack([self.gained(move) for move in moves])
             lost: NDArray[np.bool_] = left <= 0
             at = np.flatnonzero(lost.any(axis=0))
             first = lost.argmax(axis=0)[at]
@@ -346,11 +346,14 @@ class OptionBook(NamedTuple):
                 middle = 0.5 * (near + far)
                 moves = np.zeros(len(health))
                 moves[at] = middle
-                now = (health + moves * line + self.gained(moves))[at]
+                now = (health + moves * line + moves * moves * curve + self.gained(moves))[at]
                 near, before = np.where(now > 0, middle, near), np.where(now > 0, now, before)
                 far, after = np.where(now > 0, far, middle), np.where(now > 0, after, now)
             near = near + (far - near) * before / (before - after)
             nearest[at] = np.minimum(nearest[at], np.abs(near))
+        falls = (left[-2] - left[-1]) / (grid[-1] - grid[-2])  # of the moves upwards, which have no end
+        beyond = ~lost.any(axis=0) & (falls > 0)
+        nearest[beyond] = np.minimum(nearest[beyond], grid[-1] + left[-1, beyond] / falls[beyond])
         nearest[health <= 0] = 0.0
         nearest[maintenance <= 0] = DISTANCE_MAX
         return nearest

@@ -328,7 +328,7 @@ class ScenarioBook:
         options = arrays["option"][at].nonzero()[0]
         if len(options):
             row = terms.row[at[options]]
-            forward, known = self._sheet.forwards()[row], self._sheet.volatilities()[row]
+            forward, known = self._sheet.forwards()[row], self._sheet.volatility[row]
             price[options] = np.where(np.isnan(forward), terms.strike[row], forward)
             volatility[options] = np.where(np.isnan(known), VOLATILITY_UNKNOWN, known)
         priced, since = self._priced, as_of_us - self._priced["us"][at]

@@ -166,7 +166,7 @@ def _prices(ledger: Any) -> list[Price]:
 
 def _volatilities(ledger: Any) -> dict[str, float]:
     names = list(ledger.directory.instruments)
-    known = ledger.sheet.volatilities()
+    known = ledger.sheet.volatility
     places = ledger.sheet.terms.instrument.tolist()
     return {names[number]: float(value) for number, value in zip(places, known, strict=False) if 0 < float(value) < 10}
 

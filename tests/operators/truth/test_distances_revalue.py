@@ -72,3 +72,44 @@ def test_the_distance_of_a_quanto_contract_knows_that_its_coin_moves_too(tmp_pat
     square, slope, constant = 315_000, 330_000, 15_000 - 400_000
     right = (-slope + (slope**2 - 4 * square * constant) ** 0.5) / (2 * square)
     assert found.measures("account:ann")["distance_to_liquidation"] == pytest.approx(right, rel=1e-9)
+
+
+SPECK = [
+    spot(), option("CALL", "60000", "call", EXPIRY_US), price(0.1, "BTC/USD", "30000"),
+    price(0.2, "CALL", "100", implied_volatility="0.6"),
+]  # fmt: skip
+
+
+def test_a_speck_of_an_option_moves_no_distance_beyond_the_grid(tmp_path: Path) -> None:
+    """Short 1 at 30,000 with 500,000: the rise by m loses 30,000 m and needs 1,500 (1 + m): 498,500 / 31,500."""
+    held = [*client(), deposit(0.4, "500000", holder="ann"), trade(1, "BTC-PERP", "sell", "1", "30000", holder="ann")]
+    speck = trade(1.5, "CALL", "buy", "0.000001", "100", holder="ann")
+    found = run(
+        tmp_path, perpetual(), price(0.1, "BTC-PERP", "30000"), SPECK, held, speck, deposit(5, "1", holder="ann")
+    )
+    measures = found.measures("account:ann", AT_US)
+    assert measures["distance_to_liquidation"] == pytest.approx(498_500 / 31_500, rel=1e-3)
+
+
+def test_a_distance_without_the_option_is_exact_as_soon_as_it_is_sold(tmp_path: Path) -> None:
+    held = [*client(), deposit(0.4, "10000", holder="ann"), trade(1, "BTC-PERP", "sell", "1", "30000", holder="ann")]
+    options = [
+        trade(1.1, "CALL", "buy", "5", "100", holder="ann"),
+        trade(3.05, "CALL", "sell", "5", "100", holder="ann"),
+    ]
+    found = run(
+        tmp_path, perpetual(), price(0.1, "BTC-PERP", "30000"), SPECK, held, options, deposit(3.5, "0.01", holder="ann")
+    )
+    measures = found.measures("account:ann", T0 + round(3.3 * SECOND))
+    right = (measures["equity"] - 1_500) / 31_500
+    assert measures["distance_to_liquidation"] == pytest.approx(right, rel=1e-9)
+
+
+def test_the_last_known_volatility_outlives_a_mark_that_tells_none(tmp_path: Path) -> None:
+    """A mark above the forward has no volatility; the call is valued at the 0.6 of before."""
+    held = [*client(), deposit(0.4, "100000", holder="ann"), trade(1, "CALL", "buy", "10", "100", holder="ann")]
+    odd = price(2, "CALL", "40000")
+    found = run(tmp_path, SPECK, held, odd, deposit(4, "0.01", holder="ann"), deposit(5, "0.01", holder="ann"))
+    before, after = (found.measures("account:ann", T0 + at * SECOND)["equity"] for at in (2, 4))
+    assert after == pytest.approx(before, abs=1) and found.topic("rejects") == []
+    assert [alert for alert in found.topic("alerts") if alert["kind"] == "unvalued_option"] == []
