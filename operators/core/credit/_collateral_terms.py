@@ -19,7 +19,8 @@ from seawall.schemas import events as ev
 #
 # Everything is signed from our side: value that they owe us and collateral that they gave us count positive.
 #
-# 1. Collateral received counts less its haircut, collateral posted counts plus its haircut (CRE52.11).
+# 1. Collateral received counts less its haircut, collateral posted plus the haircut that it is given (CRE52.11): none
+#    in this book, where what the other side owes us for a deposit is its market value.
 # 2. Variation margin and independent amounts count once each: C = net variation margin + NICA.
 # 3. NICA is every independent amount received, segregated or not, less those that we posted unsegregated; what we
 #    posted into a bankruptcy-remote account comes back and counts nowhere (CRE52.17).
@@ -78,14 +79,16 @@ class CollateralPieces:
 class CollateralHeld:
     """Collateral of each netting set after haircuts.
 
-    ``variation`` is net variation margin, ``net_independent`` NICA, ``collateral`` C. ``delivered`` also counts what
-    we posted into segregated accounts: it was asked for and given, and only a call needs it.
+    ``variation`` is net variation margin, ``net_independent`` NICA, ``collateral`` C. ``delivered``, and of it
+    ``independent`` for independent amounts, also count what we posted into segregated accounts: it was asked for and
+    given, and only a call needs it.
     """
 
     variation: F8
     net_independent: F8
     collateral: F8
     delivered: F8
+    independent: F8
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +118,17 @@ def collateral_held(holdings: CollateralPieces, netting_sets: int) -> Collateral
     remote = ours & holdings.segregated
     if not (holdings.independent.any() or holdings.segregated.any()):
         variation = np.bincount(holdings.netting_set, counted, netting_sets).astype(np.float64)
-        return CollateralHeld(variation, np.zeros(netting_sets), variation, variation)
+        none = np.zeros(netting_sets)
+        return CollateralHeld(variation, none, variation, variation, none)
     variation = _totals(holdings.netting_set, counted, ~holdings.independent & ~remote, netting_sets)
     independent = _totals(holdings.netting_set, counted, holdings.independent & ~remote, netting_sets)
     given_remote = _totals(holdings.netting_set, counted, remote, netting_sets)
+    remote_independent = _totals(holdings.netting_set, counted, remote & holdings.independent, netting_sets)
     held = variation + independent
-    return CollateralHeld(variation, independent, held, held + given_remote)
+    return CollateralHeld(variation, independent, held, held + given_remote, independent + remote_independent)
 
 
-def margin_calls(terms: CollateralTerms, value: F8, delivered: F8, independent: F8 | None = None) -> MarginCalls:
+def margin_calls(terms: CollateralTerms, value: F8, delivered: F8, independent: F8) -> MarginCalls:
     """Return the transfers that are due on netting sets of market value ``value``.
 
     Parameters
@@ -133,21 +138,20 @@ def margin_calls(terms: CollateralTerms, value: F8, delivered: F8, independent: 
     value : float64
         Market value of the trades; NaN (a missing mark) gives NaN amounts.
     delivered, independent : float64
-        ``CollateralHeld.delivered`` and ``net_independent``; the second alone counts in a set that is not margined, and
-        is nothing where it is not given.
+        Those of `CollateralHeld`; the second alone counts in a set that is not margined.
 
     Examples
     --------
     >>> one, yes = (lambda x: np.array([x])), np.array([True])
     >>> terms = CollateralTerms(yes, yes, yes, *(one(x) for x in (10.0, 1.0, 0.0, 1.0, 5.0, 0.5)))
-    >>> calls = margin_calls(terms, one(42.2), one(20.0))
+    >>> calls = margin_calls(terms, one(42.2), one(20.0), one(0.0))
     >>> float(calls.required[0]), float(calls.call[0])
     (37.2, 17.5)
     """
     theirs = np.where(terms.margined & terms.they_post, np.maximum(value - terms.threshold, 0.0), 0.0 * value)
     ours = np.where(terms.margined & terms.we_post, np.maximum(-value - terms.our_threshold, 0.0), 0.0 * value)
     required = theirs - ours + terms.independent_amount
-    held = np.where(terms.margined, delivered, 0.0 if independent is None else independent)
+    held = np.where(terms.margined, delivered, independent)
     change = required - held
     from_them = np.where(change >= terms.minimum_transfer_amount, np.maximum(change, 0.0), 0.0 * change)
     from_us = np.where(-change >= terms.our_minimum_transfer_amount, np.maximum(-change, 0.0), 0.0 * change)

@@ -141,7 +141,7 @@ class CreditBook:
             uncalled = terms.threshold + terms.minimum_transfer_amount - held.net_independent
             margined = np.maximum(surplus, uncalled)
             cost = np.maximum(np.where(agreed.margined, margined, surplus), 0.0)
-            calls = margin_calls(terms, value, held.delivered, held.net_independent)
+            calls = margin_calls(terms, value, held.delivered, held.independent)
             rows[6] = np.where(agreed.agreed, calls.call - calls.due, 0.0)
         if not agreed.enforceable.all():
             alone = sum_by(of, np.maximum(sign * exposed, 0.0), sets)

@@ -30,7 +30,7 @@ def terms(**changes: Any) -> CollateralTerms:
 def held(*pieces: tuple[float, float, bool, bool]) -> CollateralHeld:
     """Collateral of one netting set from pieces (value, haircut, independent, segregated)."""
     if not pieces:
-        return CollateralHeld(*(np.zeros(1) for _ in range(4)))
+        return CollateralHeld(*(np.zeros(1) for _ in range(5)))
     value, haircut, independent, segregated = (np.array(column) for column in zip(*pieces, strict=True))
     return collateral_held(
         CollateralPieces(np.zeros(len(pieces), np.int64), value, haircut, independent, segregated), 1
@@ -123,12 +123,12 @@ CALLS: list[tuple[str, dict[str, Any], float, float, float, float, float]] = [
 def test_a_call_brings_what_was_delivered_to_what_is_required(
     name: str, changes: dict[str, Any], value: float, delivered: float, call: float, due: float, returned: float
 ) -> None:
-    found = margin_calls(terms(**changes), np.array([value]), np.array([delivered]))
+    found = margin_calls(terms(**changes), np.array([value]), np.array([delivered]), np.zeros(1))
     assert (found.call[0], found.due[0], found.returned[0]) == (call, due, returned)
 
 
 def test_a_set_without_a_value_has_no_call_rather_than_a_small_one() -> None:
-    found = margin_calls(terms(), np.array([np.nan]), np.array([5.0]))
+    found = margin_calls(terms(), np.array([np.nan]), np.array([5.0]), np.zeros(1))
     assert math.isnan(found.call[0]) and math.isnan(found.due[0])
 
 
@@ -160,26 +160,29 @@ csa = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@given(csa, amounts, amounts)
+@given(csa, amounts, amounts, amounts)
 def test_after_the_transfer_nothing_more_is_due_but_what_rounding_left(
-    agreed: dict[str, Any], value: float, delivered: float
+    agreed: dict[str, Any], value: float, delivered: float, independent: float
 ) -> None:
+    """Of a set that is not margined the independent amount alone is asked for: no deposit comes back."""
     agreement = terms(**agreed)
-    found = margin_calls(agreement, np.array([value]), np.array([delivered]))
+    found = margin_calls(agreement, np.array([value]), np.array([delivered]), np.array([independent]))
     call, due = float(found.call[0]), float(found.due[0])
     assert call >= 0 and due >= 0 and not (call and due)
     assert 0 <= found.returned[0] <= call
-    if not agreed["margined"]:  # nothing but the independent amount is asked for: no deposit comes back
-        assert call + due <= abs(agreed["independent_amount"]) + agreed["rounding"]
-    elif call or due:
-        after = delivered + call - due
+    if not agreed["margined"]:
+        assert found.required[0] == agreed["independent_amount"]
+    if call or due:
+        after = (delivered if agreed["margined"] else independent) + call - due
         left = abs(float(found.required[0]) - after)
         assert left <= 2 * agreed["rounding"]
         assert call >= min(agreed["minimum_transfer_amount"], 1e9) - agreed["rounding"] or not call
 
 
-@given(csa, amounts, amounts)
-def test_the_other_side_computes_the_same_transfer(agreed: dict[str, Any], value: float, delivered: float) -> None:
+@given(csa, amounts, amounts, amounts)
+def test_the_other_side_computes_the_same_transfer(
+    agreed: dict[str, Any], value: float, delivered: float, independent: float
+) -> None:
     swapped = {
         "they_post": agreed["we_post"],
         "we_post": agreed["they_post"],
@@ -189,8 +192,9 @@ def test_the_other_side_computes_the_same_transfer(agreed: dict[str, Any], value
         "our_minimum_transfer_amount": agreed["minimum_transfer_amount"],
         "independent_amount": -agreed["independent_amount"],
     }
-    ours = margin_calls(terms(**agreed), np.array([value]), np.array([delivered]))
-    theirs = margin_calls(terms(**{**agreed, **swapped}), np.array([-value]), np.array([-delivered]))
+    ours = margin_calls(terms(**agreed), np.array([value]), np.array([delivered]), np.array([independent]))
+    back = terms(**{**agreed, **swapped})
+    theirs = margin_calls(back, np.array([-value]), np.array([-delivered]), np.array([-independent]))
     assert (ours.call[0], ours.due[0]) == (theirs.due[0], theirs.call[0])
 
 

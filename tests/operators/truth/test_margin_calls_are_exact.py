@@ -38,3 +38,11 @@ def test_a_set_that_is_not_margined_calls_for_no_deposit_back(tmp_path: Path) ->
     terms = {"type": "netting_set", "netting_set": "terms", "counterparty": "desk-venue"}
     found = run(tmp_path, perpetual(), house(netting_set="terms"), terms, deposit(0.3, "1000"), deposit(5, "1"))
     assert found.measures("netting_set:terms")["margin_call"] == 0
+
+
+@pytest.mark.parametrize("segregated", [False, True])
+def test_an_independent_amount_that_we_delivered_is_called_for_no_more(tmp_path: Path, segregated: bool) -> None:
+    terms = {"type": "netting_set", "netting_set": "terms", "counterparty": "desk-venue", "independent_amount": "-100"}
+    given = deposit(0.3, "100", purpose="independent_amount", segregated=segregated)
+    found = run(tmp_path, perpetual(), house(netting_set="terms"), terms, given, deposit(5, "1"))
+    assert found.measures("netting_set:terms")["margin_call"] == 0

@@ -88,30 +88,33 @@ class Held:
     """Collateral of an account from our side after haircuts.
 
     ``net`` is C, ``independent`` the part of it that is NICA, ``received`` what came from them, and ``remote`` what we
-    posted into segregated accounts: delivered as a call sees it, and counted nowhere else (CRE52.17).
+    posted into segregated accounts: delivered as a call sees it, and counted nowhere else (CRE52.17); of it
+    ``remote_independent`` for independent amounts.
     """
 
     net: Fraction = ZERO
     independent: Fraction = ZERO
     received: Fraction = ZERO
     remote: Fraction = ZERO
+    remote_independent: Fraction = ZERO
 
 
 def collateral_held(book: Book, name: str, as_of_us: int, rules: Rules) -> Held:
     """Return an account's balances as collateral: independent amounts and the rest once each."""
     account = book.terms.accounts[name]
     terms = terms_of_set(book, account.get("netting_set", name))
-    net, apart, received, remote = ZERO, ZERO, ZERO, ZERO
+    net, apart, received, remote, remote_apart = ZERO, ZERO, ZERO, ZERO, ZERO
     for (asset, independent, segregated), part in pieces(book, name, rules).items():
         price = asset_value(book, asset, as_of_us, rules, None).low
         value = -sign(account) * part * _kept(book, terms, account, asset, rules, part) * price
         if segregated and value < 0:
             remote += value
+            remote_apart += value if independent else ZERO
             continue
         net += value
         apart += value if independent else ZERO
         received += max(value, ZERO) if account["holder"] != "house" else ZERO  # our own debt is no collateral
-    return Held(net, apart, received, remote)
+    return Held(net, apart, received, remote, remote_apart)
 
 
 def pieces(book: Book, name: str, rules: Rules) -> dict[tuple[str, bool, bool], Fraction]:
@@ -171,7 +174,7 @@ def margin_call(terms: Json, value: Fraction, held: Fraction, kept: list[Held], 
     ours = max(-value - exact(terms.get("our_threshold", 0)), ZERO) if margined and terms.get("we_post", True) else ZERO
     delivered = held + sum((one.remote for one in kept), ZERO)
     if not margined and rules.deposits_at_market:
-        delivered = sum((one.independent for one in kept), ZERO)
+        delivered = sum((one.independent + one.remote_independent for one in kept), ZERO)
     missing = theirs - ours + exact(terms.get("independent_amount", 0)) - delivered
     least = "minimum_transfer_amount" if missing > 0 else "our_minimum_transfer_amount"
     if missing == 0 or abs(missing) < exact(terms.get(least, 0)):
