@@ -22,8 +22,6 @@ from seawall.schemas.errors import Reason, Rejected
 # What the texts and integers of an input record must be, by the aliases of ``schemas/events.py``.
 
 COUNT_MAX = (1 << 63) - 1
-TIME_MIN_US = 1_230_768_000_000_000  # 2009-01-01, the year of the first crypto asset
-TIME_MAX_US = 7_258_118_400_000_000  # 2200-01-01: venues give perpetuals a delivery date in 2100
 UNITS = {"seconds": 1_000_000.0, "milliseconds": 1_000.0, "nanoseconds": 0.001}
 EXPIRED_US = 3_600_000_000  # before its record's own time an expiry may lie at most
 KNOWN_IDENTIFIERS_MAX = 200_000
@@ -106,7 +104,7 @@ def _refuse_decimal(name: str, value: str, reason: Reason) -> NoReturn:
 
 
 def _check_time(name: str, value: int) -> None:
-    if TIME_MIN_US <= value < TIME_MAX_US or (value == ev.NO_TIME and name == "event_time_us"):
+    if ev.TIME_MIN_US <= value < ev.TIME_MAX_US or (value == ev.NO_TIME and name == "event_time_us"):
         return
     reason = Reason.EVENT_TIME_MUST_NOT_BE_NEGATIVE if value < 0 else Reason.FIELD_MUST_BE_IN_ITS_RANGE
     raise Rejected(reason, f"{name} is {value}, not a time from 2009 to 2200 in microseconds{_likely_unit(value)}")
@@ -115,7 +113,7 @@ def _check_time(name: str, value: int) -> None:
 def _likely_unit(value: int) -> str:
     """Return what a number that is no time in microseconds would be in another unit, empty where in none."""
     for unit, factor in UNITS.items() if value <= COUNT_MAX else ():
-        if TIME_MIN_US <= value * factor < TIME_MAX_US:
+        if ev.TIME_MIN_US <= value * factor < ev.TIME_MAX_US:
             return f"; it is one in {unit}: give {round(value * factor)}"
     return ""
 
@@ -205,6 +203,13 @@ def _check_asset(event: ev.Asset) -> None:
         )
 
 
+def _check_collateral(event: ev.Collateral) -> None:
+    if event.purpose != "funding" and (event.instrument or event.interval_end_us):
+        raise Rejected(
+            Reason.FIELDS_MUST_GO_TOGETHER, "instrument and interval_end_us say what was paid with purpose funding"
+        )
+
+
 def _check_fill(event: ev.Fill) -> None:
     if (event.action != "new") != bool(event.ref_fill_id):
         raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, "a correct or bust has ref_fill_id, a new fill has none")
@@ -233,6 +238,7 @@ _NEVER_REPEATED = frozenset({"fill_id", "transfer_id", "order_id", "notice_id", 
 _TOGETHER: dict[type[Any], Callable[[Any], None]] = {
     ev.Asset: _check_asset,
     ev.Instrument: _check_instrument,
+    ev.Collateral: _check_collateral,
     ev.Fill: _check_fill,
 }
 
@@ -293,7 +299,7 @@ def _is_plain_mark(event: ev.Mark) -> bool:
     return (
         event.instrument in _good
         and (event.price in _above_zero or _is_above_zero(event.price))
-        and TIME_MIN_US <= event.event_time_us < TIME_MAX_US
+        and ev.TIME_MIN_US <= event.event_time_us < ev.TIME_MAX_US
         and (not event.venue or event.venue in _good)
         and not event.implied_volatility
     )
@@ -307,7 +313,7 @@ def _is_plain_fill(event: ev.Fill) -> bool:
         and (event.quantity in _above_zero or _is_above_zero(event.quantity))
         and (event.price in _above_zero or _is_above_zero(event.price))
         and _identifier(event.fill_id) is not None
-        and TIME_MIN_US <= event.event_time_us < TIME_MAX_US
+        and ev.TIME_MIN_US <= event.event_time_us < ev.TIME_MAX_US
         and _fill_options(event) == _fill_defaults
         and event.action == "new"
     )

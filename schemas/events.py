@@ -22,7 +22,10 @@ SA_CCR_CLASSES = (
 """What an asset can be for SA-CCR: its class and, after an underscore, its row in CRE52.72 (absent: SN, BBB, OTHER)."""
 
 NO_TIME = -1
+TIME_MIN_US = 1_230_768_000_000_000  # 2009-01-01, the year of the first crypto asset
+TIME_MAX_US = 7_258_118_400_000_000  # 2200-01-01: venues give perpetuals a delivery date in 2100
 
+_TIME = {"minimum": TIME_MIN_US, "exclusiveMaximum": TIME_MAX_US}
 _ID = {"pattern": f"^{IDENTIFIER_PATTERN}$"}
 _DECIMAL = {"pattern": f"^{decimals.PATTERN}$"}
 
@@ -34,7 +37,7 @@ Quantity = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="quantity
 Size = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="quantity, not negative")]
 NonNegative = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="decimal, not negative")]
 Fraction = Annotated[str, Meta(extra_json_schema=_DECIMAL, description="decimal from 0 to 1")]
-Time = Annotated[int, Meta(extra_json_schema={"minimum": 0}, description="microseconds since the epoch, UTC")]
+Time = Annotated[int, Meta(extra_json_schema=_TIME, description="microseconds since the epoch, UTC")]
 Expiry = Annotated[
     int, Meta(extra_json_schema={"minimum": 0}, description="microseconds since the epoch, UTC; 0: none")
 ]
@@ -49,7 +52,7 @@ def field_kind(hint: Any) -> FieldKind:
     """Return how a field of an input record is written, from its type."""
     if hint in _DECIMALS:
         return "decimal"
-    if hint == Time:
+    if hint in (Time, Expiry):
         return "time"
     if hint in (Count, Severity):
         return "integer"

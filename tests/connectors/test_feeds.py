@@ -64,6 +64,20 @@ instrument = { from = "sym" }
 bids = { from = "b", pairs = ["p", "q"] }
 asks = { from = "a" }
 """
+MAPPING += """
+[[record]]
+type = "instrument"
+when = { kind = "LISTED" }
+[record.fields]
+event_time_us = { from = "ts", time = "ms" }
+instrument = "sym"
+kind = { constant = "future" }
+base = "b"
+quote = { constant = "USD" }
+settlement = { constant = "USD" }
+quantity_increment = { constant = "0.001" }
+expiry_us = { from = "delivery", time = "ms" }
+"""
 EXEC: dict[str, Any] = {
     "kind": "EXEC",
     "ts": 1_700_000_000_123,
@@ -103,6 +117,17 @@ def test_renames_constants_joins_signs_scales_and_times_make_a_fill(feed: Record
     assert (fill.event_time_us, fill.fill_id, fill.account) == (1_700_000_000_123_000, "HUB:77", "desk/alpha")
     assert (fill.instrument, fill.side, fill.quantity, fill.price) == ("ETH-PERP", "sell", "12.50", "1634.250")
     assert (fill.venue, fill.fee, fill.strategy) == ("hub", "0", "")
+
+
+def test_an_expiry_is_a_time_like_any_other(feed: RecordMapping) -> None:
+    listed = {
+        "kind": "LISTED",
+        "ts": 1_700_000_000_000,
+        "sym": "BTC-29DEC23",
+        "b": "BTC",
+        "delivery": 1_703_836_800_000,
+    }
+    assert mapped(feed, listed).expiry_us == 1_703_836_800_000_000
 
 
 def test_optional_fields_and_defaults_give_way_to_what_stands(feed: RecordMapping) -> None:

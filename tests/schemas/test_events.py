@@ -140,6 +140,7 @@ CHANGED: list[tuple[str, str, Any, Reason]] = [
     ("fill", "quantity", "0", Reason.QUANTITY_MUST_BE_POSITIVE),
     ("fill", "quantity", "-1", Reason.QUANTITY_MUST_BE_POSITIVE),
     ("fill", "action", "bust", Reason.FIELDS_MUST_GO_TOGETHER),
+    ("collateral", "instrument", "ETH-PERP", Reason.FIELDS_MUST_GO_TOGETHER),
     ("fill", "ref_fill_id", "g", Reason.FIELDS_MUST_GO_TOGETHER),
     ("order", "open_quantity", "-1", Reason.AMOUNT_MUST_NOT_BE_NEGATIVE),
     ("asset", "haircut", "1.5", Reason.FIELD_MUST_BE_IN_ITS_RANGE),
