@@ -22,6 +22,9 @@ I8 = NDArray[np.int64]
 EMPTY: F8 = np.zeros(0)
 
 
+WORTH_MIN = 1e-6  # of a holding, in the reporting currency: what sums of floats leave of one that is gone is less
+
+
 class AccountValues:
     """Values of the shard's positions and balances, in the reporting currency, as of the last call.
 
@@ -161,7 +164,8 @@ class AccountValues:
         moves, balances = self._directory.arrays["moves"], self._balances.rows
         if not (self._directory.has_coin or any(map(moves.item, self._balances.assets))):
             return None
-        held = moves[balances["asset"]] & (balances["amount"] != 0)
+        unpriced = np.isnan(self._marks.asset_prices[balances["asset"]]) & (balances["amount"] != 0)
+        held = moves[balances["asset"]] & ((np.abs(self.worth_across) > WORTH_MIN) | unpriced)
         self.holds_coins = np.bincount(balances["account"], held, count) > 0
         across = self._coins(self.worth_across, self.robust[1], self.robust[2], count)
         if not (self._marks.worth_there or self._marks.venue_priced):

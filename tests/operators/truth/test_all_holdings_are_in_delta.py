@@ -54,3 +54,12 @@ def test_default_deny_covers_an_account_that_holds_only_spot(tmp_path: Path) -> 
         trade(1, "BTC/USD", "buy", "10", "30000", holder="ann"), deposit(5, "1", holder="ann"), limits=[],
     )  # fmt: skip
     assert ("account:ann", "none", "hard") in found.breaches("default-deny")
+
+
+def test_what_sums_of_floats_leave_is_no_holding(tmp_path: Path) -> None:
+    """0.1 and 0.2 BTC bought and 0.3 sold are nothing, whatever 0.1 + 0.2 - 0.3 is."""
+    sides = (("buy", "0.1"), ("buy", "0.2"), ("sell", "0.3"))
+    trades = [trade(1 + n, "BTC/USD", side, size, "30000") for n, (side, size) in enumerate(sides)]
+    found = run(tmp_path, spot(), house(), price(0.1, "BTC/USD", "30000"), trades, deposit(6, "1"))
+    held = [one.measures.positions.tolist() for one in found.measured if one.measures.positions is not None]
+    assert any(map(any, held)) and not any(held[-1])
