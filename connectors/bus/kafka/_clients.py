@@ -53,6 +53,8 @@ HINTS = {
     KafkaError.KAFKA_STORAGE_ERROR: "free disk space on the broker, and start it again",
     KafkaError._INVALID_ARG: "correct ca, certificate and key in [kafka]",
     KafkaError._MSG_TIMED_OUT: "bring the cluster back, and run again to continue",
+    # What a broker may answer to a writer that is fenced in mid-commit.
+    KafkaError.UNKNOWN: "another writer may have taken over: let one run only, and see the log of the broker",
 }
 VAGUE = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._MSG_TIMED_OUT)
 TOLD_MAX = 20
@@ -300,13 +302,17 @@ class RecordBatches:
         Raises
         ------
         BusError
-            It did not answer in time.
+            It did not answer in time, or the client has ended and lost why.
         KafkaException
             The client has ended: it may not write at all, say.
         """
         self._waiting.clear()
         deadline = time.monotonic() + self._outage_s
-        while left := self._producer.flush(allowed_call_s(CALL_S)):
-            if is_deadline_over(deadline):
-                text = f"{left} records were not taken by the cluster in time; bring it back, and run this again"
-                raise BusError(f"{self._what} cannot be written: {text}")
+        try:
+            while left := self._producer.flush(allowed_call_s(CALL_S)):
+                if is_deadline_over(deadline):
+                    text = f"{left} records were not taken by the cluster in time; bring it back, and run this again"
+                    raise BusError(f"{self._what} cannot be written: {text}")
+        except SystemError as error:  # the binding gave up what librdkafka raised; the log of the client has the text
+            text = "the client has ended for what its log line FATAL says; if it may not write, `seawall topics acl`"
+            raise BusError(f"{self._what} cannot be written: {text} lists what it must be allowed") from error

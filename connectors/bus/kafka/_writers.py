@@ -90,9 +90,6 @@ class OffsetPreservingWriter:
             self._batches.flush()
         except KafkaException as error:  # of what ends the client, as where it may not write at all
             raise self._clients.failed("the copy cannot be written", error) from error
-        except SystemError as error:  # the client's binding loses what ended it; the log of the client has told it
-            text = "the copy cannot be written: the client has ended, for what its log says (AUTHORIZATION_FAILED, say)"
-            raise BusError(f"{text}; let the role mirror do what `seawall topics acl --role mirror` lists") from error
         if self._failures:
             raise self._failures[0]
 
@@ -102,7 +99,7 @@ class OffsetPreservingWriter:
 
     def close(self) -> None:
         """Let go of the client."""
-        with contextlib.suppress(KafkaException, SystemError):  # of a client that has ended, which says so again
+        with contextlib.suppress(KafkaException, SystemError):  # of a client that has ended
             self._producer.purge()
             self._producer.flush(1)
 

@@ -97,11 +97,12 @@ def test_a_mirror_writes_with_what_topics_acl_lists_for_it_and_not_with_less(
     environment = {"SEAWALL_TEST_PASSWORD": USERS["stranger"]}
     grant(broker, listed, "stranger", {"verify"})
     done = seawall("mirror", embedded, "--to", to, env=environment)
-    assert done.returncode == 2 and "AUTHORIZATION_FAILED" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "authorization" in done.stderr.lower() and "Traceback" not in done.stderr
+    assert "seawall topics acl" in done.stderr
     monkeypatch.setenv("SEAWALL_TEST_PASSWORD", USERS["stranger"])
     writer = cluster_of(open_bus(to, embedded.parent)).copier([("acknowledgements", 0)])
     writer.append("acknowledgements", 0, "key", b"{}", {})  # so few that nothing waits for the cluster before `flush`
-    with pytest.raises(BusError, match="AUTHORIZATION_FAILED"):
+    with pytest.raises(BusError, match="seawall topics acl"):
         writer.flush()
     writer.close()
     assert "mirror" not in {entry["role"] for entry in json.loads(listed)}  # on a run's own cluster it has no place
