@@ -151,7 +151,7 @@ class ShardMessage(msgspec.Struct, frozen=True):
     after
         The slice of the message before, -1 for none.
     commands
-        What it ordered, where it ordered anything or a second ends.
+        What it ordered, which may be nothing where a second ends.
     summary
         Its sums at the end of a second.
     """
@@ -159,7 +159,7 @@ class ShardMessage(msgspec.Struct, frozen=True):
     shard: int
     seq: int
     after: int
-    commands: ShardCommands | None = msgspec.field(name="told")
+    commands: ShardCommands = msgspec.field(name="told")
     summary: ShardSummary | None = msgspec.field(name="partial")
 
     def encode(self) -> bytes:
@@ -254,9 +254,10 @@ class ShardPipeline:
             self.measured = measured
         planned = self.decider.plan(measured)
         audited = self.decider.finish(planned)
-        if not (moment.second or planned.releases or "commands" in planned.records):
+        commands = shard_commands(planned)
+        if commands is None:
             return StepResult([audited], None, moment.end)
-        message = ShardMessage(moment.partition, moment.seq, self.told, shard_commands(planned), measured.summary)
+        message = ShardMessage(moment.partition, moment.seq, self.told, commands, measured.summary)
         self.told = moment.seq
         return StepResult([audited], message, moment.end)
 
@@ -339,7 +340,7 @@ class FirmPipeline:
             text = f"the second operator stands at slice {self.heard[shard]} of shard {shard}, which goes on at {seq}"
             raise SnapshotError(f"{text} after {message.after}: their states do not join")
         self.heard[shard] = seq
-        complete = self._publish(message.commands) if message.commands is not None else []
+        complete = self._publish(message.commands)
         for second in self._sum(message.summary) if message.summary is not None else ():
             self.measured = measured = self._foresee(second)
             complete += self._publish(self.decider.plan(measured))

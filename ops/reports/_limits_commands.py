@@ -180,7 +180,7 @@ def _finish(
     configuration: Configuration, policy: Any, envelope: dict[str, Any], keys: Any, checker: bool = False
 ) -> None:
     """Check the document as a run would, write it where it belongs, and say what comes next."""
-    as_of_us = parse_document_from(envelope).valid_from_us if not configuration.topics else _now_us()
+    as_of_us = LimitDocument.of_envelope(envelope)[0].valid_from_us if not configuration.topics else _now_us()
     document, complete = reports.check_signed_document(configuration, policy, envelope, keys, as_of_us)
     if checker and not complete:
         raise UsageError("your key is no checker's for limits of this issuer; the proposal waits as it was")
@@ -197,11 +197,6 @@ def _finish(
         )
     else:
         say(f"Signed by maker and checker: it counts from the next run, or at once in a live one: {path.name}")
-
-
-def parse_document_from(envelope: dict[str, Any]) -> LimitDocument:
-    """Return the document inside an envelope that was just made."""
-    return LimitDocument.parse(base64.b64decode(envelope["payload"]))
 
 
 def _validity(configuration: Configuration, policy: Any, valid_days: int, now_us: int) -> tuple[int, int]:

@@ -18,14 +18,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from seawall.connectors.bus import Bus, open_bus
 from seawall.connectors.files import Lines
 from seawall.connectors.mapping import RecordMapping, load_mappings
 from seawall.ops import reports
 from seawall.ops.arguments import Json, Where, open_run, parse_time, say, show_progress
 from seawall.ops.reports import _limits_commands
-from seawall.schemas.configuration import Configuration
-from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import Reason, Rejected, UsageError
 from seawall.schemas.records import REDRIVE
 
@@ -303,7 +300,7 @@ def _list_rejects(
 
     Example: seawall rejects list desk.toml --reason ACCOUNT_MUST_BE_KNOWN --open
     """
-    _, bus = _open(where)
+    _, bus = open_run(where)
     chosen = reports.choose_dead_letters(reports.read_dead_letters(bus), (), reason or (), source or ())
     chosen = [one for one in chosen if one.redriven < 0 or not waiting]
     counts = Counter(one.body["reason"] for one in chosen)
@@ -334,7 +331,7 @@ def _show_rejects(
 
     Example: seawall rejects show desk.toml 4/17 --raw > record.json
     """
-    _, bus = _open(where)
+    _, bus = open_run(where)
     for one in reports.choose_dead_letters(reports.read_dead_letters(bus), [place]):
         if raw:
             sys.stdout.buffer.write(one.original)
@@ -361,7 +358,7 @@ def _redrive_rejects(  # noqa: PLR0913 - the options of the command
 
     Example: seawall rejects redrive desk.toml --reason ACCOUNT_MUST_BE_KNOWN --why "accounts of May were missing"
     """
-    configuration, bus = _open(where)
+    configuration, bus = open_run(where)
     if not (places or reason or source or everything):
         raise UsageError("say which: places such as 4/17, --reason, --source or --all; see: seawall rejects list")
     if not why.strip():
@@ -407,11 +404,6 @@ def _plain(one: "reports.DeadLetter") -> dict[str, object]:
         "source": one.body["source"],
         "redriven": None if one.redriven < 0 else one.redriven,
     }
-
-
-def _open(where: Path) -> tuple[Configuration, Bus]:
-    configuration = find(where)
-    return configuration, open_bus(configuration.bus, configuration.directory)
 
 
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from seawall.connectors.bus import TOPICS, open_bus, read_all
+from seawall.connectors.bus import TOPICS, read_all
 from seawall.connectors.keys import Trust, read_key_sets
 from seawall.ops import verify as verification
 from seawall.ops.arguments import Json, Where, open_run
@@ -134,8 +134,7 @@ def _prove_record(
 
     Example: seawall audit prove commands:0-17-0 ./run --out command.tlog-proof
     """
-    configuration = find(where)
-    bus = open_bus(configuration.bus, configuration.directory)
+    configuration, bus = open_run(where)
     proof = verification.prove_record(bus, configuration.directory, record)
     if out is None:
         sys.stdout.buffer.write(proof)

@@ -38,7 +38,9 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             shutil.rmtree(folder, ignore_errors=True)  # half of it, where making it failed
             folder.mkdir()
             text = make(folder)
-            kept.write_text(text)
+            written = kept.with_suffix(".part")
+            written.write_text(text)
+            written.rename(kept)  # whole, or not there: a worker may be killed
     return folder, kept.read_text()
 
 

@@ -456,15 +456,11 @@ class MeasuredSlice(NamedTuple):
     breaches: Breaches = NO_BREACHES
 
 
-def add_outputs(outputs: Outputs, breaches: Breaches, planned: Outputs | None) -> Outputs:
+def add_outputs(outputs: Outputs, breaches: Breaches, planned: Outputs) -> Outputs:
     """Return what was said before with what limits and mitigation say."""
-    if breaches is not NO_BREACHES:
-        records = {**outputs.records, "breaches": breaches.records} if breaches.records else outputs.records
-        outputs = outputs._replace(records=records, decisions=[*outputs.decisions, *breaches.decisions])
-    if planned is None:
-        return outputs
+    broken = {"breaches": breaches.records} if breaches.records else {}
     return outputs._replace(
-        records={**outputs.records, **planned.records},
-        decisions=[*outputs.decisions, *planned.decisions],
+        records={**outputs.records, **broken, **planned.records},
+        decisions=[*outputs.decisions, *breaches.decisions, *planned.decisions],
         releases=planned.releases,
     )

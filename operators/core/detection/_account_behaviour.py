@@ -15,6 +15,7 @@ from seawall.operators.core.base import (
     Measures,
     MeasureTable,
     Moment,
+    int_array,
     pack,
     unpack,
 )
@@ -179,7 +180,7 @@ class AccountBehaviourState:
         fills = np.bincount(activity.filled, minlength=count)
         touched = fills > 0
         if activity.touched:
-            touched[_numbers(activity.touched)] = True
+            touched[int_array(activity.touched)] = True
         looked = touched
         if owing is not None and moment.second:
             looked = touched | (owing > 0.0) | (self._rows[:, cr.SINCE] > 0.0)
@@ -187,7 +188,7 @@ class AccountBehaviourState:
         filled = fills[at].astype(np.float64)
         cancels: F8 = np.zeros(len(at))
         if activity.ended:
-            ended = np.bincount(_numbers(activity.ended), minlength=count)[at]
+            ended = np.bincount(int_array(activity.ended), minlength=count)[at]
             cancels = np.maximum(ended - filled, 0.0)
         equity, gross, ratio = (table.values[measure].take(at) for measure in (EQUITY, GROSS, RATIO))
         ratio = np.minimum(ratio, cr.RATIO_MAX)
@@ -310,7 +311,3 @@ def _judge_delay(row: list[float], since_us: float, now_us: float) -> float:
     row[cr.MEAN + cr.DELAY] += weight * gap
     row[cr.VARIANCE + cr.DELAY] = (1.0 - weight) * (variance + weight * (gap * gap))
     return 0.0
-
-
-def _numbers(accounts: list[int]) -> I8:
-    return np.fromiter(accounts, np.int64, len(accounts))

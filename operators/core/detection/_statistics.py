@@ -92,7 +92,6 @@ class RobustMoments:
 # given back when a rank is told, so a rank of .9 means one ordinary row in ten.
 
 EDGE_LOWEST = 2.0**-10
-EDGES_PER_DOUBLING = 4
 DOUBLINGS = 17
 TOTAL_MAX = 200_000.0  # 20,000 ordinary rows
 UNUSUAL_RANK = 0.99

@@ -36,7 +36,6 @@ F8 = NDArray[np.float64]
 CURRENT_WEIGHT: Final = 0.75
 STRESSED_WEIGHT: Final = 0.25
 VOLATILITY_POWER: Final = 1.0
-DEPTH_POWER: Final = 0.5
 
 
 class Binding(IntEnum):

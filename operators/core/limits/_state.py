@@ -155,17 +155,13 @@ class LimitsState:
 
     def _evaluate(self, measures: Measures) -> list[tuple[LevelChange, MeasureTable, LimitCells]]:
         """Return the changes of level, in order of limit and scope."""
-        tables, found = measures.tables, list[tuple[LevelChange, MeasureTable, LimitCells]]()
+        found: list[tuple[LevelChange, MeasureTable, LimitCells]] = []
+        tables = measures.tables
         if tables is self._seen and not any(cells.restless for cells in self._cells.values()):
             return found
         self._seen = tables
         for kind, cells in self._cells.items():
-            if kind != DENY:
-                table = tables.get(kind)
-            elif self._covers_all and not cells.raised:
-                continue
-            else:
-                table = self._uncovered(measures)
+            table = self._table(kind, measures)
             if table is not None:
                 for change in cells.evaluate(table, measures.moment.as_of_us):
                     found.append((change, table, cells))

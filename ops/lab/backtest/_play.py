@@ -41,7 +41,6 @@ from seawall.ops.lab.backtest._var_tests import LENGTHS, Observation
 Json = dict[str, Any]
 FIGURES = {"hour": ("var_99_1h", "es_975_1h", "var_975_1h"), "day": ("var_99", "es_975", "var_975")}
 PUBLISHED = frozenset(name for names in FIGURES.values() for name in names)
-TAIL = 4.0
 VAR_OF_ES = 0.695  # value at risk over expected shortfall at 97.5 %, t with four degrees of freedom: 2.776 / 3.994
 HOUR_US = LENGTHS["hour"]
 

@@ -32,7 +32,6 @@ from seawall.schemas.errors import UsageError
 Json = dict[str, Any]
 LISTED_MAX = 5_000  # breaches and commands listed one by one; all are counted
 SCOPES_MAX = 40  # counterparties whose figures are tested, of most observations
-TARGET_KEYS = ("type", "target", "iat_us", "reason")
 
 
 def summarise_variant(name: str, played: VariantPlay, clients: list[str]) -> Json:

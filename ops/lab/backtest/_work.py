@@ -38,8 +38,8 @@ class Cache:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        self.folder = folder or Path(base) / "seawall" / "lab"
+        # Who has no home, as in a container, names a folder.
+        self.folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seawall" / "lab"
 
     @staticmethod
     def key(content: Any) -> str:

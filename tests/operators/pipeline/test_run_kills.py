@@ -56,9 +56,9 @@ def run_with_kills(original: Path, folder: Path, ways: list[list[str]], kills: i
 @pytest.mark.parametrize(
     "ways",
     [
-        pytest.param(WAYS[:1], id="1 worker"),
+        pytest.param(WAYS[:1], id="1 worker", marks=pytest.mark.soak),
         pytest.param(WAYS[1:2], id="2 workers", marks=pytest.mark.soak),
-        pytest.param(WAYS[2:3], id="2 processes", marks=pytest.mark.soak),
+        pytest.param(WAYS[2:3], id="2 processes"),
         pytest.param(WAYS, id="mixed", marks=pytest.mark.soak),
     ],
 )

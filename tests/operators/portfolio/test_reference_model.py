@@ -6,6 +6,7 @@ margin calls and exposure at default of every account and netting set after rand
 """
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -17,7 +18,8 @@ from seawall_testing.reference.streams import CONTESTED, FEATURES, Stream
 from seawall_testing.reference.terms import LANDED, Rules
 from seawall_testing.risk_desk import to_come
 
-STREAMS, MANY = 4, int(os.environ.get("SEAWALL_STREAMS", "40"))  # the long test, 500 before a release
+SEEDS = (0, 1, 3, 9)  # whose streams have every feature between them
+MANY = int(os.environ.get("SEAWALL_STREAMS", "40"))  # of the long test, 500 before a release
 TIMES = 8
 TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a stream that shows it
     "intervals": ["unmarked"], "undone_as_never": [], "premium_is_paid": ["options"],
@@ -27,6 +29,7 @@ TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a 
 APART = (
     ("funding", "venue"), ("options", "venue"), ("payments", "venue"), ("kinds", "venue"), ("options", "unmarked"),
 )  # fmt: skip
+OF_TERMS = {"margin_call", "collateral_held"}  # which only sets with terms have; the model has no distance of options
 MEASURES = {*ACCOUNT, DISTANCE, *NETTING_SET, "delta"}
 
 
@@ -44,23 +47,23 @@ def check_agreement(folder: Path, seed: int, features: list[str], rules: Rules) 
     """Assert that the code's numbers on one stream are the model's."""
     stream = Stream(seed, features)
     run = run_code(folder, stream.events, shards=1 + 3 * (seed % 2))
-    found = list(differences(run, stream.events, stream.seconds(TIMES), rules, MEASURES))
+    compared = Counter(dict.fromkeys(MEASURES, 0))
+    found = list(differences(run, stream.events, stream.seconds(TIMES), rules, compared))
     assert not found, f"seed {seed}, {features}: {len(found)} differ, first {found[0]}"
+    spared = (set() if "terms" in features else OF_TERMS) | ({DISTANCE} if "options" in features else set())
+    assert {name for name, count in compared.items() if not count} <= spared
 
 
-@pytest.mark.parametrize("seed", range(STREAMS))
+@pytest.mark.parametrize("seed", [*SEEDS, *(pytest.param(s, marks=pytest.mark.soak) for s in range(100, 100 + MANY))])
 def test_the_code_agrees_with_the_reference_model(seed: int, tmp_path: Path) -> None:
     check_agreement(tmp_path, seed, some_features(seed), LANDED)
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
-def test_the_code_agrees_with_the_reference_model_on_many_streams(tmp_path: Path) -> None:
-    for seed in range(STREAMS, STREAMS + MANY):
-        check_agreement(tmp_path / str(seed), seed, some_features(seed), LANDED)
+def test_the_streams_that_are_always_compared_have_every_feature() -> None:
+    assert {name for seed in SEEDS for name in some_features(seed)} == {*FEATURES, *CONTESTED}
 
 
 @pytest.mark.parametrize(("rule", "features"), TO_COME.items())
-@to_come("a definition that is to come: then its switch goes from `LANDED`")
+@to_come("not done yet (decision 0037): then its switch goes from `LANDED`")
 def test_the_code_follows_a_rule_of_the_contract(rule: str, features: list[str], tmp_path: Path) -> None:
     check_agreement(tmp_path, 1, features, replace(LANDED, **{rule: True}))

@@ -16,7 +16,7 @@ def bust(second: float, of: Json) -> Json:
     return {**event, **kept, "action": "bust", "ref_fill_id": of["fill_id"]}
 
 
-@to_come("beyond the list: a bust is booked as a trade the other way and leaves realised P&L")
+@to_come("a bust is booked as a trade the other way and leaves realised P&L")
 def test_a_bust_leaves_the_average_entry_as_it_was(tmp_path: Path) -> None:
     """1 bought at 100 and 1 at 200; without the second, at 110: 1 x (110 - 100) = 10 unrealised, the rest cash."""
     second = trade(2, "BTC-PERP", "buy", "1", "200", holder="ann")
@@ -29,7 +29,7 @@ def test_a_bust_leaves_the_average_entry_as_it_was(tmp_path: Path) -> None:
     assert row["unrealised_pnl"] == pytest.approx(10)
 
 
-@to_come("beyond the list: what a bust leaves as realised P&L counts as collateral held")
+@to_come("what a bust leaves as realised P&L counts as collateral held")
 def test_a_bust_leaves_no_collateral(tmp_path: Path) -> None:
     """Without the second fill: 1,001 of deposits are held and the client has 10 of value."""
     second = trade(2, "BTC-PERP", "buy", "1", "200", holder="ann")
@@ -42,7 +42,7 @@ def test_a_bust_leaves_no_collateral(tmp_path: Path) -> None:
     assert found.measures("netting_set:s")["collateral_held"] == pytest.approx(1_001)
 
 
-@to_come("beyond the list: the premium of an upfront option stays in the collateral held")
+@to_come("the premium of an upfront option stays in the collateral held")
 def test_the_premium_of_an_upfront_option_leaves_the_balance(tmp_path: Path) -> None:
     """1,000 deposited, a premium of 300 paid: 700 are held."""
     terms = {"type": "netting_set", "netting_set": "s", "counterparty": "ann", "margined": True}

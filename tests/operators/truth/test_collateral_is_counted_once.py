@@ -67,7 +67,7 @@ def test_collateral_held_is_the_same_with_and_without_a_record_of_the_defaults(t
     assert held[0] == pytest.approx(held[1])
 
 
-@to_come("beyond the list: options at a venue ignore its mark of the forward")
+@to_come("options at a venue ignore its mark of the forward")
 def test_an_option_is_margined_at_the_venues_own_mark_of_its_forward(tmp_path: Path) -> None:
     """The venue marks 29,000 and others 30,000: notional of one call there is 29,000."""
     found = run(
@@ -79,7 +79,7 @@ def test_an_option_is_margined_at_the_venues_own_mark_of_its_forward(tmp_path: P
     assert found.measures("account:desk")["gross_notional"] == pytest.approx(29_000)
 
 
-@to_come("beyond the list: accrued funding is valued at other venues' marks")
+@to_come("accrued funding is valued at other venues' marks")
 def test_accrued_funding_is_valued_at_the_venues_own_marks(tmp_path: Path) -> None:
     """30 USDT are owed; the venue marks USDT/USD 0.9 and others 1: 100,000 - 27 in the end (collateral is in USD)."""
     owed: Json = {

@@ -1,6 +1,7 @@
 """Comparison of the model with the code on one stream: every difference beyond the tolerance, at second ends."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,9 +51,12 @@ def run_code(folder: Path, events: Sequence[Json], shards: int = 1) -> PipelineR
 
 
 def differences(
-    run: PipelineRun, events: Sequence[Json], times: Sequence[int], rules: Rules, measures: Collection[str]
+    run: PipelineRun, events: Sequence[Json], times: Sequence[int], rules: Rules, compared: Counter[str]
 ) -> Iterator[Difference]:
-    """Yield every difference in some measures, at the last slice before some times of each scope."""
+    """Yield every difference in the measures of ``compared``, at the last slice before some times of each scope.
+
+    How often each was compared is added there: who compares nothing finds no difference.
+    """
     books: dict[int, Book] = {}
     for at_us in times:
         terms = book_at(events, at_us, rules).terms
@@ -61,8 +65,9 @@ def differences(
             if as_of_us not in books:
                 books[as_of_us] = book_at(events, as_of_us, rules)
             right = model_numbers(books[as_of_us], scope, as_of_us, rules) if found else {}
-            for measure in sorted(right.keys() & found.keys() & set(measures)):
+            for measure in sorted(right.keys() & found.keys() & compared.keys()):
                 if is_compared(terms, events, scope, measure, as_of_us, rules):
+                    compared[measure] += 1
                     code, model = found[measure], float(right[measure])
                     if not agree(measure, code, model):
                         yield Difference(as_of_us, scope, measure, code, model)
