@@ -122,7 +122,7 @@ def _new_desired_state(_: ShardCommands | Outputs) -> DesiredState:
 
 def _command_reports(item: tuple[str, Outputs]) -> list[tuple[str, ShardCommands]]:
     told = shard_commands(item[1])
-    return [] if told is None else [(FIRM_KEY, told)]
+    return [(FIRM_KEY, told)] if told.second or told.commands else []
 
 
 # ``sign_commands``: commands in, signed commands and audit records out.

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from seawall.connectors.bus._factory import open_bus
     from seawall.connectors.bus._protocol import (
         ANY_PARTITIONS,
-        READ_BYTES_MAX,
         READ_RECORDS_MAX,
         TOPICS,
         Bus,
@@ -38,12 +37,11 @@ if TYPE_CHECKING:
         Unclustered,
         Writer,
         cluster_of,
-        headers_by_name,
         read_all,
         skip_foreign_records,
         topic_partitions,
     )
-    from seawall.connectors.bus._replica import RETRY_S, Patience, Replica
+    from seawall.connectors.bus._replica import Patience, Replica
     from seawall.connectors.bus._sqlite import SqliteBus
 
 _HOMES = {
@@ -58,9 +56,7 @@ _HOMES = {
     "KeptSnapshot": "seawall.connectors.bus._appending",
     "POLL": "seawall.connectors.bus._bytewax",
     "Patience": "seawall.connectors.bus._replica",
-    "READ_BYTES_MAX": "seawall.connectors.bus._protocol",
     "READ_RECORDS_MAX": "seawall.connectors.bus._protocol",
-    "RETRY_S": "seawall.connectors.bus._replica",
     "ReadingFollower": "seawall.connectors.bus._protocol",
     "RecordSink": "seawall.connectors.bus._bytewax",
     "RecordWriter": "seawall.connectors.bus._appending",
@@ -75,7 +71,6 @@ _HOMES = {
     "decided_slices": "seawall.connectors.bus._appending",
     "engine_key": "seawall.connectors.bus._engine",
     "failures": "seawall.connectors.bus._engine",
-    "headers_by_name": "seawall.connectors.bus._protocol",
     "lock_backup": "seawall.connectors.bus._backup",
     "noting_failures": "seawall.connectors.bus._engine",
     "open_bus": "seawall.connectors.bus._factory",
@@ -90,9 +85,7 @@ __all__ = [
     "ANY_PARTITIONS",
     "DERIVED",
     "POLL",
-    "READ_BYTES_MAX",
     "READ_RECORDS_MAX",
-    "RETRY_S",
     "SNAPSHOTS_TOPIC",
     "TOPICS",
     "BackupBus",
@@ -115,7 +108,6 @@ __all__ = [
     "decided_slices",
     "engine_key",
     "failures",
-    "headers_by_name",
     "lock_backup",
     "noting_failures",
     "open_bus",

@@ -254,10 +254,9 @@ class ShardPipeline:
             self.measured = measured
         planned = self.decider.plan(measured)
         audited = self.decider.finish(planned)
-        commands = shard_commands(planned)
-        if commands is None:
+        if not (moment.second or planned.releases or "commands" in planned.records):
             return StepResult([audited], None, moment.end)
-        message = ShardMessage(moment.partition, moment.seq, self.told, commands, measured.summary)
+        message = ShardMessage(moment.partition, moment.seq, self.told, shard_commands(planned), measured.summary)
         self.told = moment.seq
         return StepResult([audited], message, moment.end)
 

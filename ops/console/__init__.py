@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.console._server import Terms as Terms
-    from seawall.ops.console._server import serve as serve
+    from seawall.ops.console._server import Terms, serve
 
 _HOMES = {
     "Terms": "seawall.ops.console._server",

@@ -5,12 +5,9 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.lab._drill import drill as drill
-    from seawall.ops.lab._drill import print_drill as print_drill
-    from seawall.ops.lab._drill import verify_drill_record as verify_drill_record
-    from seawall.ops.lab._drill_faults import load_drill as load_drill
-    from seawall.ops.lab._playbook_cases import lint_playbook as lint_playbook
-    from seawall.ops.lab._playbook_cases import run_cases as run_cases
+    from seawall.ops.lab._drill import drill, print_drill, verify_drill_record
+    from seawall.ops.lab._drill_faults import load_drill
+    from seawall.ops.lab._playbook_cases import lint_playbook, run_cases
 
 _HOMES = {
     "drill": "seawall.ops.lab._drill",

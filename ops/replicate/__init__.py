@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.replicate._backup import back_up as back_up
-    from seawall.ops.replicate._backup import restore as restore
-    from seawall.ops.replicate._migration import check_migration_mark as check_migration_mark
-    from seawall.ops.replicate._migration import migrate as migrate
-    from seawall.ops.replicate._mirror import mirror as mirror
+    from seawall.ops.replicate._backup import back_up, restore
+    from seawall.ops.replicate._migration import check_migration_mark, migrate
+    from seawall.ops.replicate._mirror import mirror
 
 _HOMES = {
     "back_up": "seawall.ops.replicate._backup",

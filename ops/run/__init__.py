@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.run._engine_change import change_engine as change_engine
-    from seawall.ops.run._parts import Stop as Stop
-    from seawall.ops.run._preparation import RECOVERY as RECOVERY
-    from seawall.ops.run._preparation import examine as examine
-    from seawall.ops.run._preparation import prepare_run as prepare_run
-    from seawall.ops.run._run import run as run
+    from seawall.ops.run._engine_change import change_engine
+    from seawall.ops.run._parts import Stop
+    from seawall.ops.run._preparation import RECOVERY, examine, prepare_run
+    from seawall.ops.run._run import run
 
 _HOMES = {
     "RECOVERY": "seawall.ops.run._preparation",

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from seawall.connectors.bus import RETRY_S, Bus, Patience, Replica, cluster_of
+from seawall.connectors.bus import Bus, Patience, Replica, cluster_of
 from seawall.connectors.transparency_log import last_checkpoint
 from seawall.dataflows import Sequencer, check_compatibility, fold_journal
 from seawall.operators.core.journal import JournalState
@@ -20,6 +20,7 @@ from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import PartitionLocked
 
 LOOK_S = 0.1
+RETRY_S = 0.02  # between two looks at a lock
 
 log = logging.getLogger("seawall")
 

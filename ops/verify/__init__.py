@@ -5,25 +5,22 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.verify._findings import RULES as RULES
-    from seawall.ops.verify._findings import Finding as Finding
-    from seawall.ops.verify._findings import Report as Report
-    from seawall.ops.verify._logs import LogCheck as LogCheck
-    from seawall.ops.verify._logs import Logs as Logs
-    from seawall.ops.verify._logs import check_log as check_log
-    from seawall.ops.verify._logs import check_proof as check_proof
-    from seawall.ops.verify._logs import log_keys as log_keys
-    from seawall.ops.verify._logs import log_sizes as log_sizes
-    from seawall.ops.verify._logs import prove_record as prove_record
-    from seawall.ops.verify._logs import read_log_keys as read_log_keys
-    from seawall.ops.verify._logs import trusted_logs as trusted_logs
-    from seawall.ops.verify._replay import replay as replay
-    from seawall.ops.verify._replay import slices_in_order as slices_in_order
-    from seawall.ops.verify._verify import verify as verify
-    from seawall.ops.verify._verify import verify_limits as verify_limits
+    from seawall.ops.verify._findings import RULES, Report
+    from seawall.ops.verify._logs import (
+        LogCheck,
+        Logs,
+        check_log,
+        check_proof,
+        log_keys,
+        log_sizes,
+        prove_record,
+        read_log_keys,
+        trusted_logs,
+    )
+    from seawall.ops.verify._replay import replay, slices_in_order
+    from seawall.ops.verify._verify import verify, verify_limits
 
 _HOMES = {
-    "Finding": "seawall.ops.verify._findings",
     "LogCheck": "seawall.ops.verify._logs",
     "Logs": "seawall.ops.verify._logs",
     "RULES": "seawall.ops.verify._findings",
@@ -42,7 +39,6 @@ _HOMES = {
 }
 __all__ = [
     "RULES",
-    "Finding",
     "LogCheck",
     "Logs",
     "Report",

@@ -1,6 +1,6 @@
 """Transparency logs: RFC 6962 Merkle trees, tiles, signed notes, checkpoints and proofs, as C2SP specifies them."""
 
-from seawall.schemas.transparency._merkle import HASH_SIZE, CompactRange, consistency_proof, inclusion_proof, leaf_hash
+from seawall.schemas.transparency._merkle import CompactRange, consistency_proof, inclusion_proof, leaf_hash
 from seawall.schemas.transparency._notes import (
     COSIGNATURE,
     REQUEST_BYTES_MAX,
@@ -27,7 +27,6 @@ __all__ = [
     "COSIGNATURE",
     "ENTRIES",
     "ENTRY_BYTES_MAX",
-    "HASH_SIZE",
     "REQUEST_BYTES_MAX",
     "TILE_WIDTH",
     "Checkpoint",

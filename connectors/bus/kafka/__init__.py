@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.connectors.bus.kafka._bus import KafkaBus as KafkaBus
-    from seawall.connectors.bus.kafka._clients import read_secret as read_secret
-    from seawall.connectors.bus.kafka._cluster import Address as Address
-    from seawall.connectors.bus.kafka._cluster import cap_waiting as cap_waiting
-    from seawall.connectors.bus.kafka._cluster import is_numbered as is_numbered
-    from seawall.connectors.bus.kafka._cluster import uncap_waiting as uncap_waiting
-    from seawall.connectors.bus.kafka._point_reader import PointReader as PointReader
-    from seawall.connectors.bus.kafka._provision import grants as grants
+    from seawall.connectors.bus.kafka._bus import KafkaBus
+    from seawall.connectors.bus.kafka._clients import read_secret
+    from seawall.connectors.bus.kafka._cluster import Address, cap_waiting, uncap_waiting
+    from seawall.connectors.bus.kafka._point_reader import PointReader
+    from seawall.connectors.bus.kafka._provision import grants
 
 _HOMES = {
     "Address": "seawall.connectors.bus.kafka._cluster",
@@ -23,7 +20,6 @@ _HOMES = {
     "PointReader": "seawall.connectors.bus.kafka._point_reader",
     "cap_waiting": "seawall.connectors.bus.kafka._cluster",
     "grants": "seawall.connectors.bus.kafka._provision",
-    "is_numbered": "seawall.connectors.bus.kafka._cluster",
     "read_secret": "seawall.connectors.bus.kafka._clients",
     "uncap_waiting": "seawall.connectors.bus.kafka._cluster",
 }
@@ -33,7 +29,6 @@ __all__ = [
     "PointReader",
     "cap_waiting",
     "grants",
-    "is_numbered",
     "read_secret",
     "uncap_waiting",
 ]

@@ -161,7 +161,7 @@ class LimitsState:
             return found
         self._seen = tables
         for kind, cells in self._cells.items():
-            table = self._table(kind, measures)
+            table = tables.get(kind) if kind != DENY else self._uncovered(measures)
             if table is not None:
                 for change in cells.evaluate(table, measures.moment.as_of_us):
                     found.append((change, table, cells))

@@ -76,11 +76,9 @@ def _pages(targets: list[_TargetStatement]) -> list[list[orjson.Fragment]]:
     return pages
 
 
-def shard_commands(planned: Outputs) -> ShardCommands | None:
-    """Return what a shard tells the firm of a slice; None where there is nothing to tell."""
-    moment, commands = planned.moment, planned.records.get("commands")
-    if not (moment.second or commands or planned.releases):
-        return None
+def shard_commands(planned: Outputs) -> ShardCommands:
+    """Return what a shard tells the firm of a slice; nothing, unless it ends a second or holds commands."""
+    moment = planned.moment
     return ShardCommands(moment.partition, moment.as_of_us, moment.second, _ordered_values(planned))
 
 

@@ -78,7 +78,6 @@ class Contributions:
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 NOWHERE = -1
-NEVER_US = 1 << 62
 
 
 class FundingRate(NamedTuple):
@@ -268,10 +267,10 @@ class Funding:
             half_us, unnamed = event.interval_us // 2, ~self._directory.arrays["settlement"].item(number)
             for at, account in enumerate(accounts.tolist()):
                 for key in ((account, number), (account, unnamed)):
-                    late_us = event.event_time_us - self._ahead.get(key, NEVER_US)
-                    if late_us >= -half_us and not found[at]:
+                    paid_us = self._ahead.get(key)
+                    if paid_us is not None and not found[at] and paid_us <= event.event_time_us + half_us:
                         del self._ahead[key]
-                        found[at] = late_us < half_us
+                        found[at] = paid_us > event.event_time_us - half_us
             self._paid = (None, self._paid[1])
         return found
 

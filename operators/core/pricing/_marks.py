@@ -162,15 +162,18 @@ class Marks:
         rung["price"][rows], rung["time_us"][rows], rung["source"][rows] = price, time_us, ACROSS_VENUES
         standing = known["standing"][rows]
         mixed = known["mixed"][rows] | ((standing != MARK) & (standing != UNKNOWN))
-        self.set_back += int((time_us < known["time_us"][rows]).any())
-        known["price"][rows], known["time_us"][rows], known["standing"][rows] = price, time_us, MARK
         if mixed.any():
-            until_us = time_us[mixed] + self._max_age_us
-            known["mixed"][rows], known["due_us"][rows[mixed]] = mixed, until_us
-            self.due_us = min(self.due_us, until_us.min().item())
+            known["mixed"][rows] = mixed
             old = time_us < as_of_us - self._max_age_us
-            for row in rows[mixed & (old | (self._rungs[0]["time_us"][rows] > 0))].tolist():
+            chosen = mixed & (old | (self._rungs[0]["time_us"][rows] > 0))
+            for row in rows[chosen].tolist():
                 self._choose(row, as_of_us)
+            until_us = time_us[mixed & ~chosen] + self._max_age_us
+            known["due_us"][rows[mixed & ~chosen]] = until_us
+            self.due_us = min(self.due_us, until_us.min(initial=NEVER_US).item())
+            rows, price, time_us = rows[~chosen], price[~chosen], time_us[~chosen]
+        self.set_back += int((time_us < known["time_us"][rows]).any())  # what stood was newer, and of a lower rung
+        known["price"][rows], known["time_us"][rows], known["standing"][rows] = price, time_us, MARK
 
     def _apply_few(self, marks: list[tuple[int, float, int, int, int]], as_of_us: int) -> None:
         """Take marks one by one: row, price, time, rung and source of each."""

@@ -5,30 +5,15 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.lab.backtest._history import REST as REST
-    from seawall.ops.lab.backtest._history import read_lines as read_lines
-    from seawall.ops.lab.backtest._plan import load_backtest_plan as load_backtest_plan
-    from seawall.ops.lab.backtest._play import detection_quality as detection_quality
-    from seawall.ops.lab.backtest._proposal import fit_study as fit_study
-    from seawall.ops.lab.backtest._proposal import measure_drift as measure_drift
-    from seawall.ops.lab.backtest._proposal import study_evidence as study_evidence
-    from seawall.ops.lab.backtest._proposal import write_proposal as write_proposal
-    from seawall.ops.lab.backtest._rehearsal import Exposures as Exposures
-    from seawall.ops.lab.backtest._rehearsal import Rehearsal as Rehearsal
-    from seawall.ops.lab.backtest._rehearsal import RehearsalResult as RehearsalResult
-    from seawall.ops.lab.backtest._rehearsal import WorldReactions as WorldReactions
-    from seawall.ops.lab.backtest._run import SIGNALS as SIGNALS
-    from seawall.ops.lab.backtest._run import backtest as backtest
-    from seawall.ops.lab.backtest._run import prepare_history as prepare_history
-    from seawall.ops.lab.backtest._run import result_figures as result_figures
-    from seawall.ops.lab.backtest._stream import Client as Client
-    from seawall.ops.lab.backtest._stream import client_reference_records as client_reference_records
-    from seawall.ops.lab.backtest._stream import opening_records as opening_records
-    from seawall.ops.lab.backtest._study import load_study as load_study
-    from seawall.ops.lab.backtest._work import Cache as Cache
-    from seawall.ops.lab.backtest._work import GrowingFile as GrowingFile
-    from seawall.ops.lab.backtest._work import Job as Job
-    from seawall.ops.lab.backtest._work import Workers as Workers
+    from seawall.ops.lab.backtest._history import REST, read_lines
+    from seawall.ops.lab.backtest._plan import load_backtest_plan
+    from seawall.ops.lab.backtest._play import detection_quality
+    from seawall.ops.lab.backtest._proposal import fit_study, measure_drift, study_evidence, write_proposal
+    from seawall.ops.lab.backtest._rehearsal import Exposures, Rehearsal, RehearsalResult, WorldReactions
+    from seawall.ops.lab.backtest._run import SIGNALS, backtest, prepare_history, result_figures
+    from seawall.ops.lab.backtest._stream import Client, client_reference_records, opening_records
+    from seawall.ops.lab.backtest._study import load_study
+    from seawall.ops.lab.backtest._work import Cache, GrowingFile, Job, Workers
 
 _HOMES = {
     "Cache": "seawall.ops.lab.backtest._work",

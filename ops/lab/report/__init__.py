@@ -5,11 +5,8 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.lab.report._figures import compared_variants as compared_variants
-    from seawall.ops.lab.report._figures import result_lines as result_lines
-    from seawall.ops.lab.report._page import backtest_page as backtest_page
-    from seawall.ops.lab.report._page import cascade_page as cascade_page
-    from seawall.ops.lab.report._page import contagion_page as contagion_page
+    from seawall.ops.lab.report._figures import compared_variants, result_lines
+    from seawall.ops.lab.report._page import backtest_page, cascade_page, contagion_page
 
 _HOMES = {
     "backtest_page": "seawall.ops.lab.report._page",

@@ -5,47 +5,26 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.lab.stress._book import BookNetwork as BookNetwork
-    from seawall.ops.lab.stress._book import book_network as book_network
-    from seawall.ops.lab.stress._book import rank_contagion as rank_contagion
-    from seawall.ops.lab.stress._book_markets import BookMarkets as BookMarkets
-    from seawall.ops.lab.stress._book_markets import Move as Move
-    from seawall.ops.lab.stress._book_markets import book_cascade as book_cascade
-    from seawall.ops.lab.stress._book_markets import book_markets as book_markets
-    from seawall.ops.lab.stress._clearing import Holders as Holders
-    from seawall.ops.lab.stress._clearing import Loans as Loans
-    from seawall.ops.lab.stress._clearing import clear_debts as clear_debts
-    from seawall.ops.lab.stress._clearing import clear_with_sales as clear_with_sales
-    from seawall.ops.lab.stress._clearing import depeg as depeg
-    from seawall.ops.lab.stress._clearing import network_shock as network_shock
-    from seawall.ops.lab.stress._clearing import sell_down as sell_down
-    from seawall.ops.lab.stress._exchange import Accounts as Accounts
-    from seawall.ops.lab.stress._exchange import Markets as Markets
-    from seawall.ops.lab.stress._exchange import liquidate as liquidate
-    from seawall.ops.lab.stress._exchange import make_books as make_books
-    from seawall.ops.lab.stress._models import debtrank as debtrank
-    from seawall.ops.lab.stress._models import eisenberg_noe as eisenberg_noe
-    from seawall.ops.lab.stress._models import estimate_losses as estimate_losses
-    from seawall.ops.lab.stress._models import furfine as furfine
-    from seawall.ops.lab.stress._models import joint_failures as joint_failures
-    from seawall.ops.lab.stress._network import Shocks as Shocks
-    from seawall.ops.lab.stress._network import contagion_outcome as contagion_outcome
-    from seawall.ops.lab.stress._network import make_network as make_network
-    from seawall.ops.lab.stress._network import read_network as read_network
-    from seawall.ops.lab.stress._network import settle_scenarios as settle_scenarios
-    from seawall.ops.lab.stress._play import print_answer as print_answer
-    from seawall.ops.lab.stress._play import stress as stress
-    from seawall.ops.lab.stress._scenario import built_in_scenarios as built_in_scenarios
-    from seawall.ops.lab.stress._scenario import find_scenario as find_scenario
-    from seawall.ops.lab.stress._scenario import load_stress_plan as load_stress_plan
-    from seawall.ops.lab.stress._scenario import load_stress_plans as load_stress_plans
-    from seawall.ops.lab.stress._system import System as System
-    from seawall.ops.lab.stress._system import scenario_moves as scenario_moves
-    from seawall.ops.lab.stress._system import snapshot_system as snapshot_system
+    from seawall.ops.lab.stress._book import BookNetwork, book_network, rank_contagion
+    from seawall.ops.lab.stress._book_markets import Move, book_cascade, book_markets
+    from seawall.ops.lab.stress._clearing import (
+        Holders,
+        Loans,
+        clear_debts,
+        clear_with_sales,
+        depeg,
+        network_shock,
+        sell_down,
+    )
+    from seawall.ops.lab.stress._exchange import Accounts, Markets, liquidate, make_books
+    from seawall.ops.lab.stress._models import debtrank, eisenberg_noe, estimate_losses, furfine, joint_failures
+    from seawall.ops.lab.stress._network import Shocks, contagion_outcome, make_network, read_network, settle_scenarios
+    from seawall.ops.lab.stress._play import print_answer, stress
+    from seawall.ops.lab.stress._scenario import built_in_scenarios, find_scenario, load_stress_plan, load_stress_plans
+    from seawall.ops.lab.stress._system import System, scenario_moves, snapshot_system
 
 _HOMES = {
     "Accounts": "seawall.ops.lab.stress._exchange",
-    "BookMarkets": "seawall.ops.lab.stress._book_markets",
     "BookNetwork": "seawall.ops.lab.stress._book",
     "Holders": "seawall.ops.lab.stress._clearing",
     "Loans": "seawall.ops.lab.stress._clearing",
@@ -84,7 +63,6 @@ _HOMES = {
 }
 __all__ = [
     "Accounts",
-    "BookMarkets",
     "BookNetwork",
     "Holders",
     "Loans",

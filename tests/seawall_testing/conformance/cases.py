@@ -65,8 +65,10 @@ def _desired(ran: PipelineRun) -> StateCase:
     planned = [deciders[one.measures.moment.key].plan(one) for one in ran.measured]
     items: list[Any] = []
     for plan in planned:
-        told = plan if plan.moment.key == FIRM_KEY else shard_commands(plan)
-        items += [] if told is None else [told]
+        if plan.moment.key == FIRM_KEY:
+            items.append(plan)
+        elif (told := shard_commands(plan)).second or told.commands:
+            items.append(told)
     assert any(isinstance(item, Outputs) for item in items)
     return StateCase("desired", lambda _: DesiredState(), DesiredState.restore, DesiredState.step, items)
 
