@@ -23,7 +23,7 @@ from seawall_testing.crisis import CrisisRuns
 
 OUTAGE_S = float(os.environ.get("SEAWALL_OUTAGE_S", "120"))
 STORE_KIB = 2048
-pytestmark = [pytest.mark.flink, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.flink, pytest.mark.timeout(400)]
 
 
 class OldHome(Home):

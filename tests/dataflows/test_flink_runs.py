@@ -23,7 +23,7 @@ from seawall_testing.paths import SHARED
 HYPERLIQUID = SHARED / "tools" / "acceptance" / "hyperliquid.py"
 TASK_KILLS = int(os.environ.get("SEAWALL_TASK_KILLS", "50"))
 JOB_KILLS = int(os.environ.get("SEAWALL_JOB_KILLS", "10"))
-pytestmark = [pytest.mark.flink, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.flink, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

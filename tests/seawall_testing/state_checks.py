@@ -32,7 +32,7 @@ def check_resume_anywhere_and_run_on(subject: StateCase) -> None:
     end, wanted = subject.run(subject.items)
     before, last = None, 0
     head: list[Any] = []
-    for at in range(1, len(subject.items), max(1, len(subject.items) // 12)):
+    for at in range(1, len(subject.items), max(1, len(subject.items) // 6)):
         before, found = subject.run(subject.items[last:at], before)
         head, last = head + found, at
         after, tail = subject.run(subject.items[at:], subject.restore(before.snapshot()))

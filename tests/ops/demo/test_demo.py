@@ -21,10 +21,10 @@ def seawall(*args: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
     """A demo that was stopped by SIGINT when its first commands stood."""
-    folder = tmp_path_factory.mktemp("demo") / "run"
+    folder = tmp_path / "run"
     command = [sys.executable, "-c", SEAWALL, "demo", "--dir", str(folder)]
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert demo.stderr is not None
@@ -51,6 +51,7 @@ def test_a_demo_that_was_stopped_continues_and_then_everything_holds(stopped: Pa
     assert marks == ["ok"] * 7
 
 
+@pytest.mark.soak  # it verifies and replays a whole demo again
 def test_a_changed_record_makes_the_demo_say_what_does_not_hold_and_exit_1(demo_run: DemoRun, tmp_path: Path) -> None:
     shutil.copytree(demo_run.folder, tmp_path / "run")
     with closing(sqlite3.connect(tmp_path / "run" / "seawall.db")) as bus:
@@ -65,8 +66,10 @@ def test_a_changed_record_makes_the_demo_say_what_does_not_hold_and_exit_1(demo_
 
 
 @pytest.mark.parametrize("held", ["a demo of another seed", "something else", "a file"])
-def test_a_folder_that_holds_something_else_is_refused_untouched(stopped: Path, tmp_path: Path, held: str) -> None:
-    folder, seed = (stopped, 8) if held == "a demo of another seed" else (tmp_path / "run", 7)
+def test_a_folder_that_holds_something_else_is_refused_untouched(
+    demo_run: DemoRun, tmp_path: Path, held: str
+) -> None:
+    folder, seed = (demo_run.folder, 8) if held == "a demo of another seed" else (tmp_path / "run", 7)
     if held == "a file":
         folder.write_text("mine")
     elif held == "something else":

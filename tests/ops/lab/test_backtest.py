@@ -239,6 +239,7 @@ def test_no_observation_spans_a_silence() -> None:
     assert [one.time_us // HOUR_US for one in hourly.observations("firm", "hour")] == [1, 8, 9]
 
 
+@pytest.mark.soak  # hours of market at every second
 def test_losses_are_observed_as_they_were_published_before_the_hour(
     tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,9 +72,9 @@ def test_a_restored_run_goes_on_to_the_same_bytes(
 
 
 def test_a_whole_run_is_backed_up_again_only_by_what_is_new_and_is_verified_where_it_lies(
-    uninterrupted: CrisisRun, tmp_path: Path
+    crisis_run: CrisisRuns, tmp_path: Path
 ) -> None:
-    path, whole = uninterrupted.path, uninterrupted.records
+    path, whole = crisis_run().path, crisis_run().records
     first = json.loads(seawall("backup", path, "--to", tmp_path / "b", "--json").stdout)
     assert sum(first["records"].values()) == sum(map(len, whole.values()))
     second = json.loads(seawall("backup", path, "--to", tmp_path / "b", "--json").stdout)
@@ -116,17 +116,15 @@ def test_a_harmed_backup_is_refused_and_the_object_named(
 
 
 def test_what_is_not_empty_or_no_backup_is_refused(
-    backed: tuple[Path, Path, int], uninterrupted: CrisisRun, tmp_path: Path
+    backed: tuple[Path, Path, int], desk: Path, tmp_path: Path
 ) -> None:
     path, backup, _ = backed
     refused = seawall("restore", backup, "--into", path.parent)
     assert (refused.returncode, "is not empty" in refused.stderr) == (2, True)
     refused = seawall("restore", tmp_path, "--into", tmp_path / "again")
     assert (refused.returncode, "holds no backup" in refused.stderr) == (2, True)
-    other = crisis.write_crisis(tmp_path / "other", 5, per_second=20, shards=4)
-    assert seawall("run", other).returncode == 0
     shutil.copytree(backup, tmp_path / "b")
-    refused = seawall("backup", other, "--to", tmp_path / "b")
+    refused = seawall("backup", desk, "--to", tmp_path / "b")
     assert (refused.returncode, "is of another journal" in refused.stderr) == (2, True)
 
 
