@@ -270,6 +270,7 @@ def payoff(record: ev.Instrument, price: float) -> float:
 
 DOWN = -np.array([0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.99])
 UP = np.array([0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
+GRID = np.concatenate([DOWN, UP])
 HALVINGS = 8  # of one step of a grid; what is left of it is a straight line
 
 
@@ -318,10 +319,14 @@ class OptionBook(NamedTuple):
         return sum_by(self.member, rows, len(self.accounts))
 
     def gained(self, moves: F8) -> F8:
-        """Return what options and the margins rated on them gain at a move of each account's forwards."""
-        move = moves[self.member]
-        worth = self.sheet.values_at(self.option, self.forward * (1.0 + move))
-        return self.sum(self.held * (worth - self.value) - self.rated * move)
+        """Return what options and the margins rated on them gain at moves of each account's forwards.
+
+        Both are of shape (moves, accounts).
+        """
+        move = moves[:, self.member]
+        forward = self.forward * (1.0 + move)
+        worth = self.sheet.values_at(np.tile(self.option, len(moves)), forward.ravel()).reshape(forward.shape)
+        return np.stack([self.sum(rows) for rows in self.held * (worth - self.value) - self.rated * move])
 
     def distances(self, equity: F8, maintenance: F8, slope: F8, curve: F8) -> F8:
         """Return the nearest move that takes the health of each of ``accounts`` to 0, 1,000,000 for none.
@@ -332,28 +337,40 @@ class OptionBook(NamedTuple):
         find where that begins. Beyond the grid the line through its last two moves counts.
         """
         line, health = slope - self.sum(self.delta), equity - maintenance
-        nearest = np.full(len(health), DISTANCE_MAX)
-        for grid in (DOWN, UP):
-            moves = grid[:, None] * np.ones(len(health))
-            left = health + moves * line + moves * moves * curve + np.stack([self.gained(move) for move in moves])
-            lost: NDArray[np.bool_] = left <= 0
-            at = np.flatnonzero(lost.any(axis=0))
-            first = lost.argmax(axis=0)[at]
-            near, far = np.append(0.0, grid)[first], grid[first]
-            before = np.concatenate([health[None], left])[first, at]
-            after = left[first, at]
-            for _ in range(HALVINGS if len(at) else 0):
-                middle = 0.5 * (near + far)
-                moves = np.zeros(len(health))
-                moves[at] = middle
-                now = (health + moves * line + moves * moves * curve + self.gained(moves))[at]
-                near, before = np.where(now > 0, middle, near), np.where(now > 0, now, before)
-                far, after = np.where(now > 0, far, middle), np.where(now > 0, after, now)
-            near = near + (far - near) * before / (before - after)
-            nearest[at] = np.minimum(nearest[at], np.abs(near))
-        falls = (left[-2] - left[-1]) / (grid[-1] - grid[-2])  # of the moves upwards, which have no end
-        beyond = ~lost.any(axis=0) & (falls > 0)
-        nearest[beyond] = np.minimum(nearest[beyond], grid[-1] + left[-1, beyond] / falls[beyond])
+
+        def left(moves: F8) -> F8:
+            return health + moves * line + moves * moves * curve + self.gained(moves)
+
+        ways = np.split(left(GRID[:, None] * np.ones(len(health))), [len(DOWN)])
+        steps = np.array([_first_lost(grid, way, health) for grid, way in zip((DOWN, UP), ways, strict=True)])
+        near, far, before, after = steps.transpose(1, 0, 2)
+        idle = np.isnan(far) | (
+            np.abs(near) >= np.fmin.reduce(np.abs(far))
+        )  # nothing lost that way, or nearer the other
+        near, far = np.where(idle, 0.0, near), np.where(idle, 0.0, far)
+        tried = ~idle.all(axis=1)
+        for _ in range(HALVINGS if tried.any() else 0):
+            middle = 0.5 * (near + far)
+            now = np.ones_like(middle)
+            now[tried] = left(middle[tried])
+            near, before = np.where(now > 0, middle, near), np.where(now > 0, now, before)
+            far, after = np.where(now > 0, far, middle), np.where(now > 0, after, now)
+        found = np.abs(near + (far - near) * before / np.where(idle, 1.0, before - after))
+        nearest: F8 = np.where(idle, DISTANCE_MAX, found).min(axis=0)
+        up = ways[1]
+        falls = (up[-2] - up[-1]) / (UP[-1] - UP[-2])  # of the moves upwards, which have no end
+        beyond = (up > 0).all(axis=0) & (falls > 0)
+        nearest[beyond] = np.minimum(nearest[beyond], UP[-1] + up[-1, beyond] / falls[beyond])
         nearest[health <= 0] = 0.0
         nearest[maintenance <= 0] = DISTANCE_MAX
         return nearest
+
+
+def _first_lost(grid: F8, left: F8, health: F8) -> F8:
+    """Return the step of a grid in which each health is lost: both ends, and the health at them; NaN for none."""
+    lost: NDArray[np.bool_] = left <= 0
+    first, each = lost.argmax(axis=0), np.arange(len(health))
+    steps = np.stack(
+        [np.append(0.0, grid)[first], grid[first], np.concatenate([health[None], left])[first, each], left[first, each]]
+    )
+    return np.where(lost.any(axis=0), steps, np.nan)

@@ -66,9 +66,7 @@ def test_a_changed_record_makes_the_demo_say_what_does_not_hold_and_exit_1(demo_
 
 
 @pytest.mark.parametrize("held", ["a demo of another seed", "something else", "a file"])
-def test_a_folder_that_holds_something_else_is_refused_untouched(
-    demo_run: DemoRun, tmp_path: Path, held: str
-) -> None:
+def test_a_folder_that_holds_something_else_is_refused_untouched(demo_run: DemoRun, tmp_path: Path, held: str) -> None:
     folder, seed = (demo_run.folder, 8) if held == "a demo of another seed" else (tmp_path / "run", 7)
     if held == "a file":
         folder.write_text("mine")

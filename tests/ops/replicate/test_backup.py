@@ -115,9 +115,7 @@ def test_a_harmed_backup_is_refused_and_the_object_named(
     assert victim.name in done.stderr
 
 
-def test_what_is_not_empty_or_no_backup_is_refused(
-    backed: tuple[Path, Path, int], desk: Path, tmp_path: Path
-) -> None:
+def test_what_is_not_empty_or_no_backup_is_refused(backed: tuple[Path, Path, int], desk: Path, tmp_path: Path) -> None:
     path, backup, _ = backed
     refused = seawall("restore", backup, "--into", path.parent)
     assert (refused.returncode, "is not empty" in refused.stderr) == (2, True)
