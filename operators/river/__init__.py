@@ -1,7 +1,7 @@
 """River models in a dataflow: any River anomaly detector behind ``sw.detect`` and ``sw.watch_market``.
 
-Anomaly detectors, drift detectors, and their state without pickle. Importing this package imports River; nothing else
-in Seawall does. The guide is guides/river-models.md.
+Anomaly detectors, drift detectors, and their state without pickle. Importing this package imports River; no operator,
+dataflow or command does (a benchmark does). The guide is guides/river-models.md.
 """
 
 from collections.abc import Callable

@@ -102,7 +102,7 @@ class NoteKey:
         return cls(name, type, public)
 
     def sign(self, text: str, sign: Sign) -> "Note":
-        """Return the text signed by this self, whose private half is behind ``sign``."""
+        """Return the text signed by this key, whose private half is behind ``sign``."""
         _check_text(text)
         return Note(text, (NoteSignature(self.name, self.id, sign(text.encode())),))
 

@@ -199,7 +199,7 @@ class Decision(NamedTuple):
 
 
 class AccountTrade(NamedTuple):
-    """A fill as accounts are watched by it: units bought positive, at a price; ``after`` is the position it led to."""
+    """A fill as accounts are watched by it: units bought positive, at a price; ``after``: the position after its slice."""
 
     id: str
     instrument: str

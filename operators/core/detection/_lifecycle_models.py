@@ -187,7 +187,7 @@ TAUGHT_MAX = 8  # members that teach their class in one interval: a class of a t
 
 
 class LifecycleModels:
-    """Models by slot; keeps the protocol ``Models`` of a group.
+    """Models by slot: the `FamilyModels` of a group that live, learn and are replaced.
 
     Parameters
     ----------

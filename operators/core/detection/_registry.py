@@ -152,7 +152,7 @@ class ModelRegistry:
 
     Examples
     --------
-    >>> from seawall.operators.core.detection._composite import CANDIDATE_SCORE, UNUSUAL_SCORE, Composite
+    >>> from seawall.operators.core.detection._composite import UNUSUAL_SCORE, Composite
     >>> from seawall.operators.core.detection._model_spec import IndependentKind
     >>> models = ModelRegistry(lambda: (IndependentKind(lambda: Composite(("return",)), UNUSUAL_SCORE),))
     >>> key = ModelKey(ModelScope.INSTRUMENT, "BTC-PERP", "perpetual")

@@ -85,7 +85,7 @@ def open_positions_of(ledger: Ledger, depth: Any) -> OpenPositions:
 
 
 def account_trades(ledger: Ledger, fills: Fills) -> list[AccountTrade]:
-    """Return the fills of a slice with the positions that they led to."""
+    """Return the fills of a slice, each with its position after all of them."""
     directory = ledger.directory
     local = directory.arrays["local"][np.array(fills.account, dtype=np.int64)]
     after = ledger.positions.units_of(local, np.array(fills.instrument, dtype=np.int64))
