@@ -199,7 +199,7 @@ class Decision(NamedTuple):
 
 
 class AccountTrade(NamedTuple):
-    """A fill as accounts are watched by it: units bought positive, at a price; ``after``: the position after its slice."""
+    """A fill as accounts are watched by it: units bought positive, a price, the position ``after`` its slice."""
 
     id: str
     instrument: str
