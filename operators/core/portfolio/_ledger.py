@@ -272,7 +272,8 @@ class Ledger:
         if self.directory.has_schedule or self.directory.has_scenario:
             self.margins.apply(account, self._values.margined[2], self.touched, as_of_us)
         fill_margin_ratios(account)
-        due = np.ones(count, dtype=bool) if exact else self.touched & (as_of_us is not None)
+        near = 2.0 * account[5] > account[0]  # more than half of what an account has is its maintenance margin
+        due = np.ones(count, dtype=bool) if exact else self.touched & near & (as_of_us is not None)
         account[8] = self.health.distance(account, count, due)
         coins = self._values.value_coins(count)
         self.holding = self.open.by_account > 0

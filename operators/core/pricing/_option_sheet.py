@@ -271,7 +271,8 @@ def payoff(record: ev.Instrument, price: float) -> float:
 DOWN = -np.array([0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.99])
 UP = np.array([0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
 GRID = np.concatenate([DOWN, UP])
-HALVINGS = 8  # of one step of a grid; what is left of it is a straight line
+REFINEMENTS_MAX = 16  # evaluations within one step of a grid; five do, but at the edge of an option about to expire
+CLOSE = 1e-13  # of what is there: nearer to 0 a health is 0
 
 
 class OptionBook(NamedTuple):
@@ -319,44 +320,57 @@ class OptionBook(NamedTuple):
         return sum_by(self.member, rows, len(self.accounts))
 
     def gained(self, moves: F8) -> F8:
-        """Return what options and the margins rated on them gain at moves of each account's forwards.
+        """Return what options and the margins rated on them gain at a move of each account's forwards."""
+        move = moves[self.member]
+        worth = self.sheet.values_at(self.option, self.forward * (1.0 + move))
+        return self.sum(self.held * (worth - self.value) - self.rated * move)
 
-        Both are of shape (moves, accounts).
-        """
-        move = moves[:, self.member]
-        forward = self.forward * (1.0 + move)
-        worth = self.sheet.values_at(np.tile(self.option, len(moves)), forward.ravel()).reshape(forward.shape)
-        return np.stack([self.sum(rows) for rows in self.held * (worth - self.value) - self.rated * move])
+    def gained_on_grid(self) -> F8:
+        """Return `gained` at each move of the grid, of shape (moves, accounts): an option is valued once for all."""
+        held = np.zeros(len(self.sheet), dtype=bool)
+        held[self.option] = True
+        options, at = np.flatnonzero(held), (np.cumsum(held) - 1)[self.option]
+        forward = self.sheet.greeks[3, options] * (1.0 + GRID[:, None])
+        worth = self.sheet.values_at(np.tile(options, len(GRID)), forward.ravel()).reshape(forward.shape)
+        gain = worth - self.sheet.value[options]
+        return np.stack(
+            [self.sum(self.held * row[at] - self.rated * move) for move, row in zip(GRID, gain, strict=True)]
+        )
+
+    def of_accounts(self, chosen: NDArray[np.bool_]) -> "OptionBook":
+        """Return the book of some of the accounts."""
+        rows, place = chosen[self.member], np.cumsum(chosen) - 1
+        return OptionBook(
+            accounts=self.accounts[chosen],
+            member=place[self.member[rows]],
+            held=self.held[rows],
+            rated=self.rated[rows],
+            delta=self.delta[rows],
+            option=self.option[rows],
+            forward=self.forward[rows],
+            value=self.value[rows],
+            sheet=self.sheet,
+        )
 
     def distances(self, equity: F8, maintenance: F8, slope: F8, curve: F8) -> F8:
         """Return the nearest move that takes the health of each of ``accounts`` to 0, 1,000,000 for none.
 
         All of an account's health but the values of its options and the margins rated on them is a parabola in the
         move, ``slope`` that of its tangent with them and ``curve`` the gain per square of the move. A grid finds the
-        first move in each direction that leaves no health; halving the step before it, and a straight line at last,
-        find where that begins. Beyond the grid the line through its last two moves counts.
+        first step in each direction that leaves no health, `_refined` where in it that begins. Beyond the grid the
+        line through its last two moves counts.
         """
         line, health = slope - self.sum(self.delta), equity - maintenance
-
-        def left(moves: F8) -> F8:
-            return health + moves * line + moves * moves * curve + self.gained(moves)
-
-        ways = np.split(left(GRID[:, None] * np.ones(len(health))), [len(DOWN)])
-        steps = np.array([_first_lost(grid, way, health) for grid, way in zip((DOWN, UP), ways, strict=True)])
-        near, far, before, after = steps.transpose(1, 0, 2)
-        idle = np.isnan(far) | (
-            np.abs(near) >= np.fmin.reduce(np.abs(far))
-        )  # nothing lost that way, or nearer the other
-        near, far = np.where(idle, 0.0, near), np.where(idle, 0.0, far)
-        tried = ~idle.all(axis=1)
-        for _ in range(HALVINGS if tried.any() else 0):
-            middle = 0.5 * (near + far)
-            now = np.ones_like(middle)
-            now[tried] = left(middle[tried])
-            near, before = np.where(now > 0, middle, near), np.where(now > 0, now, before)
-            far, after = np.where(now > 0, far, middle), np.where(now > 0, after, now)
-        found = np.abs(near + (far - near) * before / np.where(idle, 1.0, before - after))
-        nearest: F8 = np.where(idle, DISTANCE_MAX, found).min(axis=0)
+        moves = GRID[:, None] * np.ones(len(health))
+        ways = np.split(health + moves * line + moves * moves * curve + self.gained_on_grid(), [len(DOWN)])
+        steps = [_first_lost(grid, way, health) for grid, way in zip((DOWN, UP), ways, strict=True)]
+        ends = [np.fmin(np.abs(step[1]), DISTANCE_MAX) for step in steps]  # DISTANCE_MAX: nothing is lost that way
+        nearest = np.full(len(health), DISTANCE_MAX)
+        for step, own, other in zip(steps, ends, ends[::-1], strict=True):
+            tried = (own < DISTANCE_MAX) & (np.abs(step[0]) < other)
+            if tried.any():
+                found = self.of_accounts(tried)._refined(step[:, tried], health[tried], line[tried], curve[tried])
+                nearest[tried] = np.minimum(nearest[tried], np.abs(found))
         up = ways[1]
         falls = (up[-2] - up[-1]) / (UP[-1] - UP[-2])  # of the moves upwards, which have no end
         beyond = (up > 0).all(axis=0) & (falls > 0)
@@ -364,6 +378,26 @@ class OptionBook(NamedTuple):
         nearest[health <= 0] = 0.0
         nearest[maintenance <= 0] = DISTANCE_MAX
         return nearest
+
+    def _refined(self, step: F8, health: F8, line: F8, curve: F8) -> F8:
+        """Return the move in a step of the grid at which health is 0, by the method of Anderson and Björck (1973)."""
+        near, far, before, after = step
+        kept = np.zeros(
+            len(health), dtype=np.int64
+        )  # which end the last evaluation replaced: 1 the near one, -1 the far
+        for _ in range(REFINEMENTS_MAX):
+            move = far - after * (far - near) / (after - before)
+            now: F8 = health + move * line + move * move * curve + self.gained(move)
+            left = now > 0
+            bent = 1.0 - now / np.where(left, before, np.where(after < 0, after, 1.0))
+            bent = np.where(kept == np.where(left, 1, -1), np.where(bent > 0, bent, 0.5), 1.0)
+            near, before = np.where(left, move, near), np.where(left, now, before * bent)
+            far, after = np.where(left, far, move), np.where(left, after * bent, now)
+            kept = np.where(left, 1, -1)
+            if (np.abs(now) <= CLOSE * health).all():
+                break
+        found: F8 = far - after * (far - near) / (after - before)
+        return found
 
 
 def _first_lost(grid: F8, left: F8, health: F8) -> F8:
