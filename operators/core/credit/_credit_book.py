@@ -129,20 +129,18 @@ class CreditBook:
         arrays = self._directory.arrays
         of, sign = arrays["netting_set"], arrays["sign"]
         surplus = sum_by(of, sign * exposed, sets)
-        cost = np.maximum(surplus, 0.0)
+        uncalled: F8 | float = 0.0
         rows = np.zeros((2 + len(CREDIT), sets))
         rows[1] = sum_by(of, arrays["client"] * collateral, sets)
-        uncalled = np.zeros(sets)
         apart = agreed.agreed | self.pledges.sets(of, sets) if self.pledges.kept else agreed.agreed
         if apart.any():
             value, held = sum_by(of, sign * unrealised, sets), self._held(rows, apart)
             surplus = np.where(apart, value - held.collateral, surplus)
             terms = agreed.at(self._marks.asset_worth)
             uncalled = terms.threshold + terms.minimum_transfer_amount - held.net_independent
-            margined = np.maximum(surplus, uncalled)
-            cost = np.maximum(np.where(agreed.margined, margined, surplus), 0.0)
-            calls = margin_calls(terms, value, held.delivered, held.independent)
-            rows[6] = np.where(agreed.agreed, calls.call - calls.due, 0.0)
+            uncalled = np.where(agreed.margined, uncalled, 0.0)
+            rows[6] = np.where(agreed.agreed, margin_calls(terms, value, held.delivered, held.independent), 0.0)
+        cost = formulas.replacement_cost(surplus, uncalled)
         if not agreed.enforceable.all():
             alone = sum_by(of, np.maximum(sign * exposed, 0.0), sets)
             cost = np.where(agreed.enforceable, cost, alone)
@@ -198,7 +196,7 @@ class CreditBook:
         A margined one is never more than the same set unmargined (CRE52.2).
         """
         agreed, called = self._agreements, self._current[CALLED]
-        capping = formulas.exposure(np.maximum(surplus, 0.0), self._current[UNCALLED])
+        capping = formulas.exposure(formulas.replacement_cost(surplus), self._current[UNCALLED])
         default = np.where(agreed.margined, np.minimum(formulas.exposure(cost, called), capping), capping)
         if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
             default = np.where(agreed.enforceable, default, formulas.exposure(cost, called))
@@ -359,7 +357,7 @@ def _potential_exposure(surplus: F8, add_on: F8) -> F8:
     potential = np.where(surplus >= 0, add_on, 0.0)
     case, at = ((surplus < 0) & (add_on > 0)).nonzero()
     part = add_on[case, at]
-    potential[case, at] = formulas.pfe_multiplier(surplus[at], 0.0, part) * part
+    potential[case, at] = formulas.pfe_multiplier(surplus[at], part) * part
     return potential
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seawall.operators.core.base import sum_by
 from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.limits._rules import ScalingInputs, ScalingRules, effective_bounds
 from seawall.operators.core.pricing._distances import liquidation_distances
@@ -43,10 +44,14 @@ def digests() -> dict[str, str]:
     size, price = spread(-9.0, 9.0, 1_543), np.ones(ITEMS)
     found = scenario_margins(account, underlying, np.arange(ITEMS), size, scenario_profits(held), price, 997)
     health = spread(1.0, 500.0, 769)[:997]
+    entity = np.arange(997 * 7)
+    correlation = np.where(entity % 7 == 0, 0.0, 0.5)
+    hedging = formulas.HedgingSets(entity // 7, np.full(997 * 7, 0.4), correlation, np.arange(997) % 2 == 0)
     together, _, _, alone = liquidation_distances(account, underlying, size * forward, underlying > 0, health)
-    add_ons = formulas.pair_add_ons(account, underlying, size * formulas.maturity_factor(expiry), 0.4, 997)
+    net = sum_by(account * 7 + underlying, size * formulas.maturity_factor(expiry), 997 * 7)
+    add_ons = hedging.add_ons(net, np.arange(997 * 7) % 3)
     delta = formulas.option_delta(forward, strike, 1.5, expiry, call, size > 0)
-    surplus = formulas.pfe_multiplier(-health, health, add_ons)
+    surplus = formulas.pfe_multiplier(-2.0 * health, add_ons)
     rule = ScalingRules(
         price * 100, price, price * 120, 2 * expiry, expiry, price * 0.01, price * 0.001, price * 0.1, call
     )
