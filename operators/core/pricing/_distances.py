@@ -1,12 +1,11 @@
 """Distances: the price move at which an account is liquidated, of straight lines and parabolas."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 F8 = NDArray[np.float64]
-I8 = NDArray[np.int64]
 DISTANCE_MAX: Final = 1_000_000.0  # stands for infinity, as the largest ratio does (contract.md, "Ratios")
 # Liquidation distance: the relative move of prices that takes the margin ratio of an account to 1.
 #
@@ -18,43 +17,27 @@ DISTANCE_MAX: Final = 1_000_000.0  # stands for infinity, as the largest ratio d
 # account that no move of that side liquidates is at infinity there.
 
 
-class LiquidationDistance(NamedTuple):
-    """The nearest fall (negative, or -inf) and the nearest rise (positive, or inf) at which health is 0."""
+def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
+    """Return the size of the nearest move that takes each margin ratio to 1, where health is a straight line in it.
 
-    down: F8
-    up: F8
-
-    @property
-    def nearest(self) -> F8:
-        """Return the size of the smaller of the two moves: 0 where an account is already there, inf where none is."""
-        return np.minimum(-self.down, self.up)
-
-
-def linear_distance(health: F8, slope: F8) -> LiquidationDistance:
-    """Return the distance of accounts whose health is a straight line in the move.
+    1,000,000 where there is none, and where there is no maintenance margin (no positions, or none that need one).
 
     Parameters
     ----------
-    health : float64
-        Equity less maintenance margin today.
     slope : float64
         Change of health per move of 1: for a linear position its signed notional less its maintenance margin, for an
         inverse one what it cost, with the other sign, for a coin balance its value after haircut.
 
     Examples
     --------
-    >>> distance = linear_distance(np.array([10.0, 10.0, -1.0]), np.array([100.0, 0.0, 5.0]))
-    >>> distance.down.tolist(), distance.up.tolist(), distance.nearest.tolist()
-    ([-0.1, -inf, 0.0], [inf, inf, 0.0], [0.1, inf, 0.0])
+    >>> nearest_distance(np.array([20.0, 20.0, 1.0, 5.0]), np.array([10.0, 10.0, 2.0, 0.0]), np.full(4, 50.0)).tolist()
+    [0.2, 0.2, 0.0, 1000000.0]
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        move = -health / slope
-    down = np.where((move < 0) & (move >= -1.0), move, -np.inf)
-    up = np.where((move > 0) & np.isfinite(move), move, np.inf)
-    over = health <= 0
-    unknown = np.isnan(health) | np.isnan(slope)
-    down = np.where(unknown, np.nan, np.where(over, 0.0, down))
-    return LiquidationDistance(down, np.where(unknown, np.nan, np.where(over, 0.0, up)))
+        move = (equity - maintenance) / np.abs(slope)
+    move = np.minimum(np.fmax(move, 0.0), DISTANCE_MAX)  # 0 / 0 is an account that is there already
+    move[((slope > 0) & (move > 1.0)) | (maintenance <= 0)] = DISTANCE_MAX
+    return move
 
 
 def nearest_root(health: F8, slope: F8, curve: F8) -> F8:
@@ -73,45 +56,3 @@ def nearest_root(health: F8, slope: F8, curve: F8) -> F8:
         roots = np.stack([part / curve, health / part])
     sizes = np.where(np.isfinite(roots) & (roots >= -1.0), np.abs(roots), DISTANCE_MAX)
     return np.where(health <= 0, 0.0, np.minimum(sizes.min(axis=0), DISTANCE_MAX))
-
-
-def liquidation_distances(
-    account: I8, underlying: I8, slope: F8, moves: NDArray[np.bool_], health: F8
-) -> tuple[LiquidationDistance, I8, I8, LiquidationDistance]:
-    """Return how far each account is from liquidation: (a) all non-fiat assets together, (b) each underlying alone.
-
-    Parameters
-    ----------
-    account, underlying : int64, shape (rows,)
-        Of every position and every balance; any order.
-    slope : float64, shape (rows,)
-        As in :func:`linear_distance`, row by row.
-    moves : bool, shape (rows,)
-        False for fiat, which stays as it is.
-    health : float64, shape (accounts,)
-
-    Returns
-    -------
-    tuple
-        The distance of each account with all together; then account, underlying and distance of each pair in use.
-
-    Examples
-    --------
-    >>> zero = np.zeros(2, np.int64)
-    >>> rows = (zero, np.array([1, 2]), np.array([50.0, -40.0]), np.ones(2, bool))
-    >>> together, _, alone, single = liquidation_distances(*rows, np.array([5.0]))
-    >>> together.down.tolist(), alone.tolist(), single.down.tolist(), single.up.tolist()
-    ([-0.5], [1, 2], [-0.1, -inf], [inf, 0.125])
-    """
-    moved = np.where(moves, slope, 0.0)
-    together = linear_distance(health, _totals(account, moved, len(health)))
-    at = np.flatnonzero(moves)
-    keys, member = np.unique((account[at] << 32) | underlying[at], return_inverse=True)
-    of = keys >> 32
-    single = linear_distance(health[of], _totals(member, moved[at], len(keys)))
-    return together, of, keys & 0xFFFFFFFF, single
-
-
-def _totals(group: I8, values: F8, groups: int) -> F8:
-    """Return the sum of each group, added in the order of the rows."""
-    return np.bincount(group, weights=values, minlength=groups).astype(np.float64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.base import sum_by
 from seawall.operators.core.holdings import Balances, Directory, Positions, PositionSubset
-from seawall.operators.core.pricing._distances import DISTANCE_MAX, liquidation_distances, nearest_root
+from seawall.operators.core.pricing._distances import DISTANCE_MAX, nearest_distance, nearest_root
 from seawall.operators.core.pricing._margin import MarginBook
 from seawall.operators.core.pricing._marks import Marks
 from seawall.operators.core.pricing._option_sheet import OptionBook, OptionSheet
@@ -223,24 +223,6 @@ def _across(gross: F8, rates: F8 | None, out: F8) -> None:
         out += gross[:, at] if rates is None else gross[:, at] * rates[at]
 
 
-def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
-    """Return the size of the nearest move that takes each margin ratio to 1, as one number for tables of measures.
-
-    The nearest of :func:`linear_distance`, with 1,000,000 for infinity, and for an account without a maintenance margin
-    (it has no positions, or none that need one).
-
-    Examples
-    --------
-    >>> nearest_distance(np.array([20.0, 20.0, 1.0, 5.0]), np.array([10.0, 10.0, 2.0, 0.0]), np.full(4, 50.0)).tolist()
-    [0.2, 0.2, 0.0, 1000000.0]
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        move = (equity - maintenance) / np.abs(slope)
-    move = np.minimum(np.fmax(move, 0.0), DISTANCE_MAX)  # 0 / 0 is an account that is there already
-    move[((slope > 0) & (move > 1.0)) | (maintenance <= 0)] = DISTANCE_MAX
-    return move
-
-
 # Liquidation distances of accounts: ratios, and the straight lines by which health follows the market.
 
 
@@ -422,11 +404,10 @@ class LiquidationDistances:
         account = np.concatenate([rows["account"], rows["account"], balances["account"]])
         underlying = [arrays["underlying"][number], of_asset[arrays["settlement"][number]], of_asset[balances["asset"]]]
         slope = np.concatenate([self._price_slopes(), settled, coins])
-        used = np.ones(len(slope), dtype=bool)
-        _, of, _, single = liquidation_distances(account, np.concatenate(underlying), slope, used, equity - maintenance)
-        nearest = np.full(len(equity), DISTANCE_MAX)
-        np.minimum.at(nearest, of, np.minimum(np.minimum(-single.down, single.up), DISTANCE_MAX))
-        nearest[maintenance <= 0] = DISTANCE_MAX
+        keys, member = np.unique((account << 32) | np.concatenate(underlying), return_inverse=True)
+        of, nearest = keys >> 32, np.full(len(equity), DISTANCE_MAX)
+        slopes = sum_by(member, slope, len(keys))
+        np.minimum.at(nearest, of, nearest_distance(equity[of], maintenance[of], slopes))
         return nearest
 
     def _price_slopes(self) -> F8:

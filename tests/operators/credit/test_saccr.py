@@ -561,9 +561,7 @@ def test_columns_give_the_bits_of_the_document_path() -> None:
     add_ons = sum_by(cells // 3, hedging.add_ons(sum_by(entity, effective, len(cells)), None), 20)
     held = rng.normal(0, 300, 20).round(2)
     surplus = np.bincount(sets, weights=value, minlength=20) - held
-    ead = formulas.exposure(
-        formulas.replacement_cost(surplus), formulas.pfe_multiplier(surplus, add_ons) * add_ons
-    )
+    ead = formulas.exposure(formulas.replacement_cost(surplus), formulas.pfe_multiplier(surplus, add_ons) * add_ons)
     for number in range(20):
         rows = [
             {

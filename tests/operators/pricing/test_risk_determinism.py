@@ -12,7 +12,7 @@ import pytest
 from seawall.operators.core.base import sum_by
 from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.limits._rules import ScalingInputs, ScalingRules, effective_bounds
-from seawall.operators.core.pricing._distances import liquidation_distances
+from seawall.operators.core.pricing._distances import nearest_distance, nearest_root
 from seawall.operators.core.pricing._option_models import black_valuation, implied_volatility
 from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, scenario_margins, scenario_profits
 from seawall_testing.paths import TESTS
@@ -47,7 +47,8 @@ def digests() -> dict[str, str]:
     entity = np.arange(997 * 7)
     correlation = np.where(entity % 7 == 0, 0.0, 0.5)
     hedging = formulas.HedgingSets(entity // 7, np.full(997 * 7, 0.4), correlation, np.arange(997) % 2 == 0)
-    together, _, _, alone = liquidation_distances(account, underlying, size * forward, underlying > 0, health)
+    slope = sum_by(account, size * forward, 997)
+    distance = [nearest_distance(2.0 * health, health, slope), nearest_root(health, slope, slope - health)]
     net = sum_by(account * 7 + underlying, size * formulas.maturity_factor(expiry), 997 * 7)
     add_ons = hedging.add_ons(net, np.arange(997 * 7) % 3)
     delta = formulas.option_delta(forward, strike, 1.5, expiry, call, size > 0)
@@ -61,7 +62,7 @@ def digests() -> dict[str, str]:
         "greeks": [*greeks],
         "implied volatility": [implied.volatility, implied.state],
         "scenario margin": [found.margin, found.loss, found.worst],
-        "distance": [together.nearest, alone.down, alone.up],
+        "distance": distance,
         "sa-ccr": [add_ons, delta, surplus],
         "limits": [bounds.effective, bounds.target, bounds.binding],
     }
