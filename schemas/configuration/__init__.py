@@ -2,6 +2,7 @@
 
 from seawall.schemas.configuration._configuration import (
     CONFIRMATION,
+    CREDIT_TERMS,
     RUN_FILE,
     UNCHANGEABLE,
     Configuration,
@@ -34,6 +35,7 @@ from seawall.schemas.configuration._sections import (
 
 __all__ = [
     "CONFIRMATION",
+    "CREDIT_TERMS",
     "FEEDS",
     "HANDLING",
     "RUN_FILE",

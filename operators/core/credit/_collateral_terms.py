@@ -37,6 +37,7 @@ from seawall.schemas import events as ev
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
+DAY_US: Final = 86_400_000_000
 ROUNDING_NOISE: Final = 1e-10  # of an amount in units: a million times what summing doubles loses
 
 
@@ -249,6 +250,28 @@ def _period(record: ev.NettingSet) -> float:
     """Return the margin period of risk in business days: what is stated, never below its floor (CRE52.50)."""
     floor = margin_period_floor(max(float(record.remargin_business_days), 1.0), False, 0, False, 0)
     return max(float(record.margin_period_business_days), floor)
+
+
+def margin_period_days(period: F8, as_of_us: int, calendar: np.busdaycalendar) -> F8:
+    """Return the length in days of margin periods that begin now: to the last of their business days.
+
+    Parameters
+    ----------
+    period
+        Business days, by netting set.
+    calendar
+        What a business day is: a weekday that is no holiday. Days are those of UTC.
+
+    Examples
+    --------
+    >>> saturday = 1_766_793_600_000_000  # 2025-12-27
+    >>> margin_period_days(np.array([1.0, 10.0]), saturday, np.busdaycalendar(holidays=["2026-01-01"])).tolist()
+    [2.0, 16.0]
+    """
+    today = np.datetime64(as_of_us // DAY_US, "D")
+    last = np.busday_offset(today, period.astype(np.int64), roll="backward", busdaycal=calendar)
+    days: F8 = (last - today).astype(np.float64)
+    return days
 
 
 # Independent and segregated amounts: parts of balances, kept beside these, which are one number each.
