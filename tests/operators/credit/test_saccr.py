@@ -520,7 +520,7 @@ def netting_sets(draw: st.DrawFn) -> dict[str, Any]:
     return {**document, "margin_agreement": {**terms, "mpor_days": draw(st.integers(10, 60))}}
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=500)
 @given(netting_sets())
 def test_any_netting_set_agrees_with_the_slow_reference(document: dict[str, Any]) -> None:
     before = copy.deepcopy(document)
