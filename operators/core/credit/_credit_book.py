@@ -201,7 +201,7 @@ class CreditBook:
         A margined one is never more than the same set unmargined (CRE52.2).
         """
         agreed, called = self._agreements, self._current[CALLED]
-        capping = formulas.exposure(formulas.replacement_cost(surplus), self._current[UNCALLED])
+        capping = formulas.exposure(np.maximum(surplus, 0.0), self._current[UNCALLED])
         default = np.where(agreed.margined, np.minimum(formulas.exposure(cost, called), capping), capping)
         if not agreed.enforceable.all():  # the replacement cost of sets that do not net is that of their parts
             default = np.where(agreed.enforceable, default, formulas.exposure(cost, called))

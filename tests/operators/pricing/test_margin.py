@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seawall.operators.core.pricing import black_value
-from seawall.operators.core.pricing._distances import DISTANCE_MAX, nearest_distance
+from seawall.operators.core.pricing._liquidation_distance import nearest_distance
 from seawall.operators.core.pricing._margin import (
     MarginTier,
     ScheduleError,
     ScheduleTable,
     open_interest_scaled_rate,
 )
+from seawall.operators.core.pricing._option_sheet import DISTANCE_MAX
 from seawall.operators.core.pricing._scenario_margin import (
     BUCKETS,
     DEFAULT_GRID,

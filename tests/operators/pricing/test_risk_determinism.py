@@ -12,7 +12,7 @@ import pytest
 from seawall.operators.core.base import sum_by
 from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.limits._rules import ScalingInputs, ScalingRules, effective_bounds
-from seawall.operators.core.pricing._distances import nearest_distance, nearest_root
+from seawall.operators.core.pricing._liquidation_distance import nearest_distance, nearest_root
 from seawall.operators.core.pricing._option_models import black_valuation, implied_volatility
 from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, scenario_margins, scenario_profits
 from seawall_testing.paths import TESTS
