@@ -49,7 +49,6 @@ from seawall.operators.core.credit._market_dependence import (
 from seawall.operators.core.credit._saccr_inputs import CRYPTO_REGIME_DEFAULT, CRYPTO_REGIMES
 from seawall.operators.core.holdings import Balances, Directory, Positions, PositionSubset
 from seawall.operators.core.pricing import AccountValues, Marks, OptionSheet
-from seawall.schemas.configuration import CREDIT_TERMS
 from seawall.schemas.measures import CREDIT, PARTY_CREDIT
 
 F8 = NDArray[np.float64]
@@ -77,7 +76,9 @@ class CreditBook:
         self._touched, self._looked, self._moved = True, False, False
         self._waiting: B1 = np.zeros(0, dtype=bool)
         self._current: F8 = np.zeros((ADD_ON + 1, 0))
-        self.configure({})
+        self.regime = CRYPTO_REGIME_DEFAULT
+        self._change_min: float
+        self._calendar: np.busdaycalendar
         self._agreements: NettingAgreements
         self._factors: SupervisoryFactors
         self._groups: NettingGroups
@@ -90,9 +91,8 @@ class CreditBook:
         """Tell whether the book needs these measures."""
         return self.named or bool(self._directory.netting_set_records) or self.pledges.kept
 
-    def configure(self, configuration: dict[str, Any]) -> None:
+    def configure(self, terms: dict[str, Any]) -> None:
         """Take the regime of crypto assets, the calendar, and when potential exposure is computed again."""
-        terms = CREDIT_TERMS | configuration
         self.regime = terms.get("crypto_regime", CRYPTO_REGIME_DEFAULT)
         self._change_min = terms["potential_exposure_change_min"]
         self._calendar = np.busdaycalendar(holidays=np.array(terms["holidays"], dtype="datetime64[D]"))
