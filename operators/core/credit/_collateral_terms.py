@@ -38,6 +38,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
 DAY_US: Final = 86_400_000_000
+PERIOD_DAYS_MAX: Final = 1e6  # beyond it, dates would overflow
 ROUNDING_NOISE: Final = 1e-10  # of an amount in units: a million times what summing doubles loses
 
 
@@ -269,7 +270,9 @@ def margin_period_days(period: F8, as_of_us: int, calendar: np.busdaycalendar) -
     [2.0, 16.0]
     """
     today = np.datetime64(as_of_us // DAY_US, "D")
-    last = np.busday_offset(today, period.astype(np.int64), roll="backward", busdaycal=calendar)
+    last = np.busday_offset(
+        today, np.minimum(period, PERIOD_DAYS_MAX).astype(np.int64), roll="backward", busdaycal=calendar
+    )
     days: F8 = (last - today).astype(np.float64)
     return days
 
