@@ -1,7 +1,7 @@
 """Configuration: a run's TOML files, checked, and what the journal records of them (contract.md, "Configuration")."""
 
 from seawall.schemas.configuration._configuration import (
-    CONFIRMATION,
+    JOURNAL_DEFAULTS,
     RUN_FILE,
     UNCHANGEABLE,
     Configuration,
@@ -33,9 +33,9 @@ from seawall.schemas.configuration._sections import (
 )
 
 __all__ = [
-    "CONFIRMATION",
     "FEEDS",
     "HANDLING",
+    "JOURNAL_DEFAULTS",
     "RUN_FILE",
     "STANDARD_SCENARIOS",
     "UNCHANGEABLE",

@@ -8,6 +8,7 @@ depends on where a run lies.
 import hashlib
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,12 @@ TOML_BYTES_MAX = 1024 * 1024  # of a file
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
 OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
 # Of journals that do not say, which are decided by these for ever; a later default of the file is journaled.
-CONFIRMATION = {"confirm_s": 30.0, "confirm_tolerance": 0.01}
+JOURNAL_DEFAULTS: dict[str, Any] = {
+    "confirm_s": 30.0,
+    "confirm_tolerance": 0.01,
+    "potential_exposure_change_min": 0.01,
+    "holidays": [],
+}
 HOT = (
     "exposure_change_min",
     "mark_max_age_s",
@@ -47,6 +53,8 @@ HOT = (
     "confirm_tolerance",
     "fill_memory",
     "crypto_regime",
+    "potential_exposure_change_min",
+    "holidays",
     "epoch",
     "conduct",
 )
@@ -123,10 +131,12 @@ class RunTerms(Table, frozen=True):
     reporting_currency: Name = "USD"
     exposure_change_min: Annotated[float, between(0, 1)] = 0.001
     mark_max_age_s: Annotated[float, between(0, 1e9)] = 60
-    confirm_s: Annotated[float, between(0, 1e9)] = CONFIRMATION["confirm_s"]
-    confirm_tolerance: Annotated[float, between(0, 1)] = CONFIRMATION["confirm_tolerance"]
+    confirm_s: Annotated[float, between(0, 1e9)] = JOURNAL_DEFAULTS["confirm_s"]
+    confirm_tolerance: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["confirm_tolerance"]
     fill_memory: Annotated[int, between(0, 10_000_000)] = 100_000
     crypto_regime: Literal["osfi", "basel"] = "osfi"
+    potential_exposure_change_min: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["potential_exposure_change_min"]
+    holidays: tuple[Annotated[str, text_like("[0-9]{4}-[0-9]{2}-[0-9]{2}")], ...] = ()
     epoch: Annotated[int, between(1, 1_000_000)] = 1
     snapshot_s: Annotated[float, between(0.1, 3600)] = 1
 
@@ -156,6 +166,11 @@ class ConfigurationFile(RunTerms, frozen=True):
                 f"health.stuck_s is {self.health.stuck_s:g} and snapshot_s {self.snapshot_s:g}: a run that is well "
                 f"would count as stuck; set it to {least:g} at least"
             )
+        for day in self.holidays:
+            try:
+                date.fromisoformat(day)
+            except ValueError:
+                raise ValueError(f"holidays: {day} is no day of the calendar; write YYYY-MM-DD") from None
 
 
 class Configuration(RunTerms, frozen=True, kw_only=True):
@@ -350,7 +365,7 @@ def journaled_configuration(
         When something changed that never may.
     """
     body = {name: getattr(configuration, name) for name in (*UNCHANGEABLE, *HOT)}
-    for name, default in CONFIRMATION.items():  # a journal without them is of a version without them, or has these
+    for name, default in JOURNAL_DEFAULTS.items():  # a journal without them is of a version without them, or has these
         if body[name] == default:
             del body[name]
     if configuration.forecasts["enabled"]:  # a journal without forecasts is that of a version without them

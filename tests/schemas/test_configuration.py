@@ -200,6 +200,16 @@ def test_the_journal_is_told_of_a_change_once_and_versions_count_changes(tmp_pat
     assert after["limits"]["sha256"] != before["limits"]["sha256"]
 
 
+def test_terms_of_credit_are_journaled_where_they_are_stated_and_may_change(tmp_path: Path) -> None:
+    before = journaled_configuration(load_configuration(write(tmp_path)), None)
+    assert before is not None and not {"holidays", "potential_exposure_change_min"} & before.keys()
+    stated = 'holidays = ["2026-01-01"]\npotential_exposure_change_min = 0.05\n'
+    after = journaled_configuration(load_configuration(write(tmp_path, desk=stated + DESK)), before)
+    assert after is not None and (after["version"], after["holidays"]) == (2, ["2026-01-01"])
+    assert after["potential_exposure_change_min"] == 0.05
+    assert journaled_configuration(load_configuration(tmp_path / "desk.toml"), after) is None
+
+
 def test_nothing_that_is_journaled_names_a_path(tmp_path: Path) -> None:
     assert ".toml" not in str(journaled_configuration(load_configuration(write(tmp_path)), None))
 

@@ -1,4 +1,7 @@
-"""Add-ons of SA-CCR for a whole book: supervisory factors, effective notionals, and what nets (CRE52.30-52.73)."""
+"""Trades of SA-CCR from the positions of a book: risk factors, effective notionals, and what nets (CRE52.30-52.73).
+
+What follows from trades is `_saccr_formulas`, which the documents of ``seawall saccr`` go through too.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,15 +11,8 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.base import sum_by
 from seawall.operators.core.credit import _saccr_formulas as formulas
-from seawall.operators.core.credit._saccr_inputs import (
-    ADJACENT_BUCKETS,
-    BUSINESS_DAYS_PER_YEAR,
-    DISTANT_BUCKETS,
-    MATURITY_FLOOR_DAYS,
-    SUPERVISORY,
-    CryptoRegime,
-    SupervisoryRow,
-)
+from seawall.operators.core.credit._saccr_formulas import HedgingSets, supervisory_row
+from seawall.operators.core.credit._saccr_inputs import BUSINESS_DAYS_PER_YEAR, MATURITY_FLOOR_DAYS, CryptoRegime
 from seawall.operators.core.holdings import Directory, KeyNumbers, Positions
 from seawall.operators.core.pricing import MICROSECONDS_PER_YEAR, Marks, OptionSheet, years_to_expiry
 from seawall.schemas import events as ev
@@ -26,10 +22,6 @@ from seawall.schemas import events as ev
 # The class of an underlying is its asset's ``sa_ccr_class``; without one a currency is ``FX``, a security ``EQ`` and
 # everything else ``CRYPTO``. A crypto asset and a currency pair are hedging sets by pair; a stablecoin stands for its
 # peg there, so that a contract on BTC/USDT and one on BTC/USD offset each other.
-#
-# Within a hedging set the add-on is ``sqrt((sum r A)^2 + sum (1 - r^2) A^2)`` over its entities with ``A = SF x D``.
-# A pair is a set of one entity with ``r = 1``, which makes that ``|A|``: one formula serves every class but interest
-# rates, whose three maturity buckets have their own (CRE52.57).
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -43,7 +35,8 @@ YEAR_DAYS: Final = 365.0
 class SupervisoryFactors:
     """By instrument: numbers of entity and hedging set, and the supervisory figures of each.
 
-    ``rates`` marks interest rates, ``long`` what has a supervisory duration: rates and credit (CRE52.34).
+    ``rates`` marks interest rates, ``long`` what has a supervisory duration: rates and credit (CRE52.34); ``alone``
+    what is the one entity of its hedging set.
     """
 
     entity: I8
@@ -53,29 +46,29 @@ class SupervisoryFactors:
     volatility: F8
     rates: B1
     long: B1
+    alone: B1
 
 
 def supervisory_factors(directory: Directory, regime: CryptoRegime) -> SupervisoryFactors:
     """Return the risk factor of every instrument, by number."""
     entities: dict[tuple[str, ...], int] = {}
     sets: dict[tuple[str, ...], int] = {}
-    rows: list[tuple[int, int, float, float, float, bool, bool]] = []
+    rows: list[tuple[int, int, float, float, float, bool, bool, bool]] = []
     for record in directory.instrument_records:
-        asset_class, subclass, names = _place(directory, record)
-        figures = _figures(asset_class, subclass, regime)
-        entity, hedging = names
-        paired = asset_class in ("FX", "CRYPTO")
+        asset_class, subclass, (entity, hedging) = _place(directory, record)
+        figures = supervisory_row(asset_class, subclass, regime)
         rows.append((
             entities.setdefault((asset_class, *entity), len(entities)),
             sets.setdefault((asset_class, *hedging), len(sets)),
             figures.factor,
-            1.0 if paired else figures.correlation,
+            figures.correlation,
             figures.volatility,
             asset_class == "IR",
             asset_class in ("IR", "CR"),
+            asset_class in ("FX", "CRYPTO"),
         ))  # fmt: skip
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 7
-    kinds = (np.int64, np.int64, np.float64, np.float64, np.float64, np.bool_, np.bool_)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 8
+    kinds = (np.int64, np.int64, np.float64, np.float64, np.float64, np.bool_, np.bool_, np.bool_)
     return SupervisoryFactors(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)))
 
 
@@ -116,12 +109,6 @@ def _pegged(directory: Directory, name: str) -> str:
     return record.peg if record is not None and record.asset_class == "stablecoin" and record.peg else name
 
 
-def _figures(asset_class: str, subclass: str, regime: CryptoRegime) -> SupervisoryRow:
-    if asset_class == "CRYPTO":
-        return regime.parameters
-    return SUPERVISORY[asset_class, subclass if asset_class not in ("FX", "IR") else ""]
-
-
 # Effective notionals of positions and the price of every underlying, as SA-CCR and its neighbours take them.
 
 DAILY: Final = float(formulas.maturity_factor(0.0))  # of contracts that are settled every day (CRE52.32 FAQ 1)
@@ -144,8 +131,6 @@ class EffectiveNotionals:
         self._mixed = bool(((houses > 0) & (houses < total)).any())
         self._dated = dated_bilateral(directory)
         self._marked = _representatives(directory)
-        self._found: tuple[I8, tuple[I8, I8, I8, I8, F8 | float]] | None = None
-        self._priced, self._known = -1, (np.zeros(0), np.zeros(0))
 
     def prices(self, marks: Marks) -> F8:
         """Return the mark of every underlying, by number: its spot's, or the first contract's on it; NaN for none."""
@@ -157,12 +142,9 @@ class EffectiveNotionals:
         years: F8 = np.maximum(self._expiry_us - as_of_us, 0) / MICROSECONDS_PER_YEAR
         return years
 
-    def bucket(self, as_of_us: int) -> I8:
-        """Return the maturity bucket of every instrument, for interest rates (CRE52.57)."""
-        if not self._factors.rates.any():
-            return np.zeros(len(self._expiry_us), dtype=np.int64)
-        years = self._years(as_of_us)
-        return (years >= 1.0).astype(np.int64) + (years > 5.0)
+    def bucket(self, as_of_us: int) -> I8 | None:
+        """Return the maturity bucket of every instrument where any is of interest rates (CRE52.57)."""
+        return formulas.maturity_bucket(self._years(as_of_us)) if self._factors.rates.any() else None
 
     def turned(self, signed: F8) -> F8:
         """Return signed notionals of positions from our side, or all of them turned where no set has both sides."""
@@ -181,7 +163,7 @@ class EffectiveNotionals:
         turned
             By position: signed notional, of :meth:`turned`.
         rows
-            The positions wanted; the same array as long as they are the same.
+            The positions wanted.
         """
         effective = turned[rows]
         account, number = (self._positions.rows[name][rows] for name in ("account", "instrument"))
@@ -198,37 +180,25 @@ class EffectiveNotionals:
             effective = effective * np.where(dated, longer[number], 1.0)
         if not self._directory.has_option:
             return effective, by_terms
-        at, held, option, of_set, sign = self._options(rows)
+        at = self._directory.arrays["option"][number].nonzero()[0]
+        option, account = self._sheet.terms.row[number[at]], account[at]
         delta, ratio = self._figures()
-        units = self._positions.rows["size"][held] * (self._sheet.scale() * self._sheet.greeks[3] * delta)[option]
+        units = self._positions.rows["size"][rows[at]] * (self._sheet.scale() * self._sheet.greeks[3] * delta)[option]
+        sign = self._directory.arrays["sign"][account] if self._mixed else 1.0
+        of_set = self._directory.arrays["netting_set"][account]
         by_terms, effective = by_terms.copy(), effective.copy()
         effective[at] = units * ratio[option] * sign
         by_terms[at] = units * np.where(margined[of_set], 1.0, ratio[option]) * sign
         return effective, by_terms
 
-    def _options(self, rows: I8) -> tuple[I8, I8, I8, I8, F8 | float]:
-        """Return of the options among rows: their places there, rows, rows in the sheet, netting sets and signs."""
-        if self._found is None or self._found[0] is not rows:
-            arrays, positions = self._directory.arrays, self._positions.rows
-            number, account = positions["instrument"][rows], positions["account"][rows]
-            at = arrays["option"][number].nonzero()[0]
-            sign = arrays["sign"][account[at]] if self._mixed else 1.0
-            found = (at, rows[at], self._sheet.terms.row[number[at]], arrays["netting_set"][account[at]], sign)
-            self._found = rows, found
-        return self._found[1]
-
     def _figures(self) -> tuple[F8, F8]:
         """Return, by option, the supervisory delta of a bought one and its maturity factor over that of a day."""
-        if self._priced == self._sheet.repriced:
-            return self._known
         terms, priced, greeks = self._sheet.terms, self._sheet.priced, self._sheet.greeks
         left = years_to_expiry(terms.expiry_us, priced["us"])
         forward = np.where(greeks[3] > 0, greeks[3], terms.strike)
         volatility = self._factors.volatility[terms.instrument]
         delta = formulas.option_delta(forward, terms.strike, volatility, np.maximum(left, YEARS_MIN), terms.call, True)
-        self._known = delta, formulas.maturity_factor(left) / DAILY
-        self._priced = self._sheet.repriced
-        return self._known
+        return delta, formulas.maturity_factor(left) / DAILY
 
 
 def dated_bilateral(directory: Directory) -> tuple[B1, B1] | None:
@@ -265,8 +235,7 @@ def _representatives(directory: Directory) -> I8:
 # 1. Every position belongs to a *group*, which nets fully: its netting set and the entity its instrument stands on. In
 #    a set that is not enforceable every position is a group of its own.
 # 2. The effective notional of a group is the sum of its positions'; ``A`` is that times the supervisory factor.
-# 3. Groups of one hedging set add up by the formula of `SupervisoryFactors`; hedging sets of one netting set add up
-#    plainly.
+# 3. Groups are the entities of `HedgingSets`; hedging sets of one netting set add up plainly.
 #
 # Most positions are *lone*: linear, settled daily, alone in their group, of a class with one entity a set. Their
 # add-on is the size of their notional times their factor, so that one sum over positions serves; all others are *joint*
@@ -293,7 +262,7 @@ class NettingGroups:
         arrays = directory.arrays
         self._factors, self._netting_set, self._enforceable = factors, arrays["netting_set"], enforceable
         self.sets, self._dated = len(directory.netting_sets), dated_bilateral(directory)
-        self._may_be_isolated = (factors.correlation == 1.0) & ~factors.long & ~arrays["option"]
+        self._may_be_isolated = factors.alone & ~arrays["option"]
         self._own_maturity = np.zeros(0, dtype=bool)
         self._numbers = KeyNumbers()
         self._of, self._group_set, self._group_instrument = (np.zeros(0, dtype=np.int64) for _ in range(3))
@@ -341,14 +310,14 @@ class NettingGroups:
         self.joint = np.flatnonzero(~isolated)
         self.joint_of = (joint.cumsum() - 1)[self._of[self.joint]]
         self.netting_set, self.instrument = self._group_set[joint], self._group_instrument[joint]
-        self.factor, self.correlation = figures.factor[self.instrument], figures.correlation[self.instrument]
-        self.rates = figures.rates[self.instrument]
-        self.plain = bool((self.correlation == 1.0).all()) and not bool(self.rates.any())
-        if not self.plain:
-            cells = (self.netting_set << 24) | figures.hedging_set[self.instrument]
-            cells = np.where(self._enforceable[self.netting_set], cells, LONE_POSITION | np.arange(len(cells)))
-            _, first, self.cell = np.unique(cells, return_index=True, return_inverse=True)
-            self.cell_set, self.cell_rates = self.netting_set[first], self.rates[first]
+        cells, rates = self.netting_set << 24 | figures.hedging_set[self.instrument], figures.rates[self.instrument]
+        cell = first = np.arange(len(cells))
+        if not figures.alone[self.instrument].all():
+            cells = np.where(self._enforceable[self.netting_set], cells, LONE_POSITION | cell)
+            _, first, cell = np.unique(cells, return_index=True, return_inverse=True)
+        self._cell_set = self.netting_set[first]
+        factor, correlation = figures.factor[self.instrument], figures.correlation[self.instrument]
+        self._hedging_sets = HedgingSets(cell, factor, correlation, rates[first])
 
     def class_factors(self, margin_class: I8, classes: int) -> F8 | None:
         """Return the supervisory factor that lone positions of each margin class have; None where one has several.
@@ -365,7 +334,7 @@ class NettingGroups:
         """Return the sum of amounts by joint position of each of their groups."""
         return sum_by(self.joint_of, amounts, len(self.netting_set))
 
-    def add_ons(self, effective: F8, bucket: I8) -> F8:
+    def add_ons(self, effective: F8, bucket: I8 | None) -> F8:
         """Return what joint positions add to each netting set, without the maturity factor that it has in common.
 
         Parameters
@@ -373,24 +342,9 @@ class NettingGroups:
         effective
             By joint position: effective notional, in the reporting currency, either sign.
         bucket
-            By instrument: the maturity bucket 0, 1 or 2; used for interest rates only.
+            By instrument: its maturity bucket, where any is of interest rates.
         """
         if not len(self.joint):
             return np.zeros(self.sets)
-        size = self.net(effective) * self.factor
-        if self.plain:
-            return sum_by(self.netting_set, np.abs(size), self.sets)
-        count = len(self.cell_set)
-        systematic = sum_by(self.cell, self.correlation * size, count)
-        own = sum_by(self.cell, (1.0 - self.correlation * self.correlation) * size * size, count)
-        total = np.sqrt(systematic * systematic + own)
-        if self.cell_rates.any():
-            total = np.where(self.cell_rates, self._rates(size, bucket[self.instrument], count), total)
-        return sum_by(self.cell_set, total, self.sets)
-
-    def _rates(self, size: F8, bucket: I8, cells: int) -> F8:
-        """Return the add-on of each hedging set of interest rates: three buckets that offset in part (CRE52.57)."""
-        short, middle, long = (sum_by(self.cell, np.where(bucket == at, size, 0.0), cells) for at in range(3))
-        squares = short * short + middle * middle + long * long
-        adjacent = ADJACENT_BUCKETS * (short * middle + middle * long)
-        return np.sqrt(np.maximum(squares + adjacent + DISTANT_BUCKETS * short * long, 0.0))
+        bucket = bucket if bucket is None else bucket[self.instrument]
+        return sum_by(self._cell_set, self._hedging_sets.add_ons(self.net(effective), bucket), self.sets)

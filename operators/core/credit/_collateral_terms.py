@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.credit._saccr_inputs import margin_period_floor
 from seawall.operators.core.holdings import Balances, Directory
 from seawall.schemas import events as ev
@@ -38,6 +37,8 @@ from seawall.schemas import events as ev
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
+DAY_US: Final = 86_400_000_000
+PERIOD_DAYS_MAX: Final = 1e6  # beyond it, dates would overflow
 ROUNDING_NOISE: Final = 1e-10  # of an amount in units: a million times what summing doubles loses
 
 
@@ -91,16 +92,6 @@ class CollateralHeld:
     independent: F8
 
 
-@dataclass(frozen=True, slots=True)
-class MarginCalls:
-    """Margin calls that are due now: ``call`` from them (of which ``returned`` was ours), ``due`` from us; one is 0."""
-
-    call: F8
-    due: F8
-    returned: F8
-    required: F8
-
-
 def collateral_held(holdings: CollateralPieces, netting_sets: int) -> CollateralHeld:
     """Return what is held per netting set; an unpriced piece is value 0 here and is reported by the caller.
 
@@ -128,8 +119,8 @@ def collateral_held(holdings: CollateralPieces, netting_sets: int) -> Collateral
     return CollateralHeld(variation, independent, held, held + given_remote, independent + remote_independent)
 
 
-def margin_calls(terms: CollateralTerms, value: F8, delivered: F8, independent: F8) -> MarginCalls:
-    """Return the transfers that are due on netting sets of market value ``value``.
+def margin_calls(terms: CollateralTerms, value: F8, delivered: F8, independent: F8) -> F8:
+    """Return the transfers that are due now on netting sets of market value ``value``: positive from them to us.
 
     Parameters
     ----------
@@ -144,9 +135,8 @@ def margin_calls(terms: CollateralTerms, value: F8, delivered: F8, independent: 
     --------
     >>> one, yes = (lambda x: np.array([x])), np.array([True])
     >>> terms = CollateralTerms(yes, yes, yes, *(one(x) for x in (10.0, 1.0, 0.0, 1.0, 5.0, 0.5)))
-    >>> calls = margin_calls(terms, one(42.2), one(20.0), one(0.0))
-    >>> float(calls.required[0]), float(calls.call[0])
-    (37.2, 17.5)
+    >>> float(margin_calls(terms, one(42.2), one(20.0), one(0.0))[0])
+    17.5
     """
     theirs = np.where(terms.margined & terms.they_post, np.maximum(value - terms.threshold, 0.0), 0.0 * value)
     ours = np.where(terms.margined & terms.we_post, np.maximum(-value - terms.our_threshold, 0.0), 0.0 * value)
@@ -155,18 +145,8 @@ def margin_calls(terms: CollateralTerms, value: F8, delivered: F8, independent: 
     change = required - held
     from_them = np.where(change >= terms.minimum_transfer_amount, np.maximum(change, 0.0), 0.0 * change)
     from_us = np.where(-change >= terms.our_minimum_transfer_amount, np.maximum(-change, 0.0), 0.0 * change)
-    call, returned = _rounded(from_them, np.maximum(-held, 0.0), terms.rounding)
-    due, _ = _rounded(from_us, np.maximum(held, 0.0), terms.rounding)
-    return MarginCalls(call, due, returned, required)
-
-
-def replacement_costs(terms: CollateralTerms, value: F8, held: CollateralHeld) -> F8:
-    """Return the replacement cost: margined where they post variation margin, otherwise unmargined (CRE52.2, 52.18)."""
-    margined = formulas.margined_replacement_cost(
-        value, held.collateral, terms.threshold, terms.minimum_transfer_amount, held.net_independent
-    )
-    plain = formulas.replacement_cost(value, held.collateral)
-    return np.where(terms.margined & terms.they_post, margined, plain)
+    call = _rounded(from_them, np.maximum(-held, 0.0), terms.rounding)
+    return call - _rounded(from_us, np.maximum(held, 0.0), terms.rounding)
 
 
 def _totals(netting_set: I8, values: F8, chosen: B1, netting_sets: int) -> F8:
@@ -174,20 +154,19 @@ def _totals(netting_set: I8, values: F8, chosen: B1, netting_sets: int) -> F8:
     return np.bincount(netting_set, weights=weights, minlength=netting_sets).astype(np.float64)
 
 
-def _rounded(amount: F8, returnable: F8, unit: F8) -> tuple[F8, F8]:
-    """Return a transfer and the part of it that gives back, in whole units: returns down, deliveries up.
+def _rounded(amount: F8, returnable: F8, unit: F8) -> F8:
+    """Return a transfer in whole units: what of it gives back rounded down, the rest up.
 
     What is within :data:`ROUNDING_NOISE` of a whole number of units is that number: amounts are decimals that floating
-    point holds to some sixteen digits, and a unit more for the seventeenth would be wrong.
+    point holds to some sixteen digits, and a unit more for the seventeenth would be wrong. A unit that divides 1, as
+    cents do, divides: so three tenths are 0.3, which 3 x 0.1 is not.
     """
-    back = np.minimum(amount, returnable)
     if not unit.any():
-        return amount, back
-    fresh = amount - back
-    step = np.where(unit > 0, unit, 1.0)
-    back = np.where(unit > 0, _whole(back / step, np.floor) * step, back)
-    fresh = np.where(unit > 0, _whole(fresh / step, np.ceil) * step, fresh)
-    return back + fresh, back
+        return amount
+    back, step = np.minimum(amount, returnable), np.where(unit > 0, unit, 1.0)
+    whole, parts = _whole(back / step, np.floor) + _whole((amount - back) / step, np.ceil), np.rint(1.0 / step)
+    exact = np.abs(parts * step - 1.0) <= ROUNDING_NOISE
+    return np.where(unit > 0, np.where(exact, whole / np.where(exact, parts, 1.0), whole * step), amount)
 
 
 def _whole(units: F8, rounding: Callable[[F8], F8]) -> F8:
@@ -272,6 +251,30 @@ def _period(record: ev.NettingSet) -> float:
     """Return the margin period of risk in business days: what is stated, never below its floor (CRE52.50)."""
     floor = margin_period_floor(max(float(record.remargin_business_days), 1.0), False, 0, False, 0)
     return max(float(record.margin_period_business_days), floor)
+
+
+def margin_period_days(period: F8, as_of_us: int, calendar: np.busdaycalendar) -> F8:
+    """Return the length in days of margin periods that begin now: to the last of their business days.
+
+    Parameters
+    ----------
+    period
+        Business days, by netting set.
+    calendar
+        What a business day is: a weekday that is no holiday. Days are those of UTC.
+
+    Examples
+    --------
+    >>> saturday = 1_766_793_600_000_000  # 2025-12-27
+    >>> margin_period_days(np.array([1.0, 10.0]), saturday, np.busdaycalendar(holidays=["2026-01-01"])).tolist()
+    [2.0, 16.0]
+    """
+    today = np.datetime64(as_of_us // DAY_US, "D")
+    last = np.busday_offset(
+        today, np.minimum(period, PERIOD_DAYS_MAX).astype(np.int64), roll="backward", busdaycal=calendar
+    )
+    days: F8 = (last - today).astype(np.float64)
+    return days
 
 
 # Independent and segregated amounts: parts of balances, kept beside these, which are one number each.

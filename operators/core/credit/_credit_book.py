@@ -10,8 +10,9 @@
 All of it is computed where the book needs it: a netting set has terms, something is owed, or a limit names such a
 measure. Steps 1 and 2, and the exposure at default that follows from them, are those of every slice. Potential exposure
 and wrong-way risk are computed again at the end of every second and when terms or reference data have changed, and in
-between those of a set whose positions or balances have changed, or whose V - C has moved by ``POTENTIAL_MOVE`` of its
-add-on. Potential exposure at today's volatility waits for the end of the second, when volatility itself is sampled.
+between those of a set whose positions or balances have changed, or whose V - C has moved by more than
+``potential_exposure_change_min`` of its add-on. Potential exposure at today's volatility waits for the end of the
+second, when volatility itself is sampled.
 """
 
 from collections.abc import Set
@@ -36,6 +37,7 @@ from seawall.operators.core.credit._collateral_terms import (
     SegregatedAmounts,
     collateral_held,
     margin_calls,
+    margin_period_days,
     netting_agreements,
 )
 from seawall.operators.core.credit._market_dependence import (
@@ -52,9 +54,8 @@ from seawall.schemas.measures import CREDIT, PARTY_CREDIT
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
-UNMARGINED_DAYS: Final = 250.0  # one year, the horizon of an unmargined set
+UNMARGINED_DAYS: Final = 365.0  # the horizon of an unmargined set
 GATHER_MIN: Final = 8  # netting sets for each that is due, from which only the positions of those are gathered
-POTENTIAL_MOVE: Final = 0.01
 # Rows that stand between two computations: potential exposure as the terms have it and as unmargined, that at today's
 # volatility, wrong-way risk, and the V - C and add-on of the computation.
 CALLED, UNCALLED, TODAY, FLAG, SURPLUS, ADD_ON = range(6)
@@ -76,6 +77,8 @@ class CreditBook:
         self._waiting: B1 = np.zeros(0, dtype=bool)
         self._current: F8 = np.zeros((ADD_ON + 1, 0))
         self.regime = CRYPTO_REGIME_DEFAULT
+        self._change_min: float
+        self._calendar: np.busdaycalendar
         self._agreements: NettingAgreements
         self._factors: SupervisoryFactors
         self._groups: NettingGroups
@@ -88,9 +91,11 @@ class CreditBook:
         """Tell whether the book needs these measures."""
         return self.named or bool(self._directory.netting_set_records) or self.pledges.kept
 
-    def configure(self, configuration: dict[str, Any]) -> None:
-        """Take the regime of crypto assets."""
-        self.regime = configuration.get("crypto_regime", CRYPTO_REGIME_DEFAULT)
+    def configure(self, terms: dict[str, Any]) -> None:
+        """Take the regime of crypto assets, the calendar, and when potential exposure is computed again."""
+        self.regime = terms.get("crypto_regime", CRYPTO_REGIME_DEFAULT)
+        self._change_min = terms["potential_exposure_change_min"]
+        self._calendar = np.busdaycalendar(holidays=np.array(terms["holidays"], dtype="datetime64[D]"))
         self._known = -1
 
     def touch(self) -> None:
@@ -129,20 +134,18 @@ class CreditBook:
         arrays = self._directory.arrays
         of, sign = arrays["netting_set"], arrays["sign"]
         surplus = sum_by(of, sign * exposed, sets)
-        cost = np.maximum(surplus, 0.0)
+        uncalled: F8 | float = 0.0
         rows = np.zeros((2 + len(CREDIT), sets))
         rows[1] = sum_by(of, arrays["client"] * collateral, sets)
-        uncalled = np.zeros(sets)
         apart = agreed.agreed | self.pledges.sets(of, sets) if self.pledges.kept else agreed.agreed
         if apart.any():
             value, held = sum_by(of, sign * unrealised, sets), self._held(rows, apart)
             surplus = np.where(apart, value - held.collateral, surplus)
             terms = agreed.at(self._marks.asset_worth)
             uncalled = terms.threshold + terms.minimum_transfer_amount - held.net_independent
-            margined = np.maximum(surplus, uncalled)
-            cost = np.maximum(np.where(agreed.margined, margined, surplus), 0.0)
-            calls = margin_calls(terms, value, held.delivered, held.independent)
-            rows[6] = np.where(agreed.agreed, calls.call - calls.due, 0.0)
+            uncalled = np.where(agreed.margined, uncalled, 0.0)
+            rows[6] = np.where(agreed.agreed, margin_calls(terms, value, held.delivered, held.independent), 0.0)
+        cost = formulas.replacement_cost(surplus, uncalled)
         if not agreed.enforceable.all():
             alone = sum_by(of, np.maximum(sign * exposed, 0.0), sets)
             cost = np.where(agreed.enforceable, cost, alone)
@@ -155,7 +158,7 @@ class CreditBook:
             self._current[FLAG, at], self._current[SURPLUS, at], self._waiting[at] = flags[at], surplus[at], True
         if self._looked and self._waiting.any():
             at = self._waiting.nonzero()[0]
-            self._current[TODAY, at] = self._today(at, surplus[at], values.robust[0])
+            self._current[TODAY, at] = self._today(at, surplus[at], values.robust[0], as_of_us)
             self._waiting[:] = False
         self._looked, self._moved = False, bool((surplus != self._current[SURPLUS]).any())
         rows[2], rows[3] = self._current[CALLED], self._default(cost, surplus)
@@ -209,7 +212,7 @@ class CreditBook:
         sets = len(self._agreements.agreed)
         if not (self._touched or self._looked):
             current = self._current
-            due: B1 = np.abs(surplus - current[SURPLUS]) > POTENTIAL_MOVE * current[ADD_ON]
+            due: B1 = np.abs(surplus - current[SURPLUS]) > self._change_min * current[ADD_ON]
             due[of[touched.nonzero()[0]]] = True
             found: I8 = due.nonzero()[0]
             return found
@@ -293,7 +296,7 @@ class CreditBook:
             each += left[:, place] * factor
         return sum_by(self._directory.arrays["netting_set"], each, groups.sets)
 
-    def _today(self, at: I8, surplus: F8, signed: F8) -> F8:
+    def _today(self, at: I8, surplus: F8, signed: F8, as_of_us: int) -> F8:
         """Return the potential exposure of the sets ``at`` at today's volatility, over margin period or a year."""
         volatility, groups, agreed = self.volatility.per_second(), self._groups, self._agreements
         if not volatility.any():
@@ -309,8 +312,9 @@ class CreditBook:
         of, of_joint, sets = groups.set_of[near], groups.netting_set, groups.sets
         shared = sum_by(of, isolated, sets) + sum_by(of_joint, joint, sets)
         own = sum_by(of, isolated * isolated, sets) + sum_by(of_joint, joint * joint, sets)
-        period = np.where(agreed.margined[at], agreed.period[at], UNMARGINED_DAYS)
-        return potential_exposure(surplus, value_deviations(shared[at], own[at]), period)
+        days = margin_period_days(agreed.period[at], as_of_us, self._calendar)
+        days = np.where(agreed.margined[at], days, UNMARGINED_DAYS)
+        return potential_exposure(surplus, value_deviations(shared[at], own[at]), days)
 
     def _counterparties(self, rows: F8) -> F8:
         """Return what the counterparties add to their exposures: the sums of ``PARTY_CREDIT``, by counterparty."""
@@ -359,7 +363,7 @@ def _potential_exposure(surplus: F8, add_on: F8) -> F8:
     potential = np.where(surplus >= 0, add_on, 0.0)
     case, at = ((surplus < 0) & (add_on > 0)).nonzero()
     part = add_on[case, at]
-    potential[case, at] = formulas.pfe_multiplier(surplus[at], 0.0, part) * part
+    potential[case, at] = formulas.pfe_multiplier(surplus[at], part) * part
     return potential
 
 

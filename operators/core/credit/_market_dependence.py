@@ -27,7 +27,7 @@ I8 = NDArray[np.int64]
 VOLATILITY_HALF_LIFE_S: Final = 86_400.0  # a day: long enough to hold a night, short enough to know a crash
 EXPOSURE_QUANTILE: Final = 2.3263478740408408  # of the normal distribution at 99 %
 FACTOR_CORRELATION: Final = 0.7  # between crypto underlyings, conservative for a book of longs (our choice)
-SECONDS_PER_BUSINESS_DAY: Final = 86_400.0 * 365.0 / 250.0
+SECONDS_PER_DAY: Final = 86_400.0  # markets of crypto assets do not close
 LN2: Final = 0.6931471805599453
 
 
@@ -72,11 +72,11 @@ def potential_exposure(surplus: F8, deviation: F8, period_days: F8) -> F8:
 
     Examples
     --------
-    >>> day = 1.0 / np.sqrt(SECONDS_PER_BUSINESS_DAY)
+    >>> day = 1.0 / np.sqrt(SECONDS_PER_DAY)
     >>> potential_exposure(np.array([0.0, -100.0]), np.full(2, 10.0 * day), np.ones(2)).round(6).tolist()
     [23.263479, 0.0]
     """
-    spread = EXPOSURE_QUANTILE * deviation * np.sqrt(period_days * SECONDS_PER_BUSINESS_DAY)
+    spread = EXPOSURE_QUANTILE * deviation * np.sqrt(period_days * SECONDS_PER_DAY)
     return np.maximum(surplus + spread, 0.0) - np.maximum(surplus, 0.0)
 
 

@@ -15,7 +15,6 @@ from seawall.operators.core.credit._saccr_formulas import AddOns, SizedTrade, ag
 from seawall.operators.core.credit._saccr_inputs import (
     CRYPTO_REGIME_DEFAULT,
     CRYPTO_REGIMES,
-    SUPERVISORY,
     CryptoRegime,
     MarginTerms,
     SaccrTrade,
@@ -72,17 +71,15 @@ def exposure_figures(
     """
     held, independent = terms.collateral, terms.net_independent_amount
     threshold, transfer = terms.threshold, terms.minimum_transfer_amount
-    if terms.margined:
-        cost = float(formulas.margined_replacement_cost(value, held, threshold, transfer, independent))
-    else:
-        cost = float(formulas.replacement_cost(value, held))
+    uncalled = threshold + transfer - independent if terms.margined else 0.0
+    cost = float(formulas.replacement_cost(value - held, uncalled))
     sized: list[SizedTrade] = []
     add_ons: list[AddOns] = []
     for trades, part in parts:
         sized += (members := [size_trade(trade, _maturity_factor(trade, part), choices.regime) for trade in trades])
         add_ons.append(aggregate_add_ons(members, choices.bucket_offset))
     figures = _add_on_figures(add_ons)
-    multiplier = float(formulas.pfe_multiplier(value, held, figures["addon_aggregate"]))
+    multiplier = float(formulas.pfe_multiplier(value - held, figures["addon_aggregate"]))
     potential = multiplier * figures["addon_aggregate"]
     return {
         "margined": terms.margined,
@@ -97,7 +94,7 @@ def exposure_figures(
         "EAD": float(formulas.exposure(cost, potential)),
         "trades": [_trade_figures(one) for one in sized],
         **_crypto_note(sized, choices),
-        "notes": [*terms.notes, *_volatility_notes(sized, choices)],
+        "notes": [*terms.notes, *_volatility_notes(sized)],
     }
 
 
@@ -158,14 +155,12 @@ def _crypto_note(sized: list[SizedTrade], choices: SupervisoryChoices) -> Figure
     return {"crypto_regime": {"name": regime.name, "status": regime.status, "source": regime.source}}
 
 
-def _volatility_notes(sized: list[SizedTrade], choices: SupervisoryChoices) -> list[str]:
+def _volatility_notes(sized: list[SizedTrade]) -> list[str]:
     """Say where an option came with another volatility than the prescribed one (CRE52.72 FAQ 2)."""
     notes = []
     for one in sized:
         trade = one.trade
-        crypto = trade.asset_class == "CRYPTO"
-        row = choices.regime.parameters if crypto else SUPERVISORY[trade.asset_class, trade.subclass]
-        prescribed = row.volatility
+        prescribed = one.row.volatility
         if trade.option is not None and trade.option.volatility is not None and trade.option.volatility != prescribed:
             given, wanted = shown_value(trade.option.volatility), shown_value(prescribed)
             notes.append(f"trade {trade.id}: sigma {given} is used; the supervisory volatility is {wanted}")
@@ -326,11 +321,6 @@ def _replacement_case(fields: DocumentFields) -> Figures:
     independent = fields.number("NICA")
     for field in ("VM", "IA_in_favour", "ICA_held", "ICA_posted_unsegregated"):
         fields.number(field, 0.0)  # how C and NICA came about
-    cost = float(formulas.margined_replacement_cost(value, held, threshold, transfer, independent))
-    return {
-        "V": value,
-        "C": held,
-        "V_minus_C": value - held,
-        "TH_MTA_NICA": threshold + transfer - independent,
-        "RC": cost,
-    }
+    surplus, uncalled = value - held, threshold + transfer - independent
+    cost = float(formulas.replacement_cost(surplus, uncalled))
+    return {"V": value, "C": held, "V_minus_C": surplus, "TH_MTA_NICA": uncalled, "RC": cost}

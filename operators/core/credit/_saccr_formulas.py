@@ -1,17 +1,15 @@
-"""Formulas of SA-CCR, one function per paragraph of CRE52, and the add-ons of a netting set's trades.
+"""Formulas of SA-CCR, one function per paragraph of CRE52, and the add-ons of trades in hedging sets.
 
-The document path (`exposure_at_default`) calls the formulas with numbers and the credit book with whole columns, so
-that both give the same bits.
+`exposure_at_default` calls them for the trades of a document, and the credit book for the positions of a shard.
 """
 
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seawall.operators.core.base import exp, log, normal_cdf
+from seawall.operators.core.base import exp, log, normal_cdf, sum_by
 from seawall.operators.core.credit._saccr_inputs import (
     ADJACENT_BUCKETS,
     ALPHA,
@@ -32,9 +30,7 @@ from seawall.operators.core.credit._saccr_inputs import (
 
 # The formulas of SA-CCR, one function per paragraph of CRE52, elementwise over numbers or arrays.
 #
-# The document path (`exposure_at_default`) calls them with numbers and the book with whole columns, so that both give
-# the same bits. Amounts are in one currency, times in years, rates and volatilities fractions. Nothing here validates
-# its input.
+# Amounts are in one currency, times in years, rates and volatilities fractions. Nothing here validates its input.
 #
 # References
 # ----------
@@ -42,6 +38,7 @@ from seawall.operators.core.credit._saccr_inputs import (
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
+B1 = NDArray[np.bool_]
 
 
 def supervisory_duration(start: ArrayLike, end: ArrayLike) -> F8:
@@ -104,27 +101,22 @@ def margined_maturity_factor(margin_period_days: ArrayLike) -> F8:
     return factor
 
 
-def replacement_cost(value: ArrayLike, collateral: ArrayLike) -> F8:
-    """Return the replacement cost of an unmargined netting set (CRE52.10)."""
-    return np.maximum(np.subtract(value, collateral, dtype=np.float64), 0.0)
+def replacement_cost(surplus: ArrayLike, uncalled: ArrayLike = 0.0) -> F8:
+    """Return the replacement cost of netting sets (CRE52.10; margined CRE52.18).
 
-
-def margined_replacement_cost(
-    value: ArrayLike,
-    collateral: ArrayLike,
-    threshold: ArrayLike,
-    minimum_transfer_amount: ArrayLike,
-    net_independent_amount: ArrayLike,
-) -> F8:
-    """Return the replacement cost of a margined netting set (CRE52.18).
+    Parameters
+    ----------
+    surplus
+        V - C: market value less collateral.
+    uncalled
+        TH + MTA - NICA of a margined set: what may stay uncalled; 0 for one that is not margined.
 
     Examples
     --------
-    >>> float(margined_replacement_cost(80.0, 79.5, 0.0, 1.0, 0.0))
+    >>> float(replacement_cost(80.0 - 79.5, 0.0 + 1.0 - 0.0))
     1.0
     """
-    uncalled = np.add(threshold, minimum_transfer_amount, dtype=np.float64)
-    cost: F8 = np.maximum(replacement_cost(value, collateral), np.subtract(uncalled, net_independent_amount))
+    cost: F8 = np.maximum(np.maximum(surplus, uncalled), 0.0)
     return cost
 
 
@@ -135,18 +127,20 @@ def joint_replacement_cost(values: F8, collateral: float) -> float:
     return max(owed - max(collateral, 0.0), 0.0) + max(owing - min(collateral, 0.0), 0.0)
 
 
-def pfe_multiplier(value: ArrayLike, collateral: ArrayLike, add_on: ArrayLike) -> F8:
+def pfe_multiplier(surplus: ArrayLike, add_on: ArrayLike) -> F8:
     """Return what excess collateral and negative value leave of the add-on, in [0.05, 1] (CRE52.23).
+
+    ``surplus`` is V - C.
 
     Examples
     --------
-    >>> round(float(pfe_multiplier(-20.0, 0.0, 282.1288318596666)), 6)
+    >>> round(float(pfe_multiplier(-20.0, 282.1288318596666)), 6)
     0.965208
     """
-    surplus = np.minimum(np.subtract(value, collateral, dtype=np.float64), 0.0)
+    short = np.minimum(np.asarray(surplus, np.float64), 0.0)
     width = 2.0 * (1.0 - MULTIPLIER_FLOOR) * np.asarray(add_on, np.float64)
     with np.errstate(divide="ignore"):
-        exponent = np.divide(surplus, width, out=np.where(surplus < 0, -np.inf, 0.0), where=width > 0)
+        exponent = np.divide(short, width, out=np.where(short < 0, -np.inf, 0.0), where=width > 0)
     multiplier: F8 = np.minimum(1.0, MULTIPLIER_FLOOR + (1.0 - MULTIPLIER_FLOOR) * exp(exponent))
     return multiplier
 
@@ -156,31 +150,84 @@ def exposure(replacement: ArrayLike, potential: ArrayLike) -> F8:
     return ALPHA * np.add(replacement, potential, dtype=np.float64)
 
 
-def pair_add_ons(netting_set: I8, pair: I8, effective_notional: F8, factor: ArrayLike, sets: int) -> F8:
-    """Return the add-on of each netting set in a class with one hedging set per pair (FX: CRE52.59; crypto: OSFI 4.2).
+# Hedging sets: what nets fully is an entity, and the entities of a hedging set offset in part (CRE52.55-52.71).
+#
+# With ``A = factor x effective notional`` of an entity, the add-on of a hedging set is ``sqrt((sum r A)^2 + sum (1 -
+# r^2) A^2)``. A pair is the one entity of its hedging set, with ``r = 1``, which makes that ``|A|``: one formula serves
+# every class but interest rates, whose three maturity buckets have their own (CRE52.57).
 
-    Parameters
+
+class HedgingSets:
+    """Hedging sets of any number of netting sets, and the entities in them.
+
+    Attributes
     ----------
-    netting_set, pair : int64, shape (trades,)
-        Numbers of the netting set (below ``sets``) and of the pair; any order.
-    effective_notional : float64, shape (trades,)
-        Adjusted notional x delta x maturity factor.
-    factor
-        Supervisory factor, one for all.
-
-    Returns
-    -------
-    float64, shape (sets,)
-
-    Examples
-    --------
-    >>> pair_add_ons(np.array([0, 0, 0]), np.array([7, 7, 9]), np.array([100.0, -40.0, -5.0]), 0.4, 2).tolist()
-    [26.0, 0.0]
+    of, factor, correlation
+        By entity: its hedging set, supervisory factor and correlation (1 where the class has none).
+    rates
+        By hedging set: whether it is of interest rates.
     """
-    keys = (netting_set << 32) | pair
-    hedging_sets, member = np.unique(keys, return_inverse=True)
-    net = np.bincount(member, weights=effective_notional, minlength=len(hedging_sets))
-    return np.bincount(hedging_sets >> 32, weights=np.abs(net) * factor, minlength=sets).astype(np.float64)
+
+    def __init__(self, of: I8, factor: F8, correlation: F8, rates: B1) -> None:
+        self.of, self.factor, self.rates = of, factor, rates
+        self.correlation = np.where(correlation > 0, correlation, 1.0)
+        self._some_rates = bool(rates.any())
+        self._plain = not self._some_rates and len(of) == len(rates) and bool((self.correlation == 1.0).all())
+
+    def parts(self, size: F8) -> tuple[F8, F8]:
+        """Return the systematic part of each hedging set, not squared, and its idiosyncratic part (CRE52.61)."""
+        of, r, count = self.of, self.correlation, len(self.rates)
+        return sum_by(of, r * size, count), sum_by(of, (1.0 - r * r) * size * size, count)
+
+    def add_ons(self, effective: F8, bucket: I8 | None, offset: bool = True) -> F8:
+        """Return the add-on of every hedging set.
+
+        Parameters
+        ----------
+        effective : float64, shape (entities,)
+            Sum of the effective notionals of the trades of each entity, in one currency, either sign.
+        bucket : int64, shape (entities,)
+            Maturity buckets 0, 1 and 2, needed where a set is of interest rates.
+        offset
+            Whether long and short positions offset across these buckets (CRE52.57(5)).
+
+        Examples
+        --------
+        >>> factor, correlation = np.array([0.32, 0.2, 0.4]), np.array([0.5, 0.8, 0.0])
+        >>> sets = HedgingSets(np.array([0, 0, 1]), factor, correlation, np.zeros(2, dtype=bool))
+        >>> sets.add_ons(np.array([100.0, -100.0, -5.0]), None).round(6).tolist()
+        [30.199338, 2.0]
+        """
+        size = effective * self.factor
+        if self._plain:
+            return np.abs(size)
+        systematic, own = self.parts(size)
+        total = np.sqrt(systematic * systematic + own)
+        if self._some_rates and bucket is not None:
+            total = np.where(self.rates, self._rates(size, bucket, offset), total)
+        return total
+
+    def _rates(self, size: F8, bucket: I8, offset: bool) -> F8:
+        """Return the add-ons as of interest rates: three buckets that offset in part (CRE52.57)."""
+        short, middle, long = (sum_by(self.of, np.where(bucket == at, size, 0.0), len(self.rates)) for at in range(3))
+        if not offset:
+            return np.abs(short) + np.abs(middle) + np.abs(long)
+        squares = short * short + middle * middle + long * long
+        adjacent = ADJACENT_BUCKETS * (short * middle + middle * long)
+        return np.sqrt(np.maximum(squares + adjacent + DISTANT_BUCKETS * short * long, 0.0))
+
+
+def maturity_bucket(years: ArrayLike) -> I8:
+    """Return the maturity bucket of interest rates: below one year 0, up to five 1, beyond 2 (CRE52.57)."""
+    end = np.asarray(years, np.float64)
+    return (end >= 1.0).astype(np.int64) + (end > 5.0)
+
+
+def supervisory_row(asset_class: str, subclass: str, regime: CryptoRegime) -> SupervisoryRow:
+    """Return the supervisor's parameters of a risk factor (CRE52.72; those of crypto assets are the regime's)."""
+    if asset_class == "CRYPTO":
+        return regime.parameters
+    return SUPERVISORY[asset_class, subclass if asset_class not in ("FX", "IR") else ""]
 
 
 # From trades to the add-ons of a netting set: effective notionals, hedging sets, asset classes (CRE52.30-52.73).
@@ -203,7 +250,7 @@ class SizedTrade:
     maturity_factor: float
     effective: float
     factor: float
-    correlation: float
+    row: SupervisoryRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +264,7 @@ class AddOns:
 
 def size_trade(trade: SaccrTrade, maturity_factor: float, regime: CryptoRegime) -> SizedTrade:
     """Return a trade's adjusted notional, supervisory delta and effective notional (CRE52.30-52.43)."""
-    row = regime.parameters if trade.asset_class == "CRYPTO" else SUPERVISORY[trade.asset_class, trade.subclass]
+    row = supervisory_row(trade.asset_class, trade.subclass, regime)
     factor = row.factor * SET_FACTORS[trade.transaction]
     duration = None
     adjusted = trade.notional
@@ -229,10 +276,10 @@ def size_trade(trade: SaccrTrade, maturity_factor: float, regime: CryptoRegime) 
     if trade.option is not None and trade.option.digital_payoff is not None:
         cap = trade.option.digital_payoff / factor  # CRE52.42(3)
         effective = min(max(effective, -cap), cap)
-    return SizedTrade(trade, duration, adjusted, delta, maturity_factor, effective, factor, row.correlation)
+    return SizedTrade(trade, duration, adjusted, delta, maturity_factor, effective, factor, row)
 
 
-def aggregate_add_ons(sized: Iterable[SizedTrade], bucket_offset: bool = True) -> AddOns:
+def aggregate_add_ons(sized: Sequence[SizedTrade], bucket_offset: bool = True) -> AddOns:
     """Return the add-ons of the trades of one netting set.
 
     Parameters
@@ -242,23 +289,53 @@ def aggregate_add_ons(sized: Iterable[SizedTrade], bucket_offset: bool = True) -
     bucket_offset
         Whether long and short positions offset across maturity buckets of interest rates (CRE52.57(5)).
     """
-    sets: dict[tuple[str, str], list[SizedTrade]] = {}
+    names: dict[tuple[str, str], int] = {}
+    entities: dict[tuple[int, str, int], int] = {}
+    of_trade, first = [], list[SizedTrade]()
     for one in sized:
-        sets.setdefault((one.trade.asset_class, _set_name(one.trade)), []).append(one)
+        trade, place = one.trade, (one.trade.asset_class, _set_name(one.trade))
+        bucket = int(maturity_bucket(trade.end)) if trade.asset_class == "IR" else 0
+        entity = names.setdefault(place, len(names)), trade.entity, bucket
+        of_trade.append(entities.setdefault(entity, len(entities)))
+        if of_trade[-1] == len(first):
+            first.append(one)
+    of, _, buckets = (np.array(column) for column in zip(*entities, strict=True))
+    factor, correlation = np.array([one.factor for one in first]), np.array([one.row.correlation for one in first])
+    sets = HedgingSets(of, factor, correlation, np.array([asset_class == "IR" for asset_class, _ in names]))
+    net = sum_by(np.array(of_trade), np.array([one.effective for one in sized]), len(entities))
+    add_on = sets.add_ons(net, buckets, bucket_offset)
     by_class: dict[str, float] = {}
-    steps: dict[str, float | list[float]] = {}
-    for (asset_class, name), members in sets.items():
-        if asset_class == "IR":
-            add_on = _rates(name, members, bucket_offset, steps)
-        elif asset_class in ("FX", "CRYPTO"):
-            add_on = _pair(name, members, steps)
-        else:
-            add_on = _single_factor(name, members, steps)
-        by_class[asset_class] = by_class.get(asset_class, 0.0) + add_on
+    for (asset_class, _), amount in zip(names, add_on.tolist(), strict=True):
+        by_class[asset_class] = by_class.get(asset_class, 0.0) + amount
     total = 0.0
-    for add_on in by_class.values():
-        total += add_on
-    return AddOns(total, by_class, steps)
+    for amount in by_class.values():
+        total += amount
+    return AddOns(total, by_class, _steps(list(names), list(entities), sets, net, add_on))
+
+
+def _steps(
+    names: list[tuple[str, str]], entities: list[tuple[int, str, int]], sets: HedgingSets, net: F8, add_on: F8
+) -> dict[str, float | list[float]]:
+    """Return the figures on the way to the add-ons of hedging sets, by name."""
+    steps: dict[str, float | list[float]] = {}
+    size = net * sets.factor
+    systematic, own = sets.parts(size)
+    for number, (asset_class, name) in enumerate(names):
+        members = [at for at, (of, _, _) in enumerate(entities) if of == number]
+        if asset_class == "IR":
+            held = {entities[at][2]: float(net[at]) for at in members}
+            steps[f"{name}.buckets"] = [held.get(bucket, 0.0) for bucket in range(3)]
+            steps[f"{name}.effective_notional"] = float(add_on[number] / sets.factor[members[0]])
+        elif asset_class in ("FX", "CRYPTO"):
+            steps[f"{name}.effective_notional"] = float(net[members[0]])
+        else:
+            for at in members:
+                steps[f"{name}.{entities[at][1]}.effective_notional"] = float(net[at])
+                steps[f"{name}.{entities[at][1]}.addon"] = float(size[at])
+            steps[f"{name}.systematic_sq"] = float(systematic[number] * systematic[number])
+            steps[f"{name}.idiosyncratic"] = float(own[number])
+        steps[f"{name}.addon"] = float(add_on[number])
+    return steps
 
 
 def _delta(trade: SaccrTrade, row: SupervisoryRow) -> float:
@@ -287,49 +364,3 @@ def _set_name(trade: SaccrTrade) -> str:
     if trade.transaction == "basis":
         return f"{name}.basis:{trade.basis}"
     return f"{name}.volatility" if trade.transaction == "volatility" else name
-
-
-def _rates(name: str, members: list[SizedTrade], offset: bool, steps: dict[str, float | list[float]]) -> float:
-    """CRE52.57: three maturity buckets that offset in part."""
-    buckets = [0.0, 0.0, 0.0]
-    for one in members:
-        buckets[0 if one.trade.end < 1.0 else 1 if one.trade.end <= 5.0 else 2] += one.effective
-    short, middle, long = buckets
-    if offset:
-        squares = short * short + middle * middle + long * long
-        adjacent = ADJACENT_BUCKETS * short * middle + ADJACENT_BUCKETS * middle * long
-        effective = math.sqrt(max(squares + adjacent + DISTANT_BUCKETS * short * long, 0.0))
-    else:
-        effective = abs(short) + abs(middle) + abs(long)
-    steps[f"{name}.buckets"], steps[f"{name}.effective_notional"] = buckets, effective
-    steps[f"{name}.addon"] = add_on = members[0].factor * effective
-    return add_on
-
-
-def _pair(name: str, members: list[SizedTrade], steps: dict[str, float | list[float]]) -> float:
-    """CRE52.59: longs and shorts of one pair offset fully."""
-    effective = 0.0
-    for one in members:
-        effective += one.effective
-    steps[f"{name}.effective_notional"] = effective
-    steps[f"{name}.addon"] = add_on = members[0].factor * abs(effective)
-    return add_on
-
-
-def _single_factor(name: str, members: list[SizedTrade], steps: dict[str, float | list[float]]) -> float:
-    """CRE52.61, 52.66 and 52.70: full offset per entity, offset by correlation between entities."""
-    entities: dict[str, float] = {}
-    rows: dict[str, SizedTrade] = {}
-    for one in members:
-        entities[one.trade.entity] = entities.get(one.trade.entity, 0.0) + one.effective
-        rows[one.trade.entity] = one
-    systematic = idiosyncratic = 0.0
-    for entity, effective in entities.items():
-        row = rows[entity]
-        add_on = row.factor * effective
-        steps[f"{name}.{entity}.effective_notional"], steps[f"{name}.{entity}.addon"] = effective, add_on
-        systematic += row.correlation * add_on
-        idiosyncratic += (1.0 - row.correlation * row.correlation) * (add_on * add_on)
-    steps[f"{name}.systematic_sq"], steps[f"{name}.idiosyncratic"] = systematic * systematic, idiosyncratic
-    steps[f"{name}.addon"] = total = math.sqrt(systematic * systematic + idiosyncratic)
-    return total

@@ -1,7 +1,7 @@
 """Computation requests: input and result of a computed command, and helpers that computations share."""
 
 import math
-from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_UP, Decimal
 from typing import Any, NamedTuple
 
 from seawall.operators.core.base import Measures
@@ -44,14 +44,14 @@ def no_action(why: str) -> ComputationResult:
 
 
 def amount_to_cent(value: float) -> str:
-    """Return an amount to the cent, upwards away from nothing.
+    """Return an amount to the cent, upwards in exact decimals; less than a millionth above a cent is that cent.
 
     Examples
     --------
-    >>> amount_to_cent(13.3333), amount_to_cent(0.0)
-    ('13.34', '0.00')
+    >>> amount_to_cent(13.3333), amount_to_cent(1.1), amount_to_cent(0.1 + 0.2)
+    ('13.34', '1.10', '0.30')
     """
-    cents = -int(-value * 100 // 1)
+    cents = int((Decimal(repr(round(value, 6))) * 100).to_integral_value(ROUND_CEILING))
     return f"{cents // 100}.{cents % 100:02d}"
 
 

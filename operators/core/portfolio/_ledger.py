@@ -31,7 +31,7 @@ from seawall.operators.core.pricing import (
     OptionSheet,
     fill_margin_ratios,
 )
-from seawall.schemas.configuration import CONFIRMATION
+from seawall.schemas.configuration import JOURNAL_DEFAULTS
 from seawall.schemas.measures import (
     ACCOUNT,
     COUNTERPARTY,
@@ -131,9 +131,9 @@ class Ledger:
         """Take what may change between configurations."""
         self.fills.size_max = self.transfers.size_max = configuration["fill_memory"]
         self.mark_age_us_max = int(configuration["mark_max_age_s"] * 1_000_000)
-        terms = CONFIRMATION | configuration
+        terms = JOURNAL_DEFAULTS | configuration
         self.marks.configure(self.mark_age_us_max, int(terms["confirm_s"] * 1_000_000), terms["confirm_tolerance"])
-        self.credit.configure(configuration)
+        self.credit.configure(terms)
         self.ask(configuration["limits"]["limits"])
         self.touch()
 

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.base import sum_by
 from seawall.operators.core.holdings import Balances, Directory, Positions, PositionSubset
-from seawall.operators.core.pricing._distances import DISTANCE_MAX, liquidation_distances, nearest_root
 from seawall.operators.core.pricing._margin import MarginBook
 from seawall.operators.core.pricing._marks import Marks
-from seawall.operators.core.pricing._option_sheet import OptionBook, OptionSheet
+from seawall.operators.core.pricing._option_sheet import DISTANCE_MAX, OptionBook, OptionSheet
 from seawall.schemas.measures import RATIO_MAX
 
 F8 = NDArray[np.float64]
@@ -223,11 +222,26 @@ def _across(gross: F8, rates: F8 | None, out: F8) -> None:
         out += gross[:, at] if rates is None else gross[:, at] * rates[at]
 
 
-def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
-    """Return the size of the nearest move that takes each margin ratio to 1, as one number for tables of measures.
+# Liquidation distance: the relative move of prices that takes the margin ratio of an account to 1.
+#
+# Health is equity less maintenance margin; an account is liquidated where health is 0. In spot, linear and inverse
+# contracts health is a straight line in the move, so one division finds the point. (An inverse position's coin profit
+# ``size x (1/entry - 1/price)`` times the coin's price is linear in that price.) Options count by their delta.
+#
+# A move is a fraction of today's price: -0.2 is a fall by a fifth. It can fall by at most 1 and rise without bound; an
+# account that no move of that side liquidates is at infinity there.
 
-    The nearest of :func:`linear_distance`, with 1,000,000 for infinity, and for an account without a maintenance margin
-    (it has no positions, or none that need one).
+
+def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
+    """Return the size of the nearest move that takes each margin ratio to 1, where health is a straight line in it.
+
+    1,000,000 where there is none, and where there is no maintenance margin (no positions, or none that need one).
+
+    Parameters
+    ----------
+    slope : float64
+        Change of health per move of 1: for a linear position its signed notional less its maintenance margin, for an
+        inverse one what it cost, with the other sign, for a coin balance its value after haircut.
 
     Examples
     --------
@@ -239,6 +253,24 @@ def nearest_distance(equity: F8, maintenance: F8, slope: F8) -> F8:
     move = np.minimum(np.fmax(move, 0.0), DISTANCE_MAX)  # 0 / 0 is an account that is there already
     move[((slope > 0) & (move > 1.0)) | (maintenance <= 0)] = DISTANCE_MAX
     return move
+
+
+def nearest_root(health: F8, slope: F8, curve: F8) -> F8:
+    """Return the size of the nearest move at which ``health + slope m + curve m^2`` is 0, 1,000,000 for none.
+
+    Prices fall by no more than all of themselves.
+
+    Examples
+    --------
+    >>> nearest_root(np.array([6.0, 6.0, 1.0]), np.array([-5.0, 7.0, 0.0]), np.array([1.0, 2.0, 1.0])).tolist()
+    [2.0, 1000000.0, 1000000.0]
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        turn = slope * slope - 4.0 * curve * health
+        part = -0.5 * (slope + np.copysign(np.sqrt(turn), slope))
+        roots = np.stack([part / curve, health / part])
+    sizes = np.where(np.isfinite(roots) & (roots >= -1.0), np.abs(roots), DISTANCE_MAX)
+    return np.where(health <= 0, 0.0, np.minimum(sizes.min(axis=0), DISTANCE_MAX))
 
 
 # Liquidation distances of accounts: ratios, and the straight lines by which health follows the market.
@@ -422,11 +454,10 @@ class LiquidationDistances:
         account = np.concatenate([rows["account"], rows["account"], balances["account"]])
         underlying = [arrays["underlying"][number], of_asset[arrays["settlement"][number]], of_asset[balances["asset"]]]
         slope = np.concatenate([self._price_slopes(), settled, coins])
-        used = np.ones(len(slope), dtype=bool)
-        _, of, _, single = liquidation_distances(account, np.concatenate(underlying), slope, used, equity - maintenance)
-        nearest = np.full(len(equity), DISTANCE_MAX)
-        np.minimum.at(nearest, of, np.minimum(np.minimum(-single.down, single.up), DISTANCE_MAX))
-        nearest[maintenance <= 0] = DISTANCE_MAX
+        keys, member = np.unique((account << 32) | np.concatenate(underlying), return_inverse=True)
+        of, nearest = keys >> 32, np.full(len(equity), DISTANCE_MAX)
+        slopes = sum_by(member, slope, len(keys))
+        np.minimum.at(nearest, of, nearest_distance(equity[of], maintenance[of], slopes))
         return nearest
 
     def _price_slopes(self) -> F8:

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.base import Columns, float_array, int_array, sum_by
 from seawall.operators.core.holdings import Directory, Positions
-from seawall.operators.core.pricing._distances import DISTANCE_MAX
 from seawall.operators.core.pricing._marks import ACROSS_VENUES, MARK, RUNG, UNKNOWN, Marks
 from seawall.operators.core.pricing._option_models import (
     DAYS_PER_YEAR,
@@ -39,6 +38,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
 NO_ROW = -1
+DISTANCE_MAX = 1_000_000.0  # stands for infinity, as the largest ratio does (contract.md, "Ratios")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seawall.operators.core.pricing import black_value
-from seawall.operators.core.pricing._distances import (
-    linear_distance,
-    liquidation_distances,
-)
+from seawall.operators.core.pricing._liquidation_distance import nearest_distance
 from seawall.operators.core.pricing._margin import (
     MarginTier,
     ScheduleError,
     ScheduleTable,
     open_interest_scaled_rate,
 )
+from seawall.operators.core.pricing._option_sheet import DISTANCE_MAX
 from seawall.operators.core.pricing._scenario_margin import (
     BUCKETS,
     DEFAULT_GRID,
@@ -197,28 +195,25 @@ def test_scenario_margin_agrees_with_a_loop_over_positions(rows: list[tuple[int,
         assert found.margin[account] == pytest.approx(float(expected), rel=1e-9, abs=1e-9)
 
 
-# equity 20 on a position of 100 with 5 % maintenance; entry price 100
+# equity, maintenance margin and slope of health, then the nearest move; entry price 100
 DISTANCE = [
-    ("long", 20.0 - 5.0, 100.0 - 5.0, -15 / 95, math.inf),
-    ("short", 20.0 - 5.0, -100.0 - 5.0, -math.inf, 15 / 105),
-    ("flat", 20.0, 0.0, -math.inf, math.inf),
-    ("a fall by more than everything", 200.0, 100.0, -math.inf, math.inf),
-    ("already there", -1.0, 100.0, 0.0, 0.0),
-    ("exactly there", 0.0, 100.0, 0.0, 0.0),
+    ("long", 20.0, 5.0, 100.0 - 5.0, 15 / 95),
+    ("short", 20.0, 5.0, -100.0 - 5.0, 15 / 105),
+    ("flat", 20.0, 5.0, 0.0, DISTANCE_MAX),
+    ("nothing at stake", 20.0, 0.0, 100.0, DISTANCE_MAX),
+    ("a fall by more than everything", 205.0, 5.0, 100.0, DISTANCE_MAX),
+    ("a fall to nothing, the largest there is", 105.0, 5.0, 100.0, 1.0),
+    ("already there", 4.0, 5.0, 100.0, 0.0),
+    ("exactly there", 5.0, 5.0, 0.0, 0.0),
 ]
 
 
-@pytest.mark.parametrize(("name", "health", "slope", "down", "up"), DISTANCE, ids=[row[0] for row in DISTANCE])
+@pytest.mark.parametrize(("name", "equity", "maintenance", "slope", "move"), DISTANCE, ids=[row[0] for row in DISTANCE])
 def test_the_distance_of_a_linear_account_is_one_division(
-    name: str, health: float, slope: float, down: float, up: float
+    name: str, equity: float, maintenance: float, slope: float, move: float
 ) -> None:
-    distance = linear_distance(np.array([health]), np.array([slope]))
-    assert (distance.down[0], distance.up[0]) == (pytest.approx(down), pytest.approx(up))
-    assert distance.nearest[0] == pytest.approx(min(-down, up))
-
-
-def test_an_unpriced_account_has_no_distance() -> None:
-    assert np.isnan(linear_distance(np.array([np.nan]), np.array([1.0])).nearest).all()
+    found = nearest_distance(np.array([equity]), np.array([maintenance]), np.array([slope]))
+    assert found[0] == pytest.approx(move)
 
 
 @given(st.integers(-20, 20), st.integers(0, 20), st.integers(50, 200))
@@ -227,27 +222,18 @@ def test_at_the_distance_found_the_margin_ratio_is_one(contracts: int, coins: in
     price, size = Fraction(100), Fraction(contracts * 100)  # size in USD
     maintenance = abs(size) * Fraction(1, 20)
 
-    def health(p: Fraction) -> Fraction:
-        return (coins + size / entry - size / p) * p - maintenance
+    def equity(p: Fraction) -> Fraction:
+        return (coins + size / entry - size / p) * p
 
     unrealised = float((size / entry - size / price) * price)
     slope = coins * 100.0 + float(size) + unrealised  # what it cost, with the other sign
-    distance = linear_distance(np.array([float(health(price))]), np.array([slope]))
-    if health(price) <= 0:
-        assert distance.nearest[0] == 0.0
-    for move in (float(distance.down[0]), float(distance.up[0])):
-        if math.isfinite(move) and -1 < move < 1e6 and health(price) > 0:
-            assert abs(float(health(price * (1 + Fraction(move))))) < 1e-6 * max(1.0, abs(move)) * 100
-
-
-def test_each_underlying_alone_and_all_together_are_told_apart() -> None:
-    # long 100 of asset 1, short 80 of asset 2, 50 in fiat (asset 0): together only the difference moves
-    account, underlying = np.zeros(3, np.int64), np.array([0, 1, 2])
-    rows = (account, underlying, np.array([50.0, 100.0, -80.0]), np.array([False, True, True]))
-    together, of, alone, single = liquidation_distances(*rows, np.array([10.0]))
-    assert together.down[0] == pytest.approx(-0.5)
-    assert (of.tolist(), alone.tolist()) == ([0, 0], [1, 2])
-    assert (single.down[0], single.up[1]) == (pytest.approx(-0.1), pytest.approx(0.125))
+    figures = (np.array([figure]) for figure in (float(equity(price)), float(maintenance), slope))
+    move = nearest_distance(*figures).item()
+    if contracts and equity(price) <= maintenance:
+        assert move == 0.0
+    elif move < DISTANCE_MAX:
+        at = price * (1 - Fraction(move) if slope > 0 else 1 + Fraction(move))
+        assert at == 0 or abs(float(equity(at) - maintenance)) < 1e-6 * max(1.0, move) * 100
 
 
 def test_the_rate_at_the_margin_is_that_of_the_tier() -> None:
@@ -264,8 +250,3 @@ def test_beyond_the_default_range_a_linear_position_loses_what_it_loses_at_its_e
     profits = scenario_profits(book([FUTURE]), EXTENDED_GRID)[0]
     assert np.abs(profits[27:]) == pytest.approx([16.0] * 8)
     assert profits[27] < 0 < profits[-1]
-
-
-def test_a_fall_to_nothing_is_the_largest_fall_there_is() -> None:
-    distance = linear_distance(np.array([100.0, 100.1]), np.array([100.0, 100.0]))
-    assert distance.down.tolist() == [-1.0, -math.inf]

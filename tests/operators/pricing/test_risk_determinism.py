@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seawall.operators.core.base import sum_by
 from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.limits._rules import ScalingInputs, ScalingRules, effective_bounds
-from seawall.operators.core.pricing._distances import liquidation_distances
+from seawall.operators.core.pricing._liquidation_distance import nearest_distance, nearest_root
 from seawall.operators.core.pricing._option_models import black_valuation, implied_volatility
 from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, scenario_margins, scenario_profits
 from seawall_testing.paths import TESTS
@@ -43,10 +44,15 @@ def digests() -> dict[str, str]:
     size, price = spread(-9.0, 9.0, 1_543), np.ones(ITEMS)
     found = scenario_margins(account, underlying, np.arange(ITEMS), size, scenario_profits(held), price, 997)
     health = spread(1.0, 500.0, 769)[:997]
-    together, _, _, alone = liquidation_distances(account, underlying, size * forward, underlying > 0, health)
-    add_ons = formulas.pair_add_ons(account, underlying, size * formulas.maturity_factor(expiry), 0.4, 997)
+    entity = np.arange(997 * 7)
+    correlation = np.where(entity % 7 == 0, 0.0, 0.5)
+    hedging = formulas.HedgingSets(entity // 7, np.full(997 * 7, 0.4), correlation, np.arange(997) % 2 == 0)
+    slope = sum_by(account, size * forward, 997)
+    distance = [nearest_distance(2.0 * health, health, slope), nearest_root(health, slope, slope - health)]
+    net = sum_by(account * 7 + underlying, size * formulas.maturity_factor(expiry), 997 * 7)
+    add_ons = hedging.add_ons(net, np.arange(997 * 7) % 3)
     delta = formulas.option_delta(forward, strike, 1.5, expiry, call, size > 0)
-    surplus = formulas.pfe_multiplier(-health, health, add_ons)
+    surplus = formulas.pfe_multiplier(-2.0 * health, add_ons)
     rule = ScalingRules(
         price * 100, price, price * 120, 2 * expiry, expiry, price * 0.01, price * 0.001, price * 0.1, call
     )
@@ -56,7 +62,7 @@ def digests() -> dict[str, str]:
         "greeks": [*greeks],
         "implied volatility": [implied.volatility, implied.state],
         "scenario margin": [found.margin, found.loss, found.worst],
-        "distance": [together.nearest, alone.down, alone.up],
+        "distance": distance,
         "sa-ccr": [add_ons, delta, surplus],
         "limits": [bounds.effective, bounds.target, bounds.binding],
     }

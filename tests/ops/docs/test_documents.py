@@ -4,6 +4,7 @@ In every runbook all its parts, in the glossary few words of our own, in the con
 """
 
 import importlib
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -246,10 +247,12 @@ def test_the_configuration_table_names_every_key_and_its_default(tmp_path: Path)
     assert rows.pop("version") == "1"
     assert rows.keys() == {
         "bus", "environment", "issuer", "shards", "slice_ms", "reporting_currency", "exposure_change_min",
-        "mark_max_age_s", "confirm_s", "confirm_tolerance", "fill_memory", "crypto_regime", "epoch", "snapshot_s",
+        "mark_max_age_s", "confirm_s", "confirm_tolerance", "fill_memory", "crypto_regime",
+        "potential_exposure_change_min", "holidays", "epoch", "snapshot_s",
     }  # fmt: skip
     for name, text in rows.items():
-        assert getattr(defaults, name) == (text.strip('"') if text.startswith('"') else float(text.replace("_", "")))
+        found = json.loads(text.replace("_", "")) if text[0] != '"' else text.strip('"')
+        assert getattr(defaults, name) == found
 
 
 def test_the_line_that_the_second_walk_begins_with_is_in_the_code() -> None:
