@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from seawall.schemas.configuration import ConfigurationFile, PlaybookFile
+from seawall.schemas.configuration import ConfigurationFile, PlaybookFile, PortfolioMargin
 from seawall.schemas.decimals import PATTERN
 from seawall.schemas.decisions import Alert, AuditRecord, Breach, Command, Reject
 from seawall.schemas.events import Event
@@ -69,7 +69,12 @@ def decode_output(topic: str, value: bytes) -> object:
 FOLDER = Path(__file__).resolve().parent / "json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DECIMAL = f"^{PATTERN}$"
-FILES: dict[str, type] = {"configuration": ConfigurationFile, "limits": LimitsFile, "playbook": PlaybookFile}
+FILES: dict[str, type] = {
+    "configuration": ConfigurationFile,
+    "limits": LimitsFile,
+    "playbook": PlaybookFile,
+    "grid": PortfolioMargin,
+}
 """The TOML files that people write. Rules that join several keys are not in a schema; reading a file checks them."""
 
 

@@ -29,7 +29,10 @@ from seawall.schemas.configuration._playbook import (
 from seawall.schemas.configuration._sections import (
     STANDARD_SCENARIOS,
     KafkaTerms,
+    MarginGrid,
     MarketTerms,
+    PortfolioMargin,
+    VolatilityMove,
 )
 
 __all__ = [
@@ -44,8 +47,11 @@ __all__ = [
     "ConfigurationFile",
     "Feed",
     "KafkaTerms",
+    "MarginGrid",
     "MarketTerms",
     "PlaybookFile",
+    "PortfolioMargin",
+    "VolatilityMove",
     "check_unchanged",
     "conditions_of",
     "journaled_configuration",

@@ -24,12 +24,14 @@ from seawall.schemas.configuration._sections import (
     HealthTerms,
     KafkaTable,
     MarketTerms,
+    PortfolioMargin,
+    PortfolioMarginTable,
     StressTable,
 )
 from seawall.schemas.errors import UsageError
 from seawall.schemas.measures import check_forecast_limits, read_limits
 from seawall.schemas.records import check_not_older
-from seawall.schemas.tables import Name, Table, between, check_table, nearest, ruled, text_like
+from seawall.schemas.tables import Name, Table, between, check_table, nearest, ruled, text_like, unknown
 
 RUN_FILE = "run.toml"
 SHARDS_MAX = 4096
@@ -38,6 +40,7 @@ CONFIGURATION_BYTES_MAX = 256 * 1024  # limits and playbook stand in one slice
 STUCK_SNAPSHOTS_MIN = 2  # a dataflow that wrote its state late once is not stuck
 TOML_BYTES_MAX = 1024 * 1024  # of a file
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
+_GRIDS = Path(__file__).resolve().parent / "grids"
 OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
 # Of journals that do not say, which are decided by these for ever; a later default of the file is journaled.
 JOURNAL_DEFAULTS: dict[str, Any] = {
@@ -156,6 +159,7 @@ class ConfigurationFile(RunTerms, frozen=True):
     keys: KeysTable = KeysTable()
     conduct: ConductTable = ConductTable()
     forecasts: ForecastsTable = ForecastsTable()
+    portfolio_margin: dict[Name, PortfolioMarginTable] = msgspec.field(default_factory=dict)
     kafka: KafkaTable = KafkaTable()
     health: HealthTerms = HealthTerms()
 
@@ -210,6 +214,8 @@ class Configuration(RunTerms, frozen=True, kw_only=True):
         Thresholds of the watch over accounts (``operators/core/detection/_account_behaviour.py``), defaults filled in.
     forecasts
         Whether forecasts are made (``operators/core/foresight``); in the journal only where they are.
+    portfolio_margin
+        By venue the grids of its portfolio margin; in the journal only where there are any.
     market
         Terms of the dataflow ``market``.
     health
@@ -237,6 +243,7 @@ class Configuration(RunTerms, frozen=True, kw_only=True):
     conduct: dict[str, Any]
     forecasts: dict[str, Any]
     response: dict[str, Any] = msgspec.field(default_factory=dict)
+    portfolio_margin: dict[str, Any] = msgspec.field(default_factory=dict)
     market: MarketTerms = MarketTerms()
     health: HealthTerms = HealthTerms()
 
@@ -257,7 +264,7 @@ def load_configuration(path: str | Path) -> Configuration:
         top.pop(name) for name in ("inputs", "limits", "mitigation", "keys", "conduct", "forecasts", "health")
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
-    market = top.pop("market")
+    market, margins = top.pop("market"), top.pop("portfolio_margin")
     market["interval_ms"] = content.get("market", {}).get("interval_ms") or top["slice_ms"]
     directory = path.absolute().parent
     top["bus"] = _bus(top["bus"], content.get("kafka"), path)
@@ -291,9 +298,25 @@ def load_configuration(path: str | Path) -> Configuration:
         conduct=conduct,
         response={} if playbook_file is None else load_response(playbook_file),
         forecasts=forecasts,
+        portfolio_margin={venue: _portfolio_margin(venue, table, path) for venue, table in margins.items()},
         market=MarketTerms(**market),
         health=HealthTerms(**health),
     )
+
+
+def _portfolio_margin(venue: str, table: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what the grid file of a venue says, with the factors that the configuration has in their place."""
+    name, place = table["grid"], f"{path.name} [portfolio_margin]: {venue}"
+    shipped = [file.stem for file in sorted(_GRIDS.glob("*.toml"))]
+    if not name.endswith(".toml") and name not in shipped:
+        raise UsageError(f"{place}: {unknown('grid', name, shipped)} A file of your own ends with .toml")
+    file = path.absolute().parent / name if name.endswith(".toml") else _GRIDS / f"{name}.toml"
+    margin: dict[str, Any] = check_table(read_toml(file), PortfolioMargin, file.name)
+    margin |= {factor: value for factor, value in table.items() if factor != "grid" and value}
+    if margin["initial_factor"] < margin["maintenance_factor"]:
+        least = f"{margin['initial_factor']:g} and maintenance_factor {margin['maintenance_factor']:g}"
+        raise UsageError(f"{place}: initial_factor is {least} of {name}; set it here as the venue publishes it")
+    return margin
 
 
 def _bus(bus: str, kafka: dict[str, Any] | None, path: Path) -> str:
@@ -370,6 +393,8 @@ def journaled_configuration(
             del body[name]
     if configuration.forecasts["enabled"]:  # a journal without forecasts is that of a version without them
         body["forecasts"] = configuration.forecasts
+    if configuration.portfolio_margin:
+        body["portfolio_margin"] = configuration.portfolio_margin
     last = previous or {}
     if last.get("chained_states", not last):  # a journal of a version without them goes on without them
         body["chained_states"] = True

@@ -1,4 +1,4 @@
-"""Sections of a configuration as tables: ``[kafka]``, ``[market]``, ``[health]`` and the scenarios of stress losses."""
+"""Sections of a configuration as tables: ``[kafka]``, ``[market]``, ``[health]``, stress losses, portfolio margins."""
 
 import tomllib
 from pathlib import Path
@@ -235,3 +235,116 @@ STANDARD_SCENARIOS: Final[list[dict[str, Any]]] = [
     {"name": "volatility-halves", "moves": {}, "volatility": -0.5, "stablecoins": 0.0},
     {"name": "stablecoins-down-10", "moves": {}, "volatility": 0.0, "stablecoins": -0.1},
 ]
+
+
+# Portfolio margins of venues: what a venue's scenarios are, and what it charges beside their worst loss.
+#
+# ``[portfolio_margin.VENUE]`` names a file of this form: one of ``grids`` beside this module, each figure with its
+# source, or one's own. The journal records what the file says, not its name.
+
+_Factor: TypeAlias = Annotated[float, between(0, 10)]
+
+
+class VolatilityMove(Table, frozen=True):
+    """A move of implied volatilities by days to expiry, in a straight line between ``days``.
+
+    Attributes
+    ----------
+    days
+        Rising; before the first and beyond the last the move is as there.
+    relative, points
+        At each of ``days``, or one for all: fractions of the volatility, and volatility points as fractions.
+    near_power, far_power
+        ``relative`` is multiplied by (30 / days)^power: the first below 30 days, the second from there on.
+    floor
+        A moved volatility is no smaller.
+    """
+
+    days: tuple[Annotated[float, between(0, 100_000)], ...] = (30.0,)
+    relative: tuple[_Move, ...] = (0.0,)
+    points: tuple[_Move, ...] = (0.0,)
+    near_power: _Factor = 0.0
+    far_power: _Factor = 0.0
+    floor: _Factor = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.days or list(self.days) != sorted({*self.days}):
+            raise ValueError("days must be given and rise; put them in order, each once")
+        if not {len(self.relative), len(self.points)} <= {1, len(self.days)}:
+            raise ValueError("relative and points have one number, or one for each of days; write as many")
+
+
+class ExtendedMoves(Table, frozen=True):
+    """Price moves beyond the range, at one volatility move, of whose loss a part counts.
+
+    Attributes
+    ----------
+    weight
+        The part that counts.
+    price_range
+        Above 0: a loss counts ``price_range / |move|`` of that part, so that a linear position loses no more than at
+        the edge of the range.
+    dampener
+        Amount in the reporting currency, times ``|move| / price_range - 1``, that is let off the loss.
+    """
+
+    moves: tuple[_Move, ...]
+    volatility: VolatilityMove = VolatilityMove()
+    weight: Annotated[float, between(0, 1)] = 1.0
+    price_range: Annotated[float, between(0, 0.99)] = 0.0
+    dampener: Annotated[float, between(0, 1e12)] = 0.0
+
+    def __post_init__(self) -> None:
+        if any(not move or abs(move) < self.price_range for move in self.moves):
+            raise ValueError("moves: each lies beyond price_range, and 0 is no move; take the others away")
+
+
+class MarginGrid(Table, frozen=True):
+    """A ``[[grids]]``: scenarios and charges of some underlyings.
+
+    Attributes
+    ----------
+    underlyings
+        Without any: every underlying that no other grid of the file names.
+    moves, volatilities
+        Every price move is taken with every volatility move.
+    roll_rate, roll_min
+        The net delta of each expiry is charged the larger of ``roll_rate`` per year to go and ``roll_min``.
+    short_option
+        Charge per unit of options that are net short at a strike, as a fraction of the underlying.
+    """
+
+    moves: tuple[_Move, ...]
+    underlyings: tuple[Name, ...] = ()
+    volatilities: tuple[VolatilityMove, ...] = (VolatilityMove(),)
+    extended: tuple[ExtendedMoves, ...] = ()
+    roll_rate: _Factor = 0.0
+    roll_min: _Factor = 0.0
+    short_option: _Factor = 0.0
+
+
+class PortfolioMargin(Table, frozen=True):
+    """A file of a venue's grids.
+
+    Attributes
+    ----------
+    initial_factor, maintenance_factor
+        Initial and maintenance margin as multiples of what the grids give; 0: not known, the configuration says it.
+    """
+
+    initial_factor: _Factor = 0.0
+    maintenance_factor: _Factor = 1.0
+    grids: tuple[MarginGrid, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = [name for grid in self.grids for name in grid.underlyings or ("all others",)]
+        if len(named) != len({*named}):
+            raise ValueError("grids: two have the same underlyings, or none; name each underlying once")
+
+
+class PortfolioMarginTable(Table, frozen=True):
+    """A ``[portfolio_margin.VENUE]``: a shipped grid or the path of a file, and factors in place of the file's."""
+
+    grid: str
+    initial_factor: _Factor = 0.0
+    maintenance_factor: _Factor = 0.0

@@ -38,6 +38,10 @@ when = { limit = "client-margin", level = "hard" }
 commands = [ { kind = "CALL_MARGIN", target = "account" }, { kind = "REDUCE_ONLY", target = "account" } ]
 cooldown_s = 60
 """
+MINE = """maintenance_factor = 0.9
+[[grids]]
+moves = [-0.2, 0.2]
+"""
 
 
 def write(folder: Path, desk: str = DESK, limits: str = LIMITS, playbook: str = PLAYBOOK) -> Path:
@@ -161,7 +165,12 @@ def test_a_mistake_in_the_playbook_is_named(tmp_path: Path, old: str, new: str, 
 
 @pytest.mark.parametrize(
     ("name", "text", "key"),
-    [("configuration", DESK, "shards"), ("limits", LIMITS, "warning"), ("playbook", PLAYBOOK, "cooldown_s")],
+    [
+        ("configuration", DESK, "shards"),
+        ("limits", LIMITS, "warning"),
+        ("playbook", PLAYBOOK, "cooldown_s"),
+        ("grid", MINE, "moves"),
+    ],
 )
 def test_an_editor_finds_by_the_schema_what_a_run_refuses(name: str, text: str, key: str) -> None:
     jsonschema = pytest.importorskip("jsonschema")
@@ -212,6 +221,47 @@ def test_terms_of_credit_are_journaled_where_they_are_stated_and_may_change(tmp_
 
 def test_nothing_that_is_journaled_names_a_path(tmp_path: Path) -> None:
     assert ".toml" not in str(journaled_configuration(load_configuration(write(tmp_path)), None))
+
+
+def test_grids_of_venues_are_journaled_as_their_files_say_and_only_where_there_are_any(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(MINE)
+    tables = '[portfolio_margin.a]\ngrid = "deribit"\n[portfolio_margin.b]\ngrid = "mine.toml"\ninitial_factor = 1.2\n'
+    event = journaled_configuration(load_configuration(write(tmp_path, DESK + tables)), None)
+    plain = journaled_configuration(load_configuration(write(tmp_path)), None)
+    assert event and plain and "portfolio_margin" not in plain
+    assert {**event, "portfolio_margin": None} == {**plain, "portfolio_margin": None}
+    own, shipped = event["portfolio_margin"]["b"], event["portfolio_margin"]["a"]
+    assert (own["initial_factor"], own["maintenance_factor"], own["grids"][0]["moves"]) == (1.2, 0.9, [-0.2, 0.2])
+    assert [one["underlyings"] for one in shipped["grids"]] == [["BTC"], ["ETH"]]
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "told"),
+    [
+        ('grid = "deribi"', MINE, "did you mean 'deribit'"),
+        ('grid = "mine.toml"', MINE, "initial_factor is 0 and maintenance_factor 0.9 of mine.toml"),
+        ('grid = "bybit"', MINE, "initial_factor is 0 and maintenance_factor 1 of bybit"),
+        ('grid = "none.toml"', MINE, "does not exist"),
+        ('grid = "mine.toml"', MINE.replace("moves", "move"), "did you mean 'moves'"),
+        ('grid = "mine.toml"', f"{MINE}volatilities = [{{ days = [30, 0] }}]", "days must be given and rise"),
+        ('grid = "mine.toml"', f"{MINE}volatilities = [{{ relative = [1, 2] }}]", "one for each of days"),
+        ('grid = "mine.toml"', f"{MINE}extended = [{{ moves = [0] }}]", "0 is no move"),
+        ('grid = "mine.toml"', f"{MINE}extended = [{{ moves = [0.1], price_range = 0.2 }}]", "beyond price_range"),
+        ('grid = "mine.toml"', f"{MINE}[[grids]]\nmoves = [0.1]", "name each underlying once"),
+        ('grid = "okx"\ninitial_factor = 11', MINE, "must lie between 0 and 10"),
+    ],
+)
+def test_a_mistake_in_a_venues_grid_is_named(tmp_path: Path, table: str, text: str, told: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    assert told in refusal(write(tmp_path, f"{DESK}[portfolio_margin.hub]\n{table}\n"))
+
+
+def test_every_shipped_grid_can_be_read(tmp_path: Path) -> None:
+    for name in ("deribit", "okx", "bybit"):
+        got = load_configuration(
+            write(tmp_path, f'{DESK}[portfolio_margin.x]\ngrid = "{name}"\ninitial_factor = 1.5\n')
+        )
+        assert got.portfolio_margin["x"]["grids"] and got.portfolio_margin["x"]["initial_factor"] == 1.5
 
 
 @pytest.mark.parametrize("change", [{"shards": 8}, {"slice_ms": 50}, {"issuer": "other"}, {"environment": "test"}])

@@ -134,6 +134,7 @@ class Ledger:
         terms = JOURNAL_DEFAULTS | configuration
         self.marks.configure(self.mark_age_us_max, int(terms["confirm_s"] * 1_000_000), terms["confirm_tolerance"])
         self.credit.configure(terms)
+        self.margins.configure(configuration)
         self.ask(configuration["limits"]["limits"])
         self.touch()
 

@@ -3,10 +3,11 @@
 The schedules come first, as functions of arrays; `MarginBook` applies them to the accounts of one shard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,6 +16,7 @@ from seawall.operators.core.pricing._marks import Marks
 from seawall.operators.core.pricing._option_sheet import OptionSheet
 from seawall.operators.core.pricing._scenario_margin import ScenarioBook
 from seawall.schemas import events as ev
+from seawall.schemas.configuration import PortfolioMargin
 
 # Margin rates as venues publish them: fixed, tiered by notional with a deduction, scaled by open interest.
 #
@@ -146,7 +148,8 @@ def _check(number: int, tiers: Sequence[MarginTier]) -> None:
 #     the schedule is scaled by open interest, the initial rate rises with it. A position without a schedule has the
 #     rates of its instrument.
 # ``scenario``
-#     The worst loss over the default grid, both as initial and as maintenance margin (`ScenarioBook`).
+#     The worst loss over the grid of the account's venue, times its factors of initial and maintenance margin
+#     (`ScenarioBook`). Over the built-in grid, where the configuration names none for the venue, both are that loss.
 
 B1 = NDArray[np.bool_]
 
@@ -192,14 +195,24 @@ class MarginBook:
     """The accounts of one shard that have a schedule or a scenario model."""
 
     def __init__(self, directory: Directory, marks: Marks, positions: Positions, sheet: OptionSheet) -> None:
-        self._directory, self._marks, self._positions = directory, marks, positions
+        self._directory, self._marks, self._positions, self._sheet = directory, marks, positions, sheet
         self._interest: dict[tuple[str, str], float] = {}
-        self._scenarios = ScenarioBook(directory, marks, positions, sheet)
+        self._scenarios = {"": ScenarioBook(directory, marks, positions, sheet, ())}  # by venue; "" for all others
+        self._terms = {"": PortfolioMargin(initial_factor=1.0)}
+        self._at: dict[str, B1] = {}
         self._slope = np.zeros(0)
         self._tiered: tuple[I8, F8] = (np.zeros(0, dtype=np.int64), np.zeros(0))  # positions, what each gains
         self._version = -1
         self._by_schedule = PositionSubset()
         self._schedules: MarginSchedules
+
+    def configure(self, configuration: Mapping[str, Any]) -> None:
+        """Take the grids of venues; where any has changed all scenario margins are computed anew."""
+        found = msgspec.convert(configuration.get("portfolio_margin", {}), dict[str, PortfolioMargin])
+        if (terms := {"": self._terms[""], **found}) != self._terms:
+            self._terms, self._version = terms, -1
+            book = self._directory, self._marks, self._positions, self._sheet
+            self._scenarios = {venue: ScenarioBook(*book, one.grids) for venue, one in terms.items()}
 
     def hear(self, event: ev.OpenInterest) -> None:
         """Take the open interest of an instrument at a venue, in instrument units."""
@@ -231,10 +244,12 @@ class MarginBook:
         if arrays["schedule"].any():
             self._schedule(account, notional, arrays["schedule"])
         if arrays["scenario"].any():
-            if as_of_us is not None:
-                self._scenarios.measure(arrays["scenario"], touched, as_of_us)
-            at = arrays["scenario"].nonzero()[0]
-            account[4, at] = account[5, at] = self._scenarios.margin[at]
+            for venue, book in self._scenarios.items():
+                terms, wanted = self._terms[venue], self._at[venue]
+                if as_of_us is not None:
+                    book.measure(wanted, touched, as_of_us)
+                account[4, wanted] = book.margin[wanted] * terms.initial_factor
+                account[5, wanted] = book.margin[wanted] * terms.maintenance_factor
 
     def slopes(self, rated: F8) -> F8:
         """Return what each account's maintenance margin gains per move of 1: the rated one's is given.
@@ -256,8 +271,13 @@ class MarginBook:
         self._version = self._directory.version
         self._schedules = MarginSchedules(self._directory)
         self._by_schedule = PositionSubset("account")
-        self._scenarios.learn(accounts)
         self._slope = np.zeros(accounts)
+        arrays, venues = self._directory.arrays, self._directory.venues
+        left = arrays["scenario"]
+        for venue, book in reversed(self._scenarios.items()):
+            book.learn(accounts)
+            self._at[venue] = left & (arrays["venue"] == venues.get(venue, -2)) if venue else left
+            left = left & ~self._at[venue]
 
     def _schedule(self, account: F8, notional: F8, wanted: B1) -> None:
         arrays, rows = self._directory.arrays, self._positions.rows
@@ -288,15 +308,18 @@ class MarginBook:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state for :func:`snapshot.pack`."""
+        venues = {venue: book.snapshot() for venue, book in self._scenarios.items() if venue}
         return {
             "interest": [[*key, quantity] for key, quantity in self._interest.items()],
-            **self._scenarios.snapshot(),
+            **self._scenarios[""].snapshot(),
+            **({"venues": venues} if venues else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         self._interest = {(venue, name): float(quantity) for venue, name, quantity in state["interest"]}
-        self._scenarios.restore(state)
+        for venue, book in self._scenarios.items():
+            book.restore(state["venues"][venue] if venue else state)
         self._version = -1
 
 

@@ -6,18 +6,20 @@ that ask for it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import copysign
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from seawall.operators.core.base import Columns, power
 from seawall.operators.core.holdings import Directory, KeyNumbers, Positions, PositionSubset
 from seawall.operators.core.pricing._marks import Marks
 from seawall.operators.core.pricing._option_models import DAYS_PER_YEAR, black_value, years_to_expiry
 from seawall.operators.core.pricing._option_sheet import OptionSheet
+from seawall.schemas.configuration import MarginGrid, VolatilityMove
 
-# Scenario margin of option books: the worst loss over a named grid of price and volatility moves.
+# Scenario margin of option books: the worst loss over a grid of price and volatility moves.
 #
 # 1. Every instrument is revalued once in every scenario, whoever holds it.
 # 2. The profit and loss of a position is its size times that of its instrument; positions of one account on one
@@ -28,43 +30,65 @@ from seawall.operators.core.pricing._option_sheet import OptionSheet
 # is judged in coin, as its venue does; that its coin falls too is the business of haircuts and of the distance to
 # liquidation.
 #
+# Accounts at a venue without a grid of its own have the built-in one, and so have underlyings that a venue's grids do
+# not name. Grids of venues are data (schemas/configuration/grids), each figure with its source.
+#
 # References
 # ----------
 # Deribit, "Portfolio margin" (support article 25944756247837): price range of ±16 % in 9 buckets times volatility up,
-# same and down; extended table of larger moves with volatility up, of which a fraction counts. Deribit,
-# pages/docs/portfoliomargin (older): the volatility shock (30 / days to expiry)^0.30 x 38 %.
+# same and down. Deribit, pages/docs/portfoliomargin (older): the volatility shock (30 / days to expiry)^0.30 x 38 %.
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 B1 = NDArray[np.bool_]
 
-SHOCK: Final = 0.38  # relative move of an implied volatility with 30 days to go
-SHOCK_EXPONENT: Final = 0.30
-SHOCK_DAYS: Final = 30.0
-SHOCK_DAYS_MIN: Final = 1.0  # nearer expiries are shocked like one day
+_POWER_DAYS: Final = 30.0  # at which a volatility move is what its table says
+_POWER_DAYS_MIN: Final = 1.0  # nearer expiries have the power of one day
+_PROBE: Final = 1e-4  # price move at which a delta is measured
+_NO_MOVE: Final = VolatilityMove()
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One move: of the price (a fraction), of volatility (-1 down, 0 same, 1 up), and how much of the loss counts."""
+    """One move of price and volatility: how much of a loss counts, in quote currency or coin, and what is let off it.
+
+    ``price`` is a fraction, ``allowance`` an amount in the reporting currency.
+    """
 
     price: float
-    volatility: int
+    volatility: VolatilityMove = _NO_MOVE
     weight: float = 1.0
+    coin_weight: float = 1.0
+    allowance: float = 0.0
 
 
-BUCKETS: Final = tuple(0.04 * step for step in range(-4, 5))
-DEFAULT_GRID: Final = tuple(Scenario(price, volatility) for price in BUCKETS for volatility in (-1, 0, 1))
-# the moves are Deribit's; the weight, which makes a linear position lose what it loses at 16 %, is our choice
-EXTENDED_GRID: Final = DEFAULT_GRID + tuple(
-    Scenario(move, 1, 0.16 / abs(move)) for move in (-0.66, -0.33, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
+_BUILT_IN: Final = MarginGrid(
+    moves=tuple(0.04 * step for step in range(-4, 5)),
+    volatilities=tuple(VolatilityMove(relative=(move,), near_power=0.3, far_power=0.3) for move in (-0.38, 0.0, 0.38)),
 )
-GRIDS: Final = {"default": DEFAULT_GRID, "extended": EXTENDED_GRID}
+
+
+def scenarios_of(grid: MarginGrid) -> tuple[Scenario, ...]:
+    """Return every price move with every volatility move, then the extended ones.
+
+    An extended move counts as if a linear position lost no more than at the edge of the price range, also in coin.
+    """
+    found = [Scenario(price, volatility) for price in grid.moves for volatility in grid.volatilities]
+    for far in grid.extended:
+        for move in far.moves:
+            edge = copysign(far.price_range or abs(move), move)
+            weight = far.weight * edge / move
+            coin_weight = weight * (1.0 + move) / (1.0 + edge)
+            found.append(Scenario(move, far.volatility, weight, coin_weight, far.dampener * (move / edge - 1.0)))
+    return tuple(found)
+
+
+BUILT_IN_SCENARIOS: Final = scenarios_of(_BUILT_IN)
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioInstruments:
-    """Instruments that are revalued, one row each; only options use strike, expiry, volatility and call.
+    """Instruments that are revalued, one row each; only options use strike, volatility and call.
 
     Parameters
     ----------
@@ -74,7 +98,7 @@ class ScenarioInstruments:
         Whether profit and loss is in coin: of a linear payoff ``1/price``, of an option its value over its forward.
     option, call : bool
     strike, expiry, volatility : float64
-        Quote currency, years, fraction per year^½.
+        Quote currency, years (0 for what never expires), fraction per year^½.
     """
 
     price: F8
@@ -86,127 +110,115 @@ class ScenarioInstruments:
     volatility: F8
 
 
-@dataclass(frozen=True, slots=True)
-class ScenarioMargins:
-    """Margin per account and, below it, per account and underlying with the scenario that is worst for it."""
-
-    margin: F8
-    account: I8
-    underlying: I8
-    loss: F8
-    worst: I8
-
-
-def volatility_shock(expiry: ArrayLike) -> F8:
-    """Return the relative volatility move of options with ``expiry`` years to go.
+def moved_volatility(volatility: F8, expiry: F8, move: VolatilityMove) -> F8:
+    """Return implied volatilities of options with ``expiry`` years to go after a move.
 
     Examples
     --------
-    >>> [round(float(volatility_shock(days / 365)), 6) for days in (30, 15, 7, 1)]
-    [0.38, 0.467835, 0.588018, 1.054193]
+    >>> shock = VolatilityMove(relative=(0.38,), near_power=0.3)
+    >>> moved_volatility(np.ones(3), np.array([30.0, 15.0, 0.0]) / 365, shock).round(6).tolist()
+    [1.38, 1.467835, 2.054193]
     """
-    days = np.maximum(np.asarray(expiry, np.float64) * DAYS_PER_YEAR, SHOCK_DAYS_MIN)
-    shock: F8 = SHOCK * power(SHOCK_DAYS / days, SHOCK_EXPONENT)
-    return shock
+    days = expiry * DAYS_PER_YEAR
+    exponent = np.where(days < _POWER_DAYS, move.near_power, move.far_power)
+    relative = _line(days, move.days, move.relative) * power(_POWER_DAYS / np.maximum(days, _POWER_DAYS_MIN), exponent)
+    moved: F8 = np.maximum(volatility * (1.0 + relative) + _line(days, move.days, move.points), move.floor)
+    return moved
 
 
-def unit_values(instruments: ScenarioInstruments, price_move: ArrayLike, volatility_move: ArrayLike) -> F8:
-    """Return the value of one unit, in its settlement asset, after relative moves of its price and volatility.
+def _line(days: F8, at: Sequence[float], moves: Sequence[float]) -> F8:
+    """Return moves between those at some days; one move is the same at all. np.interp may fuse a product and a sum."""
+    found = np.full(len(days), moves[0])
+    for first, last, low, high in zip(at, at[1:], moves, moves[1:], strict=False):
+        found += (high - low) * ((np.minimum(np.maximum(days, first), last) - first) / (last - first))
+    return found
 
-    A future's value is its price, an inverse one's minus 1 / price: only differences of it mean anything.
+
+def scenario_profits(instruments: ScenarioInstruments, grid: Sequence[Scenario] = BUILT_IN_SCENARIOS) -> F8:
+    """Return the profit of one unit of each instrument in each scenario, shape (instruments, scenarios), weighted.
+
+    Profit is in the settlement asset. A future's value is its price, an inverse one's minus 1 / price.
     """
-    price = instruments.price * (1.0 + np.asarray(price_move, np.float64))
-    volatility = np.maximum(instruments.volatility * (1.0 + np.asarray(volatility_move, np.float64)), 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        linear = np.where(instruments.inverse, -1.0 / price, price)
-        at = np.flatnonzero(instruments.option)
-        if len(at):
-            value = black_value(
-                price[at], instruments.strike[at], instruments.expiry[at], volatility[at], instruments.call[at]
-            )
-            linear[at] = np.where(instruments.inverse[at], value / price[at], value)
-    return linear
-
-
-def scenario_profits(instruments: ScenarioInstruments, grid: Sequence[Scenario] = DEFAULT_GRID) -> F8:
-    """Return the profit of one unit of each instrument in each scenario, shape (instruments, scenarios), weighted."""
-    price = np.array([0.0, *(one.price for one in grid)])  # today first
-    moved = instruments.price[:, None] * (1.0 + price)
+    inverse = instruments.inverse[:, None]
+    price = instruments.price[:, None] * (1.0 + np.array([0.0, *(one.price for one in grid)]))  # today first
     with np.errstate(divide="ignore"):
-        values = np.where(instruments.inverse[:, None], -1.0 / moved, moved)
+        values = np.where(inverse, -1.0 / price, price)
     at = np.flatnonzero(instruments.option)
     if len(at):
-        values[at] = _option_values(instruments, at, price, np.array([0.0, *(one.volatility for one in grid)]))
-    profits: F8 = (values[:, 1:] - values[:, :1]) * np.array([one.weight for one in grid])
+        values[at] = _option_values(instruments, at, price[at], [_NO_MOVE, *(one.volatility for one in grid)])
+    weights = np.where(inverse, [one.coin_weight for one in grid], [one.weight for one in grid])
+    profits: F8 = (values[:, 1:] - values[:, :1]) * weights
     return profits
 
 
-def _option_values(instruments: ScenarioInstruments, at: I8, price: F8, volatility: F8) -> F8:
+def _option_values(instruments: ScenarioInstruments, at: I8, price: F8, moves: Sequence[VolatilityMove]) -> F8:
     """Return the values of the options ``at`` in every scenario: all in one call, which costs as much as one."""
-    moves = volatility_shock(instruments.expiry[at])[:, None] * volatility
-    spread = ScenarioInstruments(
-        *(np.repeat(getattr(instruments, field)[at], len(price)) for field in ScenarioInstruments.__slots__)
-    )
-    values = unit_values(spread, np.tile(price, len(at)), moves.ravel())
-    return values.reshape(len(at), len(price))
+    expiry, strike, call = instruments.expiry[at], instruments.strike[at], instruments.call[at]
+    moved = {move: moved_volatility(instruments.volatility[at], expiry, move) for move in set(moves)}
+    volatility = np.stack([moved[move] for move in moves], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = black_value(price, strike[:, None], expiry[:, None], volatility, call[:, None])
+        values: F8 = np.where(instruments.inverse[at][:, None], value / price, value)
+    return values
 
 
-def scenario_margins(
-    account: I8, underlying: I8, instrument: I8, size: F8, profits: F8, settlement_price: F8, accounts: int
-) -> ScenarioMargins:
-    """Return the worst loss of each account, underlying by underlying.
+def worst_losses(
+    group: I8, instrument: I8, size: F8, profits: F8, settlement_price: F8, groups: int, allowance: float | F8 = 0.0
+) -> tuple[F8, I8]:
+    """Return the worst loss, at least 0, of each group of positions that offset each other, and its scenario.
 
     Parameters
     ----------
-    account, underlying, instrument : int64, shape (positions,)
-        Account below ``accounts``; instrument is a row of ``profits``.
-    size : float64, shape (positions,)
-        Signed units, contract size included.
+    group, instrument, size : shape (positions,)
+        Group below ``groups``; instrument is a row of ``profits``; signed units, contract size included.
     profits : float64, shape (instruments, scenarios)
         Of :func:`scenario_profits`, which is computed once for all accounts.
     settlement_price : float64, shape (instruments,)
         Today's mark of the settlement asset in the reporting currency.
-
-    Returns
-    -------
-    ScenarioMargins
-        Losses in the reporting currency, at least 0. A position without a mark makes its account's margin NaN.
+    allowance : float64, shape (groups, scenarios)
+        What is let off a loss.
 
     Examples
     --------
     >>> future = ScenarioInstruments(*(np.array([x]) for x in (100.0, False, False, False, 0.0, 0.0, 0.0)))
     >>> one = np.zeros(1, np.int64)
-    >>> found = scenario_margins(one, one, one, np.array([-2.0]), scenario_profits(future), np.ones(1), 1)
-    >>> round(float(found.margin[0]), 9), DEFAULT_GRID[found.worst[0]].price
+    >>> loss, worst = worst_losses(one, one, np.array([-2.0]), scenario_profits(future), np.ones(1), 1)
+    >>> round(float(loss[0]), 9), BUILT_IN_SCENARIOS[worst[0]].price
     (32.0, 0.16)
-    """
-    keys, member = np.unique((account << 32) | underlying, return_inverse=True)
-    loss, worst = worst_losses(member, instrument, size, profits, settlement_price, len(keys))
-    margin = np.bincount(keys >> 32, weights=loss, minlength=accounts).astype(np.float64)
-    return ScenarioMargins(margin, keys >> 32, keys & 0xFFFFFFFF, loss, worst)
-
-
-def worst_losses(group: I8, instrument: I8, size: F8, profits: F8, settlement_price: F8, groups: int) -> tuple[F8, I8]:
-    """Return the worst loss, at least 0, of each group of positions that offset each other, and its scenario.
-
-    Parameters are those of :func:`scenario_margins`, by position; ``group`` is below ``groups``.
     """
     # one weighted count over (position, scenario): each sum still runs over its positions in their order
     weights = profits[instrument] * (size * settlement_price[instrument])[:, None]
     scenarios = profits.shape[1]
     places = group[:, None] * scenarios + np.arange(scenarios)
-    total = np.bincount(places.ravel(), weights.ravel(), groups * scenarios).reshape(groups, scenarios)
+    total = np.bincount(places.ravel(), weights.ravel(), groups * scenarios).reshape(groups, scenarios) + allowance
     worst = total.argmin(axis=1)
     return np.maximum(-total[np.arange(groups), worst], 0.0), worst
 
 
+def net_amounts(group: I8, key: NDArray[Any], amount: F8) -> tuple[I8, F8]:
+    """Return the sums of amounts by group and key, and the group of each.
+
+    Examples
+    --------
+    >>> of, net = net_amounts(np.array([0, 0, 1]), np.array([7, 7, 8]), np.array([3.0, -1.0, 5.0]))
+    >>> of.tolist(), net.tolist()
+    ([0, 1], [2.0, 5.0])
+    """
+    _, rank = np.unique(key, return_inverse=True)
+    keys, member = np.unique((group << 32) | rank, return_inverse=True)
+    of: I8 = keys >> 32
+    return of, np.bincount(member, amount).astype(np.float64)
+
+
 # Scenario margin of the accounts that ask for it, kept up to date by what changed.
 #
-# 1. The profits of an instrument in the scenarios of the default grid are computed once, whoever holds it, and again
-#    when its price or volatility moved by ``MOVE_MIN``, that of an option after ``AGE_MAX_US`` too.
+# 1. The profits of an instrument in the scenarios of its grid are computed once, whoever holds it, and again when its
+#    price or volatility moved by ``MOVE_MIN``, that of an option after ``AGE_MAX_US`` too.
 # 2. Positions of one account on one underlying are a *pair*, which offsets within itself. A pair is revalued where
 #    units of it, profits of its instruments or the rate of their settlement asset changed since it was last.
-# 3. The margin of an account is the sum of its pairs. It is taken when something of the account was traded and, for all
+# 3. What a pair loses is its worst scenario, and what its grid charges for net deltas by expiry and for options that
+#    are net short at a strike.
+# 4. The margin of an account is the sum of its pairs. It is taken when something of the account was traded and, for all
 #    accounts, every ``EVERY_US`` of event time.
 #
 # What pairs lose follows from the book and the profits and is no state: after a restore all of it is computed again, to
@@ -219,13 +231,26 @@ VOLATILITY_UNKNOWN: Final = 1.5  # of an option that has none: the supervisory o
 
 
 class ScenarioBook:
-    """The accounts of one shard with scenario margin; ``margin`` is by own account, in the reporting currency."""
+    """The accounts of one shard with the grids of one venue, or with the built-in one.
 
-    def __init__(self, directory: Directory, marks: Marks, positions: Positions, sheet: OptionSheet) -> None:
+    Attributes
+    ----------
+    margin
+        By own account, in the reporting currency, before the factors of initial and maintenance margin.
+    """
+
+    def __init__(
+        self, directory: Directory, marks: Marks, positions: Positions, sheet: OptionSheet, grids: Sequence[MarginGrid]
+    ) -> None:
         self._directory, self._marks, self._positions, self._sheet = directory, marks, positions, sheet
         self.margin: F8 = np.zeros(0)
         self._priced = Columns({"price": "f8", "volatility": "f8", "us": "i8"})  # at what profits were computed
-        self._profits: F8 = np.zeros((0, len(DEFAULT_GRID)))
+        self._grids = [(grid, scenarios_of(grid)) for grid in (*grids, _BUILT_IN)]
+        width = max(len(scenarios) for _, scenarios in self._grids)
+        padded = [[*(one.allowance for one in found), *[0.0] * (width - len(found))] for _, found in self._grids]
+        self._allowance = np.array(padded)
+        self._charges = any(grid.roll_rate or grid.roll_min or grid.short_option for grid in grids)
+        self._profits: F8 = np.zeros((0, width))
         self._all_us = 0
         self._forget()
 
@@ -235,7 +260,13 @@ class ScenarioBook:
         more = len(self._directory.instrument_records) - self._priced.size
         if more:
             self._priced.append(more)
-        self._profits = np.zeros((self._priced.size, len(DEFAULT_GRID)))
+        named = {name: number for number, (grid, _) in enumerate(self._grids) for name in grid.underlyings}
+        others = next(number for number, (grid, _) in enumerate(self._grids) if not grid.underlyings)
+        of = self._directory.arrays["underlying"]
+        self._grid = np.array([named.get(name, others) for name in self._directory.underlyings], dtype=np.int64)[of]
+        self._expires = np.array(self._directory.expires_us, dtype=np.int64)
+        self._profits = np.zeros((self._priced.size, self._profits.shape[1]))
+        self._strike, self._roll, self._short = np.zeros((3, self._priced.size))
         self._price(self._priced["us"].nonzero()[0])
         self._forget()
 
@@ -316,9 +347,20 @@ class ScenarioBook:
             return
         number = self._instrument[at]
         place, size = pairs.cumsum() - 1, self._units[at] * self._directory.arrays["size"][number]
-        count = place.item(-1) + 1
-        self._loss[pairs], _ = worst_losses(place[self._pair[at]], number, size, self._profits, self._worth, count)
+        group, count = place[self._pair[at]], place.item(-1) + 1
+        grid = np.zeros(count, dtype=np.int64)
+        grid[group] = self._grid[number]
+        loss, _ = worst_losses(group, number, size, self._profits, self._worth, count, self._allowance[grid])
+        self._loss[pairs] = loss + self._charge(group, number, size, count) if self._charges else loss
         self._stale[pairs] = False
+
+    def _charge(self, group: I8, number: I8, size: F8, count: int) -> F8:
+        """Return what each group is charged for its net deltas by expiry, and for options net short by strike."""
+        worth = size * self._worth[number]
+        of, net = net_amounts(group, self._expires[number], worth * self._roll[number])
+        charge = np.bincount(of, np.abs(net), count).astype(np.float64)
+        of, net = net_amounts(group, self._strike[number], worth * self._short[number])
+        return charge + np.bincount(of, np.maximum(-net, 0.0), count)
 
     def _refresh(self, at: I8, as_of_us: int) -> I8:
         """Bring the scenario profits of instruments up to date where price or volatility moved; return which."""
@@ -340,19 +382,28 @@ class ScenarioBook:
         return due
 
     def _price(self, at: I8) -> None:
-        """Compute the scenario profits of instruments at the inputs that ``_priced`` holds; 0 without a price."""
-        if not len(at):
-            return
+        """Compute what instruments do in their scenarios at the inputs that ``_priced`` holds; 0 without a price."""
+        for number in np.unique(self._grid[at]).tolist():
+            self._price_on(number, at[self._grid[at] == number])
+
+    def _price_on(self, number: int, at: I8) -> None:
         arrays, terms, inputs = self._directory.arrays, self._sheet.terms, self._priced
         option = arrays["option"][at]
-        strike, expiry, call, coin = np.ones(len(at)), np.zeros(len(at)), np.zeros_like(option), arrays["inverse"][at]
+        strike, call, coin = np.ones(len(at)), np.zeros_like(option), arrays["inverse"][at]
         options = option.nonzero()[0]
         row = terms.row[at[options]]
         strike[options], call[options], coin[options] = terms.strike[row], terms.call[row], terms.coin[row]
-        expiry[options] = years_to_expiry(terms.expiry_us[row], inputs["us"][at[options]])
+        expiry = years_to_expiry(self._expires[at], inputs["us"][at])
         held = ScenarioInstruments(inputs["price"][at], coin, option, call, strike, expiry, inputs["volatility"][at])
-        profits = scenario_profits(held, DEFAULT_GRID)
-        self._profits[at] = np.where(np.isnan(profits), 0.0, profits)
+        grid, scenarios = self._grids[number]
+        profits = scenario_profits(held, scenarios)
+        self._profits[at, : len(scenarios)] = np.where(np.isnan(profits), 0.0, profits)
+        if self._charges:
+            probed = scenario_profits(held, (Scenario(-_PROBE), Scenario(_PROBE)))
+            delta = np.nan_to_num(probed[:, 1] - probed[:, 0]) / (2.0 * _PROBE)
+            self._roll[at] = delta * np.maximum(grid.roll_rate * expiry, grid.roll_min)
+            self._short[at] = np.where(option, np.nan_to_num(np.where(coin, 1.0, held.price)) * grid.short_option, 0.0)
+            self._strike[at] = strike
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from seawall_testing.state_checks import CHECKS
 
 HOUR = 3600 * SECOND
 SHARDS = 2
-HOLDERS = ["a", "b", "hub-rate", "hub-schedule", "hub-scenario"]
+HOLDERS = ["a", "b", "hub-rate", "hub-schedule", "hub-scenario", "deribit-scenario", "okx-scenario"]
+GRIDS = {name: {"grid": name} for name in ("deribit", "okx")}
 
 
 def reference() -> list[Json]:
@@ -26,6 +27,7 @@ def reference() -> list[Json]:
         {"type": "account", "account": f"hub-{model}", "counterparty": "hub", "holder": "house", "venue": "hub",
          "margin_model": model} for model in ("rate", "schedule", "scenario")
     ]  # fmt: skip
+    house += [{**house[-1], "account": f"{venue}-scenario", "counterparty": "hub", "venue": venue} for venue in GRIDS]
     return [
         {"type": "asset", "asset": "FTT", "class": "token", "issuer": "a", "haircut": "0.2"},
         instrument("BTC-USD", kind="spot", base="BTC"),
@@ -85,7 +87,8 @@ def records() -> list[Json]:
 def rich_pipeline(tmp_path_factory: pytest.TempPathFactory) -> PipelineRun:
     kinds = ("instrument", "asset", "issuer", "strategy")
     limits = [{"id": kind, "scope": f"{kind}:*", "measure": "gross_notional", "hard": 5000} for kind in kinds]
-    return run_pipeline(tmp_path_factory.mktemp("rich"), *reference(), *records(), shards=SHARDS, limits=limits)
+    folder, more = tmp_path_factory.mktemp("rich"), {"portfolio_margin": GRIDS}
+    return run_pipeline(folder, *reference(), *records(), shards=SHARDS, limits=limits, **more)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,8 @@ def test_the_run_uses_every_part_whose_state_is_saved(rich_pipeline: PipelineRun
     assert all(ledger is not None and bool(ledger.funding.known) for ledger in states)
     hub = next(ledger for ledger in states if ledger is not None and "hub-scenario" in ledger.directory.own_names)
     assert len(hub.orders) > 0
-    assert rich_pipeline.measures("account:hub-scenario")["maintenance_margin"] > 0.0
+    for name in HOLDERS[4:]:
+        assert rich_pipeline.measures(f"account:{name}")["maintenance_margin"] > 0.0
     assert rich_pipeline.measures("counterparty:a")["wrong_way"] == 1.0
     assert rich_pipeline.measures("counterparty:b")["settlement_exposure"] > 0.0
     assert rich_pipeline.measures("underlying:BTC")["vega"] != 0.0

@@ -50,7 +50,7 @@ def check_agreement(folder: Path, seed: int, features: list[str], rules: Rules) 
     compared = Counter(dict.fromkeys(MEASURES, 0))
     found = list(differences(run, stream.events, stream.seconds(TIMES), rules, compared))
     assert not found, f"seed {seed}, {features}: {len(found)} differ, first {found[0]}"
-    undecided = {"options", "funding", "payments", "unmarked"} & {*features}  # then no account may have a distance in closed form
+    undecided = {"options", "funding", "payments", "unmarked"} & {*features}  # no distance may be in closed form
     spared = (set() if "terms" in features else OF_TERMS) | ({DISTANCE} if undecided else set())
     assert {name for name, count in compared.items() if not count} <= spared
 

@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,15 +20,14 @@ from seawall.operators.core.pricing._margin import (
 )
 from seawall.operators.core.pricing._option_sheet import DISTANCE_MAX
 from seawall.operators.core.pricing._scenario_margin import (
-    BUCKETS,
-    DEFAULT_GRID,
-    EXTENDED_GRID,
+    BUILT_IN_SCENARIOS,
     ScenarioInstruments,
-    ScenarioMargins,
-    scenario_margins,
+    moved_volatility,
     scenario_profits,
-    volatility_shock,
+    scenarios_of,
+    worst_losses,
 )
+from seawall.schemas.configuration import MarginGrid, VolatilityMove
 from seawall_testing.reference_data import read_vectors
 
 # dYdX v4 x/perpetuals/types/liquidity_tier_test.go: base ppm, lower, upper, open interest, notional, initial margin
@@ -115,64 +115,82 @@ PUT = (100.0, False, True, False, 90.0, 30 / 365, 0.6)
 COIN_PUT = (100.0, True, True, False, 90.0, 30 / 365, 0.6)
 
 
-def test_the_default_grid_is_nine_prices_times_three_volatilities() -> None:
-    assert [round(move, 2) for move in BUCKETS] == [-0.16, -0.12, -0.08, -0.04, 0.0, 0.04, 0.08, 0.12, 0.16]
-    assert len(DEFAULT_GRID) == 27 and len(EXTENDED_GRID) == 35
-    assert [(s.price, s.volatility) for s in EXTENDED_GRID[27:]] == [(m, 1) for m in (-0.66, -0.33, 0.5, 1, 2, 3, 4, 5)]
+UP = BUILT_IN_SCENARIOS[2].volatility
+FAR = {"moves": [-0.66, -0.33, 0.5, 1, 2, 3, 4, 5], "price_range": 0.16}
+EXTENDED = scenarios_of(msgspec.convert({"moves": [-0.16, 0.0, 0.16], "extended": [FAR]}, MarginGrid))
+
+
+def test_the_built_in_grid_is_nine_prices_times_three_volatilities() -> None:
+    prices = [round(one.price, 2) for one in BUILT_IN_SCENARIOS[::3]]
+    assert prices == [-0.16, -0.12, -0.08, -0.04, 0.0, 0.04, 0.08, 0.12, 0.16]
+    assert [one.volatility.relative for one in BUILT_IN_SCENARIOS[:3]] == [(-0.38,), (0.0,), (0.38,)]
+    assert len(BUILT_IN_SCENARIOS) == 27
 
 
 def test_the_volatility_shock_is_the_published_function_of_days_to_expiry() -> None:
     # deribit.com/pages/docs/portfoliomargin (older): (30 / days)^0.30 x 38 %
     for days, shock in ((30, 0.38), (15, 0.4678348770710682), (7, 0.588017919340109), (1, 1.0541926235754289)):
-        assert float(volatility_shock(days / 365)) == pytest.approx(shock, rel=1e-12)
-    assert float(volatility_shock(0.0)) == float(volatility_shock(1 / 365))
+        moved = moved_volatility(np.ones(1), np.array([days / 365]), UP)
+        assert moved[0] - 1.0 == pytest.approx(shock, rel=1e-12)
+    at_once, in_a_day = (float(moved_volatility(np.ones(1), np.array([at]), UP)[0]) for at in (0.0, 1 / 365))
+    assert at_once == in_a_day
+
+
+def test_a_volatility_moves_in_a_line_between_days_by_points_and_not_below_its_floor() -> None:
+    years = np.array([0.0, 15.0, 30.0, 90.0]) / 365
+    points = VolatilityMove(days=(0.0, 30.0, 60.0), points=(0.30, 0.25, 0.20))
+    assert moved_volatility(np.full(4, 0.5), years, points) == pytest.approx([0.8, 0.775, 0.75, 0.7], rel=1e-12)
+    far = VolatilityMove(relative=(-0.25,), near_power=0.3, far_power=0.13, floor=0.3)
+    later = 0.5 * (1 - 0.25 * (30 / 90) ** 0.13)
+    expected = [0.3, 0.5 * (1 - 0.25 * 2**0.3), 0.375, later]
+    assert moved_volatility(np.full(4, 0.5), years, far) == pytest.approx(expected, rel=1e-12)
 
 
 def margins(
     rows: list[tuple[float, bool, bool, bool, float, float, float]], sizes: list[float], **more: Any
-) -> ScenarioMargins:
+) -> tuple[float, int]:
+    """Return the margin of an account that holds each row in its size, and the worst scenario of its first group."""
     n = len(rows)
-    zero = np.zeros(n, np.int64)
-    profits = scenario_profits(book(rows), more.get("grid", DEFAULT_GRID))
+    group = np.array(more.get("underlying", np.zeros(n, np.int64)))
+    profits = scenario_profits(book(rows), more.get("grid", BUILT_IN_SCENARIOS))
     price = np.array(more.get("settlement", [1.0] * n))
-    return scenario_margins(
-        zero, np.array(more.get("underlying", zero)), np.arange(n), np.array(sizes), profits, price, 1
-    )
+    loss, worst = worst_losses(group, np.arange(n), np.array(sizes), profits, price, int(group.max()) + 1)
+    return float(loss.sum()), int(worst[0])
 
 
 def test_a_future_loses_its_edge_of_the_range() -> None:
-    assert margins([FUTURE], [3.0]).margin[0] == pytest.approx(48.0)
-    assert margins([FUTURE], [-3.0]).margin[0] == pytest.approx(48.0)
+    assert margins([FUTURE], [3.0])[0] == pytest.approx(48.0)
+    assert margins([FUTURE], [-3.0])[0] == pytest.approx(48.0)
 
 
 def test_an_inverse_future_is_judged_in_its_coin() -> None:
     # long 1,000 USD at 100: (1/100 - 1/84) x 1,000 coin, at 100 USD a coin
-    assert margins([INVERSE], [1000.0], settlement=[100.0]).margin[0] == pytest.approx((1 / 84 - 1 / 100) * 1000 * 100)
+    assert margins([INVERSE], [1000.0], settlement=[100.0])[0] == pytest.approx((1 / 84 - 1 / 100) * 1000 * 100)
 
 
 def test_a_short_option_is_worst_at_the_far_price_with_volatility_up_and_a_long_one_loses_at_most_its_value() -> None:
-    found = margins([CALL], [-1.0])
-    scenario = DEFAULT_GRID[found.worst[0]]
-    assert (round(scenario.price, 2), scenario.volatility) == (0.16, 1)
+    margin, worst = margins([CALL], [-1.0])
+    scenario = BUILT_IN_SCENARIOS[worst]
+    assert (round(scenario.price, 2), scenario.volatility) == (0.16, UP)
     shocked = float(black_value(116.0, 110.0, 30 / 365, 0.6 * 1.38, True))
     value = float(black_value(100.0, 110.0, 30 / 365, 0.6, True))
-    assert found.margin[0] == pytest.approx(shocked - value)
-    assert margins([CALL], [1.0]).margin[0] < value
+    assert margin == pytest.approx(shocked - value)
+    assert margins([CALL], [1.0])[0] < value
 
 
 def test_hedges_offset_on_one_underlying_and_not_across_two() -> None:
-    assert margins([FUTURE, FUTURE], [1.0, -1.0]).margin[0] == 0.0
-    assert margins([FUTURE, FUTURE], [1.0, -1.0], underlying=[0, 1]).margin[0] == pytest.approx(32.0)
+    assert margins([FUTURE, FUTURE], [1.0, -1.0])[0] == 0.0
+    assert margins([FUTURE, FUTURE], [1.0, -1.0], underlying=[0, 1])[0] == pytest.approx(32.0)
 
 
 def test_the_extended_grid_sees_what_a_far_short_option_hides() -> None:
     far = (100.0, False, True, True, 400.0, 30 / 365, 0.6)
-    assert margins([far], [-1.0]).margin[0] < 0.01
-    assert margins([far], [-1.0], grid=EXTENDED_GRID).margin[0] > 5.0
+    assert margins([far], [-1.0])[0] < 0.01
+    assert margins([far], [-1.0], grid=EXTENDED)[0] > 5.0
 
 
 def test_a_missing_mark_makes_the_margin_missing_and_not_small() -> None:
-    assert math.isnan(margins([FUTURE, (math.nan, *FUTURE[1:])], [1.0, -1.0]).margin[0])
+    assert math.isnan(margins([FUTURE, (math.nan, *FUTURE[1:])], [1.0, -1.0])[0])
 
 
 @settings(max_examples=50, deadline=None)
@@ -182,17 +200,16 @@ def test_scenario_margin_agrees_with_a_loop_over_positions(rows: list[tuple[int,
     settlement = np.array([1.0, 100.0, 1.0, 1.0, 100.0])
     profits = scenario_profits(book(instruments))
     a, u, i, s = (np.array(column) for column in zip(*rows, strict=True))
-    found = scenario_margins(a, u, i, s.astype(float), profits, settlement, 4)
+    loss, _ = worst_losses(a * 2 + u, i, s.astype(float), profits, settlement, 8)
     for account in range(4):
-        expected = Fraction(0)
         for underlying in range(2):
             mine = [r for r in rows if r[0] == account and r[1] == underlying]
             unit = [
                 [Fraction(float(profits[k, j])) * Fraction(float(settlement[k])) for k in range(5)] for j in range(27)
             ]
             worst = min((sum(size * unit[j][k] for _, _, k, size in mine) for j in range(27)), default=Fraction(0))
-            expected += max(-worst, Fraction(0))
-        assert found.margin[account] == pytest.approx(float(expected), rel=1e-9, abs=1e-9)
+            expected = float(max(-worst, Fraction(0)))
+            assert loss[account * 2 + underlying] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 # equity, maintenance margin and slope of health, then the nearest move; entry price 100
@@ -246,7 +263,7 @@ def test_the_rate_at_the_margin_is_that_of_the_tier() -> None:
     ]
 
 
-def test_beyond_the_default_range_a_linear_position_loses_what_it_loses_at_its_edge() -> None:
-    profits = scenario_profits(book([FUTURE]), EXTENDED_GRID)[0]
-    assert np.abs(profits[27:]) == pytest.approx([16.0] * 8)
-    assert profits[27] < 0 < profits[-1]
+def test_beyond_the_range_a_linear_position_loses_what_it_loses_at_its_edge_also_in_coin() -> None:
+    linear, coin = scenario_profits(book([FUTURE, INVERSE]), EXTENDED)
+    assert linear[3:] == pytest.approx([-16.0] * 2 + [16.0] * 6)
+    assert coin[3:] == pytest.approx([1 / 100 - 1 / 84] * 2 + [1 / 100 - 1 / 116] * 6)

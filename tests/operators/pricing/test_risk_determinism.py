@@ -14,7 +14,7 @@ from seawall.operators.core.credit import _saccr_formulas as formulas
 from seawall.operators.core.limits._rules import ScalingInputs, ScalingRules, effective_bounds
 from seawall.operators.core.pricing._liquidation_distance import nearest_distance, nearest_root
 from seawall.operators.core.pricing._option_models import black_valuation, implied_volatility
-from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, scenario_margins, scenario_profits
+from seawall.operators.core.pricing._scenario_margin import ScenarioInstruments, scenario_profits, worst_losses
 from seawall_testing.paths import TESTS
 
 ITEMS = 25_000
@@ -42,7 +42,8 @@ def digests() -> dict[str, str]:
     account, underlying = np.arange(ITEMS) % 997, np.arange(ITEMS) % 7
     held = ScenarioInstruments(forward, call, ~call, call, strike, expiry, volatility)
     size, price = spread(-9.0, 9.0, 1_543), np.ones(ITEMS)
-    found = scenario_margins(account, underlying, np.arange(ITEMS), size, scenario_profits(held), price, 997)
+    pair = account * 7 + underlying
+    loss, worst = worst_losses(pair, np.arange(ITEMS), size, scenario_profits(held), price, 997 * 7)
     health = spread(1.0, 500.0, 769)[:997]
     entity = np.arange(997 * 7)
     correlation = np.where(entity % 7 == 0, 0.0, 0.5)
@@ -61,7 +62,7 @@ def digests() -> dict[str, str]:
     parts = {
         "greeks": [*greeks],
         "implied volatility": [implied.volatility, implied.state],
-        "scenario margin": [found.margin, found.loss, found.worst],
+        "scenario margin": [loss, worst],
         "distance": distance,
         "sa-ccr": [add_ons, delta, surplus],
         "limits": [bounds.effective, bounds.target, bounds.binding],
