@@ -9,6 +9,7 @@ from seawall.operators.core.mitigation._triggers import CommandCandidate
 
 CHANGE_LIMIT_FAULT = "the limit is on a change over time, which says nothing of how much may stand"
 PRICE_PLACES = Decimal(1).scaleb(-8)
+ROUNDING_NOISE = 1e-10  # of a size: what doubles lose must not move it by a cent or an increment
 Limits = dict[str, dict[str, Any]]
 
 
@@ -44,14 +45,14 @@ def no_action(why: str) -> ComputationResult:
 
 
 def amount_to_cent(value: float) -> str:
-    """Return an amount to the cent, upwards away from nothing.
+    """Return an amount to the cent, upwards away from nothing; what doubles lose is no cent more.
 
     Examples
     --------
-    >>> amount_to_cent(13.3333), amount_to_cent(0.0)
-    ('13.34', '0.00')
+    >>> amount_to_cent(13.3333), amount_to_cent(0.0), amount_to_cent(1.1 * 3)
+    ('13.34', '0.00', '3.30')
     """
-    cents = -int(-value * 100 // 1)
+    cents = math.ceil(value * 100 * (1 - ROUNDING_NOISE))
     return f"{cents // 100}.{cents % 100:02d}"
 
 
