@@ -291,8 +291,8 @@ class Funding:
         """Take the state of a snapshot."""
         self.accrued.restore(state["accrued"])
         self.known = {
-            (number, place): FundingRate(float(rate), *times, tuple(ends))
-            for number, place, rate, *times, ends in state["rates"]
+            (number, place): FundingRate(float(rate), interval_us, since_us, heard_us, tuple(ends))
+            for number, place, rate, interval_us, since_us, heard_us, ends in state["rates"]
         }
         self._followed = {int(k): int(v) for k, v in state["followed"]}
         self._open = {}
