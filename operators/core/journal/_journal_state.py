@@ -180,6 +180,14 @@ class Admission:
             )
         return found
 
+    def positioned(self, name: str) -> KnownInstrument:
+        """Return a known instrument in which there are positions, or raise Rejected: fills of spot move balances."""
+        found = self.instrument(name)
+        if self._instrument_records[name].kind == "spot":
+            text = f"instrument is {name}, which is spot: give what is held as a balance_report of its asset"
+            raise Rejected(Reason.FIELD_MUST_HAVE_A_KNOWN_VALUE, text)
+        return found
+
     def check_party(self, name: str) -> None:
         """Check that a name is ``house`` or a known counterparty."""
         if name != "house":

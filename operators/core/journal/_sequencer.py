@@ -221,7 +221,7 @@ class RecordSequencer(IntervalClock):
 
     def _position_report(self, event: ev.PositionReport, item: MergedRecord) -> None:
         known = self._admission.account(event.account)
-        instrument = self._admission.instrument(event.instrument)
+        instrument = self._admission.positioned(event.instrument)
         if event.kind == "opening":
             parse_quantity(event.quantity, instrument.scale)
         self._event(event, known.shard, item)

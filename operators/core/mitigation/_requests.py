@@ -9,6 +9,7 @@ from seawall.operators.core.mitigation._triggers import CommandCandidate
 
 CHANGE_LIMIT_FAULT = "the limit is on a change over time, which says nothing of how much may stand"
 PRICE_PLACES = Decimal(1).scaleb(-8)
+ROUNDING_NOISE = 1e-10  # of a size: what doubles lose must not move it by a cent or an increment
 Limits = dict[str, dict[str, Any]]
 
 

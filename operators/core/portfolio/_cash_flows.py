@@ -78,16 +78,17 @@ class Contributions:
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 NOWHERE = -1
+SETTLED_MAX = 32  # ends of intervals remembered: a venue asked for its latest gives those of before again
 
 
 class FundingRate(NamedTuple):
-    """A rate per interval, since when it accrues, of which time it is, and which interval was settled last."""
+    """A rate per interval, since when it accrues, of which time it is, and which intervals were settled last."""
 
     rate: float
     interval_us: int
     since_us: int
     heard_us: int
-    settled_us: int = 0
+    settled: tuple[int, ...] = ()
 
 
 class FundingRates(NamedTuple):
@@ -134,10 +135,10 @@ class Funding:
         self._paces = None
         for place in (venue, NOWHERE) if self._followed.setdefault(number, venue) == venue else (venue,):
             known = self.known.get((number, place)) or FundingRate(rate, event.interval_us, time_us, time_us)
-            if settled and time_us != known.settled_us:
+            if settled and time_us not in known.settled:
                 self._pay(number, place, event)
-                settled_us = max(known.settled_us, time_us)
-                known = known._replace(since_us=max(known.since_us, time_us), settled_us=settled_us)
+                ends = (*known.settled, time_us)[-SETTLED_MAX:]
+                known = known._replace(since_us=max(known.since_us, time_us), settled=ends)
             if time_us >= known.heard_us:
                 known = known._replace(rate=rate, interval_us=event.interval_us, heard_us=time_us)
             self.known[number, place] = known
@@ -280,7 +281,7 @@ class Funding:
         """Return the state for :func:`snapshot.pack`."""
         return {
             "accrued": self.accrued.snapshot(),
-            "rates": [[*key, *value] for key, value in self.known.items()],
+            "rates": [[*key, *value[:-1], list(value.settled)] for key, value in self.known.items()],
             "followed": [[k, v] for k, v in self._followed.items()],
             "open": [[key, *one, amount] for key, some in self._open.items() for one, amount in some.items()],
             "ahead": [[*key, paid_us] for key, paid_us in self._ahead.items()],
@@ -290,7 +291,8 @@ class Funding:
         """Take the state of a snapshot."""
         self.accrued.restore(state["accrued"])
         self.known = {
-            (number, place): FundingRate(float(rate), *times) for number, place, rate, *times in state["rates"]
+            (number, place): FundingRate(float(rate), interval_us, since_us, heard_us, tuple(ends))
+            for number, place, rate, interval_us, since_us, heard_us, ends in state["rates"]
         }
         self._followed = {int(k): int(v) for k, v in state["followed"]}
         self._open = {}

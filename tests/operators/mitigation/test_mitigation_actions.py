@@ -166,6 +166,12 @@ def test_positions_are_cut_by_what_is_needed_and_never_by_more_than_the_visible_
     assert sized.notional == pytest.approx(2.5e5 + 1e5 + 25.0)
 
 
+def test_what_doubles_lose_cuts_no_increment_more_than_is_needed() -> None:
+    """100 x (1 - 0.7) is 30.000000000000004 in doubles, and 30 increments go."""
+    sized = reduce_positions(a_book([100], [1e4], [1e9]), 0, 0.7, SizeBounds(participation=1.0))
+    assert sized.targets == {"i0": "0.70"}
+
+
 @pytest.mark.parametrize(
     ("to", "expected"), [(None, 0.9 * 1.0 / 1.25), ("soft", 0.9 * 0.8 / 1.25), ("warning", 0.9 * 0.5 / 1.25)]
 )

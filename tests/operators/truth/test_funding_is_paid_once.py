@@ -113,3 +113,11 @@ def test_a_record_that_comes_twice_is_owed_once(tmp_path: Path, books: bool) -> 
     account = house(venue="desk-venue", books_funding=books)
     found = run(tmp_path, book(), account, settled(10.2), settled(10.2), price(12, "BTC-PERP", "30000"))
     assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 30, abs=0.01)
+
+
+@pytest.mark.parametrize("books", [False, True])
+def test_records_of_before_that_a_venue_gives_again_are_owed_once(tmp_path: Path, books: bool) -> None:
+    """Asked for its latest, a venue gives those of 5 s and 10.2 s; asked once more, both again: 60 in all."""
+    account, latest = house(venue="desk-venue", books_funding=books), [settled(5), settled(10.2)]
+    found = run(tmp_path, book(), account, *latest, *latest, price(12, "BTC-PERP", "30000"))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 60, abs=0.01)
