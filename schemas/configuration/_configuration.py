@@ -39,12 +39,14 @@ TOML_BYTES_MAX = 1024 * 1024  # of a file
 UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_currency")
 OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
 # Of journals that do not say, which are decided by these for ever; a later default of the file is journaled.
-CONFIRMATION = {"confirm_s": 30.0, "confirm_tolerance": 0.01}
+CONFIRMATION = {"confirm_s": 30.0, "confirm_tolerance": 0.01, "peg_tolerance": 0.02, "peg_return_s": 3600.0}
 HOT = (
     "exposure_change_min",
     "mark_max_age_s",
     "confirm_s",
     "confirm_tolerance",
+    "peg_tolerance",
+    "peg_return_s",
     "fill_memory",
     "crypto_regime",
     "epoch",
@@ -125,6 +127,8 @@ class RunTerms(Table, frozen=True):
     mark_max_age_s: Annotated[float, between(0, 1e9)] = 60
     confirm_s: Annotated[float, between(0, 1e9)] = CONFIRMATION["confirm_s"]
     confirm_tolerance: Annotated[float, between(0, 1)] = CONFIRMATION["confirm_tolerance"]
+    peg_tolerance: Annotated[float, between(0, 1)] = CONFIRMATION["peg_tolerance"]
+    peg_return_s: Annotated[float, between(0, 1e9)] = CONFIRMATION["peg_return_s"]
     fill_memory: Annotated[int, between(0, 10_000_000)] = 100_000
     crypto_regime: Literal["osfi", "basel"] = "osfi"
     epoch: Annotated[int, between(1, 1_000_000)] = 1

@@ -246,7 +246,8 @@ def test_the_configuration_table_names_every_key_and_its_default(tmp_path: Path)
     assert rows.pop("version") == "1"
     assert rows.keys() == {
         "bus", "environment", "issuer", "shards", "slice_ms", "reporting_currency", "exposure_change_min",
-        "mark_max_age_s", "confirm_s", "confirm_tolerance", "fill_memory", "crypto_regime", "epoch", "snapshot_s",
+        "mark_max_age_s", "confirm_s", "confirm_tolerance", "peg_tolerance", "peg_return_s", "fill_memory",
+        "crypto_regime", "epoch", "snapshot_s",
     }  # fmt: skip
     for name, text in rows.items():
         assert getattr(defaults, name) == (text.strip('"') if text.startswith('"') else float(text.replace("_", "")))
