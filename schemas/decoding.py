@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn, get_args, get_type_hints
 
@@ -148,6 +149,17 @@ def _check_tiers(name: str, value: list[ev.Tier]) -> None:
             raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, text)
 
 
+def _check_haircuts(name: str, value: list[ev.HaircutTier]) -> None:
+    starts = [-1.0]
+    for tier in value:
+        _check_non_negative(f"{name}.amount_from", tier.amount_from)
+        _check_fraction(f"{name}.haircut", tier.haircut)
+        starts.append(float(tier.amount_from))
+    if not value or starts[1] != 0 or any(after <= before for before, after in pairwise(starts)):
+        text = f"collateral_schedule: {name} must begin at amount_from 0 and rise, not go {starts[1:]}"
+        raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, f"{text[:300]}: order them by amount_from")
+
+
 def _check_levels(name: str, value: list[tuple[str, str]]) -> None:
     if len(value) > ev.LEVELS_MAX:
         raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, f"{name} has {len(value)} levels, at most {ev.LEVELS_MAX}")
@@ -203,6 +215,14 @@ def _check_asset(event: ev.Asset) -> None:
         )
 
 
+def _check_collateral_schedule(event: ev.CollateralSchedule) -> None:
+    if float(event.borrow_weight) < 1:
+        text = (
+            f"collateral_schedule: borrow_weight is {event.borrow_weight}; a debt counts at least once: give 1 or more"
+        )
+        raise Rejected(Reason.FIELD_MUST_BE_IN_ITS_RANGE, text)
+
+
 def _check_collateral(event: ev.Collateral) -> None:
     if event.purpose != "funding" and (event.instrument or event.interval_end_us):
         raise Rejected(
@@ -229,6 +249,7 @@ _CHECKS: list[tuple[Any, Check]] = [
     (ev.Count, _check_count),
     (ev.Severity, _check_severity),
     (list[ev.Tier], _check_tiers),
+    (list[ev.HaircutTier], _check_haircuts),
     (list[tuple[ev.Price, ev.Size]], _check_levels),
     (dict[ev.Identifier, ev.Fraction], _check_eligible),
     (list[ev.SignalRow], _check_rows),
@@ -238,6 +259,7 @@ _NEVER_REPEATED = frozenset({"fill_id", "transfer_id", "order_id", "notice_id", 
 _TOGETHER: dict[type[Any], Callable[[Any], None]] = {
     ev.Asset: _check_asset,
     ev.Instrument: _check_instrument,
+    ev.CollateralSchedule: _check_collateral_schedule,
     ev.Collateral: _check_collateral,
     ev.Fill: _check_fill,
 }
@@ -337,6 +359,7 @@ _DECIMALS: list[Any] = [
     ev.NonNegative,
     ev.Fraction,
     list[ev.Tier],
+    list[ev.HaircutTier],
     list[tuple[ev.Price, ev.Size]],
     dict[ev.Identifier, ev.Fraction],
 ]

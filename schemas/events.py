@@ -145,6 +145,23 @@ class Schedule(ReferenceRecord, frozen=True, kw_only=True, tag="schedule"):
     taker_fee_rate: Amount = ""
 
 
+class HaircutTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Haircut of what a balance holds from an amount upwards."""
+
+    amount_from: NonNegative
+    haircut: Fraction
+
+
+class CollateralSchedule(ReferenceRecord, frozen=True, kw_only=True, tag="collateral_schedule"):
+    """Lending value of an asset at a venue: haircuts by amount held, the most that counts, and how debts weigh."""
+
+    venue: Identifier
+    asset: Identifier
+    tiers: list[HaircutTier]
+    cap: Quantity = ""
+    borrow_weight: NonNegative = "1"
+
+
 class Counterparty(ReferenceRecord, frozen=True, kw_only=True, tag="counterparty"):
     """Counterparty that we face."""
 
@@ -492,6 +509,7 @@ Event = (
     Asset
     | Instrument
     | Schedule
+    | CollateralSchedule
     | Counterparty
     | NettingSet
     | Account

@@ -156,7 +156,8 @@ class Exposures(Output):
 
     ``stale`` names held instruments whose mark is too old, ``missing`` those without any, ``unvalued`` held options
     without a volatility or a forward, ``expiring`` held instruments past their expiry without a settlement mark, and
-    ``unpriced`` assets in which balances stand and that have no rate; each is left out where it names none.
+    ``unpriced`` assets in which balances stand and that have no rate, ``depegged`` those whose market stands alone,
+    because their peg is broken; each is left out where it names none.
     """
 
     shard: int
@@ -170,6 +171,7 @@ class Exposures(Output):
     unvalued: list[str] | UnsetType = UNSET
     expiring: list[str] | UnsetType = UNSET
     unpriced: list[str] | UnsetType = UNSET
+    depegged: list[str] | UnsetType = UNSET
 
 
 class WideExposures(Output):

@@ -16,7 +16,16 @@ import msgspec
 
 import seawall
 from seawall.schemas.errors import Reason, Rejected, UsageError, VersionMismatch
-from seawall.schemas.events import Account, Asset, Counterparty, Event, Instrument, NettingSet, Schedule
+from seawall.schemas.events import (
+    Account,
+    Asset,
+    CollateralSchedule,
+    Counterparty,
+    Event,
+    Instrument,
+    NettingSet,
+    Schedule,
+)
 
 # Records on the bus: what is appended, and what is read back.
 #
@@ -64,7 +73,7 @@ class Stored(NamedTuple):
 SLICE_BYTES_MAX = 512 * 1024
 """No journal record is larger: Kafka's default limit is 1 MB."""
 
-Reference = Asset | Instrument | Schedule | Counterparty | NettingSet | Account
+Reference = Asset | Instrument | Schedule | CollateralSchedule | Counterparty | NettingSet | Account
 
 
 class Marks(msgspec.Struct, omit_defaults=True, kw_only=True):

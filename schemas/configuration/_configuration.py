@@ -46,6 +46,8 @@ OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follo
 JOURNAL_DEFAULTS: dict[str, Any] = {
     "confirm_s": 30.0,
     "confirm_tolerance": 0.01,
+    "peg_tolerance": 0.02,
+    "peg_return_s": 3600.0,
     "potential_exposure_change_min": 0.01,
     "holidays": [],
 }
@@ -54,6 +56,8 @@ HOT = (
     "mark_max_age_s",
     "confirm_s",
     "confirm_tolerance",
+    "peg_tolerance",
+    "peg_return_s",
     "fill_memory",
     "crypto_regime",
     "potential_exposure_change_min",
@@ -136,6 +140,8 @@ class RunTerms(Table, frozen=True):
     mark_max_age_s: Annotated[float, between(0, 1e9)] = 60
     confirm_s: Annotated[float, between(0, 1e9)] = JOURNAL_DEFAULTS["confirm_s"]
     confirm_tolerance: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["confirm_tolerance"]
+    peg_tolerance: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["peg_tolerance"]
+    peg_return_s: Annotated[float, between(0, 1e9)] = JOURNAL_DEFAULTS["peg_return_s"]
     fill_memory: Annotated[int, between(0, 10_000_000)] = 100_000
     crypto_regime: Literal["osfi", "basel"] = "osfi"
     potential_exposure_change_min: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["potential_exposure_change_min"]

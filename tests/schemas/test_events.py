@@ -30,6 +30,13 @@ GOOD: dict[str, dict[str, Any]] = {
         "instrument": "ETH-PERP",
         "tiers": [{"notional_from": "0", "initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"}],
     },
+    "collateral_schedule": {
+        "venue": "x",
+        "asset": "BTC",
+        "tiers": [{"amount_from": "0", "haircut": "0.02"}, {"amount_from": "12.5", "haircut": "1"}],
+        "cap": "100",
+        "borrow_weight": "1.15",
+    },
     "counterparty": {"counterparty": "c", "name": "Client & Söhne", "role": "client", "own_funds": "-1.5"},
     "netting_set": {"netting_set": "n", "counterparty": "c", "eligible": {"BTC": "0.1"}, "margined": True},
     "account": {"account": "a", "counterparty": "c", "holder": "house"},
@@ -153,6 +160,13 @@ CHANGED: list[tuple[str, str, Any, Reason]] = [
     ("depth", "bids", [["0", "2"]], Reason.PRICE_MUST_BE_POSITIVE),
     ("depth", "bids", [["1"]], Reason.FIELD_MUST_HAVE_ITS_TYPE),
     ("schedule", "tiers", [{"notional_from": "0"}], Reason.FIELD_MUST_HAVE_ITS_TYPE),
+    ("collateral_schedule", "tiers", [], Reason.FIELD_MUST_BE_IN_ITS_RANGE),
+    ("collateral_schedule", "tiers", [{"amount_from": "0"}], Reason.FIELD_MUST_HAVE_ITS_TYPE),
+    ("collateral_schedule", "tiers", [{"amount_from": "1", "haircut": "0"}], Reason.FIELD_MUST_BE_IN_ITS_RANGE),
+    ("collateral_schedule", "tiers", [{"amount_from": "0", "haircut": "1.1"}], Reason.FIELD_MUST_BE_IN_ITS_RANGE),
+    ("collateral_schedule", "tiers", [{"amount_from": "0", "haircut": "0"}] * 2, Reason.FIELD_MUST_BE_IN_ITS_RANGE),
+    ("collateral_schedule", "cap", "0", Reason.QUANTITY_MUST_BE_POSITIVE),
+    ("collateral_schedule", "borrow_weight", "0.99", Reason.FIELD_MUST_BE_IN_ITS_RANGE),
     ("bar", "interval_us", 0, Reason.FIELD_MUST_BE_IN_ITS_RANGE),
     ("limit", "document", "signed", Reason.FIELD_MUST_HAVE_ITS_TYPE),
 ]
@@ -183,6 +197,14 @@ def test_every_record_type_of_the_contract_has_an_example_here() -> None:
 @pytest.mark.parametrize(("line", "reason"), REJECTED, ids=range(len(REJECTED)))
 def test_a_line_that_is_no_record_is_rejected_by_the_rule_it_breaks(line: bytes, reason: Reason) -> None:
     assert reason_of(line) == reason
+
+
+def test_a_schedule_that_is_out_of_order_is_named_with_its_field_and_what_to_do() -> None:
+    tiers = [{"amount_from": start, "haircut": "0"} for start in (0, 20, 10)]  # numbers are read by their text
+    with pytest.raises(Rejected) as caught:
+        decode_event(encoded("collateral_schedule", tiers=tiers))
+    detail = caught.value.detail
+    assert "collateral_schedule: tiers" in detail and "[0.0, 20.0, 10.0]: order them by amount_from" in detail
 
 
 @pytest.mark.parametrize(("kind", "field", "value", "reason"), CHANGED)

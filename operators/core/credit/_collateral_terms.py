@@ -329,17 +329,19 @@ class SegregatedAmounts:
         worth
             By asset, in the reporting currency.
         haircut
-            Of netting sets, assets and values, elementwise.
+            Of netting sets, rows of balances and values, elementwise.
         """
         rows = balances.rows
         account, asset, amount = rows["account"], rows["asset"], rows["amount"]
         independent = segregated = np.zeros(len(account), dtype=bool)
+        place = np.arange(len(account))
         for kind, part in self.parts.items():
             if not part.rows.size:
                 continue
             if amount is rows["amount"]:
                 amount = amount.copy()
             np.subtract.at(amount, balances.places(part), part.rows["amount"])
+            place = np.concatenate([place, balances.places(part)])
             account = np.concatenate([account, part.rows["account"]])
             asset = np.concatenate([asset, part.rows["asset"]])
             amount = np.concatenate([amount, part.rows["amount"]])
@@ -350,7 +352,7 @@ class SegregatedAmounts:
         return CollateralPieces(
             netting_set=of,
             value=value,
-            haircut=np.where(received, haircut(of, asset, value), 0.0),
+            haircut=np.where(received, haircut(of, place, value), 0.0),
             independent=independent,
             segregated=segregated,
             received=received,

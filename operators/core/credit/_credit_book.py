@@ -234,9 +234,17 @@ class CreditBook:
         rows[1] = np.where(apart, theirs, rows[1])
         return collateral_held(holdings, len(agreed.agreed))
 
-    def _haircut(self, netting_set: I8, asset: I8, value: F8) -> F8:
-        """Return the haircut of holdings: the agreement's; what it does not list counts nothing when received."""
-        haircut: F8 = self._directory.arrays["haircut"][asset]
+    def _haircut(self, netting_set: I8, place: I8, value: F8) -> F8:
+        """Return the haircut of holdings: the agreement's, without a list its venue's or the asset's.
+
+        What a list does not name counts nothing when received.
+        """
+        lending, arrays, rows = self._directory.lending, self._directory.arrays, self._balances.rows
+        asset = rows["asset"][place]
+        haircut: F8 = arrays["haircut"][asset]
+        if lending is not None:
+            venue, amount = arrays["venue"][rows["account"][place]], rows["amount"][place]
+            haircut = 1.0 - lending.shares(venue, asset, amount, 1.0 - haircut)[0]
         agreed = self._agreements
         if len(agreed.eligible_haircut) == 1:  # no agreement lists anything
             return haircut

@@ -7,17 +7,19 @@ same numbers again.
 """
 
 import zlib
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from seawall.schemas import events as ev
+from seawall.schemas.records import Reference
 
 F8 = NDArray[np.float64]
-Reference = ev.Asset | ev.Instrument | ev.Schedule | ev.Counterparty | ev.NettingSet | ev.Account
+I8 = NDArray[np.int64]
 CASH = frozenset({"fiat", "stablecoin"})
 _LOG: msgspec.json.Decoder[list[Reference]] = msgspec.json.Decoder(list[Reference])
 
@@ -57,6 +59,7 @@ class Directory:
         self.counterparties: dict[str, int] = {}
         self.counterparty_records: dict[str, ev.Counterparty] = {}
         self.schedules: dict[tuple[str, str], ev.Schedule] = {}
+        self.collateral_schedules: dict[tuple[str, str], ev.CollateralSchedule] = {}
         self.version = 0
         self.venues: dict[str, int] = {}
         self.groups: dict[str, int] = {}
@@ -106,6 +109,9 @@ class Directory:
                 self._apply_account(record)
             case ev.Schedule():
                 self.schedules[record.venue, record.instrument] = record
+            case ev.CollateralSchedule():
+                self.asset(record.asset)
+                self.collateral_schedules[record.venue, record.asset] = record
         return True
 
     def asset(self, name: str) -> int:
@@ -126,6 +132,7 @@ class Directory:
     def forget_arrays(self) -> None:
         """Build the columns anew at their next use; also where an asset was named outside a reference record."""
         self.__dict__.pop("arrays", None)
+        self.__dict__.pop("lending", None)
         self.version += 1
 
     def counterparty(self, name: str) -> int:
@@ -188,6 +195,12 @@ class Directory:
         """
         return {**self._instrument_arrays(), **self._account_arrays()}
 
+    @cached_property
+    def lending(self) -> "LendingTerms | None":
+        """Schedules of lending value that are in force, None where there are none."""
+        active = [one for one in self.collateral_schedules.values() if one.status == "active"]
+        return LendingTerms.of(active, self.venues, self.assets) if active else None
+
     def _instrument_arrays(self) -> dict[str, NDArray[Any]]:
         records = self.instrument_records
         underlyings = self.underlyings
@@ -234,7 +247,7 @@ class Directory:
         sign = np.array([1.0 if a.holder == "house" else -1.0 for a in own])
         principal = np.array([0.0 if a.capacity == "agency" else 1.0 for a in own])
         venue = np.array([self.venues[a.venue] if a.venue else -1 for a in own], dtype=np.int64)
-        self.has_haircut = any(self.haircuts)
+        self.has_haircut = any(self.haircuts) or self.lending is not None
         self.has_schedule = any(a.margin_model == "schedule" for a in own)
         self.has_scenario = any(a.margin_model == "scenario" for a in own)
         self.all_enforceable = all(t is None or t.enforceable for t in terms)
@@ -326,9 +339,89 @@ def _name(record: Reference) -> str:
             return record.instrument
         case ev.Schedule():
             return f"{record.venue} {record.instrument}"
+        case ev.CollateralSchedule():
+            return f"{record.venue} {record.asset}"
         case ev.Counterparty():
             return record.counterparty
         case ev.NettingSet():
             return record.netting_set
         case ev.Account():
             return record.account
+
+
+# Lending terms: what a unit of a balance counts as collateral, by the schedules of its account's venue.
+#
+# A `collateral_schedule` has haircuts by amount held, each for what lies in its tier, as venues publish them;
+# beyond its cap nothing counts, and a debt counts ``borrow_weight`` times. A price scales all of it, so what counts is
+# linear in the price, and a share of the worth stands for the whole schedule.
+
+
+class LendingTerms(NamedTuple):
+    """Collateral schedules as arrays.
+
+    Attributes
+    ----------
+    row : int64, shape (venues + 1, assets)
+        The schedule of an asset at a venue, -1 for none; the last row is that of accounts without a venue.
+    start, width, share : float64, shape (schedules, tiers)
+        Where tiers begin, how much lies in them, and what a unit there counts; what a schedule has not is 0 wide.
+    borrow_weight : float64, shape (schedules,)
+    """
+
+    row: I8
+    start: F8
+    width: F8
+    share: F8
+    borrow_weight: F8
+
+    @classmethod
+    def of(
+        cls, schedules: Iterable[ev.CollateralSchedule], venues: Mapping[str, int], assets: Mapping[str, int]
+    ) -> "LendingTerms":
+        """Return the terms of the schedules in force; those of venues without an account count for nobody."""
+        known = [one for one in schedules if one.venue in venues]
+        tiers = max((len(one.tiers) for one in known), default=0)
+        row = np.full((len(venues) + 1, len(assets)), -1, dtype=np.int64)
+        start, width, share = np.zeros((3, len(known), tiers))
+        for number, one in enumerate(known):
+            row[venues[one.venue], assets[one.asset]] = number
+            cap, size = float(one.cap or "inf"), len(one.tiers)
+            start[number, :size] = [min(float(tier.amount_from), cap) for tier in one.tiers]
+            width[number, :size] = np.diff(np.append(start[number, :size], cap))
+            share[number, :size] = [1.0 - float(tier.haircut) for tier in one.tiers]
+        return cls(row, start, width, share, np.array([float(one.borrow_weight) for one in known]))
+
+    def shares(self, venue: I8, asset: I8, amount: F8, otherwise: F8) -> tuple[F8, F8]:
+        """Return by balance what a unit of it counts where it is positive, and where it is a debt.
+
+        Parameters
+        ----------
+        venue, asset : int64
+            Of each balance; -1 for no venue.
+        amount, otherwise : float64
+            Of each balance: its amount, and what a unit counts where it has no schedule or nothing is held.
+
+        Examples
+        --------
+        >>> import msgspec
+        >>> tiers = [{"amount_from": "0", "haircut": "0.1"}, {"amount_from": "10", "haircut": "0.5"}]
+        >>> one = msgspec.convert({"type": "collateral_schedule", "venue": "v", "asset": "X", "tiers": tiers,
+        ...                        "cap": "30", "borrow_weight": "1.2"}, ev.CollateralSchedule)
+        >>> terms = LendingTerms.of([one], {"v": 0}, {"X": 0})
+        >>> places = np.array([0, 0, 0, -1]), np.zeros(4, dtype=np.int64)
+        >>> share, weight = terms.shares(*places, np.array([20.0, 40.0, -5.0, 20.0]), np.ones(4))
+        >>> share.tolist(), weight.tolist()
+        ([0.7, 0.475, 1.0, 1.0], [1.2, 1.2, 1.2, 1.0])
+        """
+        row = self.row[venue, asset]
+        at = (row >= 0).nonzero()[0]
+        row, held = row[at], amount[at]
+        weight, share = np.ones(len(amount)), otherwise.copy()
+        weight[at] = self.borrow_weight[row]
+        counted = np.zeros(len(at))
+        for tier in range(self.start.shape[1]):  # in order: so sums have the same bits everywhere
+            inside = np.minimum(np.maximum(held - self.start[row, tier], 0.0), self.width[row, tier])
+            counted += inside * self.share[row, tier]
+        lent = held > 0
+        share[at[lent]] = counted[lent] / held[lent]
+        return share, weight

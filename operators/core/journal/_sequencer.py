@@ -3,7 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 
@@ -28,7 +28,7 @@ from seawall.schemas.decimals import parse_quantity
 from seawall.schemas.decoding import decode_event
 from seawall.schemas.errors import Reason, Rejected, invariant
 from seawall.schemas.events import NO_TIME
-from seawall.schemas.records import REDRIVE, Record
+from seawall.schemas.records import REDRIVE, Record, Reference
 
 # The sequencer's core: records in merge order go in, slices come out.
 #
@@ -39,7 +39,7 @@ from seawall.schemas.records import REDRIVE, Record
 WITNESSED = ("signals", "acknowledgements")
 """Topics of which slices say what was taken; of ``redrive`` too."""
 FOREIGN_BYTES = 1024  # what any one record may take in a slice beside its text
-REFERENCE = (ev.Asset, ev.Instrument, ev.Schedule, ev.Counterparty, ev.NettingSet, ev.Account)
+REFERENCE = get_args(Reference)
 RAW = (ev.Trade, ev.Quote, ev.Depth, ev.Bar, ev.OpenInterest, ev.Liquidation)
 EVERYWHERE = (ev.VenueStatus, ev.Notice, ev.Acknowledgement)
 

@@ -132,7 +132,9 @@ class Ledger:
         self.fills.size_max = self.transfers.size_max = configuration["fill_memory"]
         self.mark_age_us_max = int(configuration["mark_max_age_s"] * 1_000_000)
         terms = JOURNAL_DEFAULTS | configuration
-        self.marks.configure(self.mark_age_us_max, int(terms["confirm_s"] * 1_000_000), terms["confirm_tolerance"])
+        confirm_us, return_us = (int(terms[name] * 1_000_000) for name in ("confirm_s", "peg_return_s"))
+        near, below = terms["confirm_tolerance"], terms["peg_tolerance"]
+        self.marks.configure(self.mark_age_us_max, confirm_us, near, below, return_us)
         self.credit.configure(terms)
         self.margins.configure(configuration)
         self.ask(configuration["limits"]["limits"])

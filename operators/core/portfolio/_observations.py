@@ -141,17 +141,21 @@ def _underlying(scope: str, ledger: Ledger) -> str:
 #     Instruments held here past their expiry, without a settlement mark; valued at their last mark.
 # ``unpriced``
 #     Assets with balances here and no way to the reporting currency; they count 0.
+# ``depegged``
+#     Assets with balances here whose peg is broken: the price of their market alone counts.
 #
-# Each comes with an alert of its kind when it begins, and is over without one.
+# Each comes with an alert of its kind when it begins; a peg that is back has one too, the others end without.
 
-KINDS = ("stale", "missing", "unvalued", "expiring", "unpriced")
+KINDS = ("stale", "missing", "unvalued", "expiring", "unpriced", "depegged")
 ALERTS = {
     "stale": ("stale_mark", "instrument", 1, "its last mark is older than mark_max_age_s"),
     "missing": ("missing_mark", "instrument", 2, "it is held and has no mark: it is valued at 0"),
     "unvalued": ("unvalued_option", "instrument", 1, "it is held and has no implied volatility or no forward"),
     "expiring": ("unsettled_expiry", "instrument", 2, "it is past its expiry and has no settlement mark"),
     "unpriced": ("unpriced_asset", "asset", 2, "balances, terms or debts are in it and it has no rate: it counts 0"),
+    "depegged": ("peg_broken", "asset", 2, "its market stays more than peg_tolerance below its peg and counts alone"),
 }
+PEG_RETURNED = "its market has been back for peg_return_s, or a new asset record lifted it: its peg is a cap again"
 States = dict[str, list[str]]
 NEVER_US = 1 << 62
 
@@ -257,6 +261,9 @@ class PriceStateMonitor:
         priced = not np.isnan(prices[list(agreed | ledger.balances.assets)]).any()
         if not priced:
             states["unpriced"] = _unpriced(ledger, agreed)
+        if depegged := ledger.marks.depegged & (agreed | ledger.balances.assets):
+            known = list(ledger.directory.assets)
+            states["depegged"] = [known[number] for number in sorted(depegged)]
         self.until_us = -1
         if not any(states.values()):
             if priced and not ledger.directory.has_option:
@@ -274,6 +281,9 @@ class PriceStateMonitor:
             for name in names:
                 if name not in before:
                     out.alert(alert, f"{scope}:{name}", severity, f"{name}: {text}")
+        for name in self._known.get("depegged", ()):
+            if name not in states.get("depegged", ()):
+                out.alert("peg_returned", f"asset:{name}", 1, f"{name}: {PEG_RETURNED}")
         self._known = states
         return True
 

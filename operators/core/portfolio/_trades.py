@@ -38,6 +38,8 @@ def take_slice(ledger: Ledger, piece: Slice, out: SliceRecords) -> None:
         _apply_marks(ledger, piece.marks, piece.as_of_us)
     if piece.as_of_us > ledger.marks.due_us and ledger.marks.replace_old(piece.as_of_us):
         ledger.touch_values()
+    if ledger.directory.pegs:
+        ledger.marks.price_assets()
     settled = _settled_between(piece)
     if piece.events:
         _updates.apply_events(ledger, [event for event in piece.events if event not in settled], out)

@@ -81,6 +81,8 @@ def apply_reference(ledger: Ledger, records: list[Any], out: SliceRecords) -> No
         ledger.touch()
         if isinstance(record, ev.Instrument):
             note_expiry(ledger, record)
+        if isinstance(record, ev.Asset):
+            ledger.marks.lift_peg(ledger.directory.assets[record.asset], record.event_time_us)
         if getattr(record, "status", "active") == "closed":
             _report_closed(ledger, record, out)
     ledger.grow()

@@ -34,7 +34,8 @@ class AccountValues:
     margined
         By position, at the marks of its account's venue: worth, entry cost, absolute notional.
     lent_there, lent_across
-        By balance: what it counts as collateral, at its account's venue and at the marks across venues.
+        By balance: what it counts as collateral, at its account's venue and at the marks across venues. Its venue
+        weighs debts more, where it says so; across venues they are what they are.
     worth_across, worth_there
         By balance: what it is worth without haircut, at the marks across venues and at those of its account's venue.
     holds_coins
@@ -147,12 +148,20 @@ class AccountValues:
         asset, owner = rows["asset"], rows["account"]
         self.worth_across = self.worth_there = worth = rows["amount"] * self._marks.asset_worth[asset]
         total = sum_by(owner, worth, count)
-        self.lent_there = self.lent_across = lent_across = self._lent(worth) if directory.has_haircut else worth
-        lent = sum_by(owner, lent_across, count) if directory.has_haircut else total
-        if not self._marks.worth_there:
+        self.lent_there = self.lent_across = worth
+        lent, lending, weight = total, directory.lending, np.ones(1)
+        if directory.has_haircut:
+            share = 1.0 - directory.arrays["haircut"][asset]
+            if lending is not None:
+                share, weight = lending.shares(directory.arrays["venue"][owner], asset, rows["amount"], share)
+            self.lent_there = self.lent_across = np.where(worth > 0, worth * share, worth)
+            lent = sum_by(owner, self.lent_across, count)
+        if self._marks.worth_there:
+            self.worth_there = rows["amount"] * self._marks.worth_at(directory.arrays["venue"][owner], asset)
+        elif lending is None:
             return lent, lent, total
-        self.worth_there = there = rows["amount"] * self._marks.worth_at(directory.arrays["venue"][owner], asset)
-        self.lent_there = self._lent(there)
+        there = self.worth_there
+        self.lent_there = np.where(there > 0, there * share, there * weight) if directory.has_haircut else there
         return sum_by(owner, self.lent_there, count), lent, total
 
     def value_coins(self, count: int) -> tuple[F8, F8] | None:
@@ -196,11 +205,6 @@ class AccountValues:
     def given(self, count: int) -> F8:
         """Return by account what of its balances counts as collateral given, debts left out."""
         return sum_by(self._balances.rows["account"], np.maximum(self.lent_across, 0.0), count)
-
-    def _lent(self, worth: F8) -> F8:
-        """Return what balances count as collateral: less their haircut where they are positive."""
-        haircut = self._directory.arrays["haircut"][self._balances.rows["asset"]]
-        return np.where(worth > 0, worth * (1.0 - haircut), worth)
 
     def unit_notionals(self) -> F8:
         """Return the notional of one unit of every instrument at the marks across venues; of options by underlying."""

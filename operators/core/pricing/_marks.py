@@ -6,10 +6,11 @@ one of them stands: the highest that is no older than ``mark_max_age_s``. A mid 
 stands only once it is confirmed, by a second source or by the time for which it holds its level; until then the older
 price of the higher rung does. Where nothing is fresh the newest stands (contract.md, "Prices").
 An asset is priced by the marks of spot instruments on
-the shortest path to the reporting currency, each way round; what has no market stands at its peg; with neither it is
-unpriced and counts zero.
+the shortest path to the reporting currency, each way round; what has never had a market stands at its peg; with neither
+it is unpriced and counts zero.
 """
 
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,25 @@ ACROSS_VENUES = -1
 VECTOR_MIN = 8
 
 
+@dataclass(slots=True)
+class Peg:
+    """Memory of an asset that promises to equal another and has had a market.
+
+    Attributes
+    ----------
+    broken
+        The market has been more than ``peg_tolerance`` below for ``confirm_s``, and not been back for ``peg_return_s``.
+    since_us
+        Since when the market says the opposite of that, by the times of its marks; 0: it does not.
+    marked_us
+        The time of its last mark.
+    """
+
+    broken: bool = False
+    since_us: int = 0
+    marked_us: int = 0
+
+
 class Marks:
     """Mark rows of one shard and the prices derived from them.
 
@@ -44,6 +64,8 @@ class Marks:
         All settlement assets are worth exactly 1.
     worth_there
         By venue that prices an asset on its own: the prices of all assets there.
+    depegged
+        Assets whose peg is broken.
     set_back
         How often a row came to stand at an older mark than before.
     due_us
@@ -70,13 +92,27 @@ class Marks:
         self.worth_there: dict[int, F8] = {}
         self.venue_priced = self.venue_accounts = False
         self._fresh = self._assets_fresh = False  # what units are worth, and what assets are, is that of the marks
+        self._pegs: dict[int, Peg] = {}  # by number of an asset
+        self.depegged: set[int] = set()
         self._max_age_us, self._confirm_us, self._confirm_tolerance = NEVER_US, 0, 0.0
+        self._peg_tolerance, self._peg_return_us = 0.0, 0
         self.due_us, self.set_back = NEVER_US, 0
         self._marked: set[int] | None = None  # instruments marked since somebody asked; None: maybe any
 
-    def configure(self, max_age_us: int, confirm_us: int, confirm_tolerance: float) -> None:
-        """Take when a price is too old, and when a ``mid`` or ``last`` is confirmed; look at every ladder again."""
+    def configure(
+        self,
+        max_age_us: int,
+        confirm_us: int,
+        confirm_tolerance: float,
+        peg_tolerance: float = 0.0,
+        peg_return_us: int = 0,
+    ) -> None:
+        """Take when a price is too old, when a ``mid`` or ``last`` is confirmed, and when a peg is broken and back.
+
+        Every ladder is looked at again.
+        """
         self._max_age_us, self._confirm_us, self._confirm_tolerance = max_age_us, confirm_us, confirm_tolerance
+        self._peg_tolerance, self._peg_return_us = peg_tolerance, peg_return_us
         self.rows["due_us"][self.rows["mixed"]] = self.due_us = 0
 
     def row(self, instrument: int, venue: int = ACROSS_VENUES) -> int:
@@ -264,8 +300,7 @@ class Marks:
         across, arrays = self.across(), self._directory.arrays
         instrument, price = self.rows["instrument"], self.rows["price"]
         price = np.where(np.isnan(price), price[across[instrument]], price)
-        if not self._assets_fresh:
-            self._price_assets(arrays)
+        self.price_assets()
         settlement = arrays["settlement"][instrument]
         worth = self.asset_prices[settlement]
         for venue, prices in self.worth_there.items():
@@ -308,17 +343,25 @@ class Marks:
             worth = np.where((venue == number) & ~np.isnan(own), own, worth)
         return worth
 
-    def _price_assets(self, arrays: dict[str, Any]) -> None:
-        """Price every asset, across venues and at each venue that marks a spot instrument; NaN where it is unpriced."""
-        self._assets_fresh = True
+    def price_assets(self) -> None:
+        """Price every asset, across venues and at each venue that marks a spot instrument; NaN where it is unpriced.
+
+        Assets with a peg are to be priced in every slice that marks one: what is remembered of a peg is state.
+        """
+        if self._assets_fresh:
+            return
+        self._assets_fresh, of, arrays = True, self.across(), self._directory.arrays
         spots = arrays["spot"].nonzero()[0].tolist()
-        pairs = [(arrays["base"].item(number), arrays["quote"].item(number)) for number in spots]
+        pairs = [(number, arrays["base"].item(number), arrays["quote"].item(number)) for number in spots]
         standing = self.rows["price"].tolist()
-        across = [standing[self._across.item(number)] for number in spots]
-        self.asset_prices = self._solve(pairs, across)
+        across = [standing[of.item(number)] for number in spots]
+        market: dict[int, tuple[float, int]] = {}
+        self.asset_prices = self._solve(pairs, across, market)
+        if self._directory.pegs and self._remember_pegs(market):
+            self.asset_prices = self._solve(pairs, across, market)
         self.asset_worth = np.where(np.isnan(self.asset_prices), 0.0, self.asset_prices)
         self.worth_there = {
-            venue: self._solve(pairs, [own.get(number, price) for number, price in zip(spots, across, strict=True)])
+            venue: self._solve(pairs, [own.get(number, price) for number, price in zip(spots, across, strict=True)], {})
             for venue, own in sorted(self._spot_prices(spots, standing).items())
         }
 
@@ -332,18 +375,50 @@ class Marks:
                     found.setdefault(venue, {})[number] = price
         return found
 
-    def _solve(self, pairs: list[tuple[int, int]], spot: list[float]) -> F8:
-        """Return the price of every asset by the prices of spot instruments, each a pair of base and quote asset.
+    def _remember_pegs(self, market: dict[int, tuple[float, int]]) -> bool:
+        """Learn from the markets of assets whether their pegs hold; tell whether any came back."""
+        times, of, back = self.rows["time_us"], self._across, False
+        marked_us = {asset: times.item(of.item(number)) for asset, (_, number) in market.items()}
+        for asset, promise in self._directory.pegs.items():
+            promised = self.asset_prices.item(promise)
+            if asset not in market or promised != promised:  # noqa: PLR0124 (NaN)
+                continue
+            peg, at_us = self._pegs.setdefault(asset, Peg()), marked_us[asset]
+            below = market[asset][0] < promised * (1.0 - self._peg_tolerance)
+            if below == peg.broken:
+                peg.since_us = 0
+            else:
+                if not peg.since_us or at_us - peg.marked_us > self._max_age_us:
+                    peg.since_us = max(at_us, marked_us.get(promise, 0))
+                if at_us - peg.since_us >= (self._peg_return_us if peg.broken else self._confirm_us):
+                    peg.broken, peg.since_us, back = below, 0, back or not below
+                    self.depegged ^= {asset}
+            peg.marked_us = at_us
+        return back
 
-        The shortest path to the reporting currency counts. A peg is a cap for what has a market, and the price of what
-        has none; it never raises a price (contract.md, "Prices").
+    def lift_peg(self, asset: int, time_us: int) -> None:
+        """Let an asset's peg count again from a time: people gave it a new record."""
+        if asset in self._pegs:
+            self._pegs[asset].broken, self._pegs[asset].since_us = False, max(time_us, 0)
+            self.depegged.discard(asset)
+
+    def _solve(self, pairs: list[tuple[int, int, int]], spot: list[float], market: dict[int, tuple[float, int]]) -> F8:
+        """Return the price of every asset by the prices of spot instruments, each with its base and quote asset.
+
+        The shortest path to the reporting currency counts. A peg that is not broken is a cap for what has a market, and
+        the price of what has never had one; it never raises a price (contract.md, "Prices"). ``market`` takes the price
+        of each asset by its market alone, and the instrument that it is next to.
         """
-        prices, pegs = {0: 1.0}, self._directory.pegs
+        prices = {0: 1.0}
+        pegs = {asset: peg for asset, peg in self._directory.pegs.items() if asset not in self.depegged}
         edges = [(*pair, price) for pair, price in zip(pairs, spot, strict=True) if price == price]  # noqa: PLR0124
         while True:
-            found = self._step(edges, prices)
+            step = self._step(edges, prices)
+            market |= step
+            found = {asset: price for asset, (price, _) in step.items()}
             if not found:  # no market leads further: what has a peg alone stands at it, and may lead on
-                found = {asset: prices[peg] for asset, peg in pegs.items() if asset not in prices and peg in prices}
+                alone = {asset: peg for asset, peg in pegs.items() if asset not in prices and asset not in self._pegs}
+                found = {asset: prices[peg] for asset, peg in alone.items() if peg in prices}
             if not found:
                 break
             prices |= found
@@ -353,14 +428,14 @@ class Marks:
         solved[list(prices)] = list(prices.values())
         return solved
 
-    def _step(self, edges: list[tuple[int, int, float]], known: dict[int, float]) -> dict[int, float]:
-        """Return the prices of assets that are one conversion further than those that are known."""
-        found: dict[int, float] = {}
-        for base, quote, price in edges:
+    def _step(self, edges: list[tuple[int, int, int, float]], known: dict[int, float]) -> dict[int, tuple[float, int]]:
+        """Return the prices of assets that are one conversion further than those that are known, and by what."""
+        found: dict[int, tuple[float, int]] = {}
+        for number, base, quote, price in edges:
             if base not in known and base not in found and quote in known:
-                found[base] = price * known[quote]
+                found[base] = price * known[quote], number
             if quote not in known and quote not in found and base in known:
-                found[quote] = known[base] / price
+                found[quote] = known[base] / price, number
         return found
 
     def snapshot(self) -> dict[str, Any]:
@@ -368,6 +443,7 @@ class Marks:
         settled = [[number, *last] for number, last in self.settlements.items()]
         rungs = [rung.snapshot() for rung in self._rungs]
         known = {"venue_priced": self.venue_priced, "settlements": settled, "rungs": rungs}
+        known["pegs"] = [[asset, *astuple(peg)] for asset, peg in self._pegs.items()]
         return {"rows": self.rows.snapshot(without=("mixed", "due_us")), **known}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -381,6 +457,8 @@ class Marks:
         self.venue_priced = state["venue_priced"]
         self.venue_accounts = bool((self.rows["venue"] != ACROSS_VENUES).any())
         self.settlements = {number: (float(price), time_us) for number, price, time_us in state["settlements"]}
+        self._pegs = {asset: Peg(*memory) for asset, *memory in state["pegs"]}
+        self.depegged = {asset for asset, peg in self._pegs.items() if peg.broken}
         for rung, kept in zip(self._rungs, state["rungs"], strict=True):
             rung.restore(kept)
         mixed = np.stack([rung["time_us"] > 0 for rung in self._rungs]).sum(axis=0) > 1

@@ -247,7 +247,8 @@ def test_the_configuration_table_names_every_key_and_its_default(tmp_path: Path)
     assert rows.pop("version") == "1"
     assert rows.keys() == {
         "bus", "environment", "issuer", "shards", "slice_ms", "reporting_currency", "exposure_change_min",
-        "mark_max_age_s", "confirm_s", "confirm_tolerance", "fill_memory", "crypto_regime",
+        "mark_max_age_s", "confirm_s", "confirm_tolerance", "peg_tolerance", "peg_return_s", "fill_memory",
+        "crypto_regime",
         "potential_exposure_change_min", "holidays", "epoch", "snapshot_s",
     }  # fmt: skip
     for name, text in rows.items():

@@ -23,8 +23,8 @@ from seawall_testing.reference.prices import (
 from seawall_testing.reference.terms import (
     Json,
     Rules,
-    haircut,
     is_upfront,
+    lending_units,
     margin_rate,
     sign,
     size,
@@ -159,8 +159,7 @@ def account_measures(book: Book, account: str, as_of_us: int, rules: Rules) -> A
     found = list(rows(book, account, as_of_us, rules, venue))
     equity, pnl = Interval(), Interval()
     for asset, amount in balances(book, account, rules).items():
-        kept = amount * (1 - haircut(book.terms, asset)) if amount > 0 else amount
-        equity.add(kept, asset_value(book, asset, as_of_us, rules, venue))
+        equity.add(lending_units(book.terms, terms, asset, amount), asset_value(book, asset, as_of_us, rules, venue))
     for row in found:
         for end in (row.value.low, row.value.high):
             part = end - row.cost

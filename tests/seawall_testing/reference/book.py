@@ -62,7 +62,8 @@ class Book:
     booked_funding: dict[Key, Fraction] = field(default_factory=lambda: defaultdict(Fraction))
     accruals: list[Accrual] = field(default_factory=list)
     ahead: dict[Key, int] = field(default_factory=dict)  # by account and contract or asset: paid before its record
-    marks: list[Json] = field(default_factory=list)
+    marks: list[Json] = field(default_factory=list)  # with when they were taken, as `arrived_us`
+    broken: dict[tuple[str, int], bool] = field(default_factory=dict)  # pegs that were looked at, by asset and time
     rates: dict[Key, list[Json]] = field(default_factory=lambda: defaultdict(list))  # by (venue, instrument)
     paid_us: dict[Key, int] = field(default_factory=dict)  # by (account, asset): of the rules of before
     seen: set[str] = field(default_factory=set)
@@ -85,7 +86,7 @@ def book_at(events: Sequence[Json], as_of_us: int, rules: Rules) -> Book:
             number = at // rules.slice_us
             book.waiting.clear()
         _expire(book, at)
-        _apply(book, event, rules)
+        _apply(book, {**event, "arrived_us": at} if event["type"] == "mark" else event, rules)
     _expire(book, as_of_us)
     return book
 

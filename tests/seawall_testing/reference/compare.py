@@ -11,7 +11,7 @@ from seawall_testing.reference.accounts import account_measures, firm_deltas
 from seawall_testing.reference.book import Book, arrivals, book_at
 from seawall_testing.reference.credit import exposure
 from seawall_testing.reference.distance import distance
-from seawall_testing.reference.terms import Json, Rules, Terms, underlying
+from seawall_testing.reference.terms import LANDED, SECOND, Json, Rules, Terms, underlying
 
 MONEY_TOLERANCE, RATIO_TOLERANCE = 1e-6, 1e-9
 ACCOUNT = (
@@ -47,7 +47,9 @@ class Difference:
 
 def run_code(folder: Path, events: Sequence[Json], shards: int = 1) -> PipelineRun:
     """Run events through the real sequencer and the core of risk, in this process."""
-    return run_pipeline(folder, list(events), limits=LIMITS, shards=shards)
+    return run_pipeline(
+        folder, list(events), limits=LIMITS, shards=shards, peg_return_s=LANDED.peg_return_us / SECOND
+    )  # fmt: skip
 
 
 def differences(

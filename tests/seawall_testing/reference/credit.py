@@ -15,7 +15,7 @@ from seawall_testing.reference.accounts import Row, asset_value, open_funding, r
 from seawall_testing.reference.book import Book, balances
 from seawall_testing.reference.numbers import ONE, YEAR_US, ZERO, down, exact, exponential, root, supervisory_delta, up
 from seawall_testing.reference.prices import forward
-from seawall_testing.reference.terms import Json, Rules, haircut, is_upfront, sign, underlying
+from seawall_testing.reference.terms import Json, Rules, haircut, is_upfront, lending_units, sign, underlying
 
 ALPHA = Fraction(14, 10)  # CRE52.1
 FACTORS = {  # OSFI's interim class of crypto assets, CRE52.72 for the others: factor, correlation, option volatility
@@ -52,7 +52,9 @@ def _kept(book: Book, terms: Json, account: Json, asset: str, rules: Rules, amou
     """Return the share of a holder's balance that counts; what an agreement does not list is not received."""
     if terms.get("eligible") and asset not in terms["eligible"] and -sign(account) * amount > 0:
         return ZERO
-    cut = exact(terms["eligible"][asset]) if asset in terms.get("eligible", {}) else haircut(book.terms, asset)
+    held = balances(book, account["account"], rules)[asset]
+    cut = ONE - lending_units(book.terms, account, asset, held) / held if held > 0 else haircut(book.terms, asset)
+    cut = exact(terms["eligible"][asset]) if asset in terms.get("eligible", {}) else cut
     if account["holder"] == "house" and rules.deposits_at_market:
         cut = ZERO
     if not terms:  # nets equity, which is less of a deposit by its haircut

@@ -1,5 +1,6 @@
 """Prices: instruments by the ladders, assets in the reporting currency, options from their forward."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from seawall_testing.reference.book import Book
@@ -28,16 +29,55 @@ def asset_price(book: Book, asset: str, as_of_us: int, rules: Rules, venue: str 
         return exactly(ONE)
     found = _path(book, asset, as_of_us, rules, venue)
     peg = book.terms.assets.get(asset, {}).get("peg")
-    if found is not None and (peg is None or not rules.intervals):
+    if peg is None or (found is None and not rules.intervals):
         return found
-    if not rules.intervals or peg is None:
-        return None
     promised = asset_price(book, peg, as_of_us, rules, venue)
-    if promised is None:
+    if promised is None or (found is not None and peg_is_broken(book, asset, as_of_us, rules)):
         return found
     if found is not None:  # once it has had a market the peg is at most a cap
         return Price(min(found.low, promised.low), min(found.high, promised.high), found.state)
     return Price(promised.low * (1 - rules.peg_haircut), promised.high, "pegged")
+
+
+def peg_is_broken(book: Book, asset: str, as_of_us: int, rules: Rules) -> bool:
+    """Tell whether an asset's market has left its peg for long enough, and has not been back for long enough.
+
+    It has left where it is more than the tolerance below. Both are counted by the times of its own marks, from where it
+    crossed (which a mark of what it promises may do), and anew after a gap in them, or after another `asset` record.
+    """
+    if (asset, as_of_us) in book.broken:
+        return book.broken[asset, as_of_us]
+    record = book.terms.assets[asset]
+    lifted, broken, since, heard = record.get("event_time_us", 0), False, 0, 0
+    spots = {name for name, item in book.terms.instruments.items() if item["kind"] == "spot"}
+    ends = {mark["arrived_us"] // rules.slice_us + 1 for mark in book.marks if mark["instrument"] in spots}
+    for end_us in sorted(end * rules.slice_us for end in ends):
+        if lifted < end_us and lifted:
+            broken, since, lifted = False, lifted if heard else 0, 0
+        then = replace(book, marks=[mark for mark in book.marks if mark["arrived_us"] < end_us], broken={})
+        price, promised = (
+            _path(then, asset, end_us, rules, None), asset_price(then, record["peg"], end_us, rules)
+        )  # fmt: skip
+        if price is None or promised is None:
+            continue
+        at_us, gap_us = _marked_us(then, asset), _marked_us(then, asset) - heard
+        below = price.low < promised.low * (1 - rules.peg_tolerance)
+        if below == broken:
+            since = 0
+        else:
+            if not since or gap_us > rules.mark_max_age_us:
+                since = max(at_us, _marked_us(then, record["peg"]))
+            if at_us - since >= (rules.peg_return_us if broken else rules.confirm_us):
+                broken, since = below, 0
+        heard = at_us
+    book.broken[asset, as_of_us] = broken
+    return broken
+
+
+def _marked_us(book: Book, asset: str) -> int:
+    """Return the time of the newest mark of an asset's own market."""
+    own = {name for name, item in book.terms.instruments.items() if item["kind"] == "spot" and item["base"] == asset}
+    return max((mark["event_time_us"] for mark in book.marks if mark["instrument"] in own), default=0)
 
 
 def _path(book: Book, asset: str, as_of_us: int, rules: Rules, venue: str | None) -> Price | None:

@@ -14,19 +14,22 @@ T0 = 1_700_000_000_000_000
 YEAR = 365 * 86_400 * SECOND
 FEATURES = (
     "options", "funding", "expiry", "haircuts", "kinds", "venue", "tiers", "sets", "segregated", "silence", "unmarked",
-    "corrections", "repeats", "terms", "late", "eligible", "openings",
+    "corrections", "repeats", "terms", "late", "eligible", "openings", "lending", "pegs",
 )  # fmt: skip
 CONTESTED = ("payments",)
-SPOTS = {"BTC/USD": ("BTC", "USD"), "ETH/USD": ("ETH", "USD"), "USDT/USD": ("USDT", "USD")}
+SPOTS = {
+    "BTC/USD": ("BTC", "USD"), "ETH/USD": ("ETH", "USD"), "USDT/USD": ("USDT", "USD"), "STETH/USD": ("STETH", "USD"),
+}  # fmt: skip
 OPTIONS = ("BTC-CALL", "BTC-PUT", "BTC-COIN-CALL")
 LEVELS = {
-    "BTC/USD": 30_000, "ETH/USD": 2_000, "USDT/USD": 1, "BTC-LIN": 30_000, "ETH-LIN": 2_000, "BTC-INV": 30_000,
-    "ETH-QUANTO": 2_000, "BTC-DATED": 30_500, "BTC-CALL": 1_800, "BTC-PUT": 1_300, "BTC-COIN-CALL": 0.06,
-    "BTC-SOON": 30_000, "ETH-SOON-INV": 2_000,
+    "BTC/USD": 30_000, "ETH/USD": 2_000, "USDT/USD": 1, "STETH/USD": 2_000, "BTC-LIN": 30_000,
+    "ETH-LIN": 2_000, "BTC-INV": 30_000, "ETH-QUANTO": 2_000, "BTC-DATED": 30_500, "BTC-CALL": 1_800,
+    "BTC-PUT": 1_300, "BTC-COIN-CALL": 0.06, "BTC-SOON": 30_000, "ETH-SOON-INV": 2_000,
 }  # fmt: skip
 SOON = ("BTC-SOON", "ETH-SOON-INV")
 ACCOUNTS = ("at-venue", "at-dealer", "ann", "bob", "cyd-1", "cyd-2")
-COLLATERAL_ASSETS = {"USD": 100_000, "USDT": 50_000, "BTC": 2, "ETH": 20}
+COLLATERAL_ASSETS = {"USD": 100_000, "USDT": 50_000, "BTC": 2, "ETH": 20, "STETH": 10}
+LENT = {"USDT": "20000", "BTC": "1", "ETH": "5"}  # with a schedule, and where its second tier begins
 SOON_US = T0 + 100 * SECOND + 50_000
 
 
@@ -66,6 +69,9 @@ def reference(random: Random, features: Collection[str]) -> list[Json]:
         {"type": "asset", "asset": "USD", "class": "fiat"}, {"type": "asset", "asset": "USDT", "class": "stablecoin"},
         {"type": "asset", "asset": "BTC", "class": "coin"}, {"type": "asset", "asset": "ETH", "class": "coin", **cut},
     ]  # fmt: skip
+    if "pegs" in features:
+        made[1] |= {"peg": "USD"}
+        made.append({"type": "asset", "asset": "STETH", "class": "token", "peg": "ETH"})
     made += instruments()
     for name, role in {"venue": "venue", "dealer": "dealer", "ann": "client", "bob": "client", "cyd": "client"}.items():
         made.append({"type": "counterparty", "counterparty": name, "name": name, "role": role})
@@ -76,13 +82,15 @@ def reference(random: Random, features: Collection[str]) -> list[Json]:
         made[-1] |= {"they_post": random.random() < 0.5, "we_post": random.random() < 0.5}
         made.append({"type": "netting_set", "netting_set": "cyd", "counterparty": "cyd",
                      "enforceable": random.random() < 0.5})  # fmt: skip
-    at_venue: Json = {"venue": "venue"} if "venue" in features else {}
+    lent: Json = {"venue": "venue"} if "lending" in features else {}
+    at_venue: Json = {"venue": "venue"} if "venue" in features else {**lent}
+    made += [_lending(asset, random) for asset in LENT if lent]
     if "tiers" in features:
         at_venue = {"venue": "venue", "margin_model": "schedule"}
         made.append({"type": "schedule", "venue": "venue", "instrument": "BTC-LIN", "tiers": _tiers()})
     for name, party, holder, more in (
         ("at-venue", "venue", "house", at_venue), ("at-dealer", "dealer", "house", {"netting_set": "csa-dealer"}),
-        ("ann", "ann", "counterparty", {}), ("bob", "bob", "counterparty", {"netting_set": "csa-bob"}),
+        ("ann", "ann", "counterparty", lent), ("bob", "bob", "counterparty", {"netting_set": "csa-bob", **lent}),
         ("cyd-1", "cyd", "counterparty", {"netting_set": "cyd"} if "sets" in features else {}),
         ("cyd-2", "cyd", "counterparty", {"capacity": "agency"}),
     ):  # fmt: skip
@@ -97,6 +105,16 @@ def _tiers() -> list[Json]:
             ("0", "0.02", "0.01", "0"), ("20000", "0.05", "0.025", "300"), ("100000", "0.1", "0.05", "2800"),
         )
     ]  # fmt: skip
+
+
+def _lending(asset: str, random: Random) -> Json:
+    start = LENT[asset]
+    tiers = [("0", "0.02"), (start, "0.1"), (str(2 * int(start)), f"{random.uniform(0.2, 1):.3f}")]
+    cap = {"cap": str(3 * int(start))} if random.random() < 0.5 else {}
+    return {
+        "type": "collateral_schedule", "venue": "venue", "asset": asset, "borrow_weight": "1.15", **cap,
+        "tiers": [{"amount_from": amount, "haircut": haircut} for amount, haircut in tiers],
+    }  # fmt: skip
 
 
 def _set(name: str, party: str, random: Random) -> Json:
@@ -149,7 +167,8 @@ class Stream:
         return [one * SECOND for one in sorted({*some, last})]
 
     def _is_there(self, name: str) -> bool:
-        return (name not in OPTIONS or "options" in self.features) and (name not in SOON or "expiry" in self.features)
+        of = {**dict.fromkeys(OPTIONS, "options"), **dict.fromkeys(SOON, "expiry"), "STETH/USD": "pegs"}
+        return name not in of or of[name] in self.features
 
     def _repeat(self) -> None:
         """Send a fill or transfer once more, with the same content: it changes nothing."""
@@ -169,14 +188,17 @@ class Stream:
         ]  # fmt: skip
 
     def _terms(self) -> None:
-        """Change a margin rate, a haircut or the terms of a set."""
-        kind = self.random.choice(["instrument", "asset", "netting_set"])
+        """Change a margin rate, a haircut or the terms of a set; lift a peg, close a schedule."""
+        kinds = ["instrument", "asset", "netting_set", *(["collateral_schedule"] if "lending" in self.features else ())]
+        kind = self.random.choice(kinds)
         old = self.random.choice([event for event in self.events if event["type"] == kind])
         new = {**old, "event_time_us": self._tick()}
         if kind == "instrument" and old["kind"] != "spot":
             new["maintenance_margin_rate"] = f"{self.random.uniform(0.02, 0.09):.4f}"
         if kind == "asset" and "haircut" in old:
             new["haircut"] = f"{self.random.uniform(0, 0.2):.3f}"
+        if kind == "collateral_schedule":
+            new["status"] = self.random.choice(["active", "closed"])
         if kind == "netting_set" and "threshold" in old:
             new["threshold"] = str(self.random.randrange(10_000))
         self.events.append(new)
@@ -252,7 +274,8 @@ class Stream:
         })  # fmt: skip
 
     def _transfer(self) -> None:
-        asset, most = self.random.choice(list(COLLATERAL_ASSETS.items()))
+        known = {name: most for name, most in COLLATERAL_ASSETS.items() if name != "STETH" or "pegs" in self.features}
+        asset, most = self.random.choice(list(known.items()))
         self._deposit(self.random.choice(ACCOUNTS), asset, most * self.random.uniform(-0.3, 1))
 
     def _deposit(self, account: str, asset: str, amount: float) -> None:

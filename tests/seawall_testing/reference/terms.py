@@ -59,12 +59,16 @@ class Rules:
     peg_haircut: Fraction = Fraction(2, 100)
     confirm_tolerance: Fraction = Fraction(1, 100)
     confirm_us: int = 30 * SECOND
+    peg_tolerance: Fraction = Fraction(2, 100)
+    peg_return_us: int = 3600 * SECOND
     slice_us: int = 100_000
     reporting: str = "USD"
 
 
 CONTRACT = Rules()
-LANDED = Rules(intervals=False, undone_as_never=False, premium_is_paid=False)  # what the code follows by now
+LANDED = Rules(  # what the code follows by now; streams are short, so a peg is back within a minute
+    intervals=False, undone_as_never=False, premium_is_paid=False, peg_return_us=40 * SECOND
+)  # fmt: skip
 
 
 @dataclass
@@ -77,6 +81,7 @@ class Terms:
     netting_sets: dict[str, Json] = field(default_factory=dict)
     accounts: dict[str, Json] = field(default_factory=dict)
     schedules: dict[tuple[str, str], Json] = field(default_factory=dict)
+    collateral_schedules: dict[tuple[str, str], Json] = field(default_factory=dict)
 
 
 def terms_of(events: Iterable[Json]) -> Terms:
@@ -88,6 +93,8 @@ def terms_of(events: Iterable[Json]) -> Terms:
             getattr(terms, kind + "s" if kind != "counterparty" else "counterparties")[event[REFERENCE[kind]]] = event
         elif kind == "schedule":
             terms.schedules[event["venue"], event["instrument"]] = event
+        elif kind == "collateral_schedule":
+            terms.collateral_schedules[event["venue"], event["asset"]] = event
     return terms
 
 
@@ -118,6 +125,32 @@ def is_upfront(instrument: Json, rules: Rules) -> bool:
 def haircut(terms: Terms, asset: str) -> Fraction:
     """Return an asset's haircut as collateral."""
     return exact(terms.assets.get(asset, {}).get("haircut", 0))
+
+
+def collateral_schedule(terms: Terms, account: Json, asset: str) -> Json | None:
+    """Return the schedule in force of an account's venue for an asset."""
+    found = terms.collateral_schedules.get((account.get("venue", ""), asset))
+    return None if found is None or found.get("status") == "closed" else found
+
+
+def lending_units(terms: Terms, account: Json, asset: str, amount: Fraction) -> Fraction:
+    """Return the units of a balance that count as collateral: by its venue's tiers, else by the asset's haircut.
+
+    Each tier counts what lies in it, nothing beyond the cap counts, and a debt counts ``borrow_weight`` times.
+    """
+    schedule = collateral_schedule(terms, account, asset)
+    if schedule is None:
+        return amount * (1 - haircut(terms, asset)) if amount > 0 else amount
+    if amount <= 0:
+        return amount * exact(schedule.get("borrow_weight", 1))
+    counted = min(amount, exact(schedule["cap"])) if "cap" in schedule else amount
+    starts = [exact(tier["amount_from"]) for tier in schedule["tiers"]]
+    ends = [*starts[1:], counted]
+    return sum(
+        (max(min(counted, end) - start, ZERO) * (1 - exact(tier["haircut"]))
+         for tier, start, end in zip(schedule["tiers"], starts, ends, strict=True)),
+        ZERO,
+    )  # fmt: skip
 
 
 def margin_rate(
