@@ -87,6 +87,7 @@ class UnderlyingRow(Output):
     delta: float
     gamma: float
     vega: float
+    theta: float
     concentration: float
 
 
