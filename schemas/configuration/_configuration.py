@@ -40,11 +40,13 @@ UNCHANGEABLE = ("shards", "slice_ms", "environment", "issuer", "reporting_curren
 OWN_TOPICS = ("signals", "acknowledgements", "redrive")  # which a run may follow
 # Of journals that do not say, which are decided by these for ever; a later default of the file is journaled.
 CONFIRMATION = {"confirm_s": 30.0, "confirm_tolerance": 0.01}
+UNSAID = {**CONFIRMATION, "pnl_explain": False}
 HOT = (
     "exposure_change_min",
     "mark_max_age_s",
     "confirm_s",
     "confirm_tolerance",
+    "pnl_explain",
     "fill_memory",
     "crypto_regime",
     "epoch",
@@ -125,6 +127,7 @@ class RunTerms(Table, frozen=True):
     mark_max_age_s: Annotated[float, between(0, 1e9)] = 60
     confirm_s: Annotated[float, between(0, 1e9)] = CONFIRMATION["confirm_s"]
     confirm_tolerance: Annotated[float, between(0, 1)] = CONFIRMATION["confirm_tolerance"]
+    pnl_explain: bool = False
     fill_memory: Annotated[int, between(0, 10_000_000)] = 100_000
     crypto_regime: Literal["osfi", "basel"] = "osfi"
     epoch: Annotated[int, between(1, 1_000_000)] = 1
@@ -350,7 +353,7 @@ def journaled_configuration(
         When something changed that never may.
     """
     body = {name: getattr(configuration, name) for name in (*UNCHANGEABLE, *HOT)}
-    for name, default in CONFIRMATION.items():  # a journal without them is of a version without them, or has these
+    for name, default in UNSAID.items():  # a journal without them is of a version without them, or has these
         if body[name] == default:
             del body[name]
     if configuration.forecasts["enabled"]:  # a journal without forecasts is that of a version without them

@@ -6,6 +6,7 @@ In every runbook all its parts, in the glossary few words of our own, in the con
 import importlib
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -246,10 +247,11 @@ def test_the_configuration_table_names_every_key_and_its_default(tmp_path: Path)
     assert rows.pop("version") == "1"
     assert rows.keys() == {
         "bus", "environment", "issuer", "shards", "slice_ms", "reporting_currency", "exposure_change_min",
-        "mark_max_age_s", "confirm_s", "confirm_tolerance", "fill_memory", "crypto_regime", "epoch", "snapshot_s",
+        "mark_max_age_s", "confirm_s", "confirm_tolerance", "pnl_explain", "fill_memory", "crypto_regime", "epoch",
+        "snapshot_s",
     }  # fmt: skip
     for name, text in rows.items():
-        assert getattr(defaults, name) == (text.strip('"') if text.startswith('"') else float(text.replace("_", "")))
+        assert getattr(defaults, name) == tomllib.loads(f"value = {text}")["value"]
 
 
 def test_the_line_that_the_second_walk_begins_with_is_in_the_code() -> None:
