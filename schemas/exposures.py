@@ -87,6 +87,7 @@ class UnderlyingRow(Output):
     delta: float
     gamma: float
     vega: float
+    theta: float
     concentration: float
 
 
@@ -138,6 +139,25 @@ class StrategyRow(Output):
     pnl: float
 
 
+class ExplainRow(Output):
+    """P&L explain of an account (from its holder's side) or the firm (from ours) since ``since_us``.
+
+    The terms between ``pnl`` and the end add up to ``pnl``.
+    """
+
+    scope: str
+    since_us: int
+    pnl: float
+    delta: float
+    gamma: float
+    vega: float
+    theta: float
+    funding: float
+    fees: float
+    new_trades: float
+    unexplained: float
+
+
 class FirmRow(Output):
     """Measures of the firm; empty where none moved."""
 
@@ -158,6 +178,7 @@ class Exposures(Output):
     without a volatility or a forward, ``expiring`` held instruments past their expiry without a settlement mark, and
     ``unpriced`` assets in which balances stand and that have no rate, ``depegged`` those whose market stands alone,
     because their peg is broken; each is left out where it names none.
+    ``explained`` stands in records of its own, once a minute where P&L is explained.
     """
 
     shard: int
@@ -172,6 +193,7 @@ class Exposures(Output):
     expiring: list[str] | UnsetType = UNSET
     unpriced: list[str] | UnsetType = UNSET
     depegged: list[str] | UnsetType = UNSET
+    explained: list[ExplainRow] | UnsetType = UNSET
 
 
 class WideExposures(Output):
@@ -194,6 +216,7 @@ class WideExposures(Output):
     assets: list[AssetRow] | UnsetType = UNSET
     issuers: list[IssuerRow] | UnsetType = UNSET
     strategies: list[StrategyRow] | UnsetType = UNSET
+    explained: list[ExplainRow] | UnsetType = UNSET
 
 
 # Records of the topic ``forecasts`` as types (see ``outputs``).

@@ -35,6 +35,11 @@ NETTING_SET = ("current_exposure", "collateral_held")
 COUNTERPARTY = ("current_exposure", "collateral_held", "gross_notional", "net_notional", "pnl")
 ORDERS = ("worst_case_notional", "worst_case_initial_margin")
 STANDALONE = ("distance_to_liquidation_alone",)
+UNEXPLAINED, DRAWDOWN = "unexplained", "drawdown"
+# Of accounts, where a limit names them, or the drawdown: on no row of ``exposures``.
+PNL = ("pnl", UNEXPLAINED)
+# A P&L explain: the change of P&L, and the terms that add up to it.
+EXPLAINED = ("pnl", "delta", "gamma", "vega", "theta", "funding", "fees", "new_trades", UNEXPLAINED)
 CREDIT = ("potential_exposure", "exposure_at_default", "potential_exposure_ew", "wrong_way", "margin_call")
 PARTY_CREDIT = (
     "potential_exposure",
@@ -46,7 +51,7 @@ PARTY_CREDIT = (
 """What is computed where a book needs it: with working orders or netting-set terms, or with a limit that names it."""
 
 SUMMED = ("gross_notional", "net_notional", "pnl")
-UNDERLYING = (*SUMMED, "delta", "gamma", "vega", "concentration")
+UNDERLYING = (*SUMMED, "delta", "gamma", "vega", "theta", "concentration")
 INSTRUMENT = (*SUMMED, "concentration")
 HOLDING = ("gross_notional", "net_notional", "collateral_held", "concentration")
 FIRM = (
@@ -94,6 +99,11 @@ LOSSES = ("var_99", "es_975", "var_99_1h", "es_975_1h", "stress_loss")
 """Losses that P&L with a counterparty, or the firm's, may make: within a day, within an hour, in the worst scenario."""
 FORECASTS = frozenset({*PROBABILITIES, *CASCADE_FORECASTS, *SYSTEMIC_FORECASTS, *LOSSES})
 """What limits may name where ``[forecasts]`` makes it; on the topic ``forecasts``, not among ``exposures``."""
+MEASURES["account"] = (*MEASURES["account"], *PNL)
+MEASURES["firm"] = (*MEASURES["firm"], UNEXPLAINED)
+for _kind, _measures in MEASURES.items():
+    if "pnl" in _measures:
+        MEASURES[_kind] = (*_measures, DRAWDOWN)
 for _kind in (*SHARD_SCOPES, *FIRM_WIDE_SCOPES):
     MEASURES[_kind] = (*MEASURES[_kind], *PROBABILITIES)
 MEASURES["counterparty"] = (*MEASURES["counterparty"], *LOSSES)
@@ -137,6 +147,7 @@ TIGHTEN_PER_S = 0.01  # of base: from full to half in 50 s
 LOOSEN_PER_S = 0.0005  # of base: from half to full in 17 minutes
 STEP_MAX = 0.1  # of base, after however long a silence
 LIMITS_MAX = 100_000
+DRAWDOWN_WINDOW_S = 86_400.0  # of a limit on a drawdown that gives none
 RATED_SCOPES = ("account", "netting_set", "counterparty")
 
 Level = Literal["warning", "soft", "hard"]
@@ -196,6 +207,10 @@ class LimitTable(Table, frozen=True):
             raise ValueError(f"no level; give at least one of {', '.join(LEVELS)}")
         if levels != sorted(levels, reverse=self.direction == "below"):
             raise ValueError(f"the levels must {'fall' if self.direction == 'below' else 'rise'} from warning to hard")
+        if self.measure == DRAWDOWN and (self.direction == "below" or self.scaling is not UNSET):
+            raise ValueError(
+                "a drawdown is a loss: its limit is above, and does not scale; remove direction and scaling"
+            )
         self._check_scaling(levels[-1], kind)
         if (self.valid_from_us or 0) >= (1 << 60 if self.valid_to_us is UNSET else self.valid_to_us):
             raise ValueError("valid_to_us must lie after valid_from_us")
@@ -241,12 +256,14 @@ def check_limits(tables: list[dict[str, Any]], place: str) -> list[dict[str, Any
 
 
 def _once(limits: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
-    """Check that each id stands once; give a limit that scales the bound that it leaves out."""
+    """Check that each id stands once; give a limit the bound, or the window of a drawdown, that it leaves out."""
     seen = {"default-deny"}
     for limit in limits:
         if limit["id"] in seen:
             raise UsageError(f"{place}: the limit id {limit['id']!r} is taken; give each limit its own")
         seen.add(limit["id"])
+        if limit["measure"] == DRAWDOWN:
+            limit.setdefault("window_s", DRAWDOWN_WINDOW_S)
         if "scaling" in limit:
             base = next(limit[level] for level in reversed(LEVELS) if level in limit)
             for bound in ("floor", "ceiling"):

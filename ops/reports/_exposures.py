@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 from rich.console import Console, Group
 from rich.table import Table as View
 
@@ -28,6 +29,7 @@ from seawall.operators.core.limits import LimitsState, LimitStatus, limit_status
 from seawall.operators.core.pipeline import Pipeline
 from seawall.ops.reports._limits import time_text
 from seawall.schemas.errors import UsageError
+from seawall.schemas.measures import EXPLAINED, UNEXPLAINED
 from seawall.schemas.records import Slice, decode_slice
 
 # ``seawall exposures``: the measures of every scope at a time, beside the limits on it.
@@ -197,6 +199,36 @@ def utilisation_bar(limit: LimitStatus) -> str:
     share = f"{limit.utilisation:.0%}" if limit.utilisation < 100 else "over"
     level = "" if limit.level == "none" else f" {limit.level}"
     return f"[{COLOURS[limit.level]}]{'█' * filled}{'░' * (BAR - filled)}[/] {share}{level}"
+
+
+# ``seawall exposures --explain``: why P&L moved, as the topic ``exposures`` has it.
+
+
+def read_explains(bus: Bus, shards: int, as_of_us: int | None) -> list[dict[str, Any]]:
+    """Return the last P&L explain of each scope up to a time (None: of all), what is unexplained most first.
+
+    Raises
+    ------
+    UsageError
+        The run explains none.
+    """
+    last: dict[str, dict[str, Any]] = {}
+    for partition in range(shards + 1):
+        for stored in read_all(bus, "exposures", partition):
+            record = orjson.loads(stored.value) if b'"explained"' in stored.value else {}
+            if as_of_us is None or record.get("as_of_us", 0) <= as_of_us:
+                last |= {row["scope"]: {"as_of_us": record["as_of_us"], **row} for row in record.get("explained", ())}
+    if not last:
+        raise UsageError("no P&L is explained here; set pnl_explain = true, or a limit on unexplained, and run again")
+    return sorted(last.values(), key=lambda row: -abs(row["unexplained"]))
+
+
+def explain_lines(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line per scope: the minute that ended last in which its P&L moved, as a sum of what is not 0."""
+    for row in found:
+        terms = (f"{name} {row[name]:,.6g}" for name in EXPLAINED[1:] if row[name] or name == UNEXPLAINED)
+        until = time_text(row["as_of_us"])
+        yield f"{row['scope']}, minute until {until}: P&L {row['pnl']:,.6g} = {' + '.join(terms)}"
 
 
 # ``seawall forecast --map``: what present books would be forced to sell and buy if prices moved, and what follows.

@@ -34,6 +34,7 @@ def _exposures(
     as_of: Annotated[str, typer.Option("--as-of", help="Event time: 2021-05-19T13:00, or microseconds.")] = "",
     top: Annotated[int, typer.Option("--top", min=1, help="Rows per kind of scope in the table.")] = 20,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row per scope, measure and limit.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show why P&L moved in the last minute instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the measures of every scope at a time, how much of its limits is used, and the effective bounds.
@@ -43,6 +44,10 @@ def _exposures(
     Example: seawall exposures desk.toml --as-of 2021-05-19T13:00 --top 10
     """
     configuration, bus = open_run(where)
+    if explain:
+        rows = reports.read_explains(bus, configuration.shards, parse_time(as_of))
+        print(json.dumps(rows) if as_json else "\n".join(reports.explain_lines(rows[:top])))
+        return
     with _replay_progress(bus, configuration.shards) as seen:
         found = reports.report_exposures(bus, configuration.shards, parse_time(as_of), seen)
     if as_json:

@@ -49,6 +49,7 @@ JOURNAL_DEFAULTS: dict[str, Any] = {
     "peg_tolerance": 0.02,
     "peg_return_s": 3600.0,
     "potential_exposure_change_min": 0.01,
+    "pnl_explain": False,
     "holidays": [],
 }
 HOT = (
@@ -58,6 +59,7 @@ HOT = (
     "confirm_tolerance",
     "peg_tolerance",
     "peg_return_s",
+    "pnl_explain",
     "fill_memory",
     "crypto_regime",
     "potential_exposure_change_min",
@@ -142,6 +144,7 @@ class RunTerms(Table, frozen=True):
     confirm_tolerance: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["confirm_tolerance"]
     peg_tolerance: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["peg_tolerance"]
     peg_return_s: Annotated[float, between(0, 1e9)] = JOURNAL_DEFAULTS["peg_return_s"]
+    pnl_explain: bool = False
     fill_memory: Annotated[int, between(0, 10_000_000)] = 100_000
     crypto_regime: Literal["osfi", "basel"] = "osfi"
     potential_exposure_change_min: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["potential_exposure_change_min"]

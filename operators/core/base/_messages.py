@@ -313,6 +313,8 @@ class ShardSummary(msgspec.Struct, frozen=True, kw_only=True):
         Inputs that the playbook has computed (`ComputationInputs`).
     forecast, losses
         Where forecasts are made.
+    explained, explained_us
+        Terms of the last minute's P&L explain from our side, where it is made, and when that minute began and ended.
     """
 
     shard: int
@@ -336,6 +338,8 @@ class ShardSummary(msgspec.Struct, frozen=True, kw_only=True):
     strategies: dict[str, list[str]] | None = None
     forecast: ShardForecast | None = msgspec.field(default=None, name="foreseen")
     losses: ShardLosses | None = None
+    explained: F8 | None = None
+    explained_us: list[int] = msgspec.field(default_factory=list)
 
 
 # What goes from step to step.

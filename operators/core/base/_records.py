@@ -129,6 +129,13 @@ class SliceRecords:
             value |= states
             self._add("exposures", str(self._writer.shard), msgspec.json.encode(value))
 
+    def explained(self, rows: list[dict[str, Any]]) -> None:
+        """Write the P&L explain of accounts."""
+        for first in range(0, len(rows), ROWS_MAX):
+            empty: dict[str, Any] = {plural: [] for plural in SCOPE_PLURALS.values()}
+            value = orjson.dumps({**self._head, **empty, "explained": rows[first : first + ROWS_MAX]})
+            self._add("exposures", str(self._writer.shard), value)
+
     def alert(self, kind: str, scope: str, severity: int, text: str) -> None:
         """Write an alert of a rule: score 1, no contributions."""
         value = {

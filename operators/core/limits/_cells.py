@@ -139,7 +139,7 @@ class LimitCells:
         self._enter = _filled([limit.enter for limit in limits])
         self._leave = _filled([limit.leave for limit in limits])
         self._lowest_of = np.array([limit.lowest for limit in limits])
-        self._sign = np.array([limit.sign for limit in limits])
+        self._reading = np.array([limit.reading for limit in limits])
         self._dwell = np.array([limit.dwell_us for limit in limits], dtype=np.int64)
         self._window = np.array([limit.window_us for limit in limits], dtype=np.int64)
         self._starred = np.array([at for at, limit in enumerate(limits) if limit.starred], dtype=np.int64)
@@ -182,9 +182,9 @@ class LimitCells:
     def _index(self, table: MeasureTable) -> None:
         """Find every cell's place in the table, and its lowest bound."""
         limit, count = self.columns["limit"], table.values.shape[1]
-        rows = np.array([table.measures.index(one.measure) for one in self.limits], dtype=np.int64)
+        rows = np.array([table.measures.index(one.source) for one in self.limits], dtype=np.int64)
         self._flat = rows[limit] * count + self.columns["column"]
-        self._signs = self._sign[limit]
+        self._signs = self._reading[limit]
         leaving = any(bool((self.columns[name] != NEVER).any()) for name in LEAVING)
         self.restless = leaving or len(self.windows.cell) > 0
         self.bound()
@@ -262,7 +262,7 @@ class LimitCells:
             Scopes of this kind, of which ``other`` knew the first ``count``.
         """
         self.grow(
-            MeasureTable(names, tuple(dict.fromkeys(limit.measure for limit in self.limits)), np.empty((0, count)))
+            MeasureTable(names, tuple(dict.fromkeys(limit.source for limit in self.limits)), np.empty((0, count)))
         )
         place = {limit.identity: at for at, limit in enumerate(self.limits)}
         mine = {pair: cell for cell, pair in enumerate(_pairs(self.columns))}

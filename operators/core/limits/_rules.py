@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.base import power
 from seawall.schemas.evidence import LimitDocument
-from seawall.schemas.measures import LOOSEN_PER_S, STEP_MAX, TIGHTEN_PER_S
+from seawall.schemas.measures import DRAWDOWN, LOOSEN_PER_S, STEP_MAX, TIGHTEN_PER_S
 
 # Limits that adapt to markets by rule: fast to tighten, slow to loosen, never in a big step, never below their floor.
 #
@@ -221,6 +221,10 @@ class Limit:
         self.measure: str = document["measure"]
         self.below = document.get("direction", "above") == "below"
         self.sign = -1.0 if self.below else 1.0
+        # A drawdown is how far P&L has fallen within the window, as a positive number.
+        falls = self.measure == DRAWDOWN
+        self.source = "pnl" if falls else self.measure
+        self.reading = -1.0 if falls else self.sign
         self.dwell_us = int(float(document.get("dwell_s", 0)) * 1_000_000)
         self.window_us = int(float(document.get("window_s", 0)) * 1_000_000)
         self.scaling: dict[str, Any] | None = document.get("scaling")

@@ -351,7 +351,7 @@ def limit_statuses(state: LimitsState, measures: Measures) -> list[LimitStatus]:
         pairs = zip(cells.columns["limit"].tolist(), cells.columns["column"].tolist(), strict=True)
         for cell, (number, column) in enumerate(pairs):
             limit = cells.limits[number]
-            value = float(table.values[table.measures.index(limit.measure), column])
+            value = float(table.values[table.measures.index(limit.source), column])
             value = limit.sign * moving[cell] if cell in moving else value
             bounds = [None if limit.bounds[at] is None else cells.bound_of(cell, at + 1) for at in range(3)]
             highest = next(bound for bound in reversed(bounds) if bound is not None)
@@ -392,7 +392,7 @@ def _shares(table: MeasureTable, cells: LimitCells) -> NDArray[np.float64]:
     at, limits = cells.columns["limit"], cells.limits
     highest = np.array([next(float(b) for b in reversed(one.bounds) if b is not None) for one in limits])
     forward = np.array([one.below == (bound < 0) for one, bound in zip(limits, highest.tolist(), strict=True)])[at]
-    rows = np.array([table.measures.index(one.measure) for one in limits], dtype=np.int64)
+    rows = np.array([table.measures.index(one.source) for one in limits], dtype=np.int64)
     signs = np.array([one.sign for one in limits])[at]
     scale = cells.scaled.scales(len(at))
     bounds = highest[at] if scale is None else highest[at] * scale

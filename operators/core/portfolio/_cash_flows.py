@@ -112,12 +112,15 @@ class Funding:
         Rates by instrument and venue; without any nothing accrues.
     accrued
         What settled intervals owe each account in each asset until they are paid.
+    booked
+        Where to note what is booked to balances, for who explains P&L.
     """
 
     def __init__(self, directory: Directory, marks: Marks, positions: Positions, balances: Balances) -> None:
         self._directory, self._marks = directory, marks
         self._positions, self._balances = positions, balances
         self.accrued = Balances()
+        self.booked: Balances | None = None
         self.known: dict[tuple[int, int], FundingRate] = {}
         self._followed: dict[int, int] = {}
         self._open: dict[int, dict[tuple[int, int], float]] = {}  # by account and asset: by contract and interval's end
@@ -256,6 +259,8 @@ class Funding:
         keys = (accounts << 20) | int(arrays["settlement"][number])
         books = arrays["books_funding"][accounts]
         self._balances.add_many(keys[books], amounts[books])
+        if self.booked is not None:
+            self.booked.add_many(keys[books], amounts[books])
         owed = ~books & ~self._paid_ahead(accounts, number, event)
         self.accrued.add_many(keys[owed], amounts[owed])
         for key, amount in zip(keys[owed].tolist(), amounts[owed].tolist(), strict=True):

@@ -153,7 +153,10 @@ class ExposureState:
     def _write(
         self, ledger: Ledger, piece: Slice, tables: dict[str, MeasureTable], changed: bool, out: base.SliceRecords
     ) -> None:
-        """Write the rows that moved, with the states of their prices; where these changed, without rows too."""
+        """Write the rows that moved, with the states of their prices; where these changed, without rows too.
+
+        And why P&L moved, where a minute ends that is explained.
+        """
         states: dict[str, list[str]] = {}
         told = False
         marks, directory = ledger.marks, ledger.directory
@@ -169,6 +172,8 @@ class ExposureState:
             states = self._watch.states(ledger, piece.as_of_us)
             told = self._watch.look(states, out)
         out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told)
+        if ledger.explain.on and piece.second and ledger.explain.close(piece.as_of_us, ledger.account_pnl):
+            out.explained(ledger.explain.rows())
 
     def check_version(self, piece: Slice) -> None:
         """Check, before it is taken, that a slice is this program's to decide; engines do, a laboratory does not.
@@ -207,6 +212,8 @@ class ExposureState:
         ledger = self.ledger
         assert ledger is not None
         decides, as_of_us = not piece.more, piece.as_of_us
+        if ledger.explain.named and decides:
+            tables = ledger.explain.widened(tables, ledger.account_pnl)
         second = piece.second and decides
         if piece.reference or not self._derived:
             self._derived = True
@@ -334,6 +341,8 @@ class ExposureState:
             markets=markets if first else None,
             limit_documents=list(self._second_limits),
             forecast=self._forecast_inputs(ledger, piece.as_of_us),
+            explained=ledger.explain.firm if ledger.explain.on else None,
+            explained_us=ledger.explain.times_us,
             **firm_computation_inputs(ledger, self._asked, self._hedges, self._markets, self._depths, piece.as_of_us),
         )
 

@@ -28,9 +28,11 @@ from seawall.operators.core.base import (
     decode_part,
     pack,
     unpack,
+    widen_table,
 )
+from seawall.operators.core.portfolio._explain import explained_row
 from seawall.schemas.errors import invariant
-from seawall.schemas.measures import FIRM_WIDE_SCOPES, REQUESTED_SCOPES
+from seawall.schemas.measures import FIRM_WIDE_SCOPES, REQUESTED_SCOPES, UNEXPLAINED
 from seawall.schemas.records import SLICE_BYTES_MAX
 
 F8 = NDArray[np.float64]
@@ -76,6 +78,12 @@ class FirmState:
         tables = _tables(parts) | self._requested(parts)
         head = parts[0]
         exposures, alerts = self._exposures(tables, head.as_of_us), self._alerts(head)
+        explained = [part.explained for part in parts if part.explained is not None]
+        if explained:
+            terms = np.stack(explained).cumsum(axis=0)[-1]
+            tables["firm"] = widen_table(tables["firm"], (UNEXPLAINED,), terms[None, -1:])
+            if head.explained_us[1] == head.as_of_us:
+                exposures.append(self._explained(head, terms, len(exposures)))
         fills = [fill for part in parts for fill in part.fills]
         causes = FillCauses(fills[:CAUSES_MAX]) if fills else None  # whatever moved may be due to any of them
         external = [event for part in parts for event in part.news]
@@ -140,6 +148,19 @@ class FirmState:
             return []
         pieces = _pieces(value, list(plurals.values()))
         return [self._numbering.record("exposures", self.seq, at, FIRM_KEY, text) for at, text in enumerate(pieces)]
+
+    def _explained(self, head: ShardSummary, terms: F8, at: int) -> Any:
+        """Return the record of the firm's P&L explain, number ``at`` of its second and topic."""
+        lists = ("accounts", "netting_sets", "counterparties", *FIRM_SCOPE_PLURALS.values())
+        place = {
+            "shard": FIRM_KEY,
+            "seq": self.seq,
+            "as_of_us": head.as_of_us,
+            "firm": {},
+            **{one: [] for one in lists},
+        }
+        value = {**place, "explained": [explained_row("firm", head.explained_us[0], terms)]}
+        return self._numbering.record("exposures", self.seq, at, FIRM_KEY, orjson.dumps(value))
 
     def _moved(self, kind: str, table: MeasureTable, change_min: float) -> list[dict[str, Any]]:
         last, values = self._last.get(kind), table.values

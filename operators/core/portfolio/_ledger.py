@@ -21,6 +21,7 @@ from seawall.operators.core.holdings import (
     WorkingOrders,
 )
 from seawall.operators.core.portfolio._cash_flows import Contributions, Funding
+from seawall.operators.core.portfolio._explain import PnlExplain
 from seawall.operators.core.portfolio._firm_sums import FirmSums, StrategyBook
 from seawall.operators.core.pricing import (
     ACROSS_VENUES,
@@ -114,6 +115,16 @@ class Ledger:
         self.transfers = FillMemory(configuration["fill_memory"], TRANSFER)
         self.open = OpenPositionCounts()
         self.contributions = Contributions(self.marks)
+        self.explain = PnlExplain(
+            self.directory,
+            self.marks,
+            self.positions,
+            self.balances,
+            self.sheet,
+            self.funding,
+            self.contributions,
+        )
+        self.account_pnl: F8 = np.zeros(0)  # by account from its holder's side, as last measured
         self.active: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self.touched: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # accounts that changed since the last valuation
         self.expiring: dict[int, int] = {}
@@ -138,6 +149,7 @@ class Ledger:
         self.credit.configure(terms)
         self.margins.configure(configuration)
         self.ask(configuration["limits"]["limits"])
+        self.explain.switch(bool(configuration.get("pnl_explain")))
         self.touch()
 
     def ask(self, limits: Iterable[Mapping[str, Any]]) -> None:
@@ -148,6 +160,7 @@ class Ledger:
         self.credit.named = self.credit.named or not measures.isdisjoint({*CREDIT, *PARTY_CREDIT})
         self._alone = self._alone or not measures.isdisjoint(STANDALONE)
         self.orders.seen = self.orders.seen or self._alone or not measures.isdisjoint(ORDERS)
+        self.explain.ask(named)
 
     # --- what changed -----------------------------------------------------------------------------------------------
 
@@ -199,6 +212,7 @@ class Ledger:
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
         self.strategies.grow()
+        self.explain.grow()
         if self.directory.has_option:
             self.sheet.learn()
 
@@ -290,7 +304,7 @@ class Ledger:
             account[9:11] = account[[1, 4]] + more
         if self._alone:
             account[11] = self.health.alone(account[0], account[5])
-        pnl = worth + unrealised - self.contributions.worth
+        self.account_pnl = pnl = worth + unrealised - self.contributions.worth
         owed = np.where(arrays["sign"] > 0, worth, lent) if directory.has_haircut else lent
         netting_set, credit = self._netting_sets(owed + unrealised, self._values.given(count), unrealised)
         sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
@@ -358,6 +372,7 @@ class Ledger:
             "active": self.active.copy(),
             "expiring": [[k, v] for k, v in self.expiring.items()],
             "changed": self._changed,
+            "explain": self.explain.snapshot(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -388,3 +403,4 @@ class Ledger:
         self.touched[state["touched"]] = True
         self.unentered = {(account, number): units for account, number, units in state["unentered"]}
         self._changed = state["changed"]
+        self.explain.restore(state["explain"])

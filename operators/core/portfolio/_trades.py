@@ -131,6 +131,12 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
             assets = np.array([ledger.asset_of(name) if name and paid else asset for name, paid, asset in rows])
     fees = float_array(fills.fee) if fills.fee else np.zeros(0)
     _pay(ledger.balances, accounts, settlement, realised, fees, assets)
+    if ledger.explain.on:
+        slots = ledger.explain.traded.slots(accounts, instruments, ledger.marks.across()[instruments])
+        made, _ = ledger.explain.traded.fill_many(slots, units, values)
+        _pay(ledger.explain.realised, accounts, settlement, made, fees, None)
+        if assets is not None:
+            ledger.explain.fees.add_many(accounts << 20 | assets, -fees)
     if fills.strategy:
         of, book = ledger.strategies.shares(fills.strategy, accounts), ledger.strategies
         counted, stake, realised = book.take(of, arrays["stake"][accounts], instruments, units, values)
@@ -215,17 +221,22 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
     paid = ledger.asset_of(fee_asset) if fee_asset else arrays["settlement"].item(number)
     if fee:
         ledger.balances.add(local << 20 | paid, -direction * fee)
+    if ledger.explain.on:
+        across, book = -1 if spot else ledger.marks.row(number), (ledger.explain.traded, ledger.explain.realised)
+        _trade(ledger, book, local, number, across, units, price)
+        if fee:
+            ledger.explain.fees.add(local << 20 | paid, -direction * fee)
     stake = int(arrays["stake"].item(local))
     if not strategy or not stake:
         return
-    book = ledger.strategies
-    one = book.known.get((strategy, local), -1)
+    shares = ledger.strategies
+    one = shares.known.get((strategy, local), -1)
     if one < 0:
-        one = book.share(strategy, local)
+        one = shares.share(strategy, local)
     mark = -1 if spot else ledger.marks.row(number)
-    _trade(ledger, (book.positions, book.balances), one, number, mark, stake * units, price)
+    _trade(ledger, (shares.positions, shares.balances), one, number, mark, stake * units, price)
     if fee:
-        book.balances.add(one << 20 | paid, -stake * direction * fee)
+        shares.balances.add(one << 20 | paid, -stake * direction * fee)
 
 
 def _trade(
@@ -270,6 +281,8 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: S
             contract = transfers.instrument[at] if transfers.instrument else -1
             end_us = transfers.interval_end_us[at] if transfers.interval_end_us else 0
             ledger.funding.arrived(local, number, as_of_us, contract, end_us)
+        if ledger.explain.on:
+            ledger.explain.transfer(local << 20 | number, amount, purpose)
         if purpose not in EARNED:
             ledger.contributions.add(local, number, amount)
         ledger.active[local] = True

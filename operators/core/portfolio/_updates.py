@@ -48,9 +48,12 @@ def settle_expired(ledger: Ledger, as_of_us: int, out: SliceRecords) -> None:
         settlement = int(ledger.directory.arrays["settlement"][number])
         for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
             local = int(rows["account"][slot])
-            realised = ledger.positions.fill(slot, -int(rows["units"][slot]), value)
+            units = int(rows["units"][slot])
+            realised = ledger.positions.fill(slot, -units, value)
             ledger.balances.add(local << 20 | settlement, realised)
             ledger.open.add_one(local, int(rows["mark"][slot]), -1)
+            if ledger.explain.on:
+                ledger.explain.fill(local, number, -units, value)
             ledger.touch_accounts(local)
         ledger.strategies.settle(number, value, settlement)
         out.decide("settled", {"instrument": record.instrument, "price": price})
@@ -180,6 +183,8 @@ def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, l
     if kind == "opening":
         ledger.balances.add(key, reported - held)
         ledger.contributions.add(local, key & 0xFFFFF, reported - held)
+        if ledger.explain.on:
+            ledger.explain.transfer(key, reported - held, "deposit")
         ledger.touch_accounts(local)
     elif abs(held - reported) > 1e-9 * max(abs(held), abs(reported), 1.0):
         _report_difference(out, event, f"a balance of {reported} in {event.asset}", held)
@@ -201,7 +206,10 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
         return
     price = float(event.entry_price) if event.entry_price else ledger.marks.price_of(mark)
     known = price == price  # noqa: PLR0124 (no NaN)
-    ledger.positions.set(slot, reported, reported * ledger.unit_value(number, price) if known else 0.0)
+    value = ledger.unit_value(number, price) if known else 0.0
+    ledger.positions.set(slot, reported, reported * value)
+    if ledger.explain.on and known:
+        ledger.explain.fill(local, number, reported - held, value)
     ledger.unentered.pop((local, number), None)
     if not known and reported:
         ledger.unentered[local, number] = reported

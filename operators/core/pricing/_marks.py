@@ -462,5 +462,5 @@ class Marks:
         for rung, kept in zip(self._rungs, state["rungs"], strict=True):
             rung.restore(kept)
         mixed = np.stack([rung["time_us"] > 0 for rung in self._rungs]).sum(axis=0) > 1
-        self.rows["mixed"], self.rows["due_us"], self.due_us = mixed, np.where(mixed, 0, NEVER_US), 0
+        self.rows["mixed"][:], self.rows["due_us"][:], self.due_us = mixed, np.where(mixed, 0, NEVER_US), 0
         self._fresh, self._assets_fresh, self._marked = False, False, None

@@ -367,7 +367,7 @@ class OptionBook(NamedTuple):
         ends = [np.fmin(np.abs(step[1]), DISTANCE_MAX) for step in steps]  # DISTANCE_MAX: nothing is lost that way
         nearest = np.full(len(health), DISTANCE_MAX)
         for step, own, other in zip(steps, ends, ends[::-1], strict=True):
-            tried = (own < DISTANCE_MAX) & (np.abs(step[0]) < other)
+            tried = (own < DISTANCE_MAX) & (np.abs(step[0]) < other) & (health > 0)
             if tried.any():
                 found = self.of_accounts(tried)._refined(step[:, tried], health[tried], line[tried], curve[tried])
                 nearest[tried] = np.minimum(nearest[tried], np.abs(found))

@@ -60,6 +60,7 @@ def test_a_coin_settled_option_has_the_value_in_coin_and_the_greeks_of_black_on_
     assert greeks["delta"] == pytest.approx(-net)  # a client's: from our side turned
     assert greeks["gamma"] == pytest.approx(-coins * float(wanted.gamma) * 51000**2 / 100)
     assert greeks["vega"] == pytest.approx(-coins * float(wanted.vega) / 100)
+    assert greeks["theta"] == pytest.approx(-coins * float(wanted.theta) / 365)
 
 
 def test_a_mark_without_a_volatility_gives_the_one_that_it_implies(tmp_path: Path) -> None:

@@ -134,3 +134,13 @@ def test_an_option_follows_its_forward_between_its_own_marks(tmp_path: Path) -> 
     value = black(True, Fraction(24_000), Fraction(30_000), years, Fraction(6, 10), Fraction(0))
     right = float(100_000 - 10 * 2_000 + 10 * value)
     assert found.measures("account:desk", at_us)["equity"] == pytest.approx(right, abs=1e-3)
+
+
+def test_a_restored_ladder_takes_new_instruments(tmp_path: Path) -> None:
+    """When a price gets too old, after an instrument came, a row that never had one is not looked at."""
+    late = perpetual("ETH-PERP", "ETH", event_time_us=T0 + 3 * SECOND)
+    found = held(
+        tmp_path, perpetual("SOL-PERP", "SOL"), price(2, "BTC-PERP", "30000", kind="index"), late,
+        price(6, "ETH-PERP", "2000"), price(70, "ETH-PERP", "2001"), price(80, "ETH-PERP", "2002"),
+    )  # fmt: skip
+    check_resume_anywhere_and_run_on(cases_by_name(found, 1)["exposure-0"])

@@ -4,9 +4,9 @@ In every runbook all its parts, in the glossary few words of our own, in the con
 """
 
 import importlib
-import json
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -247,13 +247,11 @@ def test_the_configuration_table_names_every_key_and_its_default(tmp_path: Path)
     assert rows.pop("version") == "1"
     assert rows.keys() == {
         "bus", "environment", "issuer", "shards", "slice_ms", "reporting_currency", "exposure_change_min",
-        "mark_max_age_s", "confirm_s", "confirm_tolerance", "peg_tolerance", "peg_return_s", "fill_memory",
-        "crypto_regime",
-        "potential_exposure_change_min", "holidays", "epoch", "snapshot_s",
+        "mark_max_age_s", "confirm_s", "confirm_tolerance", "peg_tolerance", "peg_return_s", "pnl_explain",
+        "fill_memory", "crypto_regime", "potential_exposure_change_min", "holidays", "epoch", "snapshot_s",
     }  # fmt: skip
     for name, text in rows.items():
-        found = json.loads(text.replace("_", "")) if text[0] != '"' else text.strip('"')
-        assert getattr(defaults, name) == found
+        assert getattr(defaults, name) == tomllib.loads(f"value = {text}")["value"]
 
 
 def test_the_line_that_the_second_walk_begins_with_is_in_the_code() -> None:
