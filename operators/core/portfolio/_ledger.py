@@ -80,7 +80,15 @@ def counterparty_measures(directory: Directory, netting_set: F8, account_sums: t
 I8 = NDArray[np.int64]
 # Account, instrument, units, price, fee, its asset, strategy, action and reference
 FILL = (0, 0, 0, 0.0, 0.0, "", "", "")
-TRANSFER = (0, "", 0.0)  # account, asset, amount
+TRANSFER = (
+    0,
+    "",
+    0.0,
+    "deposit",
+    False,
+    -1,
+    0,
+)  # account, asset, amount, purpose, segregated, contract, interval's end
 
 
 class Ledger:
@@ -110,7 +118,9 @@ class Ledger:
             self.strategies,
         )
         self.filled: I8 | None = None  # accounts of the fills of this slice, where these were taken as arrays
-        self.fills = FillMemory(configuration["fill_memory"], FILL)
+        self.fills = FillMemory(configuration["fill_memory"], FILL, keeps_forgotten=True)
+        self.undone: dict[tuple[int, int], None] = {}  # accounts and instruments of fills that this slice undid
+        self.before = Positions()  # as they were before the oldest fill that is remembered
         self.transfers = FillMemory(configuration["fill_memory"], TRANSFER)
         self.open = OpenPositionCounts()
         self.contributions = Contributions(self.marks)
@@ -198,6 +208,7 @@ class Ledger:
             self.touched = np.append(self.touched, np.zeros(more, dtype=bool))
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
+        self.before.classify(np.zeros(len(arrays["class"]), dtype=np.int64), 1)
         self.strategies.grow()
         if self.directory.has_option:
             self.sheet.learn()
@@ -222,6 +233,12 @@ class Ledger:
         arrays = self.directory.arrays
         size: float = arrays["size"].item(instrument)
         return -size / price if arrays["inverse"].item(instrument) else size * price
+
+    def unit_values(self, instruments: I8, price: F8) -> F8:
+        """Return the values of one unit of positions at prices, as :meth:`unit_value`."""
+        arrays = self.directory.arrays
+        size = arrays["size"][instruments]
+        return np.where(arrays["inverse"][instruments], -size / price, size * price)
 
     def mark_row(self, account: int, instrument: int) -> int:
         """Return the mark row at which an own account's position is margined: its venue's, or the one across."""
@@ -349,6 +366,7 @@ class Ledger:
             "unentered": [[*key, units] for key, units in self.unentered.items()],
             "measured_us": self.measured_us,
             "positions": self.positions.snapshot(),
+            "before": self.before.snapshot(),
             "balances": self.balances.snapshot(),
             "fills": self.fills.snapshot(),
             "transfers": self.transfers.snapshot(),
@@ -367,11 +385,13 @@ class Ledger:
         self.sheet.restore(state["sheet"])
         self.measured_us = state["measured_us"]
         self.positions.restore(state["positions"])
+        self.before.restore(state["before"])
         self.balances.restore(state["balances"])
         self.fills.restore(state["fills"])
         self.transfers.restore(state["transfers"])
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
+        self.before.classify(np.zeros(len(arrays["class"]), dtype=np.int64), 1)
         self.open.by_account, self.open.at_mark = state["open_count"], state["open_at"]
         self.active = state["active"]
         self.contributions.restore(state["contributions"])

@@ -53,6 +53,8 @@ def settle_expired(ledger: Ledger, as_of_us: int, out: SliceRecords) -> None:
             ledger.open.add_one(local, int(rows["mark"][slot]), -1)
             ledger.touch_accounts(local)
         ledger.strategies.settle(number, value, settlement)
+        rows = ledger.before.rows
+        rows["units"][rows["instrument"] == number] = rows["cost"][rows["instrument"] == number] = 0
         out.decide("settled", {"instrument": record.instrument, "price": price})
 
 
@@ -201,7 +203,9 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
         return
     price = float(event.entry_price) if event.entry_price else ledger.marks.price_of(mark)
     known = price == price  # noqa: PLR0124 (no NaN)
-    ledger.positions.set(slot, reported, reported * ledger.unit_value(number, price) if known else 0.0)
+    cost = reported * ledger.unit_value(number, price) if known else 0.0
+    ledger.positions.set(slot, reported, cost)
+    ledger.before.set(ledger.before.slot(local, number, mark), reported, cost)
     ledger.unentered.pop((local, number), None)
     if not known and reported:
         ledger.unentered[local, number] = reported
@@ -216,7 +220,8 @@ def enter_position_costs(ledger: Ledger) -> None:
         slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
         price = ledger.marks.price_of(int(ledger.positions.rows["mark"][slot]))
         if price == price:  # noqa: PLR0124 (no NaN)
-            ledger.positions.rows["cost"][slot] += units * ledger.unit_value(number, price)
+            for book, at in ((ledger.positions, slot), (ledger.before, ledger.before.slot(local, number, -1))):
+                book.rows["cost"][at] += units * ledger.unit_value(number, price)
             del ledger.unentered[local, number]
             ledger.touch_values()
 

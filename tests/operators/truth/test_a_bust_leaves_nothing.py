@@ -16,7 +16,6 @@ def bust(second: float, of: Json) -> Json:
     return {**event, **kept, "action": "bust", "ref_fill_id": of["fill_id"]}
 
 
-@to_come("a bust is booked as a trade the other way and leaves realised P&L")
 def test_a_bust_leaves_the_average_entry_as_it_was(tmp_path: Path) -> None:
     """1 bought at 100 and 1 at 200; without the second, at 110: 1 x (110 - 100) = 10 unrealised, the rest cash."""
     second = trade(2, "BTC-PERP", "buy", "1", "200", holder="ann")
@@ -29,7 +28,6 @@ def test_a_bust_leaves_the_average_entry_as_it_was(tmp_path: Path) -> None:
     assert row["unrealised_pnl"] == pytest.approx(10)
 
 
-@to_come("what a bust leaves as realised P&L counts as collateral held")
 def test_a_bust_leaves_no_collateral(tmp_path: Path) -> None:
     """Without the second fill: 1,001 of deposits are held and the client has 10 of value."""
     second = trade(2, "BTC-PERP", "buy", "1", "200", holder="ann")
