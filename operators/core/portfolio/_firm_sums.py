@@ -82,8 +82,9 @@ class StrategyBook:
         """Turn the positions in an expired instrument into cash at the value of a unit."""
         rows = self.positions.rows
         for slot in np.flatnonzero((rows["instrument"] == instrument) & (rows["units"] != 0)).tolist():
-            realised = self.positions.fill(slot, -int(rows["units"][slot]), value)
-            self.balances.add(int(rows["account"][slot]) << 20 | settlement, realised)
+            upfront = self._directory.arrays["upfront"].item(instrument)
+            moved = self.positions.fill(slot, -int(rows["units"][slot]), value, upfront)
+            self.balances.add(int(rows["account"][slot]) << 20 | settlement, moved)
 
     def places(self) -> list[tuple[str, int, int]]:
         """Return strategy, account and instrument of everything that is held, each once, in order of row."""
@@ -106,7 +107,7 @@ class StrategyBook:
         held = rows["size"] * marks.unit[at]
         notional = np.abs(held)
         signed = self._values.signed(held, notional)
-        made = sum_by(owner, held - rows["cost"] * marks.worth[at], count)
+        made = sum_by(owner, held - self._values.unpaid(rows["cost"] * marks.worth[at]), count)
         made += sum_by(strategy[paid["account"]], paid["amount"] * marks.asset_worth[paid["asset"]], count)
         return np.stack([sum_by(owner, notional, count), sum_by(owner, signed, count), made])
 

@@ -103,9 +103,9 @@ class Ledger:
         self.credit = CreditBook(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.margins = MarginBook(self.directory, self.marks, self.positions, self.sheet)
         self.orders = WorkingOrders()
-        self._values = AccountValues(self.directory, self.marks, self.positions, self.balances, self.sheet)
+        self.values = AccountValues(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.health = LiquidationDistances(
-            self.directory, self.positions, self.balances, self.sheet, self.margins, self._values
+            self.directory, self.positions, self.balances, self.sheet, self.margins, self.values
         )
         self.strategies = StrategyBook(self.directory, self.marks, self.sheet)
         self.wide = FirmSums(
@@ -114,7 +114,7 @@ class Ledger:
             self.positions,
             self.balances,
             self.sheet,
-            self._values,
+            self.values,
             self.strategies,
         )
         self.filled: I8 | None = None  # accounts of the fills of this slice, where these were taken as arrays
@@ -170,10 +170,6 @@ class Ledger:
         """Note that positions or balances of own accounts have changed."""
         self._changed = True
         self.touched[accounts] = True
-
-    def robust(self) -> tuple[F8, F8, F8, F8]:
-        """Return by position, at the marks across venues: signed notional, worth, entry cost, absolute notional."""
-        return self._values.robust
 
     def touch_values(self) -> None:
         """Note that what the book is worth has changed, as with a mark: what is held has not."""
@@ -282,34 +278,37 @@ class Ledger:
         count = len(directory.own)
         account_measures = (*ACCOUNT, *(ORDERS if self.orders.seen else ()), *(STANDALONE if self._alone else ()))
         account = np.empty((len(account_measures), count))
-        gross, net, unrealised = self._values.value_positions(account, count)
-        collateral, lent, worth = self._values.value_balances(count)
+        gross, net, unrealised = self.values.value_positions(account, count)
+        collateral, lent, worth = self.values.value_balances(count)
         if self.funding.known:
             accrued = self.funding.unrealised(self.measured_us, count)
             unrealised = unrealised + accrued
             account[3] += accrued
         account[0] = collateral + account[3]
+        if directory.has_option:  # whose premium has left the balance: what they are worth stands beside it
+            account[0] += self.values.premiums(self.values.margined[1], count)
+            unrealised = unrealised + self.values.premiums(self.values.robust[2], count)
         if self.directory.has_schedule or self.directory.has_scenario:
-            self.margins.apply(account, self._values.margined[2], self.touched, as_of_us)
+            self.margins.apply(account, self.values.margined[2], self.touched, as_of_us)
         fill_margin_ratios(account)
         near = 2.0 * account[5] > account[0]  # more than half of what an account has is its maintenance margin
         due = np.ones(count, dtype=bool) if exact else self.touched & near & (as_of_us is not None)
         account[8] = self.health.distance(account, count, due)
-        coins = self._values.value_coins(count)
+        coins = self.values.value_coins(count)
         self.holding = self.open.by_account > 0
         if coins is not None:
             account[2] += coins[0]
             net = net + coins[1]
-            self.holding |= self._values.holds_coins
+            self.holding |= self.values.holds_coins
         if self.orders.seen:
             rate = arrays["class_initial"][arrays["class"]]
-            more = self.orders.worst_case(self.positions, self._values.unit_notionals(), rate, count)
+            more = self.orders.worst_case(self.positions, self.values.unit_notionals(), rate, count)
             account[9:11] = account[[1, 4]] + more
         if self._alone:
             account[11] = self.health.alone(account[0], account[5])
         pnl = worth + unrealised - self.contributions.worth
         owed = np.where(arrays["sign"] > 0, worth, lent) if directory.has_haircut else lent
-        netting_set, credit = self._netting_sets(owed + unrealised, self._values.given(count), unrealised)
+        netting_set, credit = self._netting_sets(owed + unrealised, self.values.given(count), unrealised)
         sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
         deep = len(credit) > 0
@@ -334,7 +333,7 @@ class Ledger:
         client has given us counts less its haircut.
         """
         if self.credit.needed:
-            return self.credit.measure(exposed, unrealised, given, self._values, self.touched, self.measured_us)
+            return self.credit.measure(exposed, unrealised, given, self.values, self.touched, self.measured_us)
         return netting_set_measures(self.directory, exposed, given), np.empty((0, len(self.directory.counterparties)))
 
     def wide_sums(self) -> dict[str, F8]:
@@ -384,11 +383,8 @@ class Ledger:
         self.marks.restore(state["marks"])
         self.sheet.restore(state["sheet"])
         self.measured_us = state["measured_us"]
-        self.positions.restore(state["positions"])
-        self.before.restore(state["before"])
-        self.balances.restore(state["balances"])
-        self.fills.restore(state["fills"])
-        self.transfers.restore(state["transfers"])
+        for name in ("positions", "before", "balances", "fills", "transfers"):
+            getattr(self, name).restore(state[name])
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
         self.before.classify(np.zeros(len(arrays["class"]), dtype=np.int64), 1)

@@ -124,6 +124,7 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
         marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
     slots = ledger.positions.slots(accounts, instruments, marks)
     realised, opened = ledger.positions.fill_many(slots, units, values)
+    realised = _moved(ledger, instruments, units, values, realised)
     ledger.open.add_many(accounts, ledger.positions.rows["mark"][slots], opened, ledger.marks.rows.size)
     ledger.active[accounts] = True
     ledger.touch_accounts(accounts)
@@ -138,9 +139,17 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     if fills.strategy:
         of, book = ledger.strategies.shares(fills.strategy, accounts), ledger.strategies
         counted, stake, realised = book.take(of, arrays["stake"][accounts], instruments, units, values)
+        realised = _moved(ledger, instruments[counted], stake * units[counted], values[counted], realised)
         fees, assets = (fees, None) if assets is None else (stake * fees[counted], assets[counted])
         _pay(book.balances, of[counted], settlement[counted], realised, fees, assets)
     return True
+
+
+def _moved(ledger: Ledger, instruments: I8, units: Any, values: F8, realised: F8) -> F8:
+    """Return what fills moved in balances: what they realised, and all that they cost of options paid up front."""
+    if not ledger.directory.has_option:
+        return realised
+    return np.where(ledger.directory.arrays["upfront"][instruments], -units * values, realised)
 
 
 def _pay(balances: Balances, owner: I8, settlement: I8, realised: F8, fees: F8, assets: I8 | None) -> None:
@@ -228,7 +237,8 @@ def _restate_undone(ledger: Ledger) -> None:
         if units == held["units"].item(slot):
             moved = cost - held["cost"].item(slot)
             held["cost"][slot] = cost
-            ledger.balances.add(local << 20 | arrays["settlement"].item(number), moved)
+            if not arrays["upfront"].item(number):
+                ledger.balances.add(local << 20 | arrays["settlement"].item(number), moved)
 
 
 def _first_of(fills: FillMemory, name: str) -> str | None:
@@ -288,8 +298,8 @@ def _trade(
         return -1, 0
     slot = positions.slot(owner, number, mark)
     held = positions.rows["units"].item(slot)
-    realised = positions.fill(slot, units, ledger.unit_value(number, price))
-    balances.add(owner << 20 | arrays["settlement"].item(number), realised)
+    moved = positions.fill(slot, units, ledger.unit_value(number, price), arrays["upfront"].item(number))
+    balances.add(owner << 20 | arrays["settlement"].item(number), moved)
     return slot, held
 
 

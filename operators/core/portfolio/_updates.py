@@ -48,8 +48,9 @@ def settle_expired(ledger: Ledger, as_of_us: int, out: SliceRecords) -> None:
         settlement = int(ledger.directory.arrays["settlement"][number])
         for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
             local = int(rows["account"][slot])
-            realised = ledger.positions.fill(slot, -int(rows["units"][slot]), value)
-            ledger.balances.add(local << 20 | settlement, realised)
+            upfront = ledger.directory.arrays["upfront"].item(number)
+            moved = ledger.positions.fill(slot, -int(rows["units"][slot]), value, upfront)
+            ledger.balances.add(local << 20 | settlement, moved)
             ledger.open.add_one(local, int(rows["mark"][slot]), -1)
             ledger.touch_accounts(local)
         ledger.strategies.settle(number, value, settlement)
@@ -206,6 +207,7 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     cost = reported * ledger.unit_value(number, price) if known else 0.0
     ledger.positions.set(slot, reported, cost)
     ledger.before.set(ledger.before.slot(local, number, mark), reported, cost)
+    _contribute(ledger, local, number, cost)
     ledger.unentered.pop((local, number), None)
     if not known and reported:
         ledger.unentered[local, number] = reported
@@ -214,14 +216,23 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     ledger.expect_expiry((number,))
 
 
+def _contribute(ledger: Ledger, local: int, number: int, cost: float) -> None:
+    """Note what an option of an opening report had cost: its premium left the balance before the book began."""
+    arrays = ledger.directory.arrays
+    if arrays["upfront"].item(number):
+        ledger.contributions.add(local, arrays["settlement"].item(number), cost)
+
+
 def enter_position_costs(ledger: Ledger) -> None:
     """Give positions that were opened without a price the cost of their first mark."""
     for (local, number), units in list(ledger.unentered.items()):
         slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
         price = ledger.marks.price_of(int(ledger.positions.rows["mark"][slot]))
         if price == price:  # noqa: PLR0124 (no NaN)
+            cost = units * ledger.unit_value(number, price)
             for book, at in ((ledger.positions, slot), (ledger.before, ledger.before.slot(local, number, -1))):
-                book.rows["cost"][at] += units * ledger.unit_value(number, price)
+                book.rows["cost"][at] += cost
+            _contribute(ledger, local, number, cost)
             del ledger.unentered[local, number]
             ledger.touch_values()
 

@@ -22,7 +22,7 @@ SEEDS = (4, 5, 10, 23)  # whose streams have every feature between them
 MANY = int(os.environ.get("SEAWALL_STREAMS", "40"))  # of the long test, 500 before a release
 TIMES = 8
 TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a stream that shows it
-    "intervals": ["unmarked"], "premium_is_paid": ["options"],
+    "intervals": ["unmarked"],
 }  # fmt: skip
 # To come: accruals and options' forwards at an account's own venue, and its ladder; and what has neither forward nor
 # volatility. The model looks at pegs where a spot is marked, not where another rung of it comes to stand.

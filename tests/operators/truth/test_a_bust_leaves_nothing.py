@@ -7,7 +7,7 @@ import pytest
 
 from seawall_testing.desk import T0, Json
 from seawall_testing.reference.numbers import black_delta
-from seawall_testing.risk_desk import YEAR, client, deposit, house, option, perpetual, price, run, spot, to_come, trade
+from seawall_testing.risk_desk import YEAR, client, deposit, house, option, perpetual, price, run, spot, trade
 
 
 def bust(second: float, of: Json) -> Json:
@@ -40,7 +40,6 @@ def test_a_bust_leaves_no_collateral(tmp_path: Path) -> None:
     assert found.measures("netting_set:s")["collateral_held"] == pytest.approx(1_001)
 
 
-@to_come("the premium of an upfront option stays in the collateral held")
 def test_the_premium_of_an_upfront_option_leaves_the_balance(tmp_path: Path) -> None:
     """1,000 deposited, a premium of 300 paid: 700 are held."""
     terms = {"type": "netting_set", "netting_set": "s", "counterparty": "ann", "margined": True}

@@ -19,6 +19,7 @@ from seawall_testing.reference.numbers import ZERO, exact
 from seawall_testing.reference.terms import Json, Rules, Terms, is_upfront, size, terms_of, unit_value
 
 Key = tuple[str, str]  # account, instrument
+OPENING = "opening"  # of a position that was there before: its premium is not in the balance that was reported
 SETTLEMENT_DAY_US = 3_600_000_000  # a settlement mark older than an hour before the expiry is of another day
 
 
@@ -108,7 +109,7 @@ def _apply(book: Book, event: Json, rules: Rules) -> None:
     elif event["type"] == "balance_report" and event.get("kind") == "opening":
         book.transfers.append(event)
     elif event["type"] == "position_report" and event.get("kind") == "opening":
-        trade = Trade("", exact(event["quantity"]), exact(event["entry_price"]))
+        trade = Trade(OPENING, exact(event["quantity"]), exact(event["entry_price"]))
         book.trades[event["account"], event["instrument"]].append(trade)
     elif event["type"] == "funding":
         book.rates[event["venue"], event["instrument"]].append(event)
@@ -330,5 +331,8 @@ def _moved(book: Book, key: Key, found: dict[str, Fraction], rules: Rules) -> No
             found[instrument["quote"]] -= trade.units * size(instrument) * trade.price
         return
     held = position(book, key)
-    paid = held.realised - held.cost if is_upfront(instrument, rules) else held.realised
+    paid = held.realised
+    if is_upfront(instrument, rules):
+        opened = (trade for trade in book.trades[key] if trade.fill_id == OPENING)
+        paid += sum((trade.units * unit_value(instrument, trade.price) for trade in opened), ZERO) - held.cost
     found[instrument["settlement"]] += paid

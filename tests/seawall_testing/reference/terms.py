@@ -66,7 +66,8 @@ class Rules:
 
 
 CONTRACT = Rules()
-LANDED = Rules(intervals=False, premium_is_paid=False, peg_return_us=40 * SECOND)  # what the code follows by now; pegs return in a minute
+# What the code follows by now; streams are short, so a peg is back within a minute.
+LANDED = Rules(intervals=False, peg_return_us=40 * SECOND)
 
 
 @dataclass
