@@ -189,7 +189,8 @@ class Directory:
         """Columns by name.
 
         Over instruments ``size``, ``inverse``, ``option``, ``upfront`` (options whose premium is paid), ``spot``,
-        margin ``class`` (with ``class_initial`` and ``class_maintenance`` rates), ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts
+        margin ``class`` (with ``class_initial`` and ``class_maintenance`` rates),
+        ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts
         ``sign``, ``stake`` (the sign, 0 for agency), ``netting_set``, ``counterparty``, ``venue``, ``books_funding``
         and ``client``; over assets ``haircut`` and ``moves``; and ``netting_set_counterparty`` and ``enforceable``.
         """

@@ -281,9 +281,9 @@ class Ledger:
         gross, net, unrealised = self.values.value_positions(account, count)
         collateral, lent, worth = self.values.value_balances(count)
         if self.funding.known:
-            accrued = self.funding.unrealised(self.measured_us, count)
+            there, accrued = self.funding.unrealised(self.measured_us, count)
             unrealised = unrealised + accrued
-            account[3] += accrued
+            account[3] += there
         account[0] = collateral + account[3]
         if directory.has_option:  # whose premium has left the balance: what they are worth stands beside it
             account[0] += self.values.premiums(self.values.margined[1], count)

@@ -27,8 +27,7 @@ TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a 
 # To come: accruals and options' forwards at an account's own venue, and its ladder; and what has neither forward nor
 # volatility. The model looks at pegs where a spot is marked, not where another rung of it comes to stand.
 APART = (
-    ("funding", "venue"), ("options", "venue"), ("payments", "venue"), ("kinds", "venue"), ("options", "unmarked"),
-    ("kinds", "pegs"),
+    ("options", "venue"), ("options", "unmarked"), ("kinds", "pegs"),
 )  # fmt: skip
 OF_TERMS = {"margin_call", "collateral_held"}  # which only sets with terms have; the model has no distance of options
 MEASURES = {*ACCOUNT, DISTANCE, *NETTING_SET, "delta"}
