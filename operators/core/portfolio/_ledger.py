@@ -130,6 +130,7 @@ class Ledger:
         self.unentered: dict[tuple[int, int], int] = {}  # opened without a price, before the first mark
         self.tables: dict[str, MeasureTable] = {}
         self._wide: dict[str, F8] | None = None
+        self._debts: list[tuple[int, float]] = []  # asset and worth of what is owed to us, of what we owe negative
         self._account_sums: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self.mark_age_us_max = self.measured_us = 0
         self._changed = True
@@ -311,6 +312,12 @@ class Ledger:
         netting_set, credit = self._netting_sets(owed + unrealised, self.values.given(count), unrealised)
         sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
+        debts, self._debts = self.credit.obligations, []
+        for one in debts.ours() if debts.owed or debts.others else ():
+            value = one.amount * self.marks.asset_worth.item(one.asset)
+            self._debts.append((one.asset, value))
+            if arrays["moves"].item(one.asset):
+                counterparty[3, directory.counterparties[one.counterparty]] += value
         deep = len(credit) > 0
         self.tables = {
             "account": MeasureTable(directory.own_names, account_measures, account),
@@ -339,11 +346,7 @@ class Ledger:
     def wide_sums(self) -> dict[str, F8]:
         """Return the sums over what spans shards of the book as it was last measured (`FirmSums`)."""
         if self._wide is None:
-            worth = self.marks.asset_worth
-            owed = [
-                (debt.asset, debt.amount * worth.item(debt.asset)) for debt in self.credit.obligations.owed.values()
-            ]
-            self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums, owed)
+            self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums, self._debts)
         return self._wide
 
     # --- state ------------------------------------------------------------------------------------------------------

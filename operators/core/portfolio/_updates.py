@@ -166,6 +166,7 @@ def _apply_obligation(ledger: Ledger, event: ev.Obligation) -> None:
     elif event.from_ == HOUSE and shard_of(event.to, directory.shards) == directory.shard:
         directory.counterparty(event.to)
         ledger.credit.obligations.take(event, ledger.asset_of(event.asset))
+        ledger.touch()
 
 
 def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, local: int, out: SliceRecords) -> None:

@@ -175,12 +175,12 @@ class AccountValues:
         unpriced = np.isnan(self._marks.asset_prices[balances["asset"]]) & (balances["amount"] != 0)
         held = moves[balances["asset"]] & ((np.abs(self.worth_across) > WORTH_MIN) | unpriced)
         self.holds_coins = np.bincount(balances["account"], held, count) > 0
-        across = self._coins(self.worth_across, self.robust[1], self.robust[2], count)
+        across = self.coins(self.worth_across, self.robust[1], self.robust[2], count)
         if not (self._marks.worth_there or self._marks.venue_priced):
             return across, across
-        return self._coins(self.worth_there, self.margined[0], self.margined[1], count), across
+        return self.coins(self.worth_there, self.margined[0], self.margined[1], count), across
 
-    def _coins(self, worth: F8, held: F8, spent: F8, count: int) -> F8:
+    def coins(self, worth: F8, held: F8, spent: F8, count: int) -> F8:
         """Return by account the worth of balances and the profits of positions that are in assets that move."""
         arrays, balances, rows = self._directory.arrays, self._balances.rows, self._positions.rows
         moves = arrays["moves"]

@@ -24,8 +24,8 @@ TIMES = 8
 TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a stream that shows it
     "intervals": ["unmarked"],
 }  # fmt: skip
-# To come: accruals and options' forwards at an account's own venue, and its ladder; and what has neither forward nor
-# volatility. The model looks at pegs where a spot is marked, not where another rung of it comes to stand.
+# To come: options' forwards at an account's own venue, and what has neither forward nor volatility. The model looks at
+# pegs where a spot is marked, not where another rung of it comes to stand.
 APART = (
     ("options", "venue"), ("options", "unmarked"), ("kinds", "pegs"),
 )  # fmt: skip
