@@ -256,7 +256,7 @@ class FillMemory:
         """Replace what an id stands for now (a correction), or undo it (a bust: None)."""
         self._amended[name] = content
 
-    def standing(self, match: Content) -> Iterator[Content]:
+    def in_force(self, match: Content) -> Iterator[Content]:
         """Yield what stands of the ids whose content begins with ``match``, in order of arrival."""
         amended = [name for name, content in self._amended.items() if content and content[: len(match)] == match]
         places = [place for name in amended if (place := self._place(name)) is not None]
@@ -265,19 +265,19 @@ class FillMemory:
             for column, default, wanted in zip(chunk[1:], self._defaults, match, strict=False):
                 chosen &= (default if column is None else np.asarray(column)) == wanted
             chosen[[place - start for place in places if 0 <= place - start < len(chosen)]] = True
-            for content in self._standing(chunk, chosen):
+            for content in self._in_force(chunk, chosen):
                 if content[: len(match)] == match:
                     yield content
 
-    def _standing(self, chunk: list[Any], chosen: NDArray[np.bool_]) -> Iterator[Content]:
+    def _in_force(self, chunk: list[Any], chosen: NDArray[np.bool_]) -> Iterator[Content]:
         """Yield what stands of some ids of a chunk."""
         names, *columns = chunk
         pairs = zip(columns, self._defaults, strict=True)
         said = [repeat(d) if column is None else compress(_listed(column, d, 0), chosen) for column, d in pairs]
         for name, *content in zip(compress(names, chosen), *said, strict=False):
-            stands = self._amended.get(name, tuple(content))
-            if stands is not None:
-                yield stands
+            now = self._amended.get(name, tuple(content))
+            if now is not None:
+                yield now
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state for :func:`snapshot.pack`: plain values, arrays, and chunks that are encoded already."""
@@ -324,7 +324,7 @@ class FillMemory:
         self._starts.append(start)
         while len(self._starts) > 1 and start - self._starts[1] >= self.size_max:
             if self._keeps_forgotten:
-                self.forgotten += self._standing(self._chunks[0], np.ones(len(self._chunks[0][0]), dtype=bool))
+                self.forgotten += self._in_force(self._chunks[0], np.ones(len(self._chunks[0][0]), dtype=bool))
             for name in self._amended.keys() & set(self._chunks[0][0]):
                 del self._amended[name]
             del self._chunks[0], self._encoded[0], self._starts[0]

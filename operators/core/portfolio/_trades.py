@@ -229,7 +229,7 @@ def _restate_undone(ledger: Ledger) -> None:
         slot, book = ledger.positions.slot(local, number, ledger.mark_row(local, number)), ledger.before
         at, held = book.slot(local, number, -1), ledger.positions.rows
         before = book.rows["units"].item(at), book.rows["cost"].item(at)
-        for _, _, units, price, *_, ref in ledger.fills.standing((account, number)):
+        for _, _, units, price, *_, ref in ledger.fills.in_force((account, number)):
             if not ref:
                 book.fill(at, units, ledger.unit_value(number, price))
         units, cost = book.rows["units"].item(at), book.rows["cost"].item(at)
