@@ -18,7 +18,7 @@ from seawall_testing.reference.streams import CONTESTED, FEATURES, Stream
 from seawall_testing.reference.terms import LANDED, Rules
 from seawall_testing.risk_desk import to_come
 
-SEEDS = (4, 5, 10, 23)  # whose streams have every feature between them
+SEEDS = (0, 1, 4, 19)  # whose streams have every feature between them
 MANY = int(os.environ.get("SEAWALL_STREAMS", "40"))  # of the long test, 500 before a release
 TIMES = 8
 TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a stream that shows it
