@@ -183,11 +183,10 @@ class Funding:
         if marks.venue_priced:
             venue = self._directory.arrays["venue"][owed["account"]]
             ways.append((marks.worth_at(venue, owed["asset"]), held["mark"][rows]))
-        found = [
-            sum_by(owed["account"], owed["amount"] * worth, accounts)
-            - sum_by(held["account"][rows], held["size"][rows] * np.abs(marks.unit[mark]) * pace, accounts)
-            for worth, mark in ways
-        ]
+        found = []
+        for worth, mark in ways:
+            running = sum_by(held["account"][rows], held["size"][rows] * np.abs(marks.unit[mark]) * pace, accounts)
+            found.append(sum_by(owed["account"], owed["amount"] * worth, accounts) - running)
         return found[-1], found[0]
 
     def _pace(self, as_of_us: int) -> tuple[I8, F8]:

@@ -124,7 +124,8 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
         marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
     slots = ledger.positions.slots(accounts, instruments, marks)
     realised, opened = ledger.positions.fill_many(slots, units, values)
-    realised = _moved(ledger, instruments, units, values, realised)
+    if ledger.directory.has_option:
+        realised = _moved(ledger, instruments, units, values, realised)
     ledger.open.add_many(accounts, ledger.positions.rows["mark"][slots], opened, ledger.marks.rows.size)
     ledger.active[accounts] = True
     ledger.touch_accounts(accounts)
@@ -139,7 +140,8 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     if fills.strategy:
         of, book = ledger.strategies.shares(fills.strategy, accounts), ledger.strategies
         counted, stake, realised = book.take(of, arrays["stake"][accounts], instruments, units, values)
-        realised = _moved(ledger, instruments[counted], stake * units[counted], values[counted], realised)
+        if ledger.directory.has_option:
+            realised = _moved(ledger, instruments[counted], stake * units[counted], values[counted], realised)
         fees, assets = (fees, None) if assets is None else (stake * fees[counted], assets[counted])
         _pay(book.balances, of[counted], settlement[counted], realised, fees, assets)
     return True
@@ -147,8 +149,6 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
 
 def _moved(ledger: Ledger, instruments: I8, units: Any, values: F8, realised: F8) -> F8:
     """Return what fills moved in balances: what they realised, and all that they cost of options paid up front."""
-    if not ledger.directory.has_option:
-        return realised
     return np.where(ledger.directory.arrays["upfront"][instruments], -units * values, realised)
 
 
