@@ -198,6 +198,9 @@ def _check_alerts(name: str, value: list[ev.SignalAlert]) -> None:
 def _check_instrument(event: ev.Instrument) -> None:
     if event.kind == "option" and not (event.strike and event.option_type and event.expiry_us):
         raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, "an option has strike, option_type and expiry_us")
+    if event.kind == "option" and event.quote == event.base:
+        text = f"quote is {event.quote}, as base is; an option marked in coin has inverse = true"
+        raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, f"{text}, and as quote the currency of its strike")
     if event.kind in ("spot", "perpetual") or not event.expiry_us:
         return  # an expiry that a venue gives one of these counts for nothing
     _check_time("expiry_us", event.expiry_us)

@@ -175,6 +175,7 @@ class Deribit(Reader):
         strike = {}
         if kind == "option":
             strike = {"strike": decimal(item, "strike"), "option_type": text(item, "option_type")}
+            quote = item.get("counter_currency", "USD") if quote == base else quote  # of the strike
         perpetual = period == "perpetual"
         self.describe(
             ev.Instrument(
@@ -184,7 +185,7 @@ class Deribit(Reader):
                 quote=quote,
                 settlement=settlement,
                 quantity_increment=decimal(item, "min_trade_amount"),
-                inverse=kind == "future" and settlement == base,
+                inverse=settlement == base,
                 expiry_us=0 if perpetual else milliseconds(item, "expiration_timestamp"),
                 status="active" if field(item, "is_active") is True else "closed",
                 **strike,  # type: ignore[arg-type]
@@ -260,7 +261,11 @@ class Okx(Reader):
         if kind == "option":
             if item.get("optType") not in OPTION_TYPES:
                 raise Unreadable("optType is neither C nor P")
-            terms |= {"quote": settlement, "strike": decimal(item, "stk"), "option_type": OPTION_TYPES[item["optType"]]}
+            terms |= {
+                "inverse": settlement == base,
+                "strike": decimal(item, "stk"),
+                "option_type": OPTION_TYPES[item["optType"]],
+            }
         elif item.get("ctType") not in ("linear", "inverse"):
             raise Unreadable("ctType is neither linear nor inverse")
         else:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import _harness as bench
 import numpy as np
+from _bank_networks import read_network
 
 from seawall.operators.core.forecasts import INDICATOR_WEIGHTS, STRESS_ALARM, MarketState, SystemicStress
 from seawall.ops.lab.backtest import REST, SIGNALS, Cache, Workers, load_backtest_plan, read_lines
@@ -24,7 +25,6 @@ from seawall.ops.lab.stress import (
     estimate_losses,
     furfine,
     joint_failures,
-    read_network,
     settle_scenarios,
 )
 

@@ -6,7 +6,7 @@ signatures of the root owners of the set before it and of its own.
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -305,17 +305,6 @@ KEY_SET_BYTES_MAX = 1 << 20
 
 class RotationError(VerificationError):
     """The key set does not follow from the one that is trusted."""
-
-
-def follow_rotations(current: KeySet, envelopes: Iterable[bytes], now_us: int) -> KeySet:
-    """Return the last key set of a chain, which must not have expired; versions up to the present one are skipped."""
-    for envelope in envelopes:
-        _, _, candidate = _read_key_set(envelope)
-        if candidate.version > current.version:
-            current = current.rotate(envelope)
-    if current.document.exp_us < now_us:
-        raise RotationError(f"key set version {current.version} has expired")
-    return current
 
 
 def owners_signing(keys: Sequence[Key], signatures: Sequence[Signature], message: bytes) -> set[str]:

@@ -14,7 +14,7 @@ verification algorithms, whose length checks are all kept.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from seawall.schemas.errors import VerificationError
 
@@ -48,22 +48,6 @@ def parents(hashes: Sequence[bytes]) -> list[bytes]:
     """Return the nodes one level up; an odd last hash has no parent yet and is left out."""
     sha256 = hashlib.sha256
     return [sha256(b"\x01" + hashes[i] + hashes[i + 1]).digest() for i in range(0, len(hashes) - 1, 2)]
-
-
-def tree_root(leaf_hashes: Iterable[bytes]) -> bytes:
-    """Return the root over these leaf hashes.
-
-    Examples
-    --------
-    >>> tree_root([]).hex()[:16]
-    'e3b0c44298fc1c14'
-    >>> tree_root([leaf_hash(b"")]).hex()[:16]
-    '6e340b9cffb37a98'
-    """
-    growing = CompactRange()
-    for leaf in leaf_hashes:
-        growing.append(leaf)
-    return growing.root()
 
 
 class CompactRange:
@@ -111,14 +95,6 @@ class CompactRange:
         """Return the tree of a snapshot; ``ValueError`` when the bytes are not one."""
         size, rest = int.from_bytes(snapshot[:8], "big"), snapshot[8:]
         return cls(size, [rest[i : i + HASH_SIZE] for i in range(0, len(rest), HASH_SIZE)])
-
-
-def hashes_of(leaf_hashes: Sequence[bytes]) -> HashAt:
-    """Answer for the perfect subtrees of a tree whose leaf hashes are all at hand."""
-    levels = [list(leaf_hashes)]
-    while len(levels[-1]) > 1:
-        levels.append(parents(levels[-1]))
-    return lambda level, index: levels[level][index]
 
 
 def range_root(begin: int, end: int, hash_at: HashAt) -> bytes:

@@ -493,7 +493,7 @@ def test_okx_contracts_have_the_size_of_value_times_multiplier() -> None:
     reader = open_venue("okx")
     found = send(reader, {"code": "0", "data": [option, swap, option, {"instType": "SWAP"}]})
     assert [(i.kind, i.contract_size, i.inverse, i.quote) for i in found] == [
-        ("option", "0.1", False, "BTC"),
+        ("option", "0.1", True, "USD"),
         ("perpetual", "100", True, "USD"),
     ]
     assert reader.skipped == {"repeated: instrument as described before": 1, "malformed: no field uly": 1}

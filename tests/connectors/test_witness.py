@@ -16,6 +16,7 @@ from seawall.schemas.evidence import public_jwk
 from seawall.schemas.transparency import CosignatureRequest, NoteError, WitnessRefusal, _merkle, _notes
 from seawall_testing.reference_data import read_vectors
 from seawall_testing.signing import Holder
+from seawall_testing.trees import hashes_of, tree_root
 
 LOG, OTHER, WITNESS = Holder("log"), Holder("other log"), Holder("witness")
 ORIGIN = "risk.example/audit/dev/audit/0"
@@ -44,13 +45,13 @@ def witness(tmp_path):
 
 
 def checkpoint(size: int, leaves: list[bytes] = LEAVES, origin: str = ORIGIN, signer: Holder = LOG) -> bytes:
-    text = _notes.Checkpoint(origin, size, _merkle.tree_root(leaves[:size])).text()
+    text = _notes.Checkpoint(origin, size, tree_root(leaves[:size])).text()
     key = _notes.NoteKey.named(origin, signer.private.public_key().public_bytes_raw())
     return key.sign(text, signer.sign).encode()
 
 
 def request(old: int, size: int, leaves: list[bytes] = LEAVES, **options) -> CosignatureRequest:
-    proof = _merkle.consistency_proof(old, size, _merkle.hashes_of(leaves)) if old <= size else []
+    proof = _merkle.consistency_proof(old, size, hashes_of(leaves)) if old <= size else []
     return CosignatureRequest(old, tuple(proof), checkpoint(size, leaves, **options))
 
 

@@ -23,7 +23,7 @@ from seawall.schemas.evidence._envelopes import DuplicateName
 from seawall.schemas.evidence._key_sets import RotationError
 from seawall_testing import signing
 from seawall_testing.reference_data import read_vectors
-from seawall_testing.signing import HOUR_US, ISSUER, NOW_US, ROOTS, Holder, encode, keyset_document
+from seawall_testing.signing import ISSUER, ROOTS, Holder, encode, keyset_document
 
 # RFC 7638 §3.1 (RSA) and RFC 8037 appendix A.3 (Ed25519).
 RFC_7638_N = (
@@ -348,17 +348,6 @@ def test_floors_only_rise_except_by_a_reset():
     assert reset.epoch_floor("risk/prod") == 2
     with pytest.raises(RotationError, match="reset counter"):
         reset.rotate(signing.envelope(encode(next_document(reset)), ROOTS))
-
-
-def test_a_chain_is_followed_past_expired_versions_but_not_onto_one():
-    current, chain = first(), []
-    for exp_us in (NOW_US - HOUR_US, NOW_US + HOUR_US):
-        base = KeySet.parse(base64.b64decode(json.loads(chain[-1])["payload"])) if chain else current
-        chain.append(signing.envelope(encode(next_document(base, exp_us=exp_us)), ROOTS))
-    assert _key_sets.follow_rotations(current, chain, NOW_US).version == 3
-    assert _key_sets.follow_rotations(_key_sets.follow_rotations(current, chain, NOW_US), chain, NOW_US).version == 3
-    with pytest.raises(RotationError, match="expired"):
-        _key_sets.follow_rotations(current, chain[:1], NOW_US)
 
 
 def test_es256_signs_here_as_it_verifies():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from seawall.schemas.transparency import CompactRange, _merkle
 from seawall.schemas.transparency._merkle import ProofError
 from seawall_testing.reference_data import read_vectors
+from seawall_testing.trees import hashes_of, tree_root
 
 # The classic tree of Certificate Transparency (google/certificate-transparency merkle_tree_test.cc): leaves and roots.
 CT_LEAVES = [bytes.fromhex(leaf) for leaf in (
@@ -50,14 +51,14 @@ def unpack(case: dict, *names: str) -> list[bytes]:
 
 def test_the_certificate_transparency_tree_has_its_published_roots():
     hashes = [_merkle.leaf_hash(leaf) for leaf in CT_LEAVES]
-    assert [_merkle.tree_root(hashes[:size]).hex() for size in range(9)] == CT_ROOTS
+    assert [tree_root(hashes[:size]).hex() for size in range(9)] == CT_ROOTS
 
 
 def test_the_published_tree_and_every_inner_node_agree():
     tree = read_vectors("rfc6962_tree.json")
     hashes = [_merkle.leaf_hash(bytes.fromhex(leaf)) for leaf in tree["leaf_inputs_hex"]]
-    assert [_merkle.tree_root(hashes[:size]).hex() for size in range(9)] == tree["root_by_size_hex"]
-    hash_at = _merkle.hashes_of(hashes)
+    assert [tree_root(hashes[:size]).hex() for size in range(9)] == tree["root_by_size_hex"]
+    hash_at = hashes_of(hashes)
     for level, nodes in enumerate(tree["node_hashes_by_level_hex"]):
         assert [hash_at(level, index).hex() for index in range(len(nodes))] == nodes
 
@@ -88,7 +89,7 @@ def test_published_consistency_proofs_are_judged_as_published():
 
 def test_the_rolling_hash_over_all_subtrees_up_to_130_leaves_is_the_published_one():
     published = read_vectors("rfc6962_rolling.json")
-    hash_at = _merkle.hashes_of([_merkle.leaf_hash(bytes([index])) for index in range(130)])
+    hash_at = hashes_of([_merkle.leaf_hash(bytes([index])) for index in range(130)])
     subtrees, inclusion = hashlib.sha256(), hashlib.sha256()
     for end in range(131):
         for begin in range(end + 1):  # the draft counts empty ranges as subtrees, at any place
@@ -118,7 +119,7 @@ def test_a_growing_tree_has_the_root_of_the_definition_and_survives_its_snapshot
 def test_every_inclusion_proof_verifies_and_no_other_index_does():
     for size in (1, 2, 3, 7, 8, 13, 33):
         hashes = leaves(size)
-        hash_at, root = _merkle.hashes_of(hashes), _merkle.tree_root(hashes)
+        hash_at, root = hashes_of(hashes), tree_root(hashes)
         for index in range(size):
             proof = _merkle.inclusion_proof(index, size, hash_at)
             _merkle.verify_inclusion(hashes[index], index, size, proof, root)
@@ -130,8 +131,8 @@ def test_every_inclusion_proof_verifies_and_no_other_index_does():
 
 def test_every_consistency_proof_verifies_and_no_changed_one_does():
     hashes = leaves(40)
-    hash_at = _merkle.hashes_of(hashes)
-    roots = [_merkle.tree_root(hashes[:size]) for size in range(41)]
+    hash_at = hashes_of(hashes)
+    roots = [tree_root(hashes[:size]) for size in range(41)]
     for old in range(1, 41):
         for size in range(old, 41):
             proof = _merkle.consistency_proof(old, size, hash_at)

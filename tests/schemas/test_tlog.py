@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from seawall.schemas.transparency import LogEdge, NoteError, _merkle, _notes, _tiles
 from seawall.schemas.transparency._merkle import ProofError
 from seawall_testing.reference_data import read_vectors
+from seawall_testing.trees import tree_root
 
 LOG = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 WITNESSES = [Ed25519PrivateKey.from_private_bytes(bytes(range(i, i + 32))) for i in (1, 2)]
@@ -123,7 +124,7 @@ def test_tiles_above_the_second_level_are_right():
     count = 256 * 256 + 256 * 3 + 5
     edge, files = build(count)
     hashes = [_merkle.leaf_hash(entry(index)) for index in range(count)]
-    assert edge.root() == _merkle.tree_root(hashes)
+    assert edge.root() == tree_root(hashes)
     assert LogEdge.restore(edge.snapshot()).root() == edge.root()
     hash_at = _tiles.tile_hashes(files.__getitem__, count)
     for index in (0, 255, 256, 65535, 65536, count - 6, count - 1):
@@ -131,8 +132,8 @@ def test_tiles_above_the_second_level_are_right():
         _merkle.verify_inclusion(hashes[index], index, count, proof, edge.root())
     for old in (1, 255, 256, 300, 65536, 65537, count - 1):
         proof = _merkle.consistency_proof(old, count, hash_at)
-        _merkle.verify_consistency(old, _merkle.tree_root(hashes[:old]), count, edge.root(), proof)
-    assert files["tile/2/000.p/1"] == _merkle.tree_root(hashes[:65536])
+        _merkle.verify_consistency(old, tree_root(hashes[:old]), count, edge.root(), proof)
+    assert files["tile/2/000.p/1"] == tree_root(hashes[:65536])
 
 
 @pytest.mark.parametrize(

@@ -382,7 +382,7 @@ OPEN = frozenset({"open", "failed"})
 
 
 class Debt(NamedTuple):
-    """One debt to the house, in its asset."""
+    """One debt to the house, in its asset; what the house owes is negative."""
 
     counterparty: str
     asset: int
@@ -404,37 +404,44 @@ class Obligations:
     Attributes
     ----------
     owed
-        Debts to the house; what the house or others owe is in `claims` alone.
+        Debts to the house.
+    others
+        What the house or others owe.
     """
 
     def __init__(self) -> None:
         self.owed: dict[str, Debt] = {}
-        self._others: dict[str, Claim] = {}
+        self.others: dict[str, Claim] = {}
 
     def take(self, event: ev.Obligation, asset: int) -> None:
         """Take the state of an obligation of which this shard has the debtor; one that is paid or at 0 is gone."""
         counts = event.kind in COUNTED and event.status in OPEN and float(event.amount) > 0
         if counts and event.to == HOUSE:
-            self._others.pop(event.obligation_id, None)
+            self.others.pop(event.obligation_id, None)
             self.owed[event.obligation_id] = Debt(event.from_, asset, float(event.amount))
         elif counts:
             self.owed.pop(event.obligation_id, None)
-            self._others[event.obligation_id] = Claim(event.from_, event.to, asset, float(event.amount))
+            self.others[event.obligation_id] = Claim(event.from_, event.to, asset, float(event.amount))
         else:
             self.owed.pop(event.obligation_id, None)
-            self._others.pop(event.obligation_id, None)
+            self.others.pop(event.obligation_id, None)
+
+    def ours(self) -> list[Debt]:
+        """Return what is owed to the house, and with negative amounts what it owes."""
+        owing = (one for one in self.others.values() if one.borrower == HOUSE)
+        return [*self.owed.values(), *(Debt(one.lender, one.asset, -one.amount) for one in owing)]
 
     def claims(self) -> list[Claim]:
         """Return what anybody owes anybody, in order of their first record, debts to the house first."""
         ours = [Claim(owed.counterparty, HOUSE, owed.asset, owed.amount) for owed in self.owed.values()]
-        return ours + list(self._others.values())
+        return ours + list(self.others.values())
 
     def snapshot(self) -> list[Any]:
         """Return the state for :func:`snapshot.pack`."""
-        return [[[name, *one] for name, one in kept.items()] for kept in (self.owed, self._others)]
+        return [[[name, *one] for name, one in kept.items()] for kept in (self.owed, self.others)]
 
     def restore(self, state: list[Any]) -> None:
         """Take the state of a snapshot."""
         owed, others = state
         self.owed = {name: Debt(*one) for name, *one in owed}
-        self._others = {name: Claim(*one) for name, *one in others}
+        self.others = {name: Claim(*one) for name, *one in others}

@@ -188,8 +188,9 @@ class Directory:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Columns by name.
 
-        Over instruments ``size``, ``inverse``, ``option``, ``spot``, margin ``class`` (with ``class_initial`` and
-        ``class_maintenance`` rates), ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts
+        Over instruments ``size``, ``inverse``, ``option``, ``upfront`` (options whose premium is paid), ``spot``,
+        margin ``class`` (with ``class_initial`` and ``class_maintenance`` rates),
+        ``settlement``, ``base``, ``quote`` and ``underlying``; over own accounts
         ``sign``, ``stake`` (the sign, 0 for agency), ``netting_set``, ``counterparty``, ``venue``, ``books_funding``
         and ``client``; over assets ``haircut`` and ``moves``; and ``netting_set_counterparty`` and ``enforceable``.
         """
@@ -218,6 +219,7 @@ class Directory:
             "size": np.array([float(r.quantity_increment) * float(r.contract_size) for r in records]),
             "inverse": np.array(inverse, dtype=bool),
             "option": np.array([r.kind == "option" for r in records], dtype=bool),
+            "upfront": np.array([r.kind == "option" and r.premium == "upfront" for r in records], dtype=bool),
             "spot": np.array([r.kind == "spot" for r in records], dtype=bool),
             "class": np.array(margin_class, dtype=np.int64),
             "class_initial": np.array([pair[0] for pair in pairs]),

@@ -1,6 +1,8 @@
 """Keys: an index from keys to rows, and the memory of ids that is built on it (contract.md, "Memory of fills")."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import compress, repeat
 from typing import Any
 
 import msgspec
@@ -173,10 +175,18 @@ class FillMemory:
         Ids to remember.
     defaults
         One per content column: what a column that is None says.
+    keeps_forgotten
+        Whether what is forgotten waits in ``forgotten`` until somebody takes it from there.
+
+    Attributes
+    ----------
+    forgotten
+        What stood of ids that are forgotten, in order of arrival.
     """
 
-    def __init__(self, size_max: int, defaults: Content) -> None:
-        self.size_max, self._defaults = size_max, defaults
+    def __init__(self, size_max: int, defaults: Content, keeps_forgotten: bool = False) -> None:
+        self.size_max, self._defaults, self._keeps_forgotten = size_max, defaults, keeps_forgotten
+        self.forgotten: list[Content] = []
         self._starts: list[int] = [0]
         self._chunks: list[list[Any]] = [self._empty()]
         self._encoded: list[msgspec.Raw] = []  # of the chunks but the last
@@ -246,6 +256,29 @@ class FillMemory:
         """Replace what an id stands for now (a correction), or undo it (a bust: None)."""
         self._amended[name] = content
 
+    def in_force(self, match: Content) -> Iterator[Content]:
+        """Yield what stands of the ids whose content begins with ``match``, in order of arrival."""
+        amended = [name for name, content in self._amended.items() if content and content[: len(match)] == match]
+        places = [place for name in amended if (place := self._place(name)) is not None]
+        for start, chunk in zip(self._starts, self._chunks, strict=True):
+            chosen = np.ones(len(chunk[0]), dtype=bool)
+            for column, default, wanted in zip(chunk[1:], self._defaults, match, strict=False):
+                chosen &= (default if column is None else np.asarray(column)) == wanted
+            chosen[[place - start for place in places if 0 <= place - start < len(chosen)]] = True
+            for content in self._in_force(chunk, chosen):
+                if content[: len(match)] == match:
+                    yield content
+
+    def _in_force(self, chunk: list[Any], chosen: NDArray[np.bool_]) -> Iterator[Content]:
+        """Yield what stands of some ids of a chunk."""
+        names, *columns = chunk
+        pairs = zip(columns, self._defaults, strict=True)
+        said = [repeat(d) if column is None else compress(_listed(column, d, 0), chosen) for column, d in pairs]
+        for name, *content in zip(compress(names, chosen), *said, strict=False):
+            now = self._amended.get(name, tuple(content))
+            if now is not None:
+                yield now
+
     def snapshot(self) -> dict[str, Any]:
         """Return the state for :func:`snapshot.pack`: plain values, arrays, and chunks that are encoded already."""
         return {
@@ -290,6 +323,8 @@ class FillMemory:
         self._chunks.append(self._empty())
         self._starts.append(start)
         while len(self._starts) > 1 and start - self._starts[1] >= self.size_max:
+            if self._keeps_forgotten:
+                self.forgotten += self._in_force(self._chunks[0], np.ones(len(self._chunks[0][0]), dtype=bool))
             for name in self._amended.keys() & set(self._chunks[0][0]):
                 del self._amended[name]
             del self._chunks[0], self._encoded[0], self._starts[0]

@@ -145,8 +145,11 @@ class Positions:
         units: I8 = np.where(found == ABSENT, 0, self.rows["units"][np.maximum(found, 0)] if self.rows.size else 0)
         return units
 
-    def fill(self, slot: int, units: int, value: float) -> float:
-        """Apply one fill of ``units`` (signed) at ``value`` per unit; return what it realised, in settlement units."""
+    def fill(self, slot: int, units: int, value: float, upfront: bool = False) -> float:
+        """Apply one fill of ``units`` (signed) at ``value`` per unit; return what it moved, in settlement units.
+
+        That is what it realised, and of what is paid ``upfront`` all that it cost.
+        """
         rows = self.rows
         held, cost = rows["units"].item(slot), rows["cost"].item(slot)
         after = held + units
@@ -158,7 +161,7 @@ class Positions:
         else:
             realised, cost = held * value - cost, after * value
         rows["units"][slot], rows["cost"][slot], rows["size"][slot] = after, cost, after
-        return realised
+        return -units * value if upfront else realised
 
     def set(self, slot: int, units: int, cost: float) -> None:
         """Set a position to ``units`` at an entry cost."""

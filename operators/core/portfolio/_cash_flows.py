@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from seawall.operators.core.base import sum_by
 from seawall.operators.core.holdings import Balances, Directory, Positions, PositionSubset
 from seawall.operators.core.pricing import Marks
 from seawall.schemas import events as ev
@@ -177,15 +178,19 @@ class Funding:
             found[number] = known.rate * (interval_us / known.interval_us)
         return found
 
-    def unrealised(self, as_of_us: int, accounts: int) -> F8:
-        """Return what each account has accrued, in the reporting currency."""
-        accrued = self.accrued.rows
-        worth = accrued["amount"] * self._marks.asset_worth[accrued["asset"]]
-        total: F8 = np.bincount(accrued["account"], worth, accounts).astype(np.float64)
+    def unrealised(self, as_of_us: int, accounts: int) -> tuple[F8, F8]:
+        """Return what each account has accrued, in the reporting currency: at its venue's marks, and across venues."""
+        owed, held, marks = self.accrued.rows, self._positions.rows, self._marks
         rows, pace = self._pace(as_of_us)
-        held = self._positions.rows
-        notional = held["size"][rows] * np.abs(self._marks.unit[held["mark"][rows]])
-        return total - np.bincount(held["account"][rows], notional * pace, accounts)
+        ways = [(marks.asset_worth[owed["asset"]], marks.across()[held["instrument"][rows]])]
+        if marks.venue_priced:
+            venue = self._directory.arrays["venue"][owed["account"]]
+            ways.append((marks.worth_at(venue, owed["asset"]), held["mark"][rows]))
+        found = []
+        for worth, mark in ways:
+            running = sum_by(held["account"][rows], held["size"][rows] * np.abs(marks.unit[mark]) * pace, accounts)
+            found.append(sum_by(owed["account"], owed["amount"] * worth, accounts) - running)
+        return found[-1], found[0]
 
     def _pace(self, as_of_us: int) -> tuple[I8, F8]:
         """Return the rows of positions that accrue, and the part of their notional that they owe so far."""

@@ -75,7 +75,7 @@ def open_positions_of(ledger: Ledger, depth: Any) -> OpenPositions:
         rows["account"][held],
         rows["instrument"][held],
         rows["units"][held],
-        ledger.robust()[3][held],
+        ledger.values.robust[3][held],
         [record.instrument for record in records],
         [record.quantity_increment for record in records],
         depth,
@@ -122,7 +122,7 @@ def _movable(ledger: Ledger, account: int, frees: float, depth: NDArray[np.float
     """Return the largest positions of an account; each frees its part of the account's initial margin."""
     rows, records = ledger.positions.rows, ledger.directory.instrument_records
     mine = np.flatnonzero((rows["account"] == account) & (rows["units"] != 0))
-    notional = ledger.robust()[3][mine]
+    notional = ledger.values.robust[3][mine]
     largest = np.argsort(-notional, kind="stable")[:MOVED_MAX].tolist()
     found = []
     for at in largest:
@@ -315,7 +315,8 @@ class LossBookBuilder:
 def _rows(ledger: Ledger, factors: RiskFactors) -> tuple[I8, I8, F8, I8]:
     """Return counterparty, factor and amount of every row, and the rows without a price."""
     directory, rows, balances = ledger.directory, ledger.positions.rows, ledger.balances.rows
-    arrays, (_, held, spent, _) = ledger.directory.arrays, ledger.robust()
+    arrays, (_, held, spent, _) = ledger.directory.arrays, ledger.values.robust
+    spent = ledger.values.unpaid(spent)
     stake, of = arrays["stake"], arrays["counterparty"]
     number, owner = rows["instrument"], rows["account"]
     kind = factors.kind[number]

@@ -100,7 +100,7 @@ class PnlExplain:
             return False
         base, accrued = self._base, np.zeros(len(pnl))
         if self._funding.known:
-            accrued = self._funding.unrealised(as_of_us, len(pnl))
+            _, accrued = self._funding.unrealised(as_of_us, len(pnl))
         totals = np.stack([pnl, accrued, self._contributions.worth])
         if base is not None:
             self.terms = self._explained(base, totals, as_of_us)

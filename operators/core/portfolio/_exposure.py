@@ -285,7 +285,7 @@ class ExposureState:
             list(directory.underlyings),
             self._markets.depths(as_of_us),
             ledger.contributions.worth.copy(),
-            np.append(ledger.robust()[0], np.zeros(balances)),
+            np.append(ledger.values.robust[0], np.zeros(balances)),
             Ownership(
                 arrays["netting_set"],
                 arrays["counterparty"],

@@ -82,8 +82,9 @@ class StrategyBook:
         """Turn the positions in an expired instrument into cash at the value of a unit."""
         rows = self.positions.rows
         for slot in np.flatnonzero((rows["instrument"] == instrument) & (rows["units"] != 0)).tolist():
-            realised = self.positions.fill(slot, -int(rows["units"][slot]), value)
-            self.balances.add(int(rows["account"][slot]) << 20 | settlement, realised)
+            upfront = self._directory.arrays["upfront"].item(instrument)
+            moved = self.positions.fill(slot, -int(rows["units"][slot]), value, upfront)
+            self.balances.add(int(rows["account"][slot]) << 20 | settlement, moved)
 
     def places(self) -> list[tuple[str, int, int]]:
         """Return strategy, account and instrument of everything that is held, each once, in order of row."""
@@ -105,10 +106,12 @@ class StrategyBook:
         owner, at = strategy[rows["account"]], rows["mark"]
         held = rows["size"] * marks.unit[at]
         notional = np.abs(held)
-        signed = self._values.signed(held, notional)
-        made = sum_by(owner, held - rows["cost"] * marks.worth[at], count)
-        made += sum_by(strategy[paid["account"]], paid["amount"] * marks.asset_worth[paid["asset"]], count)
-        return np.stack([sum_by(owner, notional, count), sum_by(owner, signed, count), made])
+        signed, spent = self._values.signed(held, notional), rows["cost"] * marks.worth[at]
+        worth = paid["amount"] * marks.asset_worth[paid["asset"]]
+        made = sum_by(owner, held - self._values.unpaid(spent), count)
+        made = made + sum_by(strategy[paid["account"]], worth, count)  # a sum of nothing is of integers
+        coins = sum_by(strategy, self._values.coins(worth, held, spent, len(strategy)), count)
+        return np.stack([sum_by(owner, notional, count), sum_by(owner, signed, count) + coins, made])
 
     def snapshot(self) -> list[Any]:
         """Return the state for :func:`snapshot.pack`."""
@@ -150,6 +153,7 @@ class FirmSums:
         self._directory, self._marks, self._sheet, self._values = directory, marks, sheet, values
         self._positions, self._balances, self._strategies = positions, balances, strategies
         self.asked: set[str] = set()  # kinds of scope that limits name
+        self._owed: list[tuple[int, float]] = []
 
     def of(self, counterparty: F8, account_sums: tuple[F8, F8, F8], owed: list[tuple[int, float]]) -> dict[str, F8]:
         """Return the sums by kind of scope, each of shape (measures, scopes), of the book as it was last measured.
@@ -163,13 +167,13 @@ class FirmSums:
         account_sums
             Gross notional, net notional and P&L by account, from our side.
         owed
-            Asset and worth of what is owed to us beside.
+            Asset and worth of what is owed to us beside, and negative of what we owe.
         """
-        arrays, directory = self._directory.arrays, self._directory
+        arrays, directory, self._owed = self._directory.arrays, self._directory, owed
         firm = [2, 3, 4, 0, 5, 6, 7, 8] if len(counterparty) > len(COUNTERPARTY) else [2, 3, 4, 0]
         sums = {
             "firm": ordered_sums(counterparty[firm]),
-            "underlying": self._by_underlying(arrays, owed),
+            "underlying": self._by_underlying(arrays),
             "venue": _by(arrays["venue_or_none"], account_sums, len(directory.venues)),
             "group": np.zeros((len(counterparty), 0)),
         }
@@ -210,6 +214,8 @@ class FirmSums:
         given = arrays["client"][account] * np.maximum(worth, 0.0)
         sums = np.zeros((len(HOLDING), count))
         sums[:3] = _by(rows["asset"], (np.abs(worth), arrays["sign"][account] * worth, given), count)
+        for asset, value in self._owed:
+            sums[:2, asset] += abs(value), value
         return list(self._directory.assets), sums
 
     def _by_issuer(self) -> tuple[list[str], F8]:
@@ -230,14 +236,14 @@ class FirmSums:
         sums[:2] += _by(on[at], (notional[at], ours), count)
         return list(names), sums
 
-    def _by_underlying(self, arrays: dict[str, Any], owed: list[tuple[int, float]]) -> F8:
+    def _by_underlying(self, arrays: dict[str, Any]) -> F8:
         signed, held, spent, notional = self._values.robust
         rows, count = self._positions.rows, len(self._directory.underlyings)
         of = arrays["underlying"][rows["instrument"]]
         sign, stake = arrays["sign"][rows["account"]], arrays["stake"][rows["account"]]
         sums = np.zeros((len(UNDERLYING), count))
         sums[:4] = _by(of, (notional, sign * signed, stake * (held - spent), stake * signed), count)
-        sums[[1, 3]] += self._coins_by_underlying(arrays, owed)
+        sums[[1, 3]] += self._coins_by_underlying(arrays)
         if self._directory.has_option:
             at, option = self._values.options()
             units = stake[at] * rows["size"][at] * self._sheet.scale()[option]
@@ -245,10 +251,10 @@ class FirmSums:
             sums[4:7] = _by(of[at], tuple(units * greeks[row][option] for row in (1, 2, 4)), count)
         return sums
 
-    def _coins_by_underlying(self, arrays: dict[str, Any], owed: list[tuple[int, float]]) -> F8:
+    def _coins_by_underlying(self, arrays: dict[str, Any]) -> F8:
         """Return net notional and delta of what is held beside positions, by underlying, shape (2, underlyings).
 
-        That is every balance in an asset that is an underlying, and every profit that is settled in one.
+        That is every balance and debt in an asset that is an underlying, and every profit that is settled in one.
         """
         underlyings, count = self._directory.underlyings, len(self._directory.underlyings)
         of_asset = np.array([underlyings.get(name, count) for name in self._directory.assets], dtype=np.int64)
@@ -260,7 +266,7 @@ class FirmSums:
         of = of_asset[np.concatenate([balances["asset"], settled])]
         worth = np.concatenate([self._values.worth_across, self._values.coin_profits(held, spent)])
         sums = _by(of, (arrays["sign"][account] * worth, arrays["stake"][account] * worth), count)
-        for asset, value in owed:
+        for asset, value in self._owed:
             if of_asset.item(asset) < count:
                 sums[:, of_asset.item(asset)] += value
         return sums

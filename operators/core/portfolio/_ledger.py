@@ -81,7 +81,15 @@ def counterparty_measures(directory: Directory, netting_set: F8, account_sums: t
 I8 = NDArray[np.int64]
 # Account, instrument, units, price, fee, its asset, strategy, action and reference
 FILL = (0, 0, 0, 0.0, 0.0, "", "", "")
-TRANSFER = (0, "", 0.0)  # account, asset, amount
+TRANSFER = (
+    0,
+    "",
+    0.0,
+    "deposit",
+    False,
+    -1,
+    0,
+)  # account, asset, amount, purpose, segregated, contract, interval's end
 
 
 class Ledger:
@@ -96,9 +104,9 @@ class Ledger:
         self.credit = CreditBook(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.margins = MarginBook(self.directory, self.marks, self.positions, self.sheet)
         self.orders = WorkingOrders()
-        self._values = AccountValues(self.directory, self.marks, self.positions, self.balances, self.sheet)
+        self.values = AccountValues(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.health = LiquidationDistances(
-            self.directory, self.positions, self.balances, self.sheet, self.margins, self._values
+            self.directory, self.positions, self.balances, self.sheet, self.margins, self.values
         )
         self.strategies = StrategyBook(self.directory, self.marks, self.sheet)
         self.wide = FirmSums(
@@ -107,11 +115,13 @@ class Ledger:
             self.positions,
             self.balances,
             self.sheet,
-            self._values,
+            self.values,
             self.strategies,
         )
         self.filled: I8 | None = None  # accounts of the fills of this slice, where these were taken as arrays
-        self.fills = FillMemory(configuration["fill_memory"], FILL)
+        self.fills = FillMemory(configuration["fill_memory"], FILL, keeps_forgotten=True)
+        self.undone: dict[tuple[int, int], None] = {}  # accounts and instruments of fills that this slice undid
+        self.before = Positions()  # as they were before the oldest fill that is remembered
         self.transfers = FillMemory(configuration["fill_memory"], TRANSFER)
         self.open = OpenPositionCounts()
         self.contributions = Contributions(self.marks)
@@ -131,6 +141,7 @@ class Ledger:
         self.unentered: dict[tuple[int, int], int] = {}  # opened without a price, before the first mark
         self.tables: dict[str, MeasureTable] = {}
         self._wide: dict[str, F8] | None = None
+        self._debts: list[tuple[int, float]] = []  # asset and worth of what is owed to us, of what we owe negative
         self._account_sums: tuple[F8, F8, F8] = (np.zeros(0), np.zeros(0), np.zeros(0))
         self.mark_age_us_max = self.measured_us = 0
         self._changed = True
@@ -174,10 +185,6 @@ class Ledger:
         self._changed = True
         self.touched[accounts] = True
 
-    def robust(self) -> tuple[F8, F8, F8, F8]:
-        """Return by position, at the marks across venues: signed notional, worth, entry cost, absolute notional."""
-        return self._values.robust
-
     def touch_values(self) -> None:
         """Note that what the book is worth has changed, as with a mark: what is held has not."""
         self._changed = True
@@ -211,6 +218,7 @@ class Ledger:
             self.touched = np.append(self.touched, np.zeros(more, dtype=bool))
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
+        self.before.classify(np.zeros(len(arrays["class"]), dtype=np.int64), 1)
         self.strategies.grow()
         self.explain.grow()
         if self.directory.has_option:
@@ -236,6 +244,12 @@ class Ledger:
         arrays = self.directory.arrays
         size: float = arrays["size"].item(instrument)
         return -size / price if arrays["inverse"].item(instrument) else size * price
+
+    def unit_values(self, instruments: I8, price: F8) -> F8:
+        """Return the values of one unit of positions at prices, as :meth:`unit_value`."""
+        arrays = self.directory.arrays
+        size = arrays["size"][instruments]
+        return np.where(arrays["inverse"][instruments], -size / price, size * price)
 
     def mark_row(self, account: int, instrument: int) -> int:
         """Return the mark row at which an own account's position is margined: its venue's, or the one across."""
@@ -279,36 +293,45 @@ class Ledger:
         count = len(directory.own)
         account_measures = (*ACCOUNT, *(ORDERS if self.orders.seen else ()), *(STANDALONE if self._alone else ()))
         account = np.empty((len(account_measures), count))
-        gross, net, unrealised = self._values.value_positions(account, count)
-        collateral, lent, worth = self._values.value_balances(count)
+        gross, net, unrealised = self.values.value_positions(account, count)
+        collateral, lent, worth = self.values.value_balances(count)
         if self.funding.known:
-            accrued = self.funding.unrealised(self.measured_us, count)
+            there, accrued = self.funding.unrealised(self.measured_us, count)
             unrealised = unrealised + accrued
-            account[3] += accrued
+            account[3] += there
         account[0] = collateral + account[3]
+        if directory.has_option:  # whose premium has left the balance: what they are worth stands beside it
+            account[0] += self.values.premiums(self.values.margined[1], count)
+            unrealised = unrealised + self.values.premiums(self.values.robust[2], count)
         if self.directory.has_schedule or self.directory.has_scenario:
-            self.margins.apply(account, self._values.margined[2], self.touched, as_of_us)
+            self.margins.apply(account, self.values.margined[2], self.touched, as_of_us)
         fill_margin_ratios(account)
         near = 2.0 * account[5] > account[0]  # more than half of what an account has is its maintenance margin
         due = np.ones(count, dtype=bool) if exact else self.touched & near & (as_of_us is not None)
         account[8] = self.health.distance(account, count, due)
-        coins = self._values.value_coins(count)
+        coins = self.values.value_coins(count)
         self.holding = self.open.by_account > 0
         if coins is not None:
             account[2] += coins[0]
             net = net + coins[1]
-            self.holding |= self._values.holds_coins
+            self.holding |= self.values.holds_coins
         if self.orders.seen:
             rate = arrays["class_initial"][arrays["class"]]
-            more = self.orders.worst_case(self.positions, self._values.unit_notionals(), rate, count)
+            more = self.orders.worst_case(self.positions, self.values.unit_notionals(), rate, count)
             account[9:11] = account[[1, 4]] + more
         if self._alone:
             account[11] = self.health.alone(account[0], account[5])
         self.account_pnl = pnl = worth + unrealised - self.contributions.worth
         owed = np.where(arrays["sign"] > 0, worth, lent) if directory.has_haircut else lent
-        netting_set, credit = self._netting_sets(owed + unrealised, self._values.given(count), unrealised)
+        netting_set, credit = self._netting_sets(owed + unrealised, self.values.given(count), unrealised)
         sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
+        debts, self._debts = self.credit.obligations, []
+        for one in debts.ours() if debts.owed or debts.others else ():
+            value = one.amount * self.marks.asset_worth.item(one.asset)
+            self._debts.append((one.asset, value))
+            if arrays["moves"].item(one.asset):
+                counterparty[3, directory.counterparties[one.counterparty]] += value
         deep = len(credit) > 0
         self.tables = {
             "account": MeasureTable(directory.own_names, account_measures, account),
@@ -331,17 +354,13 @@ class Ledger:
         client has given us counts less its haircut.
         """
         if self.credit.needed:
-            return self.credit.measure(exposed, unrealised, given, self._values, self.touched, self.measured_us)
+            return self.credit.measure(exposed, unrealised, given, self.values, self.touched, self.measured_us)
         return netting_set_measures(self.directory, exposed, given), np.empty((0, len(self.directory.counterparties)))
 
     def wide_sums(self) -> dict[str, F8]:
         """Return the sums over what spans shards of the book as it was last measured (`FirmSums`)."""
         if self._wide is None:
-            worth = self.marks.asset_worth
-            owed = [
-                (debt.asset, debt.amount * worth.item(debt.asset)) for debt in self.credit.obligations.owed.values()
-            ]
-            self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums, owed)
+            self._wide = self.wide.of(self.tables["counterparty"].values, self._account_sums, self._debts)
         return self._wide
 
     # --- state ------------------------------------------------------------------------------------------------------
@@ -363,6 +382,7 @@ class Ledger:
             "unentered": [[*key, units] for key, units in self.unentered.items()],
             "measured_us": self.measured_us,
             "positions": self.positions.snapshot(),
+            "before": self.before.snapshot(),
             "balances": self.balances.snapshot(),
             "fills": self.fills.snapshot(),
             "transfers": self.transfers.snapshot(),
@@ -381,12 +401,11 @@ class Ledger:
         self.marks.restore(state["marks"])
         self.sheet.restore(state["sheet"])
         self.measured_us = state["measured_us"]
-        self.positions.restore(state["positions"])
-        self.balances.restore(state["balances"])
-        self.fills.restore(state["fills"])
-        self.transfers.restore(state["transfers"])
+        for name in ("positions", "before", "balances", "fills", "transfers"):
+            getattr(self, name).restore(state[name])
         arrays = self.directory.arrays
         self.positions.classify(arrays["class"], len(arrays["class_initial"]))
+        self.before.classify(np.zeros(len(arrays["class"]), dtype=np.int64), 1)
         self.open.by_account, self.open.at_mark = state["open_count"], state["open_at"]
         self.active = state["active"]
         self.contributions.restore(state["contributions"])

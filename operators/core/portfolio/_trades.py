@@ -47,11 +47,16 @@ def take_slice(ledger: Ledger, piece: Slice, out: SliceRecords) -> None:
         _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
     if piece.fills is not None:
         apply_fills(ledger, piece.fills, settled, out)
+        if ledger.fills.forgotten:
+            _keep_forgotten(ledger)
+        if ledger.undone:
+            _restate_undone(ledger)
         ledger.expect_expiry(piece.fills.instrument)
     if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
         _updates.settle_expired(ledger, piece.as_of_us, out)
     if piece.seq % COMPACT_EVERY == 0:
         ledger.positions.compact()
+        ledger.before.compact()
         ledger.strategies.positions.compact()
 
 
@@ -112,14 +117,15 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     if not ledger.fills.add_new(fills.id, columns):
         return False
     ledger.filled = accounts = arrays["local"][named]
-    size = arrays["size"][instruments]
-    values = np.where(arrays["inverse"][instruments], -size / price, size * price)
+    values = ledger.unit_values(instruments, price)
     venue = arrays["venue"][accounts]
     marks = ledger.marks.across()[instruments]
     for at in np.flatnonzero(venue >= 0).tolist() if (venue >= 0).any() else ():
         marks[at] = ledger.marks.row(int(instruments[at]), int(venue[at]))
     slots = ledger.positions.slots(accounts, instruments, marks)
     realised, opened = ledger.positions.fill_many(slots, units, values)
+    if ledger.directory.has_option:
+        realised = _moved(ledger, instruments, units, values, realised)
     ledger.open.add_many(accounts, ledger.positions.rows["mark"][slots], opened, ledger.marks.rows.size)
     ledger.active[accounts] = True
     ledger.touch_accounts(accounts)
@@ -140,9 +146,16 @@ def _apply_many(ledger: Ledger, fills: Fills, instruments: Any) -> bool:
     if fills.strategy:
         of, book = ledger.strategies.shares(fills.strategy, accounts), ledger.strategies
         counted, stake, realised = book.take(of, arrays["stake"][accounts], instruments, units, values)
+        if ledger.directory.has_option:
+            realised = _moved(ledger, instruments[counted], stake * units[counted], values[counted], realised)
         fees, assets = (fees, None) if assets is None else (stake * fees[counted], assets[counted])
         _pay(book.balances, of[counted], settlement[counted], realised, fees, assets)
     return True
+
+
+def _moved(ledger: Ledger, instruments: I8, units: Any, values: F8, realised: F8) -> F8:
+    """Return what fills moved in balances: what they realised, and all that they cost of options paid up front."""
+    return np.where(ledger.directory.arrays["upfront"][instruments], -units * values, realised)
 
 
 def _pay(balances: Balances, owner: I8, settlement: I8, realised: F8, fees: F8, assets: I8 | None) -> None:
@@ -183,11 +196,55 @@ def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: SliceRecords) -> Non
             out.reject("fill", at, Reason.FIELDS_MUST_GO_TOGETHER, text)
             return
         _move(ledger, known, -1)
-        ledger.fills.amend(first, None if action == "bust" else remembered[:7])
+        ledger.undone[known[0], known[1]] = ledger.undone[content[0], content[1]] = None
+        ledger.fills.amend(first, None if action == "bust" else (*content, ""))
         out.decide(action, {"id": name, "ref": ref})
     ledger.fills.add(name, remembered)
     if action != "bust":
         _move(ledger, content, 1)
+
+
+def _keep_forgotten(ledger: Ledger) -> None:
+    """Add the fills that are remembered no longer to what positions were before; those that were settled are over."""
+    fills = [row for row in ledger.fills.forgotten if not row[7]]
+    ledger.fills.forgotten = []
+    if not fills:
+        return
+    arrays, known = ledger.directory.arrays, ledger.directory.expires_us
+    account, instrument, units = (int_array([row[place] for row in fills]) for place in range(3))
+    kept = ~arrays["spot"][instrument]
+    kept &= np.array([not known[number] or number in ledger.expiring for number in instrument.tolist()], dtype=bool)
+    instrument, values = instrument[kept], ledger.unit_values(instrument, float_array([row[3] for row in fills]))[kept]
+    slots = ledger.before.slots(arrays["local"][account[kept]], instrument, np.full(len(instrument), -1))
+    ledger.before.fill_many(slots, units[kept], values)
+
+
+def _restate_undone(ledger: Ledger) -> None:
+    """Give positions in which fills were undone the entry cost that they would have without them (contract.md, "Busts
+    and corrections").
+
+    Each is traded again from what it was before the oldest fill that is remembered, in order of arrival, corrected
+    fills in the places of the first. What it paid in all stays, so what the entry cost gains realised profit gains too.
+    A position that was settled meanwhile is no longer what its fills say: nothing of an entry cost is left there.
+    """
+    undone, ledger.undone = ledger.undone, {}
+    for account, number in undone:
+        local, arrays = ledger.directory.local[account], ledger.directory.arrays
+        if arrays["spot"].item(number):
+            continue
+        slot, book = ledger.positions.slot(local, number, ledger.mark_row(local, number)), ledger.before
+        at, held = book.slot(local, number, -1), ledger.positions.rows
+        before = book.rows["units"].item(at), book.rows["cost"].item(at)
+        for _, _, units, price, *_, ref in ledger.fills.in_force((account, number)):
+            if not ref:
+                book.fill(at, units, ledger.unit_value(number, price))
+        units, cost = book.rows["units"].item(at), book.rows["cost"].item(at)
+        book.set(at, *before)
+        if units == held["units"].item(slot):
+            moved = cost - held["cost"].item(slot)
+            held["cost"][slot] = cost
+            if not arrays["upfront"].item(number):
+                ledger.balances.add(local << 20 | arrays["settlement"].item(number), moved)
 
 
 def _first_of(fills: FillMemory, name: str) -> str | None:
@@ -252,8 +309,8 @@ def _trade(
         return -1, 0
     slot = positions.slot(owner, number, mark)
     held = positions.rows["units"].item(slot)
-    realised = positions.fill(slot, units, ledger.unit_value(number, price))
-    balances.add(owner << 20 | arrays["settlement"].item(number), realised)
+    moved = positions.fill(slot, units, ledger.unit_value(number, price), arrays["upfront"].item(number))
+    balances.add(owner << 20 | arrays["settlement"].item(number), moved)
     return slot, held
 
 
@@ -265,7 +322,11 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: S
     for at, (name, account, asset, amount) in enumerate(
         zip(transfers.id, transfers.account, transfers.asset, transfers.amount, strict=True)
     ):
-        content = (account, asset, amount)
+        purpose = transfers.purpose[at] if transfers.purpose else "deposit"
+        segregated = bool(transfers.segregated) and transfers.segregated[at]
+        contract = transfers.instrument[at] if transfers.instrument else -1
+        end_us = transfers.interval_end_us[at] if transfers.interval_end_us else 0
+        content = (account, asset, amount, purpose, segregated, contract, end_us)
         before = ledger.transfers.original(name)
         if before is not None:
             _report_repeated(out, "transfer", at, name, before == content)
@@ -273,13 +334,9 @@ def _apply_transfers(ledger: Ledger, transfers: Transfers, as_of_us: int, out: S
         ledger.transfers.add(name, content)
         local = directory.local[account]
         number = ledger.asset_of(asset)
-        purpose = transfers.purpose[at] if transfers.purpose else "deposit"
         ledger.balances.add(local << 20 | number, amount)
-        segregated = bool(transfers.segregated) and transfers.segregated[at]
         ledger.credit.pledges.take(local << 20 | number, amount, purpose == "independent_amount", segregated)
         if purpose == "funding":
-            contract = transfers.instrument[at] if transfers.instrument else -1
-            end_us = transfers.interval_end_us[at] if transfers.interval_end_us else 0
             ledger.funding.arrived(local, number, as_of_us, contract, end_us)
         if ledger.explain.on:
             ledger.explain.transfer(local << 20 | number, amount, purpose)

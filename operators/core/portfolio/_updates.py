@@ -48,14 +48,16 @@ def settle_expired(ledger: Ledger, as_of_us: int, out: SliceRecords) -> None:
         settlement = int(ledger.directory.arrays["settlement"][number])
         for slot in np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0)).tolist():
             local = int(rows["account"][slot])
-            units = int(rows["units"][slot])
-            realised = ledger.positions.fill(slot, -units, value)
-            ledger.balances.add(local << 20 | settlement, realised)
+            units, upfront = int(rows["units"][slot]), ledger.directory.arrays["upfront"].item(number)
+            moved = ledger.positions.fill(slot, -units, value, upfront)
+            ledger.balances.add(local << 20 | settlement, moved)
             ledger.open.add_one(local, int(rows["mark"][slot]), -1)
             if ledger.explain.on:
                 ledger.explain.fill(local, number, -units, value)
             ledger.touch_accounts(local)
         ledger.strategies.settle(number, value, settlement)
+        rows = ledger.before.rows
+        rows["units"][rows["instrument"] == number] = rows["cost"][rows["instrument"] == number] = 0
         out.decide("settled", {"instrument": record.instrument, "price": price})
 
 
@@ -166,6 +168,7 @@ def _apply_obligation(ledger: Ledger, event: ev.Obligation) -> None:
     elif event.from_ == HOUSE and shard_of(event.to, directory.shards) == directory.shard:
         directory.counterparty(event.to)
         ledger.credit.obligations.take(event, ledger.asset_of(event.asset))
+        ledger.touch()
 
 
 def _apply_report(ledger: Ledger, event: ev.PositionReport | ev.BalanceReport, local: int, out: SliceRecords) -> None:
@@ -207,7 +210,10 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     price = float(event.entry_price) if event.entry_price else ledger.marks.price_of(mark)
     known = price == price  # noqa: PLR0124 (no NaN)
     value = ledger.unit_value(number, price) if known else 0.0
-    ledger.positions.set(slot, reported, reported * value)
+    cost = reported * value
+    ledger.positions.set(slot, reported, cost)
+    ledger.before.set(ledger.before.slot(local, number, mark), reported, cost)
+    _contribute(ledger, local, number, cost)
     if ledger.explain.on and known:
         ledger.explain.fill(local, number, reported - held, value)
     ledger.unentered.pop((local, number), None)
@@ -218,13 +224,23 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     ledger.expect_expiry((number,))
 
 
+def _contribute(ledger: Ledger, local: int, number: int, cost: float) -> None:
+    """Note what an option of an opening report had cost: its premium left the balance before the book began."""
+    arrays = ledger.directory.arrays
+    if arrays["upfront"].item(number):
+        ledger.contributions.add(local, arrays["settlement"].item(number), cost)
+
+
 def enter_position_costs(ledger: Ledger) -> None:
     """Give positions that were opened without a price the cost of their first mark."""
     for (local, number), units in list(ledger.unentered.items()):
         slot = ledger.positions.slot(local, number, ledger.mark_row(local, number))
         price = ledger.marks.price_of(int(ledger.positions.rows["mark"][slot]))
         if price == price:  # noqa: PLR0124 (no NaN)
-            ledger.positions.rows["cost"][slot] += units * ledger.unit_value(number, price)
+            cost = units * ledger.unit_value(number, price)
+            for book, at in ((ledger.positions, slot), (ledger.before, ledger.before.slot(local, number, -1))):
+                book.rows["cost"][at] += cost
+            _contribute(ledger, local, number, cost)
             del ledger.unentered[local, number]
             ledger.touch_values()
 

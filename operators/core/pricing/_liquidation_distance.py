@@ -175,12 +175,12 @@ class AccountValues:
         unpriced = np.isnan(self._marks.asset_prices[balances["asset"]]) & (balances["amount"] != 0)
         held = moves[balances["asset"]] & ((np.abs(self.worth_across) > WORTH_MIN) | unpriced)
         self.holds_coins = np.bincount(balances["account"], held, count) > 0
-        across = self._coins(self.worth_across, self.robust[1], self.robust[2], count)
+        across = self.coins(self.worth_across, self.robust[1], self.robust[2], count)
         if not (self._marks.worth_there or self._marks.venue_priced):
             return across, across
-        return self._coins(self.worth_there, self.margined[0], self.margined[1], count), across
+        return self.coins(self.worth_there, self.margined[0], self.margined[1], count), across
 
-    def _coins(self, worth: F8, held: F8, spent: F8, count: int) -> F8:
+    def coins(self, worth: F8, held: F8, spent: F8, count: int) -> F8:
         """Return by account the worth of balances and the profits of positions that are in assets that move."""
         arrays, balances, rows = self._directory.arrays, self._balances.rows, self._positions.rows
         moves = arrays["moves"]
@@ -191,11 +191,23 @@ class AccountValues:
             found = found + sum_by(rows["account"], np.where(settled, profit, 0.0), count)
         return found
 
+    def unpaid(self, spent: F8) -> F8:
+        """Return by position what is left of entry costs without premiums, which have left the balance."""
+        if not self._directory.has_option:
+            return spent
+        return np.where(self._directory.arrays["upfront"][self._positions.rows["instrument"]], 0.0, spent)
+
+    def premiums(self, spent: F8, count: int) -> F8:
+        """Return by account what was paid for the options that it holds, in entry costs ``spent`` by position."""
+        at, _ = self.options()
+        return sum_by(self._positions.rows["account"][at], (spent - self.unpaid(spent))[at], count)
+
     def coin_profits(self, held: F8, spent: F8) -> F8:
         """Return by position what its profit gains with its settlement asset beside what it gains with its price.
 
         An option's delta is of its whole value, also where that is paid in coin: what is left is what it cost.
         """
+        spent = self.unpaid(spent)
         profit = held - spent
         if self._directory.has_option:
             at, of = self.options()
@@ -393,7 +405,7 @@ class LiquidationDistances:
         """
         arrays, rows, balances = self._directory.arrays, self._positions.rows, self._balances.rows
         number, (held, spent, notional) = rows["instrument"], self._values.margined
-        moves = arrays["moves"]
+        moves, spent = arrays["moves"], self._values.unpaid(spent)
         slope = np.where(moves[arrays["quote"]][number], 0.0, held)
         slope += np.where(moves[arrays["settlement"]][number], held - spent, 0.0)
         inverse = arrays["inverse"][number]
@@ -452,7 +464,8 @@ class LiquidationDistances:
         """
         arrays, rows, balances = self._directory.arrays, self._positions.rows, self._balances.rows
         number, (held, spent, _) = rows["instrument"], self._values.margined
-        settled = np.where(arrays["moves"][arrays["settlement"]][number], held - spent, 0.0)
+        profit = held - self._values.unpaid(spent)
+        settled = np.where(arrays["moves"][arrays["settlement"]][number], profit, 0.0)
         coins = np.where(arrays["moves"][balances["asset"]], self._values.lent_there, 0.0)
         of_asset = self._of_assets()
         account = np.concatenate([rows["account"], rows["account"], balances["account"]])

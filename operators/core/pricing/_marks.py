@@ -1,7 +1,8 @@
 """Marks: the price of every instrument, per venue and across venues, and what a unit is worth at it.
 
 A *mark row* belongs to an instrument and either one venue or none; a position points at one mark row. A venue's row
-without a price of its own uses the row across venues. Of every row the latest mark of each rung is kept (`RUNGS`), and
+without a `mark` or `index` of its own uses the row across venues. Of every row the latest mark of each rung is kept
+(`RUNGS`; a venue's own two come first on its ladder, and those below are of all venues), and
 one of them stands: the highest that is no older than ``mark_max_age_s``. A mid or last price below a rung that is known
 stands only once it is confirmed, by a second source or by the time for which it holds its level; until then the older
 price of the higher rung does. Where nothing is fresh the newest stands (contract.md, "Prices").
@@ -10,6 +11,7 @@ the shortest path to the reporting currency, each way round; what has never had 
 it is unpriced and counts zero.
 """
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -25,6 +27,8 @@ I8 = NDArray[np.int64]
 RUNGS = ("robust", "mark", "index", "mid", "last")  # best first; robust: across venues, from signals
 RUNG = {name: number for number, name in enumerate(RUNGS)}
 MARK, MID = RUNG["mark"], RUNG["mid"]
+VENUE_LADDER = (MARK, RUNG["index"], RUNG["robust"], MID, RUNG["last"])  # the first two of the venue itself
+OWN, SHARED = VENUE_LADDER[:2], VENUE_LADDER[2:]
 UNKNOWN = len(RUNGS)  # the rung of a row without a price
 NEVER_US = 1 << 62
 ACROSS_VENUES = -1
@@ -77,8 +81,10 @@ class Marks:
         kinds = {"instrument": "i8", "venue": "i8", "price": "f8", "time_us": "i8", "standing": "i8"}
         # Derived: whether marks of several rungs are known, and until when the rung that stands is fresh.
         self.rows = Columns(kinds | {"mixed": "b1", "due_us": "i8"})
-        # By rung, with as many rows: the latest mark, who gave it, and since when it holds its level.
+        # By rung, with as many rows: the latest mark, who gave it, since when it holds its level, and the latest that
+        # named no venue before the last one that did.
         kinds = {"price": "f8", "time_us": "i8", "source": "i8", "level": "f8", "since_us": "i8"}
+        kinds |= {"bare": "f8", "bare_us": "i8"}
         self._rungs = [Columns(kinds) for _ in RUNGS]
         self._index: dict[tuple[int, int], int] = {}
         self._of: list[list[int]] = []
@@ -214,40 +220,59 @@ class Marks:
     def _apply_few(self, marks: list[tuple[int, float, int, int, int]], as_of_us: int) -> None:
         """Take marks one by one: row, price, time, rung and source of each."""
         for row, price, time_us, number, source in marks:
-            rung = self._rungs[number]
+            rung, is_own = self._rungs[number], self.rows["venue"].item(row) == ACROSS_VENUES or number in OWN
             if time_us < rung["time_us"].item(row):
+                if source == ACROSS_VENUES and time_us >= rung["bare_us"].item(row):
+                    rung["bare"][row], rung["bare_us"][row] = price, time_us
                 continue
             if number >= MID:
                 level, silent_us = rung["level"].item(row), time_us - rung["time_us"].item(row)
                 if not (level and silent_us <= self._max_age_us and self._is_near(price, level)):
                     rung["level"][row], rung["since_us"][row] = price, time_us
+            if source != ACROSS_VENUES == rung["source"].item(row):
+                rung["bare"][row], rung["bare_us"][row] = rung["price"][row], rung["time_us"][row]
             rung["price"][row], rung["time_us"][row], rung["source"][row] = price, time_us, source
-            if self.rows["standing"].item(row) in (number, UNKNOWN) and not self.rows["mixed"].item(row):
+            if is_own and self.rows["standing"].item(row) in (number, UNKNOWN) and not self.rows["mixed"].item(row):
                 self._stand(row, number)
-            else:
+            elif is_own:
                 self.rows["mixed"][row] = True
-        # A mark may confirm those of other venues.
-        for instrument in dict.fromkeys(self.rows["instrument"].item(row) for row, *_ in marks):
-            for row in self._of[instrument]:
-                if self.rows["mixed"].item(row):
+        self._choose_of(dict.fromkeys(self.rows["instrument"].item(row) for row, *_ in marks), as_of_us)
+
+    def _choose_of(self, instruments: Iterable[int], as_of_us: int) -> None:
+        """Let marks that came confirm those of other venues, and give way to others on the ladders of venues."""
+        mixed, standing, times = self.rows["mixed"], self.rows["standing"], [rung["time_us"] for rung in self._rungs]
+        for instrument in instruments:
+            rows, across = self._of[instrument], self._index[instrument, ACROSS_VENUES]
+            if len(rows) > 1 and times[0].item(across) + times[MID].item(across) + times[-1].item(across):
+                for row in rows:
+                    mixed[row] |= row != across and standing.item(row) != UNKNOWN
+            for row in rows:
+                if mixed.item(row):
                     self._choose(row, as_of_us)
 
     def _stand(self, row: int, number: int) -> None:
         """Let the latest mark of a rung stand for a row."""
-        rung, rows = self._rungs[number], self.rows
-        self.set_back += rung["time_us"].item(row) < rows["time_us"].item(row)
-        rows["price"][row], rows["time_us"][row] = rung["price"][row], rung["time_us"][row]
+        rung, rows, at = self._rungs[number], self.rows, self._row_of(row, number)
+        self.set_back += rung["time_us"].item(at) < rows["time_us"].item(row)
+        rows["price"][row], rows["time_us"][row] = rung["price"][at], rung["time_us"][at]
         rows["standing"][row] = number
+
+    def _row_of(self, row: int, number: int) -> int:
+        """Return the row whose marks stand on a rung of a row's ladder."""
+        return self._index[self.rows["instrument"].item(row), ACROSS_VENUES] if number in SHARED else row
 
     def _choose(self, row: int, as_of_us: int) -> None:
         """Let the highest rung of a row stand that is fresh, or the newest where none is.
 
         A ``mid`` or ``last`` below a rung that was ever known takes part once it is confirmed.
         """
-        times = [rung["time_us"].item(row) for rung in self._rungs]
-        higher = [number for number in range(MID) if times[number]]
-        lower = [number for number in range(MID, UNKNOWN) if times[number]]
-        allowed = higher + [number for number in lower if not higher or self._is_confirmed(row, number)]
+        times = [rung["time_us"].item(self._row_of(row, number)) for number, rung in enumerate(self._rungs)]
+        ladder = range(UNKNOWN) if self.rows["venue"].item(row) == ACROSS_VENUES else VENUE_LADDER
+        higher = [number for number in ladder if number < MID and times[number]]
+        lower = [number for number in ladder if number >= MID and times[number]]
+        allowed = higher + [
+            number for number in lower if not higher or self._is_confirmed(self._row_of(row, MID), number)
+        ]
         fresh = [number for number in allowed if times[number] >= as_of_us - self._max_age_us] if higher else []
         best = fresh[0] if fresh else max(allowed, key=times.__getitem__)
         self._stand(row, best)
@@ -257,7 +282,7 @@ class Marks:
     def _is_confirmed(self, row: int, number: int) -> bool:
         """Tell whether the mark of a rung holds its level long enough, or a second source was close to it in its time.
 
-        Sources are venues, and whoever names none; a venue's own row has that venue's marks alone.
+        Sources are venues, and whoever names none; the row is that across venues.
         """
         rung, rows = self._rungs[number], self.rows
         price, time_us, source = (rung[name].item(row) for name in ("price", "time_us", "source"))
@@ -267,10 +292,12 @@ class Marks:
             if other != row and rows["venue"].item(other) in (source, ACROSS_VENUES):
                 continue
             for one in self._rungs:
-                is_other = one["source"].item(other) != source and one["time_us"].item(other) > 0
-                in_time = one["time_us"].item(other) >= time_us - self._max_age_us
-                if is_other and in_time and self._is_near(one["price"].item(other), price):
-                    return True
+                latest = (one["source"].item(other), one["time_us"].item(other), one["price"].item(other))
+                bare = (ACROSS_VENUES, one["bare_us"].item(other), one["bare"].item(other))
+                for who, when_us, near in (latest,) if latest[0] == ACROSS_VENUES else (latest, bare):
+                    in_time = when_us > 0 and when_us >= time_us - self._max_age_us
+                    if who != source and in_time and self._is_near(near, price):
+                        return True
         return False
 
     def _is_near(self, price: float, other: float) -> bool:
@@ -461,6 +488,10 @@ class Marks:
         self.depegged = {asset for asset, peg in self._pegs.items() if peg.broken}
         for rung, kept in zip(self._rungs, state["rungs"], strict=True):
             rung.restore(kept)
-        mixed = np.stack([rung["time_us"] > 0 for rung in self._rungs]).sum(axis=0) > 1
+        known = np.stack([rung["time_us"] > 0 for rung in self._rungs])
+        for row in (self.rows["venue"] != ACROSS_VENUES).nonzero()[0].tolist():
+            has_own = self.rows["standing"].item(row) != UNKNOWN
+            known[list(SHARED), row] = has_own and known[list(SHARED), self._row_of(row, MID)]
+        mixed = known.sum(axis=0) > 1
         self.rows["mixed"][:], self.rows["due_us"][:], self.due_us = mixed, np.where(mixed, 0, NEVER_US), 0
         self._fresh, self._assets_fresh, self._marked = False, False, None

@@ -224,17 +224,6 @@ def acerbi_szekely(
     return Shortfall(statistic, float(np.quantile(drawn, level)), float((drawn <= statistic).mean()))
 
 
-def critical_value(observations: int, p: float, level: float, tail: float = np.inf) -> float:
-    """Return below which Z2 refuses; ``p`` is the forecasts' (0.025 for ``es_975``), ``level`` the test's.
-
-    Examples
-    --------
-    >>> round(critical_value(250, 0.025, 0.05), 1)
-    -0.7
-    """
-    return float(np.quantile(null_distribution(observations, p, tail), level))
-
-
 @lru_cache(maxsize=16)
 def null_distribution(observations: int, p: float, tail: float = np.inf, trials: int = TRIALS) -> Floats:
     """Return Z2 of so many trials in which the forecasts are right; the same draws each time."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from seawall.ops.lab.stress._exchange import Accounts, Markets, liquidate, make_books
     from seawall.ops.lab.stress._models import debtrank, eisenberg_noe, estimate_losses, furfine, joint_failures
-    from seawall.ops.lab.stress._network import Shocks, contagion_outcome, make_network, read_network, settle_scenarios
+    from seawall.ops.lab.stress._network import Shocks, contagion_outcome, make_network, settle_scenarios
     from seawall.ops.lab.stress._play import print_answer, stress
     from seawall.ops.lab.stress._scenario import built_in_scenarios, find_scenario, load_stress_plan, load_stress_plans
     from seawall.ops.lab.stress._system import System, scenario_moves, snapshot_system
@@ -54,7 +54,6 @@ _HOMES = {
     "network_shock": "seawall.ops.lab.stress._clearing",
     "print_answer": "seawall.ops.lab.stress._play",
     "rank_contagion": "seawall.ops.lab.stress._book",
-    "read_network": "seawall.ops.lab.stress._network",
     "scenario_moves": "seawall.ops.lab.stress._system",
     "sell_down": "seawall.ops.lab.stress._clearing",
     "settle_scenarios": "seawall.ops.lab.stress._network",
@@ -92,7 +91,6 @@ __all__ = [
     "network_shock",
     "print_answer",
     "rank_contagion",
-    "read_network",
     "scenario_moves",
     "sell_down",
     "settle_scenarios",

@@ -71,11 +71,6 @@ def make_books(distance: F8, bids: F8, asks: F8) -> Books:
     return Books(distance, bids, asks)
 
 
-def even_books(depth: F8, within: float) -> Books:
-    """Return books with ``depth`` units on each side evenly spread over a distance, and on at that density."""
-    return make_books(np.array([within]), depth[:, None].copy(), depth[:, None].copy())
-
-
 def walk_books(books: Books, price: F8, orders: F8) -> tuple[F8, F8]:
     """Return the average price that market orders meet and the last one, each of shape (markets,).
 

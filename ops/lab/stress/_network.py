@@ -15,12 +15,9 @@ vector.
 3. A change below ``TOLERANCE`` of what a node can pass on waits until more has come; it is never lost.
 """
 
-import csv
-import gzip
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -136,48 +133,6 @@ def _refuse(name: str, wrong: NDArray[np.bool_], values: NDArray[Any], rule: str
     if wrong.any():
         row = int(wrong.argmax())
         raise UsageError(f"{name}, row {row}: {values[row]} {rule}")
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A network read from files, and what was not taken as it stood there."""
-
-    network: Network
-    negative_claims: int
-    assets_raised: int
-    insolvent: int
-
-
-def read_network(nodes: Path, edges: Path) -> Loaded:
-    """Read balance sheets and claims from two CSV files (``.gz`` too); the source of an edge is its lender.
-
-    Nodes have ``Total_assets``, ``Total_liabilities`` and ``Equity``, edges ``Sourceid``, ``Targetid``, ``Weights``. A
-    claim below 0 is none: it is left out and counted. What is not lent inside is external; where more is lent inside
-    than a node has in all, its external assets are 0, and it is counted as raised.
-    """
-    sheet, claims = _columns(nodes, 4), _columns(edges, 3)
-    lender, borrower = claims[0].astype(np.int64), claims[1].astype(np.int64)
-    kept = claims[2] >= 0
-    lender, borrower, amount = lender[kept], borrower[kept], claims[2][kept]
-    count = sheet.shape[1]
-    outside = sheet[1] - np.bincount(lender, amount, count)
-    debts = np.maximum(sheet[2] - np.bincount(borrower, amount, count), 0.0)
-    names = [str(int(value)) for value in sheet[0]]
-    made = make_network((lender, borrower, amount), np.maximum(outside, 0.0), debts, sheet[3], names)
-    return Loaded(made, int((~kept).sum()), int((outside < 0).sum()), int((sheet[3] <= 0).sum()))
-
-
-def _columns(path: Path, count: int) -> F8:
-    """Return the first columns of a CSV with a header, shape (columns, rows)."""
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            rows = list(csv.reader(file))[1:]
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}; name an existing file") from error
-    try:
-        return np.array([[float(value) for value in row[:count]] for row in rows]).T
-    except ValueError as error:
-        raise UsageError(f"{path.name}: {error}; the first {count} columns must be numbers") from error
 
 
 # The step that all models of contagion by claims share: the least fixed point of losses, many scenarios at once.

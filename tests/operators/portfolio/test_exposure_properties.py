@@ -78,7 +78,7 @@ def unit(name: str, price: Fraction) -> Fraction:
 
 
 class Reference:
-    """Everything that happened, held per account; busts and corrections taken back by trading the whole list again."""
+    """What stands of everything that happened, held per account."""
 
     def __init__(self, holders: dict[str, str], terms: dict[str, Json]) -> None:
         self.holders, self.terms = holders, terms
@@ -203,7 +203,6 @@ def happened(trades: Iterable[Any], transfers: Iterable[Any], book: Reference) -
     """Return the records, and let the reference hold what stands in the end, in the order in which it was taken."""
     records: list[Json] = []
     standing: dict[str, Json] = {}
-    moves: list[tuple[Json, int]] = []
     for at, (name, traded, steps, percent, action) in enumerate(trades):
         body = body_of(at, name, traded, steps, percent)
         old = next((b for b in standing.values() if b["account"] == name), None) if action != "new" else None
@@ -211,17 +210,15 @@ def happened(trades: Iterable[Any], transfers: Iterable[Any], book: Reference) -
             key = next(k for k, b in standing.items() if b is old)
             same = {field: old[field] for field in ("instrument", "side", "quantity", "price")}
             body |= {"action": action, "ref_fill_id": key, **(same if action == "bust" else {})}
-            moves.append((old, -1))
-            del standing[key]
             if action == "correct":
-                standing[key] = body  # later changes name the fill that was corrected
+                standing[key] = body  # in its place; later changes name the fill that was corrected
+            else:
+                del standing[key]
         else:
             standing[body["fill_id"]] = body
-        if body.get("action") != "bust":
-            moves.append((body, 1))
         records.append(body)
-    for body, times in moves:
-        quantity = times * Fraction(body["quantity"]) * (1 if body["side"] == "buy" else -1)
+    for body in standing.values():
+        quantity = Fraction(body["quantity"]) * (1 if body["side"] == "buy" else -1)
         book.held[body["account"]].trade(body["instrument"], quantity, Fraction(body["price"]))
     for at, (name, asset, amount, independent, segregated) in enumerate(transfers):
         size = Fraction(amount) if asset == "USD" else Fraction(amount, 1000)

@@ -18,17 +18,16 @@ from seawall_testing.reference.streams import CONTESTED, FEATURES, Stream
 from seawall_testing.reference.terms import LANDED, Rules
 from seawall_testing.risk_desk import to_come
 
-SEEDS = (4, 5, 10, 23)  # whose streams have every feature between them
+SEEDS = (0, 1, 4, 19)  # whose streams have every feature between them
 MANY = int(os.environ.get("SEAWALL_STREAMS", "40"))  # of the long test, 500 before a release
 TIMES = 8
 TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a stream that shows it
-    "intervals": ["unmarked"], "undone_as_never": [], "premium_is_paid": ["options"],
+    "intervals": ["unmarked"],
 }  # fmt: skip
-# To come: accruals and options' forwards at an account's own venue, and its ladder; and what has neither forward nor
-# volatility. The model looks at pegs where a spot is marked, not where another rung of it comes to stand.
+# To come: options' forwards at an account's own venue, and what has neither forward nor volatility. The model looks at
+# pegs where a spot is marked, not where another rung of it comes to stand.
 APART = (
-    ("funding", "venue"), ("options", "venue"), ("payments", "venue"), ("kinds", "venue"), ("options", "unmarked"),
-    ("kinds", "pegs"),
+    ("options", "venue"), ("options", "unmarked"), ("kinds", "pegs"),
 )  # fmt: skip
 OF_TERMS = {"margin_call", "collateral_held"}  # which only sets with terms have; the model has no distance of options
 MEASURES = {*ACCOUNT, DISTANCE, *NETTING_SET, "delta"}

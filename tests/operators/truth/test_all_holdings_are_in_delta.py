@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seawall_testing.desk import Json
+from seawall_testing.desk import SECOND, T0, Json
 from seawall_testing.risk_desk import client, deposit, house, inverse, perpetual, price, run, spot, trade
 
 
@@ -54,6 +54,50 @@ def test_default_deny_covers_an_account_that_holds_only_spot(tmp_path: Path) -> 
         trade(1, "BTC/USD", "buy", "10", "30000", holder="ann"), deposit(5, "1", holder="ann"), limits=[],
     )  # fmt: skip
     assert ("account:ann", "none", "hard") in found.breaches("default-deny")
+
+
+def debt(second: float, creditor: str, debtor: str, amount: str) -> Json:
+    return {
+        "type": "obligation", "event_time_us": T0 + round(second * SECOND), "obligation_id": f"{debtor}{second}",
+        "from": debtor, "to": creditor, "asset": "BTC", "amount": amount, "kind": "loan",
+    }  # fmt: skip
+
+
+def test_a_coin_that_was_lent_is_still_held(tmp_path: Path) -> None:
+    """3 BTC of which 2 are lent to the venue: 1 in the account and 2 owed to us, 90,000 as before."""
+    found = run(
+        tmp_path, spot(), house(), price(0.1, "BTC/USD", "30000"), deposit(0.3, "3", "BTC"),
+        deposit(2, "-2", "BTC"), debt(2, "house", "desk-venue", "2"), deposit(5, "1"),
+    )  # fmt: skip
+    assert found.measures("counterparty:desk-venue")["net_notional"] == pytest.approx(90_000)
+    assert found.measures("firm")["net_notional"] == pytest.approx(90_000)
+    assert found.measures("underlying:BTC")["delta"] == pytest.approx(90_000)
+
+
+def test_a_coin_that_was_borrowed_is_owed(tmp_path: Path) -> None:
+    """2 BTC borrowed and in the account are +60,000 and -60,000."""
+    found = run(
+        tmp_path, spot(), house(), price(0.1, "BTC/USD", "30000"), deposit(2, "2", "BTC"),
+        debt(2, "desk-venue", "house", "2"), deposit(5, "1"),
+    )  # fmt: skip
+    assert found.measures("counterparty:desk-venue")["net_notional"] == pytest.approx(0, abs=1e-6)
+    assert found.measures("underlying:BTC")["delta"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_strategy_counts_the_coins_that_it_bought(tmp_path: Path) -> None:
+    """1 BTC bought spot and sold as a perpetual by one strategy: gross 30,000 of positions, net 0."""
+    limits = [{"id": "far", "scope": "strategy:*", "measure": "net_notional", "direction": "above", "hard": 1e30}]
+    trades = [
+        trade(1 + n, name, side, "1", "30000", strategy="carry")
+        for n, (name, side) in enumerate((("BTC/USD", "buy"), ("BTC-PERP", "sell")))
+    ]
+    found = run(
+        tmp_path, spot(), perpetual(), house(), price(0.1, "BTC/USD", "30000"), price(0.2, "BTC-PERP", "30000"),
+        trades, deposit(5, "1"), limits=limits,
+    )  # fmt: skip
+    row = found.measures("strategy:carry")
+    assert row["net_notional"] == pytest.approx(0, abs=1e-6)
+    assert row["gross_notional"] == pytest.approx(30_000)
 
 
 def test_what_sums_of_floats_leave_is_no_holding(tmp_path: Path) -> None:

@@ -79,7 +79,6 @@ def test_an_option_is_margined_at_the_venues_own_mark_of_its_forward(tmp_path: P
     assert found.measures("account:desk")["gross_notional"] == pytest.approx(29_000)
 
 
-@to_come("accrued funding is valued at other venues' marks")
 def test_accrued_funding_is_valued_at_the_venues_own_marks(tmp_path: Path) -> None:
     """30 USDT are owed; the venue marks USDT/USD 0.9 and others 1: 100,000 - 27 in the end (collateral is in USD)."""
     owed: Json = {

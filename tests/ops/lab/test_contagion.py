@@ -17,13 +17,13 @@ from seawall.ops.lab.stress import (
     estimate_losses,
     furfine,
     joint_failures,
-    read_network,
     settle_scenarios,
 )
 from seawall.ops.lab.stress._clearing import clear_debts
 from seawall.ops.lab.stress._models import economic_value, rank_failures, single_hit, single_hit_debtrank
 from seawall.ops.lab.stress._network import Network, make_network, unshocked_state
 from seawall.schemas.errors import UsageError
+from seawall_testing.bench import benchmark
 from seawall_testing.paths import SHARED
 from seawall_testing.reference_models import slow_clearing, slow_debtrank, slow_furfine
 
@@ -253,7 +253,8 @@ def test_the_worst_pair_may_hold_none_but_the_third_worst() -> None:
 @needs_banks
 @pytest.mark.parametrize("quarter", ["2019Q4", "2023Q1"])
 def test_failures_among_4548_banks_equal_the_slow_reference_on_samples(quarter: str) -> None:
-    loaded = read_network(BANKS / f"ai4risk_nodes_{quarter}.csv.gz", BANKS / f"ai4risk_edge_{quarter}.csv.gz")
+    files = (BANKS / f"ai4risk_{kind}_{quarter}.csv.gz" for kind in ("nodes", "edge"))
+    loaded = benchmark("_bank_networks").read_network(*files)
     network = loaded.network
     assert network.nodes == 4_548
     assert len(network.amount) + loaded.negative_claims == {"2019Q4": 12_423, "2023Q1": 12_462}[quarter]

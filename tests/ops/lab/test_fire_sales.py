@@ -18,7 +18,7 @@ from seawall.ops.lab.stress._clearing import (
     price_after,
     sell_down,
 )
-from seawall.ops.lab.stress._exchange import Accounts, Cascade, Markets, even_books, liquidate, make_books, walk_books
+from seawall.ops.lab.stress._exchange import Accounts, Books, Cascade, Markets, liquidate, make_books, walk_books
 from seawall.ops.lab.stress._network import make_network
 from seawall.schemas.errors import UsageError
 from seawall_testing.paths import SHARED
@@ -26,6 +26,11 @@ from seawall_testing.paths import SHARED
 PATH = SHARED / "vectors" / "risk_vectors.json"
 VECTORS: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {}
 needs_vectors = pytest.mark.skipif(not VECTORS, reason="the known answers in shared/vectors are not here")
+
+
+def even_books(depth: np.ndarray, within: float) -> Books:
+    """Return books with ``depth`` units on each side evenly spread over a distance, and on at that density."""
+    return make_books(np.array([within]), depth[:, None].copy(), depth[:, None].copy())
 
 
 def f8(*values: float) -> Any:

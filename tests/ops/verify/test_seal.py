@@ -20,9 +20,9 @@ from seawall.connectors.witness import Witness, serve
 from seawall.ops.verify import read_log_keys
 from seawall.schemas.evidence import decode_base64url
 from seawall.schemas.transparency import COSIGNATURE, Checkpoint, Note, NoteKey, leaf_hash
-from seawall.schemas.transparency._merkle import tree_root
 from seawall_testing import crisis
 from seawall_testing.command_line import CLI, bus_contents, differences, run_command, seawall, wait_for
+from seawall_testing.trees import tree_root
 
 SHARDS = 2
 PARTITIONS = range(SHARDS + 1)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from seawall_testing.reference.book import Book, balances, position, running_funding, units
+from seawall_testing.reference.book import Book, balances, debts, position, running_funding, units
 from seawall_testing.reference.ladders import Price, exactly
 from seawall_testing.reference.numbers import ONE, ZERO, exact
 from seawall_testing.reference.prices import (
@@ -247,4 +247,20 @@ def firm_deltas(book: Book, as_of_us: int, rules: Rules) -> dict[str, Fraction]:
         if account.get("capacity", "principal") == "principal":
             for asset, delta in account_deltas(book, name, as_of_us, rules).items():
                 found[asset] += sign(account) * delta
+    for _, asset, amount in debts(book):
+        if asset != rules.reporting:
+            found[asset] += amount * asset_value(book, asset, as_of_us, rules, None).low
+    return found
+
+
+def party_net_notional(book: Book, party: str, as_of_us: int, rules: Rules) -> Fraction:
+    """Return a counterparty's net notional from our side: of its accounts, and of debts in what is not money."""
+    money = {rules.reporting} | {n for n, item in book.terms.assets.items() if item["class"] in ("fiat", "stablecoin")}
+    found = ZERO
+    for name, account in book.terms.accounts.items():
+        if account["counterparty"] == party:
+            found += sign(account) * sum(account_deltas(book, name, as_of_us, rules, moving=True).values(), ZERO)
+    for other, asset, amount in debts(book):
+        if other == party and asset not in money:
+            found += amount * asset_value(book, asset, as_of_us, rules, None).low
     return found

@@ -19,6 +19,7 @@ from seawall_testing.reference.numbers import ZERO, exact
 from seawall_testing.reference.terms import Json, Rules, Terms, is_upfront, size, terms_of, unit_value
 
 Key = tuple[str, str]  # account, instrument
+OPENING = "opening"  # of a position that was there before: its premium is not in the balance that was reported
 SETTLEMENT_DAY_US = 3_600_000_000  # a settlement mark older than an hour before the expiry is of another day
 
 
@@ -58,6 +59,7 @@ class Book:
     terms: Terms
     trades: dict[Key, list[Trade]] = field(default_factory=lambda: defaultdict(list))
     transfers: list[Json] = field(default_factory=list)
+    obligations: dict[str, Json] = field(default_factory=dict)
     fees: dict[str, tuple[Key, Fraction]] = field(default_factory=dict)  # by fill: (account, asset) and amount
     booked_funding: dict[Key, Fraction] = field(default_factory=lambda: defaultdict(Fraction))
     accruals: list[Accrual] = field(default_factory=list)
@@ -105,15 +107,22 @@ def _apply(book: Book, event: Json, rules: Rules) -> None:
             book.transfers.append(event)
             if event.get("purpose") == "funding":
                 _pay(book, event, rules)
-    elif event["type"] == "balance_report" and event.get("kind") == "opening":
-        book.transfers.append(event)
-    elif event["type"] == "position_report" and event.get("kind") == "opening":
-        trade = Trade("", exact(event["quantity"]), exact(event["entry_price"]))
-        book.trades[event["account"], event["instrument"]].append(trade)
+    elif event["type"] == "obligation":
+        book.obligations[event["obligation_id"]] = event
+    elif event.get("kind") == "opening":
+        _open(book, event)
     elif event["type"] == "funding":
         book.rates[event["venue"], event["instrument"]].append(event)
         if event.get("kind", "settled") == "settled":
             _accrue(book, event, rules)
+
+
+def _open(book: Book, event: Json) -> None:
+    if event["type"] == "balance_report":
+        book.transfers.append(event)
+    else:
+        trade = Trade(OPENING, exact(event["quantity"]), exact(event["entry_price"]))
+        book.trades[event["account"], event["instrument"]].append(trade)
 
 
 def _is_new(book: Book, name: str) -> bool:
@@ -187,6 +196,19 @@ def _expire(book: Book, at_us: int) -> None:
             price = max(move if instrument["option_type"] == "call" else -move, ZERO)
         for key in [key for key in book.trades if key[1] == name and units(book, key) != 0]:
             book.trades[key].append(Trade("", -units(book, key), price))
+
+
+def debts(book: Book) -> list[tuple[str, str, Fraction]]:
+    """Return counterparty, asset and amount of what stands owed to the house, and negative of what it owes."""
+    found = []
+    for one in book.obligations.values():
+        if one["kind"] not in ("loan", "withdrawal", "settlement") or one.get("status", "open") == "paid":
+            continue
+        if one["to"] == "house":
+            found.append((one["from"], one["asset"], exact(one["amount"])))
+        elif one["from"] == "house":
+            found.append((one["to"], one["asset"], -exact(one["amount"])))
+    return found
 
 
 def units(book: Book, key: Key) -> Fraction:
@@ -330,5 +352,8 @@ def _moved(book: Book, key: Key, found: dict[str, Fraction], rules: Rules) -> No
             found[instrument["quote"]] -= trade.units * size(instrument) * trade.price
         return
     held = position(book, key)
-    paid = held.realised - held.cost if is_upfront(instrument, rules) else held.realised
+    paid = held.realised
+    if is_upfront(instrument, rules):
+        opened = (trade for trade in book.trades[key] if trade.fill_id == OPENING)
+        paid += sum((trade.units * unit_value(instrument, trade.price) for trade in opened), ZERO) - held.cost
     found[instrument["settlement"]] += paid

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from seawall_testing.pipeline import PipelineRun, run_pipeline
-from seawall_testing.reference.accounts import account_measures, firm_deltas
+from seawall_testing.reference.accounts import account_measures, firm_deltas, party_net_notional
 from seawall_testing.reference.book import Book, arrivals, book_at
 from seawall_testing.reference.credit import exposure
 from seawall_testing.reference.distance import distance
@@ -132,7 +132,8 @@ def model_numbers(book: Book, scope: str, at_us: int, rules: Rules) -> dict[str,
     if kind == "counterparty":
         mine = {n: a.get("netting_set", n) for n, a in book.terms.accounts.items() if a["counterparty"] == name}
         costs = [exposure(book, one, at_us, rules).current_exposure for one in sorted(set(mine.values()))]
-        return {"current_exposure": sum(costs, Fraction(0))}
+        net = party_net_notional(book, name, at_us, rules)
+        return {"current_exposure": sum(costs, Fraction(0)), "net_notional": net}
     credit = exposure(book, name, at_us, rules)
     return {
         "current_exposure": credit.current_exposure, "collateral_held": credit.held,

@@ -44,11 +44,10 @@ def ladder_price(
 ) -> Price | None:
     """Return the price of an instrument for valuation, or for margin at a venue; none if nothing was ever heard."""
     marks = [mark for mark in known_marks if mark["instrument"] == name and mark.get("kind", "mark") != "settlement"]
-    if venue is not None and any(mark.get("venue") == venue for mark in marks):
-        marks = [m for m in marks if m.get("venue") == venue or (rules.standing_decays and not _venues_own(m))]
+    every, order = marks, VALUATION
+    if venue is not None and any(mark.get("venue") == venue and _venues_own(mark) for mark in marks):
+        marks = [m for m in marks if not _venues_own(m) or m.get("venue") == venue]
         order = MARGIN
-    else:
-        order = VALUATION
     if not rules.standing_decays:
         order = LADDER_BEFORE
     rungs = [latest(m for m in marks if m.get("kind", "mark") == kind) for kind in order]
@@ -58,7 +57,7 @@ def ladder_price(
     fresh = [mark for mark in known if as_of_us - mark["event_time_us"] <= rules.mark_max_age_us]
     if not rules.standing_decays:
         return exactly(exact(known[0]["price"]), "fresh" if known[0] in fresh else "stale")
-    return _standing(known, fresh, marks, as_of_us, rules)
+    return _standing(known, fresh, every, as_of_us, rules)
 
 
 def _venues_own(mark: Json) -> bool:

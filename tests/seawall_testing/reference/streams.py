@@ -14,7 +14,7 @@ T0 = 1_700_000_000_000_000
 YEAR = 365 * 86_400 * SECOND
 FEATURES = (
     "options", "funding", "expiry", "haircuts", "kinds", "venue", "tiers", "sets", "segregated", "silence", "unmarked",
-    "corrections", "repeats", "terms", "late", "eligible", "openings", "lending", "pegs",
+    "corrections", "repeats", "terms", "late", "eligible", "openings", "lending", "pegs", "debts",
 )  # fmt: skip
 CONTESTED = ("payments",)
 SPOTS = {
@@ -151,6 +151,7 @@ class Stream:
         makers = [self._fill] * 9 + [self._any_mark] * 12 + [self._transfer] * 3 + [self._undo] * 2
         makers += [self._funding] * 3 if "funding" in features or "payments" in features else []
         makers += [self._silence] if "silence" in features else []
+        makers += [self._debt] if "debts" in features else []
         makers += [self._repeat] if "repeats" in features else []
         makers += [self._terms] if "terms" in features else []
         while len(self.events) < events:
@@ -186,6 +187,22 @@ class Stream:
             {"type": "balance_report", "event_time_us": at_us, "account": account, "asset": "BTC", "kind": "opening",
              "amount": f"{self.random.uniform(-0.5, 2):.6f}"},
         ]  # fmt: skip
+
+    def _debt(self) -> None:
+        """Let a counterparty owe something to the house, or the house to it; some debts are paid."""
+        parties = sorted({event["counterparty"] for event in self.events if event["type"] == "counterparty"})
+        party = self.random.choice(parties)
+        at, pair, kinds = (
+            self.random.randrange(3),
+            self.random.sample(["house", party], 2),
+            ["loan", "withdrawal", "estimate"],
+        )
+        self.events.append({
+            "type": "obligation", "event_time_us": self._tick(), "obligation_id": f"o{party}{at}", "from": pair[0],
+            "to": pair[1], "asset": self.random.choice(["USD", "BTC", "ETH"]),
+            "amount": f"{self.random.uniform(0, 3):.4f}", "kind": self.random.choice(kinds),
+            "status": self.random.choice(["open", "open", "failed", "paid"]),
+        })  # fmt: skip
 
     def _terms(self) -> None:
         """Change a margin rate, a haircut or the terms of a set; lift a peg, close a schedule."""

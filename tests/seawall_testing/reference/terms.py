@@ -66,9 +66,8 @@ class Rules:
 
 
 CONTRACT = Rules()
-LANDED = Rules(  # what the code follows by now; streams are short, so a peg is back within a minute
-    intervals=False, undone_as_never=False, premium_is_paid=False, peg_return_us=40 * SECOND
-)  # fmt: skip
+# What the code follows by now; streams are short, so a peg is back within a minute.
+LANDED = Rules(intervals=False, peg_return_us=40 * SECOND)
 
 
 @dataclass
