@@ -78,7 +78,7 @@ class GroupRow(Output):
 
 
 class UnderlyingRow(Output):
-    """Measures of an underlying, over all accounts."""
+    """Measures of an underlying, over all accounts; without ``theta`` that is 0."""
 
     underlying: str
     gross_notional: float
@@ -87,8 +87,8 @@ class UnderlyingRow(Output):
     delta: float
     gamma: float
     vega: float
-    theta: float
     concentration: float
+    theta: float | UnsetType = UNSET
 
 
 class VenueRow(Output):

@@ -51,7 +51,7 @@ PARTY_CREDIT = (
 """What is computed where a book needs it: with working orders or netting-set terms, or with a limit that names it."""
 
 SUMMED = ("gross_notional", "net_notional", "pnl")
-UNDERLYING = (*SUMMED, "delta", "gamma", "vega", "theta", "concentration")
+UNDERLYING = (*SUMMED, "delta", "gamma", "vega", "concentration", "theta")
 INSTRUMENT = (*SUMMED, "concentration")
 HOLDING = ("gross_notional", "net_notional", "collateral_held", "concentration")
 FIRM = (

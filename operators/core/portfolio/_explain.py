@@ -131,6 +131,7 @@ class PnlExplain:
         across = marks.across()
         held = ((rows["units"] != 0) & (marks.worth[across[rows["instrument"]]] != 0)).nonzero()[0]
         found = {name: rows[name][held] for name in ("account", "instrument", "size", "cost")}
+        found["cost"][self._directory.arrays["upfront"][found["instrument"]]] = 0.0  # it has left the balance
         mark, of = across[found["instrument"]], np.full(len(held), -1)
         if self._directory.has_option:
             of = sheet.terms.row[found["instrument"]]

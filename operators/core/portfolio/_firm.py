@@ -178,7 +178,8 @@ class FirmState:
         last[:, moved] = values[:, moved]
         keys = (kind, *table.measures)
         found = [[table.names[i], *values[:, i].tolist()] for i in moved.tolist()]
-        return [dict(zip(keys, row, strict=True)) for row in found]
+        rows = [dict(zip(keys, row, strict=True)) for row in found]
+        return [{name: value for name, value in row.items() if value or name != "theta"} for row in rows]
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""

@@ -248,7 +248,7 @@ class FirmSums:
             at, option = self._values.options()
             units = stake[at] * rows["size"][at] * self._sheet.scale()[option]
             greeks = self._sheet.greeks
-            sums[4:7] = _by(of[at], tuple(units * greeks[row][option] for row in (1, 2, 4)), count)
+            sums[[4, 5, 7]] = _by(of[at], tuple(units * greeks[row][option] for row in (1, 2, 4)), count)
         return sums
 
     def _coins_by_underlying(self, arrays: dict[str, Any]) -> F8:

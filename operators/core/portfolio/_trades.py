@@ -280,7 +280,7 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
         ledger.balances.add(local << 20 | paid, -direction * fee)
     if ledger.explain.on:
         across, book = -1 if spot else ledger.marks.row(number), (ledger.explain.traded, ledger.explain.realised)
-        _trade(ledger, book, local, number, across, units, price)
+        _trade(ledger, book, local, number, across, units, price, upfront=False)
         if fee:
             ledger.explain.fees.add(local << 20 | paid, -direction * fee)
     stake = int(arrays["stake"].item(local))
@@ -297,9 +297,19 @@ def _move(ledger: Ledger, content: Content, direction: int) -> None:
 
 
 def _trade(
-    ledger: Ledger, book: tuple[Positions, Balances], owner: int, number: int, mark: int, units: int, price: float
+    ledger: Ledger,
+    book: tuple[Positions, Balances],
+    owner: int,
+    number: int,
+    mark: int,
+    units: int,
+    price: float,
+    upfront: bool = True,
 ) -> tuple[int, int]:
-    """Move what an owner holds; return the row of the position and its units before, -1 for a spot trade."""
+    """Move what an owner holds; return the row of the position and its units before, -1 for a spot trade.
+
+    ``upfront`` is false in a book in which premiums that are paid up front count as entry costs all the same.
+    """
     positions, balances = book
     arrays = ledger.directory.arrays
     if arrays["spot"].item(number):
@@ -309,7 +319,7 @@ def _trade(
         return -1, 0
     slot = positions.slot(owner, number, mark)
     held = positions.rows["units"].item(slot)
-    moved = positions.fill(slot, units, ledger.unit_value(number, price), arrays["upfront"].item(number))
+    moved = positions.fill(slot, units, ledger.unit_value(number, price), upfront and arrays["upfront"].item(number))
     balances.add(owner << 20 | arrays["settlement"].item(number), moved)
     return slot, held
 

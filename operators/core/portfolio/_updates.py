@@ -228,7 +228,10 @@ def _contribute(ledger: Ledger, local: int, number: int, cost: float) -> None:
     """Note what an option of an opening report had cost: its premium left the balance before the book began."""
     arrays = ledger.directory.arrays
     if arrays["upfront"].item(number):
-        ledger.contributions.add(local, arrays["settlement"].item(number), cost)
+        settlement = arrays["settlement"].item(number)
+        ledger.contributions.add(local, settlement, cost)
+        if ledger.explain.on:
+            ledger.explain.moved.add(local << 20 | settlement, cost)
 
 
 def enter_position_costs(ledger: Ledger) -> None:
