@@ -183,4 +183,4 @@ def test_what_is_forgotten_does_not_depend_on_a_restart(tmp_path: Path) -> None:
     found += cut(SlicingState.restore(state.snapshot(), configuration), [*between[1:], *last])[0]
     assert found == wanted
     (kept,) = [one for _, value in found if (one := decode_slice(value)).originals]
-    assert list(kept.originals) == ["fill:0"]  # what stood first in its slice, `early`, was forgotten first
+    assert list(kept.originals) == ["fill:1"]  # what stood first in its slice, `late`, was forgotten first
