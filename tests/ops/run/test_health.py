@@ -64,8 +64,10 @@ def test_a_run_whose_bus_hangs_is_stuck_and_alive_again_once_it_does_not(tmp_pat
         lambda _, text: metric_value(text, "seawall_consumer_lag_records", dataflow="sequence", topic="fills") == 0,
     )
     assert metric_value(text, "seawall_live") == metric_value(text, "seawall_ready") == 1
-    for name in ("risk", "seal"):
-        assert metric_value(text, "seawall_standstill_seconds", what=f"the epoch of {name}") < 30
+    for what in ("the epoch of risk", "the epoch of seal"):  # one that has just begun anew is not told yet
+        wait_for_endpoint(
+            path, "metrics", lambda _, text, what=what: metric_value(text, "seawall_standstill_seconds", what=what) < 30
+        )
     process.send_signal(signal.SIGTERM)
     assert process.wait(WAIT_S) == 0
     assert ask_endpoint(path, "live") == (0, "")
@@ -80,8 +82,8 @@ def test_a_worker_process_that_stands_still_holds_up_the_epoch_and_is_noticed(tm
     wait_for_endpoint(path, "metrics", lambda _, text: metric_value(text, "seawall_stage_slices_total", **worked) > 0)
     worker = worker_of(process)
     os.kill(worker, signal.SIGSTOP)
-    text = wait_for_endpoint(path, "live", lambda code, _: code == 503)
-    assert "the epoch of risk has not moved" in text or "the audit has not moved" in text
+    told = ("the epoch of risk has not moved", "the audit has not moved")  # on a busy machine the journal may be first
+    wait_for_endpoint(path, "live", lambda code, text: code == 503 and any(one in text for one in told))
     os.kill(worker, signal.SIGCONT)
     wait_for_endpoint(path, "live", lambda code, _: code == 200)
 
