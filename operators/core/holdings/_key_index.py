@@ -1,7 +1,7 @@
 """Keys: an index from keys to rows, and the memory of ids that is built on it (contract.md, "Memory of fills")."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import compress, repeat
 from typing import Any
 
@@ -256,18 +256,17 @@ class FillMemory:
         """Replace what an id stands for now (a correction), or undo it (a bust: None)."""
         self._amended[name] = content
 
-    def in_force(self, match: Content) -> Iterator[Content]:
-        """Yield what stands of the ids whose content begins with ``match``, in order of arrival."""
-        amended = [name for name, content in self._amended.items() if content and content[: len(match)] == match]
+    def in_force(self, wanted: Collection[tuple[int, int]]) -> Iterator[Content]:
+        """Yield what stands of the ids whose content begins with one of these pairs, in order of arrival."""
+        keys = np.array([first << 32 | second for first, second in wanted])
+        amended = [name for name, content in self._amended.items() if content and content[:2] in wanted]
         places = [place for name in amended if (place := self._place(name)) is not None]
         for start, chunk in zip(self._starts, self._chunks, strict=True):
-            chosen = np.ones(len(chunk[0]), dtype=bool)
-            for column, default, wanted in zip(chunk[1:], self._defaults, match, strict=False):
-                chosen &= (default if column is None else np.asarray(column)) == wanted
+            first, second = (int_array(_listed(chunk[at], self._defaults[at - 1], len(chunk[0]))) for at in (1, 2))
+            chosen = np.isin(first << 32 | second, keys)
             chosen[[place - start for place in places if 0 <= place - start < len(chosen)]] = True
-            for content in self._in_force(chunk, chosen):
-                if content[: len(match)] == match:
-                    yield content
+            if chosen.any():
+                yield from (content for content in self._in_force(chunk, chosen) if content[:2] in wanted)
 
     def _in_force(self, chunk: list[Any], chosen: NDArray[np.bool_]) -> Iterator[Content]:
         """Yield what stands of some ids of a chunk."""

@@ -228,14 +228,17 @@ def _restate_undone(ledger: Ledger) -> None:
     A position that was settled meanwhile is no longer what its fills say: nothing of an entry cost is left there.
     """
     undone, ledger.undone = ledger.undone, {}
-    for account, number in undone:
+    fills: dict[tuple[int, int], list[Content]] = {pair: [] for pair in undone}
+    for content in ledger.fills.in_force(undone):
+        fills[content[0], content[1]].append(content)
+    for (account, number), traded in fills.items():
         local, arrays = ledger.directory.local[account], ledger.directory.arrays
         if arrays["spot"].item(number):
             continue
         slot, book = ledger.positions.slot(local, number, ledger.mark_row(local, number)), ledger.before
         at, held = book.slot(local, number, -1), ledger.positions.rows
         before = book.rows["units"].item(at), book.rows["cost"].item(at)
-        for _, _, units, price, *_, ref in ledger.fills.in_force((account, number)):
+        for _, _, units, price, *_, ref in traded:
             if not ref:
                 book.fill(at, units, ledger.unit_value(number, price))
         units, cost = book.rows["units"].item(at), book.rows["cost"].item(at)

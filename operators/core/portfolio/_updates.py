@@ -212,7 +212,7 @@ def _apply_position_report(ledger: Ledger, event: ev.PositionReport, local: int,
     value = ledger.unit_value(number, price) if known else 0.0
     cost = reported * value
     ledger.positions.set(slot, reported, cost)
-    ledger.before.set(ledger.before.slot(local, number, mark), reported, cost)
+    ledger.before.set(ledger.before.slot(local, number, -1), reported, cost)
     _contribute(ledger, local, number, cost)
     if ledger.explain.on and known:
         ledger.explain.fill(local, number, reported - held, value)
