@@ -9,7 +9,7 @@ from seawall.operators.core.mitigation._triggers import CommandCandidate
 
 CHANGE_LIMIT_FAULT = "the limit is on a change over time, which says nothing of how much may stand"
 PRICE_PLACES = Decimal(1).scaleb(-8)
-ROUNDING_NOISE = 1e-10  # of a size: what doubles lose must not move it by a cent or an increment
+ROUNDING_NOISE = 1e-10  # of a size
 Limits = dict[str, dict[str, Any]]
 
 
@@ -42,6 +42,11 @@ class ComputationRequest(NamedTuple):
 def no_action(why: str) -> ComputationResult:
     """Return that there is nothing to do, and why."""
     return ComputationResult({}, {}, 0.0, why)
+
+
+def rounding_noise(increments: float) -> float:
+    """Return what doubles may lose of a size, which must not move it by an increment: never half of one."""
+    return min(increments * ROUNDING_NOISE, 0.5)
 
 
 def amount_to_cent(value: float) -> str:

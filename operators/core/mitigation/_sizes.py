@@ -9,13 +9,13 @@ import numpy as np
 from seawall.operators.core.base import OpenPositions
 from seawall.operators.core.mitigation._requests import (
     CHANGE_LIMIT_FAULT,
-    ROUNDING_NOISE,
     ComputationRequest,
     ComputationResult,
     amount_to_cent,
     current_breach,
     is_change_limit,
     no_action,
+    rounding_noise,
     worst_price,
 )
 
@@ -78,7 +78,8 @@ def reduce_positions(book: OpenPositions, account: int, keep: float, bounds: Siz
     bounded, notional = [], 0.0
     for row in order[:POSITIONS_MAX]:
         units, worth, instrument = book.units.item(row), book.notional.item(row), book.instruments.item(row)
-        wanted = math.ceil(abs(units) * (1.0 - keep) * (1.0 - ROUNDING_NOISE))
+        wanted = abs(units) * (1.0 - keep)
+        wanted = math.ceil(wanted - rounding_noise(wanted))
         depth = book.depth.item(instrument) if instrument < len(book.depth) else math.nan
         takes = min(bounds.participation * depth, bounds.size_max - notional)
         if bounds.price_bound is not None and not book.time_us.item(instrument) >= bounds.fresh_us:
@@ -183,7 +184,8 @@ def _hedge(request: ComputationRequest, breach: dict[str, Any], keep: float) -> 
     }
     action = {"side": "sell" if notional < 0 else "buy", "notional": amount_to_cent(abs(notional))}
     if quote is not None:
-        units = math.floor(abs(notional) / quote[2] * (1.0 + ROUNDING_NOISE)) if quote[2] > 0 else 0
+        size = abs(notional) / quote[2] if quote[2] > 0 else 0.0
+        units = math.floor(size + rounding_noise(size))
         if units == 0:
             return no_action("less than one increment is left to hedge")
         action["quantity"] = format(units * Decimal(quote[3]), "f")

@@ -172,6 +172,12 @@ def test_what_doubles_lose_cuts_no_increment_more_than_is_needed() -> None:
     assert sized.targets == {"i0": "0.70"}
 
 
+def test_a_close_out_of_very_many_increments_leaves_none() -> None:
+    """What doubles lose is never half an increment: a part in 1e10 of 1e12 of them would leave a hundred."""
+    sized = reduce_positions(a_book([10**12], [1e4], [1e9]), 0, 0.0, SizeBounds(participation=1.0))
+    assert sized.targets == {"i0": "0.00"}
+
+
 @pytest.mark.parametrize(
     ("to", "expected"), [(None, 0.9 * 1.0 / 1.25), ("soft", 0.9 * 0.8 / 1.25), ("warning", 0.9 * 0.5 / 1.25)]
 )
