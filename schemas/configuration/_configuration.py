@@ -307,13 +307,15 @@ def load_configuration(path: str | Path) -> Configuration:
         conduct=conduct,
         response={} if playbook_file is None else load_response(playbook_file),
         forecasts=forecasts,
-        portfolio_margin={venue: _portfolio_margin(venue, table, path) for venue, table in margins.items()},
+        portfolio_margin={
+            venue: _portfolio_margin(venue, table, path, top["reporting_currency"]) for venue, table in margins.items()
+        },
         market=MarketTerms(**market),
         health=HealthTerms(**health),
     )
 
 
-def _portfolio_margin(venue: str, table: dict[str, Any], path: Path) -> dict[str, Any]:
+def _portfolio_margin(venue: str, table: dict[str, Any], path: Path, currency: str) -> dict[str, Any]:
     """Return what the grid file of a venue says, with the factors that the configuration has in their place."""
     name, place = table["grid"], f"{path.name} [portfolio_margin]: {venue}"
     shipped = [file.stem for file in sorted(_GRIDS.glob("*.toml"))]
@@ -321,6 +323,9 @@ def _portfolio_margin(venue: str, table: dict[str, Any], path: Path) -> dict[str
         raise UsageError(f"{place}: {unknown('grid', name, shipped)} A file of your own ends with .toml")
     file = path.absolute().parent / name if name.endswith(".toml") else _GRIDS / f"{name}.toml"
     margin: dict[str, Any] = check_table(read_toml(file), PortfolioMargin, file.name)
+    if margin["currency"] not in ("", currency):
+        text = f"{place}: amounts of {name} are in {margin['currency']}, and reporting_currency is {currency}"
+        raise UsageError(f"{text}; name a file of your own, with them in {currency}")
     margin |= {factor: value for factor, value in table.items() if factor != "grid" and value}
     if margin["initial_factor"] < margin["maintenance_factor"]:
         least = f"{margin['initial_factor']:g} and maintenance_factor {margin['maintenance_factor']:g}"

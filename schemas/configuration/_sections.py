@@ -330,8 +330,11 @@ class PortfolioMargin(Table, frozen=True):
     ----------
     initial_factor, maintenance_factor
         Initial and maintenance margin as multiples of what the grids give; 0: not known, the configuration says it.
+    currency
+        Of the amounts in it; without one they are in the reporting currency, whatever that is.
     """
 
+    currency: str = ""
     initial_factor: _Factor = 0.0
     maintenance_factor: _Factor = 1.0
     grids: tuple[MarginGrid, ...] = ()

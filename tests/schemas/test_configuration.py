@@ -256,6 +256,15 @@ def test_a_mistake_in_a_venues_grid_is_named(tmp_path: Path, table: str, text: s
     assert told in refusal(write(tmp_path, f"{DESK}[portfolio_margin.hub]\n{table}\n"))
 
 
+def test_amounts_of_a_grid_in_another_currency_than_the_reports_are_refused(tmp_path: Path) -> None:
+    """A dampener of 100,000 USD would be one of 100,000 BTC, and let every loss off."""
+    desk = f'reporting_currency = "BTC"\n{DESK}[portfolio_margin.hub]\ngrid = '
+    told = refusal(write(tmp_path, f'{desk}"deribit"\n'))
+    assert "amounts of deribit are in USD, and reporting_currency is BTC; name a file of your own" in told
+    (tmp_path / "mine.toml").write_text(f'currency = "BTC"\n{MINE}')
+    assert load_configuration(write(tmp_path, f'{desk}"mine.toml"\ninitial_factor = 1\n')).portfolio_margin["hub"]
+
+
 def test_every_shipped_grid_can_be_read(tmp_path: Path) -> None:
     for name in ("deribit", "okx", "bybit"):
         got = load_configuration(
