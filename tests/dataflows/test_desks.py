@@ -351,6 +351,14 @@ def snapshot() -> dict[str, Quoted]:
     }  # fmt: skip
 
 
+def option_terms(name: str, one: Quoted, coin: Json) -> Json:
+    """Return the instrument record of an option in coin."""
+    terms = {"strike": str(one.strike), "option_type": one.row["option_type"], "expiry_us": one.expiry_us}
+    rates = {"initial_margin_rate": "0.15", "maintenance_margin_rate": "0.075", "quantity_increment": "0.1"}
+    body = {"type": "instrument", "instrument": name, "kind": "option", "forward": "BTC-27MAR26"}
+    return {**body, **coin, **terms, **rates}
+
+
 def option_records(quoted: dict[str, Quoted], wings: bool = True, hedged: bool = True) -> list[Json]:
     """Return instruments, marks and fills of the book; 30 s later index, forward and perpetual have moved."""
     start = time_us(next(iter(quoted.values())).row["timestamp"])
@@ -382,20 +390,7 @@ def option_records(quoted: dict[str, Quoted], wings: bool = True, hedged: bool =
             price=str(price),
         )
 
-    for name, one in quoted.items():
-        terms = {"strike": str(one.strike), "option_type": one.row["option_type"], "expiry_us": one.expiry_us}
-        rates = {"initial_margin_rate": "0.15", "maintenance_margin_rate": "0.075", "quantity_increment": "0.1"}
-        records.append(
-            {
-                "type": "instrument",
-                "instrument": name,
-                "kind": "option",
-                "forward": "BTC-27MAR26",
-                **coin,
-                **terms,
-                **rates,
-            }
-        )
+    records += [option_terms(name, one, coin) for name, one in quoted.items()]
     first = quoted["BTC-27MAR26-90000-C"].row
     mark(0, "BTC/USD", first["index_price"], kind="index")
     mark(0, "BTC-27MAR26", first["futures_price"])

@@ -152,14 +152,8 @@ class FirmState:
     def _explained(self, head: ShardSummary, terms: F8, at: int) -> Any:
         """Return the record of the firm's P&L explain, number ``at`` of its second and topic."""
         lists = ("accounts", "netting_sets", "counterparties", *FIRM_SCOPE_PLURALS.values())
-        place = {
-            "shard": FIRM_KEY,
-            "seq": self.seq,
-            "as_of_us": head.as_of_us,
-            "firm": {},
-            **{one: [] for one in lists},
-        }
-        value = {**place, "explained": [explained_row("firm", head.explained_us[0], terms)]}
+        value = {"shard": FIRM_KEY, "seq": self.seq, "as_of_us": head.as_of_us, "firm": {}}
+        value |= dict.fromkeys(lists, ()) | {"explained": [explained_row("firm", head.explained_us[0], terms)]}
         return self._numbering.record("exposures", self.seq, at, FIRM_KEY, orjson.dumps(value))
 
     def _moved(self, kind: str, table: MeasureTable, change_min: float) -> list[dict[str, Any]]:
@@ -178,8 +172,8 @@ class FirmState:
         last[:, moved] = values[:, moved]
         keys = (kind, *table.measures)
         found = [[table.names[i], *values[:, i].tolist()] for i in moved.tolist()]
-        rows = [dict(zip(keys, row, strict=True)) for row in found]
-        return [{name: value for name, value in row.items() if value or name != "theta"} for row in rows]
+        named = (zip(keys, row, strict=True) for row in found)
+        return [{name: value for name, value in row if value or name != "theta"} for row in named]
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""

@@ -81,15 +81,8 @@ def counterparty_measures(directory: Directory, netting_set: F8, account_sums: t
 I8 = NDArray[np.int64]
 # Account, instrument, units, price, fee, its asset, strategy, action and reference
 FILL = (0, 0, 0, 0.0, 0.0, "", "", "")
-TRANSFER = (
-    0,
-    "",
-    0.0,
-    "deposit",
-    False,
-    -1,
-    0,
-)  # account, asset, amount, purpose, segregated, contract, interval's end
+# Account, asset, amount, purpose, whether segregated, contract and the interval's end
+TRANSFER = (0, "", 0.0, "deposit", False, -1, 0)
 
 
 class Ledger:

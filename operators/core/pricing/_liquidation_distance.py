@@ -193,14 +193,21 @@ class AccountValues:
 
     def unpaid(self, spent: F8) -> F8:
         """Return by position what is left of entry costs without premiums, which have left the balance."""
-        if not self._directory.has_option:
-            return spent
-        return np.where(self._directory.arrays["upfront"][self._positions.rows["instrument"]], 0.0, spent)
+        if self._directory.has_option:
+            spent = spent.copy()
+            spent[self._paid_up()] = 0.0
+        return spent
+
+    def _paid_up(self) -> I8:
+        """Return the positions in options whose premium was paid."""
+        at, _ = self.options()
+        found: I8 = at[self._directory.arrays["upfront"][self._positions.rows["instrument"][at]]]
+        return found
 
     def premiums(self, spent: F8, count: int) -> F8:
         """Return by account what was paid for the options that it holds, in entry costs ``spent`` by position."""
-        at, _ = self.options()
-        return sum_by(self._positions.rows["account"][at], (spent - self.unpaid(spent))[at], count)
+        at = self._paid_up()
+        return sum_by(self._positions.rows["account"][at], spent[at], count)
 
     def coin_profits(self, held: F8, spent: F8) -> F8:
         """Return by position what its profit gains with its settlement asset beside what it gains with its price.
