@@ -25,7 +25,7 @@ from seawall_testing.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TOP_LEVEL = {"schemas", "operators", "connectors", "dataflows", "ops", "tests", "pyproject.toml", "README.md"}
 HIDDEN = {".ci", ".gitignore", ".git"}
-MADE_BY_TOOLS = {"build", "dist", "bytewax_seawall.egg-info", "seawall-demo", "uv.lock"}
+MADE_BY_TOOLS = {"build", "dist", "bytewax_seawall.egg-info", "seawall-demo", "demo", "uv.lock"}  # `demo`: by README.md
 ROOMS = ("schemas", "operators", "connectors", "dataflows", "ops")
 PROGRAMS = ("ops/bench", "ops/deploy")  # run from a checkout and no part of the package
 LINKS = ROOT / "ops" / "package" / "seawall"
