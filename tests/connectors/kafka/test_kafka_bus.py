@@ -16,7 +16,7 @@ from seawall.connectors.bus import cluster_of, open_bus, skip_foreign_records
 from seawall.connectors.bus.kafka import KafkaBus, _partition_reader
 from seawall.schemas.configuration._sections import COMPRESSIONS
 from seawall.schemas.errors import BusError, Gap, PartitionLocked, UsageError
-from seawall_testing.clusters.kafka_broker import Broker, append_numbered, bus_url, open_kafka_bus
+from seawall_testing.clusters.kafka_broker import Broker, append_numbered, bus_url, flush_seen, open_kafka_bus
 from seawall_testing.command_line import wait_for
 
 pytestmark = pytest.mark.kafka
@@ -35,6 +35,7 @@ def test_records_stand_where_the_embedded_bus_has_them_whatever_transactions_the
         for writer in writers:
             append_numbered(writer, topic, partition, count)
             writer.flush()
+    flush_seen(kafka, writers[0], *places)
     for topic, partition in places:
         end = sqlite.end(topic, partition)
         assert kafka.end(topic, partition) == writers[0].end(topic, partition) == end
@@ -54,7 +55,7 @@ def test_a_record_among_thousands_of_transactions_is_found_by_its_number(broker:
     for count in [1] * 300 + [4000]:
         append_numbered(writer, "journal", 0, count, size=0)
         writer.submit()
-    writer.flush()
+    flush_seen(bus, writer, ("journal", 0))
     fresh = open_bus(bus_url(bus), tmp_path)
     for number in (4299, 2500, 301, 299, 150, 3999):
         assert fresh.read("journal", 0, number, 1)[0].value == b"%d" % number
@@ -71,7 +72,7 @@ def test_a_transaction_that_was_never_committed_leaves_nothing(broker: Broker, t
     again = bus.writer([("commands", 0)])
     assert again.end("commands", 0) == 3
     append_numbered(again, "commands", 0, 1)
-    again.flush()
+    flush_seen(bus, again, ("commands", 0))
     assert [stored.offset for stored in bus.read("commands", 0, 0)] == [0, 1, 2, 3]
 
 
@@ -114,7 +115,7 @@ def test_a_second_writer_on_this_host_is_refused_and_one_on_another_host_fences_
     with pytest.raises(PartitionLocked, match="another writer took over, and this one wrote nothing"):
         first.flush()
     append_numbered(second, "journal", 0, 1)
-    second.flush()
+    flush_seen(bus, second, ("journal", 0))
     assert (bus.end("journal", 0), bus.end("journal", 1)) == (2, 0)
 
 
@@ -141,10 +142,8 @@ def test_who_has_read_one_record_or_all_asks_the_broker_for_nothing_more(broker:
     assert isinstance(bus, KafkaBus)
     writer = bus.writer([("journal", 0)])
     append_numbered(writer, "journal", 0, 2000)
-    writer.flush()
-    end, deadline = writer.end("journal", 0), time.monotonic() + 120
-    while bus.end("journal", 0) < end:  # a cluster shows a moment later what it says is committed
-        assert time.monotonic() < deadline
+    flush_seen(bus, writer, ("journal", 0))
+    end = writer.end("journal", 0)
     for at, count, left in [(0, 1, 2000), (end - 1, 1, 1), (end - 300, 300, 300), (end, 300, 0)]:
         assert len(bus.read("journal", 0, at, count)) == min(count, left)
         assert bus.reader._client().assignment() == []
@@ -171,7 +170,7 @@ def test_who_writes_rests_while_the_broker_does_not_answer(broker: Broker, tmp_p
     finally:
         cluster.resume()
     more.join()
-    writer.flush()
+    flush_seen(bus, writer, ("acknowledgements", 0))
     assert took < 0.5, f"{took:.2f} s of processor in 2 s of waiting"  # 2 s of 2 s where two batches are on their way
     assert bus.end("acknowledgements", 0) == 3_001
     writer.close()
@@ -201,7 +200,7 @@ def test_a_record_that_somebody_else_wrote_to_our_topic_is_named_and_not_read(br
     bus = open_kafka_bus(broker, tmp_path)
     writer = bus.writer([("commands", 0)])
     append_numbered(writer, "commands", 0, 2)
-    writer.flush()
+    flush_seen(bus, writer, ("commands", 0))
     producer = Producer({"bootstrap.servers": broker.address})
     producer.produce(f"{bus_url(bus).rpartition('/')[2]}.commands", b"{}", partition=0)
     assert producer.flush(20) == 0
@@ -214,7 +213,7 @@ def test_who_only_looks_passes_over_a_record_of_somebody_else_and_tells_of_it(br
     bus = open_kafka_bus(broker, tmp_path)
     writer, told = bus.writer([("commands", 0)]), list[tuple[str, int, str]]()
     append_numbered(writer, "commands", 0, 2)
-    writer.flush()
+    flush_seen(bus, writer, ("commands", 0))
     producer = Producer({"bootstrap.servers": broker.address})
     for headers in ([], [("seawall-n", b"1")]):
         producer.produce(f"{bus_url(bus).rpartition('/')[2]}.commands", b"{}", partition=0, headers=headers)
@@ -222,6 +221,7 @@ def test_who_only_looks_passes_over_a_record_of_somebody_else_and_tells_of_it(br
     append_numbered(writer, "commands", 0, 1)
     writer.flush()
     looker = open_bus(bus_url(bus), tmp_path)
+    wait_for(lambda: not cluster_of(looker).has_open_transaction("commands", 0))
     skip_foreign_records(looker, lambda *what: told.append(what))
     assert [stored.value[:1] for stored in looker.read("commands", 0, 0)] == [b"0", b"1", b"2"]
     assert looker.end("commands", 0) == 3 and looker.partitions("commands") == [0]
@@ -265,7 +265,7 @@ def test_what_a_run_writes_is_compressed_as_it_says(
     cluster_of(bus).provide({"commands": 1}, make=True)
     writer = bus.writer([("commands", 0)])
     append_numbered(writer, "commands", 0, 3)
-    writer.flush()
+    flush_seen(bus, writer, ("commands", 0))
     assert len(bus.read("commands", 0, 0)) == 3
     assert said == [compression]
     writer.close()

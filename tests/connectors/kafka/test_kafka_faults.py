@@ -30,6 +30,7 @@ from seawall_testing.clusters.kafka_broker import (
     Broker,
     append_numbered,
     bus_url,
+    flush_seen,
     on_kafka,
     open_kafka_bus,
     require_broker,
@@ -544,7 +545,7 @@ def test_a_broker_whose_disk_is_full_loses_nothing_that_was_committed(small: Clu
     writer = again.writer([("journal", 0)])
     assert writer.end("journal", 0) == 500
     append_numbered(writer, "journal", 0, 10)
-    writer.flush()
+    flush_seen(again, writer, ("journal", 0))
     assert len(again.read("journal", 0, 0)) == 510
 
 

@@ -17,7 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 from seawall.connectors.bus import Bus, Follower, open_bus
 from seawall.connectors.bus.kafka import _partition_reader, _topics
 from seawall.schemas.errors import BusError
-from seawall_testing.clusters.kafka_broker import Broker, append_numbered, open_kafka_bus
+from seawall_testing.clusters.kafka_broker import Broker, append_numbered, flush_seen, open_kafka_bus
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 GONE = "a topic that was deleted is lost"
@@ -114,7 +114,7 @@ def test_a_transaction_into_a_topic_that_is_unknown_for_a_moment_is_made_again(b
     timer = later(topic.make)
     append_numbered(writer, "journal", 0, 1)
     append_numbered(writer, "commands", 0, 2)
-    writer.flush()
+    flush_seen(bus, writer, ("journal", 0), ("commands", 0))
     timer.join()
     assert [stored.offset for stored in bus.read("journal", 0, 0)] == [0, 1, 2, 3]
     assert [stored.offset for stored in bus.read("commands", 0, 0)] == [0, 1]

@@ -19,6 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from seawall.connectors.bus import Bus, Writer, cluster_of, open_bus, read_all
 from seawall.ops.kafka.cluster import Cluster, missing
 from seawall.schemas.records import decode_slice
+from seawall_testing.command_line import wait_for
 from seawall_testing.desk import Json, account, instrument, lines
 from seawall_testing.pipeline import write_configuration
 
@@ -251,6 +252,13 @@ def append_numbered(writer: Writer, topic: str, partition: int, count: int, size
         headers = {"seawall-id": f"{partition}-{number}-0", "seawall-n": str(number)}
         value = b"%d" % number + random.Random(number).randbytes(size)  # which compression leaves as large
         writer.append(topic, partition, f"key-{number}", value, headers)
+
+
+def flush_seen(bus: Bus, writer: Writer, *places: tuple[str, int]) -> None:
+    """Flush, and wait until readers see it: a cluster shows a moment later what it says is committed."""
+    writer.flush()
+    for topic, partition in places:
+        wait_for(lambda place=(topic, partition): bus.end(*place) >= writer.end(*place))
 
 
 def bus_url(bus: Bus) -> str:
