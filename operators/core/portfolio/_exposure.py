@@ -136,7 +136,7 @@ class ExposureState:
         if piece.fills is not None:
             self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
         decides = not piece.more
-        if piece.second and ledger.moves_with_time():
+        if (piece.second and ledger.moves_with_time()) or piece.as_of_us > ledger.doubts.due_us >= 0:
             ledger.touch_values()
         tables: dict[str, MeasureTable] = {}
         if decides:
@@ -230,7 +230,16 @@ class ExposureState:
         )
         standing = (self._ratings, self._house, self._closable)
         return MeasuredSlice(
-            Measures(moment, tables, positions, ledger.directory.owners, markets, *standing, ComputationInputs(book)),
+            Measures(
+                moment,
+                tables,
+                positions,
+                ledger.directory.owners,
+                markets,
+                *standing,
+                ComputationInputs(book),
+                ledger.doubts.found if decides else None,
+            ),
             events,
             Outputs(moment, out.records, out.decisions, configuration=piece.configuration),
             self._summary(ledger, piece, digest, markets) if second else None,
@@ -343,6 +352,7 @@ class ExposureState:
             forecast=self._forecast_inputs(ledger, piece.as_of_us),
             explained=ledger.explain.firm if ledger.explain.on else None,
             explained_us=ledger.explain.times_us,
+            doubt=0.0 if ledger.doubts.found is None else ledger.doubts.found.total,
             **firm_computation_inputs(ledger, self._asked, self._hedges, self._markets, self._depths, piece.as_of_us),
         )
 
