@@ -61,7 +61,7 @@ from seawall.schemas import events as ev
 from seawall.schemas.errors import InvariantError
 from seawall.schemas.records import Slice, check_decided_alike
 
-SCHEMA = "exposure/9"
+SCHEMA = "exposure/10"
 MINUTE_US = 60_000_000
 
 
@@ -99,6 +99,7 @@ class ExposureState:
         self._minute = -1  # of event time, in which the second operator heard of our surroundings last
         self._writer = base.ShardRecordWriter(shard)
         self._watch = PriceStateMonitor()
+        self._noted = True  # whether rows may say other than that all is valued
         self._held: tuple[int, ...] = ()  # what was held, counted, when states of prices were looked at last
 
     def step(self, piece: Slice, digest: str) -> MeasuredSlice:
@@ -171,7 +172,10 @@ class ExposureState:
             self._held = held
             states = self._watch.states(ledger, piece.as_of_us)
             told = self._watch.look(states, out)
-        out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told)
+        doubt, was = ledger.doubts.found, self._noted
+        self._noted = doubt is not None and bool(doubt.notes)
+        notes = doubt.notes if doubt is not None and doubt.notes else {} if was else None
+        out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told, notes)
         if ledger.explain.on and piece.second and ledger.explain.close(piece.as_of_us, ledger.account_pnl):
             out.explained(ledger.explain.rows())
 

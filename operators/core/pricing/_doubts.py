@@ -42,12 +42,12 @@ class Doubts:
         self.found: Doubt | None = None
         self.states: tuple[I8, I8] = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))  # of rows, of assets
         self._terms: dict[str, float] = {}
-        self._age_us = self._end_us = NEVER_US
+        self._age_us = self.end_us = NEVER_US  # when a price is old, and when it is not known any more
 
     def configure(self, terms: dict[str, Any], age_us: int) -> None:
         """Take what intervals reach to, when an account is unvalued, and when a price is not known any more."""
         self._terms, self._age_us, self.due_us = terms, age_us, -1
-        self._end_us = int(terms["price_max_age_s"] * 1_000_000) or NEVER_US
+        self.end_us = int(terms["price_max_age_s"] * 1_000_000) or NEVER_US
 
     # --- states of prices -------------------------------------------------------------------------------------------
 
@@ -70,9 +70,9 @@ class Doubts:
         """Return the states of mark rows by age; note when the next of them changes."""
         rows, at = self._marks.rows, self._standing(at)
         since = rows["time_us"][at]
-        unknown = np.isnan(rows["price"][at]) | (since < as_of_us - self._end_us)
+        unknown = np.isnan(rows["price"][at]) | (since < as_of_us - self.end_us)
         old = since < as_of_us - self._age_us
-        for left, age_us in ((~old, self._age_us), (~unknown, self._end_us)):
+        for left, age_us in ((~old, self._age_us), (~unknown, self.end_us)):
             self.due_us = min(self.due_us, int(since[left & ~unknown].min(initial=NEVER_US)) + age_us)
         state: I8 = np.where(unknown, UNKNOWN, np.where(old, STALE, FRESH))
         return state
