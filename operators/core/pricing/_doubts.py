@@ -4,7 +4,7 @@ Every such price is an interval, and measures are taken at its worse end. Beside
 better end: what holds there too is certain. Nothing is computed where no such price is held.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,20 @@ I8 = NDArray[np.int64]
 FRESH, PEGGED, STALE, UNKNOWN = range(4)
 FEED_ACCOUNTS_MIN = 5  # accounts that one factor leaves unvalued, from which it is the feed that is out
 BETTER = 8  # measures of accounts that have a better end of their own: those up to the leverage
+
+
+class PositionEnds(NamedTuple):
+    """What positions are worth at the ends of their prices, in the reporting currency.
+
+    ``part`` is gain at both ends that are tested, in order, ``best`` the largest that is possible, ``size`` the largest
+    notional, ``spent`` the entry cost, and ``bounded`` says whether anything bounds a price that is not known.
+    """
+
+    part: F8
+    best: F8
+    size: F8
+    spent: F8
+    bounded: NDArray[np.bool_]
 
 
 class Doubts:
@@ -57,6 +71,8 @@ class Doubts:
         held = at_mark[: rows.size].nonzero()[0]
         numbers, self.due_us = rows["instrument"][held], NEVER_US
         found = np.zeros(rows.size, dtype=np.int64)
+        if self._marks.venue_priced:
+            held = np.unique(np.concatenate([held, self._marks.across()[numbers]]))
         found[held] = self._of_rows(held, as_of_us)
         if directory.has_option:
             self._of_options(found, held, as_of_us)
@@ -128,95 +144,137 @@ class Doubts:
         self._better = np.zeros((4, count))  # of equity, gross notional and margins: by how much it is better
         self._width, self._unbounded = np.zeros(count), np.zeros(count, dtype=bool)
         self._factors: list[tuple[str, str, I8]] = []
+        self._ends_of = {asset: self._ends_of_asset(asset, as_of_us) for asset in self.states[1].nonzero()[0].tolist()}
+        self._values = values
         low, high = self._positions_at(account, values, across, as_of_us)
-        for asset in self.states[1].nonzero()[0].tolist():
-            moved = self._asset_at(asset, account, values, count)
-            low, high = low + moved[0], high + moved[1]
-        account[[0, 3]] += low
-        sign, unrealised = self._directory.arrays["sign"], across[2] + self._shift
+        for asset, ends in self._ends_of.items():
+            moved = self._asset_at(asset, ends, values, count)
+            account[0] += moved[0]
+            if self.states[1][asset] != STALE:  # an exposure in an asset of which two prices are known takes the older
+                low, high = low + moved[0], high + moved[1]
+        sign, unrealised = self._directory.arrays["sign"], across[2]
         return unrealised + np.where(sign > 0, low, high), unrealised + np.where(sign > 0, high, low)
 
     def _positions_at(
         self, account: F8, values: AccountValues, across: tuple[F8, F8, F8], as_of_us: int
     ) -> tuple[F8, F8]:
-        """Take positions at prices in doubt to the worse end; return what equity moves, at the worse end and beyond."""
+        """Take positions at prices in doubt to the worse end; return what P&L moves across venues, at both ends."""
         arrays, rows, marks, count = self._directory.arrays, self._positions.rows, self._marks, account.shape[1]
+        wide = marks.across()[rows["instrument"]] if marks.venue_priced else rows["mark"]
         settled = arrays["settlement"][rows["instrument"]]
-        at = ((rows["units"] != 0) & ((self.states[0][rows["mark"]] > 0) | (self.states[1][settled] > 0))).nonzero()[0]
-        owner, number, mark, units = (rows[name][at] for name in ("account", "instrument", "mark", "size"))
-        state, cost, asset = self.states[0][mark], rows["cost"][at], settled[at]
-        worth, f = marks.worth_at(arrays["venue"][owner], asset), self._terms["unvalued_factor"]
-        tested, better, bounded = self._ends(at, state, as_of_us)
-        part = np.sort(units * tested - cost, axis=0) * worth
-        best = np.maximum(part[1], (units * better - cost).max(axis=0) * worth)
+        doubted = (self.states[0][rows["mark"]] > 0) | (self.states[0][wide] > 0) | (self.states[1][settled] > 0)
+        at = ((rows["units"] != 0) & doubted).nonzero()[0]
+        owner, asset, number = rows["account"][at], settled[at], rows["instrument"][at]
+        there = self._at_ends(at, rows["mark"][at], marks.worth_at(arrays["venue"][owner], asset), as_of_us)
         held, spent, notional = (column[at] for column in values.margined)
-        base, option = held - spent, arrays["option"][number]
-        most = worth * np.where(self.states[1][asset] == UNKNOWN, f, 1.0)
-        size = np.where(option, notional, np.abs(units) * np.abs(tested).max(axis=0) * most)
-        rate = np.stack([np.ones(len(at)), *(arrays[f"class_{n}"][arrays["class"][number]] for n in ("initial", "maintenance"))])
-        for row, more in zip((1, 4, 5), rate * (size - notional), strict=True):
-            account[row] += sum_by(owner, more, count)
-        account[2] += sum_by(owner, np.where(option, 0.0, np.sign(units) * (size - notional)), count)
-        wide, there = values.robust[3][at], values.robust[1][at] - values.robust[2][at]
-        if across[0].base is not account:
-            across[0][:] += sum_by(owner, size - wide, count)
-        across[1][:] += sum_by(owner, np.where(option, 0.0, np.sign(units) * (size - wide)), count)
-        self._shift = sum_by(owner, base - there, count)
-        self._better[0] += sum_by(owner, best - part[0], count)
-        for row, less in enumerate(rate * size, 1):
-            self._better[row] += sum_by(owner, less, count)
-        unknown = state == UNKNOWN
-        self._width += sum_by(owner, np.where(unknown, part[1] - part[0], 0.0), count)
-        self._unbounded[owner[(unknown & ~bounded) | np.isnan(marks.asset_prices[asset])]] = True
+        moved = sum_by(owner, there.part[0] - held + spent, count)
+        upfront = sum_by(owner, np.where(arrays["upfront"][number], there.spent - spent, 0.0), count)
+        account[0] += moved + upfront
+        account[3] += moved
+        more, option = there.size - notional, arrays["option"][number]
+        account[2] += sum_by(owner, np.where(option, 0.0, np.sign(rows["size"][at]) * more), count)
+        rates = [arrays[name][arrays["class"][number]] for name in ("class_initial", "class_maintenance")]
+        for place, (row, rate) in enumerate(zip((1, 4, 5), (np.ones(len(at)), *rates), strict=True), 1):
+            account[row] += sum_by(owner, rate * more, count)
+            self._better[place] += sum_by(owner, rate * there.size, count)
+        self._better[0] += sum_by(owner, there.best - there.part[0], count)
+        self._note_unknown(at, there)
+        if not marks.venue_priced:
+            across[1][:] += sum_by(owner, np.where(option, 0.0, np.sign(rows["size"][at]) * more), count)
+            self._patch(at, values, there, there)
+            return moved, sum_by(owner, there.part[1] - held + spent, count)
+        wider = self._at_ends(at, wide[at], marks.asset_worth[asset], as_of_us)
+        signed, held, spent, notional = (column[at] for column in values.robust)
+        across[0][:] += sum_by(owner, wider.size - notional, count)
+        across[1][:] += sum_by(owner, np.where(option, 0.0, np.sign(rows["size"][at]) * (wider.size - notional)), count)
+        self._patch(at, values, there, wider)
+        return tuple(sum_by(owner, part - held + spent, count) for part in wider.part)
+
+    def _note_unknown(self, at: I8, there: "PositionEnds") -> None:
+        """Note how wide accounts are because of positions that have no price, and which these are."""
+        rows, count = self._positions.rows, len(self._width)
+        owner, number, unknown = rows["account"][at], rows["instrument"][at], self.states[0][rows["mark"][at]] == UNKNOWN
+        self._width += sum_by(owner, np.where(unknown, there.part[1] - there.part[0], 0.0), count)
+        unpriced = np.isnan(self._marks.asset_prices[self._directory.arrays["settlement"][number]])
+        self._unbounded[owner[(unknown & ~there.bounded) | unpriced]] = True
         for one in np.unique(number[unknown]).tolist():
             name = self._directory.instrument_records[one].instrument
             self._factors.append(("instrument", name, np.unique(owner[unknown & (number == one)])))
-        self._patch(at, values, units, size, part, worth * cost, option)
-        upfront = np.where(arrays["upfront"][number], worth * cost - spent, 0.0)
-        account[0] += sum_by(owner, upfront, count)
-        return sum_by(owner, part[0] - base, count), sum_by(owner, part[1] - base, count)
 
-    def _patch(
-        self, at: I8, values: AccountValues, units: F8, size: F8, part: F8, spent: F8, option: NDArray[np.bool_]
-    ) -> None:
-        """Let wider scopes add the ends that are worse for us: notionals of positions, worths and entry costs."""
-        signs, values.by_class = self._directory.arrays["sign"][self._positions.rows["account"][at]], None
+    def _patch(self, at: I8, values: AccountValues, there: "PositionEnds", wider: "PositionEnds") -> None:
+        """Let wider scopes add the worse ends: worths of positions, entry costs and notionals."""
+        values.by_class = None
         signed, *robust = (column.copy() for column in values.robust)
         margined = [column.copy() for column in values.margined] if self._marks.venue_priced else robust
-        worse = np.where(signs > 0, part[0], part[1])
-        for held, cost, notional in (robust, margined):
-            held[at], cost[at], notional[at] = worse + spent, spent, size
-        signed[at] = np.where(option, signed[at], np.sign(units) * size)
+        for (held, cost, notional), ends in ((robust, wider), (margined, there)):
+            held[at], cost[at], notional[at] = ends.part[0] + ends.spent, ends.spent, ends.size
+        option = self._directory.arrays["option"][self._positions.rows["instrument"][at]]
+        signed[at] = np.where(option, signed[at], np.sign(self._positions.rows["size"][at]) * wider.size)
         values.robust = signed, robust[0], robust[1], robust[2]
         values.margined = margined[0], margined[1], margined[2]
 
-    def _ends(self, at: I8, state: I8, as_of_us: int) -> tuple[F8, F8, NDArray[np.bool_]]:
-        """Return what a unit of each position is worth in its settlement asset: the two ends that are tested, those
-        that are possible, and whether anything bounds it.
+    def _at_ends(self, at: I8, mark: I8, worth: F8, as_of_us: int) -> "PositionEnds":
+        """Return what positions gained at the ends of their prices at mark rows, settlement assets worth ``worth``.
 
         Last known is the last price, else what the position was opened at.
         """
         rows, marks, arrays = self._positions.rows, self._marks, self._directory.arrays
-        number, mark, f = rows["instrument"][at], rows["mark"][at], self._terms["unvalued_factor"]
-        inverse, size, standing = arrays["inverse"][number], arrays["size"][number], self._standing(rows["mark"][at])
-        price = marks.rows["price"][standing]
+        number, units, cost, f = rows["instrument"][at], rows["size"][at], rows["cost"][at], self._terms["unvalued_factor"]
+        inverse, size, standing = arrays["inverse"][number], arrays["size"][number], self._standing(mark)
+        price, option, state = marks.rows["price"][standing], arrays["option"][number], self.states[0][mark]
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.where(inverse, -size / price, size * price)
             modelled = marks.unit[mark] / marks.worth[mark]
-        value = np.where(arrays["option"][number] & np.isfinite(modelled), modelled, value)
-        value = np.where(np.isnan(value), rows["cost"][at] / rows["size"][at], value)
+        value = np.where(option & np.isfinite(modelled), modelled, value)
+        value = np.where(np.isnan(value), cost / units, value)
         other = value.copy()
-        for place in ((state == STALE) & ~arrays["option"][number]).nonzero()[0].tolist():
-            new = marks.unconfirmed(standing.item(place), as_of_us)
-            ratio = new / price.item(place)
+        for place in ((state == STALE) & ~option).nonzero()[0].tolist():
+            ratio = marks.unconfirmed(standing.item(place), as_of_us) / price.item(place)
             other[place] *= 1.0 / ratio if inverse.item(place) else ratio
         unknown, doubted = state == UNKNOWN, state >= STALE
         least, most = np.where(inverse, value / f, 0.0), np.where(inverse, value / f, value * f)
         tested = np.stack([np.where(unknown, least, value), np.where(unknown, most, other)])
         better = np.stack([np.where(doubted, np.where(inverse, value * f, 0.0), value), np.where(doubted, most, value)])
-        return tested, better, (value != 0) & ~inverse
+        part = np.sort(units * tested - cost, axis=0) * worth
+        asset = arrays["settlement"][number].tolist()
+        top = worth * np.array([self._ends_of[one][1] if one in self._ends_of else 1.0 for one in asset])
+        notional = np.abs(units) * np.abs(tested).max(axis=0) * top
+        notional = np.where(option, self._values.margined[2][at], notional)
+        best = np.maximum(part[1], (units * better - cost).max(axis=0) * worth)
+        return PositionEnds(part, best, notional, worth * cost, (value != 0) & ~inverse)
 
-    def _asset_at(self, asset: int, account: F8, values: AccountValues, count: int) -> tuple[F8, F8]:
+    def _ends_of_asset(self, asset: int, as_of_us: int) -> tuple[float, float]:
+        """Return the ends of an asset's price that are tested, as parts of the price that stands."""
+        state, stands = self.states[1].item(asset), self._marks.asset_prices.item(asset)
+        if state == UNKNOWN:
+            return 0.0, self._terms["unvalued_factor"]
+        if state == PEGGED:
+            return 1.0 - self._terms["peg_haircut"], 1.0
+        low, high = self._prices_of_asset(asset, as_of_us)
+        return low / stands, high / stands
+
+    def _prices_of_asset(self, asset: int, as_of_us: int) -> tuple[float, float]:
+        """Return an asset's price where old ones stand, and where prices that are not confirmed do, in order."""
+        marks, arrays = self._marks, self._directory.arrays
+        if asset not in marks.market:
+            return marks.asset_prices.item(asset), marks.asset_prices.item(asset)
+        number, peg = marks.market[asset][1], self._directory.pegs.get(asset, -1)
+        row = marks.across().item(number)
+        base, quote = arrays["base"].item(number), arrays["quote"].item(number)
+        price = stands = marks.rows["price"].item(row)
+        if self._of_rows(np.array([row]), as_of_us).item() == STALE:
+            price = marks.unconfirmed(row, as_of_us)
+        ends = self._prices_of_asset(quote if base == asset else base, as_of_us)
+        if base == asset:
+            low, high = ends[0] * min(price, stands), ends[1] * max(price, stands)
+        else:
+            low, high = ends[0] / max(price, stands), ends[1] / min(price, stands)
+        if peg < 0 or asset in marks.depegged:
+            return low, high
+        caps = self._prices_of_asset(peg, as_of_us)
+        return min(low, caps[0]), min(high, caps[1])
+
+    def _asset_at(self, asset: int, ends: tuple[float, float], values: AccountValues, count: int) -> tuple[F8, F8]:
         """Return what equity moves where all that is held and made in an asset is at the ends of its price."""
         balances, rows, state = self._balances.rows, self._positions.rows, self.states[1].item(asset)
         mine = balances["asset"] == asset
@@ -232,11 +290,9 @@ class Doubts:
         made = values.margined[0][settled] - values.unpaid(values.margined[1])[settled]
         worth = sum_by(owner, values.lent_there[mine], count) + sum_by(rows["account"][settled], made, count)
         longs, shorts, f = np.maximum(worth, 0.0), np.minimum(worth, 0.0), self._terms["unvalued_factor"] - 1.0
-        low = high = np.zeros(count)
-        if state == PEGGED:
-            low = -self._terms["peg_haircut"] * longs
-        elif state == UNKNOWN:
-            low, high = f * shorts - longs, f * longs - shorts
+        low = (ends[0] - 1.0) * longs + (ends[1] - 1.0) * shorts
+        high = (ends[1] - 1.0) * longs + (ends[0] - 1.0) * shorts
+        if state == UNKNOWN:
             self._width += high - low
             self._factors.append(("asset", list(self._directory.assets)[asset], worth.nonzero()[0]))
         self._better[0] += f * longs - shorts - low

@@ -82,6 +82,13 @@ def asset_value(book: Book, asset: str, as_of_us: int, rules: Rules, venue: str 
     return asset_price(book, asset, as_of_us, rules, venue) or Price(ZERO, ZERO, "unvalued")
 
 
+def _opened_at(item: Json, units: Fraction, cost: Fraction) -> Fraction | None:
+    """Return the price that a position was opened at on average."""
+    if cost == 0:
+        return None
+    return -size(item) * units / cost if item.get("inverse", False) else cost / units / size(item)
+
+
 def rows(book: Book, account: str, as_of_us: int, rules: Rules, venue: str | None) -> Iterator[Row]:
     """Yield the positions of an account that are not spot."""
     for key in sorted(key for key in book.trades if key[0] == account):
@@ -95,7 +102,9 @@ def _row(book: Book, key: tuple[str, str], item: Json, as_of_us: int, rules: Rul
     settlement = asset_value(book, item["settlement"], as_of_us, rules, venue)
     if item["kind"] == "option":
         return _option_row(book, item, held.units, held.cost, settlement, as_of_us, rules, venue)
-    price = instrument_price(book, key[1], as_of_us, rules, venue) or _unpriced(book, key[1], rules)
+    price = instrument_price(book, key[1], as_of_us, rules, venue) or _unpriced(
+        book, item, held.units, held.cost, rules
+    )
     if price is None:
         return Row(
             item, held.units, exactly(held.cost, "missing"), held.cost, settlement, exactly(ZERO, "missing"), ZERO
@@ -104,7 +113,8 @@ def _row(book: Book, key: tuple[str, str], item: Json, as_of_us: int, rules: Rul
     if inverse and price.low == 0:  # 1/0: the value of a long inverse has no bound; the row is flagged by its state
         price = Price(price.high, price.high, price.state)
     ends = sorted(held.units * unit_value(item, end) for end in (price.low, price.high))
-    value = Price(ends[0], ends[1], price.state)
+    stands = ZERO if price.state == "unvalued" else held.units * unit_value(item, price.stands)
+    value = Price(ends[0], ends[1], price.state, stands)
     signed = [held.units * abs(unit_value(item, end)) for end in (price.low, price.high)]
     ends = sorted(one * end for one in signed for end in (settlement.low, settlement.high))
     notional = Price(ends[0], ends[-1], price.state)
@@ -112,8 +122,8 @@ def _row(book: Book, key: tuple[str, str], item: Json, as_of_us: int, rules: Rul
     return Row(item, held.units, value, held.cost, settlement, notional, delta)
 
 
-def _unpriced(book: Book, name: str, rules: Rules) -> Price | None:
-    known = last_known(book, name)
+def _unpriced(book: Book, item: Json, units: Fraction, cost: Fraction, rules: Rules) -> Price | None:
+    known = last_known(book, item["instrument"]) or _opened_at(item, units, cost)
     return Price(ZERO, known * rules.unvalued_factor, "unvalued") if rules.intervals and known is not None else None
 
 
@@ -126,7 +136,9 @@ def _option_row(
     model = option_value(book, item, as_of_us, rules, venue)
     price = model[0] if model is not None and rules.options_from_forward else None
     price = price or instrument_price(book, item["instrument"], as_of_us, rules, venue)
-    price = price or _unpriced(book, item["instrument"], rules)
+    price = price or _unpriced(book, item, held, cost, rules)
+    if model is not None and ahead is not None:  # an option follows the price of its forward that stands
+        ahead = exactly(ahead.stands, ahead.state)
     whole = held * size(item)
     ends = [cost, cost] if price is None else sorted((whole * price.low, whole * price.high))
     value = Price(ends[0], ends[1], "missing" if price is None else price.state)
@@ -157,20 +169,22 @@ def account_measures(book: Book, account: str, as_of_us: int, rules: Rules) -> A
     terms = book.terms.accounts[account]
     venue = terms.get("venue")
     found = list(rows(book, account, as_of_us, rules, venue))
-    equity, pnl = Interval(), Interval()
+    held, pnl = defaultdict[str, Interval](Interval), Interval()
     for asset, amount in balances(book, account, rules).items():
-        equity.add(lending_units(book.terms, terms, asset, amount), asset_value(book, asset, as_of_us, rules, venue))
+        held[asset].add(lending_units(book.terms, terms, asset, amount), exactly(ONE))
     for row in found:
-        for end in (row.value.low, row.value.high):
-            part = end - row.cost
-            price = row.settlement.worse(part)
-            _widen(pnl, price, end is row.value.low)
         paid = row.cost if is_upfront(row.instrument, rules) else ZERO
-        _widen(equity, row.settlement.worse(row.value.low - row.cost + paid), True)
-        _widen(equity, row.settlement.worse(row.value.high - row.cost + paid), False)
+        gained = Price(row.value.low - row.cost, row.value.high - row.cost)
+        pnl.add(row.settlement.stands, gained)
+        held[row.instrument["settlement"]].add(ONE, Price(gained.low + paid, gained.high + paid))
+    equity = Interval()
+    for asset, amount in held.items():  # all that is held and made in one asset is at one price
+        worth = asset_value(book, asset, as_of_us, rules, venue)
+        equity.low += worth.worse(amount.low)
+        equity.high += -worth.worse(-amount.high)
     for amount, worth in open_funding(book, account, found, as_of_us, rules, venue):
-        equity.add(amount, worth)
-        pnl.add(amount, worth)
+        equity.add(amount, exactly(worth.stands))
+        pnl.add(amount, exactly(worth.stands))
     margins = [_margins(book, terms, row) for row in found]
     gross = sum((_magnitude(row.notional) for row in found), ZERO)
     net = sum(account_deltas(book, account, as_of_us, rules, venue, moving=True).values(), ZERO)
@@ -193,15 +207,8 @@ def open_funding(
     for row in found:
         share, rate = running_funding(book, account, row.instrument["instrument"], as_of_us)
         if share and row.value.state != "missing":
-            worth = abs(row.value.low) if row.instrument["kind"] == "perpetual" else ZERO
+            worth = abs(row.value.stands) if row.instrument["kind"] == "perpetual" else ZERO
             yield -worth * (1 if row.units > 0 else -1) * rate * share, row.settlement
-
-
-def _widen(total: Interval, value: Fraction, low: bool) -> None:
-    if low:
-        total.low += value
-    else:
-        total.high += value
 
 
 def _margins(book: Book, account: Json, row: Row) -> tuple[Fraction, Fraction]:
@@ -232,11 +239,11 @@ def account_deltas(
             # The delta of an option is of its whole value, also where that is paid in coin.
             in_coin = row.instrument["kind"] == "option" and row.instrument.get("inverse", False)
             worth = ZERO if in_coin else row.value.low
-            found[row.instrument["settlement"]] += (worth - row.cost + paid) * row.settlement.low
+            found[row.instrument["settlement"]] += (worth - row.cost + paid) * row.settlement.stands
     if rules.all_holdings:
         for asset, amount in balances(book, account, rules).items():
             if asset not in still:
-                found[asset] += amount * asset_value(book, asset, as_of_us, rules, venue).low
+                found[asset] += amount * asset_value(book, asset, as_of_us, rules, venue).stands
     return found
 
 
@@ -249,7 +256,7 @@ def firm_deltas(book: Book, as_of_us: int, rules: Rules) -> dict[str, Fraction]:
                 found[asset] += sign(account) * delta
     for _, asset, amount in debts(book):
         if asset != rules.reporting:
-            found[asset] += amount * asset_value(book, asset, as_of_us, rules, None).low
+            found[asset] += amount * asset_value(book, asset, as_of_us, rules, None).stands
     return found
 
 
@@ -262,5 +269,5 @@ def party_net_notional(book: Book, party: str, as_of_us: int, rules: Rules) -> F
             found += sign(account) * sum(account_deltas(book, name, as_of_us, rules, moving=True).values(), ZERO)
     for other, asset, amount in debts(book):
         if other == party and asset not in money:
-            found += amount * asset_value(book, asset, as_of_us, rules, None).low
+            found += amount * asset_value(book, asset, as_of_us, rules, None).stands
     return found
