@@ -79,7 +79,13 @@ class Account:
 
 def asset_value(book: Book, asset: str, as_of_us: int, rules: Rules, venue: str | None) -> Price:
     """Return an asset's price; one that is not known is 0, the worse end of collateral."""
-    return asset_price(book, asset, as_of_us, rules, venue) or Price(ZERO, ZERO, "unvalued")
+    found = asset_price(book, asset, as_of_us, rules, venue)
+    across = asset_price(book, asset, as_of_us, rules)
+    if found is None or across is None:
+        return Price(ZERO, ZERO, "unvalued")
+    # How far apart the two are of which one is not confirmed is found across venues.
+    part = found.stands / across.stands
+    return Price(across.low * part, across.high * part, found.state, found.stands)
 
 
 def _opened_at(item: Json, units: Fraction, cost: Fraction) -> Fraction | None:
@@ -118,7 +124,7 @@ def _row(book: Book, key: tuple[str, str], item: Json, as_of_us: int, rules: Rul
     signed = [held.units * abs(unit_value(item, end)) for end in (price.low, price.high)]
     ends = sorted(one * end for one in signed for end in (settlement.low, settlement.high))
     notional = Price(ends[0], ends[-1], price.state)
-    delta = signed[1] * settlement.high
+    delta = _magnitude(notional) * (1 if held.units > 0 else -1)
     return Row(item, held.units, value, held.cost, settlement, notional, delta)
 
 
@@ -136,7 +142,7 @@ def _option_row(
     model = option_value(book, item, as_of_us, rules, venue)
     price = model[0] if model is not None and rules.options_from_forward else None
     price = price or instrument_price(book, item["instrument"], as_of_us, rules, venue)
-    price = price or _unpriced(book, item, held, cost, rules)
+    price, quote = price or _unpriced(book, item, held, cost, rules), exactly(quote.stands, quote.state)
     if model is not None and ahead is not None:  # an option follows the price of its forward that stands
         ahead = exactly(ahead.stands, ahead.state)
     whole = held * size(item)
@@ -146,7 +152,7 @@ def _option_row(
     slope = model[1] if model is not None else ONE if item["option_type"] == "call" else -ONE
     ahead = ahead or exactly(exact(item["strike"]), "missing")
     if item.get("inverse", False):  # a unit of an inverse option is on a unit of the coin that it settles in
-        ahead, quote = exactly(ONE), asset_value(book, item["settlement"], as_of_us, rules, at)
+        ahead, quote = exactly(ONE), exactly(asset_value(book, item["settlement"], as_of_us, rules, at).stands)
     notional = sorted((whole * ahead.low * quote.low, whole * ahead.high * quote.high))
     return Row(
         item, held, value, cost, settlement, Price(notional[0], notional[1]), whole * slope * ahead.low * quote.low

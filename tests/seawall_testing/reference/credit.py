@@ -220,7 +220,7 @@ def _trade(book: Book, account: Json, row: Row, as_of_us: int, rules: Rules) -> 
         ahead = forward(book, item, as_of_us, rules)
         if ahead is not None and years > 0:
             call, strike = item["option_type"] == "call", exact(item["strike"])
-            delta *= supervisory_delta(call, ahead.low, strike, years, FACTORS[kind][2])
+            delta *= supervisory_delta(call, ahead.stands, strike, years, FACTORS[kind][2])
     settled_daily = item["kind"] in ("perpetual", "future") and _is_venue(book, account)
     maturity = years if (rules.bilateral_maturity and not settled_daily) or item["kind"] == "option" else ZERO
     notional = max(abs(row.notional.low), abs(row.notional.high))

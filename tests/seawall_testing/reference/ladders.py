@@ -85,7 +85,7 @@ def _standing(
     allowed = [m for m in known if m.get("kind", "mark") not in low or _confirmed(m, marks, rules)]
     standing = next((mark for mark in allowed if mark in fresh), None)
     price = exact((standing or _newest(allowed))["price"])
-    if rules.intervals and fresh and fresh[0] is not standing:
+    if rules.intervals and fresh and standing is None:
         ends = sorted((exact(fresh[0]["price"]), price))
         return Price(ends[0], ends[1], "stale", price)
     return exactly(price, "stale" if standing is None else "fresh")
