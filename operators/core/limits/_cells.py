@@ -137,7 +137,9 @@ class LimitCells:
 
     def __init__(self, limits: list[Limit]) -> None:
         self.limits = limits
-        self.columns = Columns({"limit": "i8", "column": "i8", "level": "i1", "lacks": "i1", **dict.fromkeys(LEAVING, "i8")})
+        self.columns = Columns(
+            {"limit": "i8", "column": "i8", "level": "i1", "lacks": "i1", **dict.fromkeys(LEAVING, "i8")}
+        )
         self.scaled = ScaledBounds(limits)
         self.windows = ChangeWindows()
         self.known = 0

@@ -166,9 +166,14 @@ class LimitsState:
             return found
         self._seen = tables
         for kind, cells in self._cells.items():
-            table = tables.get(kind) if kind not in OF_ACCOUNTS else self._table(kind, measures)
+            if kind == UNKNOWN and measures.doubt is None and not cells.raised:
+                continue
+            built_in = self._uncovered if kind == DENY else self._unvalued
+            table = built_in(measures) if kind in OF_ACCOUNTS else tables.get(kind)
             if table is not None:
-                doubt = None if measures.doubt is None or kind in OF_ACCOUNTS else _doubt_of(measures.doubt, kind, table)
+                doubt = (
+                    None if measures.doubt is None or kind in OF_ACCOUNTS else _doubt_of(measures.doubt, kind, table)
+                )
                 for change in cells.evaluate(table, measures.moment.as_of_us, doubt):
                     found.append((change, table, cells))
         found.sort(key=lambda item: item[0][:2])
@@ -190,7 +195,7 @@ class LimitsState:
         Where one factor is out for very many of them, that is told of the factor, and of none of them.
         """
         doubt, table = measures.doubt, measures.tables.get("account")
-        if table is None or (doubt is None and not self._cells[UNKNOWN].raised):
+        if table is None:
             return None
         found = np.zeros(table.values.shape[1]) if doubt is None else (doubt.unvalued & ~doubt.spared) * 1.0
         return MeasureTable(table.names, ("unvalued_position",), found.reshape(1, -1))

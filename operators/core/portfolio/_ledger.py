@@ -300,8 +300,8 @@ class Ledger:
         if directory.has_option:  # whose premium has left the balance: what they are worth stands beside it
             account[0] += self.values.premiums(self.values.margined[1], count)
             unrealised = unrealised + self.values.premiums(self.values.robust[2], count)
-        exposed = made = unrealised
-        if doubted := self._is_doubted():
+        made, exposed, doubted = unrealised, unrealised, self._is_doubted()
+        if doubted:
             made, exposed = self.doubts.apply(account, self.values, (gross, net, unrealised), self.measured_us)
         if self.directory.has_schedule or self.directory.has_scenario:
             self.margins.apply(account, self.values.margined[2], self.touched, as_of_us)
@@ -322,20 +322,12 @@ class Ledger:
         if self._alone:
             account[11] = self.health.alone(account[0], account[5])
         self.account_pnl = worth + unrealised - self.contributions.worth
-        pnl = worth + made - self.contributions.worth
         owed = np.where(arrays["sign"] > 0, worth, lent) if directory.has_haircut else lent
         netting_set, credit = self._netting_sets(owed + exposed, self.values.given(count), exposed)
-        self.doubts.found = None
-        if doubted:
-            self.doubts.conclude(account, self.holding)
-        sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
+        self.doubts.found = self.doubts.conclude(account, self.holding) if doubted else None
+        sums = (gross, arrays["sign"] * net, arrays["stake"] * (worth + made - self.contributions.worth))
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
-        debts, self._debts = self.credit.obligations, []
-        for one in debts.ours() if debts.owed or debts.others else ():
-            value = one.amount * self.marks.asset_worth.item(one.asset)
-            self._debts.append((one.asset, value))
-            if arrays["moves"].item(one.asset):
-                counterparty[3, directory.counterparties[one.counterparty]] += value
+        self._add_debts(counterparty)
         deep = len(credit) > 0
         self.tables = {
             "account": MeasureTable(directory.own_names, account_measures, account),
@@ -350,6 +342,15 @@ class Ledger:
         self._account_sums = sums
         self.touched[:] = False
         return self.tables
+
+    def _add_debts(self, counterparty: F8) -> None:
+        """Add debts in what moves to the net notional of counterparties, and keep all of them."""
+        debts, self._debts = self.credit.obligations, []
+        for one in debts.ours() if debts.owed or debts.others else ():
+            value = one.amount * self.marks.asset_worth.item(one.asset)
+            self._debts.append((one.asset, value))
+            if self.directory.arrays["moves"].item(one.asset):
+                counterparty[3, self.directory.counterparties[one.counterparty]] += value
 
     def _is_doubted(self) -> bool:
         """Tell whether anything is held at a price that is in doubt; looked for where that may have changed."""

@@ -153,11 +153,21 @@ def _underlying(scope: str, ledger: Ledger) -> str:
 KINDS = ("stale", "missing", "unvalued", "expiring", "unpriced", "depegged", "pegged", "outage")
 ALERTS = {
     "stale": ("stale_mark", "instrument", 1, "its last mark is older than mark_max_age_s"),
-    "missing": ("missing_mark", "instrument", 2, "it is held and its price is not known: it counts at the worse end of an interval"),
+    "missing": (
+        "missing_mark",
+        "instrument",
+        2,
+        "it is held and its price is not known: it counts at the worse end of an interval",
+    ),
     "unvalued": ("unvalued_option", "instrument", 1, "it is held and has no implied volatility or no forward"),
     "expiring": ("unsettled_expiry", "instrument", 2, "it is past its expiry and has no settlement mark"),
     "unpriced": ("unpriced_asset", "asset", 2, "balances, terms or debts are in it and it has no rate: it counts 0"),
-    "pegged": ("asset_at_peg", "asset", 1, "it never had a market and stands at its peg, at worst peg_haircut below it"),
+    "pegged": (
+        "asset_at_peg",
+        "asset",
+        1,
+        "it never had a market and stands at its peg, at worst peg_haircut below it",
+    ),
     "outage": ("unvalued_feed", "", 2, "its price is not known, which leaves very many accounts unvalued"),
     "depegged": ("peg_broken", "asset", 2, "its market stays more than peg_tolerance below its peg and counts alone"),
 }

@@ -23,7 +23,7 @@ BETTER = 8  # measures of accounts that have a better end of their own: those up
 
 
 class PositionEnds(NamedTuple):
-    """What positions are worth at the ends of their prices, in the reporting currency.
+    """Positions at the ends of their prices, in the reporting currency.
 
     ``part`` is gain at both ends that are tested, in order, ``best`` the largest that is possible, ``size`` the largest
     notional, ``spent`` the entry cost, and ``bounded`` says whether anything bounds a price that is not known.
@@ -128,10 +128,8 @@ class Doubts:
 
     # --- intervals --------------------------------------------------------------------------------------------------
 
-    def apply(
-        self, account: F8, values: AccountValues, across: tuple[F8, F8, F8], as_of_us: int
-    ) -> tuple[F8, F8]:
-        """Take measures of accounts to the worse end; return what P&L is at it from our side, and what is exposed.
+    def apply(self, account: F8, values: AccountValues, across: tuple[F8, F8, F8], as_of_us: int) -> tuple[F8, F8]:
+        """Take measures of accounts to the worse end; return P&L at it from our side, and what is exposed.
 
         Parameters
         ----------
@@ -169,7 +167,7 @@ class Doubts:
         held, spent, notional = (column[at] for column in values.margined)
         moved = sum_by(owner, there.part[0] - held + spent, count)
         upfront = sum_by(owner, np.where(arrays["upfront"][number], there.spent - spent, 0.0), count)
-        account[0] += moved + upfront
+        account[0] += moved + upfront  # a premium that was paid has left the balance
         account[3] += moved
         more, option = there.size - notional, arrays["option"][number]
         account[2] += sum_by(owner, np.where(option, 0.0, np.sign(rows["size"][at]) * more), count)
@@ -182,18 +180,23 @@ class Doubts:
         if not marks.venue_priced:
             across[1][:] += sum_by(owner, np.where(option, 0.0, np.sign(rows["size"][at]) * more), count)
             self._patch(at, values, there, there)
-            return moved, sum_by(owner, there.part[1] - held + spent, count)
+            return moved + upfront, sum_by(owner, there.part[1] - held + spent, count) + upfront
         wider = self._at_ends(at, wide[at], marks.asset_worth[asset], as_of_us)
         signed, held, spent, notional = (column[at] for column in values.robust)
         across[0][:] += sum_by(owner, wider.size - notional, count)
         across[1][:] += sum_by(owner, np.where(option, 0.0, np.sign(rows["size"][at]) * (wider.size - notional)), count)
         self._patch(at, values, there, wider)
-        return tuple(sum_by(owner, part - held + spent, count) for part in wider.part)
+        low, high = (sum_by(owner, part - held + spent, count) + upfront for part in wider.part)
+        return low, high
 
     def _note_unknown(self, at: I8, there: "PositionEnds") -> None:
         """Note how wide accounts are because of positions that have no price, and which these are."""
         rows, count = self._positions.rows, len(self._width)
-        owner, number, unknown = rows["account"][at], rows["instrument"][at], self.states[0][rows["mark"][at]] == UNKNOWN
+        owner, number, unknown = (
+            rows["account"][at],
+            rows["instrument"][at],
+            self.states[0][rows["mark"][at]] == UNKNOWN,
+        )
         self._width += sum_by(owner, np.where(unknown, there.part[1] - there.part[0], 0.0), count)
         unpriced = np.isnan(self._marks.asset_prices[self._directory.arrays["settlement"][number]])
         self._unbounded[owner[(unknown & ~there.bounded) | unpriced]] = True
@@ -219,7 +222,12 @@ class Doubts:
         Last known is the last price, else what the position was opened at.
         """
         rows, marks, arrays = self._positions.rows, self._marks, self._directory.arrays
-        number, units, cost, f = rows["instrument"][at], rows["size"][at], rows["cost"][at], self._terms["unvalued_factor"]
+        number, units, cost, f = (
+            rows["instrument"][at],
+            rows["size"][at],
+            rows["cost"][at],
+            self._terms["unvalued_factor"],
+        )
         inverse, size, standing = arrays["inverse"][number], arrays["size"][number], self._standing(mark)
         price, option, state = marks.rows["price"][standing], arrays["option"][number], self.states[0][mark]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -300,8 +308,8 @@ class Doubts:
 
     # --- what of it counts ------------------------------------------------------------------------------------------
 
-    def conclude(self, account: F8, holding: NDArray[np.bool_]) -> None:
-        """Find, once the table of accounts is complete, what holds at the better end too and who is unvalued."""
+    def conclude(self, account: F8, holding: NDArray[np.bool_]) -> Doubt:
+        """Return, once the table of accounts is complete, what holds at the better end too and who is unvalued."""
         better = account[:BETTER].copy()
         better[0] += self._better[0]
         better[3] += self._better[0]
@@ -323,10 +331,13 @@ class Doubts:
                 note = notes.setdefault(names[one], {"state": "unvalued", "missing": [], "mend": mend})
                 note["missing"].append(name)
         arrays, sets = self._directory.arrays, len(self._directory.netting_sets)
-        of = {"netting_set": (arrays["netting_set"], sets), "counterparty": (arrays["counterparty"], len(self._directory.counterparties))}
+        of = {
+            "netting_set": (arrays["netting_set"], sets),
+            "counterparty": (arrays["counterparty"], len(self._directory.counterparties)),
+        }
         sums = {kind: sum_by(places, amounts, size) for kind, (places, size) in of.items()}
         total = float(amounts.cumsum()[-1]) if len(amounts) else 0.0
-        self.found = Doubt(better, {"account": amounts, **sums}, total, unvalued, spared, notes, feeds)
+        return Doubt(better, {"account": amounts, **sums}, total, unvalued, spared, notes, feeds)
 
     def _mend(self, kind: str, name: str) -> str:
         """Return what would give a factor a price."""

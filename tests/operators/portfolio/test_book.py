@@ -622,7 +622,9 @@ def test_an_asset_is_priced_directly_by_its_inverse_or_by_the_shortest_path_and_
     assert ran.measures("account:a")["equity"] == worth
 
 
-def test_a_stablecoin_without_a_market_counts_a_haircut_below_its_peg_and_one_without_a_peg_nothing(tmp_path: Path) -> None:
+def test_a_stablecoin_without_a_market_counts_a_haircut_below_its_peg_and_one_without_a_peg_nothing(
+    tmp_path: Path,
+) -> None:
     coin = {"type": "asset", "asset": "USDX", "class": "stablecoin", "peg": "USD"}
     pegged = run_pipeline(tmp_path / "peg", coin, account("a"), transfer(T0 + 2, "t", asset="USDX", amount="2"))
     assert pegged.measures("account:a")["equity"] == pytest.approx(2.0 * 0.98)
