@@ -182,7 +182,7 @@ class Doubts:
             self._patch(at, values, there, there)
             return moved + upfront, sum_by(owner, there.part[1] - held + spent, count) + upfront
         wider = self._at_ends(at, wide[at], marks.asset_worth[asset], as_of_us)
-        signed, held, spent, notional = (column[at] for column in values.robust)
+        held, spent, notional = (column[at] for column in values.robust[1:])
         across[0][:] += sum_by(owner, wider.size - notional, count)
         across[1][:] += sum_by(owner, np.where(option, 0.0, np.sign(rows["size"][at]) * (wider.size - notional)), count)
         self._patch(at, values, there, wider)
