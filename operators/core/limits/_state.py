@@ -197,7 +197,9 @@ class LimitsState:
         doubt, table = measures.doubt, measures.tables.get("account")
         if table is None:
             return None
-        found = np.zeros(table.values.shape[1]) if doubt is None else (doubt.unvalued & ~doubt.spared) * 1.0
+        found = (
+            np.zeros(table.values.shape[1]) if doubt is None else (doubt.unvalued & ~doubt.spared).astype(np.float64)
+        )
         return MeasureTable(table.names, ("unvalued_position",), found.reshape(1, -1))
 
     def _uncovered(self, measures: Measures) -> MeasureTable | None:
