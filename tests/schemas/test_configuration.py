@@ -97,7 +97,7 @@ def test_market_reads_all_topics_or_those_that_are_named(tmp_path: Path) -> None
         ("shards = 4", "slice_ms = 300", "slice_ms"),
         ("shards = 4", "mark_max_age_s = nan", "mark_max_age_s"),
         ("shards = 4", 'issuer = "a b"', "issuer"),
-        ("shards = 4", 'environment = "prod"', "documents"),
+        ("shards = 4", 'environment = "prod"\nprice_max_age_s = 60', "documents"),
         ("shards = 4", "shards = = 4", "TOML"),
         ("limits.toml", "limit.toml", "limit.toml"),
         ('"fills.jsonl.gz"', '"reference.jsonl"', "reference.jsonl"),
