@@ -110,7 +110,7 @@ def test_a_journal_that_another_environment_began_is_refused_where_a_job_is_subm
 ) -> None:
     run = FlinkRun(crisis.run_crisis(tmp_path / "embedded", 2, per_second=5).parent, tmp_path / "kafka", broker)
     right = run.path.read_text()
-    wrong = f'environment = "test"\n{right}'
+    wrong = f'environment = "test"\nprice_max_age_s = 60\n{right}'
     said = "environment is 'test' but the journal was begun with 'dev'"
     with started(FlinkCluster(flink_home(), tmp_path / "flink", task_managers=1)) as cluster:
         run.path.write_text(wrong)

@@ -453,7 +453,8 @@ def test_changed_limits_are_journaled_for_every_shard_in_a_later_slice(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "change", [{"shards": 2}, {"shards": 8}, {"slice_ms": 50}, {"environment": "test"}, {"issuer": "x"}]
+    "change",
+    [{"shards": 2}, {"shards": 8}, {"slice_ms": 50}, {"environment": "test", "price_max_age_s": 60}, {"issuer": "x"}],
 )
 def test_what_never_may_change_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     bus = sequence_files(tmp_path, lines(fill(T0, "f1")))

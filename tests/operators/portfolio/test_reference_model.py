@@ -2,12 +2,11 @@
 
 Equity, margins and ratios, distance to liquidation, notionals, delta per underlying, replacement cost, collateral,
 margin calls and exposure at default of every account and netting set after random slices; money to rounding, ratios to
-1e-9. Definitions that are still to come are turned back to those of the code (`LANDED`).
+1e-9.
 """
 
 import os
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -16,14 +15,10 @@ import pytest
 from seawall_testing.reference.compare import ACCOUNT, DISTANCE, NETTING_SET, differences, run_code
 from seawall_testing.reference.streams import CONTESTED, FEATURES, Stream
 from seawall_testing.reference.terms import LANDED, Rules
-from seawall_testing.risk_desk import to_come
 
 SEEDS = (0, 1, 4, 19)  # whose streams have every feature between them
 MANY = int(os.environ.get("SEAWALL_STREAMS", "40"))  # of the long test, 500 before a release
 TIMES = 8
-TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a stream that shows it
-    "intervals": ["unmarked"],
-}  # fmt: skip
 # To come: options' forwards at an account's own venue, and what has neither forward nor volatility. The model looks at
 # pegs where a spot is marked, not where another rung of it comes to stand.
 APART = (
@@ -62,9 +57,3 @@ def test_the_code_agrees_with_the_reference_model(seed: int, tmp_path: Path) -> 
 
 def test_the_streams_that_are_always_compared_have_every_feature() -> None:
     assert {name for seed in SEEDS for name in some_features(seed)} == {*FEATURES, *CONTESTED}
-
-
-@pytest.mark.parametrize(("rule", "features"), TO_COME.items())
-@to_come("not done yet (decision 0037): then its switch goes from `LANDED`")
-def test_the_code_follows_a_rule_of_the_contract(rule: str, features: list[str], tmp_path: Path) -> None:
-    check_agreement(tmp_path, 1, features, replace(LANDED, **{rule: True}))

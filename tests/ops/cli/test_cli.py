@@ -369,7 +369,7 @@ def test_a_copied_folder_verifies_and_replays_where_it_lies(folder: Path) -> Non
         ("shards = 2", "shards = 3", "shards"),
         ("shards = 2", "shards = 1", "shards"),
         ("shards = 2", "shards = 2\nslice_ms = 200", "slice_ms"),
-        ("shards = 2", "shards = 2\nenvironment = 'test'", "environment"),
+        ("shards = 2", "shards = 2\nenvironment = 'test'\nprice_max_age_s = 60", "environment"),
         ("shards = 2", "shards = 2\nissuer = 'risk/other'", "issuer"),
     ],
 )
