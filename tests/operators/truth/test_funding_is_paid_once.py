@@ -121,3 +121,10 @@ def test_records_of_before_that_a_venue_gives_again_are_owed_once(tmp_path: Path
     account, latest = house(venue="desk-venue", books_funding=books), [settled(5), settled(10.2)]
     found = run(tmp_path, book(), account, *latest, *latest, price(12, "BTC-PERP", "30000"))
     assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 60, abs=0.01)
+
+
+def test_a_record_settles_at_a_late_mark_that_arrives_behind_it_in_its_slice(tmp_path: Path) -> None:
+    """The last mark of a slice counts for all of it: 10 x 30,000 x 0.0001 = 30 are paid."""
+    bought = [one for one in book() if one["type"] != "mark"]
+    found = run(tmp_path, bought, settled(10.2), price(9.9, "BTC-PERP", "30000"), price(12, "BTC-PERP", "30000"))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 30, abs=0.01)
