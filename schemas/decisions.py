@@ -67,6 +67,8 @@ class Breach(Output):
     """A change of level of one limit and scope.
 
     ``cause`` is ``active`` when fills of the slice moved the scope; ``evidence`` names the slice or second, and fills.
+    It is ``unvalued`` where an account has measures that nothing bounds. ``certain`` is the highest level that holds at
+    the better end too of prices that are in doubt, where that is below ``level``.
     ``factors`` explain the effective bound of a limit that scales with the market: ``base`` times the ratios, clamped.
     """
 
@@ -82,9 +84,10 @@ class Breach(Output):
     utilisation: float
     level: Level
     previous_level: Level
-    cause: Literal["active", "passive"]
+    cause: Literal["active", "passive", "unvalued"]
     evidence: list[str]
     factors: dict[str, float | str | None] | UnsetType = UNSET
+    certain: Level | UnsetType = UNSET
 
 
 class RejectSource(Output):

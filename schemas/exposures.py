@@ -15,7 +15,11 @@ class Output(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class AccountRow(Output):
-    """Measures of an account, signed from its holder's side."""
+    """Measures of an account, signed from its holder's side.
+
+    ``state`` is there where nothing bounds what the account is worth, or too little: ``missing`` names what has no
+    price, and ``mend`` what would give it one.
+    """
 
     account: str
     equity: float
@@ -30,6 +34,9 @@ class AccountRow(Output):
     worst_case_notional: float | UnsetType = UNSET
     worst_case_initial_margin: float | UnsetType = UNSET
     distance_to_liquidation_alone: float | UnsetType = UNSET
+    state: Literal["unvalued"] | UnsetType = UNSET
+    missing: list[str] | UnsetType = UNSET
+    mend: str | UnsetType = UNSET
 
 
 class NettingSetRow(Output):
@@ -177,7 +184,8 @@ class Exposures(Output):
     ``stale`` names held instruments whose mark is too old, ``missing`` those without any, ``unvalued`` held options
     without a volatility or a forward, ``expiring`` held instruments past their expiry without a settlement mark, and
     ``unpriced`` assets in which balances stand and that have no rate, ``depegged`` those whose market stands alone,
-    because their peg is broken; each is left out where it names none.
+    because their peg is broken, ``pegged`` those that stand at their peg; ``outage`` is what has no price and leaves so
+    many accounts unvalued that it is told once for all; each is left out where it names none.
     ``explained`` stands in records of its own, once a minute where P&L is explained.
     """
 
@@ -193,6 +201,8 @@ class Exposures(Output):
     expiring: list[str] | UnsetType = UNSET
     unpriced: list[str] | UnsetType = UNSET
     depegged: list[str] | UnsetType = UNSET
+    pegged: list[str] | UnsetType = UNSET
+    outage: list[str] | UnsetType = UNSET
     explained: list[ExplainRow] | UnsetType = UNSET
 
 

@@ -257,7 +257,7 @@ def check_limits(tables: list[dict[str, Any]], place: str) -> list[dict[str, Any
 
 def _once(limits: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
     """Check that each id stands once; give a limit the bound, or the window of a drawdown, that it leaves out."""
-    seen = {"default-deny"}
+    seen = {"default-deny", "unvalued_position"}
     for limit in limits:
         if limit["id"] in seen:
             raise UsageError(f"{place}: the limit id {limit['id']!r} is taken; give each limit its own")

@@ -48,6 +48,12 @@ JOURNAL_DEFAULTS: dict[str, Any] = {
     "confirm_tolerance": 0.01,
     "peg_tolerance": 0.02,
     "peg_return_s": 3600.0,
+    "price_max_age_s": 0.0,
+    "unvalued_factor": 3.0,
+    "unvalued_tolerance": 0.05,
+    "unvalued_floor": 100.0,
+    "unvalued_max_share": 0.1,
+    "peg_haircut": 0.02,
     "potential_exposure_change_min": 0.01,
     "pnl_explain": False,
     "holidays": [],
@@ -59,6 +65,12 @@ HOT = (
     "confirm_tolerance",
     "peg_tolerance",
     "peg_return_s",
+    "price_max_age_s",
+    "unvalued_factor",
+    "unvalued_tolerance",
+    "unvalued_floor",
+    "unvalued_max_share",
+    "peg_haircut",
     "pnl_explain",
     "fill_memory",
     "crypto_regime",
@@ -144,6 +156,12 @@ class RunTerms(Table, frozen=True):
     confirm_tolerance: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["confirm_tolerance"]
     peg_tolerance: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["peg_tolerance"]
     peg_return_s: Annotated[float, between(0, 1e9)] = JOURNAL_DEFAULTS["peg_return_s"]
+    price_max_age_s: Annotated[float, between(0, 1e9)] = JOURNAL_DEFAULTS["price_max_age_s"]
+    unvalued_factor: Annotated[float, between(1, 1000)] = JOURNAL_DEFAULTS["unvalued_factor"]
+    unvalued_tolerance: Annotated[float, between(0, 1e6)] = JOURNAL_DEFAULTS["unvalued_tolerance"]
+    unvalued_floor: Annotated[float, between(0, 1e18)] = JOURNAL_DEFAULTS["unvalued_floor"]
+    unvalued_max_share: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["unvalued_max_share"]
+    peg_haircut: Annotated[float, between(0, 1)] = JOURNAL_DEFAULTS["peg_haircut"]
     pnl_explain: bool = False
     fill_memory: Annotated[int, between(0, 10_000_000)] = 100_000
     crypto_regime: Literal["osfi", "basel"] = "osfi"
@@ -273,6 +291,11 @@ def load_configuration(path: str | Path) -> Configuration:
         top.pop(name) for name in ("inputs", "limits", "mitigation", "keys", "conduct", "forecasts", "health")
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
+    if top["environment"] != "dev" and not top["price_max_age_s"]:
+        raise UsageError(
+            f"{path.name}: {top['environment']} needs price_max_age_s, after which a price is not known any more; add "
+            "price_max_age_s = 3600, or the longest silence of a feed that you trust"
+        )
     market, margins = top.pop("market"), top.pop("portfolio_margin")
     market["interval_ms"] = content.get("market", {}).get("interval_ms") or top["slice_ms"]
     directory = path.absolute().parent

@@ -273,12 +273,22 @@ def test_every_shipped_grid_can_be_read(tmp_path: Path) -> None:
         assert got.portfolio_margin["x"]["grids"] and got.portfolio_margin["x"]["initial_factor"] == 1.5
 
 
+def test_only_dev_lets_a_stale_price_stand_for_ever(tmp_path: Path) -> None:
+    desk = 'environment = "test"\n' + DESK
+    with pytest.raises(UsageError, match="test needs price_max_age_s.*add price_max_age_s = 3600"):
+        load_configuration(write(tmp_path, desk))
+    assert load_configuration(write(tmp_path, f"price_max_age_s = 60\n{desk}")).price_max_age_s == 60
+    assert load_configuration(write(tmp_path)).price_max_age_s == 0
+
+
 @pytest.mark.parametrize("change", [{"shards": 8}, {"slice_ms": 50}, {"issuer": "other"}, {"environment": "test"}])
 def test_what_never_may_change_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     before = journaled_configuration(load_configuration(write(tmp_path)), None)
     [(name, value)] = change.items()
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    desk = f"{name} = {text}\n" + DESK.replace("shards = 4\n", "" if name == "shards" else "shards = 4\n")
+    desk = f"{name} = {text}\nprice_max_age_s = 60\n" + DESK.replace(
+        "shards = 4\n", "" if name == "shards" else "shards = 4\n"
+    )
     with pytest.raises(UsageError, match=name):
         journaled_configuration(load_configuration(write(tmp_path, desk=desk)), before)
 

@@ -68,6 +68,24 @@ def widen_table(table: MeasureTable, measures: tuple[str, ...], values: NDArray[
     return MeasureTable(table.names, (*table.measures, *measures), np.concatenate([table.values, values]))
 
 
+class Doubt(NamedTuple):
+    """Doubt about measures, where something is held at prices that are not known, old, not confirmed or only promised.
+
+    ``better`` are the first measures of accounts at the better ends of these prices. ``amounts`` say by kind of scope,
+    and ``total`` for all, by how much measures in money may be better. ``unvalued`` are accounts of which nothing
+    bounds what they are worth, or too little; ``spared`` those of them whose factor is out for very many, ``feeds``
+    these factors, and ``notes`` what the rows of the unvalued say.
+    """
+
+    better: NDArray[np.float64] = np.zeros((0, 0))
+    amounts: dict[str, NDArray[np.float64]] = {}  # noqa: RUF012 (never changed in place)
+    total: float = 0.0
+    unvalued: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+    spared: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+    notes: dict[str, dict[str, Any]] = {}  # noqa: RUF012 (never changed in place)
+    feeds: list[str] = []  # noqa: RUF012 (never changed in place)
+
+
 class ExternalEvent(NamedTuple):
     """Something to decide about that is not a measure: a venue's status, a notice, an alert."""
 
@@ -315,6 +333,8 @@ class ShardSummary(msgspec.Struct, frozen=True, kw_only=True):
         Where forecasts are made.
     explained, explained_us
         Terms of the last minute's P&L explain from our side, where it is made, and when that minute began and ended.
+    doubt
+        By how much its sums may be better than they are, because of prices that are not certain.
     """
 
     shard: int
@@ -340,6 +360,7 @@ class ShardSummary(msgspec.Struct, frozen=True, kw_only=True):
     losses: ShardLosses | None = None
     explained: F8 | None = None
     explained_us: list[int] = msgspec.field(default_factory=list)
+    doubt: float = 0.0
 
 
 # What goes from step to step.
@@ -386,7 +407,8 @@ class Measures(NamedTuple):
 
     ``positions`` says by account whether it holds any, ``owners`` what an account is part of. ``markets`` come once per
     second of event time. ``ratings`` of counterparties and ``owners`` are one object until one changes. ``house`` are
-    scopes that hold an account of our own, ``closable`` scopes whose terms let us close them out.
+    scopes that hold an account of our own, ``closable`` scopes whose terms let us close them out. ``doubt`` is what
+    prices that are not certain leave of them.
     """
 
     moment: Moment
@@ -398,6 +420,7 @@ class Measures(NamedTuple):
     house: frozenset[str] = frozenset()
     closable: frozenset[str] = frozenset()
     computation: ComputationInputs = ComputationInputs()
+    doubt: Doubt | None = None
 
 
 class Events(NamedTuple):

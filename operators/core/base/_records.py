@@ -20,7 +20,9 @@ SCOPE_PLURALS = {"account": "accounts", "netting_set": "netting_sets", "counterp
 @cache
 def row_type(kind: str, measures: tuple[str, ...]) -> type[msgspec.Struct]:
     """Return the type of a row: as structs they are made and encoded three times as fast as dicts."""
-    return msgspec.defstruct(f"{kind}_row", [(kind, str), *((name, float) for name in measures)], gc=False)
+    notes = [("state", str | None, None), ("missing", list[str], []), ("mend", str, "")] if kind == "account" else []
+    fields = [(kind, str), *((name, float) for name in measures), *notes]
+    return msgspec.defstruct(f"{kind}_row", fields, gc=False, omit_defaults=True)
 
 
 def change_floor(measure: str) -> float:
@@ -51,9 +53,18 @@ class ShardRecordWriter:
         self._last: dict[str, NDArray[np.float64]] = {kind: np.zeros((0, 0)) for kind in SHARD_SCOPES}
         self._bounds: dict[str, NDArray[np.float64]] = {}  # derived from what was written last
         self._change_min = -1.0
+        self._noted: dict[str, dict[str, Any]] = {}  # what rows of accounts said last beside measures
         self._floors = {
             kind: np.array([[change_floor(measure)] for measure in measures]) for kind, measures in SHARD_SCOPES.items()
         }
+
+    def renoted(self, table: MeasureTable, notes: dict[str, dict[str, Any]]) -> list[int]:
+        """Return the accounts of which rows say other than they did last, and take that as written."""
+        before, self._noted = self._noted, notes
+        if before == notes:
+            return []
+        known = table.names[: table.values.shape[1]]
+        return [at for at, name in enumerate(known) if before.get(name) != notes.get(name)]
 
     def moved(self, kind: str, table: MeasureTable, change_min: float) -> NDArray[np.int64]:
         """Return the scopes of which any measure moved by more than ``change_min``, and take them as written."""
@@ -89,12 +100,13 @@ class ShardRecordWriter:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state: counts and what was written last."""
-        return {"counts": dict(self.numbering.counts), "last": {k: v.copy() for k, v in self._last.items()}}
+        last = {k: v.copy() for k, v in self._last.items()}
+        return {"counts": dict(self.numbering.counts), "last": last, "noted": self._noted}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
         self.numbering.counts = dict(state["counts"])
-        self._last = state["last"]
+        self._last, self._noted = state["last"], state["noted"]
         self._bounds = {}
 
 
@@ -109,16 +121,29 @@ class SliceRecords:
         self._head = {"shard": piece.shard, "seq": piece.seq, "as_of_us": piece.as_of_us}
 
     def exposures(
-        self, tables: dict[str, MeasureTable], states: dict[str, list[str]], change_min: float, told: bool = False
+        self,
+        tables: dict[str, MeasureTable],
+        states: dict[str, list[str]],
+        change_min: float,
+        told: bool = False,
+        notes: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        """Write the rows that moved, with the states of prices; where these are to be ``told``, without rows too."""
+        """Write the rows that moved, with the states of prices; where these are to be ``told``, without rows too.
+
+        ``notes`` are what rows of accounts say beside their measures.
+        """
         groups: dict[str, list[msgspec.Struct]] = {}
         for kind in SCOPE_PLURALS:
             groups[kind], table = [], tables.get(kind)
             if table is not None:
                 moved = self._writer.moved(kind, table, change_min)
+                if notes is not None and kind == "account":
+                    moved = np.union1d(moved, np.array(self._writer.renoted(table, notes), dtype=np.int64))
                 if len(moved):
                     groups[kind] = _rows(kind, table, moved)
+                    for row in groups[kind] if notes and kind == "account" else ():
+                        for name, value in notes.get(row.account, {}).items():
+                            setattr(row, name, value)
         total = max(sum(map(len, groups.values())), int(told))
         for first in range(0, total, ROWS_MAX):
             value: dict[str, Any] = dict(self._head)

@@ -106,6 +106,9 @@ class ChangeWindows:
 # 3. Only cells that hold a level or reach the lowest one are looked at further; the others cost one comparison.
 # 4. Up at once; each level is left by itself, once the measure was beyond its exit bound for ``dwell_us``.
 #
+# 5. Where prices are in doubt, a level that does not hold at their better end is not certain: ``lacks`` says by how many
+#    levels. Once it is certain it is told again.
+#
 # Cells keep the order in which they came; it never shows, because changes are reported in order of limit and scope.
 
 NEVER = -1
@@ -114,7 +117,10 @@ LEAVING = ("leaving_1_us", "leaving_2_us", "leaving_3_us")  # by level: since wh
 
 
 class LevelChange(NamedTuple):
-    """A cell that changed its level; ``value`` is the measure, or its change over the window."""
+    """A cell that changed its level; ``value`` is the measure, or its change over the window.
+
+    ``certain`` is the highest level that holds at the better end of prices that are in doubt.
+    """
 
     order: int
     column: int
@@ -123,6 +129,7 @@ class LevelChange(NamedTuple):
     value: float
     before: int
     after: int
+    certain: int = 3
 
 
 class LimitCells:
@@ -130,11 +137,14 @@ class LimitCells:
 
     def __init__(self, limits: list[Limit]) -> None:
         self.limits = limits
-        self.columns = Columns({"limit": "i8", "column": "i8", "level": "i1", **dict.fromkeys(LEAVING, "i8")})
+        self.columns = Columns(
+            {"limit": "i8", "column": "i8", "level": "i1", "lacks": "i1", **dict.fromkeys(LEAVING, "i8")}
+        )
         self.scaled = ScaledBounds(limits)
         self.windows = ChangeWindows()
         self.known = 0
         self.raised = False  # some cell stands at a level
+        self.doubted = False  # some level is not certain
         self.restless = False  # a level is about to be left, or windows roll: time alone may change something
         self._enter = _filled([limit.enter for limit in limits])
         self._leave = _filled([limit.leave for limit in limits])
@@ -198,8 +208,11 @@ class LimitCells:
 
     # --- levels -----------------------------------------------------------------------------------------------------
 
-    def evaluate(self, table: MeasureTable, as_of_us: int) -> list[LevelChange]:
-        """Move all cells to ``as_of_us``; return the changes of level."""
+    def evaluate(self, table: MeasureTable, as_of_us: int, doubt: tuple[F8, F8] | None = None) -> list[LevelChange]:
+        """Move all cells to ``as_of_us``; return the changes of level.
+
+        ``doubt``: the first measures at their better end, and by scope how much any other may be better.
+        """
         if self._shape != (table.measures, table.values.shape[1]):
             self.grow(table)
         level = self.columns["level"]
@@ -209,7 +222,39 @@ class LimitCells:
             values[moving] = self.windows.change(values[moving], as_of_us)
         near = values >= self._lowest
         at = (near | (level > 0) if self.raised else near).nonzero()[0]
-        return self._move(at, values[at], as_of_us) if len(at) else []
+        if not len(at) or (doubt is None and not self.doubted):
+            return self._move(at, values[at], as_of_us) if len(at) else []
+        before = level.copy()
+        changes = self._move(at, values[at], as_of_us)
+        return self._doubt(values if doubt is None else self._better(values, table, *doubt), before, changes)
+
+    def _better(self, values: F8, table: MeasureTable, better: F8, amounts: F8) -> F8:
+        """Return the values of cells at the better end of prices in doubt, oriented as they are."""
+        row, column = np.divmod(self._flat, table.values.shape[1])
+        found = values - amounts[column]
+        at = (row < len(better)).nonzero()[0]
+        at = at[self._window[self.columns["limit"][at]] == 0]
+        found[at] = better[row[at], column[at]] * self._signs[at]
+        return np.minimum(found, values)
+
+    def _doubt(self, values: F8, before: NDArray[np.int8], changes: list[LevelChange]) -> list[LevelChange]:
+        """Find which levels are certain; return the changes with that, and levels that have become certain."""
+        level, lacks, scale = self.columns["level"], self.columns["lacks"], self._scale
+        at = ((level > 0) | (lacks > 0)).nonzero()[0]
+        enter = self._enter[self.columns["limit"][at]]
+        sure = _reached(enter if scale is None else enter * scale[at, None], values[at])
+        was = before[at] - lacks[at]
+        now = np.minimum(level[at], np.maximum(was, sure))
+        lacks[at], self.doubted = level[at] - now, bool((now < level[at]).any())
+        certain = dict(zip(at.tolist(), now.tolist(), strict=True))
+        changes = [change._replace(certain=certain.get(change.cell, change.after)) for change in changes]
+        risen = at[(now > was) & (level[at] == before[at])]
+        places = {cell: place for place, cell in enumerate(at.tolist())}
+        for cell in risen.tolist():
+            place = places[cell]
+            one = self._change(cell, values.item(cell), was.item(place), level.item(cell))
+            changes.append(one._replace(certain=now.item(place)))
+        return changes
 
     def _move(self, at: I8, values: F8, as_of_us: int) -> list[LevelChange]:
         columns, level = self.columns, self.columns["level"]
@@ -275,11 +320,11 @@ class LimitCells:
             elif other.columns["level"].item(cell):
                 gone.append(other._change(cell, 0.0, other.columns["level"].item(cell), 0))
         before, after = (np.array(part, dtype=np.int64) for part in (list(kept), list(kept.values())))
-        for name in ("level", *LEAVING):
+        for name in ("level", "lacks", *LEAVING):
             self.columns[name][after] = other.columns[name][before]
         self.windows.take_from(other.windows, kept)
         self.scaled.take_from(other.scaled, kept)
-        self.raised = bool(self.columns["level"].any())
+        self.raised, self.doubted = bool(self.columns["level"].any()), bool(self.columns["lacks"].any())
         self._shape = None
         return gone
 
@@ -296,7 +341,7 @@ class LimitCells:
         self.columns.restore(state["cells"])
         self.windows.restore(state["windows"])
         self.scaled.restore(state["scaled"])
-        self.raised = bool(self.columns["level"].any())
+        self.raised, self.doubted = bool(self.columns["level"].any()), bool(self.columns["lacks"].any())
 
 
 def _filled(bounds: list[F8]) -> F8:

@@ -205,6 +205,7 @@ DEFAULT_DENY: Final[dict[str, Any]] = {
     "exit_ratio": 1.0,
     "dwell_s": 0,
 }
+UNVALUED: Final[dict[str, Any]] = {**DEFAULT_DENY, "id": "unvalued_position", "measure": "unvalued_position"}
 UTILISATION_MAX: Final = 1_000_000.0
 _SPEEDS: Final = {"tighten_per_s": TIGHTEN_PER_S, "loosen_per_s": LOOSEN_PER_S, "step_max": STEP_MAX}
 

@@ -16,6 +16,7 @@ from seawall.operators.core.base import (
     NO_BREACHES,
     Breaches,
     Decision,
+    Doubt,
     Events,
     FillCauses,
     Measures,
@@ -29,6 +30,7 @@ from seawall.operators.core.limits._cells import LevelChange, LimitCells
 from seawall.operators.core.limits._rules import (
     DEFAULT_DENY,
     LEVELS,
+    UNVALUED,
     UTILISATION_MAX,
     Limit,
     Policy,
@@ -42,7 +44,8 @@ from seawall.schemas.records import Record
 #
 # Limits arrive with the journal: in ``configuration`` events (a limits file) or as signed documents (`Policy`). What
 # they say of one scope is in `Limit`, how all of them are evaluated at once in `LimitCells`. An account with a
-# position that no limit covers is in hard breach of ``default-deny`` (contract.md, "Limits").
+# position that no limit covers is in hard breach of ``default-deny`` (contract.md, "Limits"), one of which nothing bounds
+# what it is worth in that of ``unvalued_position`` (contract.md, "Not known is not zero").
 #
 # Rules it keeps
 # --------------
@@ -52,9 +55,10 @@ from seawall.schemas.records import Record
 #   all effective bounds, and a breach of such a limit carries the factors of its bound.
 # - A limit whose validity has passed counts at its tightest: time alone never loosens.
 
-SCHEMA = "limits/4"
+SCHEMA = "limits/5"
 EXAMPLES_MAX = 10
-DENY = "default-deny"
+DENY, UNKNOWN = "default-deny", "unvalued_position"
+OF_ACCOUNTS = (DENY, UNKNOWN)  # kinds of cells of limits that are built in
 NEVER_US = 1 << 62
 _UNRATED: dict[str, str] = {}
 
@@ -125,7 +129,7 @@ class LimitsState:
         self._build(measures.moment.as_of_us)
         ended = []
         for kind, old in before.items():
-            table = measures.tables.get("account" if kind == DENY else kind)
+            table = measures.tables.get("account" if kind in OF_ACCOUNTS else kind)
             if table is None:
                 continue
             for change in self._cells.get(kind, LimitCells([])).take_from(old, table.names, old.known):
@@ -146,6 +150,7 @@ class LimitsState:
                 limits.setdefault(limit.kind, []).append(limit)
         if self.key != "all":
             limits[DENY] = [Limit(DEFAULT_DENY, len(in_force))]
+            limits[UNKNOWN] = [Limit(UNVALUED, len(in_force) + 1)]
         self._covering = {document["scope"] for document, _ in in_force}
         self._covers_all = covers_every_account(self._covering)
         self._cells = {kind: LimitCells(found) for kind, found in limits.items()}
@@ -161,20 +166,39 @@ class LimitsState:
             return found
         self._seen = tables
         for kind, cells in self._cells.items():
-            table = tables.get(kind) if kind != DENY else self._uncovered(measures)
+            if kind == UNKNOWN and measures.doubt is None and not cells.raised:
+                continue
+            built_in = self._uncovered if kind == DENY else self._unvalued
+            table = built_in(measures) if kind in OF_ACCOUNTS else tables.get(kind)
             if table is not None:
-                for change in cells.evaluate(table, measures.moment.as_of_us):
+                doubt = (
+                    None if measures.doubt is None or kind in OF_ACCOUNTS else _doubt_of(measures.doubt, kind, table)
+                )
+                for change in cells.evaluate(table, measures.moment.as_of_us, doubt):
                     found.append((change, table, cells))
         found.sort(key=lambda item: item[0][:2])
         return found
 
     def evaluated(self, measures: Measures) -> list[tuple[MeasureTable, LimitCells]]:
         """Return the cells of each kind of scope beside its measures, which were evaluated."""
-        found = ((self._table(kind, measures), cells) for kind, cells in self._cells.items() if kind != DENY)
+        found = ((self._table(kind, measures), cells) for kind, cells in self._cells.items() if kind not in OF_ACCOUNTS)
         return [(table, cells) for table, cells in found if table is not None]
 
     def _table(self, kind: str, measures: Measures) -> MeasureTable | None:
+        if kind == UNKNOWN:
+            return self._unvalued(measures)
         return self._uncovered(measures) if kind == DENY else measures.tables.get(kind)
+
+    def _unvalued(self, measures: Measures) -> MeasureTable | None:
+        """Return the measure of ``unvalued_position``: 1 for accounts of which nothing bounds what they are worth.
+
+        Where one factor is out for very many of them, that is told of the factor, and of none of them.
+        """
+        doubt, table = measures.doubt, measures.tables.get("account")
+        if table is None:
+            return None
+        found = np.zeros(table.values.shape[1]) if doubt is None else (doubt.unvalued & ~doubt.spared) * 1.0
+        return MeasureTable(table.names, ("unvalued_position",), found.reshape(1, -1))
 
     def _uncovered(self, measures: Measures) -> MeasureTable | None:
         """Return the measure of ``default-deny``: 1 for accounts that hold a position and that no limit covers."""
@@ -257,9 +281,11 @@ class LimitsState:
             "utilisation": limit.utilisation(change.value, bound),
             "level": LEVELS[change.after],
             "previous_level": LEVELS[change.before],
-            "cause": "active" if fills else "passive",
+            "cause": "unvalued" if limit.id == UNKNOWN else "active" if fills else "passive",
             "evidence": marks + fills,
         }
+        if change.certain < change.after:
+            breach["certain"] = LEVELS[change.certain]
         return breach if factors is None else {**breach, "factors": factors}
 
     def _record(self, seq: int, at: int, breach: dict[str, Any]) -> Record:
@@ -297,6 +323,14 @@ class LimitsState:
         for kind, cells in state["cells"].items():
             self._cells[kind].restore(cells)
         return self
+
+
+def _doubt_of(doubt: Doubt, kind: str, table: MeasureTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the measures of a kind of scope at their better end, and by how much others may be better."""
+    amounts = doubt.amounts.get(kind)
+    if amounts is None:
+        amounts = np.full(table.values.shape[1], doubt.total)
+    return (doubt.better if kind == "account" else np.zeros((0, 0))), amounts
 
 
 def _end_value(table: MeasureTable, change: LevelChange) -> float:

@@ -24,6 +24,11 @@ MODE_RANKS = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 2}
 TARGET_STATES = ("active", "reducing", "halted")
 STRICTNESS = {"REDUCE_ONLY": 1, "SUSPEND": 2, "HALT_TRADING": 3}
 TRADING = frozenset({"HEDGE", "REDUCE_POSITION"})
+# What prices that are not certain never cause, and what an account that nothing values may be given.
+FORCING = TRADING | {
+    "CALL_MARGIN", "RECALL_COLLATERAL", "WITHDRAW_FUNDS", "REROUTE", "HALT_TRADING", "SUSPEND", "BLOCK_COUNTERPARTY",
+}  # fmt: skip
+UNCERTAIN_REASON = "it rests on a price that is not certain, which only warns and restricts to reduce-only"
 UNBOUNDED = frozenset({"CANCEL_ORDERS", "HALT_TRADING"})
 SAFETY = (
     "CANCEL_ORDERS", "HALT_TRADING", "SUSPEND", "REDUCE_ONLY", "BLOCK_COUNTERPARTY", "ENTER_DEGRADED_MODE", "REROUTE",
@@ -260,6 +265,13 @@ def reserved_reason(
     limits: dict[str, dict[str, Any]],
 ) -> str:
     """Say why a command is not a machine's to give; empty where it is. Wide targets hold our own books."""
+    breach = candidate.breach or {}
+    if breach.get("doubted") and command["kind"] in FORCING:
+        return UNCERTAIN_REASON
+    if breach.get("cause") == "unvalued" and command["kind"] != "REDUCE_ONLY":
+        return UNCERTAIN_REASON
+    if _is_spared(candidate, breach, measures):
+        return "its price is out for very many accounts, which is for people"
     if command["kind"] in TRADING and (measures.moment.key == FIRM_WRITER or candidate.target in measures.house):
         if candidate.breach is not None and candidate.breach["cause"] == "passive":
             return "a passive breach never forces trading in our own books"
@@ -272,6 +284,15 @@ def reserved_reason(
     if computed is not None and (computed.fault or computed.ours):
         return computed.fault or OWN_TRADING_REASON
     return _too_large(command, computed, response) or (_loosens(command, computed, limits) if response else "")
+
+
+def _is_spared(candidate: CommandCandidate, breach: dict[str, Any], measures: Measures) -> bool:
+    """Tell whether a breach is that of an account whose factor is out for very many, and not certain."""
+    kind, _, name = breach.get("scope", "").partition(":")
+    if not breach.get("doubted") or measures.doubt is None or kind != "account":
+        return False
+    names = measures.tables["account"].names
+    return name in names and bool(measures.doubt.spared[names.index(name)])
 
 
 def _too_large(command: Command, computed: ComputationResult | None, response: dict[str, Any]) -> str:

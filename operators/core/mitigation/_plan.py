@@ -80,6 +80,12 @@ _COMPUTATIONS: dict[tuple[str, str], Callable[[ComputationRequest], ComputationR
 # A breach that rises over several levels at once is heard at each of them, the lower first. A level or a venue's status
 # that is left ends the conditions that stood on it. What venues say also goes to `VenueHealth`, which may say more.
 
+# The one rule that is built in: what nothing values may only be reduced.
+UNVALUED_RULE: dict[str, Any] = {
+    "id": "unvalued_position",
+    "when": {"limit": "unvalued_position", "level": "hard"},
+    "commands": [{"kind": "REDUCE_ONLY", "target": "account"}],
+}
 EVENT_SCOPES = {"venue_status": "venue", "notice": "notice"}  # of news that names its subject without saying what it is
 
 
@@ -94,7 +100,7 @@ class RuleEvaluation:
         """Take the rules of a configuration; what rules of the same name had heard stays heard."""
         kept, before = self.triggers.snapshot(), self.triggers.rules
         self._configuration = configuration
-        self.triggers = Triggers(configuration["playbook"]["rules"])
+        self.triggers = Triggers([*configuration["playbook"]["rules"], UNVALUED_RULE])
         self.triggers.restore(kept, before)
         self.venues.configure(configuration["playbook"].get("response", {}))
 
@@ -108,7 +114,9 @@ class RuleEvaluation:
             for risen in range(before + 1, level + 1):
                 key = ("limit", breach["limit"], LEVELS[risen])
                 evidence = {"topic": "breaches", "id": record.id, "sha256": sha256_hex(record.value)}
-                found += self._on_trigger(TriggerEvent(key, breach["scope"], evidence, breach), measures)
+                doubted = risen > LEVELS.index(breach.get("certain", breach["level"]))
+                heard = {**breach, "doubted": True} if doubted else breach
+                found += self._on_trigger(TriggerEvent(key, breach["scope"], evidence, heard), measures)
         return found
 
     def news(self, news: ExternalEvent, measures: Measures) -> list[CommandCandidate]:

@@ -61,7 +61,7 @@ from seawall.schemas import events as ev
 from seawall.schemas.errors import InvariantError
 from seawall.schemas.records import Slice, check_decided_alike
 
-SCHEMA = "exposure/9"
+SCHEMA = "exposure/10"
 MINUTE_US = 60_000_000
 
 
@@ -99,6 +99,7 @@ class ExposureState:
         self._minute = -1  # of event time, in which the second operator heard of our surroundings last
         self._writer = base.ShardRecordWriter(shard)
         self._watch = PriceStateMonitor()
+        self._noted = True  # whether rows may say other than that all is valued
         self._held: tuple[int, ...] = ()  # what was held, counted, when states of prices were looked at last
 
     def step(self, piece: Slice, digest: str) -> MeasuredSlice:
@@ -136,7 +137,7 @@ class ExposureState:
         if piece.fills is not None:
             self._second_fills = (self._second_fills + piece.fills.id[:CAUSES_MAX])[:CAUSES_MAX]
         decides = not piece.more
-        if piece.second and ledger.moves_with_time():
+        if (piece.second and ledger.moves_with_time()) or piece.as_of_us > ledger.doubts.due_us >= 0:
             ledger.touch_values()
         tables: dict[str, MeasureTable] = {}
         if decides:
@@ -171,7 +172,10 @@ class ExposureState:
             self._held = held
             states = self._watch.states(ledger, piece.as_of_us)
             told = self._watch.look(states, out)
-        out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told)
+        doubt, was = ledger.doubts.found, self._noted
+        self._noted = doubt is not None and bool(doubt.notes)
+        notes = doubt.notes if doubt is not None and doubt.notes else {} if was else None
+        out.exposures(tables if changed else {}, states, float(self.configuration["exposure_change_min"]), told, notes)
         if ledger.explain.on and piece.second and ledger.explain.close(piece.as_of_us, ledger.account_pnl):
             out.explained(ledger.explain.rows())
 
@@ -230,7 +234,16 @@ class ExposureState:
         )
         standing = (self._ratings, self._house, self._closable)
         return MeasuredSlice(
-            Measures(moment, tables, positions, ledger.directory.owners, markets, *standing, ComputationInputs(book)),
+            Measures(
+                moment,
+                tables,
+                positions,
+                ledger.directory.owners,
+                markets,
+                *standing,
+                ComputationInputs(book),
+                ledger.doubts.found if decides else None,
+            ),
             events,
             Outputs(moment, out.records, out.decisions, configuration=piece.configuration),
             self._summary(ledger, piece, digest, markets) if second else None,
@@ -343,6 +356,7 @@ class ExposureState:
             forecast=self._forecast_inputs(ledger, piece.as_of_us),
             explained=ledger.explain.firm if ledger.explain.on else None,
             explained_us=ledger.explain.times_us,
+            doubt=0.0 if ledger.doubts.found is None else ledger.doubts.found.total,
             **firm_computation_inputs(ledger, self._asked, self._hedges, self._markets, self._depths, piece.as_of_us),
         )
 

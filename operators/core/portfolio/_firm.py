@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seawall.operators.core.base import (
     CAUSES_MAX,
     ComputationInputs,
+    Doubt,
     Events,
     FillCauses,
     MeasuredSlice,
@@ -100,7 +101,7 @@ class FirmState:
         )
         computation = ComputationInputs(None, _parties(parts), head.routes, head.quotes, _strategies(parts))
         return MeasuredSlice(
-            Measures(moment, tables, markets=head.markets, computation=computation),
+            Measures(moment, tables, markets=head.markets, computation=computation, doubt=_doubt(parts)),
             Events(changed, head.limit_documents, external, causes),
             Outputs(moment, records, configuration=changed),
             forecasts=_of_all([part.forecast for part in parts]),
@@ -226,6 +227,12 @@ class NamedSums:
             if places[-1] == len(self.names):
                 self.names.append(name)
         return places
+
+
+def _doubt(parts: list[ShardSummary]) -> Doubt | None:
+    """Return by how much measures of all shards may be better, None where all their prices are certain."""
+    total = sum(part.doubt for part in parts)
+    return Doubt(total=total) if total else None
 
 
 def _of_all(parts: list[Part | None]) -> list[Part]:

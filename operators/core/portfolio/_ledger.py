@@ -26,6 +26,7 @@ from seawall.operators.core.portfolio._firm_sums import FirmSums, StrategyBook
 from seawall.operators.core.pricing import (
     ACROSS_VENUES,
     AccountValues,
+    Doubts,
     LiquidationDistances,
     MarginBook,
     Marks,
@@ -96,6 +97,7 @@ class Ledger:
         self.funding = Funding(self.directory, self.marks, self.positions, self.balances)
         self.credit = CreditBook(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.margins = MarginBook(self.directory, self.marks, self.positions, self.sheet)
+        self.doubts = Doubts(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.orders = WorkingOrders()
         self.values = AccountValues(self.directory, self.marks, self.positions, self.balances, self.sheet)
         self.health = LiquidationDistances(
@@ -140,6 +142,7 @@ class Ledger:
         self._changed = True
         self._options_held: tuple[Any, I8] = (None, np.zeros(0, dtype=np.int64))
         self.holding: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # accounts with a position, or with coins
+        self._sure: tuple[int, ...] | None = None  # what was held when no price of it was in doubt
         self._alone = False  # whether a limit names the distance of one underlying alone
 
     def configure(self, configuration: dict[str, Any]) -> None:
@@ -151,6 +154,7 @@ class Ledger:
         near, below = terms["confirm_tolerance"], terms["peg_tolerance"]
         self.marks.configure(self.mark_age_us_max, confirm_us, near, below, return_us)
         self.credit.configure(terms)
+        self.doubts.configure(terms, self.mark_age_us_max)
         self.margins.configure(configuration)
         self.ask(configuration["limits"]["limits"])
         self.explain.switch(bool(configuration.get("pnl_explain")))
@@ -296,6 +300,9 @@ class Ledger:
         if directory.has_option:  # whose premium has left the balance: what they are worth stands beside it
             account[0] += self.values.premiums(self.values.margined[1], count)
             unrealised = unrealised + self.values.premiums(self.values.robust[2], count)
+        made, exposed, doubted = unrealised, unrealised, self._is_doubted()
+        if doubted:
+            made, exposed = self.doubts.apply(account, self.values, (gross, net, unrealised), self.measured_us)
         if self.directory.has_schedule or self.directory.has_scenario:
             self.margins.apply(account, self.values.margined[2], self.touched, as_of_us)
         fill_margin_ratios(account)
@@ -314,17 +321,13 @@ class Ledger:
             account[9:11] = account[[1, 4]] + more
         if self._alone:
             account[11] = self.health.alone(account[0], account[5])
-        self.account_pnl = pnl = worth + unrealised - self.contributions.worth
+        self.account_pnl = worth + unrealised - self.contributions.worth
         owed = np.where(arrays["sign"] > 0, worth, lent) if directory.has_haircut else lent
-        netting_set, credit = self._netting_sets(owed + unrealised, self.values.given(count), unrealised)
-        sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
+        netting_set, credit = self._netting_sets(owed + exposed, self.values.given(count), exposed)
+        self.doubts.found = self.doubts.conclude(account, self.holding) if doubted else None
+        sums = (gross, arrays["sign"] * net, arrays["stake"] * (worth + made - self.contributions.worth))
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
-        debts, self._debts = self.credit.obligations, []
-        for one in debts.ours() if debts.owed or debts.others else ():
-            value = one.amount * self.marks.asset_worth.item(one.asset)
-            self._debts.append((one.asset, value))
-            if arrays["moves"].item(one.asset):
-                counterparty[3, directory.counterparties[one.counterparty]] += value
+        self._add_debts(counterparty)
         deep = len(credit) > 0
         self.tables = {
             "account": MeasureTable(directory.own_names, account_measures, account),
@@ -339,6 +342,24 @@ class Ledger:
         self._account_sums = sums
         self.touched[:] = False
         return self.tables
+
+    def _add_debts(self, counterparty: F8) -> None:
+        """Add debts in what moves to the net notional of counterparties, and keep all of them."""
+        debts, self._debts = self.credit.obligations, []
+        for one in debts.ours() if debts.owed or debts.others else ():
+            value = one.amount * self.marks.asset_worth.item(one.asset)
+            self._debts.append((one.asset, value))
+            if self.directory.arrays["moves"].item(one.asset):
+                counterparty[3, self.directory.counterparties[one.counterparty]] += value
+
+    def _is_doubted(self) -> bool:
+        """Tell whether anything is held at a price that is in doubt; looked for where that may have changed."""
+        held = self.open.changes, len(self.balances.assets), self.directory.version, self.marks.set_back
+        if held == self._sure and self.measured_us <= self.doubts.due_us:
+            return False
+        doubted = self.doubts.look(self.open.at_mark, self.measured_us)
+        self._sure = None if doubted else held
+        return doubted
 
     def _netting_sets(self, exposed: F8, given: F8, unrealised: F8) -> tuple[F8, F8]:
         """Return the table of netting sets, and what counterparties have of it beside `counterparty_measures`.

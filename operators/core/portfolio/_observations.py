@@ -134,25 +134,41 @@ def _underlying(scope: str, ledger: Ledger) -> str:
 # ``stale``
 #     Instruments held here whose mark is older than ``mark_max_age_s``; their last mark is used.
 # ``missing``
-#     Instruments held here that never had a mark; they are valued at 0.
+#     Instruments held here whose price is not known: without a mark, or with one older than ``price_max_age_s``.
 # ``unvalued``
 #     Options held here without a volatility or a forward (`OptionSheet`).
 # ``expiring``
 #     Instruments held here past their expiry, without a settlement mark; valued at their last mark.
 # ``unpriced``
-#     Assets with balances here and no way to the reporting currency; they count 0.
+#     Assets with balances here and no way to the reporting currency; as collateral they count 0.
 # ``depegged``
 #     Assets with balances here whose peg is broken: the price of their market alone counts.
+# ``pegged``
+#     Assets held here that stand at their peg, because they never had a market.
+# ``outage``
+#     What has no price and leaves very many accounts here unvalued.
 #
 # Each comes with an alert of its kind when it begins; a peg that is back has one too, the others end without.
 
-KINDS = ("stale", "missing", "unvalued", "expiring", "unpriced", "depegged")
+KINDS = ("stale", "missing", "unvalued", "expiring", "unpriced", "depegged", "pegged", "outage")
 ALERTS = {
     "stale": ("stale_mark", "instrument", 1, "its last mark is older than mark_max_age_s"),
-    "missing": ("missing_mark", "instrument", 2, "it is held and has no mark: it is valued at 0"),
+    "missing": (
+        "missing_mark",
+        "instrument",
+        2,
+        "it is held and its price is not known: it counts at the worse end of an interval",
+    ),
     "unvalued": ("unvalued_option", "instrument", 1, "it is held and has no implied volatility or no forward"),
     "expiring": ("unsettled_expiry", "instrument", 2, "it is past its expiry and has no settlement mark"),
     "unpriced": ("unpriced_asset", "asset", 2, "balances, terms or debts are in it and it has no rate: it counts 0"),
+    "pegged": (
+        "asset_at_peg",
+        "asset",
+        1,
+        "it never had a market and stands at its peg, at worst peg_haircut below it",
+    ),
+    "outage": ("unvalued_feed", "", 2, "its price is not known, which leaves very many accounts unvalued"),
     "depegged": ("peg_broken", "asset", 2, "its market stays more than peg_tolerance below its peg and counts alone"),
 }
 PEG_RETURNED = "its market has been back for peg_return_s, or a new asset record lifted it: its peg is a cap again"
@@ -192,10 +208,12 @@ class OldMarkSearch:
         held = ledger.open.at_mark[:size].nonzero()[0]
         since, numbers = _since(ledger, held), ledger.marks.rows["instrument"][held]
         old = since < as_of_us - ledger.mark_age_us_max
-        self.until_us = int(since[~old].min(initial=NEVER_US)) + ledger.mark_age_us_max
+        unknown = since < as_of_us - ledger.doubts.end_us
+        until_us = since[old & ~unknown].min(initial=NEVER_US).item() + ledger.doubts.end_us
+        self.until_us = min(int(since[~old].min(initial=NEVER_US)) + ledger.mark_age_us_max, until_us)
         self._numbers, self._found = frozenset(numbers[old].tolist()), {}
         if self._numbers:
-            unmarked = since == 0
+            unmarked = (since == 0) | unknown
             self._found = {
                 "stale": _named(ledger, numbers[old & ~unmarked]),
                 "missing": _named(ledger, numbers[old & unmarked]),
@@ -264,6 +282,8 @@ class PriceStateMonitor:
         if depegged := ledger.marks.depegged & (agreed | ledger.balances.assets):
             known = list(ledger.directory.assets)
             states["depegged"] = [known[number] for number in sorted(depegged)]
+        if (doubt := ledger.doubts.found) is not None:
+            states |= {"pegged": ledger.doubts.pegged(), "outage": doubt.feeds}
         self.until_us = -1
         if not any(states.values()):
             if priced and not ledger.directory.has_option:
@@ -280,7 +300,7 @@ class PriceStateMonitor:
             before = set(self._known.get(kind, ()))
             for name in names:
                 if name not in before:
-                    out.alert(alert, f"{scope}:{name}", severity, f"{name}: {text}")
+                    out.alert(alert, f"{scope}:{name}" if scope else name, severity, f"{name}: {text}")
         for name in self._known.get("depegged", ()):
             if name not in states.get("depegged", ()):
                 out.alert("peg_returned", f"asset:{name}", 1, f"{name}: {PEG_RETURNED}")

@@ -4,6 +4,7 @@ The models (Black-76, margin schedules, scenario margin) are elementwise functio
 date for one shard.
 """
 
+from seawall.operators.core.pricing._doubts import Doubts
 from seawall.operators.core.pricing._liquidation_distance import AccountValues, LiquidationDistances, fill_margin_ratios
 from seawall.operators.core.pricing._margin import MarginBook
 from seawall.operators.core.pricing._marks import ACROSS_VENUES, RUNG, Marks
@@ -19,6 +20,7 @@ __all__ = [
     "RUNG",
     "SIGNAL_AGE_US_MAX",
     "AccountValues",
+    "Doubts",
     "LiquidationDistances",
     "MarginBook",
     "Marks",

@@ -68,6 +68,8 @@ class Marks:
         All settlement assets are worth exactly 1.
     worth_there
         By venue that prices an asset on its own: the prices of all assets there.
+    market
+        By asset that is on a path: its price by its market alone, and the instrument that it is next to.
     depegged
         Assets whose peg is broken.
     set_back
@@ -96,6 +98,7 @@ class Marks:
         self.worth: F8 = np.zeros(0)
         self.at_par = False
         self.worth_there: dict[int, F8] = {}
+        self.market: dict[int, tuple[float, int]] = {}
         self.venue_priced = self.venue_accounts = False
         self._fresh = self._assets_fresh = False  # what units are worth, and what assets are, is that of the marks
         self._pegs: dict[int, Peg] = {}  # by number of an asset
@@ -316,6 +319,14 @@ class Marks:
                 self._assets_fresh = False
         return len(changed) > 0
 
+    def unconfirmed(self, row: int, as_of_us: int) -> float:
+        """Return the fresh ``mid`` or ``last`` that an old price of a row stands against, else what stands itself."""
+        for number in (MID, RUNG["last"]):
+            rung, at = self._rungs[number], self._row_of(row, number)
+            if rung["time_us"].item(at) >= as_of_us - self._max_age_us and rung["time_us"].item(at):
+                return rung["price"].item(at)
+        return self.rows["price"].item(row)
+
     def refresh(self) -> None:
         """Forget derived prices: the directory changed."""
         self._fresh = self._assets_fresh = False
@@ -382,7 +393,7 @@ class Marks:
         pairs = [(number, arrays["base"].item(number), arrays["quote"].item(number)) for number in spots]
         standing = self.rows["price"].tolist()
         across = [standing[of.item(number)] for number in spots]
-        market: dict[int, tuple[float, int]] = {}
+        self.market = market = dict[int, tuple[float, int]]()
         self.asset_prices = self._solve(pairs, across, market)
         if self._directory.pegs and self._remember_pegs(market):
             self.asset_prices = self._solve(pairs, across, market)

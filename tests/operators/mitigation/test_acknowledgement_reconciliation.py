@@ -75,7 +75,7 @@ def test_without_a_fresh_mark_there_is_no_price_to_be_off_from_and_nothing_is_so
     ran = run_pipeline(tmp_path, *base, *events, limits=[RATIO], playbook=[CLOSE], response=TERMS)
     assert ran.commands() == []
     assert [b["why"] for b in ran.audits("withheld")] == [
-        "no position could go within the bounds on depth, size and price"
+        "it rests on a price that is not certain, which only warns and restricts to reduce-only"
     ]
 
 

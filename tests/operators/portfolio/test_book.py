@@ -587,9 +587,9 @@ def test_a_better_mark_is_not_replaced_by_a_lesser_one(tmp_path: Path) -> None:
     assert seen == [90.0, 91.0, 91.0, 93.0, 94.0, 94.0, 94.0]
 
 
-def test_an_instrument_without_a_mark_counts_nothing_until_it_has_one(tmp_path: Path) -> None:
+def test_an_instrument_without_a_mark_counts_three_times_what_was_paid_until_it_has_one(tmp_path: Path) -> None:
     ran = run_pipeline(tmp_path, instrument(), account("a"), fill(T0 + 1, "f", quantity="1"), mark(T0 + SECOND, "110"))
-    assert ran.measures("account:a", T0 + 500 * MS)["gross_notional"] == 0.0
+    assert ran.measures("account:a", T0 + 500 * MS)["gross_notional"] == 300.0
     assert ran.measures("account:a")["unrealised_pnl"] == pytest.approx(10.0)
 
 
@@ -622,10 +622,12 @@ def test_an_asset_is_priced_directly_by_its_inverse_or_by_the_shortest_path_and_
     assert ran.measures("account:a")["equity"] == worth
 
 
-def test_a_stablecoin_without_a_market_stands_at_its_peg_and_one_without_a_peg_counts_nothing(tmp_path: Path) -> None:
+def test_a_stablecoin_without_a_market_counts_a_haircut_below_its_peg_and_one_without_a_peg_nothing(
+    tmp_path: Path,
+) -> None:
     coin = {"type": "asset", "asset": "USDX", "class": "stablecoin", "peg": "USD"}
     pegged = run_pipeline(tmp_path / "peg", coin, account("a"), transfer(T0 + 2, "t", asset="USDX", amount="2"))
-    assert pegged.measures("account:a")["equity"] == 2.0
+    assert pegged.measures("account:a")["equity"] == pytest.approx(2.0 * 0.98)
     del coin["peg"]
     ran = run_pipeline(tmp_path / "none", coin, account("a"), transfer(T0 + 2, "t", asset="USDX", amount="2"))
     assert ran.measures("account:a")["equity"] == 0.0

@@ -289,11 +289,11 @@ def test_marks_that_stop_are_named_though_nothing_else_happens_to_what_is_held(t
     assert [(alert["kind"], alert["scope"]) for alert in ran.topic("alerts")] == [("stale_mark", "instrument:P")]
 
 
-def test_what_is_held_without_a_mark_and_balances_without_a_rate_are_named_and_count_nothing(tmp_path: Path) -> None:
+def test_what_is_held_without_a_mark_and_balances_without_a_rate_are_named_and_at_the_worse_end(tmp_path: Path) -> None:
     held = fill(T0 + 2, "f", instrument="P", quantity="1", price="100")
     ran = run_pipeline(tmp_path, PERPETUAL, *account("a"), transfer(T0 + 1, "t", asset="XYZ", amount="9"), held)
     assert (states(ran, "missing")[-1], states(ran, "unpriced")[-1]) == (["P"], ["XYZ"])
-    assert ran.measures("account:a")["equity"] == 0.0
+    assert ran.measures("account:a")["equity"] == -100.0
     assert {alert["kind"] for alert in ran.topic("alerts")} == {"missing_mark", "unpriced_asset"}
 
 

@@ -10,7 +10,6 @@ PEGGED = {"type": "asset", "asset": "USDT", "class": "stablecoin", "peg": "USD"}
 BEYOND_TEN = [{"id": "leverage", "scope": "account:*", "measure": "leverage", "direction": "above", "hard": 10}]
 
 
-@to_come("a position before the first mark counts 0")
 def test_a_position_before_the_first_mark_counts_at_the_worse_end(tmp_path: Path) -> None:
     """Long 10 at 10,000: [0, last known x factor]; last known is the fill's price."""
     found = run(
@@ -20,7 +19,6 @@ def test_a_position_before_the_first_mark_counts_at_the_worse_end(tmp_path: Path
     assert found.measures("account:ann")["gross_notional"] >= 10 * 10_000
 
 
-@to_come("100 of equity under 100,000 of unmarked notional is restricted by nothing")
 def test_an_account_that_cannot_be_valued_is_restricted_and_nothing_is_forced(tmp_path: Path) -> None:
     rules = [{"id": "reduce", "when": {"limit": "leverage", "level": "hard"},
               "commands": [{"kind": "CALL_MARGIN", "target": "account"}]}]  # fmt: skip

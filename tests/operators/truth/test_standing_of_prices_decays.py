@@ -70,34 +70,40 @@ def equity(found: PipelineRun, second: int) -> float:
 
 def test_a_mid_is_confirmed_at_once_by_that_of_another_venue(tmp_path: Path) -> None:
     mids = [
-        price(61, "BTC-PERP", "20000", kind="mid", venue="one"),
-        price(65, "BTC-PERP", "20001", kind="mid", venue="two"),
+        price(61, "BTC-PERP", "40000", kind="mid", venue="one"),
+        price(65, "BTC-PERP", "40001", kind="mid", venue="two"),
     ]
     found = held(tmp_path, mids, beats(63, 64, 66, 67))
     assert equity(found, 63) == pytest.approx(100_000, abs=1)
-    assert equity(found, 66) == pytest.approx(10, abs=1)
+    assert equity(found, 66) == pytest.approx(200_010, abs=1)
 
 
 def test_a_mid_of_one_venue_is_confirmed_by_its_level_after_the_time_that_was_configured(tmp_path: Path) -> None:
-    mids = [price(61 + n, "BTC-PERP", "20000", kind="mid", venue="one") for n in range(9)]
-    for folder, confirm_s, wanted in (("a", 5, 0), ("b", 30, 100_000)):
+    mids = [price(61 + n, "BTC-PERP", "40000", kind="mid", venue="one") for n in range(9)]
+    for folder, confirm_s, wanted in (("a", 5, 200_000), ("b", 30, 100_000)):
         found = held(tmp_path / folder, mids, beats(67, 68), confirm_s=confirm_s)
         assert equity(found, 67) == pytest.approx(wanted, abs=1)
 
 
 def test_an_unconfirmed_price_brings_no_older_one_back_and_never_stands_by_growing_old(tmp_path: Path) -> None:
-    """The index of 21,000 is older than 60 s and newer than the mark; one trade at 15,000 changes nothing."""
+    """The index of 21,000 is older than 60 s and newer than the mark; one trade at 27,000 changes nothing."""
     index, last = (
         price(100, "BTC-PERP", "21000", kind="index"),
-        price(165, "BTC-PERP", "15000", kind="last", venue="one"),
+        price(165, "BTC-PERP", "27000", kind="last", venue="one"),
     )
     found = held(tmp_path, index, last, beats(101, 164, 166, 167, 250, 251))
     assert [equity(found, second) for second in (101, 164, 166, 250)] == pytest.approx([10_000] * 4, abs=1)
 
 
+def test_measures_are_at_the_worse_of_a_stale_price_and_one_that_is_not_confirmed(tmp_path: Path) -> None:
+    """Long 10 from 30,000 with 100,000: a mid of 24,000 against the mark of before; unheard for 60 s it is gone."""
+    found = held(tmp_path, price(65, "BTC-PERP", "24000", kind="mid", venue="one"), beats(63, 66, 67, 130, 131))
+    assert [equity(found, second) for second in (63, 66, 130)] == pytest.approx([100_000, 40_000, 100_000], abs=1)
+
+
 def test_silence_confirms_nothing(tmp_path: Path) -> None:
     """An hour lies between two quotes of one level: nobody knows that it held."""
-    mids = [price(at, "BTC-PERP", "20000", kind="mid", venue="one") for at in (100, 3700)]
+    mids = [price(at, "BTC-PERP", "40000", kind="mid", venue="one") for at in (100, 3700)]
     found = held(tmp_path, mids, beats(3701, 3702))
     assert equity(found, 3701) == pytest.approx(100_000, abs=1)
 

@@ -79,7 +79,7 @@ def pin(folder: Path) -> str:
 
 def configure(folder: Path, signer: str, **top: object) -> Path:
     """Write the crisis with the key sets and one signer; it is written anew in place, with the journal kept."""
-    path = crisis.write_crisis(folder / "run", 6, per_second=30, environment="test", **top)
+    path = crisis.write_crisis(folder / "run", 6, per_second=30, environment="test", price_max_age_s=3600, **top)
     keys = {"signer": f"file:../{signer}/{signer}.pem", "sealer": "file:../audit/audit.pem", "set": "../sets"}
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in {**keys, "set_sha256": pin(folder)}.items())
     path.write_text(path.read_text() + f"[keys]\n{lines}")
@@ -323,7 +323,7 @@ def test_key_sets_that_lower_the_epoch_floor_or_skip_a_version_are_refused(cerem
 
 
 def test_prod_does_not_run_on_keys_that_nobody_vouches_for(tmp_path: Path) -> None:
-    path = crisis.write_crisis(tmp_path / "run", 1, environment="prod")
+    path = crisis.write_crisis(tmp_path / "run", 1, environment="prod", price_max_age_s=3600)
     path.write_text(path.read_text().partition("[limits]")[0])
     done = seawall("run", path)
     assert done.returncode == 2

@@ -79,7 +79,20 @@ class Account:
 
 def asset_value(book: Book, asset: str, as_of_us: int, rules: Rules, venue: str | None) -> Price:
     """Return an asset's price; one that is not known is 0, the worse end of collateral."""
-    return asset_price(book, asset, as_of_us, rules, venue) or Price(ZERO, ZERO, "unvalued")
+    found = asset_price(book, asset, as_of_us, rules, venue)
+    across = asset_price(book, asset, as_of_us, rules)
+    if found is None or across is None:
+        return Price(ZERO, ZERO, "unvalued")
+    # How far apart the two are of which one is not confirmed is found across venues.
+    part = found.stands / across.stands
+    return Price(across.low * part, across.high * part, found.state, found.stands)
+
+
+def _opened_at(item: Json, units: Fraction, cost: Fraction) -> Fraction | None:
+    """Return the price that a position was opened at on average."""
+    if cost == 0:
+        return None
+    return -size(item) * units / cost if item.get("inverse", False) else cost / units / size(item)
 
 
 def rows(book: Book, account: str, as_of_us: int, rules: Rules, venue: str | None) -> Iterator[Row]:
@@ -95,7 +108,9 @@ def _row(book: Book, key: tuple[str, str], item: Json, as_of_us: int, rules: Rul
     settlement = asset_value(book, item["settlement"], as_of_us, rules, venue)
     if item["kind"] == "option":
         return _option_row(book, item, held.units, held.cost, settlement, as_of_us, rules, venue)
-    price = instrument_price(book, key[1], as_of_us, rules, venue) or _unpriced(book, key[1], rules)
+    price = instrument_price(book, key[1], as_of_us, rules, venue) or _unpriced(
+        book, item, held.units, held.cost, rules
+    )
     if price is None:
         return Row(
             item, held.units, exactly(held.cost, "missing"), held.cost, settlement, exactly(ZERO, "missing"), ZERO
@@ -104,16 +119,17 @@ def _row(book: Book, key: tuple[str, str], item: Json, as_of_us: int, rules: Rul
     if inverse and price.low == 0:  # 1/0: the value of a long inverse has no bound; the row is flagged by its state
         price = Price(price.high, price.high, price.state)
     ends = sorted(held.units * unit_value(item, end) for end in (price.low, price.high))
-    value = Price(ends[0], ends[1], price.state)
+    stands = ZERO if price.state == "unvalued" else held.units * unit_value(item, price.stands)
+    value = Price(ends[0], ends[1], price.state, stands)
     signed = [held.units * abs(unit_value(item, end)) for end in (price.low, price.high)]
     ends = sorted(one * end for one in signed for end in (settlement.low, settlement.high))
     notional = Price(ends[0], ends[-1], price.state)
-    delta = signed[1] * settlement.high
+    delta = _magnitude(notional) * (1 if held.units > 0 else -1)
     return Row(item, held.units, value, held.cost, settlement, notional, delta)
 
 
-def _unpriced(book: Book, name: str, rules: Rules) -> Price | None:
-    known = last_known(book, name)
+def _unpriced(book: Book, item: Json, units: Fraction, cost: Fraction, rules: Rules) -> Price | None:
+    known = last_known(book, item["instrument"]) or _opened_at(item, units, cost)
     return Price(ZERO, known * rules.unvalued_factor, "unvalued") if rules.intervals and known is not None else None
 
 
@@ -126,7 +142,9 @@ def _option_row(
     model = option_value(book, item, as_of_us, rules, venue)
     price = model[0] if model is not None and rules.options_from_forward else None
     price = price or instrument_price(book, item["instrument"], as_of_us, rules, venue)
-    price = price or _unpriced(book, item["instrument"], rules)
+    price, quote = price or _unpriced(book, item, held, cost, rules), exactly(quote.stands, quote.state)
+    if model is not None and ahead is not None:  # an option follows the price of its forward that stands
+        ahead = exactly(ahead.stands, ahead.state)
     whole = held * size(item)
     ends = [cost, cost] if price is None else sorted((whole * price.low, whole * price.high))
     value = Price(ends[0], ends[1], "missing" if price is None else price.state)
@@ -134,7 +152,7 @@ def _option_row(
     slope = model[1] if model is not None else ONE if item["option_type"] == "call" else -ONE
     ahead = ahead or exactly(exact(item["strike"]), "missing")
     if item.get("inverse", False):  # a unit of an inverse option is on a unit of the coin that it settles in
-        ahead, quote = exactly(ONE), asset_value(book, item["settlement"], as_of_us, rules, at)
+        ahead, quote = exactly(ONE), exactly(asset_value(book, item["settlement"], as_of_us, rules, at).stands)
     notional = sorted((whole * ahead.low * quote.low, whole * ahead.high * quote.high))
     return Row(
         item, held, value, cost, settlement, Price(notional[0], notional[1]), whole * slope * ahead.low * quote.low
@@ -157,20 +175,22 @@ def account_measures(book: Book, account: str, as_of_us: int, rules: Rules) -> A
     terms = book.terms.accounts[account]
     venue = terms.get("venue")
     found = list(rows(book, account, as_of_us, rules, venue))
-    equity, pnl = Interval(), Interval()
+    held, pnl = defaultdict[str, Interval](Interval), Interval()
     for asset, amount in balances(book, account, rules).items():
-        equity.add(lending_units(book.terms, terms, asset, amount), asset_value(book, asset, as_of_us, rules, venue))
+        held[asset].add(lending_units(book.terms, terms, asset, amount), exactly(ONE))
     for row in found:
-        for end in (row.value.low, row.value.high):
-            part = end - row.cost
-            price = row.settlement.worse(part)
-            _widen(pnl, price, end is row.value.low)
         paid = row.cost if is_upfront(row.instrument, rules) else ZERO
-        _widen(equity, row.settlement.worse(row.value.low - row.cost + paid), True)
-        _widen(equity, row.settlement.worse(row.value.high - row.cost + paid), False)
+        gained = Price(row.value.low - row.cost, row.value.high - row.cost)
+        pnl.add(row.settlement.stands, gained)
+        held[row.instrument["settlement"]].add(ONE, Price(gained.low + paid, gained.high + paid))
+    equity = Interval()
+    for asset, amount in held.items():  # all that is held and made in one asset is at one price
+        worth = asset_value(book, asset, as_of_us, rules, venue)
+        equity.low += worth.worse(amount.low)
+        equity.high += -worth.worse(-amount.high)
     for amount, worth in open_funding(book, account, found, as_of_us, rules, venue):
-        equity.add(amount, worth)
-        pnl.add(amount, worth)
+        equity.add(amount, exactly(worth.stands))
+        pnl.add(amount, exactly(worth.stands))
     margins = [_margins(book, terms, row) for row in found]
     gross = sum((_magnitude(row.notional) for row in found), ZERO)
     net = sum(account_deltas(book, account, as_of_us, rules, venue, moving=True).values(), ZERO)
@@ -193,15 +213,8 @@ def open_funding(
     for row in found:
         share, rate = running_funding(book, account, row.instrument["instrument"], as_of_us)
         if share and row.value.state != "missing":
-            worth = abs(row.value.low) if row.instrument["kind"] == "perpetual" else ZERO
+            worth = abs(row.value.stands) if row.instrument["kind"] == "perpetual" else ZERO
             yield -worth * (1 if row.units > 0 else -1) * rate * share, row.settlement
-
-
-def _widen(total: Interval, value: Fraction, low: bool) -> None:
-    if low:
-        total.low += value
-    else:
-        total.high += value
 
 
 def _margins(book: Book, account: Json, row: Row) -> tuple[Fraction, Fraction]:
@@ -232,11 +245,11 @@ def account_deltas(
             # The delta of an option is of its whole value, also where that is paid in coin.
             in_coin = row.instrument["kind"] == "option" and row.instrument.get("inverse", False)
             worth = ZERO if in_coin else row.value.low
-            found[row.instrument["settlement"]] += (worth - row.cost + paid) * row.settlement.low
+            found[row.instrument["settlement"]] += (worth - row.cost + paid) * row.settlement.stands
     if rules.all_holdings:
         for asset, amount in balances(book, account, rules).items():
             if asset not in still:
-                found[asset] += amount * asset_value(book, asset, as_of_us, rules, venue).low
+                found[asset] += amount * asset_value(book, asset, as_of_us, rules, venue).stands
     return found
 
 
@@ -249,7 +262,7 @@ def firm_deltas(book: Book, as_of_us: int, rules: Rules) -> dict[str, Fraction]:
                 found[asset] += sign(account) * delta
     for _, asset, amount in debts(book):
         if asset != rules.reporting:
-            found[asset] += amount * asset_value(book, asset, as_of_us, rules, None).low
+            found[asset] += amount * asset_value(book, asset, as_of_us, rules, None).stands
     return found
 
 
@@ -262,5 +275,5 @@ def party_net_notional(book: Book, party: str, as_of_us: int, rules: Rules) -> F
             found += sign(account) * sum(account_deltas(book, name, as_of_us, rules, moving=True).values(), ZERO)
     for other, asset, amount in debts(book):
         if other == party and asset not in money:
-            found += amount * asset_value(book, asset, as_of_us, rules, None).low
+            found += amount * asset_value(book, asset, as_of_us, rules, None).stands
     return found

@@ -262,7 +262,7 @@ def _funding_price(book: Book, event: Json, venue: str | None, rules: Rules) -> 
     if rules.funding_matched and "price" in event:
         return exact(event["price"])
     found = ladder_price(book.marks, event["instrument"], event["event_time_us"], rules, venue)
-    return None if found is None else found.high
+    return None if found is None else found.stands
 
 
 def running_funding(book: Book, account: str, name: str, as_of_us: int) -> tuple[Fraction, Fraction]:

@@ -123,7 +123,10 @@ def model_numbers(book: Book, scope: str, at_us: int, rules: Rules) -> dict[str,
         account = account_measures(book, name, at_us, rules)
         numbers = {measure: getattr(account, measure) for measure in ACCOUNT}
         # What accrues moves with its price too, by less than anybody would look for.
-        closed = book.terms.accounts[name].get("margin_model") != "schedule" and not book.rates
+        exact = all(
+            row.value.low == row.value.high and row.settlement.low == row.settlement.high for row in account.rows
+        )
+        closed = exact and book.terms.accounts[name].get("margin_model") != "schedule" and not book.rates
         if closed and all(has_closed_distance(row.instrument, rules) for row in account.rows):
             numbers[DISTANCE] = distance(book, name, at_us, rules)
         return numbers

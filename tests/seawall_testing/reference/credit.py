@@ -75,13 +75,14 @@ def value_less_collateral(book: Book, name: str, as_of_us: int, rules: Rules) ->
     for (asset, _, segregated), amount in parts.items():
         if not (segregated and sign(account) * amount > 0):
             price = asset_value(book, asset, as_of_us, rules, None)
-            total += amount * _kept(book, terms, account, asset, rules, amount) * price.low
+            total += amount * _kept(book, terms, account, asset, rules, amount) * price.stands
     found = list(rows(book, name, as_of_us, rules, None))
     for row in found:
         paid = row.cost if is_upfront(row.instrument, rules) else ZERO
-        total += (row.value.low - row.cost + paid) * row.settlement.low
+        end = row.value.high if account["holder"] == "house" else row.value.low  # what is worse for us
+        total += (end - row.cost + paid) * row.settlement.stands
     for amount, price in open_funding(book, name, found, as_of_us, rules, None):
-        total += amount * price.low
+        total += amount * price.stands
     return sign(account) * total
 
 
@@ -107,7 +108,7 @@ def collateral_held(book: Book, name: str, as_of_us: int, rules: Rules) -> Held:
     terms = terms_of_set(book, account.get("netting_set", name))
     net, apart, received, remote, remote_apart = ZERO, ZERO, ZERO, ZERO, ZERO
     for (asset, independent, segregated), part in pieces(book, name, rules).items():
-        price = asset_value(book, asset, as_of_us, rules, None).low
+        price = asset_value(book, asset, as_of_us, rules, None).stands
         value = -sign(account) * part * _kept(book, terms, account, asset, rules, part) * price
         if segregated and value < 0:
             remote += value
@@ -219,7 +220,7 @@ def _trade(book: Book, account: Json, row: Row, as_of_us: int, rules: Rules) -> 
         ahead = forward(book, item, as_of_us, rules)
         if ahead is not None and years > 0:
             call, strike = item["option_type"] == "call", exact(item["strike"])
-            delta *= supervisory_delta(call, ahead.low, strike, years, FACTORS[kind][2])
+            delta *= supervisory_delta(call, ahead.stands, strike, years, FACTORS[kind][2])
     settled_daily = item["kind"] in ("perpetual", "future") and _is_venue(book, account)
     maturity = years if (rules.bilateral_maturity and not settled_daily) or item["kind"] == "option" else ZERO
     notional = max(abs(row.notional.low), abs(row.notional.high))

@@ -19,6 +19,12 @@ class Price:
     low: Fraction
     high: Fraction
     state: str = "fresh"
+    older: Fraction | None = None  # which of the two stands, where they are those of a price that is not confirmed
+
+    @property
+    def stands(self) -> Fraction:
+        """The price that stands; a promise or an unknown price stands at its high end."""
+        return self.high if self.older is None else self.older
 
     def worse(self, amount: Fraction) -> Fraction:
         """Return the value of an amount at the end that is worse for who holds it."""
@@ -79,9 +85,9 @@ def _standing(
     allowed = [m for m in known if m.get("kind", "mark") not in low or _confirmed(m, marks, rules)]
     standing = next((mark for mark in allowed if mark in fresh), None)
     price = exact((standing or _newest(allowed))["price"])
-    if rules.intervals and fresh and fresh[0] is not standing:
+    if rules.intervals and fresh and standing is None:
         ends = sorted((exact(fresh[0]["price"]), price))
-        return Price(ends[0], ends[1], "stale")
+        return Price(ends[0], ends[1], "stale", price)
     return exactly(price, "stale" if standing is None else "fresh")
 
 

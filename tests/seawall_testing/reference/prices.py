@@ -15,12 +15,9 @@ def instrument_price(book: Book, name: str, as_of_us: int, rules: Rules, venue: 
 
 
 def last_known(book: Book, name: str) -> Fraction | None:
-    """Return the last price of an instrument, else the price of a fill of it."""
+    """Return the last price of an instrument."""
     mark = latest(mark for mark in book.marks if mark["instrument"] == name)
-    if mark is not None:
-        return exact(mark["price"])
-    trades = [trade for key, found in book.trades.items() if key[1] == name for trade in found]
-    return trades[-1].price if trades else None
+    return None if mark is None else exact(mark["price"])
 
 
 def asset_price(book: Book, asset: str, as_of_us: int, rules: Rules, venue: str | None = None) -> Price | None:
@@ -35,7 +32,8 @@ def asset_price(book: Book, asset: str, as_of_us: int, rules: Rules, venue: str 
     if promised is None or (found is not None and peg_is_broken(book, asset, as_of_us, rules)):
         return found
     if found is not None:  # once it has had a market the peg is at most a cap
-        return Price(min(found.low, promised.low), min(found.high, promised.high), found.state)
+        ends = (min(a, b) for a, b in ((found.low, promised.low), (found.high, promised.high)))
+        return Price(*ends, found.state, min(found.stands, promised.stands))
     return Price(promised.low * (1 - rules.peg_haircut), promised.high, "pegged")
 
 
@@ -108,7 +106,8 @@ def _step(
     low, high = (price.low, price.high) if here == item["base"] else (1 / price.high, 1 / price.low)
     so_far = reached[here]
     state = price.state if so_far.state == "fresh" else so_far.state
-    reached[there] = Price(so_far.low * low, so_far.high * high, state)
+    stands = so_far.stands * (price.stands if here == item["base"] else 1 / price.stands)
+    reached[there] = Price(so_far.low * low, so_far.high * high, state, stands)
     ahead.append(there)
 
 
@@ -136,6 +135,7 @@ def option_value(
     ahead, sigma = forward(book, option, as_of_us, rules, venue), volatility(book, option["instrument"])
     if ahead is None or sigma is None:
         return None
+    ahead = exactly(ahead.stands, ahead.state)  # an option follows the price of its forward that stands
     years = max(Fraction(option["expiry_us"] - as_of_us, YEAR_US), ZERO)
     call, strike, rate = option["option_type"] == "call", exact(option["strike"]), exact(option.get("discount_rate", 0))
     if option.get("premium", "upfront") != "upfront":

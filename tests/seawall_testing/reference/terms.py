@@ -67,7 +67,7 @@ class Rules:
 
 CONTRACT = Rules()
 # What the code follows by now; streams are short, so a peg is back within a minute.
-LANDED = Rules(intervals=False, peg_return_us=40 * SECOND)
+LANDED = Rules(peg_return_us=40 * SECOND)
 
 
 @dataclass
