@@ -128,3 +128,11 @@ def test_a_record_settles_at_a_late_mark_that_arrives_behind_it_in_its_slice(tmp
     bought = [one for one in book() if one["type"] != "mark"]
     found = run(tmp_path, bought, settled(10.2), price(9.9, "BTC-PERP", "30000"), price(12, "BTC-PERP", "30000"))
     assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 30, abs=0.01)
+
+
+def test_a_late_fill_behind_a_record_does_not_pay_for_its_interval(tmp_path: Path) -> None:
+    """It is stamped before the record and comes after it in its slice: it applies where it arrives, and 0 are paid."""
+    bought = [one for one in book() if one["type"] != "fill"]
+    late = trade(10.15, "BTC-PERP", "buy", "10", "30000")
+    found = run(tmp_path, bought, settled(10.18), late, price(12, "BTC-PERP", "30000"))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000, abs=0.01)
