@@ -197,6 +197,11 @@ class ConfigurationFile(RunTerms, frozen=True):
                 f"health.stuck_s is {self.health.stuck_s:g} and snapshot_s {self.snapshot_s:g}: a run that is well "
                 f"would count as stuck; set it to {least:g} at least"
             )
+        if self.environment != "dev" and not self.price_max_age_s:
+            raise ValueError(
+                f"{self.environment} needs price_max_age_s, after which a price is not known any more; add "
+                "price_max_age_s = 3600, or the longest silence of a feed that you trust"
+            )
         for day in self.holidays:
             try:
                 date.fromisoformat(day)
@@ -291,11 +296,6 @@ def load_configuration(path: str | Path) -> Configuration:
         top.pop(name) for name in ("inputs", "limits", "mitigation", "keys", "conduct", "forecasts", "health")
     )
     _check_limits_source(limits, keys, top["environment"], path.name)
-    if top["environment"] != "dev" and not top["price_max_age_s"]:
-        raise UsageError(
-            f"{path.name}: {top['environment']} needs price_max_age_s, after which a price is not known any more; add "
-            "price_max_age_s = 3600, or the longest silence of a feed that you trust"
-        )
     market, margins = top.pop("market"), top.pop("portfolio_margin")
     market["interval_ms"] = content.get("market", {}).get("interval_ms") or top["slice_ms"]
     directory = path.absolute().parent

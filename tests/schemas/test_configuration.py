@@ -275,7 +275,7 @@ def test_every_shipped_grid_can_be_read(tmp_path: Path) -> None:
 
 def test_only_dev_lets_a_stale_price_stand_for_ever(tmp_path: Path) -> None:
     desk = 'environment = "test"\n' + DESK
-    with pytest.raises(UsageError, match="test needs price_max_age_s.*add price_max_age_s = 3600"):
+    with pytest.raises(UsageError, match=r"test needs price_max_age_s.*add price_max_age_s = 3600"):
         load_configuration(write(tmp_path, desk))
     assert load_configuration(write(tmp_path, f"price_max_age_s = 60\n{desk}")).price_max_age_s == 60
     assert load_configuration(write(tmp_path)).price_max_age_s == 0

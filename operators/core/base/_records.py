@@ -20,8 +20,9 @@ SCOPE_PLURALS = {"account": "accounts", "netting_set": "netting_sets", "counterp
 @cache
 def row_type(kind: str, measures: tuple[str, ...]) -> type[msgspec.Struct]:
     """Return the type of a row: as structs they are made and encoded three times as fast as dicts."""
-    notes = [("state", str | None, None), ("missing", list[str], []), ("mend", str, "")] if kind == "account" else []
-    fields = [(kind, str), *((name, float) for name in measures), *notes]
+    fields: list[Any] = [(kind, str), *((name, float) for name in measures)]
+    if kind == "account":
+        fields += [("state", str | None, None), ("missing", list[str], []), ("mend", str, "")]
     return msgspec.defstruct(f"{kind}_row", fields, gc=False, omit_defaults=True)
 
 
@@ -141,9 +142,8 @@ class SliceRecords:
                     moved = np.union1d(moved, np.array(self._writer.renoted(table, notes), dtype=np.int64))
                 if len(moved):
                     groups[kind] = _rows(kind, table, moved)
-                    for row in groups[kind] if notes and kind == "account" else ():
-                        for name, value in notes.get(row.account, {}).items():
-                            setattr(row, name, value)
+                    if notes and kind == "account":
+                        _note(groups[kind], notes)
         total = max(sum(map(len, groups.values())), int(told))
         for first in range(0, total, ROWS_MAX):
             value: dict[str, Any] = dict(self._head)
@@ -192,6 +192,13 @@ class SliceRecords:
     def _add(self, topic: str, key: str, value: bytes) -> None:
         records = self.records.setdefault(topic, [])
         records.append(self._writer.numbering.record(topic, self._piece.seq, len(records), key, value))
+
+
+def _note(rows: list[Any], notes: dict[str, dict[str, Any]]) -> None:
+    """Let rows of accounts say what is noted of them."""
+    for row in rows:
+        for name, value in notes.get(row.account, {}).items():
+            setattr(row, name, value)
 
 
 def _rows(kind: str, table: MeasureTable, moved: NDArray[np.int64]) -> list[msgspec.Struct]:

@@ -106,8 +106,8 @@ class ChangeWindows:
 # 3. Only cells that hold a level or reach the lowest one are looked at further; the others cost one comparison.
 # 4. Up at once; each level is left by itself, once the measure was beyond its exit bound for ``dwell_us``.
 #
-# 5. Where prices are in doubt, a level that does not hold at their better end is not certain: ``lacks`` says by how many
-#    levels. Once it is certain it is told again.
+# 5. Where prices are in doubt, a level that does not hold at their better end is not certain: ``lacks`` says by how
+#    many levels. Once it is certain it is told again.
 #
 # Cells keep the order in which they came; it never shows, because changes are reported in order of limit and scope.
 

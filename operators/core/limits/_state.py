@@ -44,8 +44,8 @@ from seawall.schemas.records import Record
 #
 # Limits arrive with the journal: in ``configuration`` events (a limits file) or as signed documents (`Policy`). What
 # they say of one scope is in `Limit`, how all of them are evaluated at once in `LimitCells`. An account with a
-# position that no limit covers is in hard breach of ``default-deny`` (contract.md, "Limits"), one of which nothing bounds
-# what it is worth in that of ``unvalued_position`` (contract.md, "Not known is not zero").
+# position that no limit covers is in hard breach of ``default-deny`` (contract.md, "Limits"), one of which nothing
+# bounds what it is worth in that of ``unvalued_position`` (contract.md, "Not known is not zero").
 #
 # Rules it keeps
 # --------------
@@ -197,7 +197,9 @@ class LimitsState:
         doubt, table = measures.doubt, measures.tables.get("account")
         if table is None:
             return None
-        found = np.zeros(table.values.shape[1]) if doubt is None else (doubt.unvalued & ~doubt.spared) * 1.0
+        found = (
+            np.zeros(table.values.shape[1]) if doubt is None else (doubt.unvalued & ~doubt.spared).astype(np.float64)
+        )
         return MeasureTable(table.names, ("unvalued_position",), found.reshape(1, -1))
 
     def _uncovered(self, measures: Measures) -> MeasureTable | None:

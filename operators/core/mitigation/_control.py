@@ -266,9 +266,8 @@ def reserved_reason(
 ) -> str:
     """Say why a command is not a machine's to give; empty where it is. Wide targets hold our own books."""
     breach = candidate.breach or {}
-    if breach.get("doubted") and command["kind"] in FORCING:
-        return UNCERTAIN_REASON
-    if breach.get("cause") == "unvalued" and command["kind"] != "REDUCE_ONLY":
+    unvalued = breach.get("cause") == "unvalued" and command["kind"] != "REDUCE_ONLY"
+    if unvalued or (breach.get("doubted") and command["kind"] in FORCING):
         return UNCERTAIN_REASON
     if _is_spared(candidate, breach, measures):
         return "its price is out for very many accounts, which is for people"
@@ -279,10 +278,9 @@ def reserved_reason(
             return OWN_TRADING_REASON
     elif command["kind"] in TRADING and response and candidate.target not in measures.closable:
         return "its terms do not let us close it out (close_out)"
-    if command.get("human"):
-        return "the playbook reserves it for a person"
-    if computed is not None and (computed.fault or computed.ours):
-        return computed.fault or OWN_TRADING_REASON
+    if command.get("human") or (computed is not None and (computed.fault or computed.ours)):
+        fault = OWN_TRADING_REASON if computed is None else computed.fault or OWN_TRADING_REASON
+        return "the playbook reserves it for a person" if command.get("human") else fault
     return _too_large(command, computed, response) or (_loosens(command, computed, limits) if response else "")
 
 

@@ -115,8 +115,8 @@ class RuleEvaluation:
                 key = ("limit", breach["limit"], LEVELS[risen])
                 evidence = {"topic": "breaches", "id": record.id, "sha256": sha256_hex(record.value)}
                 doubted = risen > LEVELS.index(breach.get("certain", breach["level"]))
-                heard = {**breach, "doubted": True} if doubted else breach
-                found += self._on_trigger(TriggerEvent(key, breach["scope"], evidence, heard), measures)
+                judged = {**breach, "doubted": True} if doubted else breach
+                found += self._on_trigger(TriggerEvent(key, breach["scope"], evidence, judged), measures)
         return found
 
     def news(self, news: ExternalEvent, measures: Measures) -> list[CommandCandidate]:

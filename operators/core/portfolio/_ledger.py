@@ -327,7 +327,9 @@ class Ledger:
         self.doubts.found = self.doubts.conclude(account, self.holding) if doubted else None
         sums = (gross, arrays["sign"] * net, arrays["stake"] * (worth + made - self.contributions.worth))
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
-        self._add_debts(counterparty)
+        self._debts = []
+        if self.credit.obligations.owed or self.credit.obligations.others:
+            self._add_debts(counterparty)
         deep = len(credit) > 0
         self.tables = {
             "account": MeasureTable(directory.own_names, account_measures, account),
@@ -345,8 +347,7 @@ class Ledger:
 
     def _add_debts(self, counterparty: F8) -> None:
         """Add debts in what moves to the net notional of counterparties, and keep all of them."""
-        debts, self._debts = self.credit.obligations, []
-        for one in debts.ours() if debts.owed or debts.others else ():
+        for one in self.credit.obligations.ours():
             value = one.amount * self.marks.asset_worth.item(one.asset)
             self._debts.append((one.asset, value))
             if self.directory.arrays["moves"].item(one.asset):

@@ -1,4 +1,4 @@
-"""Doubts: what is held at prices that are not known, old, not confirmed or only promised (contract.md, "Prices").
+"""Doubts: intervals of prices that are not known, old, not confirmed or only promised (contract.md, "Prices").
 
 Every such price is an interval, and measures are taken at its worse end. Beside it stands what they would be at the
 better end: what holds there too is certain. Nothing is computed where no such price is held.
@@ -84,7 +84,7 @@ class Doubts:
 
     def _of_rows(self, at: I8, as_of_us: int) -> I8:
         """Return the states of mark rows by age; note when the next of them changes."""
-        rows, at = self._marks.rows, self._standing(at)
+        rows, at = self._marks.rows, self._marked(at)
         since = rows["time_us"][at]
         unknown = np.isnan(rows["price"][at]) | (since < as_of_us - self.end_us)
         old = since < as_of_us - self._age_us
@@ -93,7 +93,7 @@ class Doubts:
         state: I8 = np.where(unknown, UNKNOWN, np.where(old, STALE, FRESH))
         return state
 
-    def _standing(self, at: I8) -> I8:
+    def _marked(self, at: I8) -> I8:
         """Return mark rows, in the place of a venue's without a price the one across."""
         rows = self._marks.rows
         found: I8 = np.where(np.isnan(rows["price"][at]), self._marks.across()[rows["instrument"][at]], at)
@@ -182,7 +182,7 @@ class Doubts:
             self._patch(at, values, there, there)
             return moved + upfront, sum_by(owner, there.part[1] - held + spent, count) + upfront
         wider = self._at_ends(at, wide[at], marks.asset_worth[asset], as_of_us)
-        signed, held, spent, notional = (column[at] for column in values.robust)
+        held, spent, notional = (column[at] for column in values.robust[1:])
         across[0][:] += sum_by(owner, wider.size - notional, count)
         across[1][:] += sum_by(owner, np.where(option, 0.0, np.sign(rows["size"][at]) * (wider.size - notional)), count)
         self._patch(at, values, there, wider)
@@ -228,8 +228,8 @@ class Doubts:
             rows["cost"][at],
             self._terms["unvalued_factor"],
         )
-        inverse, size, standing = arrays["inverse"][number], arrays["size"][number], self._standing(mark)
-        price, option, state = marks.rows["price"][standing], arrays["option"][number], self.states[0][mark]
+        inverse, size, marked = arrays["inverse"][number], arrays["size"][number], self._marked(mark)
+        price, option, state = marks.rows["price"][marked], arrays["option"][number], self.states[0][mark]
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.where(inverse, -size / price, size * price)
             modelled = marks.unit[mark] / marks.worth[mark]
@@ -237,7 +237,7 @@ class Doubts:
         value = np.where(np.isnan(value), cost / units, value)
         other = value.copy()
         for place in ((state == STALE) & ~option).nonzero()[0].tolist():
-            ratio = marks.unconfirmed(standing.item(place), as_of_us) / price.item(place)
+            ratio = marks.unconfirmed(marked.item(place), as_of_us) / price.item(place)
             other[place] *= 1.0 / ratio if inverse.item(place) else ratio
         unknown, doubted = state == UNKNOWN, state >= STALE
         least, most = np.where(inverse, value / f, 0.0), np.where(inverse, value / f, value * f)
@@ -253,13 +253,13 @@ class Doubts:
 
     def _ends_of_asset(self, asset: int, as_of_us: int) -> tuple[float, float]:
         """Return the ends of an asset's price that are tested, as parts of the price that stands."""
-        state, stands = self.states[1].item(asset), self._marks.asset_prices.item(asset)
+        state, current = self.states[1].item(asset), self._marks.asset_prices.item(asset)
         if state == UNKNOWN:
             return 0.0, self._terms["unvalued_factor"]
         if state == PEGGED:
             return 1.0 - self._terms["peg_haircut"], 1.0
         low, high = self._prices_of_asset(asset, as_of_us)
-        return low / stands, high / stands
+        return low / current, high / current
 
     def _prices_of_asset(self, asset: int, as_of_us: int) -> tuple[float, float]:
         """Return an asset's price where old ones stand, and where prices that are not confirmed do, in order."""
@@ -269,14 +269,14 @@ class Doubts:
         number, peg = marks.market[asset][1], self._directory.pegs.get(asset, -1)
         row = marks.across().item(number)
         base, quote = arrays["base"].item(number), arrays["quote"].item(number)
-        price = stands = marks.rows["price"].item(row)
+        price = current = marks.rows["price"].item(row)
         if self._of_rows(np.array([row]), as_of_us).item() == STALE:
             price = marks.unconfirmed(row, as_of_us)
         ends = self._prices_of_asset(quote if base == asset else base, as_of_us)
         if base == asset:
-            low, high = ends[0] * min(price, stands), ends[1] * max(price, stands)
+            low, high = ends[0] * min(price, current), ends[1] * max(price, current)
         else:
-            low, high = ends[0] / max(price, stands), ends[1] / min(price, stands)
+            low, high = ends[0] / max(price, current), ends[1] / min(price, current)
         if peg < 0 or asset in marks.depegged:
             return low, high
         caps = self._prices_of_asset(peg, as_of_us)

@@ -324,8 +324,8 @@ class Marks:
         for number in (MID, RUNG["last"]):
             rung, at = self._rungs[number], self._row_of(row, number)
             if rung["time_us"].item(at) >= as_of_us - self._max_age_us and rung["time_us"].item(at):
-                return rung["price"].item(at)
-        return self.rows["price"].item(row)
+                return float(rung["price"][at])
+        return float(self.rows["price"][row])
 
     def refresh(self) -> None:
         """Forget derived prices: the directory changed."""

@@ -324,7 +324,8 @@ def write_prod(folder: Path, *records: Any, documents: tuple[bytes | Json, ...] 
     pinned = write_key_set(folder / "keyset.jsonl")
     path = folder / "desk.toml"
     path.write_text(
-        f'environment = "prod"\nissuer = "risk/prod"\nshards = {shards}\nexposure_change_min = 0\nprice_max_age_s = 3600\n'
+        f'environment = "prod"\nissuer = "risk/prod"\nshards = {shards}\nexposure_change_min = 0\n'
+        "price_max_age_s = 3600\n"
         '[inputs]\nevents = ["events.jsonl"]\n[limits]\ndocuments = ["limits"]\n'
         f'[keys]\nsigner = "file:keys/prod.pem"\nset = "keyset.jsonl"\nset_sha256 = "{pinned}"\n'
     )

@@ -248,7 +248,8 @@ def test_the_configuration_table_names_every_key_and_its_default(tmp_path: Path)
     assert rows.keys() == {
         "bus", "environment", "issuer", "shards", "slice_ms", "reporting_currency", "exposure_change_min",
         "mark_max_age_s", "confirm_s", "confirm_tolerance", "peg_tolerance", "peg_return_s", "pnl_explain",
-        "price_max_age_s", "unvalued_factor", "unvalued_tolerance", "unvalued_floor", "unvalued_max_share", "peg_haircut",
+        "price_max_age_s", "unvalued_factor", "unvalued_tolerance", "unvalued_floor", "unvalued_max_share",
+        "peg_haircut",
         "fill_memory", "crypto_regime", "potential_exposure_change_min", "holidays", "epoch", "snapshot_s",
     }  # fmt: skip
     for name, text in rows.items():

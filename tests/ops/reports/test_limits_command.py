@@ -50,7 +50,8 @@ def prod_desk(tmp_path: Path) -> Path:
         write_private(tmp_path / "people" / f"{name}.pem", holder)
     pinned = write_key_set(tmp_path / "keyset.jsonl")
     (tmp_path / "desk.toml").write_text(
-        'environment = "prod"\nprice_max_age_s = 3600\nissuer = "risk/prod"\nshards = 2\n[inputs]\nevents = ["events.jsonl"]\n'
+        'environment = "prod"\nprice_max_age_s = 3600\nissuer = "risk/prod"\n'
+        'shards = 2\n[inputs]\nevents = ["events.jsonl"]\n'
         '[limits]\ndocuments = ["limits"]\n'
         f'[keys]\nsigner = "file:keys/prod.pem"\nset = "keyset.jsonl"\nset_sha256 = "{pinned}"\n'
     )
