@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seawall_testing.desk import T0, Json
-from seawall_testing.risk_desk import SECOND, deposit, house, perpetual, price, run, trade
+from seawall_testing.risk_desk import SECOND, deposit, house, inverse, perpetual, price, run, spot, trade
 
 RATE, AT_US = "0.0001", T0 + 11 * SECOND
 
@@ -136,3 +136,13 @@ def test_a_late_fill_behind_a_record_does_not_pay_for_its_interval(tmp_path: Pat
     late = trade(10.15, "BTC-PERP", "buy", "10", "30000")
     found = run(tmp_path, bought, settled(10.18), late, price(12, "BTC-PERP", "30000"))
     assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000, abs=0.01)
+
+
+def test_what_is_settled_in_a_coin_that_has_no_price_yet_is_owed_once_it_has_one(tmp_path: Path) -> None:
+    """300 of 100 USD bought and marked at 30,000 are 1 BTC: 0.0001 of it, at 30,000 each, are 3."""
+    found = run(
+        tmp_path, inverse(), spot(), house(venue="desk-venue"), price(0.1, "BTC-INV", "30000"),
+        trade(1, "BTC-INV", "buy", "300", "30000"), settled(10, "BTC-INV"), price(10.5, "BTC/USD", "30000"),
+        price(12, "BTC-INV", "30000"),
+    )  # fmt: skip
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(-3, abs=0.01)

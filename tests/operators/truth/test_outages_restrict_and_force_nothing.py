@@ -94,8 +94,8 @@ def test_what_few_hold_without_a_price_restricts_them_and_nobody_else(tmp_path: 
     """One of 50 clients holds 30 of what died: that one is reduce-only, at its own name; none is called."""
     found = decided(
         tmp_path, perpetual(), perpetual("ETH-PERP", "ETH"), price(0.1, "BTC-PERP", "100"),
-        price(0.1, "ETH-PERP", "10"), holders(50, "10", "ETH-PERP", "10"), client("ann"), deposit(0.2, "1000", holder="ann"),
-        trade(1, "BTC-PERP", "buy", "30", "100", holder="ann"), beats(1_500),
+        price(0.1, "ETH-PERP", "10"), holders(50, "10", "ETH-PERP", "10"), client("ann"),
+        deposit(0.2, "1000", holder="ann"), trade(1, "BTC-PERP", "buy", "30", "100", holder="ann"), beats(1_500),
     )  # fmt: skip
     assert found.commands() == [("REDUCE_ONLY", "account:ann")]
     assert ("account:ann", "none", "hard") in found.breaches("unvalued_position")
