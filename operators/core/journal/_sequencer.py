@@ -176,7 +176,8 @@ class RecordSequencer(IntervalClock):
         own = self._own(size + (_text_bytes(item[6]) if original else 0), shard)
         signed = quantity if event.side == "buy" else -quantity
         row = (name, ordinal, instrument, signed, float(event.price), options)
-        own.add_fill(row, item[0] if item[4] else event.event_time_us, original)  # a late one applies where it arrives
+        # A late one applies where it arrives: behind settled funding of its slice that it comes after.
+        own.add_fill(row, item[0] + self._interval.settles if item[4] else event.event_time_us, original)
         own.late += self._is_late(item)
 
     def _transfer(self, event: ev.Collateral, item: MergedRecord) -> None:

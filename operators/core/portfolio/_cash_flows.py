@@ -251,13 +251,15 @@ class Funding:
         arrays, rows = self._directory.arrays, self._positions.rows
         at = np.flatnonzero((rows["instrument"] == number) & (rows["units"] != 0))
         at = at[arrays["venue"][rows["account"][at]] == place]
-        if event.price:
-            size, price = arrays["size"].item(number), float(event.price)
-            unit = np.full(len(at), size / price if arrays["inverse"].item(number) else size * price)
-        else:
-            at = at[self._marks.worth[rows["mark"][at]] != 0]
-            mark = rows["mark"][at]
-            unit = np.abs(self._marks.unit[mark] / self._marks.worth[mark])
+        size, marks, mark = arrays["size"].item(number), self._marks, rows["mark"][at]
+        price = marks.rows["price"][mark]
+        price = np.where(np.isnan(price), marks.rows["price"][marks.across()[number]], price)
+        price = np.full(len(at), float(event.price)) if event.price else price
+        unit = size / price if arrays["inverse"].item(number) else size * price
+        if not event.price:  # what is owed does not wait until the asset that it is owed in has a price
+            priced = marks.worth[mark] != 0
+            unit[priced] = np.abs(marks.unit[mark[priced]] / marks.worth[mark[priced]])
+            at, unit = at[np.isfinite(unit)], unit[np.isfinite(unit)]
         amounts = -(rows["size"][at] * unit) * float(event.rate)
         at, amounts = at[amounts != 0], amounts[amounts != 0]  # of nothing no payment comes
         accounts = rows["account"][at]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seawall_testing.desk import T0, Json
-from seawall_testing.risk_desk import SECOND, deposit, house, perpetual, price, run, trade
+from seawall_testing.risk_desk import SECOND, deposit, house, inverse, perpetual, price, run, spot, trade
 
 RATE, AT_US = "0.0001", T0 + 11 * SECOND
 
@@ -121,3 +121,28 @@ def test_records_of_before_that_a_venue_gives_again_are_owed_once(tmp_path: Path
     account, latest = house(venue="desk-venue", books_funding=books), [settled(5), settled(10.2)]
     found = run(tmp_path, book(), account, *latest, *latest, price(12, "BTC-PERP", "30000"))
     assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 60, abs=0.01)
+
+
+def test_a_record_settles_at_a_late_mark_that_arrives_behind_it_in_its_slice(tmp_path: Path) -> None:
+    """The last mark of a slice counts for all of it: 10 x 30,000 x 0.0001 = 30 are paid."""
+    bought = [one for one in book() if one["type"] != "mark"]
+    found = run(tmp_path, bought, settled(10.2), price(9.9, "BTC-PERP", "30000"), price(12, "BTC-PERP", "30000"))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - 30, abs=0.01)
+
+
+def test_a_late_fill_behind_a_record_does_not_pay_for_its_interval(tmp_path: Path) -> None:
+    """It is stamped before the record and comes after it in its slice: it applies where it arrives, and 0 are paid."""
+    bought = [one for one in book() if one["type"] != "fill"]
+    late = trade(10.15, "BTC-PERP", "buy", "10", "30000")
+    found = run(tmp_path, bought, settled(10.18), late, price(12, "BTC-PERP", "30000"))
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000, abs=0.01)
+
+
+def test_what_is_settled_in_a_coin_that_has_no_price_yet_is_owed_once_it_has_one(tmp_path: Path) -> None:
+    """300 of 100 USD bought and marked at 30,000 are 1 BTC: 0.0001 of it, at 30,000 each, are 3."""
+    found = run(
+        tmp_path, inverse(), spot(), house(venue="desk-venue"), price(0.1, "BTC-INV", "30000"),
+        trade(1, "BTC-INV", "buy", "300", "30000"), settled(10, "BTC-INV"), price(10.5, "BTC/USD", "30000"),
+        price(12, "BTC-INV", "30000"),
+    )  # fmt: skip
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(-3, abs=0.01)

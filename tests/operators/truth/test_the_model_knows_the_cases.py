@@ -167,3 +167,16 @@ def test_a_call_is_the_smallest_multiple_that_covers_what_is_required() -> None:
         trade(2, "BTC-PERP", "buy", "1", "100.2", holder="ann"),
     )  # fmt: skip
     assert found.margin_call == Fraction(1, 2)
+
+
+def test_a_funding_record_is_settled_at_a_late_mark_of_its_slice() -> None:
+    """1 short at a rate of -0.001, first marked behind the record in its slice: 2,000 x 0.001 are owed."""
+    record = {
+        "type": "funding", "event_time_us": T0 + 10 * SECOND, "venue": "any", "instrument": "BTC-PERP",
+        "rate": "-0.001", "interval_us": 3_600 * SECOND,
+    }  # fmt: skip
+    book, _ = at(
+        10.05, perpetual(), client(), trade(1, "BTC-PERP", "sell", "1", "2000", holder="ann"), record,
+        price(9.5, "BTC-PERP", "2000"),
+    )  # fmt: skip
+    assert [accrual.amount for accrual in book.accruals] == [Fraction(-2)]

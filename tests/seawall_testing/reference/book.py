@@ -1,7 +1,8 @@
 """Book: events up to a time to positions, balances and open funding accruals, exactly.
 
 1. Events apply in the order of the list (event time, source position). Within a slice a bust or correction comes
-   after what it corrects. A repetition, and a correction of an unknown fill, change nothing.
+   after what it corrects, and the marks of the slice are those of all that happens in it. A repetition, and a
+   correction of an unknown fill, change nothing.
 2. A position is the list of its fills in force. Average cost follows from folding that list, so that a bust leaves
    the book as though the fill had never been (or, by the rules of before, as a trade the other way).
 3. At expiry and with a settlement mark a position is closed at it, and so is what is traded or undone afterwards.
@@ -82,21 +83,24 @@ def book_at(events: Sequence[Json], as_of_us: int, rules: Rules) -> Book:
     """Return the book of all events that were taken at or before a time."""
     before = [(at_us, event) for at_us, event in zip(arrivals(events), events, strict=True) if at_us <= as_of_us]
     book = Book(terms_of(event for _, event in before))
+    marks: dict[int, list[Json]] = defaultdict(list)
+    for at, event in before:
+        if event["type"] == "mark":
+            marks[at // rules.slice_us].append({**event, "arrived_us": at})
     number = None
     for at, event in before:
         if number != at // rules.slice_us:
             number = at // rules.slice_us
             book.waiting.clear()
+            book.marks += marks[number]
         _expire(book, at)
-        _apply(book, {**event, "arrived_us": at} if event["type"] == "mark" else event, rules)
+        _apply(book, event, rules)
     _expire(book, as_of_us)
     return book
 
 
 def _apply(book: Book, event: Json, rules: Rules) -> None:
-    if event["type"] == "mark":
-        book.marks.append(event)
-    elif event["type"] == "fill":
+    if event["type"] == "fill":
         _fill(book, event, rules)
         if event.get("action", "new") == "new":
             for late in [late for late in book.waiting if late["ref_fill_id"] == event["fill_id"]]:
