@@ -1,4 +1,6 @@
-"""Change of engine, ``seawall migrate --to flink|bytewax``: the states of ``risk`` go from one engine to the other.
+"""Changes of engine and of version: the states of ``risk`` go to another engine, or from earlier rules to these.
+
+With ``seawall migrate --to flink|bytewax``:
 
 1. Nobody may be deciding: the run on Bytewax is stopped, or the job on Flink stopped and drained.
 2. To Flink: the states in the recovery store are published on ``snapshots``. A job that is submitted without a
@@ -23,13 +25,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import seawall
+from seawall import dataflows
 from seawall.connectors.bus import SNAPSHOTS_TOPIC, Bus, KeptSnapshot, engine_key, open_bus
+from seawall.connectors.keys import Trust
 from seawall.operators.core.pipeline import Pipeline
+from seawall.ops import verify as verification
 from seawall.ops.replicate import check_migration_mark
-from seawall.ops.run._preparation import RECOVERY
+from seawall.ops.run._preparation import LOCAL_RECOVERY, RECOVERY
 from seawall.ops.run._recovery import is_recovery_sound, open_recovery, set_recovery_aside
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
+from seawall.schemas.records import decode_slice, is_earlier
 
 # The states of ``risk`` in Bytewax's recovery store, read and written by key.
 
@@ -189,3 +196,81 @@ def _last(bus: Bus, partition: int) -> KeptSnapshot:
 def _digest(bus: Bus, shard: int, seq: int) -> str:
     """Return the hash of a slice, by which the store is known to be of this journal."""
     return hashlib.sha256(bus.read("journal", shard, seq, 1)[0].value).hexdigest()
+
+
+# ``seawall migrate --to 0.2``: a journal that an earlier version decided up to its end goes on under this one's rules.
+#
+# The journal alone says that it did: in one transaction every shard gets a slice with the configuration of this version
+# (``code``). The states of that place follow from the records (``ops/verify/_carry_over.py``), so that whoever has none
+# makes them: after a kill, on another host, from a copy, without the recovery store.
+
+
+def change_version(configuration: Configuration, series: str) -> dict[str, int]:
+    """Carry a journal on under the rules of this version; return the first slice of each shard that they decide.
+
+    Nothing where they decide already. No byte that stands is changed.
+
+    Raises
+    ------
+    UsageError
+        This is another version, or what stands is not decided up to its end or does not verify.
+    PartitionLocked
+        A run is alive.
+    """
+    own = ".".join(seawall.__version__.split(".")[:2])
+    if series not in (own, seawall.__version__):
+        raise UsageError(f"--to {series}: this is Seawall {seawall.__version__}, which carries a journal on to {own}")
+    check_migration_mark(configuration)
+    bus, shards = open_bus(configuration.bus, configuration.directory), configuration.shards
+    try:
+        dataflows.check_journal(bus, configuration)
+        dataflows.check_compatibility(bus, configuration)
+        bus.writer([("audit", partition) for partition in range(shards + 1)]).close()
+        sequencer = dataflows.Sequencer(configuration, bus, takes_over=True)
+        try:
+            if not sequencer.earlier:
+                return {}
+            _check_verified(configuration, bus)
+            first = {str(shard): bus.end("journal", shard) for shard in range(shards)}
+            _carry_states(configuration, bus, configuration.directory / RECOVERY)
+            sequencer.take_over()
+        finally:
+            sequencer.close()
+    finally:
+        bus.close()
+    return first
+
+
+def _check_verified(configuration: Configuration, bus: Bus) -> None:
+    """Refuse to carry on what does not verify: from here on it would count as it stands."""
+    trust, logs = Trust.load(configuration), verification.trusted_logs(configuration)
+    report = verification.verify(
+        bus, trust, configuration.environment, configuration.issuer, logs, configuration.topics
+    )
+    if report.findings:
+        raise UsageError(f"{report.findings[0]}: what stands is carried on only where `seawall verify` finds nothing")
+
+
+def carry_states(configuration: Configuration, bus: Bus, store: Path) -> None:
+    """Make the states of ``risk`` in a store that has none, where an earlier version decided what they follow from."""
+    first = bus.read("journal", 0, 0, 1)
+    code = (decode_slice(first[0].value).configuration or {}).get("code", "") if first else ""
+    kept = is_recovery_sound(store) if store.name != LOCAL_RECOVERY else store.exists()
+    if is_earlier(code) and not kept:
+        _carry_states(configuration, bus, store)
+
+
+def _carry_states(configuration: Configuration, bus: Bus, store: Path) -> None:
+    risk, shards = verification.carry_over(bus, configuration.shards), range(configuration.shards)
+    states, ends = risk.snapshots(), [one.seq + 1 for one in risk.shards]
+    digests = [_digest(bus, shard, ends[shard] - 1) for shard in shards]
+    if store.exists():
+        set_recovery_aside(store)
+    if store.name == LOCAL_RECOVERY:
+        store.mkdir(parents=True)
+        dataflows.LocalRisk.keep_states(store, states, digests)
+        return
+    write_store(store, states, list(zip(ends, digests, strict=True)))
+    if configuration.bus.startswith("kafka:"):  # with which a job on Flink begins
+        for partition, one in enumerate(risk.parts()):
+            KeptSnapshot(one.seq, states[partition]).publish(bus, partition)

@@ -187,16 +187,22 @@ def _migrate(
     target: Annotated[
         Path | None, typer.Argument(metavar="[NEW.toml]", help="The same configuration, with another bus.")
     ] = None,
-    to: Annotated[str, typer.Option("--to", metavar="ENGINE", help="Move states instead: bytewax or flink.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="ENGINE|VERSION", help="Instead: bytewax or flink, or this version, as 0.2.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Move a journal and all its topics to another bus, record by record, and compare them; nothing else changes.
 
     Killed, it goes on where it stopped. From then on runs are refused on the old bus. With --to the states of `risk` go
-    to another engine instead, which then goes on where the one before stopped.
+    to another engine instead, which then goes on where the one before stopped; or the journal, which an earlier version
+    decided up to its end, goes on under the rules of this one.
 
-    Example: seawall migrate desk.toml desk-kafka.toml; seawall migrate desk-kafka.toml --to flink
+    Example: seawall migrate desk.toml desk-kafka.toml; seawall migrate desk.toml --to 0.2
     """
+    if to[:1].isdigit():
+        _change_version(where, target, to, as_json)
+        return
     if to:
         _change_engine(where, target, to, as_json)
         return
@@ -222,6 +228,18 @@ def _change_engine(where: Path, target: Path | None, engine: str, as_json: bool)
         print(json.dumps({"engine": engine, "places": places}))
     else:
         print(f"{len(places)} states stand where {engine} finds them; they go on after {places}")
+
+
+def _change_version(where: Path, target: Path | None, series: str, as_json: bool) -> None:
+    if target is not None:
+        raise UsageError("a version and a bus are changed one after the other: leave out --to or the second file")
+    slices = runner.change_version(find(where), series)
+    if as_json:
+        print(json.dumps({"version": series, "slices": slices}))
+    elif slices:
+        print(f"the rules of {series} decide from slice {slices} of each shard on; run: seawall run {where}")
+    else:
+        print(f"the rules of {series} decide already: nothing to do")
 
 
 def _backup(

@@ -1,5 +1,6 @@
 """Records of one slice: ``exposures`` rows that moved, ``alerts`` and ``rejects``, with their ids and counts."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from seawall.schemas.errors import Reason
 from seawall.schemas.measures import RATIOS, SHARD_SCOPES
 from seawall.schemas.records import Record, Slice
 
+UNWRITTEN = 1e300  # in place of what was written last: from there every value has moved
 ROWS_MAX = 1000  # rows of a record: about 300 bytes each, far below the 512 KiB of the bus
 SCOPE_PLURALS = {"account": "accounts", "netting_set": "netting_sets", "counterparty": "counterparties"}
 
@@ -78,6 +80,12 @@ class ShardRecordWriter:
         last[:, moved] = now
         bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind][: len(last)])
         return moved
+
+    def begin_afresh(self, counts: Mapping[str, int]) -> None:
+        """Go on after so many records by topic, and take it that nothing of what stands is still shown: all is told."""
+        self.numbering.counts, self._bounds = dict(counts), {}
+        for values in self._last.values():
+            values.fill(UNWRITTEN)
 
     def _grown(self, kind: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what was written last in the shape of ``values``: there are more scopes, or other measures."""

@@ -3,6 +3,7 @@
 Fifty thousand cells cost a few vector operations per slice.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -248,6 +249,18 @@ class LimitCells:
         if bound is None:
             return 0.0
         return float(bound) * (1.0 if self._scale is None else self._scale.item(cell))
+
+    def set_levels(self, names: list[str], levels: Mapping[tuple[str, str], int]) -> None:
+        """Let every cell stand where its limit and scope are said to, at 0 where nothing is; timers of others end."""
+        level = self.columns["level"]
+        for cell, (at, column) in enumerate(_pairs(self.columns)):
+            limit = self.limits[at]
+            stands = levels.get((limit.id, limit.scope_of(names[column])), 0)
+            if stands != level.item(cell):
+                level[cell] = stands
+                for name in LEAVING:
+                    self.columns[name][cell] = NEVER
+        self.raised = bool(level.any())
 
     # --- changes of limits ------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ second, in order of shard, so the result depends on the journal alone.
 
 import hashlib
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -124,6 +125,10 @@ class DesiredState:
         while self._waiting and self._complete(self._waiting[0]):
             done.append(self._published(self._waiting.pop(0)))
         return done
+
+    def go_on_after(self, counts: Mapping[str, int], sha256: str | None) -> None:
+        """Go on after so many records by topic, the last document among them having this hash."""
+        self.numbering.counts, self._sha256 = dict(counts), sha256
 
     def _take_commands(self, sent: ShardCommands) -> None:
         while len(self._unpublished) <= sent.shard:

@@ -5,7 +5,7 @@ are added in order of shard, so the result does not depend on which arrived firs
 key ``all``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,6 +42,8 @@ FIRM_KEY = "all"
 FIRM_SCOPE_PLURALS = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
 PIECE_BYTES_MAX = SLICE_BYTES_MAX - 12 * 1024  # as a slice (architecture.md, "Slices"); headers come besides
 OPTIONAL_SCOPE_PLURALS = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
+
+UNWRITTEN = 1e300  # in place of what was written last: from there every value has moved
 
 
 class FirmState:
@@ -174,6 +176,12 @@ class FirmState:
         found = [[table.names[i], *values[:, i].tolist()] for i in moved.tolist()]
         named = (zip(keys, row, strict=True) for row in found)
         return [{name: value for name, value in row if value or name != "theta"} for row in named]
+
+    def begin_afresh(self, counts: Mapping[str, int]) -> None:
+        """Go on after so many records by topic, and take it that nothing of what stands is still shown."""
+        self._numbering.counts, self._whole = dict(counts), None
+        for values in self._last.values():
+            values.fill(UNWRITTEN)
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""
