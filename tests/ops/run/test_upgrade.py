@@ -3,14 +3,12 @@
 The stores are those of ``tests/fixtures/stores``. A process of another version is this program under another number.
 """
 
-import importlib.util
 import json
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,29 +30,12 @@ from seawall.schemas.evidence import KeySet, Malformed
 from seawall_testing.command_line import CLI, bus_contents, run_command, seawall
 from seawall_testing.live_runs import write_live
 from seawall_testing.paths import FIXTURES
+from seawall_testing.stores import extend, make, unpacked
 
-STORES = FIXTURES / "stores"
 LAYOUTS = FIXTURES / "state_layouts.json"
 WAIT_S = 120.0
-NEXT = "0.2.0"
+NOW, NEXT = "0.2.0", "0.3.0"
 AS_NEXT = [sys.executable, "-c", f"import seawall; seawall.__version__ = {NEXT!r}; {CLI[2]}"]
-
-_spec = importlib.util.spec_from_file_location("make_store", STORES / "make.py")
-assert _spec is not None and _spec.loader is not None
-make = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(make)
-
-
-def unpacked(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the run folder of a store, and what the program that wrote it made of the whole."""
-    with tarfile.open(STORES / f"{name}.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "half", json.loads((folder / "whole.json").read_text())
-
-
-def extend(run: Path) -> None:
-    """Give a run the rest of its inputs."""
-    (run / "events.jsonl").write_text("".join(make.events()))
 
 
 def as_next(*arguments: Any) -> "subprocess.CompletedProcess[str]":
