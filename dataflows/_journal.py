@@ -22,7 +22,7 @@ from seawall.dataflows._sources import Clock
 from seawall.operators.core.journal import JournalState, WriteStep
 from seawall.schemas.configuration import Configuration, check_unchanged, load_configuration
 from seawall.schemas.errors import BusError, Gap, UsageError
-from seawall.schemas.records import MIGRATE, Stored, decides_alike, decode_slice
+from seawall.schemas.records import Stored, check_decided_alike, decides_alike, decode_slice
 from seawall.schemas.telemetry import Telemetry
 
 # Does a dataflow go with what stands on its bus? Looked at before it writes anything, whatever starts it.
@@ -239,7 +239,9 @@ def check_takeover(bus: Bus, shards: int, code: str, takes_over: bool) -> None:
     Raises
     ------
     UsageError
-        Names the first shard with slices that only the earlier version can decide, or says how to take over.
+        Names the first shard with slices that only the earlier version can decide.
+    VersionMismatch
+        Says how to take over.
     """
     if decides_alike(code):
         return
@@ -252,4 +254,4 @@ def check_takeover(bus: Bus, shards: int, code: str, takes_over: bool) -> None:
                 f"{seawall.__version__}"
             )
     if not takes_over:
-        raise UsageError(f"the journal is decided by Seawall {code}, and this is {seawall.__version__}: {MIGRATE}")
+        check_decided_alike({"code": code}, 0, bus.end("journal", 0))

@@ -286,8 +286,6 @@ _REDRIVE_DECODER = msgspec.json.Decoder(Redrive)
 # What a process keeps for itself (recovery stores, snapshots) carries layouts of its own: what cannot be read is set
 # aside and derived again from the journal. What is exchanged carries a format that is checked where it is read.
 
-_SERIES = ".".join(seawall.__version__.split(".")[:2])
-MIGRATE = f"run `seawall migrate DESK.toml --to {_SERIES}`, which carries the journal on"
 _RELEASE = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})\.[0-9]{1,6}")
 
 
@@ -306,12 +304,6 @@ def release_series(code: str) -> tuple[int, int] | None:
 def decides_alike(code: str) -> bool:
     """Return whether this program gives the bytes that ``code`` gives; what no release has cut is not judged."""
     return release_series(code) in (None, release_series(seawall.__version__))
-
-
-def is_earlier(code: str) -> bool:
-    """Return whether ``code`` is a release whose rules are older than this program's."""
-    there, own = release_series(code), release_series(seawall.__version__)
-    return there is not None and own is not None and there < own
 
 
 def check_decided_alike(configuration: Mapping[str, Any], shard: int, seq: int) -> None:
@@ -336,7 +328,10 @@ def check_decided_alike(configuration: Mapping[str, Any], shard: int, seq: int) 
     if release_series(code) > release_series(own):  # type: ignore[operator]
         raise VersionMismatch(f"{where}, and this process is {own}: stop it and install {code} here too")
     text = f"{where}, and this process is {own}, which decides otherwise"
-    raise VersionMismatch(f"{text}: let {code} decide on all that it has cut, stop it, and {MIGRATE}")
+    to = "{}.{}".format(*release_series(own) or ("", ""))
+    raise VersionMismatch(
+        f"{text}: let {code} decide on all that it has cut, stop it, and run `seawall migrate DESK.toml --to {to}`"
+    )
 
 
 def check_not_older(code: str) -> None:

@@ -87,14 +87,14 @@ class NoObserver:
         return data
 
 
-class _StandingDecisions(Protocol):
-    """What stands of slices that an earlier version decided."""
+class _EarlierDecisions(Protocol):
+    """Decisions of an earlier version, in order of slices and seconds."""
 
     def take(self, partition: int, seq: int) -> dict[str, list[Record]]:
         """Return breaches and commands of the next slice or second of a partition."""
 
     def end(self, partition: int) -> tuple[dict[str, int], str, str | None]:
-        """Return what stood when the last one ended: records by topic, hash of the last audit record and document."""
+        """Return how many records by topic the last one left, and the hashes of its last audit record and document."""
 
 
 class Decider:
@@ -106,7 +106,7 @@ class Decider:
         self.mitigation = MitigationState(key, partition)
         self.audit = AuditState(key, partition)
         self._signer, self._observer = signer, observer or NoObserver()
-        self.stands: _StandingDecisions | None = None  # while slices come that an earlier version decided
+        self.earlier: _EarlierDecisions | None = None  # while slices come that an earlier version decided
         self._levels: dict[tuple[str, str], int] = {}  # of its limits, by limit and scope, as it told them last
         self._bind()
 
@@ -121,8 +121,8 @@ class Decider:
         """Return what is said of one slice or second, its breaches and commands too, before anything is signed."""
         measures, events, outputs, mitigation = measured.measures, measured.events, measured.outputs, self.mitigation
         breaches = self._enforce(measures, events)
-        if self.stands is not None:
-            return self._recall(measured, self.stands.take(measures.moment.partition, measures.moment.seq))
+        if self.earlier is not None:
+            return self._recall(measured, self.earlier.take(measures.moment.partition, measures.moment.seq))
         if (
             breaches is not NO_BREACHES
             or events.external
@@ -146,7 +146,7 @@ class Decider:
 
     def take_over(self, counts: dict[str, int], prev: str, measured: MeasuredSlice | None) -> None:
         """Go on where an earlier version stopped: at its levels, after so many records by topic and this audit hash."""
-        self.stands = None
+        self.earlier = None
         if measured is not None:
             self.limits.take_levels(measured.measures, self._levels)
         for stage in (self.limits, self.mitigation, self.audit):
@@ -155,7 +155,7 @@ class Decider:
 
     def finish(self, outputs: Outputs) -> Outputs:
         """Return all records of what was planned, signed and audited."""
-        if self.stands is not None:
+        if self.earlier is not None:
             return outputs
         records = outputs.records
         if "commands" in records or "state" in records:
@@ -446,15 +446,15 @@ class Pipeline:
     shards, firm
         The two kinds of pipeline inside.
 
-    With ``stands`` slices that an earlier version decided give no records: their decisions are taken from there as they
-    stand, and the rules of this version hold from its first slice on.
+    With ``earlier`` slices that an earlier version decided give no records: their decisions are taken from there as
+    they stand, and the rules of this version hold from its first slice on.
     """
 
     def __init__(
-        self, shards: int, signer: CommandSigner | None = None, stands: _StandingDecisions | None = None
+        self, shards: int, signer: CommandSigner | None = None, earlier: _EarlierDecisions | None = None
     ) -> None:
         signer = signer or UnsignedCommands()
-        self._stands, self.recalls = stands, False
+        self._earlier, self.recalls = earlier, False
         self.shards = [ShardPipeline(shard, signer) for shard in range(shards)]
         self.firm = FirmPipeline(shards, signer)
 
@@ -464,26 +464,26 @@ class Pipeline:
 
     def take(self, piece: Slice, digest: str) -> list[Outputs]:
         """Apply one slice; ``digest`` is the SHA-256 of its bytes, for the audit."""
-        if self._stands is not None and piece.configuration is not None:
-            self._hear_version(str(piece.configuration["code"]))
+        if self._earlier is not None and piece.configuration is not None:
+            self._note_version(str(piece.configuration["code"]))
         taken = self.shards[piece.shard].take(piece, digest)
         items = taken.items if taken.message is None else [*taken.items, *self.firm.step(taken.message).items]
         return [] if self.recalls else items
 
-    def _hear_version(self, code: str) -> None:
+    def _note_version(self, code: str) -> None:
         if not decides_alike(code):
             self.recalls = True
             for one in self.parts():
-                one.decider.stands = self._stands
+                one.decider.earlier = self._earlier
         elif self.recalls:
             self.take_over()
 
     def take_over(self) -> None:
         """Go on where an earlier version stopped, with what it left on the topics."""
-        assert self._stands is not None
+        assert self._earlier is not None
         self.recalls = False
         for partition, one in enumerate(self.parts()):
-            one.take_over(*self._stands.end(partition))
+            one.take_over(*self._earlier.end(partition))
 
     def parts(self) -> list["ShardPipeline | FirmPipeline"]:
         """Return the pipelines inside: the shards in order, then the firm."""

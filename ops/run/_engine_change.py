@@ -36,7 +36,7 @@ from seawall.ops.run._preparation import LOCAL_RECOVERY, RECOVERY
 from seawall.ops.run._recovery import is_recovery_sound, open_recovery, set_recovery_aside
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
-from seawall.schemas.records import decode_slice, is_earlier
+from seawall.schemas.records import check_decided_alike, check_not_older, decides_alike, decode_slice
 
 # The states of ``risk`` in Bytewax's recovery store, read and written by key.
 
@@ -226,16 +226,15 @@ def change_version(configuration: Configuration, series: str) -> dict[str, int]:
         dataflows.check_journal(bus, configuration)
         dataflows.check_compatibility(bus, configuration)
         bus.writer([("audit", partition) for partition in range(shards + 1)]).close()
-        sequencer = dataflows.Sequencer(configuration, bus, takes_over=True)
-        try:
+        with contextlib.closing(dataflows.Sequencer(configuration, bus, takes_over=True)) as sequencer:
             if not sequencer.earlier:
                 return {}
             _check_verified(configuration, bus)
             first = {str(shard): bus.end("journal", shard) for shard in range(shards)}
-            _carry_states(configuration, bus, configuration.directory / RECOVERY)
+            risk = _carry_states(configuration, bus, configuration.directory / RECOVERY)
+            for partition, one in enumerate(risk.parts() if configuration.bus.startswith("kafka:") else ()):
+                KeptSnapshot(one.seq, one.snapshot()).publish(bus, partition)  # with which a job on Flink begins
             sequencer.take_over()
-        finally:
-            sequencer.close()
     finally:
         bus.close()
     return first
@@ -244,33 +243,41 @@ def change_version(configuration: Configuration, series: str) -> dict[str, int]:
 def _check_verified(configuration: Configuration, bus: Bus) -> None:
     """Refuse to carry on what does not verify: from here on it would count as it stands."""
     trust, logs = Trust.load(configuration), verification.trusted_logs(configuration)
-    report = verification.verify(
-        bus, trust, configuration.environment, configuration.issuer, logs, configuration.topics
-    )
+    who = configuration.environment, configuration.issuer
+    report = verification.verify(bus, trust, *who, logs, configuration.topics)
     if report.findings:
         raise UsageError(f"{report.findings[0]}: what stands is carried on only where `seawall verify` finds nothing")
 
 
 def carry_states(configuration: Configuration, bus: Bus, store: Path) -> None:
-    """Make the states of ``risk`` in a store that has none, where an earlier version decided what they follow from."""
-    first = bus.read("journal", 0, 0, 1)
-    code = (decode_slice(first[0].value).configuration or {}).get("code", "") if first else ""
-    kept = is_recovery_sound(store) if store.name != LOCAL_RECOVERY else store.exists()
-    if is_earlier(code) and not kept:
-        _carry_states(configuration, bus, store)
+    """Make the states of ``risk`` in a store that has none, where an earlier version decided what they follow from.
+
+    Raises
+    ------
+    UsageError
+        A later version did.
+    VersionMismatch
+        The journal was not carried on.
+    """
+    for stored in bus.read("journal", 0, 0, 1):
+        configured = decode_slice(stored.value).configuration or {}
+        kept = store.exists() if store.name == LOCAL_RECOVERY else is_recovery_sound(store)
+        if kept or decides_alike(configured.get("code", "")):
+            continue
+        check_not_older(configured["code"])
+        end = _carry_states(configuration, bus, store).shards[0].seq + 1
+        if end == bus.end("journal", 0):
+            check_decided_alike(configured, 0, end)
 
 
-def _carry_states(configuration: Configuration, bus: Bus, store: Path) -> None:
-    risk, shards = verification.carry_over(bus, configuration.shards), range(configuration.shards)
-    states, ends = risk.snapshots(), [one.seq + 1 for one in risk.shards]
-    digests = [_digest(bus, shard, ends[shard] - 1) for shard in shards]
+def _carry_states(configuration: Configuration, bus: Bus, store: Path) -> Pipeline:
+    risk = verification.carry_over(bus, configuration.shards)
+    places = [(one.seq + 1, _digest(bus, shard, one.seq)) for shard, one in enumerate(risk.shards)]
     if store.exists():
         set_recovery_aside(store)
     if store.name == LOCAL_RECOVERY:
         store.mkdir(parents=True)
-        dataflows.LocalRisk.keep_states(store, states, digests)
-        return
-    write_store(store, states, list(zip(ends, digests, strict=True)))
-    if configuration.bus.startswith("kafka:"):  # with which a job on Flink begins
-        for partition, one in enumerate(risk.parts()):
-            KeptSnapshot(one.seq, states[partition]).publish(bus, partition)
+        dataflows.LocalRisk.keep_states(store, risk.snapshots(), [digest for _, digest in places])
+    else:
+        write_store(store, risk.snapshots(), places)
+    return risk

@@ -200,9 +200,6 @@ def _migrate(
 
     Example: seawall migrate desk.toml desk-kafka.toml; seawall migrate desk.toml --to 0.2
     """
-    if to[:1].isdigit():
-        _change_version(where, target, to, as_json)
-        return
     if to:
         _change_engine(where, target, to, as_json)
         return
@@ -221,25 +218,19 @@ def _migrate(
 
 
 def _change_engine(where: Path, target: Path | None, engine: str, as_json: bool) -> None:
+    """Change the engine, or the version that decides."""
     if target is not None:
         raise UsageError("an engine and a bus are changed one after the other: leave out --to or the second file")
-    places = runner.change_engine(find(where), engine)
+    is_version = engine[:1].isdigit()
+    places = (runner.change_version if is_version else runner.change_engine)(find(where), engine)
     if as_json:
-        print(json.dumps({"engine": engine, "places": places}))
+        print(json.dumps({"version" if is_version else "engine": engine, "places": places}))
+    elif is_version and places:
+        print(f"the rules of {engine} decide from these slices of each shard on: {places}; run: seawall run {where}")
+    elif is_version:
+        print(f"the rules of {engine} decide already: nothing to do")
     else:
         print(f"{len(places)} states stand where {engine} finds them; they go on after {places}")
-
-
-def _change_version(where: Path, target: Path | None, series: str, as_json: bool) -> None:
-    if target is not None:
-        raise UsageError("a version and a bus are changed one after the other: leave out --to or the second file")
-    slices = runner.change_version(find(where), series)
-    if as_json:
-        print(json.dumps({"version": series, "slices": slices}))
-    elif slices:
-        print(f"the rules of {series} decide from slice {slices} of each shard on; run: seawall run {where}")
-    else:
-        print(f"the rules of {series} decide already: nothing to do")
 
 
 def _backup(

@@ -7,6 +7,7 @@ the last document, ids, counts and hashes. So what comes next follows what subsc
 
 import heapq
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import orjson
 
@@ -19,8 +20,8 @@ from seawall.schemas.records import Record, Slice, Stored, decides_alike, decode
 TAKEN = ("breaches", "commands")
 
 
-class StandingRecords:
-    """What stands of the slices that an earlier version decided, read partition by partition along the audit."""
+class EarlierDecisions:
+    """Records of slices that an earlier version decided, read partition by partition along the audit."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -39,7 +40,13 @@ class StandingRecords:
         counts, given = self._counts.setdefault(partition, {}), self._audited(partition, seq)
         for topic, (count, _) in given.items():
             counts[topic] = counts.get(topic, 0) + count
-        return {topic: self._next(topic, partition, given.get(topic, (0, ""))[0]) for topic in TAKEN}
+        return {
+            topic: [
+                Record(one.key, one.value, one.headers["seawall-id"], one.offset)
+                for one in islice(self._reader(topic, partition), given.get(topic, (0, ""))[0])
+            ]
+            for topic in TAKEN
+        }
 
     def count(self, topic: str, partition: int) -> int:
         """Return how many records the earlier version left in a partition, of what was taken so far."""
@@ -50,15 +57,17 @@ class StandingRecords:
 
         The document is the last of desired state, which each heartbeat names.
         """
-        told, document = self.count("state", partition), None
-        for stored in self._bus.read("state", partition, told - 1, 1) if told else ():
-            document = orjson.loads(stored.value)["state_sha256"]
+        count = self.count("state", partition)
+        last = self._bus.read("state", partition, count - 1, 1) if count else []
+        document = orjson.loads(last[0].value)["state_sha256"] if last else None
         return self._counts[partition], self._prev[partition], document
+
+    def _reader(self, topic: str, partition: int) -> Iterator[Stored]:
+        return self._readers.setdefault((topic, partition), read_all(self._bus, topic, partition))
 
     def _audited(self, partition: int, seq: int) -> dict[str, tuple[int, str]]:
         """Return count and hash by topic of what was decided on a slice."""
-        reader = self._readers.setdefault(("audit", partition), read_all(self._bus, "audit", partition))
-        for stored in reader:
+        for stored in self._reader("audit", partition):
             content = orjson.loads(stored.value)
             if content["seq"] != seq:
                 break
@@ -70,15 +79,10 @@ class StandingRecords:
         text = f"audit/{partition} has no decision on slice {seq}, which an earlier version of Seawall was to decide"
         raise UsageError(f"{text}: let it finish (`seawall run` with --only risk, until it idles)")
 
-    def _next(self, topic: str, partition: int, count: int) -> list[Record]:
-        reader = self._readers.setdefault((topic, partition), read_all(self._bus, topic, partition))
-        taken = [stored for _, stored in zip(range(count), reader, strict=False)]
-        return [Record(one.key, one.value, one.headers.get("seawall-id", ""), one.offset) for one in taken]
-
 
 def carry_over(bus: Bus, shards: int) -> Pipeline:
     """Return the state in which this version begins, behind all that an earlier one decided."""
-    risk = Pipeline(shards, stands=StandingRecords(bus))
+    risk = Pipeline(shards, earlier=EarlierDecisions(bus))
     for value in slices_in_order(bus, shards, earlier=True):
         risk.step(value)
     risk.take_over()

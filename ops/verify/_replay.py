@@ -20,11 +20,11 @@ from seawall.connectors.bus import DERIVED, Bus, read_all, skip_foreign_records
 from seawall.connectors.keys import Trust
 from seawall.operators.core.audit import origin_of
 from seawall.operators.core.pipeline import Pipeline
-from seawall.ops.verify._carry_over import StandingRecords, slices_in_order
+from seawall.ops.verify._carry_over import EarlierDecisions, slices_in_order
 from seawall.ops.verify._findings import Report
 from seawall.ops.verify._records import SIGNED, revoked_by, signature_fault
 from seawall.schemas.evidence import PublicKey
-from seawall.schemas.records import REDRIVE, Record, Slice, Stored, check_decided_alike, is_earlier
+from seawall.schemas.records import REDRIVE, Record, Slice, Stored, check_not_older
 
 # Inputs that slices name: records of ``signals``, ``acknowledgements`` and ``redrive``, against what stands there.
 
@@ -135,15 +135,15 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
 
     Raises
     ------
-    VersionMismatch
+    UsageError
         A later version of Seawall decided on slices, and would have to derive them.
     """
     started = time.thread_time()
     report = Report()
     skip_foreign_records(bus, report.stranger)
     trust = trust if isinstance(trust, Trust) else Trust(trust, [])
-    stands = StandingRecords(bus)
-    risk = Pipeline(shards, stands=stands)
+    earlier = EarlierDecisions(bus)
+    risk = Pipeline(shards, earlier=earlier)
     readers: dict[tuple[str, int], Iterator[Stored]] = {}
     slices = 0
     taken = InputProvenance()
@@ -152,8 +152,7 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
     def note(piece: Slice) -> None:
         nonlocal who
         if piece.configuration is not None:
-            if not is_earlier(piece.configuration["code"]):
-                check_decided_alike(piece.configuration, piece.shard, piece.seq)
+            check_not_older(piece.configuration["code"])
             who = piece.configuration["issuer"], piece.configuration["environment"]
         taken.note(piece)
 
@@ -166,10 +165,10 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
             log = origin_of(*who, audited.moment.partition), audited.records["audit"][-1].n
             for topic, records in audited.records.items():
                 place = (topic, audited.moment.partition)
-                reader = readers.setdefault(place, read_all(bus, *place, stands.count(*place)))
+                reader = readers.setdefault(place, read_all(bus, *place, earlier.count(*place)))
                 for record in records:
                     _compare(report, trust, place, record, next(reader, None), log)
-    _report_strangers(report, bus, shards, readers, stands)
+    _report_strangers(report, bus, shards, readers, earlier)
     for topic in EXTERNAL_TOPICS:
         for partition in sorted(taken.partitions(topic) | set(bus.partitions(topic))):
             report.count(topic, taken.check(topic, partition, read_all(bus, topic, partition), report.add))
@@ -181,7 +180,7 @@ def _report_strangers(
     bus: Bus,
     shards: int,
     readers: dict[tuple[str, int], Iterator[Stored]],
-    stands: "StandingRecords",
+    earlier: EarlierDecisions,
 ) -> None:
     """Report the first record of each partition that the journal does not give."""
     for topic in DERIVED:
@@ -189,7 +188,7 @@ def _report_strangers(
             if topic == "rejects" and partition == shards:
                 continue
             place = (topic, partition)
-            left = next(readers.setdefault(place, read_all(bus, *place, stands.count(*place))), None)
+            left = next(readers.setdefault(place, read_all(bus, *place, earlier.count(*place))), None)
             if left is not None:
                 report.add(topic, partition, left.offset, "the journal gives no such record", "STRANGER")
 

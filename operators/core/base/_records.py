@@ -84,8 +84,7 @@ class ShardRecordWriter:
     def begin_afresh(self, counts: Mapping[str, int]) -> None:
         """Go on after so many records by topic, and take it that nothing of what stands is still shown: all is told."""
         self.numbering.counts, self._bounds = dict(counts), {}
-        for values in self._last.values():
-            values.fill(UNWRITTEN)
+        self._last = {kind: np.full(values.shape, UNWRITTEN) for kind, values in self._last.items()}
 
     def _grown(self, kind: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what was written last in the shape of ``values``: there are more scopes, or other measures."""

@@ -251,16 +251,13 @@ class LimitCells:
         return float(bound) * (1.0 if self._scale is None else self._scale.item(cell))
 
     def set_levels(self, names: list[str], levels: Mapping[tuple[str, str], int]) -> None:
-        """Let every cell stand where its limit and scope are said to, at 0 where nothing is; timers of others end."""
-        level = self.columns["level"]
-        for cell, (at, column) in enumerate(_pairs(self.columns)):
-            limit = self.limits[at]
-            stands = levels.get((limit.id, limit.scope_of(names[column])), 0)
-            if stands != level.item(cell):
-                level[cell] = stands
-                for name in LEAVING:
-                    self.columns[name][cell] = NEVER
-        self.raised = bool(level.any())
+        """Set the level of every cell by limit and scope, 0 where none is given; timers of those that change end."""
+        pairs = [(self.limits[limit], names[column]) for limit, column in _pairs(self.columns)]
+        given = np.array([levels.get((limit.id, limit.scope_of(name)), 0) for limit, name in pairs], dtype=np.int8)
+        for leaving in LEAVING:
+            self.columns[leaving][given != self.columns["level"]] = NEVER
+        self.columns["level"][:] = given
+        self.raised = bool(given.any())
 
     # --- changes of limits ------------------------------------------------------------------------------------------
 

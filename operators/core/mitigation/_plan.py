@@ -205,7 +205,7 @@ class MitigationState:
     def step(self, measures: Measures, events: Events, breaches: Breaches) -> Outputs:
         """Plan the commands of one slice or second."""
         commands: list[Record] = []
-        for candidate in self._hear(measures, events, breaches):
+        for candidate in self._candidates(measures, events, breaches):
             record = self._command(candidate, measures, len(commands))
             if record is not None:
                 commands.append(record)
@@ -221,14 +221,14 @@ class MitigationState:
         What is in shadow is planned anew. What the rules ask for beyond what was given waits where the budget is spent,
         and is else not given.
         """
-        found, now_us = self._hear(measures, events, breaches), measures.moment.as_of_us
-        stood = {self._take_given(payload, now_us) for payload in given}
+        found, now_us = self._candidates(measures, events, breaches), measures.moment.as_of_us
+        slots = {self._take_given(payload, now_us) for payload in given}
         for candidate in found:
             rule, slot = self.hearing.triggers.rules[candidate.rule], self._slot(candidate)
             bounded = rule["commands"][candidate.at]["kind"] not in UNBOUNDED
             if rule.get("shadow", False) or self.response.get("mode") == "dry_run":
                 self._command(candidate, measures, 0)
-            elif slot not in stood and bounded and self.budget.is_spent(now_us):
+            elif slot not in slots and bounded and self.budget.is_spent(now_us):
                 self._wait(slot, candidate, self._ends.get(slot, now_us + valid_for_us(rule)), self._in_force(now_us))
         self._set_due()
         return self._releases
@@ -250,7 +250,7 @@ class MitigationState:
             self.loop.issue(payload, slot, target, rule, now_us, valid_for_us(rule))
         return slot
 
-    def _hear(self, measures: Measures, events: Events, breaches: Breaches) -> list[CommandCandidate]:
+    def _candidates(self, measures: Measures, events: Events, breaches: Breaches) -> list[CommandCandidate]:
         """Return what rules ask for because of one slice or second."""
         self._decisions, self._releases, self._limits, self._ends = [], [], None, {}
         if events.configuration is not None:

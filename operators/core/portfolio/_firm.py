@@ -180,8 +180,7 @@ class FirmState:
     def begin_afresh(self, counts: Mapping[str, int]) -> None:
         """Go on after so many records by topic, and take it that nothing of what stands is still shown."""
         self._numbering.counts, self._whole = dict(counts), None
-        for values in self._last.values():
-            values.fill(UNWRITTEN)
+        self._last = {kind: np.full(values.shape, UNWRITTEN) for kind, values in self._last.items()}
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""

@@ -97,7 +97,7 @@ def test_the_journal_says_from_which_slice_on_the_new_rules_decide_in_every_shar
     desk = store(OTHERWISE, tmp_path)
     before = bus_contents(desk.parent)
     done = run_command("migrate", desk, *TO, "--json")
-    first = json.loads(done.stdout)["slices"]
+    first = json.loads(done.stdout)["places"]
     assert first == {str(shard): len(before["journal", shard]) for shard in range(2)}
     slices = [json.loads(bus_contents(desk.parent)["journal", shard][first[str(shard)]][3]) for shard in range(2)]
     assert [piece["configuration"]["code"] for piece in slices] == [package.__version__] * 2

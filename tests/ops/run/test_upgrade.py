@@ -97,7 +97,7 @@ def test_the_next_version_goes_on_where_all_is_decided_and_the_earlier_one_is_re
     assert f"cut by Seawall {NEXT}, and this is {NOW}, which is older: install {NEXT}" in back.stderr
     refused = seawall("replay", run)
     assert refused.returncode == 2
-    assert f"is decided by Seawall {NEXT}, and this process is {NOW}: stop it and install {NEXT}" in refused.stderr
+    assert f"cut by Seawall {NEXT}, and this is {NOW}, which is older: install {NEXT}" in refused.stderr
     assert make.digests(run) == stands
 
 
