@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ import numpy as np
 import pytest
 
 import seawall as package
-from seawall.connectors.bus import open_bus
+from seawall.connectors.bus import KeptSnapshot, open_bus, read_all
 from seawall.operators.core.base import unpack
 from seawall.operators.core.pipeline import Pipeline
 from seawall.ops.verify import carry_over, slices_in_order
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import SnapshotError
 from seawall_testing import crisis
-from seawall_testing.command_line import CLI, Contents, bus_contents, differences, run_command
+from seawall_testing.clusters.kafka_broker import Broker
+from seawall_testing.command_line import CLI, Contents, bus_contents, differences, run_command, wait_for
+from seawall_testing.desk import fill
+from seawall_testing.live_runs import ask_endpoint, send, write_live
 from seawall_testing.stores import extend, unpacked
 
 OTHERWISE, ALIKE = "201e2b7", "4690ba4"
@@ -354,3 +358,110 @@ def test_a_copy_of_what_was_carried_on_goes_on_from_the_records_alone(tmp_path: 
         assert done.returncode == 0, done.stderr
     assert differences(bus_contents(again.parent), bus_contents(desk.parent)) == []
     assert run_command("verify", again).returncode == 0
+
+
+@pytest.mark.kafka
+def test_a_journal_on_a_cluster_is_carried_on_with_states_for_both_engines(broker: Broker, tmp_path: Path) -> None:
+    desk = store(OTHERWISE, tmp_path)
+    moved, url = desk.with_name("moved.toml"), broker.url("carried")
+    moved.write_text(f'bus = "{url}"\n{desk.read_text()}')
+    assert run_command("migrate", desk, moved).returncode == 0
+    before = bus_contents(desk.parent, url=url)
+    assert run_command("run", moved).returncode == 2
+    done = run_command("migrate", moved, *TO)
+    assert done.returncode == 0, done.stderr
+    bus = open_bus(url, desk.parent)
+    kept = [KeptSnapshot.latest(bus, partition) for partition in range(3)]
+    assert [one and one.data for one in kept] == carry_over(bus, 2).snapshots()
+    bus.close()
+    grow(desk)
+    done = run_command("run", moved)
+    assert done.returncode == 0, done.stderr
+    assert begins_with(bus_contents(desk.parent, url=url), before)
+    for word in ("verify", "replay"):
+        done = run_command(word, moved)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- live -------------------------------------------------------------------------------------------------------------
+
+
+def ran_live(path: Path, program: list[str], *options: str, first: int) -> None:
+    """Run live until some more fills of a topic are decided on, then stop it as an operator does."""
+    running = subprocess.Popen([*program, "run", str(path), *options], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: ask_endpoint(path, "ready")[0] == 200 or running.poll() is not None)
+        for at in range(first, first + 10):
+            send(path.parent, "fills", fill(time.time_ns() // 1000, f"live{at}", "a"))
+        bus = open_bus("sqlite:seawall.db", path.parent)
+        last = f'"live{first + 9}"'.encode()
+        wait_for(lambda: any(last in stored.value for shard in range(2) for stored in read_all(bus, "journal", shard)))
+        bus.close()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(WAIT_S) == 0
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.soak
+def test_a_live_run_is_stopped_carried_on_and_takes_what_came_meanwhile(tmp_path: Path) -> None:
+    limit = {"id": "gross", "scope": "firm", "measure": "gross_notional", "soft": 50, "hard": 1e9}
+    path = write_live(tmp_path, rules=([limit], []))
+    ran_live(path, AS_BEFORE, first=0)
+    before = bus_contents(tmp_path)
+    done = run_command("migrate", path, *TO)
+    assert done.returncode == 0, done.stderr
+    ran_live(path, CLI, first=10)
+    after = bus_contents(tmp_path)
+    assert all(after[place][: len(records)] == records for place, records in before.items())
+    for word in ("verify", "replay"):
+        done = run_command(word, path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    times = [json.loads(record[3])["as_of_us"] for record in after["journal", 0]]
+    assert times == sorted(times)
+
+
+@pytest.mark.soak
+def test_replicas_with_states_of_their_own_make_them_from_the_records(tmp_path: Path) -> None:
+    path = write_live(tmp_path)
+    ran_live(path, AS_BEFORE, first=0)
+    assert run_command("migrate", path, *TO).returncode == 0
+    without_market = [word for name in ("sequence", "risk", "seal") for word in ("--only", name)]
+    ran_live(path, CLI, *without_market, "--replica", "east", first=10)
+    ran_live(path, CLI, *without_market, "--replica", "west", first=20)
+    assert run_command("verify", path).returncode == 0
+    assert run_command("replay", path).returncode == 0
+
+
+def test_a_second_of_the_firm_that_was_not_decided_is_the_earlier_version_s_too(tmp_path: Path) -> None:
+    """As after a kill: the shards have told a second, and its records were not written."""
+    desk = store(ALIKE, tmp_path)
+    with sqlite3.connect(desk.parent / "seawall.db") as bus:
+        rows = bus.execute('select topic, "offset", value, headers from records where partition = 2').fetchall()
+        last = max(json.loads(value)["seq"] for topic, _, value, _ in rows if topic == "audit")
+        for topic, offset, _, headers in rows:
+            if topic != "checkpoints" and f"2-{last}-" in str(headers):
+                bus.execute('delete from records where partition = 2 and topic = ? and "offset" = ?', (topic, offset))
+        bus.execute("delete from records where topic = 'checkpoints'")
+    shutil.rmtree(desk.parent / "tiles")
+    stands = bus_contents(desk.parent)
+    refused = run_command("migrate", desk, *TO)
+    assert refused.returncode == 2
+    assert f"audit/2 has no decision on slice {last}" in refused.stderr
+    assert bus_contents(desk.parent) == stands
+
+
+def test_a_mirror_of_what_was_carried_on_goes_on_from_the_records_alone(tmp_path: Path) -> None:
+    desk = store(OTHERWISE, tmp_path)
+    assert run_command("migrate", desk, *TO).returncode == 0
+    assert run_command("run", desk).returncode == 0
+    assert run_command("mirror", desk, "--to", "sqlite:mirror.db").returncode == 0
+    mirrored = desk.with_name("mirror.toml")
+    mirrored.write_text(f'bus = "sqlite:mirror.db"\n{desk.read_text()}')
+    grow(desk)
+    assert run_command("run", desk).returncode == 0
+    shutil.rmtree(desk.parent / "recovery")
+    done = run_command("run", mirrored)
+    assert done.returncode == 0, done.stderr
+    assert differences(bus_contents(desk.parent, url="sqlite:mirror.db"), bus_contents(desk.parent)) == []
