@@ -231,7 +231,8 @@ def change_version(configuration: Configuration, series: str) -> dict[str, int]:
                 return {}
             _check_verified(configuration, bus)
             first = {str(shard): bus.end("journal", shard) for shard in range(shards)}
-            risk = _carry_states(configuration, bus, configuration.directory / RECOVERY)
+            risk = verification.carry_over(bus, shards)
+            _keep_states(risk, bus, configuration.directory / RECOVERY)
             for partition, one in enumerate(risk.parts() if configuration.bus.startswith("kafka:") else ()):
                 KeptSnapshot(one.seq, one.snapshot()).publish(bus, partition)  # with which a job on Flink begins
             sequencer.take_over()
@@ -259,19 +260,19 @@ def carry_states(configuration: Configuration, bus: Bus, store: Path) -> None:
     VersionMismatch
         The journal was not carried on.
     """
-    for stored in bus.read("journal", 0, 0, 1):
-        configured = decode_slice(stored.value).configuration or {}
-        kept = store.exists() if store.name == LOCAL_RECOVERY else is_recovery_sound(store)
-        if kept or decides_alike(configured.get("code", "")):
-            continue
-        check_not_older(configured["code"])
-        end = _carry_states(configuration, bus, store).shards[0].seq + 1
-        if end == bus.end("journal", 0):
-            check_decided_alike(configured, 0, end)
-
-
-def _carry_states(configuration: Configuration, bus: Bus, store: Path) -> Pipeline:
+    kept = store.exists() if store.name == LOCAL_RECOVERY else is_recovery_sound(store)
+    first = [] if kept else bus.read("journal", 0, 0, 1)
+    configured = (decode_slice(first[0].value).configuration or {}) if first else {}
+    if decides_alike(configured.get("code", "")):
+        return
+    check_not_older(configured["code"])
     risk = verification.carry_over(bus, configuration.shards)
+    if (end := risk.shards[0].seq + 1) == bus.end("journal", 0):
+        check_decided_alike(configured, 0, end)
+    _keep_states(risk, bus, store)
+
+
+def _keep_states(risk: Pipeline, bus: Bus, store: Path) -> None:
     places = [(one.seq + 1, _digest(bus, shard, one.seq)) for shard, one in enumerate(risk.shards)]
     if store.exists():
         set_recovery_aside(store)
@@ -280,4 +281,3 @@ def _carry_states(configuration: Configuration, bus: Bus, store: Path) -> Pipeli
         dataflows.LocalRisk.keep_states(store, risk.snapshots(), [digest for _, digest in places])
     else:
         write_store(store, risk.snapshots(), places)
-    return risk

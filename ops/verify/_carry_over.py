@@ -6,13 +6,14 @@ the last document, ids, counts and hashes. So what comes next follows what subsc
 """
 
 import heapq
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import islice
 
 import orjson
 
 from seawall.connectors.bus import Bus, read_all
-from seawall.operators.core.audit import leaf_hash
+from seawall.operators.core.audit import GENESIS, leaf_hash
 from seawall.operators.core.pipeline import Pipeline
 from seawall.schemas.errors import UsageError
 from seawall.schemas.records import Record, Slice, Stored, decides_alike, decode_slice
@@ -26,7 +27,7 @@ class EarlierDecisions:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._readers: dict[tuple[str, int], Iterator[Stored]] = {}
-        self._counts: dict[int, dict[str, int]] = {}
+        self._counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
         self._prev: dict[int, str] = {}
 
     def take(self, partition: int, seq: int) -> dict[str, list[Record]]:
@@ -37,9 +38,8 @@ class EarlierDecisions:
         UsageError
             The audit has no decision on it.
         """
-        counts, given = self._counts.setdefault(partition, {}), self._audited(partition, seq)
-        for topic, (count, _) in given.items():
-            counts[topic] = counts.get(topic, 0) + count
+        given = self._audited(partition, seq)
+        self._counts[partition].update({topic: count for topic, (count, _) in given.items()})
         return {
             topic: [
                 Record(one.key, one.value, one.headers["seawall-id"], one.offset)
@@ -50,7 +50,7 @@ class EarlierDecisions:
 
     def count(self, topic: str, partition: int) -> int:
         """Return how many records the earlier version left in a partition, of what was taken so far."""
-        return self._counts.get(partition, {}).get(topic, 0)
+        return self._counts[partition][topic]
 
     def end(self, partition: int) -> tuple[dict[str, int], str, str | None]:
         """Return what was taken of a partition: records by topic, hash of the last audit record, and of the document.
@@ -60,7 +60,7 @@ class EarlierDecisions:
         count = self.count("state", partition)
         last = self._bus.read("state", partition, count - 1, 1) if count else []
         document = orjson.loads(last[0].value)["state_sha256"] if last else None
-        return self._counts[partition], self._prev[partition], document
+        return self._counts[partition], self._prev.get(partition, GENESIS), document
 
     def _reader(self, topic: str, partition: int) -> Iterator[Stored]:
         return self._readers.setdefault((topic, partition), read_all(self._bus, topic, partition))

@@ -239,14 +239,13 @@ class MitigationState:
         kind, name = payload["target"]["scope"], payload["target"]["id"]
         target = kind if kind == "firm" else f"{kind}:{name}"
         slot, bounded, limits = slot_of(command, target), bool(self.response), self._in_force(now_us)
-        rule = next((one for one in self.hearing.triggers.rules if one["id"] == payload["reason"]["rule"]), None)
-        if rule is not None:
-            for at, one in enumerate(rule["commands"]):
-                if slot_of(one, target) == slot:
-                    self.ladder.fire(rule, at, target, now_us)
+        rule = next(one for one in self.hearing.triggers.rules if one["id"] == payload["reason"]["rule"])
+        for at, one in enumerate(rule["commands"]):
+            if (one["kind"], one["target"]) == (payload["type"], kind) and slot_of(one, target) == slot:
+                self.ladder.fire(rule, at, target, now_us)
         self.budget.allows(payload["type"], now_us)
         self.ladder.give(payload, command, slot, target, limits, bounded)
-        if bounded and rule is not None:
+        if bounded:
             self.loop.issue(payload, slot, target, rule, now_us, valid_for_us(rule))
         return slot
 

@@ -80,7 +80,8 @@ def test_a_journal_of_before_is_refused_until_it_is_carried_on_and_no_byte_of_it
 ) -> None:
     desk = store(name, tmp_path)
     before = bus_contents(desk.parent)
-    for words in ((), ("--only", "sequence"), ("--engine", "local")):
+    shutil.rmtree(desk.parent / "recovery")
+    for words in ((), ("--only", "sequence"), ("--engine", "local"), ("--only", "risk"), ("--only", "risk")):
         refused = run_command("run", desk, *words)
         assert refused.returncode == 2
         assert "is decided by Seawall 0.1.0" in refused.stderr
