@@ -1,6 +1,5 @@
 """Records of one slice: ``exposures`` rows that moved, ``alerts`` and ``rejects``, with their ids and counts."""
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -81,7 +80,7 @@ class ShardRecordWriter:
         bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind][: len(last)])
         return moved
 
-    def begin_afresh(self, counts: Mapping[str, int]) -> None:
+    def begin_afresh(self, counts: dict[str, int]) -> None:
         """Go on after so many records by topic, and take it that nothing of what stands is still shown: all is told."""
         self.numbering.counts, self._bounds = dict(counts), {}
         self._last = {kind: np.full(values.shape, UNWRITTEN) for kind, values in self._last.items()}

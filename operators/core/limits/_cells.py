@@ -3,7 +3,6 @@
 Fifty thousand cells cost a few vector operations per slice.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -250,7 +249,7 @@ class LimitCells:
             return 0.0
         return float(bound) * (1.0 if self._scale is None else self._scale.item(cell))
 
-    def set_levels(self, names: list[str], levels: Mapping[tuple[str, str], int]) -> None:
+    def set_levels(self, names: list[str], levels: dict[tuple[str, str], int]) -> None:
         """Set the level of every cell by limit and scope, 0 where none is given; timers of those that change end."""
         pairs = [(self.limits[limit], names[column]) for limit, column in _pairs(self.columns)]
         given = np.array([levels.get((limit.id, limit.scope_of(name)), 0) for limit, name in pairs], dtype=np.int8)

@@ -5,7 +5,6 @@
 
 import hashlib
 import zlib
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -235,7 +234,7 @@ class LimitsState:
         found: dict[str, str] = self._ratings[1].get(kind, _UNRATED)
         return found
 
-    def take_levels(self, measures: Measures, levels: Mapping[tuple[str, str], int]) -> None:
+    def take_levels(self, measures: Measures, levels: dict[tuple[str, str], int]) -> None:
         """Let limits stand at the levels that were told last, by limit and scope."""
         for kind, cells in self._cells.items():
             table = measures.tables.get("account" if kind == DENY else kind)

@@ -19,7 +19,6 @@ second, in order of shard, so the result depends on the journal alone.
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -126,7 +125,7 @@ class DesiredState:
             done.append(self._published(self._waiting.pop(0)))
         return done
 
-    def go_on_after(self, counts: Mapping[str, int], sha256: str | None) -> None:
+    def go_on_after(self, counts: dict[str, int], sha256: str | None) -> None:
         """Go on after so many records by topic, the last document among them having this hash."""
         self.numbering.counts, self._sha256 = dict(counts), sha256
 

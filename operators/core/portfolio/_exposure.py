@@ -11,7 +11,6 @@ Sums run in the order of rows (``bincount``), which is part of the state, so res
 batched, on the host or on the numpy version (architecture.md, "Same bits").
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -192,7 +191,7 @@ class ExposureState:
                 raise SnapshotError(f"the state of shard {self.shard} is that of an earlier version's rules")
             self._own = configuration
 
-    def take_over(self, counts: Mapping[str, int]) -> None:
+    def take_over(self, counts: dict[str, int]) -> None:
         """Go on under the rules of this version after an earlier one, which left so many records by topic."""
         self.configuration = {**self.configuration, "code": seawall.__version__}
         self._writer.begin_afresh(counts)

@@ -5,7 +5,7 @@ are added in order of shard, so the result does not depend on which arrived firs
 key ``all``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -177,7 +177,7 @@ class FirmState:
         named = (zip(keys, row, strict=True) for row in found)
         return [{name: value for name, value in row if value or name != "theta"} for row in named]
 
-    def begin_afresh(self, counts: Mapping[str, int]) -> None:
+    def begin_afresh(self, counts: dict[str, int]) -> None:
         """Go on after so many records by topic, and take it that nothing of what stands is still shown."""
         self._numbering.counts, self._whole = dict(counts), None
         self._last = {kind: np.full(values.shape, UNWRITTEN) for kind, values in self._last.items()}
