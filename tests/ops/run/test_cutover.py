@@ -21,6 +21,7 @@ import seawall as package
 from seawall.connectors.bus import KeptSnapshot, open_bus, read_all
 from seawall.operators.core.base import unpack
 from seawall.operators.core.pipeline import Pipeline
+from seawall.ops.run._recovery import open_recovery
 from seawall.ops.verify import carry_over, slices_in_order
 from seawall.schemas.configuration import load_configuration
 from seawall.schemas.errors import SnapshotError
@@ -291,11 +292,12 @@ def test_a_migration_that_is_killed_at_any_moment_is_made_again_to_the_same_byte
     assert run_command("verify", desk).returncode == 0
 
 
-@pytest.mark.parametrize("engine", ["bytewax", "local"])
-def test_states_that_are_lost_or_of_the_old_rules_are_made_again_from_the_records(engine: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", ["nothing", "old states", "an empty store", "nothing of the plain loop"])
+def test_states_that_are_lost_or_of_the_old_rules_are_made_again_from_the_records(left: str, tmp_path: Path) -> None:
+    engine = "local" if left == "nothing of the plain loop" else "bytewax"
     desk = store(ALIKE, tmp_path / "one")
     shutil.rmtree(desk.parent / "recovery")
-    if engine == "bytewax":  # states of these layouts, by the rules of before
+    if left == "old states":  # states of these layouts, by the rules of before
         assert as_before("run", desk).returncode == 0
         shutil.copytree(desk.parent / "recovery", tmp_path / "old")
     other = tmp_path / "two"
@@ -303,14 +305,17 @@ def test_states_that_are_lost_or_of_the_old_rules_are_made_again_from_the_record
     wanted = carried_on(desk)
     assert run_command("migrate", other / "desk.toml", *TO).returncode == 0
     shutil.rmtree(other / "recovery")
-    if engine == "bytewax":
+    if left == "old states":
         shutil.copytree(tmp_path / "old", other / "recovery")
+    elif left == "an empty store":
+        open_recovery(other / "recovery")
     grow(other / "desk.toml")
+    aside = len(list(other.glob("recovery.unsound-*")))
     done = run_command("run", other / "desk.toml", "--engine", engine)
     assert done.returncode == 0, done.stderr
     assert differences(bus_contents(other), wanted) == []
-    if engine == "bytewax":
-        assert list(other.glob("recovery.unsound-*"))
+    set_aside = left in ("old states", "an empty store")
+    assert len(list(other.glob("recovery.unsound-*"))) == aside + set_aside
 
 
 def test_the_version_before_refuses_what_was_carried_on(tmp_path: Path) -> None:
