@@ -56,6 +56,11 @@ class ShardRecordWriter:
             kind: np.array([[change_floor(measure)] for measure in measures]) for kind, measures in SHARD_SCOPES.items()
         }
 
+    def begin_afresh(self, counts: dict[str, int]) -> None:
+        """Go on after so many records by topic, and take it that nothing of what stands is still shown: all is told."""
+        self.numbering.counts, self._bounds = dict(counts), {}
+        self._last = {kind: np.full(values.shape, UNWRITTEN) for kind, values in self._last.items()}
+
     def moved(self, kind: str, table: MeasureTable, change_min: float) -> NDArray[np.int64]:
         """Return the scopes of which any measure moved by more than ``change_min``, and take them as written."""
         last, values = self._last[kind], table.values
@@ -79,11 +84,6 @@ class ShardRecordWriter:
         last[:, moved] = now
         bound[:, moved] = change_min * np.maximum(np.abs(now), self._floors[kind][: len(last)])
         return moved
-
-    def begin_afresh(self, counts: dict[str, int]) -> None:
-        """Go on after so many records by topic, and take it that nothing of what stands is still shown: all is told."""
-        self.numbering.counts, self._bounds = dict(counts), {}
-        self._last = {kind: np.full(values.shape, UNWRITTEN) for kind, values in self._last.items()}
 
     def _grown(self, kind: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what was written last in the shape of ``values``: there are more scopes, or other measures."""
