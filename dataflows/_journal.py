@@ -10,10 +10,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,7 +22,7 @@ from seawall.dataflows._sources import Clock
 from seawall.operators.core.journal import JournalState, WriteStep
 from seawall.schemas.configuration import Configuration, check_unchanged, load_configuration
 from seawall.schemas.errors import BusError, Gap, UsageError
-from seawall.schemas.records import Stored, decides_alike, decode_slice
+from seawall.schemas.records import Stored, check_decided_alike, decides_alike, decode_slice
 from seawall.schemas.telemetry import Telemetry
 
 # Does a dataflow go with what stands on its bus? Looked at before it writes anything, whatever starts it.
@@ -219,12 +218,12 @@ class JournalWriter:
 
 # Where one version of Seawall ends and the next begins: at a slice behind all that the earlier one has decided.
 #
-# The journal says which version decides from which slice on (``schemas/records.py``). The sequencer of a version that
-# decides otherwise therefore cuts nothing before every slice of the earlier one has its audit record.
+# The journal says which version decides from which slice on (``schemas/records.py``). A version that decides otherwise
+# therefore cuts nothing before every slice of the earlier one has its audit record, and only when it is told to.
 
 
-def check_drained(bus: Bus, shards: int, previous: Mapping[str, Any] | None) -> None:
-    """Check that nothing of an earlier version waits for its decision.
+def check_takeover(bus: Bus, shards: int, code: str, takes_over: bool) -> None:
+    """Check that the journal is this version's to cut on.
 
     Parameters
     ----------
@@ -232,15 +231,18 @@ def check_drained(bus: Bus, shards: int, previous: Mapping[str, Any] | None) -> 
         Of the journal.
     shards
         Of the journal.
-    previous
-        The last configuration event of the journal; None where there is none.
+    code
+        The version that decides at the end of the journal.
+    takes_over
+        Whether this version is to decide from here on.
 
     Raises
     ------
     UsageError
-        Names the first shard with slices that only the earlier version can decide, and what to do.
+        Names the first shard with slices that only the earlier version can decide.
+    VersionMismatch
+        Says how to take over.
     """
-    code = str((previous or {}).get("code", ""))
     if decides_alike(code):
         return
     for shard in range(shards):
@@ -251,3 +253,5 @@ def check_drained(bus: Bus, shards: int, previous: Mapping[str, Any] | None) -> 
                 f"{text}: let {code} finish them (`seawall run` with --only risk, until it idles), then start "
                 f"{seawall.__version__}"
             )
+    if not takes_over:
+        check_decided_alike({"code": code}, 0, bus.end("journal", 0))

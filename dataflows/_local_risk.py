@@ -106,7 +106,7 @@ class LocalRisk:
                 raise BusError(f"{text}: they do not join; move the folder {self._file.parent.name} away")
             if one.seq >= 0:
                 self._last[shard] = self._bus.read("journal", shard, one.seq, 1)[0].value
-            if digest != hashlib.sha256(self._last[shard]).hexdigest():
+            if digest != _digest(self._last[shard]):
                 raise SnapshotError(
                     f"the states have taken another slice {one.seq} of journal/{shard} than stands there"
                 )
@@ -177,5 +177,13 @@ class LocalRisk:
         """Make everything durable, then keep all states."""
         for writer in self._writers:
             writer.flush()
-        digests = [hashlib.sha256(value).hexdigest() for value in self._last]
-        write_atomically([(self._file, pack(SCHEMA, {"states": risk.snapshots(), "digests": digests}))])
+        self.keep_states(self._file.parent, risk.snapshots(), [_digest(value) for value in self._last])
+
+    @staticmethod
+    def keep_states(store: Path, states: list[bytes], digests: list[str]) -> None:
+        """Keep states and the hash of the last slice of each shard in a folder, whole or not at all."""
+        write_atomically([(store / STATES_FILE, pack(SCHEMA, {"states": states, "digests": digests}))])
+
+
+def _digest(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()

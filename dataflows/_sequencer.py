@@ -22,12 +22,13 @@ from seawall.connectors.bus import Bus
 from seawall.connectors.keys import StoredDocument, read_key_sets
 from seawall.connectors.mapping import load_mappings
 from seawall.dataflows._inputs import FileInputs, LiveInputs, ahead_s, clock_of
-from seawall.dataflows._journal import JournalWriter, check_drained, fold_journal
+from seawall.dataflows._journal import JournalWriter, check_takeover, fold_journal
 from seawall.dataflows._sources import Clock
 from seawall.operators.core.journal import JournalState, MergedRecord, RecordSequencer
 from seawall.schemas.configuration import Configuration, journaled_configuration
 from seawall.schemas.errors import Rejected, UsageError
 from seawall.schemas.events import NO_TIME
+from seawall.schemas.records import decides_alike
 from seawall.schemas.telemetry import Telemetry
 
 log = logging.getLogger("seawall")
@@ -133,6 +134,7 @@ class LimitDocumentIntake:
 
 
 BATCH = 1000
+SECOND_US = 1_000_000
 
 
 class Sequencer:
@@ -150,6 +152,13 @@ class Sequencer:
         Fence whoever cuts this journal, where the bus can.
     clock
         Microseconds since the epoch; None: the machine's. With bounded inputs it decides only what lies in the future.
+    takes_over
+        Go on with a journal that an earlier version has decided up to its end: for ``take_over`` alone.
+
+    Attributes
+    ----------
+    earlier
+        The version that decides at the end of the journal, where that is another one; else empty.
 
     Raises
     ------
@@ -172,9 +181,10 @@ class Sequencer:
         clock: Clock | None = None,
         take: bool = False,
         standing: JournalState | None = None,
+        takes_over: bool = False,
     ) -> None:
         self._live = bool(configuration.topics)
-        clock = clock or clock_of(configuration)
+        self._clock = clock = clock or clock_of(configuration)
         shards = configuration.shards
         written = [("journal", shard) for shard in range(shards)]
         writer = bus.writer([*written, ("rejects", shards)], take)
@@ -185,8 +195,10 @@ class Sequencer:
             self._intake = LimitDocumentIntake(configuration, self.standing, clock)
             if self._live:
                 self._check_clock(clock())
+            code = str((self.standing.configuration or {}).get("code", ""))
             event = journaled_configuration(configuration, self.standing.configuration, self._intake.take_keys())
-            check_drained(bus, shards, self.standing.configuration)
+            self.earlier = "" if decides_alike(code) else code
+            check_takeover(bus, shards, code, takes_over)
             inputs = configuration, bus, self.standing, clock, load_mappings(configuration)
             bounded, self._following = FileInputs(*inputs), LiveInputs(*inputs)
             first = NO_TIME if self.standing.as_of_us else self._first_time(bounded)
@@ -248,6 +260,16 @@ class Sequencer:
         self._journal.append(self._slicer.steps)
         self._journal.flush()
         return self._live
+
+    def take_over(self) -> None:
+        """Cut, in one transaction, the slices in which this version begins to decide; they end a second."""
+        if self._live:
+            as_of_us = (self.standing.as_of_us // SECOND_US + 1) * SECOND_US
+            self._slicer.cut(as_of_us, max(self._clock(), as_of_us))
+        else:
+            self._slicer.finish()
+        self._journal.append(self._slicer.steps)
+        self._journal.flush()
 
     def close(self) -> None:
         """Let the journal go; what was not flushed is not written."""

@@ -27,7 +27,7 @@ from seawall.operators.core.pipeline import FirmPipeline, ShardMessage, ShardPip
 from seawall.operators.stateful import StepLogic
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import SnapshotError
-from seawall.schemas.records import decode_slice
+from seawall.schemas.records import decides_alike, decode_slice
 from seawall.schemas.telemetry import UTILISATION_S, Part, Telemetry
 
 LIVE_POLL = timedelta(milliseconds=2)  # a command waits for it; a look at a cluster asks it nothing
@@ -123,7 +123,7 @@ def _shard_logic(signer: CommandSigner, resume: bytes | None) -> StepLogic:
 
     def begin(value: bytes) -> ShardPipeline:
         piece = decode_slice(value)
-        if piece.seq:
+        if piece.seq or not decides_alike(str((piece.configuration or {}).get("code", ""))):
             text = f"the recovery store holds no state of shard {piece.shard}, whose journal goes on at slice"
             raise SnapshotError(f"{text} {piece.seq}")
         return ShardPipeline(piece.shard, signer, observer)

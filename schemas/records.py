@@ -328,8 +328,9 @@ def check_decided_alike(configuration: Mapping[str, Any], shard: int, seq: int) 
     if release_series(code) > release_series(own):  # type: ignore[operator]
         raise VersionMismatch(f"{where}, and this process is {own}: stop it and install {code} here too")
     text = f"{where}, and this process is {own}, which decides otherwise"
+    to = "{}.{}".format(*release_series(own) or ("", ""))
     raise VersionMismatch(
-        f"{text}: let {code} decide on all that it has cut, stop it, and start the sequencer of {own} first"
+        f"{text}: let {code} decide on all that it has cut, stop it, and run `seawall migrate DESK.toml --to {to}`"
     )
 
 

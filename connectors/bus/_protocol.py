@@ -169,9 +169,8 @@ def headers_by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def read_all(bus: Bus, topic: str, partition: int) -> Iterator[Stored]:
-    """Yield the records of a partition, in order."""
-    offset = 0
+def read_all(bus: Bus, topic: str, partition: int, offset: int = 0) -> Iterator[Stored]:
+    """Yield the records of a partition, in order, from an offset on."""
     while found := bus.read(topic, partition, offset):
         yield from found
         offset = found[-1].offset + 1

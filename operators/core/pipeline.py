@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+import orjson
 
 from seawall.operators.core.audit import AuditState
 from seawall.operators.core.base import (
     NO_BREACHES,
+    Breaches,
     MeasuredSlice,
     Outputs,
     ShardSummary,
@@ -25,12 +27,12 @@ from seawall.operators.core.base import (
 )
 from seawall.operators.core.detection import AccountBehaviourState
 from seawall.operators.core.forecasts import FirmForecastState, ForecastState
-from seawall.operators.core.limits import LimitsState
+from seawall.operators.core.limits import LEVELS, LimitsState
 from seawall.operators.core.mitigation import DesiredState, MitigationState, ShardCommands, shard_commands
 from seawall.operators.core.portfolio import FIRM_KEY, ExposureState, FirmState
 from seawall.schemas.errors import SnapshotError, invariant
 from seawall.schemas.evidence import COMMAND, state_type
-from seawall.schemas.records import Record, Slice, decode_slice
+from seawall.schemas.records import Record, Slice, decides_alike, decode_slice
 
 SHARD, FIRM, MESSAGE = "shard-risk/1", "firm-risk/1", "shard-told/1"
 StageStep = Callable[..., Any]
@@ -85,6 +87,16 @@ class NoObserver:
         return data
 
 
+class _EarlierDecisions(Protocol):
+    """Decisions of an earlier version, in order of slices and seconds."""
+
+    def take(self, partition: int, seq: int) -> dict[str, list[Record]]:
+        """Return breaches and commands of the next slice or second of a partition."""
+
+    def end(self, partition: int) -> tuple[dict[str, int], str, str | None]:
+        """Return how many records by topic the last one left, and the hashes of its last audit record and document."""
+
+
 class Decider:
     """What follows measures, for one key: limits, mitigation, signature, audit. A stage without work is not entered."""
 
@@ -94,6 +106,8 @@ class Decider:
         self.mitigation = MitigationState(key, partition)
         self.audit = AuditState(key, partition)
         self._signer, self._observer = signer, observer or NoObserver()
+        self.earlier: _EarlierDecisions | None = None  # while slices come that an earlier version decided
+        self._levels: dict[tuple[str, str], int] = {}  # of its limits, by limit and scope, as it told them last
         self._bind()
 
     def _bind(self) -> None:
@@ -107,6 +121,8 @@ class Decider:
         """Return what is said of one slice or second, its breaches and commands too, before anything is signed."""
         measures, events, outputs, mitigation = measured.measures, measured.events, measured.outputs, self.mitigation
         breaches = self._enforce(measures, events)
+        if self.earlier is not None:
+            return self._recall(measured, self.earlier.take(measures.moment.partition, measures.moment.seq))
         if (
             breaches is not NO_BREACHES
             or events.external
@@ -118,8 +134,29 @@ class Decider:
             return add_outputs(outputs, breaches, self._plan(measures, events, breaches))
         return outputs
 
+    def _recall(self, measured: MeasuredSlice, records: dict[str, list[Record]]) -> Outputs:
+        """Return the commands and releases of a slice as they stand, once mitigation has taken them as its own."""
+        values = [orjson.loads(record.value) for record in records["breaches"]]
+        self._levels |= {(one["limit"], one["scope"]): LEVELS.index(one["level"]) for one in values}
+        given, commands = Breaches(values, records["breaches"]), records["commands"]
+        payloads = [orjson.loads(command.value) for command in commands]
+        releases = self.mitigation.recall(measured.measures, measured.events, given, payloads)
+        told = {"commands": commands} if commands else {}
+        return measured.outputs._replace(records=told, decisions=[], releases=releases)
+
+    def take_over(self, counts: dict[str, int], prev: str, measured: MeasuredSlice | None) -> None:
+        """Go on where an earlier version stopped: at its levels, after so many records by topic and this audit hash."""
+        self.earlier = None
+        if measured is not None:
+            self.limits.take_levels(measured.measures, self._levels)
+        for stage in (self.limits, self.mitigation, self.audit):
+            stage.numbering.counts = dict(counts)
+        self.audit.prev = prev
+
     def finish(self, outputs: Outputs) -> Outputs:
         """Return all records of what was planned, signed and audited."""
+        if self.earlier is not None:
+            return outputs
         records = outputs.records
         if "commands" in records or "state" in records:
             outputs = self._sign(outputs, self._signer)
@@ -260,6 +297,13 @@ class ShardPipeline:
         self.told = moment.seq
         return StepResult([audited], message, moment.end)
 
+    def take_over(self, counts: dict[str, int], prev: str, _: str | None) -> None:
+        """Go on where an earlier version stopped, as of what it left on the topics."""
+        self.exposure.take_over(counts)
+        self.conduct.begin_after(counts.get("alerts", 0))
+        self.forecast.numbering.counts = dict(counts)
+        self.decider.take_over(counts, prev, self.measured)
+
     def parts(self) -> dict[str, bytes]:
         """Return the state of each stage by name."""
         snapshot = self._observer.snapshot
@@ -346,6 +390,13 @@ class FirmPipeline:
         items = [self.decider.finish(planned) for planned in complete]
         return StepResult(items, None, any(planned.moment.end for planned in complete))
 
+    def take_over(self, counts: dict[str, int], prev: str, document: str | None) -> None:
+        """Go on where an earlier version stopped, as of what it left on the topics."""
+        self.firm.begin_afresh(counts)
+        self.systemic.numbering.counts = dict(counts)
+        self.desired.go_on_after(counts, document)
+        self.decider.take_over(counts, prev, self.measured)
+
     def parts(self) -> dict[str, bytes]:
         """Return the state of each stage by name."""
         snapshot = self._observer.snapshot
@@ -394,10 +445,16 @@ class Pipeline:
     ----------
     shards, firm
         The two kinds of pipeline inside.
+
+    With ``earlier`` slices that an earlier version decided give no records: their decisions are taken from there as
+    they stand, and the rules of this version hold from its first slice on.
     """
 
-    def __init__(self, shards: int, signer: CommandSigner | None = None) -> None:
+    def __init__(
+        self, shards: int, signer: CommandSigner | None = None, earlier: _EarlierDecisions | None = None
+    ) -> None:
         signer = signer or UnsignedCommands()
+        self._earlier, self.recalls = earlier, False
         self.shards = [ShardPipeline(shard, signer) for shard in range(shards)]
         self.firm = FirmPipeline(shards, signer)
 
@@ -407,8 +464,26 @@ class Pipeline:
 
     def take(self, piece: Slice, digest: str) -> list[Outputs]:
         """Apply one slice; ``digest`` is the SHA-256 of its bytes, for the audit."""
+        if self._earlier is not None and piece.configuration is not None:
+            self._note_version(str(piece.configuration["code"]))
         taken = self.shards[piece.shard].take(piece, digest)
-        return taken.items if taken.message is None else [*taken.items, *self.firm.step(taken.message).items]
+        items = taken.items if taken.message is None else [*taken.items, *self.firm.step(taken.message).items]
+        return [] if self.recalls else items
+
+    def _note_version(self, code: str) -> None:
+        if not decides_alike(code):
+            self.recalls = True
+            for one in self.parts():
+                one.decider.earlier = self._earlier
+        elif self.recalls:
+            self.take_over()
+
+    def take_over(self) -> None:
+        """Go on where an earlier version stopped, with what it left on the topics."""
+        assert self._earlier is not None
+        self.recalls = False
+        for partition, one in enumerate(self.parts()):
+            one.take_over(*self._earlier.end(partition))
 
     def parts(self) -> list["ShardPipeline | FirmPipeline"]:
         """Return the pipelines inside: the shards in order, then the firm."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
-    from seawall.ops.run._engine_change import change_engine
+    from seawall.ops.run._engine_change import change_engine, change_version
     from seawall.ops.run._parts import Stop
     from seawall.ops.run._preparation import RECOVERY, examine, prepare_run
     from seawall.ops.run._run import run
@@ -17,6 +17,7 @@ _HOMES = {
     "RECOVERY": "seawall.ops.run._preparation",
     "Stop": "seawall.ops.run._parts",
     "change_engine": "seawall.ops.run._engine_change",
+    "change_version": "seawall.ops.run._engine_change",
     "examine": "seawall.ops.run._preparation",
     "prepare_run": "seawall.ops.run._preparation",
     "run": "seawall.ops.run._run",
@@ -25,6 +26,7 @@ __all__ = [
     "RECOVERY",
     "Stop",
     "change_engine",
+    "change_version",
     "examine",
     "prepare_run",
     "run",

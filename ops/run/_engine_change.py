@@ -1,4 +1,6 @@
-"""Change of engine, ``seawall migrate --to flink|bytewax``: the states of ``risk`` go from one engine to the other.
+"""Changes of engine and of version: the states of ``risk`` go to another engine, or from earlier rules to these.
+
+With ``seawall migrate --to flink|bytewax``:
 
 1. Nobody may be deciding: the run on Bytewax is stopped, or the job on Flink stopped and drained.
 2. To Flink: the states in the recovery store are published on ``snapshots``. A job that is submitted without a
@@ -23,13 +25,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import seawall
+from seawall import dataflows
 from seawall.connectors.bus import SNAPSHOTS_TOPIC, Bus, KeptSnapshot, engine_key, open_bus
+from seawall.connectors.keys import Trust
 from seawall.operators.core.pipeline import Pipeline
+from seawall.ops import verify as verification
 from seawall.ops.replicate import check_migration_mark
-from seawall.ops.run._preparation import RECOVERY
+from seawall.ops.run._preparation import LOCAL_RECOVERY, RECOVERY
 from seawall.ops.run._recovery import is_recovery_sound, open_recovery, set_recovery_aside
 from seawall.schemas.configuration import Configuration
 from seawall.schemas.errors import InvariantError, SnapshotError, UsageError
+from seawall.schemas.records import check_decided_alike, check_not_older, decides_alike, decode_slice
 
 # The states of ``risk`` in Bytewax's recovery store, read and written by key.
 
@@ -189,3 +196,88 @@ def _last(bus: Bus, partition: int) -> KeptSnapshot:
 def _digest(bus: Bus, shard: int, seq: int) -> str:
     """Return the hash of a slice, by which the store is known to be of this journal."""
     return hashlib.sha256(bus.read("journal", shard, seq, 1)[0].value).hexdigest()
+
+
+# ``seawall migrate --to 0.2``: a journal that an earlier version decided up to its end goes on under this one's rules.
+#
+# The journal alone says that it did: in one transaction every shard gets a slice with the configuration of this version
+# (``code``). The states of that place follow from the records (``ops/verify/_carry_over.py``), so that whoever has none
+# makes them: after a kill, on another host, from a copy, without the recovery store.
+
+
+def change_version(configuration: Configuration, series: str) -> dict[str, int]:
+    """Carry a journal on under the rules of this version; return the first slice of each shard that they decide.
+
+    Nothing where they decide already. No byte that stands is changed.
+
+    Raises
+    ------
+    UsageError
+        This is another version, or what stands is not decided up to its end or does not verify.
+    PartitionLocked
+        A run is alive.
+    """
+    own = ".".join(seawall.__version__.split(".")[:2])
+    if series not in (own, seawall.__version__):
+        raise UsageError(f"--to {series}: this is Seawall {seawall.__version__}, which carries a journal on to {own}")
+    check_migration_mark(configuration)
+    bus, shards = open_bus(configuration.bus, configuration.directory), configuration.shards
+    try:
+        dataflows.check_journal(bus, configuration)
+        dataflows.check_compatibility(bus, configuration)
+        bus.writer([("audit", partition) for partition in range(shards + 1)]).close()
+        with contextlib.closing(dataflows.Sequencer(configuration, bus, takes_over=True)) as sequencer:
+            if not sequencer.earlier:
+                return {}
+            _check_verified(configuration, bus)
+            first = {str(shard): bus.end("journal", shard) for shard in range(shards)}
+            risk = verification.carry_over(bus, shards)
+            _keep_states(risk, bus, configuration.directory / RECOVERY)
+            for partition, one in enumerate(risk.parts() if configuration.bus.startswith("kafka:") else ()):
+                KeptSnapshot(one.seq, one.snapshot()).publish(bus, partition)  # with which a job on Flink begins
+            sequencer.take_over()
+    finally:
+        bus.close()
+    return first
+
+
+def _check_verified(configuration: Configuration, bus: Bus) -> None:
+    """Refuse to carry on what does not verify: from here on it would count as it stands."""
+    trust, logs = Trust.load(configuration), verification.trusted_logs(configuration)
+    who = configuration.environment, configuration.issuer
+    report = verification.verify(bus, trust, *who, logs, configuration.topics)
+    if report.findings:
+        raise UsageError(f"{report.findings[0]}: what stands is carried on only where `seawall verify` finds nothing")
+
+
+def carry_states(configuration: Configuration, bus: Bus, store: Path) -> None:
+    """Make the states of ``risk`` in a store that has none, where an earlier version decided what they follow from.
+
+    Raises
+    ------
+    UsageError
+        A later version did.
+    VersionMismatch
+        The journal was not carried on.
+    """
+    kept = store.exists() if store.name == LOCAL_RECOVERY else is_recovery_sound(store)
+    first = [] if kept else bus.read("journal", 0, 0, 1)
+    configured = (decode_slice(first[0].value).configuration or {}) if first else {}
+    if decides_alike(configured.get("code", "")):
+        return
+    check_not_older(configured["code"])
+    risk = verification.carry_over(bus, configuration.shards)
+    if (end := risk.shards[0].seq + 1) == bus.end("journal", 0):
+        check_decided_alike(configured, 0, end)
+    _keep_states(risk, bus, store)
+
+
+def _keep_states(risk: Pipeline, bus: Bus, store: Path) -> None:
+    places = [(one.seq + 1, _digest(bus, shard, one.seq)) for shard, one in enumerate(risk.shards)]
+    if store.exists():
+        set_recovery_aside(store)
+    if store.name == LOCAL_RECOVERY:
+        store.mkdir(parents=True)
+        dataflows.LocalRisk.keep_states(store, risk.snapshots(), [digest for _, digest in places])
+    else:
+        write_store(store, risk.snapshots(), places)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 
 from seawall import dataflows
 from seawall.connectors.bus import Bus, Replica
+from seawall.ops.run._engine_change import carry_states
 from seawall.ops.run._health_server import serve_health
 from seawall.ops.run._parts import (
     DataflowTotals,
@@ -138,7 +139,7 @@ def _run(  # noqa: PLR0913 - what one run is made of
         if "risk" in wanted:
             alone = "sequence" not in wanted
             totals = outcome.dataflows.setdefault("risk", DataflowTotals())
-            _risk(configuration, stop, None if alone else sequenced, workers, processes, totals, replica, engine)
+            _risk(configuration, bus, stop, None if alone else sequenced, workers, processes, totals, replica, engine)
             decided.set()
     except BaseException as error:
         stop.fail(error)
@@ -225,8 +226,9 @@ def _market(configuration: Configuration, stop: Stop, workers: int, outcome: Run
     return [thread]
 
 
-def _risk(
+def _risk(  # noqa: PLR0913 - what risk is run with
     configuration: Configuration,
+    bus: Bus,
     stop: Stop,
     sequenced: threading.Event | None,
     workers: int,
@@ -241,8 +243,10 @@ def _risk(
     """
     drains = sequenced is not None and bool(configuration.topics)
     stopped = stop.overdue if drains else stop.event.is_set
+    store = local_store(configuration) if engine == "local" else recovery_store(configuration, replica)
     for attempt in (1, 2):
         try:
+            carry_states(configuration, bus, store)
             if engine == "local":
                 run_local_risk(configuration, stopped, sequenced, totals)
             elif processes > 1:
@@ -253,6 +257,5 @@ def _risk(
         except SnapshotError as error:
             if attempt == 2 or stop.error is not None:
                 raise
-            store = local_store(configuration) if engine == "local" else recovery_store(configuration, replica)
             kept = set_recovery_aside(store).name
             log.warning("%s; it is kept as %s and the journal is replayed", error, kept)

@@ -187,15 +187,18 @@ def _migrate(
     target: Annotated[
         Path | None, typer.Argument(metavar="[NEW.toml]", help="The same configuration, with another bus.")
     ] = None,
-    to: Annotated[str, typer.Option("--to", metavar="ENGINE", help="Move states instead: bytewax or flink.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="ENGINE|VERSION", help="Instead: bytewax or flink, or this version, as 0.2.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Move a journal and all its topics to another bus, record by record, and compare them; nothing else changes.
 
     Killed, it goes on where it stopped. From then on runs are refused on the old bus. With --to the states of `risk` go
-    to another engine instead, which then goes on where the one before stopped.
+    to another engine instead, which then goes on where the one before stopped; or the journal, which an earlier version
+    decided up to its end, goes on under the rules of this one.
 
-    Example: seawall migrate desk.toml desk-kafka.toml; seawall migrate desk-kafka.toml --to flink
+    Example: seawall migrate desk.toml desk-kafka.toml; seawall migrate desk.toml --to 0.2
     """
     if to:
         _change_engine(where, target, to, as_json)
@@ -215,11 +218,17 @@ def _migrate(
 
 
 def _change_engine(where: Path, target: Path | None, engine: str, as_json: bool) -> None:
+    """Change the engine, or the version that decides."""
     if target is not None:
         raise UsageError("an engine and a bus are changed one after the other: leave out --to or the second file")
-    places = runner.change_engine(find(where), engine)
+    is_version = engine[:1].isdigit()
+    places = (runner.change_version if is_version else runner.change_engine)(find(where), engine)
     if as_json:
-        print(json.dumps({"engine": engine, "places": places}))
+        print(json.dumps({"version" if is_version else "engine": engine, "places": places}))
+    elif is_version and places:
+        print(f"the rules of {engine} decide from these slices of each shard on: {places}; run: seawall run {where}")
+    elif is_version:
+        print(f"the rules of {engine} decide already: nothing to do")
     else:
         print(f"{len(places)} states stand where {engine} finds them; they go on after {places}")
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from seawall.schemas.faces import lazy_face
 
 if TYPE_CHECKING:
+    from seawall.ops.verify._carry_over import carry_over, slices_in_order
     from seawall.ops.verify._findings import RULES, Report
     from seawall.ops.verify._logs import (
         LogCheck,
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
         read_log_keys,
         trusted_logs,
     )
-    from seawall.ops.verify._replay import replay, slices_in_order
+    from seawall.ops.verify._replay import replay
     from seawall.ops.verify._verify import verify, verify_limits
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "Logs": "seawall.ops.verify._logs",
     "RULES": "seawall.ops.verify._findings",
     "Report": "seawall.ops.verify._findings",
+    "carry_over": "seawall.ops.verify._carry_over",
     "check_log": "seawall.ops.verify._logs",
     "check_proof": "seawall.ops.verify._logs",
     "log_keys": "seawall.ops.verify._logs",
@@ -32,7 +34,7 @@ _HOMES = {
     "prove_record": "seawall.ops.verify._logs",
     "read_log_keys": "seawall.ops.verify._logs",
     "replay": "seawall.ops.verify._replay",
-    "slices_in_order": "seawall.ops.verify._replay",
+    "slices_in_order": "seawall.ops.verify._carry_over",
     "trusted_logs": "seawall.ops.verify._logs",
     "verify": "seawall.ops.verify._verify",
     "verify_limits": "seawall.ops.verify._verify",
@@ -42,6 +44,7 @@ __all__ = [
     "LogCheck",
     "Logs",
     "Report",
+    "carry_over",
     "check_log",
     "check_proof",
     "log_keys",

@@ -88,6 +88,7 @@ class Report:
     records: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     behind: list[Finding] = field(default_factory=list)
+    earlier: int = 0  # slices that an earlier version decided, which were not derived again
 
     def stranger(self, topic: str, partition: int, what: str) -> None:
         """Note, once however often it is read, a record that somebody else wrote."""

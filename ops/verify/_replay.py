@@ -10,7 +10,6 @@ counts of their own besides. Digests are kept in 32 bytes per record.
 """
 
 import hashlib
-import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -21,10 +20,11 @@ from seawall.connectors.bus import DERIVED, Bus, read_all, skip_foreign_records
 from seawall.connectors.keys import Trust
 from seawall.operators.core.audit import origin_of
 from seawall.operators.core.pipeline import Pipeline
+from seawall.ops.verify._carry_over import EarlierDecisions, slices_in_order
 from seawall.ops.verify._findings import Report
 from seawall.ops.verify._records import SIGNED, revoked_by, signature_fault
 from seawall.schemas.evidence import PublicKey
-from seawall.schemas.records import REDRIVE, Record, Slice, Stored, check_decided_alike, decode_slice
+from seawall.schemas.records import REDRIVE, Record, Slice, Stored, check_not_older
 
 # Inputs that slices name: records of ``signals``, ``acknowledgements`` and ``redrive``, against what stands there.
 
@@ -130,18 +130,20 @@ def _check_signal(partition: int, stored: Stored, before: _Place, count: int, ad
 def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tuple[Report, int, float]:
     """Replay the journal; return the report, the number of slices, and the processor seconds that it took.
 
-    Shards are replayed second by second side by side, because the second operator needs all of them.
+    Shards are replayed second by second side by side, because the second operator needs all of them. What an earlier
+    version decided is not derived again: it is taken as it stands, and the report says how many slices that were.
 
     Raises
     ------
-    VersionMismatch
-        Another version of Seawall decided on slices, and would have to derive them.
+    UsageError
+        A later version of Seawall decided on slices, and would have to derive them.
     """
     started = time.thread_time()
     report = Report()
     skip_foreign_records(bus, report.stranger)
     trust = trust if isinstance(trust, Trust) else Trust(trust, [])
-    risk = Pipeline(shards)
+    earlier = EarlierDecisions(bus)
+    risk = Pipeline(shards, earlier=earlier)
     readers: dict[tuple[str, int], Iterator[Stored]] = {}
     slices = 0
     taken = InputProvenance()
@@ -150,51 +152,45 @@ def replay(bus: Bus, trust: Trust | Mapping[str, PublicKey], shards: int) -> tup
     def note(piece: Slice) -> None:
         nonlocal who
         if piece.configuration is not None:
-            check_decided_alike(piece.configuration, piece.shard, piece.seq)
+            check_not_older(piece.configuration["code"])
             who = piece.configuration["issuer"], piece.configuration["environment"]
         taken.note(piece)
 
     for value in slices_in_order(bus, shards, note):
         slices += 1
-        for audited in risk.step(value):
+        given = risk.step(value)
+        if risk.recalls:
+            report.earlier = slices
+        for audited in given:
             log = origin_of(*who, audited.moment.partition), audited.records["audit"][-1].n
             for topic, records in audited.records.items():
                 place = (topic, audited.moment.partition)
-                reader = readers.setdefault(place, read_all(bus, *place))
+                reader = readers.setdefault(place, read_all(bus, *place, earlier.count(*place)))
                 for record in records:
                     _compare(report, trust, place, record, next(reader, None), log)
-    _report_strangers(report, bus, shards, readers)
+    _report_strangers(report, bus, shards, readers, earlier)
     for topic in EXTERNAL_TOPICS:
         for partition in sorted(taken.partitions(topic) | set(bus.partitions(topic))):
             report.count(topic, taken.check(topic, partition, read_all(bus, topic, partition), report.add))
     return report, slices, round(time.thread_time() - started, 3)
 
 
-def _report_strangers(report: Report, bus: Bus, shards: int, readers: dict[tuple[str, int], Iterator[Stored]]) -> None:
+def _report_strangers(
+    report: Report,
+    bus: Bus,
+    shards: int,
+    readers: dict[tuple[str, int], Iterator[Stored]],
+    earlier: EarlierDecisions,
+) -> None:
     """Report the first record of each partition that the journal does not give."""
     for topic in DERIVED:
         for partition in bus.partitions(topic):
             if topic == "rejects" and partition == shards:
                 continue
-            left = next(readers.setdefault((topic, partition), read_all(bus, topic, partition)), None)
+            place = (topic, partition)
+            left = next(readers.setdefault(place, read_all(bus, *place, earlier.count(*place))), None)
             if left is not None:
                 report.add(topic, partition, left.offset, "the journal gives no such record", "STRANGER")
-
-
-def slices_in_order(bus: Bus, shards: int, note: Callable[[Slice], None] = lambda piece: None) -> Iterator[bytes]:
-    """Yield journal values in turns of ``(as_of_us, shard)``, so that seconds complete as they come.
-
-    ``note`` is given each slice as its value is read.
-    """
-
-    def stream(shard: int) -> Iterator[tuple[int, int, int, bytes]]:
-        for stored in read_all(bus, "journal", shard):
-            piece = decode_slice(stored.value)
-            note(piece)
-            yield piece.as_of_us, shard, stored.offset, stored.value
-
-    for *_, value in heapq.merge(*(stream(shard) for shard in range(shards))):
-        yield value
 
 
 def _compare(

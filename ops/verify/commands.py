@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from seawall.connectors.bus import TOPICS, read_all
+from seawall.connectors.bus import TOPICS, Bus, read_all
 from seawall.connectors.keys import Trust, read_key_sets
 from seawall.ops import verify as verification
 from seawall.ops.arguments import Json, Where, open_run
+from seawall.schemas.configuration import Configuration
 from seawall.schemas.configuration import where as find
 from seawall.schemas.errors import UsageError
 from seawall.schemas.transparency import NoteKey
@@ -56,6 +57,10 @@ def _verify(where: Where, as_json: Json = False) -> None:
     Example: seawall verify ./run
     """
     configuration, bus = open_run(where)
+    _report(_verified(configuration, bus), as_json, "verified")
+
+
+def _verified(configuration: Configuration, bus: Bus) -> Any:
     trust, logs = Trust.load(configuration), verification.trusted_logs(configuration)
     topics = configuration.topics
     report = verification.verify(
@@ -64,7 +69,7 @@ def _verify(where: Where, as_json: Json = False) -> None:
     key_sets = {found.sha256: found for found in read_key_sets(configuration)}
     if key_sets:
         verification.verify_limits(bus, key_sets, report)
-    _report(report, as_json, "verified")
+    return report
 
 
 def _replay(where: Where, as_json: Json = False) -> None:
@@ -78,7 +83,12 @@ def _replay(where: Where, as_json: Json = False) -> None:
     if as_json:
         totals = {"slices": slices, "events": sum(report.records.values()), "seconds": seconds}
         print(json.dumps({"dataflows": {"risk": totals}, "rejected": rejected}))
-    _report(report, False, "replayed", sys.stderr if as_json else sys.stdout)
+    out = sys.stderr if as_json else sys.stdout
+    if report.earlier:
+        report.findings += _verified(configuration, bus).findings
+        text = f"the first {report.earlier:,} of {slices:,} slices were decided by the rules of an earlier version:"
+        print(f"{text} signatures, chains and seals are verified, nothing is derived again", file=out)
+    _report(report, False, "replayed", out)
 
 
 def _is_cut(report: Any) -> bool:

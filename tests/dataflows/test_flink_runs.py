@@ -16,9 +16,10 @@ from seawall.schemas.errors import BusError
 from seawall_testing import crisis
 from seawall_testing.clusters.flink_cluster import JOB_S, FlinkRun, flink_home
 from seawall_testing.clusters.kafka_broker import Broker
-from seawall_testing.command_line import CLI, seawall, wait_for
+from seawall_testing.command_line import CLI, bus_contents, differences, seawall, wait_for
 from seawall_testing.crisis import CrisisRuns
 from seawall_testing.paths import SHARED
+from seawall_testing.stores import extend, unpacked
 
 HYPERLIQUID = SHARED / "tools" / "acceptance" / "hyperliquid.py"
 TASK_KILLS = int(os.environ.get("SEAWALL_TASK_KILLS", "50"))
@@ -209,3 +210,24 @@ def test_job_managers_killed_at_many_places_go_on_from_the_last_checkpoint_and_c
     job_manager_killed(cluster, long_run, JOB_KILLS, seed=int(os.environ.get("SEAWALL_SEED", "4")))
     assert long_run.differences(sealed=False) == []
     print(f"{JOB_KILLS} JobManagers killed in {time.monotonic() - began:.0f} s")
+
+
+def test_flink_goes_on_with_a_journal_that_an_earlier_version_decided(
+    cluster: FlinkCluster, broker: Broker, tmp_path: Path
+) -> None:
+    run, _ = unpacked("201e2b7", tmp_path)
+    desk, moved, url = run / "desk.toml", run / "moved.toml", broker.url("carried")
+    moved.write_text(f'bus = "{url}"\n{desk.read_text()}')
+    before = bus_contents(run)
+    assert seawall("migrate", desk, moved).returncode == 0
+    (run / "migration.json").unlink()  # the bus of before goes on too, to compare with
+    for path in (desk, moved):
+        done = seawall("migrate", path, "--to", "0.2")
+        assert done.returncode == 0, done.stderr
+    extend(run, coins=True)
+    assert seawall("run", desk).returncode == 0
+    done = seawall("run", moved, "--only", "market", "--only", "sequence")
+    assert done.returncode == 0, done.stderr
+    cluster.rest.wait(cluster.submit("risk", moved, "--bounded", "--parallelism", "2"), JOB_S)
+    topics = [topic for topic, _ in before if topic != "checkpoints"]
+    assert differences(bus_contents(run, topics, url), bus_contents(run, topics)) == []

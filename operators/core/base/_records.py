@@ -13,6 +13,7 @@ from seawall.schemas.errors import Reason
 from seawall.schemas.measures import RATIOS, SHARD_SCOPES
 from seawall.schemas.records import Record, Slice
 
+UNWRITTEN = 1e300  # in place of what was written last: from there every value has moved
 ROWS_MAX = 1000  # rows of a record: about 300 bytes each, far below the 512 KiB of the bus
 SCOPE_PLURALS = {"account": "accounts", "netting_set": "netting_sets", "counterparty": "counterparties"}
 
@@ -66,6 +67,11 @@ class ShardRecordWriter:
             return []
         known = table.names[: table.values.shape[1]]
         return [at for at, name in enumerate(known) if before.get(name) != notes.get(name)]
+
+    def begin_afresh(self, counts: dict[str, int]) -> None:
+        """Go on after so many records by topic, and take it that nothing of what stands is still shown: all is told."""
+        self.numbering.counts, self._bounds, self._noted = dict(counts), {}, {}
+        self._last = {kind: np.full(values.shape, UNWRITTEN) for kind, values in self._last.items()}
 
     def moved(self, kind: str, table: MeasureTable, change_min: float) -> NDArray[np.int64]:
         """Return the scopes of which any measure moved by more than ``change_min``, and take them as written."""

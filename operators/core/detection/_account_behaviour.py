@@ -97,6 +97,10 @@ class AccountBehaviourState:
                 window_us=float(self._settings["window_s"]) * 1e6,
             )
 
+    def begin_after(self, alerts: int) -> None:
+        """Go on after so many alerts of the partition, whoever wrote them."""
+        self._before, self._written = alerts, 0
+
     # --- judging ------------------------------------------------------------------------------------------------------
 
     def _alerts(self, measures: Measures, activity: AccountActivity) -> list[tuple[str, bytes]]:

@@ -294,6 +294,15 @@ class LimitCells:
             return 0.0
         return float(bound) * (1.0 if self._scale is None else self._scale.item(cell))
 
+    def set_levels(self, names: list[str], levels: dict[tuple[str, str], int]) -> None:
+        """Set the level of every cell by limit and scope, 0 where none is given; timers of those that change end."""
+        pairs = [(self.limits[limit], names[column]) for limit, column in _pairs(self.columns)]
+        given = np.array([levels.get((limit.id, limit.scope_of(name)), 0) for limit, name in pairs], dtype=np.int8)
+        for leaving in LEAVING:
+            self.columns[leaving][given != self.columns["level"]] = NEVER
+        self.columns["level"][:] = given
+        self.raised = bool(given.any())
+
     # --- changes of limits ------------------------------------------------------------------------------------------
 
     def take_from(self, other: "LimitCells", names: list[str], count: int) -> list[LevelChange]:

@@ -250,6 +250,10 @@ class Limit:
         """Fields that must stay for a scope to keep its level when limits change."""
         return self.id, self.kind, self.measure, self.below, self.window_us
 
+    def scope_of(self, name: str) -> str:
+        """Return the scope of a name of its kind, as breaches tell it."""
+        return "firm" if self.kind == "firm" else f"{self.kind}:{name}"
+
     @property
     def tightest(self) -> float:
         """The tightest value of a scaled limit's highest level."""

@@ -251,7 +251,7 @@ class LimitsState:
     def _moved(self, cells: LimitCells, at: int, table: MeasureTable) -> dict[str, Any]:
         limit = cells.limits[cells.scaled.columns["limit"].item(at)]
         name = table.names[cells.scaled.columns["column"].item(at)]
-        return {"limit": limit.id, "scope": _scope(limit, name), "factors": cells.scaled.factors(at)}
+        return {"limit": limit.id, "scope": limit.scope_of(name), "factors": cells.scaled.factors(at)}
 
     def _rated(self, kind: str, measures: Measures) -> dict[str, str]:
         """Return the rating of each scope of a kind that has a rated counterparty; one object until one changes."""
@@ -259,6 +259,14 @@ class LimitsState:
             self._ratings = (measures.ratings, _ratings(measures), len(measures.owners))
         found: dict[str, str] = self._ratings[1].get(kind, _UNRATED)
         return found
+
+    def take_levels(self, measures: Measures, levels: dict[tuple[str, str], int]) -> None:
+        """Let limits stand at the levels that were told last, by limit and scope."""
+        for kind, cells in self._cells.items():
+            table = measures.tables.get("account" if kind == DENY else kind)
+            if table is not None:
+                cells.set_levels(table.names, levels)
+        self._seen = None
 
     # --- records ----------------------------------------------------------------------------------------------------
 
@@ -276,7 +284,7 @@ class LimitsState:
             "as_of_us": moment.as_of_us,
             "limit": limit.id,
             "version": self.version,
-            "scope": _scope(limit, name),
+            "scope": limit.scope_of(name),
             "measure": limit.measure,
             "value": change.value,
             "bound": bound,
@@ -339,10 +347,6 @@ def _end_value(table: MeasureTable, change: LevelChange) -> float:
     """Return the value at which a limit that is gone ends, 0 where its measure is no longer computed either."""
     measure = change.limit.measure
     return float(table.values[table.measures.index(measure), change.column]) if measure in table.measures else 0.0
-
-
-def _scope(limit: Limit, name: str) -> str:
-    return "firm" if limit.kind == "firm" else f"{limit.kind}:{name}"
 
 
 def _ratings(measures: Measures) -> dict[str, dict[str, str]]:

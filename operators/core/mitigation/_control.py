@@ -106,11 +106,15 @@ class CommandBudget:
         """Tell whether a command of a kind may be given now, and count it."""
         if not self.count_max or kind in UNBOUNDED:
             return True
-        self.given = [at for at in self.given if at > now_us - self.per_us]
-        if len(self.given) >= self.count_max:
+        if self.is_spent(now_us):
             return False
         self.given.append(now_us)
         return True
+
+    def is_spent(self, now_us: int) -> bool:
+        """Tell whether no bounded command may be given now; forget those that no longer count."""
+        self.given = [at for at in self.given if at > now_us - self.per_us]
+        return bool(self.count_max) and len(self.given) >= self.count_max
 
     def wait(self, slot: str, candidate: CommandCandidate, end_us: int, stricter: bool = True) -> bool:
         """Let a candidate wait; tell whether there was room.

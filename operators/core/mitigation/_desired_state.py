@@ -125,6 +125,10 @@ class DesiredState:
             done.append(self._published(self._waiting.pop(0)))
         return done
 
+    def go_on_after(self, counts: dict[str, int], sha256: str | None) -> None:
+        """Go on after so many records by topic, the last document among them having this hash."""
+        self.numbering.counts, self._sha256 = dict(counts), sha256
+
     def _take_commands(self, sent: ShardCommands) -> None:
         while len(self._unpublished) <= sent.shard:
             self._unpublished.append(deque())

@@ -20,6 +20,7 @@ from seawall.operators.core.base import (
 from seawall.operators.core.limits import LEVELS, Policy
 from seawall.operators.core.mitigation._command_tracking import CommandChange, CommandTracker, contradictions
 from seawall.operators.core.mitigation._control import (
+    UNBOUNDED,
     CommandBudget,
     SeverityLadder,
     choose_commands,
@@ -211,6 +212,53 @@ class MitigationState:
 
     def step(self, measures: Measures, events: Events, breaches: Breaches) -> Outputs:
         """Plan the commands of one slice or second."""
+        commands: list[Record] = []
+        for candidate in self._candidates(measures, events, breaches):
+            record = self._command(candidate, measures, len(commands))
+            if record is not None:
+                commands.append(record)
+        self._set_due()
+        records = {"commands": commands} if commands else {}
+        return Outputs(measures.moment, records, self._decisions, self._releases)
+
+    def recall(
+        self, measures: Measures, events: Events, breaches: Breaches, given: list[dict[str, Any]]
+    ) -> list[bytes]:
+        """Hear what a slice held that an earlier version decided, and take its commands as given; return releases.
+
+        What is in shadow is planned anew. What the rules ask for beyond what was given waits where the budget is spent,
+        and is else not given.
+        """
+        found, now_us = self._candidates(measures, events, breaches), measures.moment.as_of_us
+        slots = {self._take_given(payload, now_us) for payload in given}
+        for candidate in found:
+            rule, slot = self.hearing.triggers.rules[candidate.rule], self._slot(candidate)
+            bounded = rule["commands"][candidate.at]["kind"] not in UNBOUNDED
+            if rule.get("shadow", False) or self.response.get("mode") == "dry_run":
+                self._command(candidate, measures, 0)
+            elif slot not in slots and bounded and self.budget.is_spent(now_us):
+                self._wait(slot, candidate, self._ends.get(slot, now_us + valid_for_us(rule)), self._in_force(now_us))
+        self._set_due()
+        return self._releases
+
+    def _take_given(self, payload: dict[str, Any], now_us: int) -> str:
+        """Take a command that stands as given; return its slot."""
+        command = {"kind": payload["type"], **payload["action"]}
+        kind, name = payload["target"]["scope"], payload["target"]["id"]
+        target = kind if kind == "firm" else f"{kind}:{name}"
+        slot, bounded, limits = slot_of(command, target), bool(self.response), self._in_force(now_us)
+        rule = next(one for one in self.hearing.triggers.rules if one["id"] == payload["reason"]["rule"])
+        for at, one in enumerate(rule["commands"]):
+            if (one["kind"], one["target"]) == (payload["type"], kind) and slot_of(one, target) == slot:
+                self.ladder.fire(rule, at, target, now_us)
+        self.budget.allows(payload["type"], now_us)
+        self.ladder.give(payload, command, slot, target, limits, bounded)
+        if bounded:
+            self.loop.issue(payload, slot, target, rule, now_us, valid_for_us(rule))
+        return slot
+
+    def _candidates(self, measures: Measures, events: Events, breaches: Breaches) -> list[CommandCandidate]:
+        """Return what rules ask for because of one slice or second."""
         self._decisions, self._releases, self._limits, self._ends = [], [], None, {}
         if events.configuration is not None:
             self._configure(self._with_playbook(events.configuration))
@@ -221,16 +269,7 @@ class MitigationState:
         for external in events.external:
             found += self._news(external, measures)
         found += self.hearing.due(measures)
-        if self.response:
-            found = self._watched(found, measures, events.causes)
-        commands: list[Record] = []
-        for candidate in found:
-            record = self._command(candidate, measures, len(commands))
-            if record is not None:
-                commands.append(record)
-        self._set_due()
-        records = {"commands": commands} if commands else {}
-        return Outputs(measures.moment, records, self._decisions, self._releases)
+        return self._watched(found, measures, events.causes) if self.response else found
 
     def _set_due(self) -> None:
         self.due_us = min(self.hearing.venues.due_us, self.hearing.triggers.due_us)

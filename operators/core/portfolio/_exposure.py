@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import seawall
 from seawall.operators.core import base
 from seawall.operators.core.base import (
     CAUSES_MAX,
@@ -58,8 +59,8 @@ from seawall.operators.core.portfolio._observations import (
 from seawall.operators.core.portfolio._trades import activity_of, take_slice
 from seawall.operators.core.pricing import VolatilityState
 from seawall.schemas import events as ev
-from seawall.schemas.errors import InvariantError
-from seawall.schemas.records import Slice, check_decided_alike
+from seawall.schemas.errors import InvariantError, SnapshotError
+from seawall.schemas.records import Slice, check_decided_alike, decides_alike
 
 SCHEMA = "exposure/10"
 MINUTE_US = 60_000_000
@@ -190,7 +191,14 @@ class ExposureState:
         configuration = self.configuration if piece.configuration is None else piece.configuration
         if configuration is not self._own:
             check_decided_alike(configuration, piece.shard, piece.seq)
+            if not decides_alike(self.configuration.get("code", "")):
+                raise SnapshotError(f"the state of shard {self.shard} is that of an earlier version's rules")
             self._own = configuration
+
+    def take_over(self, counts: dict[str, int]) -> None:
+        """Go on under the rules of this version after an earlier one, which left so many records by topic."""
+        self.configuration = {**self.configuration, "code": seawall.__version__}
+        self._writer.begin_afresh(counts)
 
     def _configure(self, configuration: dict[str, Any]) -> None:
         if self.ledger is None:

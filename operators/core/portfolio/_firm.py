@@ -44,6 +44,8 @@ FIRM_SCOPE_PLURALS = {"group": "groups", "underlying": "underlyings", "venue": "
 PIECE_BYTES_MAX = SLICE_BYTES_MAX - 12 * 1024  # as a slice (architecture.md, "Slices"); headers come besides
 OPTIONAL_SCOPE_PLURALS = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
 
+UNWRITTEN = 1e300  # in place of what was written last: from there every value has moved
+
 
 class FirmState:
     """The firm-wide aggregation: ``step(summary) -> [MeasuredSlice]``, empty until all shards have passed one."""
@@ -175,6 +177,11 @@ class FirmState:
         found = [[table.names[i], *values[:, i].tolist()] for i in moved.tolist()]
         named = (zip(keys, row, strict=True) for row in found)
         return [{name: value for name, value in row if value or name != "theta"} for row in named]
+
+    def begin_afresh(self, counts: dict[str, int]) -> None:
+        """Go on after so many records by topic, and take it that nothing of what stands is still shown."""
+        self._numbering.counts, self._whole = dict(counts), None
+        self._last = {kind: np.full(values.shape, UNWRITTEN) for kind, values in self._last.items()}
 
     def snapshot(self) -> bytes:
         """Return the whole state as bytes."""

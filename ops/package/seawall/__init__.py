@@ -1,3 +1,3 @@
 """Seawall: streaming counterparty risk, signed mitigation commands and provable audit records."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -88,8 +88,8 @@ def release(tmp_path: Path) -> Path:
     shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
     for name in ("pyproject.toml", "ops/package/seawall/__init__.py"):
         text = (source / name).read_text()
-        assert '"0.1.0"' in text
-        (source / name).write_text(text.replace('"0.1.0"', '"0.1.1"'))
+        assert '"0.2.0"' in text
+        (source / name).write_text(text.replace('"0.2.0"', '"0.2.1"'))
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path / "wheel")]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
     return next((tmp_path / "wheel").glob("*.whl"))
@@ -106,7 +106,7 @@ def test_a_new_version_goes_on_where_the_old_one_stopped(live_desk: LiveDesk, re
     }
     follow_pages([page("start"), page("upgrade"), page("stop")], live_desk.root, {**live_desk.env, **env})
     versions = {piece.configuration["code"] for piece in live_desk.slices() if piece.configuration is not None}
-    assert versions == {"0.1.0", "0.1.1"}
+    assert versions == {"0.2.0", "0.2.1"}
     check_verifies(live_desk.folder)
 
 
