@@ -221,7 +221,7 @@ def test_a_missing_key_is_not_made_anew_when_topics_have_records(folder: Path) -
 
 @pytest.mark.parametrize("environment", ["test"])
 def test_a_missing_key_is_never_made_outside_dev(fresh: Path, environment: str) -> None:
-    edit(fresh / "desk.toml", "shards = 2", f"shards = 2\nenvironment = '{environment}'")
+    edit(fresh / "desk.toml", "shards = 2", f"shards = 2\nenvironment = '{environment}'\nprice_max_age_s = 60")
     assert_refused(seawall("run", fresh / "desk.toml"), "dev.pem", "does not exist")
     assert not (fresh / "keys").exists()
 

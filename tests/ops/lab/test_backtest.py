@@ -128,7 +128,8 @@ def test_closing_out_saves_what_a_client_could_not_have_paid(result: Json) -> No
     alone, closed = result["variants"]["unmitigated"], result["variants"]["mitigated"]
     assert alone["loss"] == pytest.approx(alone["shortfall"], abs=1) and alone["loss"] > 300
     assert closed["loss"] < alone["loss"] / 2
-    assert (alone["insolvent"], alone["command_kinds"]) == (1, {})
+    assert alone["insolvent"] == 1
+    assert set(alone["command_kinds"]) <= {"REDUCE_ONLY"}  # of the rule that is built in, where a price is not known
     assert set(closed["command_kinds"]) == {"REDUCE_ONLY", "REDUCE_POSITION"}
     assert closed["rejected"] == 0
     assert result["detection"]["episodes"] == 1
