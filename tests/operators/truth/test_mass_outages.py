@@ -233,7 +233,8 @@ def test_a_stablecoin_halted_at_088_is_worth_that_until_its_market_is_back(tmp_p
     halted, back = [price(10 + 10 * n, "USDT/USD", "0.88") for n in range(5)], 1_900
     found = decided(
         tmp_path, USDT, USDT_MARKET, perpetual(), price(0.1, "USDT/USD", "1"), price(0.1, "BTC-PERP", "100"),
-        client(), deposit(0.2, "1000", "USDT", holder="ann"), trade(1, "BTC-PERP", "buy", "20", "100", holder="ann"), halted,
+        client(), deposit(0.2, "1000", "USDT", holder="ann"), trade(1, "BTC-PERP", "buy", "20", "100", holder="ann"),
+        halted,
         every_minute("BTC-PERP", "100", 60, 6_000),
         [price(back + 30 * n, "USDT/USD", "1") for n in range(130)],
     )  # fmt: skip
