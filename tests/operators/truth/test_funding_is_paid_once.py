@@ -140,7 +140,7 @@ def test_a_payment_beside_its_record_leaves_nothing_paid_ahead(tmp_path: Path, f
 
 @pytest.mark.parametrize(("heard", "owed"), [(10.45, 0), (10.25, 30)])
 def test_a_late_fill_is_of_when_it_arrives_for_funding_too(tmp_path: Path, heard: float, owed: float) -> None:
-    """Traded at 9 s: heard at 10.45 s it pays nothing of the late record of 10.4 s; at 10.25 s all of that of 10.28 s."""
+    """Traded at 9 s: heard at 10.45 s it pays nothing of the late record of 10.4 s; at 10.25 s all of 10.28 s."""
     late = trade(9, "BTC-PERP", "buy", "10", "30000")
     found = run(
         tmp_path, book()[:-1], price(heard - heard % 0.1, "BTC-PERP", "30000"), price(heard, "BTC-PERP", "30000"),
