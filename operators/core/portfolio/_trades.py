@@ -40,7 +40,7 @@ def take_slice(ledger: Ledger, piece: Slice, out: SliceRecords) -> None:
         ledger.touch_values()
     if ledger.directory.pegs:
         ledger.marks.price_assets()
-    settled = _settled(piece)
+    settled = _settled(piece) if piece.events else []
     if piece.events:
         _updates.apply_events(ledger, [event for event in piece.events if event not in settled], out)
     if piece.transfers is not None:
@@ -56,7 +56,7 @@ def take_slice(ledger: Ledger, piece: Slice, out: SliceRecords) -> None:
 
 def _take_fills(ledger: Ledger, piece: Slice, settled: list[ev.Funding], out: SliceRecords) -> None:
     """Apply the fills of a slice and settled funding between them; where there are none, the funding alone."""
-    if piece.fills is None or not piece.fills.time_us:
+    if settled and (piece.fills is None or not piece.fills.time_us):
         _updates.apply_events(ledger, settled, out)
         settled = []
     if piece.fills is not None:

@@ -8,6 +8,7 @@ margin calls and exposure at default of every account and netting set after rand
 import os
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -24,11 +25,9 @@ TIMES = 8
 TO_COME: dict[str, list[str]] = {  # a switch of `Rules`, and the features of a stream that shows it
     "intervals": ["unmarked"],
 }  # fmt: skip
-# To come: options' forwards at an account's own venue, and what has neither forward nor volatility. The model looks at
-# pegs where a spot is marked, not where another rung of it comes to stand.
-APART = (
-    ("options", "venue"), ("options", "unmarked"), ("kinds", "pegs"),
-)  # fmt: skip
+# To come: options that have neither forward nor volatility. The model looks at pegs where a spot is marked, not where
+# another rung of it comes to stand.
+APART = (("options", "unmarked"), ("kinds", "pegs"))
 OF_TERMS = {"margin_call", "collateral_held"}  # which only sets with terms have; the model has no distance of options
 MEASURES = {*ACCOUNT, DISTANCE, *NETTING_SET, "delta"}
 
@@ -62,6 +61,21 @@ def test_the_code_agrees_with_the_reference_model(seed: int, tmp_path: Path) -> 
 
 def test_the_streams_that_are_always_compared_have_every_feature() -> None:
     assert {name for seed in SEEDS for name in some_features(seed)} == {*FEATURES, *CONTESTED}
+
+
+def test_the_streams_hold_every_kind_of_contract_and_event_that_the_model_is_for() -> None:
+    events = [event for seed in SEEDS for event in Stream(seed, some_features(seed)).events]
+    kinds = {event["instrument"]: event for event in events if event["type"] == "instrument"}
+    traded = [kinds[event["instrument"]] for event in events if event["type"] == "fill"]
+    assert {item["kind"] for item in traded} == {"spot", "perpetual", "future", "option"}
+    assert any(item.get("inverse") for item in traded)
+    assert any(item["settlement"] not in (item["base"], item["quote"]) for item in traded)  # quanto
+    assert {event.get("action", "new") for event in events if event["type"] == "fill"} == {"new", "bust", "correct"}
+    funding = [event for event in events if "funding" in (event["type"], event.get("purpose"))]
+    pairs = {(one["type"], other["type"]) for one, other in pairwise(funding)}
+    assert {("funding", "collateral"), ("collateral", "funding")} <= pairs
+    sets = [event for event in events if event["type"] == "netting_set"]
+    assert {(one["they_post"], one["we_post"]) for one in sets if "we_post" in one} >= {(True, False), (False, True)}
 
 
 @pytest.mark.parametrize(("rule", "features"), TO_COME.items())
