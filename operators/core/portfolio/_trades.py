@@ -40,11 +40,25 @@ def take_slice(ledger: Ledger, piece: Slice, out: SliceRecords) -> None:
         ledger.touch_values()
     if ledger.directory.pegs:
         ledger.marks.price_assets()
-    settled = _settled_between(piece)
+    settled = _settled(piece) if piece.events else []
     if piece.events:
         _updates.apply_events(ledger, [event for event in piece.events if event not in settled], out)
     if piece.transfers is not None:
         _apply_transfers(ledger, piece.transfers, piece.as_of_us, out)
+    _take_fills(ledger, piece, settled, out)
+    if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
+        _updates.settle_expired(ledger, piece.as_of_us, out)
+    if piece.seq % COMPACT_EVERY == 0:
+        ledger.positions.compact()
+        ledger.before.compact()
+        ledger.strategies.positions.compact()
+
+
+def _take_fills(ledger: Ledger, piece: Slice, settled: list[ev.Funding], out: SliceRecords) -> None:
+    """Apply the fills of a slice and settled funding between them; where there are none, the funding alone."""
+    if settled and (piece.fills is None or not piece.fills.time_us):
+        _updates.apply_events(ledger, settled, out)
+        settled = []
     if piece.fills is not None:
         apply_fills(ledger, piece.fills, settled, out)
         if ledger.fills.forgotten:
@@ -52,12 +66,6 @@ def take_slice(ledger: Ledger, piece: Slice, out: SliceRecords) -> None:
         if ledger.undone:
             _restate_undone(ledger)
         ledger.expect_expiry(piece.fills.instrument)
-    if ledger.expiring and min(ledger.expiring.values()) <= piece.as_of_us:
-        _updates.settle_expired(ledger, piece.as_of_us, out)
-    if piece.seq % COMPACT_EVERY == 0:
-        ledger.positions.compact()
-        ledger.before.compact()
-        ledger.strategies.positions.compact()
 
 
 def _apply_marks(ledger: Ledger, marks: Marks, as_of_us: int) -> None:
@@ -72,10 +80,8 @@ def _apply_marks(ledger: Ledger, marks: Marks, as_of_us: int) -> None:
     ledger.touch_marks(marks.instrument)
 
 
-def _settled_between(piece: Slice) -> list[ev.Funding]:
-    """Return the settled funding that stands between fills of its slice, in order of event time."""
-    if piece.fills is None or not piece.fills.time_us:
-        return []
+def _settled(piece: Slice) -> list[ev.Funding]:
+    """Return the settled funding of a slice, in order of event time: it comes after transfers and between fills."""
     settled = [event for event in piece.events if isinstance(event, ev.Funding) and event.kind == "settled"]
     return sorted(settled, key=attrgetter("event_time_us"))
 

@@ -146,3 +146,29 @@ def test_what_is_settled_in_a_coin_that_has_no_price_yet_is_owed_once_it_has_one
         price(12, "BTC-INV", "30000"),
     )  # fmt: skip
     assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(-3, abs=0.01)
+
+
+@pytest.mark.parametrize(("first", "second"), [(10.215, 10.229), (10.229, 10.215)])
+def test_a_payment_beside_its_record_leaves_nothing_paid_ahead(tmp_path: Path, first: float, second: float) -> None:
+    """7 were paid at 5 s, before anything was held; 30 beside the record; the record of 40.1 s is still to pay."""
+    minute = {"interval_us": 60 * SECOND}
+    pair = sorted(
+        [settled(first, **minute), deposit(second, "-30", purpose="funding")], key=lambda one: one["event_time_us"]
+    )
+    found = run(
+        tmp_path, book()[:-1], settled(0.5, **minute), deposit(5, "-7", purpose="funding"),
+        trade(6, "BTC-PERP", "buy", "10", "30000"), *pair, settled(40.1, **minute), price(42, "BTC-PERP", "30000"),
+    )  # fmt: skip
+    equity = found.measures("account:desk", T0 + 41 * SECOND)["equity"]
+    assert equity == pytest.approx(100_000 - 7 - 30 - 30, abs=30 / 60)
+
+
+@pytest.mark.parametrize(("heard", "owed"), [(10.45, 0), (10.25, 30)])
+def test_a_late_fill_is_of_when_it_arrives_for_funding_too(tmp_path: Path, heard: float, owed: float) -> None:
+    """Traded at 9 s: heard at 10.45 s it pays nothing of the late record of 10.4 s; at 10.25 s all of 10.28 s."""
+    late = trade(9, "BTC-PERP", "buy", "10", "30000")
+    found = run(
+        tmp_path, book()[:-1], price(heard - heard % 0.1, "BTC-PERP", "30000"), price(heard, "BTC-PERP", "30000"),
+        late, settled(10.4 if owed == 0 else 10.28), price(12, "BTC-PERP", "30000"),
+    )  # fmt: skip
+    assert found.measures("account:desk", AT_US)["equity"] == pytest.approx(100_000 - owed, abs=0.01)

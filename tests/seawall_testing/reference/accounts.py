@@ -138,9 +138,13 @@ def _option_row(
     venue: str | None,
 ) -> Row:  # fmt: skip
     at = venue if rules.standing_decays else None  # before, notional and greeks of options knew no venue
-    quote, ahead = asset_value(book, item["quote"], as_of_us, rules, at), forward(book, item, as_of_us, rules, at)
+    quote, ahead = asset_value(book, item["quote"], as_of_us, rules, at), forward(book, item, as_of_us, rules)
     model = option_value(book, item, as_of_us, rules, venue)
     price = model[0] if model is not None and rules.options_from_forward else None
+    if venue is not None and any(
+        mark["instrument"] == item["instrument"] and mark.get("venue") == venue for mark in book.marks
+    ):  # a venue's own option mark serves the margin of accounts there
+        price = None
     price = price or instrument_price(book, item["instrument"], as_of_us, rules, venue)
     price, quote = price or _unpriced(book, item, held, cost, rules), exactly(quote.stands, quote.state)
     if model is not None and ahead is not None:  # an option follows the price of its forward that stands

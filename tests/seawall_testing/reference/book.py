@@ -1,8 +1,9 @@
 """Book: events up to a time to positions, balances and open funding accruals, exactly.
 
-1. Events apply in the order of the list (event time, source position). Within a slice a bust or correction comes
-   after what it corrects, and the marks of the slice are those of all that happens in it. A repetition, and a
-   correction of an unknown fill, change nothing.
+1. Events apply in the order of the list (event time, source position). Within a slice transfers come before fills,
+   settled funding stands between fills by the end of its interval, a bust or correction comes after what it corrects,
+   and the marks of the slice are those of all that happens in it. A repetition, and a correction of an unknown fill,
+   change nothing.
 2. A position is the list of its fills in force. Average cost follows from folding that list, so that a bust leaves
    the book as though the fill had never been (or, by the rules of before, as a trade the other way).
 3. At expiry and with a settlement mark a position is closed at it, and so is what is traded or undone afterwards.
@@ -88,7 +89,7 @@ def book_at(events: Sequence[Json], as_of_us: int, rules: Rules) -> Book:
         if event["type"] == "mark":
             marks[at // rules.slice_us].append({**event, "arrived_us": at})
     number = None
-    for at, event in before:
+    for at, event in sorted(before, key=lambda pair: _place(*pair, rules)):
         if number != at // rules.slice_us:
             number = at // rules.slice_us
             book.waiting.clear()
@@ -97,6 +98,13 @@ def book_at(events: Sequence[Json], as_of_us: int, rules: Rules) -> Book:
         _apply(book, event, rules)
     _expire(book, as_of_us)
     return book
+
+
+def _place(at_us: int, event: Json, rules: Rules) -> tuple[int, int, int, int]:
+    """Return where an event stands: its slice, what comes first in one, and its time; fills are of when they arrive."""
+    settled = event["type"] == "funding" and event.get("kind", "settled") == "settled"
+    rank = 2 if settled else {"collateral": 1, "fill": 2}.get(event["type"], 0)
+    return at_us // rules.slice_us, rank, event["event_time_us"] if settled else at_us, int(settled)
 
 
 def _apply(book: Book, event: Json, rules: Rules) -> None:

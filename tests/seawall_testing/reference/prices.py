@@ -117,22 +117,22 @@ def volatility(book: Book, name: str) -> Fraction | None:
     return None if mark is None else exact(mark["implied_volatility"])
 
 
-def forward(book: Book, option: Json, as_of_us: int, rules: Rules, venue: str | None = None) -> Price | None:
-    """Return an option's forward: the mark of the instrument that it names, else the underlying's spot mark."""
+def forward(book: Book, option: Json, as_of_us: int, rules: Rules) -> Price | None:
+    """Return an option's forward across venues: the mark of what it names, else the underlying's spot mark."""
     if "forward" in option:
-        return instrument_price(book, option["forward"], as_of_us, rules, venue)
+        return instrument_price(book, option["forward"], as_of_us, rules)
     spots = [
         name for name, item in sorted(book.terms.instruments.items())
         if item["kind"] == "spot" and item["base"] == underlying(option) and item["quote"] == option["quote"]
     ]  # fmt: skip
-    return instrument_price(book, spots[0], as_of_us, rules, venue) if spots else None
+    return instrument_price(book, spots[0], as_of_us, rules) if spots else None
 
 
 def option_value(
     book: Book, option: Json, as_of_us: int, rules: Rules, venue: str | None
 ) -> tuple[Price, Fraction] | None:
     """Return value per unit and delta per unit of the forward, both from the same inputs; none where one is missing."""
-    ahead, sigma = forward(book, option, as_of_us, rules, venue), volatility(book, option["instrument"])
+    ahead, sigma = forward(book, option, as_of_us, rules), volatility(book, option["instrument"])
     if ahead is None or sigma is None:
         return None
     ahead = exactly(ahead.stands, ahead.state)  # an option follows the price of its forward that stands
