@@ -211,13 +211,14 @@ def _keep_forgotten(ledger: Ledger) -> None:
     over = int_array(ledger.directory.expires_us) != 0
     over[int_array(list(ledger.expiring))] = False
     over |= arrays["spot"]
-    for account, instrument, units, price, *_, ref in forgotten:
-        account, instrument = int_array(account), int_array(instrument)
-        kept = ~over[instrument]
-        if any(ref):
-            kept &= np.array([not one for one in ref])
-        instrument, values = instrument[kept], ledger.unit_values(instrument, float_array(price))[kept]
-        slots = ledger.before.slots(arrays["local"][account[kept]], instrument, np.full(len(instrument), -1))
+    for accounts, instruments, units, price, *_, refs in forgotten:
+        number = int_array(instruments)
+        kept = ~over[number]
+        if any(refs):
+            kept &= np.array([not ref for ref in refs])
+        local, traded = arrays["local"][int_array(accounts)[kept]], number[kept]
+        slots = ledger.before.slots(local, traded, np.full(len(traded), -1))
+        values = ledger.unit_values(traded, float_array(price)[kept])
         ledger.before.fill_many(slots, int_array(units)[kept], values)
 
 

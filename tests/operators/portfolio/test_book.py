@@ -869,6 +869,7 @@ def test_rows_of_many_positions_are_those_of_one_after_another() -> None:
     for count in (1, 40, 300):
         accounts, instruments, marks = (rng.integers(0, size, count) for size in (9, 30, 100))
         found = many.slots(accounts, instruments, marks)
-        one_by_one = [single.slot(*row) for row in zip(*(c.tolist() for c in (accounts, instruments, marks)))]
+        rows = np.stack([accounts, instruments, marks], axis=1).tolist()
+        one_by_one = [single.slot(*row) for row in rows]
         assert found.tolist() == one_by_one
     assert all(np.array_equal(many.rows[name], single.rows[name]) for name in single.rows)
