@@ -5,7 +5,7 @@ must not (architecture.md, "Same bits"). What is here uses only operations that 
 NaN out; nothing raises and nothing warns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -333,4 +333,5 @@ def _tail(size: F8, ratio: F8) -> F8:
     r"""Return erfc(\|x\|) beyond 1.25 of ``size``, which is \|x\| up to 28; 0 beyond 27.3."""
     z = np.ldexp(np.rint(np.ldexp(size, 21)), -21)  # so few bits that z * z is exact
     square, rest = np.asarray(exp(np.stack([-z * z - 0.5625, (z - size) * (z + size) + ratio])))
-    return square * rest / size
+    tail: F8 = square * rest / size
+    return tail

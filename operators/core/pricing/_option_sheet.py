@@ -139,7 +139,7 @@ class OptionSheet:
         self.apply_values()
 
     def values_at(self, at: I8, forward: F8) -> F8:
-        """Return the values of rows ``at`` on other forwards, all else as they were last priced."""
+        """Return the values of rows ``at`` on other forwards, or rows of them, all else as they were last priced."""
         terms, inputs = self.terms, self.priced
         left = years_to_expiry(terms.expiry_us[at], inputs["us"][at])
         return black_value(forward, terms.strike[at], left, inputs["volatility"][at], terms.call[at], terms.rate[at])
@@ -331,8 +331,7 @@ class OptionBook(NamedTuple):
         held[self.option] = True
         options, at = np.flatnonzero(held), (np.cumsum(held) - 1)[self.option]
         forward = self.sheet.greeks[3, options] * (1.0 + GRID[:, None])
-        worth = self.sheet.values_at(np.tile(options, len(GRID)), forward.ravel()).reshape(forward.shape)
-        gain = worth - self.sheet.value[options]
+        gain = self.sheet.values_at(options, forward) - self.sheet.value[options]
         return np.stack(
             [self.sum(self.held * row[at] - self.rated * move) for move, row in zip(GRID, gain, strict=True)]
         )
