@@ -12,7 +12,7 @@ from seawall_testing.paths import ROOT
 # capability states its sizes beforehand.
 BUDGET = {
     "modules": 297,
-    "statements": 38_998,
+    "statements": 39_041,
     "public names": 1_062,
     "public names per 1,000 statements": 27.4,
     "names that another package imports": 570,
