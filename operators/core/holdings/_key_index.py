@@ -328,8 +328,8 @@ class FillMemory:
                 stood = list(self._in_force(gone, np.ones(len(gone[0]), dtype=bool)))
                 self.forgotten.append([[row[at] for row in stood] for at in range(len(self._defaults))])
             elif self._keeps_forgotten:
-                said = zip(gone[1:], self._defaults, strict=True)
-                self.forgotten.append([[d] * len(gone[0]) if column is None else column for column, d in said])
+                pairs = zip(gone[1:], self._defaults, strict=True)
+                self.forgotten.append([[d] * len(gone[0]) if column is None else column for column, d in pairs])
             for name in amended:
                 del self._amended[name]
             del self._chunks[0], self._encoded[0], self._starts[0]
