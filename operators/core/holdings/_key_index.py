@@ -325,8 +325,8 @@ class FillMemory:
             gone = self._chunks[0]
             amended = self._amended.keys() & set(gone[0]) if self._amended else set()
             if self._keeps_forgotten and amended:
-                stood = list(self._in_force(gone, np.ones(len(gone[0]), dtype=bool)))
-                self.forgotten.append([[row[at] for row in stood] for at in range(len(self._defaults))])
+                rows = list(self._in_force(gone, np.ones(len(gone[0]), dtype=bool)))
+                self.forgotten.append([[row[at] for row in rows] for at in range(len(self._defaults))])
             elif self._keeps_forgotten:
                 pairs = zip(gone[1:], self._defaults, strict=True)
                 self.forgotten.append([[d] * len(gone[0]) if column is None else column for column, d in pairs])
