@@ -5,7 +5,7 @@ must not (architecture.md, "Same bits"). What is here uses only operations that 
 NaN out; nothing raises and nothing warns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -138,7 +138,8 @@ def polynomial(coefficients: Sequence[float], x: F8) -> F8:
     """Evaluate by Horner's rule, constant term first in ``coefficients``."""
     total = np.full_like(x, coefficients[-1])
     for coefficient in coefficients[-2::-1]:
-        total = total * x + coefficient
+        total *= x
+        total += coefficient
     return total
 
 
@@ -172,7 +173,7 @@ def _log_parts(x: F8) -> tuple[F8, F8]:
     s_low = (((f - back) - back_low) - s * below_low) / below
     z, z_low = exact_product(s, s)
     z_low = z_low + 2.0 * s * s_low
-    third, third_low = exact_product(z, np.full_like(z, THIRD_HIGH))
+    third, third_low = exact_product(z, THIRD_HIGH)
     third_low = third_low + z * THIRD_LOW + z_low * THIRD_HIGH + z * z * polynomial(_ATANH, z)
     part, part_low = exact_product(2.0 * s, third)
     part_low = part_low + 2.0 * (s * third_low + s_low * third)
@@ -189,7 +190,7 @@ def _sum(a: F8, b: F8) -> tuple[F8, F8]:
     return total, (a - (total - part)) + (b - part)
 
 
-def exact_product(a: F8, b: F8) -> tuple[F8, F8]:
+def exact_product(a: F8, b: F8 | float) -> tuple[F8, F8]:
     """Return a * b and its rounding error (Dekker); finite below 1e300."""
     total = a * b
     a_high = a * SPLITTER - (a * SPLITTER - a)
@@ -214,7 +215,7 @@ ONE_OVER_SQRT_TWO_PI = 3.98942280401432677940e-01
 FOUR_OVER_PI = 1.27323954473516268615e00
 
 # s_erf.c: erf(x) = x + x P(x^2)/Q(x^2) below 0.84375, ERX + P/Q around 1, and exp(-x^2) tails R/S beyond 1.25
-_REGIONS = (0.84375, 1.25, 1.0 / 0.35)
+_REGIONS = np.array([0.84375, 1.25, 1.0 / 0.35])
 _ERX = 8.45062911510467529297e-01
 _PP = (1.28379167095512558561e-01, -3.25042107247001499370e-01, -2.84817495755985104766e-02,
        -5.77027029648944159157e-03, -2.37630166566501626084e-05)  # fmt: skip
@@ -235,7 +236,18 @@ _RB = (-9.86494292470009928597e-03, -7.99283237680523006574e-01, -1.775795491775
 _SB = (1.0, 3.03380607434824582924e01, 3.25792512996573918826e02, 1.53672958608443695994e03, 3.19985821950859553908e03,
        2.55305040643316442583e03, 4.74528541206955367215e02, -2.24409524465858183362e01)  # fmt: skip
 
+# The four ratios in one array, so that each element goes through Horner's rule of its region: by term (the highest
+# first, 0 where there is none), above and below, by region.
+_RATIOS = (
+    np.array(
+        [[np.pad(c, (0, 9 - len(c)))[::-1] for c in part] for part in ((_PP, _PA, _RA, _RB), (_QQ, _QA, _SA, _SB))]
+    )
+    .transpose(2, 0, 1)
+    .copy()
+)
 
+
+@np.errstate(all="ignore")
 def erf(x: ArrayLike) -> F8:
     """Return the error function of ``x``.
 
@@ -244,15 +256,14 @@ def erf(x: ArrayLike) -> F8:
     >>> float(erf(0.5))
     0.5204998778130465
     """
-    return _by_region(
-        x,
-        lambda v: v + v * _ratio(_PP, _QQ, v * v),
-        lambda v: np.copysign(_ERX + _ratio(_PA, _QA, np.abs(v) - 1.0), v),
-        lambda v: np.copysign(1.0 - _tail(v, _RA, _SA), v),
-        lambda v: np.copysign(1.0 - _tail(v, _RB, _SB), v),
-    )
+    v, size, region, ratio = _by_region(x)
+    found = np.where(region == 0, v + v * ratio, np.copysign(_ERX + ratio, v))
+    at = (region > 1).nonzero()[0]
+    found[at] = np.copysign(1.0 - _tail(size[at], ratio[at]), v[at])
+    return as_scalar_or_array(found.reshape(np.shape(x)))
 
 
+@np.errstate(all="ignore")
 def erfc(x: ArrayLike) -> F8:
     """Return ``1 - erf(x)`` with full relative accuracy in the right tail (to ``x`` = 26.5).
 
@@ -261,17 +272,14 @@ def erfc(x: ArrayLike) -> F8:
     >>> float(erfc(5.0))
     1.5374597944280351e-12
     """
-    return _by_region(
-        x,
-        _erfc_centre,
-        lambda v: np.where(
-            v < 0,
-            1.0 + (_ERX + _ratio(_PA, _QA, np.abs(v) - 1.0)),
-            (1.0 - _ERX) - _ratio(_PA, _QA, np.abs(v) - 1.0),
-        ),
-        lambda v: _reflect(v, _tail(v, _RA, _SA)),
-        lambda v: _reflect(v, _tail(v, _RB, _SB)),
-    )
+    v, size, region, ratio = _by_region(x)
+    product = v * ratio
+    centre = np.where(v < 0.25, 1.0 - (v + product), 0.5 - (product + (v - 0.5)))
+    found = np.where(region == 0, centre, np.where(v < 0, 1.0 + (_ERX + ratio), (1.0 - _ERX) - ratio))
+    at = (region > 1).nonzero()[0]
+    tail = _tail(size[at], ratio[at])
+    found[at] = np.where(v[at] < 0, 2.0 - tail, tail)
+    return as_scalar_or_array(found.reshape(np.shape(x)))
 
 
 def normal_cdf(x: ArrayLike) -> F8:
@@ -284,7 +292,7 @@ def normal_cdf(x: ArrayLike) -> F8:
     """
     values = np.minimum(np.maximum(np.asarray(x, np.float64), -40.0), 40.0)  # 0 and 1 from there on
     with np.errstate(all="ignore"):
-        z, error = exact_product(values, np.full_like(values, -SQRT_HALF))
+        z, error = exact_product(values, -SQRT_HALF)
         error = error - values * SQRT_HALF_LOW
         # erfc(z + error): its derivative over itself is close to z + sqrt(z^2 + 4/pi), which the tail needs
         slope = z + np.sqrt(z * z + FOUR_OVER_PI)
@@ -308,36 +316,22 @@ def normal_density(x: ArrayLike) -> F8:
     return as_scalar_or_array(result)
 
 
-def _ratio(above: Sequence[float], below: Sequence[float], x: F8) -> F8:
-    return polynomial(above, x) / polynomial(below, x)
+def _by_region(x: ArrayLike) -> tuple[F8, F8, NDArray[np.int64], F8]:
+    r"""Return flat: the values, \|x\| up to 28, the region of each, and its P/Q or R/S there."""
+    values = np.asarray(x, np.float64).reshape(-1)
+    size = np.minimum(np.abs(values), 28.0)
+    region = np.searchsorted(_REGIONS, size, side="right")
+    at = np.where(region == 0, values * values, np.where(region == 1, size - 1.0, 1.0 / (size * size)))
+    both = _RATIOS[0].take(region, axis=1)
+    for coefficients in _RATIOS[1:]:
+        both *= at
+        both += coefficients.take(region, axis=1)
+    return values, size, region, both[0] / both[1]
 
 
-def _by_region(x: ArrayLike, *functions: Callable[[F8], F8]) -> F8:
-    r"""Apply ``functions[i]`` to the elements of the i-th region of \|x\|; each element is computed once."""
-    values = np.asarray(x, np.float64)
-    flat = values.reshape(-1)
-    region = np.digitize(np.abs(flat), _REGIONS)
-    result = np.empty_like(flat)
-    with np.errstate(all="ignore"):
-        for number, function in enumerate(functions):
-            at = np.flatnonzero(region == number)
-            if len(at):
-                result[at] = function(flat[at])
-    return as_scalar_or_array(result.reshape(values.shape))
-
-
-def _erfc_centre(x: F8) -> F8:
-    product = x * _ratio(_PP, _QQ, x * x)
-    return np.where(x < 0.25, 1.0 - (x + product), 0.5 - (product + (x - 0.5)))
-
-
-def _reflect(x: F8, tail: F8) -> F8:
-    return np.where(x < 0, 2.0 - tail, tail)
-
-
-def _tail(x: F8, above: Sequence[float], below: Sequence[float]) -> F8:
-    r"""Return erfc(\|x\|) beyond 1.25; 0 beyond 27.3."""
-    size = np.minimum(np.abs(x), 28.0)
+def _tail(size: F8, ratio: F8) -> F8:
+    r"""Return erfc(\|x\|) beyond 1.25 of ``size``, which is \|x\| up to 28; 0 beyond 27.3."""
     z = np.ldexp(np.rint(np.ldexp(size, 21)), -21)  # so few bits that z * z is exact
-    ratio = _ratio(above, below, 1.0 / (size * size))
-    return np.asarray(exp(-z * z - 0.5625)) * np.asarray(exp((z - size) * (z + size) + ratio)) / size
+    square, rest = np.asarray(exp(np.stack([-z * z - 0.5625, (z - size) * (z + size) + ratio])))
+    tail: F8 = square * rest / size
+    return tail

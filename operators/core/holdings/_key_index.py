@@ -181,12 +181,12 @@ class FillMemory:
     Attributes
     ----------
     forgotten
-        What stood of ids that are forgotten, in order of arrival.
+        What stood of ids that are forgotten, in order of arrival: the content columns of one chunk after another.
     """
 
     def __init__(self, size_max: int, defaults: Content, keeps_forgotten: bool = False) -> None:
         self.size_max, self._defaults, self._keeps_forgotten = size_max, defaults, keeps_forgotten
-        self.forgotten: list[Content] = []
+        self.forgotten: list[list[Any]] = []
         self._starts: list[int] = [0]
         self._chunks: list[list[Any]] = [self._empty()]
         self._encoded: list[msgspec.Raw] = []  # of the chunks but the last
@@ -322,9 +322,15 @@ class FillMemory:
         self._chunks.append(self._empty())
         self._starts.append(start)
         while len(self._starts) > 1 and start - self._starts[1] >= self.size_max:
-            if self._keeps_forgotten:
-                self.forgotten += self._in_force(self._chunks[0], np.ones(len(self._chunks[0][0]), dtype=bool))
-            for name in self._amended.keys() & set(self._chunks[0][0]):
+            gone = self._chunks[0]
+            amended = self._amended.keys() & set(gone[0]) if self._amended else set()
+            if self._keeps_forgotten and amended:
+                rows = list(self._in_force(gone, np.ones(len(gone[0]), dtype=bool)))
+                self.forgotten.append([[row[at] for row in rows] for at in range(len(self._defaults))])
+            elif self._keeps_forgotten:
+                pairs = zip(gone[1:], self._defaults, strict=True)
+                self.forgotten.append([[d] * len(gone[0]) if column is None else column for column, d in pairs])
+            for name in amended:
                 del self._amended[name]
             del self._chunks[0], self._encoded[0], self._starts[0]
         if self._young.count >= self.size_max and self._starts[0] >= self._old_end:

@@ -130,9 +130,16 @@ class Positions:
 
     def slots(self, accounts: I8, instruments: I8, marks: I8) -> I8:
         """Return the rows of many positions; ``marks`` are used for the rows that are made."""
-        found = self._index.find((accounts << 24) | instruments)
-        for at in np.flatnonzero(found == ABSENT).tolist():
-            found[at] = self.slot(int(accounts[at]), int(instruments[at]), int(marks[at]))
+        keys = (accounts << 24) | instruments
+        found = self._index.find(keys)
+        if (found == ABSENT).any():
+            absent = np.flatnonzero(found == ABSENT)
+            first = absent[np.sort(np.unique(keys[absent], return_index=True)[1])]
+            account, instrument = accounts[first], instruments[first]
+            bins = account * self.bins + self.bins_of[instrument]
+            at = self.rows.append(len(first), account=account, instrument=instrument, mark=marks[first], bin=bins)
+            self._index.put(keys[first], np.arange(at, at + len(first)))
+            found[absent] = self._index.find(keys[absent])
         return found
 
     def find(self, accounts: I8, instruments: I8) -> I8:

@@ -259,12 +259,16 @@ class FirmSums:
         underlyings, count = self._directory.underlyings, len(self._directory.underlyings)
         of_asset = np.array([underlyings.get(name, count) for name in self._directory.assets], dtype=np.int64)
         of_asset[0] = count  # the reporting currency does not move
-        rows, (_, held, spent, _) = self._positions.rows, self._values.robust
-        balances = self._balances.rows
-        account = np.concatenate([balances["account"], rows["account"]])
-        settled = arrays["settlement"][rows["instrument"]]
-        of = of_asset[np.concatenate([balances["asset"], settled])]
-        worth = np.concatenate([self._values.worth_across, self._values.coin_profits(held, spent)])
+        rows, balances = self._positions.rows, self._balances.rows
+        own = (of_asset[balances["asset"]] < count).nonzero()[0]
+        account, of = balances["account"][own], of_asset[balances["asset"][own]]
+        worth = self._values.worth_across[own]
+        settled = of_asset[arrays["settlement"]]
+        if (settled < count).any():
+            _, held, spent, _ = self._values.robust
+            at = (settled[rows["instrument"]] < count).nonzero()[0]
+            account, of = np.append(account, rows["account"][at]), np.append(of, settled[rows["instrument"][at]])
+            worth = np.append(worth, self._values.coin_profits(held, spent)[at])
         sums = _by(of, (arrays["sign"][account] * worth, arrays["stake"][account] * worth), count)
         for asset, value in self._owed:
             if of_asset.item(asset) < count:

@@ -212,17 +212,20 @@ def _apply_fill(ledger: Ledger, fills: Fills, at: int, out: SliceRecords) -> Non
 
 def _keep_forgotten(ledger: Ledger) -> None:
     """Add the fills that are remembered no longer to what positions were before; those that were settled are over."""
-    fills = [row for row in ledger.fills.forgotten if not row[7]]
+    arrays, forgotten = ledger.directory.arrays, ledger.fills.forgotten
     ledger.fills.forgotten = []
-    if not fills:
-        return
-    arrays, known = ledger.directory.arrays, ledger.directory.expires_us
-    account, instrument, units = (int_array([row[place] for row in fills]) for place in range(3))
-    kept = ~arrays["spot"][instrument]
-    kept &= np.array([not known[number] or number in ledger.expiring for number in instrument.tolist()], dtype=bool)
-    instrument, values = instrument[kept], ledger.unit_values(instrument, float_array([row[3] for row in fills]))[kept]
-    slots = ledger.before.slots(arrays["local"][account[kept]], instrument, np.full(len(instrument), -1))
-    ledger.before.fill_many(slots, units[kept], values)
+    over = int_array(ledger.directory.expires_us) != 0
+    over[int_array(list(ledger.expiring))] = False
+    over |= arrays["spot"]
+    for accounts, instruments, units, price, *_, refs in forgotten:
+        number = int_array(instruments)
+        kept = ~over[number]
+        if any(refs):
+            kept &= np.array([not ref for ref in refs])
+        local, traded = arrays["local"][int_array(accounts)[kept]], number[kept]
+        slots = ledger.before.slots(local, traded, np.full(len(traded), -1))
+        values = ledger.unit_values(traded, float_array(price)[kept])
+        ledger.before.fill_many(slots, int_array(units)[kept], values)
 
 
 def _restate_undone(ledger: Ledger) -> None:

@@ -149,7 +149,7 @@ def _terms(
     t = np.asarray(expiry, np.float64)
     sign: F8 = np.where(call, 1.0, -1.0)
     left = np.maximum(t, 0.0)
-    discount = np.asarray(exp(-np.asarray(rate, np.float64) * left))
+    discount = np.asarray(exp(-np.asarray(rate, np.float64) * left) if np.any(rate) else 1.0)
     spread = np.asarray(volatility, np.float64) * np.sqrt(left)
     with np.errstate(divide="ignore", invalid="ignore"):
         moneyness = np.asarray(log(f / k))

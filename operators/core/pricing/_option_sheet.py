@@ -139,7 +139,7 @@ class OptionSheet:
         self.apply_values()
 
     def values_at(self, at: I8, forward: F8) -> F8:
-        """Return the values of rows ``at`` on other forwards, all else as they were last priced."""
+        """Return the values of rows ``at`` on other forwards, or rows of them, all else as they were last priced."""
         terms, inputs = self.terms, self.priced
         left = years_to_expiry(terms.expiry_us[at], inputs["us"][at])
         return black_value(forward, terms.strike[at], left, inputs["volatility"][at], terms.call[at], terms.rate[at])
@@ -272,6 +272,7 @@ DOWN = -np.array([0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 
 UP = np.array([0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
 GRID = np.concatenate([DOWN, UP])
 REFINEMENTS_MAX = 16  # evaluations within one step of a grid; five do, but at the edge of an option about to expire
+ROUNDING = 1e-9  # of all that is summed to a health: far more than rounding of sums and values makes of it
 CLOSE = 1e-13  # of what is there: nearer to 0 a health is 0
 
 
@@ -325,17 +326,42 @@ class OptionBook(NamedTuple):
         worth = self.sheet.values_at(self.option, self.forward * (1.0 + move))
         return self.sum(self.held * (worth - self.value) - self.rated * move)
 
-    def gained_on_grid(self) -> F8:
-        """Return `gained` at each move of the grid, of shape (moves, accounts): an option is valued once for all."""
+    def gained_on_grid(self, wanted: B1) -> F8:
+        """Return `gained` at moves of the grid, of shape (moves, accounts): an option is valued once for all.
+
+        Of moves that are not ``wanted`` it is infinite.
+        """
         held = np.zeros(len(self.sheet), dtype=bool)
         held[self.option] = True
-        options, at = np.flatnonzero(held), (np.cumsum(held) - 1)[self.option]
-        forward = self.sheet.greeks[3, options] * (1.0 + GRID[:, None])
-        worth = self.sheet.values_at(np.tile(options, len(GRID)), forward.ravel()).reshape(forward.shape)
-        gain = worth - self.sheet.value[options]
-        return np.stack(
-            [self.sum(self.held * row[at] - self.rated * move) for move, row in zip(GRID, gain, strict=True)]
-        )
+        options, at, moves = np.flatnonzero(held), (np.cumsum(held) - 1)[self.option], GRID[wanted]
+        forward = self.sheet.greeks[3, options] * (1.0 + moves[:, None])
+        worth = self.sheet.values_at(options, forward) - self.sheet.value[options]
+        gain = np.full((len(GRID), len(self.accounts)), np.inf)
+        gain[wanted] = [
+            self.sum(self.held * row[at] - self.rated * move) for move, row in zip(moves, worth, strict=True)
+        ]
+        return gain
+
+    def undecided(self, rest: F8, known: B1) -> B1:
+        """Return the moves of the grid to value: at all others each health that is not ``known`` to be lost is left.
+
+        ``rest`` is health at each move without what options gain. A long option loses its value at most, and that in
+        the direction away from it; a short one the move of the forward at most, since no delta is beyond 1. The move
+        before one to value is needed too, and the last two for the line beyond.
+        """
+        terms, move = self.sheet.terms, np.abs(GRID)[:, None]
+        call, strike = terms.call[self.option], terms.strike[self.option]
+        lost = np.where(self.held > 0, self.held * self.value, 0.0)
+        short = np.where(self.held < 0, -self.held * self.forward, 0.0)
+        down = self.sum(lost * call) + move[: len(DOWN)] * self.sum(short * ~call)
+        up = self.sum(lost * ~call) + move[len(DOWN) :] * self.sum(short * call)
+        rated, size = self.sum(self.rated), self.sum(np.abs(self.held) * (self.forward + strike))
+        left = rest - GRID[:, None] * rated - np.concatenate([down, up])
+        rounding = ROUNDING * (np.abs(rest) + (1.0 + move) * (size + rated))
+        found: B1 = ~((left > rounding) | known).all(axis=1) | bool((terms.rate < 0).any())
+        found[:-1] |= found[1:]
+        found[-2:] = True
+        return found
 
     def of_accounts(self, chosen: NDArray[np.bool_]) -> "OptionBook":
         """Return the book of some of the accounts."""
@@ -362,7 +388,9 @@ class OptionBook(NamedTuple):
         """
         line, health = slope - self.sum(self.delta), equity - maintenance
         moves = GRID[:, None] * np.ones(len(health))
-        ways = np.split(health + moves * line + moves * moves * curve + self.gained_on_grid(), [len(DOWN)])
+        rest = health + moves * line + moves * moves * curve
+        wanted = self.undecided(rest, health <= 0)
+        ways = np.split(rest + self.gained_on_grid(wanted), [len(DOWN)])
         steps = [_first_lost(grid, way, health) for grid, way in zip((DOWN, UP), ways, strict=True)]
         ends = [np.fmin(np.abs(step[1]), DISTANCE_MAX) for step in steps]  # DISTANCE_MAX: nothing is lost that way
         nearest = np.full(len(health), DISTANCE_MAX)

@@ -861,3 +861,17 @@ def test_an_opening_balance_in_an_asset_that_nothing_named_before_counts_zero(tm
     dollars = transfer(T0 + 300_001, "u", "b", amount="7")
     ran = run_pipeline(tmp_path, instrument(), account("a"), account("b"), transfer(T0 + 2, "t"), late, dollars)
     assert ran.measures("account:b")["equity"] == 7.0
+
+
+def test_rows_of_many_positions_are_those_of_one_after_another() -> None:
+    """Pairs that stand twice, that are new and that were there; rows come in the order of the first of each."""
+    many, single, rng = Positions(), Positions(), np.random.default_rng(3)
+    for book in (many, single):
+        book.classify(np.arange(30) % 4, 4)
+    for count in (1, 40, 300):
+        accounts, instruments, marks = (rng.integers(0, size, count) for size in (9, 30, 100))
+        found = many.slots(accounts, instruments, marks)
+        rows = np.stack([accounts, instruments, marks], axis=1).tolist()
+        one_by_one = [single.slot(*row) for row in rows]
+        assert found.tolist() == one_by_one
+    assert all(np.array_equal(many.rows[name], single.rows[name]) for name in single.rows)

@@ -4,6 +4,8 @@ import csv
 import gzip
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from seawall.operators.core.pricing._option_models import (
     implied_volatility,
     settlement_value,
 )
+from seawall.operators.core.pricing._option_sheet import GRID, OptionBook
 from seawall_testing.reference_data import shared
 
 prices = st.floats(1.0, 1e5)
@@ -203,3 +206,37 @@ def test_deribit_greeks_and_volatilities_come_out() -> None:
         back = black_value(*terms, implied.volatility, t["call"]) / t["underlying"]
         assert np.max(np.abs(back - t["mark_price"])[found]) < 1e-14
         assert np.median(np.abs(implied.volatility - t["implied_volatility"])[found]) < 1e-3
+
+
+class Sheet:
+    """Five calls and five puts, each at a forward of 100, where its volatility is known."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.strike, self.call, self.volatility = rng.uniform(40, 250, 10), np.arange(10) % 2 == 0, 0.6
+        self.terms = SimpleNamespace(call=self.call, strike=self.strike, rate=np.zeros(10))
+        self.greeks, self.value = np.full((5, 10), 100.0), self.values_at(np.arange(10), np.full(10, 100.0))
+
+    def __len__(self) -> int:
+        return len(self.strike)
+
+    def values_at(self, at: Any, forward: Any) -> Any:
+        return black_value(forward, self.strike[at], 0.25, self.volatility, self.call[at])
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 5.0, 50.0]))
+@settings(max_examples=60, deadline=None)
+def test_moves_that_are_not_valued_change_no_bit_of_a_distance(seed: int, riches: float) -> None:
+    """Books of six accounts, from lost to rich, options long and short; all moves valued is the truth."""
+    rng = np.random.default_rng(seed)
+    sheet, option, member = Sheet(rng), rng.integers(0, 10, 24), np.arange(24) % 6
+    held, forward = rng.normal(0, 1, 24), np.full(24, 100.0)
+    columns = (held, np.abs(held) * rng.uniform(0, 9), held * 50.0, option, forward, sheet.value[option])
+    book = OptionBook(np.arange(6), member, *columns, sheet=cast(Any, sheet))
+    needed, every = rng.uniform(-1, 40, 6), np.ones(len(GRID), dtype=bool)
+    health = (needed + riches * rng.uniform(-10, 100, 6), needed, rng.normal(0, 100, 6), rng.normal(0, 5, 6))
+    found = book.distances(*health)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OptionBook, "undecided", lambda *_: every)
+        assert book.distances(*health).tobytes() == found.tobytes()
+    rich, none = np.full((len(GRID), 6), 1e12), np.zeros(6, dtype=bool)
+    assert book.undecided(rich, none).sum() == 2
