@@ -317,7 +317,7 @@ class Ledger:
         self.account_pnl = pnl = worth + unrealised - self.contributions.worth
         owed = np.where(arrays["sign"] > 0, worth, lent) if directory.has_haircut else lent
         netting_set, credit = self._netting_sets(owed + unrealised, self.values.given(count), unrealised)
-        sums = (gross, arrays["sign"] * net, arrays["stake"] * pnl)
+        sums = (gross, arrays["stake"] * net, arrays["stake"] * pnl)
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
         debts, self._debts = self.credit.obligations, []
         for one in debts.ours() if debts.owed or debts.others else ():
