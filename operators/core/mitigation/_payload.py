@@ -128,7 +128,7 @@ def valid_for_us(rule: dict[str, Any]) -> int:
 
 
 def margin_call_amount(breach: dict[str, Any], measures: Measures, currency: str) -> dict[str, Any]:
-    """Return the amount that brings the margin ratio back to the bound that was broken, to the cent upwards in exact decimals.
+    """Return the amount that brings the margin ratio back to the bound that was broken, to the cent upwards.
 
     No amount brings it to a bound of nothing: then the call names none.
     """
