@@ -198,6 +198,15 @@ def _check_alerts(name: str, value: list[ev.SignalAlert]) -> None:
 def _check_instrument(event: ev.Instrument) -> None:
     if event.kind == "option" and not (event.strike and event.option_type and event.expiry_us):
         raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, "an option has strike, option_type and expiry_us")
+    if event.kind == "future" and not event.expiry_us:
+        text = "a future has expiry_us, without which it is never settled: give it, or kind = perpetual"
+        raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, text)
+    if event.inverse and event.kind == "spot":
+        text = "inverse is true and kind is spot, which is never inverse: give inverse = false, or the kind of contract"
+        raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, text)
+    if event.inverse and event.settlement == event.quote != event.base:
+        text = f"inverse is true and settlement is {event.settlement}, as quote is; an inverse contract settles in coin"
+        raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, f"{text}: give the coin as settlement, or inverse = false")
     if event.kind == "option" and event.quote == event.base:
         text = f"quote is {event.quote}, as base is; an option marked in coin has inverse = true"
         raise Rejected(Reason.FIELDS_MUST_GO_TOGETHER, f"{text}, and as quote the currency of its strike")

@@ -152,6 +152,8 @@ CHANGED: list[tuple[str, str, Any, Reason]] = [
     ("order", "open_quantity", "-1", Reason.AMOUNT_MUST_NOT_BE_NEGATIVE),
     ("asset", "haircut", "1.5", Reason.FIELD_MUST_BE_IN_ITS_RANGE),
     ("instrument", "kind", "option", Reason.FIELDS_MUST_GO_TOGETHER),
+    ("instrument", "kind", "future", Reason.FIELDS_MUST_GO_TOGETHER),
+    ("instrument", "inverse", True, Reason.FIELDS_MUST_GO_TOGETHER),
     ("instrument", "quantity_increment", "0", Reason.PRICE_MUST_BE_POSITIVE),
     ("notice", "severity", 4, Reason.FIELD_MUST_BE_IN_ITS_RANGE),
     ("netting_set", "eligible", {"BTC": "2"}, Reason.FIELD_MUST_BE_IN_ITS_RANGE),
@@ -181,6 +183,22 @@ def reason_of(line: bytes) -> Reason:
         decode_event(line)
     assert caught.value.detail and len(caught.value.detail) < 400
     return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kind": "future"}, ("expiry_us", "kind = perpetual")),
+        ({"kind": "spot", "inverse": True}, ("kind is spot", "inverse = false")),
+        ({"inverse": True}, ("settlement is USD, as quote is", "give the coin as settlement")),
+    ],
+)
+def test_an_instrument_that_contradicts_itself_is_rejected_and_told_what_to_say(
+    changes: dict[str, Any], said: tuple[str, ...]
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        decode_event(encoded("instrument", **changes))
+    assert all(part in str(caught.value.detail) for part in said)
 
 
 @pytest.mark.parametrize("kind", GOOD)

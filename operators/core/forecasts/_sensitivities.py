@@ -131,10 +131,10 @@ class Sensitivities:
             whole = np.zeros(len(owned.sign), dtype=np.int64), 1
             of, count = {"venue": (owned.venue, owned.venues), "group": (owned.group, owned.groups)}.get(kind, whole)
             scope = of[book.account]
-        sign, stake = owned.sign[book.account], owned.stake[book.account]
+        stake = owned.stake[book.account]
         inside = (scope < count).nonzero()[0]
         place = scope[inside] * width + under[inside]
-        parts = (np.abs(book.signed), sign * book.signed, stake * book.gain)
+        parts = (np.abs(book.signed), stake * book.signed, stake * book.gain)
         sums = [sum_by(place, part[inside], count * width).reshape(count, width) for part in parts]
         return np.stack(sums)
 
@@ -166,7 +166,7 @@ class Sensitivities:
             return sign * book.gain
         if kind == "netting_set":
             return None
-        return {"gross_notional": size, "net_notional": sign * book.signed, "pnl": stake * book.gain}.get(measure)
+        return {"gross_notional": size, "net_notional": stake * book.signed, "pnl": stake * book.gain}.get(measure)
 
     def _surplus(self, kind: str) -> F8:
         """Return what each scope owes us above what it has with us, below 0 where we owe it."""

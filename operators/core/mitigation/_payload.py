@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from seawall.operators.core.base import Decision, Measures
-from seawall.operators.core.mitigation._requests import ComputationResult, Limits, is_change_limit
+from seawall.operators.core.mitigation._requests import ComputationResult, Limits, amount_to_cent, is_change_limit
 from seawall.operators.core.mitigation._triggers import CommandCandidate
 from seawall.schemas.configuration import HANDLING
 from seawall.schemas.evidence import COMMAND_BYTES_MAX
@@ -137,8 +137,8 @@ def margin_call_amount(breach: dict[str, Any], measures: Measures, currency: str
     if kind != "account" or breach["measure"] != "margin_ratio" or table is None or breach["bound"] <= 0:
         return {}
     values = dict(zip(table.measures, table.values[:, table.names.index(name)].tolist(), strict=True))
-    cents = -int(-(values["maintenance_margin"] / breach["bound"] - values["equity"]) * 100 // 1)
-    return {"amount": f"{max(cents, 0) // 100}.{max(cents, 0) % 100:02d}", "currency": currency}
+    missing = values["maintenance_margin"] / breach["bound"] - values["equity"]
+    return {"amount": amount_to_cent(max(missing, 0.0)), "currency": currency}
 
 
 def shadowed_record(payload: dict[str, Any], target: str) -> Decision:

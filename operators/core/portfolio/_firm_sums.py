@@ -202,9 +202,9 @@ class FirmSums:
         signed, held, spent, notional = self._values.robust
         rows, arrays = self._positions.rows, self._directory.arrays
         names = [record.instrument for record in self._directory.instrument_records]
-        sign, stake = arrays["sign"][rows["account"]], arrays["stake"][rows["account"]]
+        stake = arrays["stake"][rows["account"]]
         sums = np.zeros((len(INSTRUMENT), len(names)))
-        sums[:3] = _by(rows["instrument"], (notional, sign * signed, stake * (held - spent)), len(names))
+        sums[:3] = _by(rows["instrument"], (notional, stake * signed, stake * (held - spent)), len(names))
         return names, sums
 
     def _by_asset(self) -> tuple[list[str], F8]:
@@ -232,7 +232,7 @@ class FirmSums:
         rows, (signed, _, _, notional) = self._positions.rows, self._values.robust
         on = of[assets][rows["instrument"]]
         at = (on != NO_ISSUER).nonzero()[0]
-        ours = self._directory.arrays["sign"][rows["account"][at]] * signed[at]
+        ours = self._directory.arrays["stake"][rows["account"][at]] * signed[at]
         sums[:2] += _by(on[at], (notional[at], ours), count)
         return list(names), sums
 
@@ -240,9 +240,9 @@ class FirmSums:
         signed, held, spent, notional = self._values.robust
         rows, count = self._positions.rows, len(self._directory.underlyings)
         of = arrays["underlying"][rows["instrument"]]
-        sign, stake = arrays["sign"][rows["account"]], arrays["stake"][rows["account"]]
+        stake = arrays["stake"][rows["account"]]
         sums = np.zeros((len(UNDERLYING), count))
-        sums[:4] = _by(of, (notional, sign * signed, stake * (held - spent), stake * signed), count)
+        sums[:4] = _by(of, (notional, stake * signed, stake * (held - spent), stake * signed), count)
         sums[[1, 3]] += self._coins_by_underlying(arrays)
         if self._directory.has_option:
             at, option = self._values.options()
@@ -252,7 +252,7 @@ class FirmSums:
         return sums
 
     def _coins_by_underlying(self, arrays: dict[str, Any]) -> F8:
-        """Return net notional and delta of what is held beside positions, by underlying, shape (2, underlyings).
+        """Return delta, which is net notional, of what is held beside positions, by underlying.
 
         That is every balance and debt in an asset that is an underlying, and every profit that is settled in one.
         """
@@ -269,10 +269,10 @@ class FirmSums:
             at = (settled[rows["instrument"]] < count).nonzero()[0]
             account, of = np.append(account, rows["account"][at]), np.append(of, settled[rows["instrument"][at]])
             worth = np.append(worth, self._values.coin_profits(held, spent)[at])
-        sums = _by(of, (arrays["sign"][account] * worth, arrays["stake"][account] * worth), count)
+        sums = sum_by(of, arrays["stake"][account] * worth, count)[:count]
         for asset, value in self._owed:
             if of_asset.item(asset) < count:
-                sums[:, of_asset.item(asset)] += value
+                sums[of_asset.item(asset)] += value
         return sums
 
 

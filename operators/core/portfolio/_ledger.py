@@ -325,7 +325,7 @@ class Ledger:
         owed = np.where(arrays["sign"] > 0, worth, lent) if directory.has_haircut else lent
         netting_set, credit = self._netting_sets(owed + exposed, self.values.given(count), exposed)
         self.doubts.found = self.doubts.conclude(account, self.holding) if doubted else None
-        sums = (gross, arrays["sign"] * net, arrays["stake"] * (worth + made - self.contributions.worth))
+        sums = (gross, arrays["stake"] * net, arrays["stake"] * (worth + made - self.contributions.worth))
         counterparty = np.concatenate([counterparty_measures(directory, netting_set, sums), credit])
         self._debts = []
         if self.credit.obligations.owed or self.credit.obligations.others:

@@ -1,6 +1,7 @@
 """What commands have computed: against brute force, against a solver, and end to end from the journal."""
 
 import json
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -374,6 +375,17 @@ def test_a_limit_on_a_change_over_time_takes_no_room_from_a_venue(tmp_path: Path
     down = external_event(2, "venue_status", venue="one", status="down")
     ran = venue_desk(tmp_path, book, limits, signal(1, 1e6, one=1e6, two=1e6, six=1e6), down, marks_every_second(4))
     assert ran.topic("commands")[0]["action"]["weights"] == "six=50,two=50"
+
+
+def test_a_call_of_whole_cents_is_not_a_cent_larger_for_the_noise_of_doubles(tmp_path: Path) -> None:
+    limits = [{"id": "ratio", "scope": "account:*", "measure": "margin_ratio", "hard": 0.5}]
+    book = [rule("call", {"limit": "ratio", "level": "hard"}, ("CALL_MARGIN", "account"))]
+    perpetual = instrument(maintenance_margin_rate="0.1", initial_margin_rate="0.2")
+    events = [mark(T0 + 1, "100"), transfer(T0 + 2, "t", amount="18.9"), fill(T0 + 3, "f", quantity="1")]
+    ran = run_pipeline(tmp_path, perpetual, *account("a"), *events, limits=limits, playbook=book)
+    missing = Fraction("0.1") * 100 / Fraction("0.5") - Fraction("18.9")
+    assert missing == Fraction("1.10") and -int(-(10.0 / 0.5 - 18.9) * 100 // 1) == 111  # as doubles have it
+    assert [command["action"]["amount"] for command in ran.topic("commands")] == ["1.10"]
 
 
 def test_a_call_at_a_bound_of_nothing_names_no_amount(tmp_path: Path) -> None:

@@ -696,6 +696,25 @@ def test_an_agency_account_stays_out_of_our_pnl_and_its_shortfall_in_our_exposur
     assert (ran.measures("counterparty:a")["pnl"], ran.measures("firm")["pnl"]) == (0.0, 0.0)
 
 
+def test_what_an_agency_account_holds_is_in_the_gross_notional_of_wider_scopes_and_not_in_the_net(
+    tmp_path: Path,
+) -> None:
+    ran = run_pipeline(
+        tmp_path,
+        instrument(),
+        account("a", capacity="agency"),
+        account("p"),
+        mark(T0 + 1, "100"),
+        fill(T0 + 3, "g", "a", quantity="1", price="100"),
+        fill(T0 + 3, "h", "p", quantity="2", price="100"),
+    )
+    assert ran.measures("account:a")["net_notional"] == 100.0
+    assert ran.measures("counterparty:a")["net_notional"] == 0.0
+    for scope in ("firm", "underlying:ETH"):
+        measures = ran.measures(scope)
+        assert (measures["gross_notional"], measures["net_notional"]) == (300.0, -200.0)  # the principal's alone
+
+
 @pytest.mark.parametrize(("enforceable", "exposure"), [(True, 30.0), (False, 100.0)])
 def test_a_netting_set_nets_only_where_that_is_enforceable(tmp_path: Path, enforceable: bool, exposure: float) -> None:
     terms = {"type": "netting_set", "netting_set": "n", "counterparty": "hub", "enforceable": enforceable}

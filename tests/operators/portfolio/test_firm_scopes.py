@@ -124,7 +124,7 @@ def test_strategies_and_instruments_are_the_sums_of_their_fills_on_every_shard(
         gross[name] = sum(abs(units) * price for units in held.values())
         got = found.measures(f"instrument:{name}")
         assert got["gross_notional"] == pytest.approx(float(gross[name]))
-        net = sum(HOLDERS[h][0] * units * price for h, units in held.items())
+        net = sum(HOLDERS[h][1] * units * price for h, units in held.items())
         assert got["net_notional"] == pytest.approx(float(net), abs=1e-6)
     total = sum(gross.values())
     share = found.measures("instrument:P")["concentration"]

@@ -271,11 +271,11 @@ def firm_deltas(book: Book, as_of_us: int, rules: Rules) -> dict[str, Fraction]:
 
 
 def party_net_notional(book: Book, party: str, as_of_us: int, rules: Rules) -> Fraction:
-    """Return a counterparty's net notional from our side: of its accounts, and of debts in what is not money."""
+    """Return a counterparty's net notional from our side: of accounts not held as agent, and of debts in no money."""
     money = {rules.reporting} | {n for n, item in book.terms.assets.items() if item["class"] in ("fiat", "stablecoin")}
     found = ZERO
     for name, account in book.terms.accounts.items():
-        if account["counterparty"] == party:
+        if account["counterparty"] == party and account.get("capacity", "principal") == "principal":
             found += sign(account) * sum(account_deltas(book, name, as_of_us, rules, moving=True).values(), ZERO)
     for other, asset, amount in debts(book):
         if other == party and asset not in money:
