@@ -11,11 +11,11 @@ from seawall_testing.paths import ROOT
 # What may not be exceeded: the figures after the move into few packages. Ratios only shrink; an issue that adds a
 # capability states its sizes beforehand.
 BUDGET = {
-    "modules": 298,
-    "statements": 39_398,
-    "public names": 1_064,
+    "modules": 299,
+    "statements": 39_701,
+    "public names": 1_066,
     "public names per 1,000 statements": 27.4,
-    "names that another package imports": 572,
+    "names that another package imports": 573,
     "classes per 1,000 statements": 21.9,
     "floors of packages": 14,
     "floors of modules": 46,

@@ -332,8 +332,8 @@ def test_a_settlement_mark_that_comes_late_takes_no_later_ones_place(tmp_path: P
     assert (last["equity"], last["gross_notional"]) == (2 * 15.0 + 5 * 10.0, 0.0)
 
 
-def test_an_instrument_that_no_longer_expires_is_not_settled(tmp_path: Path) -> None:
-    again = {**instrument("F", **FUTURE), "event_time_us": T0 + SECOND // 2}
+def test_an_instrument_that_expires_later_than_it_did_is_not_settled(tmp_path: Path) -> None:
+    again = {**instrument("F", expiry_us=T0 + 3 * HOUR, **FUTURE), "event_time_us": T0 + SECOND // 2}
     final = mark(T0 + 2 * SECOND, "105", "F", kind="settlement")
     ran = held(tmp_path, again, final, expiry_us=T0 + SECOND)
     assert ran.audits("settled") == []

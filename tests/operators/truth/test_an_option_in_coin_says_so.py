@@ -10,7 +10,11 @@ from seawall_testing.risk_desk import option, spot
 def test_an_option_whose_quote_is_its_base_is_rejected_and_told_what_to_say(tmp_path: Path) -> None:
     """Read as it stands, a strike of 60,000 would be 60,000 coins: a mark of 0.05 showed a delta of a billion."""
     terms = ("60000", "call", T0 + 86_400 * SECOND)
-    records = (spot(), option("WRONG", *terms, quote="BTC", settlement="BTC"), option("RIGHT", *terms, inverse=True))
+    records = (
+        spot(),
+        option("WRONG", *terms, quote="BTC", settlement="BTC"),
+        option("RIGHT", *terms, inverse=True, settlement="BTC"),
+    )
     bus = MemoryBus()
     sequence(write_configuration(tmp_path, {"events.jsonl": lines(*records)}, shards=1), bus)
     found = rejects(bus, 1)

@@ -81,7 +81,7 @@ def write_desk(folder: Path, environment: str) -> Path:
     path = folder / "desk.toml"
     path.write_text(
         f'bus = "sqlite:{environment}.db"\nenvironment = "{environment}"\nissuer = "risk/{environment}"\nshards = 1\n'
-        '[inputs]\nevents = ["events.jsonl"]\n[limits]\ndocuments = ["limits"]\n'
+        'price_max_age_s = 3600\n[inputs]\nevents = ["events.jsonl"]\n[limits]\ndocuments = ["limits"]\n'
         '[mitigation]\nplaybook = "playbook.toml"\n[keys]\nsigner = "file:keys/issuer.pem"\n'
         f'sealer = "file:keys/sealer.pem"\nset = "keyset.jsonl"\nset_sha256 = "{pinned}"\n'
     )
