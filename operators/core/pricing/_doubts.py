@@ -236,17 +236,19 @@ class Doubts:
         value = np.where(option & np.isfinite(modelled), modelled, value)
         value = np.where(np.isnan(value), cost / units, value)
         other = value.copy()
-        for place in ((state == STALE) & ~option).nonzero()[0].tolist():
-            ratio = marks.unconfirmed(marked.item(place), as_of_us) / price.item(place)
-            other[place] *= 1.0 / ratio if inverse.item(place) else ratio
+        old = ((state == STALE) & ~option).nonzero()[0]
+        of, member = np.unique(marked[old], return_inverse=True)  # a feed that is out may leave all positions old
+        beside = np.array([marks.unconfirmed(row, as_of_us) for row in of.tolist()], dtype=np.float64)
+        ratio = beside[member] / price[old]
+        other[old] *= np.where(inverse[old], 1.0 / ratio, ratio)
         unknown, doubted = state == UNKNOWN, state >= STALE
         least, most = np.where(inverse, value / f, 0.0), np.where(inverse, value / f, value * f)
         tested = np.stack([np.where(unknown, least, value), np.where(unknown, most, other)])
         better = np.stack([np.where(doubted, np.where(inverse, value * f, 0.0), value), np.where(doubted, most, value)])
         part = np.sort(units * tested - cost, axis=0) * worth
-        asset = arrays["settlement"][number].tolist()
-        top = worth * np.array([self._ends_of[one][1] if one in self._ends_of else 1.0 for one in asset])
-        notional = np.abs(units) * np.abs(tested).max(axis=0) * top
+        top = np.ones(len(self.states[1]))
+        top[list(self._ends_of)] = [high for _, high in self._ends_of.values()]
+        notional = np.abs(units) * np.abs(tested).max(axis=0) * worth * top[arrays["settlement"][number]]
         notional = np.where(option, self._values.margined[2][at], notional)
         best = np.maximum(part[1], (units * better - cost).max(axis=0) * worth)
         return PositionEnds(part, best, notional, worth * cost, (value != 0) & ~inverse)
