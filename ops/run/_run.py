@@ -122,13 +122,13 @@ def _run(  # noqa: PLR0913 - what one run is made of
     sequenced, decided = threading.Event(), threading.Event()
     set_stores_aside(configuration, bus, replica)
     seal = None
-    if "seal" in wanted:
-        beside = "risk" in wanted  # then a signal ends risk first, and what it wrote is sealed before this ends
-        stopped = (lambda: stop.error is not None) if beside else stop.event.is_set
-        seal = SealThread(configuration, bus, decided.is_set if beside else None, stopped, stop.fail, replica)
     sequencer = _sequencer(configuration, bus, replica) if "sequence" in wanted else None
     tune_interpreter(bool(configuration.topics))
     try:
+        if "seal" in wanted:  # it may set its store aside, as only the one run may whose sequencer was let in
+            beside = "risk" in wanted  # then a signal ends risk first, and what it wrote is sealed before this ends
+            stopped = (lambda: stop.error is not None) if beside else stop.event.is_set
+            seal = SealThread(configuration, bus, decided.is_set if beside else None, stopped, stop.fail, replica)
         if "market" in wanted:
             threads += _market(configuration, stop, workers, outcome)
         if sequencer is not None:

@@ -416,6 +416,16 @@ def test_a_second_run_while_one_is_alive_is_refused_and_a_signal_ends_the_first(
     assert seawall("verify", fresh).returncode == 0
 
 
+def test_a_run_that_is_refused_leaves_the_store_of_the_one_that_is_alive_where_it_is(folder: Path) -> None:
+    """Somebody seals: what he has just sealed may not be on the disk yet, which looks like a log that was lost."""
+    writer = open_bus("sqlite:seawall.db", folder).writer([("journal", 0)])
+    tile = next(path for path in sorted((folder / "tiles").rglob("*")) if path.is_file() and path.parent != folder)
+    tile.unlink()
+    assert_refused(seawall("run", folder / "run.toml"), "partition 0 of journal", str(os.getpid()))
+    assert not list(folder.glob("recovery*.unsound-*"))
+    writer.close()
+
+
 @pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one process", "two processes"])
 def test_what_is_journaled_when_a_signal_comes_is_decided_on_and_sealed_before_a_live_run_ends(
     tmp_path: Path, options: list[str]
