@@ -269,7 +269,7 @@ class FirmSums:
             at = (settled[rows["instrument"]] < count).nonzero()[0]
             account, of = np.append(account, rows["account"][at]), np.append(of, settled[rows["instrument"][at]])
             worth = np.append(worth, self._values.coin_profits(held, spent)[at])
-        sums = sum_by(of, arrays["stake"][account] * worth, count)[:count]
+        sums = sum_by(of, arrays["stake"][account] * worth, count).astype(np.float64)  # of nothing it is of integers
         for asset, value in self._owed:
             if of_asset.item(asset) < count:
                 sums[of_asset.item(asset)] += value

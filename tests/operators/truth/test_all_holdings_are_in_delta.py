@@ -107,3 +107,12 @@ def test_what_sums_of_floats_leave_is_no_holding(tmp_path: Path) -> None:
     found = run(tmp_path, spot(), house(), price(0.1, "BTC/USD", "30000"), trades, deposit(6, "1"))
     held = [one.measures.positions.tolist() for one in found.measured if one.measures.positions is not None]
     assert any(map(any, held)) and not any(held[-1])
+
+
+def test_a_debt_counts_to_the_cent_where_nothing_else_of_its_asset_is_held(tmp_path: Path) -> None:
+    """1.0216 BTC at 30,278.45 are 30,932.46."""
+    found = run(
+        tmp_path, spot(), house(), price(0.1, "BTC/USD", "30278.45"), deposit(0.3, "100"),
+        debt(2, "house", "desk-venue", "1.0216"), deposit(5, "1"),
+    )  # fmt: skip
+    assert found.measures("underlying:BTC")["delta"] == pytest.approx(1.0216 * 30_278.45, abs=1e-6)
