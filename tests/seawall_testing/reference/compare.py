@@ -124,7 +124,10 @@ def model_numbers(book: Book, scope: str, at_us: int, rules: Rules) -> dict[str,
         numbers = {measure: getattr(account, measure) for measure in ACCOUNT}
         # What accrues moves with its price too, by less than anybody would look for.
         exact = all(
-            row.value.low == row.value.high and row.settlement.low == row.settlement.high for row in account.rows
+            row.value.low == row.value.high
+            and row.settlement.low == row.settlement.high
+            and row.value.state != "unvalued"  # an inverse contract without a price has no bound, so no interval either
+            for row in account.rows
         )
         closed = exact and book.terms.accounts[name].get("margin_model") != "schedule" and not book.rates
         if closed and all(has_closed_distance(row.instrument, rules) for row in account.rows):
