@@ -101,10 +101,14 @@ def book_at(events: Sequence[Json], as_of_us: int, rules: Rules) -> Book:
 
 
 def _place(at_us: int, event: Json, rules: Rules) -> tuple[int, int, int, int]:
-    """Return where an event stands: its slice, what comes first in one, and its time; fills are of when they arrive."""
+    """Return where an event stands: its slice, what comes first in one, and its time; fills are of when they arrive.
+
+    Of one time fills come before settled funding, but for late ones: these stand where they arrive.
+    """
     settled = event["type"] == "funding" and event.get("kind", "settled") == "settled"
     rank = 2 if settled else {"collateral": 1, "fill": 2}.get(event["type"], 0)
-    return at_us // rules.slice_us, rank, event["event_time_us"] if settled else at_us, int(settled)
+    is_late = event.get("event_time_us", at_us) < at_us
+    return at_us // rules.slice_us, rank, event["event_time_us"] if settled else at_us, int(settled or is_late)
 
 
 def _apply(book: Book, event: Json, rules: Rules) -> None:
