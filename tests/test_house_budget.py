@@ -12,7 +12,7 @@ from seawall_testing.paths import ROOT
 # capability states its sizes beforehand.
 BUDGET = {
     "modules": 299,
-    "statements": 39_701,
+    "statements": 39_703,
     "public names": 1_066,
     "public names per 1,000 statements": 27.4,
     "names that another package imports": 573,
