@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from seawall_testing.pipeline import PipelineRun, run_pipeline
-from seawall_testing.reference.accounts import account_measures, firm_deltas, party_net_notional
-from seawall_testing.reference.book import Book, arrivals, book_at
+from seawall_testing.reference.accounts import account_measures, asset_value, firm_deltas, party_net_notional
+from seawall_testing.reference.book import Book, arrivals, balances, book_at
 from seawall_testing.reference.credit import exposure
 from seawall_testing.reference.distance import distance
 from seawall_testing.reference.terms import LANDED, SECOND, Json, Rules, Terms, underlying
@@ -129,6 +129,9 @@ def model_numbers(book: Book, scope: str, at_us: int, rules: Rules) -> dict[str,
             and row.value.state != "unvalued"  # an inverse contract without a price has no bound, so no interval either
             for row in account.rows
         )
+        venue = book.terms.accounts[name].get("venue")
+        money = [asset_value(book, asset, at_us, rules, venue) for asset in balances(book, name, rules)]
+        exact = exact and all(price.low == price.high for price in money)
         closed = exact and book.terms.accounts[name].get("margin_model") != "schedule" and not book.rates
         if closed and all(has_closed_distance(row.instrument, rules) for row in account.rows):
             numbers[DISTANCE] = distance(book, name, at_us, rules)
