@@ -355,12 +355,16 @@ class Ledger:
 
     def _is_doubted(self) -> bool:
         """Tell whether anything is held at a price that is in doubt; looked for where that may have changed."""
-        held = self.open.changes, len(self.balances.assets), self.directory.version, self.marks.set_back
+        held = self._what_is_held()
         if held == self._sure and self.measured_us <= self.doubts.due_us:
             return False
         doubted = self.doubts.look(self.open.at_mark, self.measured_us)
         self._sure = None if doubted else held
         return doubted
+
+    def _what_is_held(self) -> tuple[int, ...]:
+        """Return what changes where something else is held or priced otherwise: counts since the process began."""
+        return self.open.changes, len(self.balances.assets), self.directory.version, self.marks.set_back
 
     def _netting_sets(self, exposed: F8, given: F8, unrealised: F8) -> tuple[F8, F8]:
         """Return the table of netting sets, and what counterparties have of it beside `counterparty_measures`.
@@ -407,6 +411,7 @@ class Ledger:
             "active": self.active.copy(),
             "expiring": [[k, v] for k, v in self.expiring.items()],
             "changed": self._changed,
+            "doubts": [self.doubts.due_us, self._sure is not None and self._sure == self._what_is_held()],
             "explain": self.explain.snapshot(),
         }
 
@@ -437,4 +442,6 @@ class Ledger:
         self.touched[state["touched"]] = True
         self.unentered = {(account, number): units for account, number, units in state["unentered"]}
         self._changed = state["changed"]
+        self.doubts.due_us, is_sure = state["doubts"]  # the next look comes when it would have come
+        self._sure = self._what_is_held() if is_sure else None
         self.explain.restore(state["explain"])

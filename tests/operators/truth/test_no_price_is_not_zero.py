@@ -8,8 +8,21 @@ import pytest
 from seawall_testing.core_states import cases_by_name
 from seawall_testing.desk import T0, Json
 from seawall_testing.pipeline import PipelineRun
-from seawall_testing.risk_desk import SECOND, client, deposit, inverse, perpetual, price, run, spot, trade
-from seawall_testing.state_checks import check_resume_anywhere_and_run_on
+from seawall_testing.risk_desk import (
+    DAY,
+    SECOND,
+    client,
+    deposit,
+    house,
+    inverse,
+    option,
+    perpetual,
+    price,
+    run,
+    spot,
+    trade,
+)
+from seawall_testing.state_checks import check_resume_anywhere_and_run_on, check_resume_equals_uninterrupted
 
 PEGGED = {"type": "asset", "asset": "USDT", "class": "stablecoin", "peg": "USD"}
 BEYOND_TEN = [{"id": "leverage", "scope": "account:*", "measure": "leverage", "direction": "above", "hard": 10}]
@@ -256,3 +269,17 @@ def test_the_terms_of_intervals_are_in_the_journal_where_they_are_not_the_defaul
     own, plain = decided(tmp_path / "a", deposit(1, "1"), peg_haircut=0.1), decided(tmp_path / "b", deposit(1, "1"))
     assert own.exposures[0].configuration["peg_haircut"] == 0.1
     assert "peg_haircut" not in plain.exposures[0].configuration
+
+
+def test_a_look_at_the_age_of_prices_comes_at_one_time_whenever_a_process_was_restarted(tmp_path: Path) -> None:
+    """An option is worth another amount in every slice that is measured: that of 60.25 s is, because a mark is old."""
+    found = run(
+        tmp_path, spot(), perpetual(), perpetual("ETH-PERP", "ETH"), option("CALL", "30000", "call", T0 + 30 * DAY),
+        house(), deposit(0.1, "100000"), price(0.2, "BTC/USD", "30000"), price(0.2, "BTC-PERP", "30000"),
+        price(0.2, "CALL", "2000", implied_volatility="0.6"), trade(1, "CALL", "buy", "1", "2000"),
+        trade(1, "BTC-PERP", "sell", "1", "30000"),
+        *(price(50.05, name, value) for name, value in (("BTC/USD", "30001"), ("BTC-PERP", "30001"))),
+        *(price(second, "ETH-PERP", "1000") for second in (55.05, 60.25, 60.45, 61.05)),
+        shards=1, exposure_change_min=0,
+    )  # fmt: skip
+    check_resume_equals_uninterrupted(cases_by_name(found, 1)["exposure-0"])
