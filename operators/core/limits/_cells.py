@@ -300,8 +300,8 @@ class LimitCells:
         given = np.array([levels.get((limit.id, limit.scope_of(name)), 0) for limit, name in pairs], dtype=np.int8)
         for leaving in LEAVING:
             self.columns[leaving][given != self.columns["level"]] = NEVER
-        self.columns["level"][:] = given
-        self.raised = bool(given.any())
+        self.columns["level"][:], self.columns["lacks"][:] = given, 0  # what was told was told as certain
+        self.raised, self.doubted = bool(given.any()), False
 
     # --- changes of limits ------------------------------------------------------------------------------------------
 

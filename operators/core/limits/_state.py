@@ -166,14 +166,10 @@ class LimitsState:
             return found
         self._seen = tables
         for kind, cells in self._cells.items():
-            if kind == UNKNOWN and measures.doubt is None and not cells.raised:
-                continue
-            built_in = self._uncovered if kind == DENY else self._unvalued
-            table = built_in(measures) if kind in OF_ACCOUNTS else tables.get(kind)
+            table, doubt = self._table(kind, measures), None
             if table is not None:
-                doubt = (
-                    None if measures.doubt is None or kind in OF_ACCOUNTS else _doubt_of(measures.doubt, kind, table)
-                )
+                if measures.doubt is not None and kind not in OF_ACCOUNTS:
+                    doubt = _doubt_of(measures.doubt, kind, table)
                 for change in cells.evaluate(table, measures.moment.as_of_us, doubt):
                     found.append((change, table, cells))
         found.sort(key=lambda item: item[0][:2])
@@ -195,7 +191,7 @@ class LimitsState:
         Where one factor is out for very many of them, that is told of the factor, and of none of them.
         """
         doubt, table = measures.doubt, measures.tables.get("account")
-        if table is None:
+        if table is None or (doubt is None and not self._cells[UNKNOWN].raised):
             return None
         found = (
             np.zeros(table.values.shape[1]) if doubt is None else (doubt.unvalued & ~doubt.spared).astype(np.float64)
@@ -263,7 +259,7 @@ class LimitsState:
     def take_levels(self, measures: Measures, levels: dict[tuple[str, str], int]) -> None:
         """Let limits stand at the levels that were told last, by limit and scope."""
         for kind, cells in self._cells.items():
-            table = measures.tables.get("account" if kind == DENY else kind)
+            table = measures.tables.get("account" if kind in OF_ACCOUNTS else kind)
             if table is not None:
                 cells.set_levels(table.names, levels)
         self._seen = None

@@ -437,6 +437,15 @@ def test_named_and_starred_limits_on_growing_scopes_stand_as_in_a_slow_model(dat
         assert found == wanted
 
 
+def test_a_level_that_was_told_by_others_is_certain_and_is_not_told_again() -> None:
+    """The measure is 50 at its worse end and 0 at its better one; the level stands as others had told it."""
+    cells = LimitCells([Limit({"id": "l", "scope": "account:*", "measure": "equity", "hard": 10})])
+    table, doubt = MeasureTable(["a"], ("equity",), np.array([[50.0]])), (np.zeros((0, 0)), np.array([50.0]))
+    assert [(one.after, one.certain) for one in cells.evaluate(table, T0, doubt)] == [(3, 0)]
+    cells.set_levels(["a"], {("l", "account:a"): 3})
+    assert cells.evaluate(table, T0 + SECOND) == []
+
+
 # --- our own books ----------------------------------------------------------------------------------------------------
 
 
