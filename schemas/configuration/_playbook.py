@@ -260,7 +260,7 @@ def read_playbook(content: dict[str, Any], file: str, limits: list[str] | None =
     rules: list[dict[str, Any]] = check_table(content, PlaybookFile, file)["rule"]
     names = [rule["id"] for rule in rules]
     for at, rule in enumerate(rules):
-        if rule["id"] in names[:at]:
+        if rule["id"] in (*names[:at], "unvalued_position"):  # the one that is built in
             raise UsageError(f"{file}: the rule id {rule['id']!r} is taken; give each rule its own")
         if "all" in rule["when"] or "any" in rule["when"]:
             rule["when"].setdefault("within_s", 60)

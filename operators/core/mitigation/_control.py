@@ -269,12 +269,6 @@ def reserved_reason(
     limits: dict[str, dict[str, Any]],
 ) -> str:
     """Say why a command is not a machine's to give; empty where it is. Wide targets hold our own books."""
-    breach = candidate.breach or {}
-    unvalued = breach.get("cause") == "unvalued" and command["kind"] != "REDUCE_ONLY"
-    if unvalued or (breach.get("doubted") and command["kind"] in FORCING):
-        return UNCERTAIN_REASON
-    if _is_spared(candidate, breach, measures):
-        return "its price is out for very many accounts, which is for people"
     if command["kind"] in TRADING and (measures.moment.key == FIRM_WRITER or candidate.target in measures.house):
         if candidate.breach is not None and candidate.breach["cause"] == "passive":
             return "a passive breach never forces trading in our own books"
@@ -282,19 +276,24 @@ def reserved_reason(
             return OWN_TRADING_REASON
     elif command["kind"] in TRADING and response and candidate.target not in measures.closable:
         return "its terms do not let us close it out (close_out)"
-    if command.get("human") or (computed is not None and (computed.fault or computed.ours)):
-        fault = OWN_TRADING_REASON if computed is None else computed.fault or OWN_TRADING_REASON
-        return "the playbook reserves it for a person" if command.get("human") else fault
+    if command.get("human"):
+        return "the playbook reserves it for a person"
+    if computed is not None and (computed.fault or computed.ours):
+        return computed.fault or OWN_TRADING_REASON
     return _too_large(command, computed, response) or (_loosens(command, computed, limits) if response else "")
 
 
-def _is_spared(candidate: CommandCandidate, breach: dict[str, Any], measures: Measures) -> bool:
-    """Tell whether a breach is that of an account whose factor is out for very many, and not certain."""
-    kind, _, name = breach.get("scope", "").partition(":")
+def doubtful_reason(breach: dict[str, Any] | None, command: Command, measures: Measures) -> str:
+    """Say why prices that are not certain do not let a command be given; empty where they do."""
+    if breach is None or not (breach.get("doubted") or breach["cause"] == "unvalued"):
+        return ""
+    if command["kind"] in FORCING or (breach["cause"] == "unvalued" and command["kind"] != "REDUCE_ONLY"):
+        return UNCERTAIN_REASON
+    kind, _, name = breach["scope"].partition(":")
     if not breach.get("doubted") or measures.doubt is None or kind != "account":
-        return False
-    names = measures.tables["account"].names
-    return name in names and bool(measures.doubt.spared[names.index(name)])
+        return ""
+    spared = measures.doubt.spared[measures.tables["account"].names.index(name)]
+    return "its price is out for very many accounts, which is for people" if spared else ""
 
 
 def _too_large(command: Command, computed: ComputationResult | None, response: dict[str, Any]) -> str:

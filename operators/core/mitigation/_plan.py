@@ -24,6 +24,7 @@ from seawall.operators.core.mitigation._control import (
     CommandBudget,
     SeverityLadder,
     choose_commands,
+    doubtful_reason,
     reserved_reason,
     slot_of,
     with_computation,
@@ -369,7 +370,8 @@ class MitigationState:
         rule, now_us = self.hearing.triggers.rules[candidate.rule], measures.moment.as_of_us
         command, limits = rule["commands"][candidate.at], self._in_force(now_us)
         computed = self._computed(candidate, command, measures) if "compute" in command else None
-        why = reserved_reason(candidate, command, measures, computed, self.response, limits)
+        why = doubtful_reason(candidate.breach, command, measures)
+        why = why or reserved_reason(candidate, command, measures, computed, self.response, limits)
         if why:
             self._withhold(candidate, why, computed)
             return None

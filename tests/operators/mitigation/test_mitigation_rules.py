@@ -273,6 +273,11 @@ def test_a_wrong_condition_is_named_with_what_to_do(when: Json, message: str) ->
     assert message in str(raised.value)
 
 
+def test_the_name_of_the_rule_that_is_built_in_is_taken() -> None:
+    with pytest.raises(UsageError, match="the rule id 'unvalued_position' is taken"):
+        read_playbook({"rule": [rule("unvalued_position", at_level("hard"), ("SUSPEND", "account"))]}, "p.toml")
+
+
 def test_terms_have_defaults_and_a_wrong_key_is_named() -> None:
     assert read_response({}, "p.toml") == {}
     assert read_response({"response": {}}, "p.toml")["commands_max"] == 60
