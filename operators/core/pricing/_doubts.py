@@ -330,8 +330,9 @@ class Doubts:
                 spared[concerned] = True
             mend = self._mend(kind, name)
             for one in concerned.tolist():
-                note = notes.setdefault(names[one], {"state": "unvalued", "missing": [], "mend": mend})
+                note = notes.setdefault(names[one], {"state": "unvalued", "missing": [], "mend": ""})
                 note["missing"].append(name)
+                note["mend"] = f"{note['mend']}; {mend}" if note["mend"] else mend
         arrays, sets = self._directory.arrays, len(self._directory.netting_sets)
         of = {
             "netting_set": (arrays["netting_set"], sets),

@@ -271,6 +271,16 @@ def test_the_terms_of_intervals_are_in_the_journal_where_they_are_not_the_defaul
     assert "peg_haircut" not in plain.exposures[0].configuration
 
 
+def test_a_row_says_what_mends_each_price_that_is_missing(tmp_path: Path) -> None:
+    found = decided(
+        tmp_path, perpetual(quote="USDT", settlement="USDT"), client(), deposit(0.1, "100", holder="ann"),
+        trade(1, "BTC-PERP", "buy", "1", "30000", holder="ann"), deposit(5, "1", holder="ann"),
+    )  # fmt: skip
+    row = rows(found, "ann")[-1]
+    assert row["missing"] == ["BTC-PERP", "USDT"]
+    assert row["mend"] == ("add a mark of BTC-PERP; declare a peg, or add a spot instrument USDT/USD and its mark")
+
+
 def test_a_look_at_the_age_of_prices_comes_at_one_time_whenever_a_process_was_restarted(tmp_path: Path) -> None:
     """An option is worth another amount in every slice that is measured: that of 60.25 s is, because a mark is old."""
     found = run(
