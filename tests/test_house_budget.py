@@ -12,10 +12,10 @@ from seawall_testing.paths import ROOT
 # capability states its sizes beforehand.
 BUDGET = {
     "modules": 299,
-    "statements": 39_703,
-    "public names": 1_066,
+    "statements": 39_706,
+    "public names": 1_067,
     "public names per 1,000 statements": 27.4,
-    "names that another package imports": 573,
+    "names that another package imports": 574,
     "classes per 1,000 statements": 21.9,
     "floors of packages": 14,
     "floors of modules": 46,

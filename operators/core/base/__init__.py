@@ -53,7 +53,13 @@ from seawall.operators.core.base._messages import (
     add_outputs,
     widen_table,
 )
-from seawall.operators.core.base._records import RecordNumbering, ShardRecordWriter, SliceRecords, change_floor
+from seawall.operators.core.base._records import (
+    UNWRITTEN,
+    RecordNumbering,
+    ShardRecordWriter,
+    SliceRecords,
+    change_floor,
+)
 from seawall.operators.core.base._snapshots import (
     PACKED_HEAD_BYTES,
     SNAPSHOT_MAGIC,
@@ -73,6 +79,7 @@ __all__ = [
     "NO_BREACHES",
     "PACKED_HEAD_BYTES",
     "SNAPSHOT_MAGIC",
+    "UNWRITTEN",
     "AccountActivity",
     "AccountTrade",
     "Breaches",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from seawall.operators.core.base import (
     CAUSES_MAX,
+    UNWRITTEN,
     ComputationInputs,
     Doubt,
     Events,
@@ -43,8 +44,6 @@ FIRM_KEY = "all"
 FIRM_SCOPE_PLURALS = {"group": "groups", "underlying": "underlyings", "venue": "venues"}
 PIECE_BYTES_MAX = SLICE_BYTES_MAX - 12 * 1024  # as a slice (architecture.md, "Slices"); headers come besides
 OPTIONAL_SCOPE_PLURALS = {"instrument": "instruments", "asset": "assets", "issuer": "issuers", "strategy": "strategies"}
-
-UNWRITTEN = 1e300  # in place of what was written last: from there every value has moved
 
 
 class FirmState:

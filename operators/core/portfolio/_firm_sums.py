@@ -242,8 +242,9 @@ class FirmSums:
         of = arrays["underlying"][rows["instrument"]]
         stake = arrays["stake"][rows["account"]]
         sums = np.zeros((len(UNDERLYING), count))
-        sums[:4] = _by(of, (notional, stake * signed, stake * (held - spent), stake * signed), count)
-        sums[[1, 3]] += self._coins_by_underlying(arrays)
+        sums[:3] = _by(of, (notional, stake * signed, stake * (held - spent)), count)
+        sums[1] += self._coins_by_underlying(arrays)
+        sums[3] = sums[1]  # the delta is the net notional
         if self._directory.has_option:
             at, option = self._values.options()
             units = stake[at] * rows["size"][at] * self._sheet.scale()[option]
