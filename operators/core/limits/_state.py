@@ -166,7 +166,10 @@ class LimitsState:
             return found
         self._seen = tables
         for kind, cells in self._cells.items():
-            table, doubt = self._table(kind, measures), None
+            if kind == UNKNOWN and measures.doubt is None and not cells.raised:
+                continue  # as in nearly every slice
+            built_in, doubt = self._uncovered if kind == DENY else self._unvalued, None
+            table = built_in(measures) if kind in OF_ACCOUNTS else tables.get(kind)
             if table is not None:
                 if measures.doubt is not None and kind not in OF_ACCOUNTS:
                     doubt = _doubt_of(measures.doubt, kind, table)
@@ -191,7 +194,7 @@ class LimitsState:
         Where one factor is out for very many of them, that is told of the factor, and of none of them.
         """
         doubt, table = measures.doubt, measures.tables.get("account")
-        if table is None or (doubt is None and not self._cells[UNKNOWN].raised):
+        if table is None:
             return None
         found = (
             np.zeros(table.values.shape[1]) if doubt is None else (doubt.unvalued & ~doubt.spared).astype(np.float64)
